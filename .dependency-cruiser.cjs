@@ -1,0 +1,52 @@
+// Who may import whom. The picture is in docs/architecture.md; this file is what enforces it.
+const base = '^src/(errors|config|ids|telemetry|json|files)\\.ts$';
+const room = (from, to) => ({
+  name: `${from}-imports-only-its-rooms`,
+  severity: 'error',
+  from: { path: `^src/${from}/`, pathNot: '\\.test\\.ts$' },
+  to: { path: '^src/', pathNot: [base, `^src/${from}/`, ...to.map((name) => `^src/${name}/`)] },
+});
+/** A third party that is loaded in these files and nowhere else. */
+const only = (name, packagePattern, files) => ({
+  name: `${name}-in-one-place`,
+  severity: 'error',
+  from: { path: '^src/', pathNot: [...files, '\\.test\\.ts$'] },
+  to: { path: `node_modules/${packagePattern}` },
+});
+
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    room('data', []),
+    room('features', []),
+    room('native', []),
+    room('backend', ['native']),
+    room('store', []),
+    room('retrieval', ['native']),
+    room('bundle', ['features', 'native', 'retrieval']),
+    room('model', ['backend', 'features', 'bundle', 'data']),
+    room('evaluate', ['model', 'retrieval', 'features', 'data', 'bundle']),
+    room('encode', ['model', 'native', 'bundle', 'store', 'retrieval', 'features', 'data']),
+    room('serve', ['store', 'retrieval', 'native', 'bundle', 'features']),
+    { name: 'base-imports-nothing', severity: 'error', from: { path: base }, to: { path: '^src/', pathNot: base } },
+    {
+      name: 'serve-never-reaches-tfjs',
+      comment: 'The server starts in well under a second because no training code is on its path.',
+      severity: 'error',
+      from: { path: '^src/serve/', pathNot: '\\.test\\.ts$' },
+      to: { path: 'node_modules/@tensorflow', reachable: true },
+    },
+    only('tfjs', '@tensorflow', ['^src/model/', '^src/backend/', '^src/evaluate/']),
+    only('uwebsockets', '(uWebSockets.js|@trufflesuite)', ['^src/serve/transport']),
+    only('lmdb', 'lmdb', ['^src/store/lmdb-store\\.ts$']),
+    only('duckdb', '@duckdb', ['^src/data/']),
+    only('vega', 'vega', ['^src/evaluate/']),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+  },
+};

@@ -1,0 +1,258 @@
+// Types of every native export, and the one place that loads the addon. What is computed is in native/core.
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TandemError } from '../errors.ts';
+
+/** Instruction sets with their own kernels, slowest first. */
+export type Isa = 'scalar' | 'avx2' | 'avx512';
+
+/**
+ * Weights of the online half of the query tower; shapes as in docs/model.md, row-major f32 (out-features first).
+ *
+ * `fusion: none` leaves every context table out: then z = h and the head is all there is.
+ */
+export interface HeadWeights {
+  readonly fusion: 'none' | 'concat';
+  /** D. */
+  readonly embeddingWidth: number;
+  /** H, width of the hidden layer. */
+  readonly hiddenWidth: number;
+  /** [D], stands for a user without a state. */
+  readonly coldStart: Float32Array;
+  /** [H, Z], Z = D for none, D + F + 1 for concat. */
+  readonly hiddenWeight: Float32Array;
+  /** [H]. */
+  readonly hiddenBias: Float32Array;
+  /** [D, H]. */
+  readonly outputWeight: Float32Array;
+  /** [D]. */
+  readonly outputBias: Float32Array;
+  /** [D, Z], the linear path around the hidden layer. */
+  readonly skipWeight: Float32Array;
+  readonly context?: ContextWeights;
+}
+
+export interface ContextWeights {
+  /** F, width of the context vector. */
+  readonly contextWidth: number;
+  /** E, width of a subject-table row. */
+  readonly subjectWidth: number;
+  /** G, width of a demographic embedding. */
+  readonly demographicWidth: number;
+  /** [S, E]: categories first, then hashed query n-grams. */
+  readonly subjectTable: Float32Array;
+  /** [E], used when the weights of the bag sum to 0. */
+  readonly noSubject: Float32Array;
+  /** [ages, G], row 0 = unknown. */
+  readonly ageTable: Float32Array;
+  /** [countries, G], row 0 = unknown. */
+  readonly countryTable: Float32Array;
+  /** [genders, G], row 0 = unknown. */
+  readonly genderTable: Float32Array;
+  /** [F, E + 3 G]. */
+  readonly contextWeight: Float32Array;
+  /** [F]. */
+  readonly contextBias: Float32Array;
+}
+
+/** One micro-batch of requests for the head; every array is read in place, nothing is kept. */
+export interface HeadBatch {
+  /** B. */
+  readonly count: number;
+  /** [B, D] user states; the row of a user without one is ignored. */
+  readonly states: Float32Array;
+  /** [B], 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
+  readonly hasState: Uint8Array;
+  /** [B], in [0, 1], from features/state-age. */
+  readonly stateAge: Float32Array;
+  /** [B + 1], ascending offsets into subjectRows and subjectWeights; [0] = 0. */
+  readonly subjectOffsets: Int32Array;
+  /** [subjectOffsets[B]], rows of the subject table. */
+  readonly subjectRows: Int32Array;
+  /** [subjectOffsets[B]], finite, >= 0. */
+  readonly subjectWeights: Float32Array;
+  /** [B, 3]: age bucket, country, gender rows. */
+  readonly demographics: Int32Array;
+}
+
+export interface NativeHead {
+  /**
+   * Query embeddings of a micro-batch: x = [bag(subject) ; age ; country ; gender], c = relu(Wc x + bc),
+   * z = [h ; c ; stateAge], u = normalise(Wo relu(Wh z + bh) + bo + Ws z).
+   *
+   * @param out - [B, D] f32, overwritten in full with rows of unit L2 norm.
+   * @throws RangeError when a row index or a length is out of range; TypeError for a wrong array type;
+   *   TandemError-shaped Error (code ERR_NON_FINITE) naming the row when an embedding is NaN, Inf or zero.
+   */
+  embed(batch: HeadBatch, out: Float32Array): void;
+  readonly isa: Isa;
+}
+
+/** Result arrays of a search over B queries; row b holds count[b] hits, best first, ties by lower slot. */
+export interface SearchOutput {
+  /** [B, k] item slots; entries past the count are -1. */
+  readonly slots: Int32Array;
+  /** [B, k] scores (inner product of unit vectors: higher is nearer); entries past the count are -Infinity. */
+  readonly scores: Float32Array;
+  /** [B]. */
+  readonly counts: Int32Array;
+}
+
+export interface NativeExactIndex {
+  readonly size: number;
+  readonly dimensions: number;
+  readonly isa: Isa;
+  /**
+   * The true top k by inner product, ties by lower slot.
+   *
+   * @param queries - [B, D] f32, finite, not zero.
+   * @param allow - bitset of `size` bits, little-endian in u32 words (bit i of word i >> 5), or null for every item;
+   *   one bitset serves all B queries.
+   */
+  search(queries: Float32Array, count: number, k: number, allow: Uint32Array | null, out: SearchOutput): void;
+  /** Inner products of one query [D] with the given slots; out [slots.length]. */
+  score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
+}
+
+export interface HnswOptions {
+  /** usearch's M; 0 = its default. */
+  readonly connectivity: number;
+  readonly expansionAdd: number;
+  readonly threads: number;
+  /** Called on the JavaScript thread with the number of items added, at most ten times a second. */
+  readonly onProgress?: (added: number) => void;
+}
+
+export interface NativeHnswIndex {
+  readonly size: number;
+  readonly dimensions: number;
+  readonly connectivity: number;
+  readonly isa: Isa;
+  /** Approximate top k; `expansionSearch` >= k is raised to k. Same contract for allow and out as NativeExactIndex. */
+  search(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    expansionSearch: number,
+    allow: Uint32Array | null,
+    out: SearchOutput,
+  ): void;
+  /** The index as usearch's own file bytes (vectors included). */
+  serialize(): Uint8Array;
+}
+
+/** Elementwise, reduction and matrix kernels of the `native` tfjs backend; all f32, out is overwritten in full. */
+export interface TensorOps {
+  /**
+   * out[b] = op(a[b]) op(c[b]) (+ bias) (then relu). a is [m, k] ([k, m] when transposed), c is [k, n] ([n, k] when
+   * transposed). A batch stride of 0 repeats one matrix. Runs on the thread pool when it pays.
+   */
+  matmul(
+    a: Float32Array,
+    c: Float32Array,
+    out: Float32Array,
+    batch: number,
+    m: number,
+    n: number,
+    k: number,
+    transposeA: boolean,
+    transposeB: boolean,
+    aBatchStride: number,
+    bBatchStride: number,
+    bias: Float32Array | null,
+    relu: boolean,
+  ): void;
+  /** Broadcasting binary operation; shape [r], strides in elements with 0 where an operand is broadcast. */
+  binary(
+    op: 'add' | 'sub' | 'mul' | 'div' | 'max',
+    a: Float32Array,
+    aStrides: Int32Array,
+    b: Float32Array,
+    bStrides: Int32Array,
+    out: Float32Array,
+    shape: Int32Array,
+  ): void;
+  /** step(x) = 1 for x > 0, else 0 (NaN stays NaN); relu(NaN) = NaN. */
+  unary(
+    op: 'relu' | 'step' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'square' | 'neg',
+    a: Float32Array,
+    out: Float32Array,
+  ): void;
+  /** Reduces the middle of [outer, axis, inner] to [outer, inner]. */
+  reduce(op: 'sum' | 'max', a: Float32Array, out: Float32Array, outer: number, axis: number, inner: number): void;
+  softmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
+  logSoftmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
+  transpose(a: Float32Array, out: Float32Array, shape: Int32Array, permutation: Int32Array): void;
+  /** out[i] = table[indices[i]]; RangeError for an index outside [0, table.length / rowWidth). */
+  gatherRows(table: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;
+  /** out = 0, then out[indices[i]] += source[i], in order of i (deterministic); a negative index is skipped. */
+  scatterAddRows(source: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;
+  /** Adam step in place on parameter, m and v. `step` counts from 1 (bias correction). */
+  adam(
+    parameter: Float32Array,
+    gradient: Float32Array,
+    m: Float32Array,
+    v: Float32Array,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    epsilon: number,
+    step: number,
+  ): void;
+}
+
+export interface NativeAddon {
+  readonly version: string;
+  readonly usearchVersion: string;
+  /** What this CPU and operating system can run, slowest first. */
+  readonly availableIsas: readonly Isa[];
+  /** What constructors and `ops` use by default: TANDEM_ISA, else the fastest available. */
+  readonly defaultIsa: Isa;
+  /** Packs (copies) the weights for the ISA's tiles. RangeError naming the field on a wrong length. */
+  readonly Head: new (weights: HeadWeights, isa?: Isa) => NativeHead;
+  /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
+  readonly ExactIndex: new (vectors: Float32Array, dimensions: number, isa?: Isa) => NativeExactIndex;
+  readonly HnswIndex: {
+    /** Builds off the JavaScript thread, deterministic with threads = 1; refuses NaN, Inf and zero rows (ERR_NON_FINITE). */
+    build(vectors: Float32Array, dimensions: number, options: HnswOptions, isa?: Isa): Promise<NativeHnswIndex>;
+    /** Copies `bytes`, checks header, size, dimensions and every neighbour slot; ERR_INDEX_INVALID says what is wrong. */
+    load(bytes: Uint8Array, dimensions: number, isa?: Isa): NativeHnswIndex;
+  };
+  readonly ops: TensorOps;
+}
+
+/** The package's root: the nearest folder upwards with a package.json (works from src/ and from dist/). */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error('Expected a package.json above ' + import.meta.url);
+    folder = parent;
+  }
+  return folder;
+}
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * The addon, loaded on first use.
+ *
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE with the path tried and the command that builds it.
+ */
+export function nativeAddon(): NativeAddon {
+  if (loaded !== undefined) return loaded;
+  const path = join(packageRoot(), 'build', 'Release', 'tandem.node');
+  try {
+    loaded = createRequire(import.meta.url)(path) as NativeAddon;
+  } catch (cause) {
+    throw new TandemError(
+      'ERR_NATIVE_UNAVAILABLE',
+      `Expected the native addon at ${path}, but loading it failed: ${String(cause)}. Run "npm run build:native" (needs CMake and a C++17 compiler).`,
+      { cause, details: { path } },
+    );
+  }
+  return loaded;
+}

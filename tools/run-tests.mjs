@@ -1,0 +1,22 @@
+// Runs node:test over TypeScript files through tsx. Node 20's --test takes no glob, so the pattern is expanded here.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const pattern = process.argv[2] ?? 'src/**/*.test.ts';
+const root = pattern.split('/')[0];
+const only = process.argv[3] ?? '';
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts') && name.includes(only))
+  .map((name) => join(root, name))
+  .sort();
+if (files.length === 0) {
+  console.error(`Expected at least one test file for ${pattern} ${only}, found none.`);
+  process.exit(1);
+}
+const run = spawnSync(
+  process.execPath,
+  ['--import', 'tsx', '--test', '--test-reporter=spec', '--test-concurrency=2', ...files],
+  { stdio: 'inherit', env: { TANDEM_LOG_LEVEL: 'warn', ...process.env } },
+);
+process.exit(run.status ?? 1);
