@@ -1,0 +1,171 @@
+// The bundle's manifest: what an immutable, published model directory holds, and the ids that decide what may meet what.
+
+import { z } from 'zod';
+import { TandemError } from '../errors.ts';
+
+export const BUNDLE_FORMAT = 'tandem-bundle';
+export const BUNDLE_VERSION = 1;
+
+/** Files of a bundle besides manifest.json; each has its size and digest in the manifest. */
+export const BUNDLE_FILES = {
+  /** FeatureSchema as canonical JSON. */
+  schema: 'schema.json',
+  /** Every tensor of the model; names and shapes in docs/bundle.md. */
+  weights: 'weights.safetensors',
+  /** Catalogue: ids, categories, advertisers, prices, target countries, popularity by country. */
+  items: 'items.safetensors',
+  /** `vectors` [N, D] f32, unit rows, in catalogue order. */
+  vectors: 'vectors.safetensors',
+  /** usearch index over the vectors, keys = rows. */
+  index: 'index.usearch',
+  /** Requests with their expected query embeddings and exact top k. */
+  goldens: 'goldens.json',
+} as const;
+
+/** Sizes of the model's layers; letters as in docs/model.md. */
+export interface ModelConfig {
+  /** `attention` has its place here and in the bundle; training it is not implemented yet. */
+  readonly fusion: 'none' | 'concat' | 'attention';
+  /** D: width of user states, query embeddings and item vectors. */
+  readonly embeddingWidth: number;
+  /** Transformer blocks. */
+  readonly blocks: number;
+  /** Attention heads; divides D. */
+  readonly heads: number;
+  /** Width of the feed-forward layer of a block. */
+  readonly feedForwardWidth: number;
+  /** T: events of history. */
+  readonly maxHistory: number;
+  /** Width of the action embedding that is concatenated with the item's. */
+  readonly actionWidth: number;
+  /** E: width of the subject table. */
+  readonly subjectWidth: number;
+  /** G: width of each demographic embedding. */
+  readonly demographicWidth: number;
+  /** F: width of the context vector. */
+  readonly contextWidth: number;
+  /** H: width of the head's hidden layer. */
+  readonly hiddenWidth: number;
+}
+
+export interface BundleManifest {
+  readonly format: typeof BUNDLE_FORMAT;
+  readonly version: typeof BUNDLE_VERSION;
+  /** Digest over the manifest without this field. */
+  readonly bundleId: string;
+  /** Digest of encoder weights, their part of the config, and the schema. */
+  readonly encoderId: string;
+  readonly headId: string;
+  readonly itemTowerId: string;
+  readonly schemaHash: string;
+  readonly indexId: string;
+  readonly model: ModelConfig;
+  readonly counts: { readonly items: number; readonly categories: number };
+  readonly metric: 'inner-product';
+  readonly index: {
+    readonly connectivity: number;
+    readonly expansionAdd: number;
+    /** Candidates that a search keeps in view, and the recall it reached against the exact scan when published. */
+    readonly expansionSearch: number;
+    readonly recallAt100: number;
+  };
+  /** Unix seconds of the newest training event: what the catalogue and the model have seen. */
+  readonly dataUntilSeconds: number;
+  readonly datasetName: string;
+  readonly datasetDigest: string;
+  /** Size and SHA-256 of every other file of the directory, by name. */
+  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+}
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+const width = z.int().min(1).max(8192);
+
+const modelConfigSchema = z.strictObject({
+  fusion: z.enum(['none', 'concat', 'attention']),
+  embeddingWidth: width,
+  blocks: z.int().min(1).max(32),
+  heads: z.int().min(1).max(32),
+  feedForwardWidth: width,
+  maxHistory: z.int().min(1).max(1024),
+  actionWidth: width,
+  subjectWidth: width,
+  demographicWidth: width,
+  contextWidth: width,
+  hiddenWidth: width,
+});
+
+const manifestSchema = z.strictObject({
+  format: z.literal(BUNDLE_FORMAT),
+  version: z.literal(BUNDLE_VERSION),
+  bundleId: digest,
+  encoderId: digest,
+  headId: digest,
+  itemTowerId: digest,
+  schemaHash: digest,
+  indexId: digest,
+  model: modelConfigSchema,
+  counts: z.strictObject({ items: z.int().min(1), categories: z.int().min(0) }),
+  metric: z.literal('inner-product'),
+  index: z.strictObject({
+    connectivity: z.int().min(2),
+    expansionAdd: z.int().min(1),
+    expansionSearch: z.int().min(1),
+    recallAt100: z.number().min(0).max(1),
+  }),
+  dataUntilSeconds: z.number(),
+  datasetName: z.string(),
+  datasetDigest: digest,
+  files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: digest })),
+});
+
+/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+export function parseManifest(value: unknown): BundleManifest {
+  return parseOrThrow(manifestSchema, value, 'manifest.json');
+}
+
+/** @throws TandemError ERR_CONFIG_INVALID naming the first field that is wrong, or heads that do not divide the width. */
+export function parseModelConfig(value: unknown): ModelConfig {
+  const parsed = modelConfigSchema.safeParse(value);
+  if (!parsed.success)
+    throw new TandemError('ERR_CONFIG_INVALID', `Expected a valid model config: ${firstIssue(parsed.error)}.`);
+  const { embeddingWidth, heads } = parsed.data;
+  if (embeddingWidth % heads !== 0)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected heads to divide embeddingWidth, received ${heads} heads for width ${embeddingWidth}. Choose a divisor of ${embeddingWidth}.`,
+    );
+  return parsed.data;
+}
+
+function parseOrThrow<T>(schema: z.ZodType<T>, value: unknown, file: string): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new TandemError(
+    'ERR_BUNDLE_INVALID',
+    `Expected a valid ${file}: ${firstIssue(parsed.error)}. The bundle is damaged or of another version: publish it again.`,
+    { details: { file } },
+  );
+}
+
+function firstIssue(error: z.ZodError): string {
+  const issue = error.issues[0]!;
+  return `${issue.path.join('.') || '(root)'}: ${issue.message}`;
+}
+
+/** One request whose answer is known: replayed through tfjs, every ISA, and the server. */
+export interface GoldenRequest {
+  readonly user: string;
+  /** [D], absent for a cold start. */
+  readonly state?: readonly number[];
+  readonly stateAge: number;
+  readonly subject:
+    | { readonly item: string }
+    | { readonly interests: readonly { readonly category: string; readonly confidence: number }[] }
+    | { readonly query: string }
+    | null;
+  readonly demographics: { readonly age?: number; readonly country?: string; readonly gender?: string };
+  /** [D] as computed by tfjs. */
+  readonly embedding: readonly number[];
+  /** Best first. */
+  readonly candidates: readonly { readonly item: string; readonly score: number }[];
+}

@@ -1,0 +1,80 @@
+// Context features: from a subject and demographics to rows and weights of the context layer's tables.
+// The only implementation, for pseudo-context in training, logged context in evaluation, and live context in serving.
+
+import { boundedBucket, type FeatureSchema } from './schema.ts';
+import { queryNgrams } from './query.ts';
+import { Vocabulary } from './vocabulary.ts';
+
+/** Years and names as a request or a user record has them; absent = unknown. */
+export interface Demographics {
+  readonly age?: number | undefined;
+  readonly country?: string | undefined;
+  readonly gender?: string | undefined;
+}
+
+/** Rows of the subject table with their weights; both empty = no subject. */
+export interface SubjectBag {
+  readonly rows: readonly number[];
+  readonly weights: readonly number[];
+}
+
+export const NO_SUBJECT: SubjectBag = { rows: [], weights: [] };
+
+/** Turns raw context into rows, for one feature schema. */
+export class ContextFeatures {
+  readonly schema: FeatureSchema;
+  readonly #categories: Vocabulary;
+  readonly #countries: Vocabulary;
+  readonly #genders: Vocabulary;
+
+  constructor(schema: FeatureSchema) {
+    this.schema = schema;
+    this.#categories = new Vocabulary(schema.categories);
+    this.#countries = new Vocabulary(schema.countries);
+    this.#genders = new Vocabulary(schema.genders);
+  }
+
+  /** Row of a category name in the subject table, or -1. */
+  categoryRow(name: string): number {
+    return this.#categories.row(name);
+  }
+
+  /**
+   * The strongest categories of a subject, ties by row; unknown categories and weights <= 0 fall away.
+   *
+   * @param rows - rows of the subject table, -1 for unknown.
+   * @param confidences - one per row, finite.
+   */
+  categoryBag(rows: ArrayLike<number>, confidences: ArrayLike<number>): SubjectBag {
+    const known: { row: number; weight: number }[] = [];
+    for (let i = 0; i < rows.length; i++)
+      if (rows[i]! >= 0 && confidences[i]! > 0) known.push({ row: rows[i]!, weight: confidences[i]! });
+    known.sort((a, b) => b.weight - a.weight || a.row - b.row);
+    const top = known.slice(0, this.schema.maxSubjectCategories);
+    return { rows: top.map(({ row }) => row), weights: top.map(({ weight }) => weight) };
+  }
+
+  /** As categoryBag, from category names. */
+  interestBag(interests: readonly { category: string; confidence: number }[]): SubjectBag {
+    return this.categoryBag(
+      interests.map(({ category }) => this.#categories.row(category)),
+      interests.map(({ confidence }) => confidence),
+    );
+  }
+
+  /** A search query as hashed word and character n-grams, each of weight 1; an empty query is no subject. */
+  queryBag(query: string): SubjectBag {
+    const base = this.schema.categories.length;
+    const rows = queryNgrams(query, this.schema.queryBuckets).map((bucket) => base + bucket);
+    return { rows, weights: rows.map(() => 1) };
+  }
+
+  /** [age bucket, country, gender] rows; 0 = unknown. */
+  demographicRows(demographics: Demographics): [number, number, number] {
+    return [
+      demographics.age === undefined ? 0 : boundedBucket(demographics.age, this.schema.ageBounds),
+      demographics.country === undefined ? 0 : this.#countries.row(demographics.country) + 1,
+      demographics.gender === undefined ? 0 : this.#genders.row(demographics.gender) + 1,
+    ];
+  }
+}
