@@ -20,7 +20,7 @@ module.exports = {
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     room('data', []),
     room('features', []),
-    room('native', []),
+    room('native', ['features']),
     room('backend', ['native']),
     room('store', []),
     room('retrieval', ['native']),

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TandemError } from '../errors.ts';
+import type { HeadBatch } from '../features/head-batch.ts';
 
 /** Instruction sets with their own kernels, slowest first. */
 export type Isa = 'scalar' | 'avx2' | 'avx512';
@@ -56,26 +57,6 @@ export interface ContextWeights {
   readonly contextWeight: Float32Array;
   /** [F]. */
   readonly contextBias: Float32Array;
-}
-
-/** One micro-batch of requests for the head; every array is read in place, nothing is kept. */
-export interface HeadBatch {
-  /** B. */
-  readonly count: number;
-  /** [B, D] user states; the row of a user without one is ignored. */
-  readonly states: Float32Array;
-  /** [B], 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
-  readonly hasState: Uint8Array;
-  /** [B], in [0, 1], from features/state-age. */
-  readonly stateAge: Float32Array;
-  /** [B + 1], ascending offsets into subjectRows and subjectWeights; [0] = 0. */
-  readonly subjectOffsets: Int32Array;
-  /** [subjectOffsets[B]], rows of the subject table. */
-  readonly subjectRows: Int32Array;
-  /** [subjectOffsets[B]], finite, >= 0. */
-  readonly subjectWeights: Float32Array;
-  /** [B, 3]: age bucket, country, gender rows. */
-  readonly demographics: Int32Array;
 }
 
 export interface NativeHead {

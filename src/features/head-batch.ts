@@ -1,0 +1,116 @@
+// A micro-batch of requests in the layout that the head reads: the same arrays for tfjs, for C++ and for golden vectors.
+
+import type { SubjectBag } from './context.ts';
+
+/** One micro-batch of requests; the head reads every array in place and keeps nothing. */
+export interface HeadBatch {
+  /** B. */
+  readonly count: number;
+  /** [B, D] user states; the row of a user without one is ignored. */
+  readonly states: Float32Array;
+  /** [B], 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
+  readonly hasState: Uint8Array;
+  /** [B], in [0, 1], from stateAge(); ignored where there is no state. */
+  readonly stateAge: Float32Array;
+  /** [B + 1], ascending offsets into subjectRows and subjectWeights; [0] = 0. */
+  readonly subjectOffsets: Int32Array;
+  /** [subjectOffsets[B]], rows of the subject table. */
+  readonly subjectRows: Int32Array;
+  /** [subjectOffsets[B]], finite, >= 0. */
+  readonly subjectWeights: Float32Array;
+  /** [B, 3]: age bucket, country, gender rows. */
+  readonly demographics: Int32Array;
+}
+
+/** Fills reusable arrays with requests; `batch()` views what was added since `clear()`. Grows when it must. */
+export class HeadBatchBuilder {
+  readonly #width: number;
+  #states: Float32Array;
+  #hasState: Uint8Array;
+  #stateAge: Float32Array;
+  #offsets: Int32Array;
+  #demographics: Int32Array;
+  #rows = new Int32Array(256);
+  #weights = new Float32Array(256);
+  #count = 0;
+
+  /** @param width - D; @param capacity - requests to make room for at first. */
+  constructor(width: number, capacity: number) {
+    this.#width = width;
+    this.#states = new Float32Array(capacity * width);
+    this.#hasState = new Uint8Array(capacity);
+    this.#stateAge = new Float32Array(capacity);
+    this.#offsets = new Int32Array(capacity + 1);
+    this.#demographics = new Int32Array(capacity * 3);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  clear(): void {
+    this.#count = 0;
+  }
+
+  /**
+   * Adds one request.
+   *
+   * @param state - [D], or undefined for a cold start.
+   * @param stateAge - in [0, 1]; a cold start has age 0.
+   * @param demographics - rows of the three demographic tables.
+   */
+  add(
+    state: Float32Array | undefined,
+    stateAge: number,
+    subject: SubjectBag,
+    demographics: readonly [number, number, number],
+  ): void {
+    const row = this.#count;
+    if (row === this.#hasState.length) this.#grow();
+    if (state === undefined) this.#states.fill(0, row * this.#width, (row + 1) * this.#width);
+    else this.#states.set(state, row * this.#width);
+    this.#hasState[row] = state === undefined ? 0 : 1;
+    this.#stateAge[row] = state === undefined ? 0 : stateAge;
+    const begin = this.#offsets[row]!;
+    const end = begin + subject.rows.length;
+    while (end > this.#rows.length) {
+      this.#rows = enlarged(this.#rows, new Int32Array(this.#rows.length * 2));
+      this.#weights = enlarged(this.#weights, new Float32Array(this.#weights.length * 2));
+    }
+    this.#rows.set(subject.rows, begin);
+    this.#weights.set(subject.weights, begin);
+    this.#offsets[row + 1] = end;
+    this.#demographics.set(demographics, row * 3);
+    this.#count = row + 1;
+  }
+
+  /** Views of the arrays, valid until the next clear() or add(). */
+  batch(): HeadBatch {
+    const count = this.#count;
+    const used = this.#offsets[count]!;
+    return {
+      count,
+      states: this.#states.subarray(0, count * this.#width),
+      hasState: this.#hasState.subarray(0, count),
+      stateAge: this.#stateAge.subarray(0, count),
+      subjectOffsets: this.#offsets.subarray(0, count + 1),
+      subjectRows: this.#rows.subarray(0, used),
+      subjectWeights: this.#weights.subarray(0, used),
+      demographics: this.#demographics.subarray(0, count * 3),
+    };
+  }
+
+  #grow(): void {
+    const capacity = this.#hasState.length * 2;
+    this.#states = enlarged(this.#states, new Float32Array(capacity * this.#width));
+    this.#hasState = enlarged(this.#hasState, new Uint8Array(capacity));
+    this.#stateAge = enlarged(this.#stateAge, new Float32Array(capacity));
+    this.#offsets = enlarged(this.#offsets, new Int32Array(capacity + 1));
+    this.#demographics = enlarged(this.#demographics, new Int32Array(capacity * 3));
+  }
+}
+
+function enlarged<T extends Float32Array | Int32Array | Uint8Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}

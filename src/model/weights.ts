@@ -1,0 +1,88 @@
+// Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
+
+import type { ModelConfig } from '../bundle/manifest.ts';
+import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
+
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  /** How training fills it first: normal with this deviation, or a constant. */
+  readonly initial: { readonly deviation: number } | { readonly constant: number };
+}
+
+/** A dense layer's weight [out, in], with the deviation that keeps the variance of its input (Glorot). */
+function dense(outputs: number, inputs: number): TensorSpec {
+  return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
+}
+
+function table(rows: number, width: number): TensorSpec {
+  return { shape: [rows, width], initial: { deviation: 1 / Math.sqrt(width) } };
+}
+
+function constant(value: number, ...shape: number[]): TensorSpec {
+  return { shape, initial: { constant: value } };
+}
+
+/**
+ * Every tensor by name, in a fixed order.
+ *
+ * `items.*` feed both the history encoder and the item tower; `encoder.*`, `tower.*`, `context.*` and `head.*` belong
+ * to one part each. encoderId covers items and encoder; itemTowerId items and tower; headId context and head.
+ */
+export function tensorSpecs(
+  config: ModelConfig,
+  schema: FeatureSchema,
+  itemCount: number,
+): Map<string, TensorSpec> {
+  const { embeddingWidth: width, feedForwardWidth, actionWidth, hiddenWidth } = config;
+  const specs = new Map<string, TensorSpec>();
+  specs.set('items.id', table(itemCount, width));
+  specs.set('items.category', table(Math.max(1, schema.categories.length), width));
+  specs.set('items.advertiser', table(schema.advertisers.length + 1, width));
+  specs.set('items.price', table(schema.priceBounds.length + 1, width));
+  specs.set('encoder.action', table(schema.actions.length + 1, actionWidth));
+  specs.set('encoder.gap', { shape: [GAP_BUCKETS, width], initial: { deviation: 0.02 } });
+  specs.set('encoder.position', { shape: [config.maxHistory, width], initial: { deviation: 0.02 } });
+  specs.set('encoder.input.weight', dense(width, width + actionWidth));
+  specs.set('encoder.input.bias', constant(0, width));
+  for (let block = 0; block < config.blocks; block++) {
+    const prefix = `encoder.blocks.${block}`;
+    specs.set(`${prefix}.attentionNorm.scale`, constant(1, width));
+    specs.set(`${prefix}.attentionNorm.offset`, constant(0, width));
+    specs.set(`${prefix}.qkv.weight`, dense(3 * width, width));
+    specs.set(`${prefix}.qkv.bias`, constant(0, 3 * width));
+    specs.set(`${prefix}.attentionOutput.weight`, dense(width, width));
+    specs.set(`${prefix}.attentionOutput.bias`, constant(0, width));
+    specs.set(`${prefix}.feedForwardNorm.scale`, constant(1, width));
+    specs.set(`${prefix}.feedForwardNorm.offset`, constant(0, width));
+    specs.set(`${prefix}.feedForward.weight`, dense(feedForwardWidth, width));
+    specs.set(`${prefix}.feedForward.bias`, constant(0, feedForwardWidth));
+    specs.set(`${prefix}.feedForwardOutput.weight`, dense(width, feedForwardWidth));
+    specs.set(`${prefix}.feedForwardOutput.bias`, constant(0, width));
+  }
+  specs.set('encoder.norm.scale', constant(1, width));
+  specs.set('encoder.norm.offset', constant(0, width));
+  specs.set('tower.hiddenWeight', dense(hiddenWidth, width));
+  specs.set('tower.hiddenBias', constant(0, hiddenWidth));
+  specs.set('tower.outputWeight', dense(width, hiddenWidth));
+  specs.set('tower.outputBias', constant(0, width));
+
+  const fused = config.fusion === 'none' ? width : width + config.contextWidth + 1;
+  specs.set('head.coldStart', table(1, width));
+  specs.set('head.hiddenWeight', dense(hiddenWidth, fused));
+  specs.set('head.hiddenBias', constant(0, hiddenWidth));
+  specs.set('head.outputWeight', dense(width, hiddenWidth));
+  specs.set('head.outputBias', constant(0, width));
+  specs.set('head.skipWeight', dense(width, fused));
+  if (config.fusion === 'none') return specs;
+
+  const { subjectWidth, demographicWidth, contextWidth } = config;
+  const subjects = schema.categories.length + schema.queryBuckets;
+  specs.set('context.subjectTable', table(subjects, subjectWidth));
+  specs.set('context.noSubject', table(1, subjectWidth));
+  specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
+  specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
+  specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
+  specs.set('context.contextWeight', dense(contextWidth, subjectWidth + 3 * demographicWidth));
+  specs.set('context.contextBias', constant(0, contextWidth));
+  return specs;
+}
