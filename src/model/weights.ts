@@ -48,8 +48,10 @@ export function tensorSpecs(
     const prefix = `encoder.blocks.${block}`;
     specs.set(`${prefix}.attentionNorm.scale`, constant(1, width));
     specs.set(`${prefix}.attentionNorm.offset`, constant(0, width));
-    specs.set(`${prefix}.qkv.weight`, dense(3 * width, width));
-    specs.set(`${prefix}.qkv.bias`, constant(0, 3 * width));
+    for (const part of ['query', 'key', 'value']) {
+      specs.set(`${prefix}.${part}.weight`, dense(width, width));
+      specs.set(`${prefix}.${part}.bias`, constant(0, width));
+    }
     specs.set(`${prefix}.attentionOutput.weight`, dense(width, width));
     specs.set(`${prefix}.attentionOutput.bias`, constant(0, width));
     specs.set(`${prefix}.feedForwardNorm.scale`, constant(1, width));

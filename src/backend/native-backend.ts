@@ -1,0 +1,68 @@
+// The `native` tfjs backend: tfjs's own CPU backend for full op coverage, with the ops that cost time replaced by the
+// addon's kernels. A tensor's values are a plain typed array, which the addon reads in place.
+
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import { nativeAddon } from '../native/binding.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { nativeKernels } from './native-kernels.ts';
+import { tf } from './tf.ts';
+
+export const NATIVE_BACKEND = 'native';
+
+export class NativeBackend extends MathBackendCPU {
+  readonly #pool = new BufferPool();
+  #nextId = 0;
+
+  /**
+   * A new f32 tensor whose values the caller fills in full; its buffer is reused once the tensor is disposed.
+   */
+  newFloat(shape: readonly number[]): { info: tf.TensorInfo; values: Float32Array } {
+    const values = this.#pool.take(tf.util.sizeFromShape([...shape]));
+    return { info: { dataId: this.#add(values, 'float32'), shape: [...shape], dtype: 'float32' }, values };
+  }
+
+  /**
+   * As the parent's, without its advice on standard error to install another backend. Values that alias a pooled buffer
+   * (tfjs's slice returns views) are copied: that buffer may be reused while they live.
+   */
+  override write(
+    values: tf.backend_util.BackendValues,
+    _shape: number[],
+    dtype: tf.DataType,
+  ): tf.DataId {
+    return this.#add(this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values, dtype);
+  }
+
+  #add(values: tf.backend_util.BackendValues, dtype: tf.DataType): tf.DataId {
+    const dataId = { id: this.#nextId++ };
+    this.data.set(dataId, { values, dtype, refCount: 1 });
+    return dataId;
+  }
+
+  /** A copy where the buffer is pooled, so that what a caller has read never changes under it. */
+  override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
+    const values = super.readSync(dataId);
+    return this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values;
+  }
+
+  override disposeData(dataId: tf.DataId, force?: boolean): boolean {
+    const values = this.data.has(dataId) ? this.data.get(dataId).values : undefined;
+    const disposed = super.disposeData(dataId, force);
+    if (disposed) this.#pool.give(values);
+    return disposed;
+  }
+}
+
+let registered = false;
+
+/** Registers the backend with tfjs once; tf.setBackend('native') may follow. */
+export function registerNativeBackend(): void {
+  if (registered) return;
+  tf.copyRegisteredKernels('cpu', NATIVE_BACKEND);
+  for (const kernel of nativeKernels(nativeAddon().ops, NATIVE_BACKEND)) {
+    tf.unregisterKernel(kernel.kernelName, NATIVE_BACKEND);
+    tf.registerKernel(kernel);
+  }
+  tf.registerBackend(NATIVE_BACKEND, () => new NativeBackend(), 3);
+  registered = true;
+}

@@ -1,0 +1,457 @@
+// The two-tower model: history encoder, context layer, fusion and head (the query tower), and the item tower.
+// This file says how the layers connect; layers.ts what they compute; train.ts how their weights are found.
+
+import { tf } from '../backend/tf.ts';
+import type { ModelConfig } from '../bundle/manifest.ts';
+import type { HeadBatch } from '../features/head-batch.ts';
+import { MAX_ITEM_CATEGORIES, type ItemFeatures } from '../features/item-features.ts';
+import type { FeatureSchema } from '../features/schema.ts';
+import type { HistoryBatch } from '../features/sequence.ts';
+import { TandemError } from '../errors.ts';
+import { Random } from '../random.ts';
+import { attention, causalMask, dense, dropout, layerNorm, unitRows, weightedBag } from './layers.ts';
+import { tensorSpecs } from './weights.ts';
+
+/** Plain weights by tensor name. */
+export type WeightMap = ReadonlyMap<
+  string,
+  { readonly shape: readonly number[]; readonly data: Float32Array }
+>;
+
+/** Dropout while training; absent everywhere else. */
+export interface TrainingNoise {
+  readonly random: Random;
+  /** Share of units dropped inside the history encoder. */
+  readonly encoderRate: number;
+  /** Share of units dropped from the context vector. */
+  readonly contextRate: number;
+}
+
+/** Rows that embedQueries, encodeHistories and itemVectors push through tfjs at once. */
+const INFERENCE_ROWS = 512;
+
+export class TwoTower {
+  readonly config: ModelConfig;
+  readonly schema: FeatureSchema;
+  readonly items: ItemFeatures;
+  readonly variables: ReadonlyMap<string, tf.Variable>;
+
+  /**
+   * @param weights - values of every tensor, or a seed to draw them from.
+   * @throws TandemError ERR_CHECKPOINT_INVALID when a tensor is missing or has another shape;
+   *   ERR_CONFIG_INVALID for fusion `attention`, which is not implemented yet.
+   */
+  constructor(
+    config: ModelConfig,
+    schema: FeatureSchema,
+    items: ItemFeatures,
+    weights: WeightMap | { readonly seed: number },
+  ) {
+    if (config.fusion === 'attention')
+      throw new TandemError(
+        'ERR_CONFIG_INVALID',
+        'Expected fusion "none" or "concat", received "attention", which is not implemented yet. Choose "concat".',
+      );
+    this.config = config;
+    this.schema = schema;
+    this.items = items;
+    this.variables = 'seed' in weights ? this.#draw(weights.seed) : this.#restore(weights);
+  }
+
+  #draw(seed: number): Map<string, tf.Variable> {
+    const variables = new Map<string, tf.Variable>();
+    for (const [name, spec] of tensorSpecs(this.config, this.schema, this.items.count)) {
+      const values = new Float32Array(tf.util.sizeFromShape([...spec.shape]));
+      if ('constant' in spec.initial) values.fill(spec.initial.constant);
+      else {
+        // A stream of its own, so that a tensor's first values do not depend on which others the fusion has.
+        const random = new Random(seed, hashName(name));
+        for (let i = 0; i < values.length; i++)
+          values[i] = random.normal() * spec.initial.deviation;
+      }
+      variables.set(name, variableOf(values, spec.shape));
+    }
+    return variables;
+  }
+
+  #restore(weights: WeightMap): Map<string, tf.Variable> {
+    const variables = new Map<string, tf.Variable>();
+    for (const [name, spec] of tensorSpecs(this.config, this.schema, this.items.count)) {
+      const tensor = weights.get(name);
+      if (tensor === undefined || String(tensor.shape) !== String(spec.shape))
+        throw new TandemError(
+          'ERR_CHECKPOINT_INVALID',
+          `Expected tensor ${name} of shape [${String(spec.shape)}], received ${tensor === undefined ? 'none' : `[${String(tensor.shape)}]`}. The weights belong to another config or catalogue: train again.`,
+        );
+      // A copy: training changes variables in place.
+      variables.set(name, variableOf(Float32Array.from(tensor.data), spec.shape));
+    }
+    return variables;
+  }
+
+  /** Copies of all weights by name. */
+  weights(): Map<string, { shape: number[]; data: Float32Array }> {
+    return new Map(
+      [...this.variables].map(([name, variable]) => [
+        name,
+        { shape: [...variable.shape], data: Float32Array.from(variable.dataSync()) },
+      ]),
+    );
+  }
+
+  dispose(): void {
+    for (const variable of this.variables.values()) variable.dispose();
+  }
+
+  #weight(name: string): tf.Variable {
+    return this.variables.get(name)!;
+  }
+
+  /**
+   * Input embeddings of items: id + weighted categories + advertiser + price band. Shared by encoder and item tower.
+   *
+   * @param slots - items, or undefined for the whole catalogue. @returns [slots or N, D].
+   */
+  itemInputs(slots?: Int32Array): tf.Tensor2D {
+    const { items } = this;
+    const pick = (column: Int32Array): Int32Array =>
+      slots === undefined ? column : slots.map((slot) => column[slot]!);
+    let categoryRows = items.categoryRows;
+    let categoryWeights = items.categoryWeights;
+    if (slots !== undefined) {
+      categoryRows = new Int32Array(slots.length * MAX_ITEM_CATEGORIES);
+      categoryWeights = new Float32Array(slots.length * MAX_ITEM_CATEGORIES);
+      for (const [i, slot] of slots.entries()) {
+        const from = slot * MAX_ITEM_CATEGORIES;
+        const to = from + MAX_ITEM_CATEGORIES;
+        categoryRows.set(items.categoryRows.subarray(from, to), i * MAX_ITEM_CATEGORIES);
+        categoryWeights.set(items.categoryWeights.subarray(from, to), i * MAX_ITEM_CATEGORIES);
+      }
+    }
+    const count = slots?.length ?? items.count;
+    const parts: tf.Tensor[] = [
+      slots === undefined
+        ? this.#weight('items.id')
+        : tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32')),
+    ];
+    // A table of one row is the unknown row alone: it would add the same vector to every item.
+    if (this.schema.categories.length > 0)
+      parts.push(weightedBag(this.#weight('items.category'), categoryRows, categoryWeights, count));
+    if (this.schema.advertisers.length > 0)
+      parts.push(
+        tf.gather(
+          this.#weight('items.advertiser'),
+          tf.tensor1d(pick(items.advertiserRows), 'int32'),
+        ),
+      );
+    if (this.schema.priceBounds.length > 0)
+      parts.push(
+        tf.gather(this.#weight('items.price'), tf.tensor1d(pick(items.priceRows), 'int32')),
+      );
+    return parts.reduce((sum, part) => tf.add(sum, part)) as tf.Tensor2D;
+  }
+
+  /** Item vectors from input embeddings: v = normalise(x + MLP(x)). [n, D] to [n, D], unit rows. */
+  itemTower(x: tf.Tensor2D): tf.Tensor2D {
+    const hidden = dense(x, this.#weight('tower.hiddenWeight'), this.#weight('tower.hiddenBias'), 'relu');
+    const update = dense(hidden, this.#weight('tower.outputWeight'), this.#weight('tower.outputBias'));
+    return unitRows(tf.add(x, update));
+  }
+
+  /**
+   * Hidden states of left-padded histories, every position seeing itself and the past.
+   *
+   * @param inputs - [M, D] input embeddings; @param batch.items - rows of `inputs` + 1, 0 = padding.
+   * @returns [B * T, D]; rows of padding are meaningless but finite.
+   */
+  encode(inputs: tf.Tensor2D, batch: HistoryBatch, noise?: TrainingNoise): tf.Tensor2D {
+    const { heads, blocks, embeddingWidth } = this.config;
+    const { count, length } = batch;
+    const rate = noise?.encoderRate ?? 0;
+    const padded = tf.concat([tf.zeros([1, embeddingWidth]), inputs]);
+    const events = tf.concat(
+      [
+        tf.gather(padded, tf.tensor1d(batch.items, 'int32')),
+        tf.gather(this.#weight('encoder.action'), tf.tensor1d(batch.actions, 'int32')),
+      ],
+      1,
+    ) as tf.Tensor2D;
+    const projected = dense(
+      events,
+      this.#weight('encoder.input.weight'),
+      this.#weight('encoder.input.bias'),
+    );
+    const gaps = tf.gather(this.#weight('encoder.gap'), tf.tensor1d(batch.gaps, 'int32'));
+    const positions = tf.reshape(
+      tf.add(
+        tf.reshape(tf.add(projected, gaps), [count, length, embeddingWidth]),
+        tf.slice(
+          this.#weight('encoder.position'),
+          [this.config.maxHistory - length, 0],
+          [length, embeddingWidth],
+        ),
+      ),
+      [count * length, embeddingWidth],
+    );
+    let x = dropout(positions, rate, noise?.random) as tf.Tensor2D;
+    const mask = causalMask(batch.lengths, length);
+    for (let block = 0; block < blocks; block++) {
+      const weight = (name: string): tf.Variable => this.#weight(`encoder.blocks.${block}.${name}`);
+      const normed = layerNorm(x, weight('attentionNorm.scale'), weight('attentionNorm.offset'));
+      const project = (part: string): tf.Tensor2D =>
+        dense(normed, weight(`${part}.weight`), weight(`${part}.bias`));
+      const attended = attention(
+        project('query'),
+        project('key'),
+        project('value'),
+        mask,
+        count,
+        length,
+        heads,
+      );
+      const output = dense(attended, weight('attentionOutput.weight'), weight('attentionOutput.bias'));
+      x = tf.add(x, dropout(output, rate, noise?.random));
+      const hidden = dense(
+        layerNorm(x, weight('feedForwardNorm.scale'), weight('feedForwardNorm.offset')),
+        weight('feedForward.weight'),
+        weight('feedForward.bias'),
+        'relu',
+      );
+      const update = dense(
+        hidden,
+        weight('feedForwardOutput.weight'),
+        weight('feedForwardOutput.bias'),
+      );
+      x = tf.add(x, dropout(update, rate, noise?.random));
+    }
+    return layerNorm(x, this.#weight('encoder.norm.scale'), this.#weight('encoder.norm.offset'));
+  }
+
+  /**
+   * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z), z = h or [h ; c ; stateAge].
+   *
+   * @param states - [B, D]; rows with hasState 0 are replaced by the cold-start vector. @returns [B, D], unit rows.
+   */
+  fuse(states: tf.Tensor2D, batch: HeadBatch, noise?: TrainingNoise): tf.Tensor2D {
+    const known = tf.tensor2d(Float32Array.from(batch.hasState), [batch.count, 1]);
+    const history = tf.add(
+      tf.mul(states, known),
+      tf.mul(tf.sub(1, known), this.#weight('head.coldStart')),
+    ) as tf.Tensor2D;
+    const fused =
+      this.config.fusion === 'none'
+        ? history
+        : (tf.concat(
+            [
+              history,
+              dropout(this.#context(batch), noise?.contextRate ?? 0, noise?.random),
+              tf.tensor2d(maskedAges(batch), [batch.count, 1]),
+            ],
+            1,
+          ) as tf.Tensor2D);
+    const hidden = dense(fused, this.#weight('head.hiddenWeight'), this.#weight('head.hiddenBias'), 'relu');
+    const output = tf.add(
+      dense(hidden, this.#weight('head.outputWeight'), this.#weight('head.outputBias')),
+      dense(fused, this.#weight('head.skipWeight'), undefined),
+    ) as tf.Tensor2D;
+    return unitRows(output);
+  }
+
+  /** c = relu(Wc [bag(subject) ; age ; country ; gender] + bc), [B, F]. */
+  #context(batch: HeadBatch): tf.Tensor2D {
+    const { rows, weights, empty } = paddedBags(batch);
+    const subject = tf.add(
+      weightedBag(this.#weight('context.subjectTable'), rows, weights, batch.count),
+      tf.mul(tf.tensor2d(empty, [batch.count, 1]), this.#weight('context.noSubject')),
+    );
+    const demographic = (name: string, column: number): tf.Tensor =>
+      tf.gather(
+        this.#weight(name),
+        tf.tensor1d(
+          Int32Array.from({ length: batch.count }, (_, i) => batch.demographics[3 * i + column]!),
+          'int32',
+        ),
+      );
+    const inputs = tf.concat(
+      [
+        subject,
+        demographic('context.ageTable', 0),
+        demographic('context.countryTable', 1),
+        demographic('context.genderTable', 2),
+      ],
+      1,
+    ) as tf.Tensor2D;
+    return dense(
+      inputs,
+      this.#weight('context.contextWeight'),
+      this.#weight('context.contextBias'),
+      'relu',
+    );
+  }
+
+  /**
+   * User states of histories: the last hidden state, computed in blocks of users.
+   *
+   * @param batch - items are catalogue slots + 1. @returns [B, D]; rows of empty histories are 0.
+   */
+  encodeHistories(batch: HistoryBatch): Float32Array {
+    const { embeddingWidth } = this.config;
+    const out = new Float32Array(batch.count * embeddingWidth);
+    for (let begin = 0; begin < batch.count; begin += INFERENCE_ROWS) {
+      const end = Math.min(batch.count, begin + INFERENCE_ROWS);
+      const part = compacted(batch, begin, end);
+      const states = tf.tidy(() => {
+        const hidden = this.encode(this.itemInputs(part.slots), part.batch);
+        const last = Int32Array.from(
+          { length: end - begin },
+          (_, i) => (i + 1) * part.batch.length - 1,
+        );
+        return tf.gather(hidden, tf.tensor1d(last, 'int32')).dataSync<'float32'>();
+      });
+      for (let b = begin; b < end; b++)
+        if (batch.lengths[b]! > 0)
+          out.set(
+            states.subarray((b - begin) * embeddingWidth, (b - begin + 1) * embeddingWidth),
+            b * embeddingWidth,
+          );
+    }
+    return out;
+  }
+
+  /** Query embeddings of a micro-batch, [B, D] unit rows. */
+  embedQueries(batch: HeadBatch): Float32Array {
+    return tf.tidy(() =>
+      Float32Array.from(
+        this.fuse(
+          tf.tensor2d(batch.states, [batch.count, this.config.embeddingWidth]),
+          batch,
+        ).dataSync(),
+      ),
+    );
+  }
+
+  /** Item vectors of the whole catalogue, [N, D] unit rows. */
+  itemVectors(): Float32Array {
+    const { embeddingWidth } = this.config;
+    const out = new Float32Array(this.items.count * embeddingWidth);
+    const rows = INFERENCE_ROWS * 16;
+    for (let begin = 0; begin < this.items.count; begin += rows) {
+      const slots = Int32Array.from(
+        { length: Math.min(rows, this.items.count - begin) },
+        (_, i) => begin + i,
+      );
+      const vectors = tf.tidy(() => this.itemTower(this.itemInputs(slots)).dataSync());
+      out.set(vectors, begin * embeddingWidth);
+    }
+    return out;
+  }
+
+  /** Inner products of queries [Q, D] with item vectors [N, D], as [Q, N]. */
+  scores(queries: Float32Array, vectors: Float32Array): Float32Array {
+    const { embeddingWidth } = this.config;
+    return tf.tidy(() =>
+      Float32Array.from(
+        tf
+          .matMul(
+            tf.tensor2d(queries, [queries.length / embeddingWidth, embeddingWidth]),
+            tf.tensor2d(vectors, [vectors.length / embeddingWidth, embeddingWidth]),
+            false,
+            true,
+          )
+          .dataSync(),
+      ),
+    );
+  }
+}
+
+function variableOf(values: Float32Array, shape: readonly number[]): tf.Variable {
+  return tf.tidy(() => tf.variable(tf.tensor(values, [...shape])));
+}
+
+function hashName(name: string): number {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0;
+  return hash;
+}
+
+/** The age of a state that is not there is 0, whatever the array holds. */
+function maskedAges(batch: HeadBatch): Float32Array {
+  return batch.stateAge.map((age, i) => (batch.hasState[i] === 1 ? age : 0));
+}
+
+/** Ragged subject bags as [B, S] with weights that sum to 1, and a flag where they sum to 0. */
+function paddedBags(batch: HeadBatch): {
+  rows: Int32Array;
+  weights: Float32Array;
+  empty: Float32Array;
+} {
+  const { count, subjectOffsets, subjectRows, subjectWeights } = batch;
+  let size = 1;
+  for (let b = 0; b < count; b++)
+    size = Math.max(size, subjectOffsets[b + 1]! - subjectOffsets[b]!);
+  const rows = new Int32Array(count * size);
+  const weights = new Float32Array(count * size);
+  const empty = new Float32Array(count);
+  for (let b = 0; b < count; b++) {
+    const begin = subjectOffsets[b]!;
+    const end = subjectOffsets[b + 1]!;
+    let total = 0;
+    for (let i = begin; i < end; i++) total += subjectWeights[i]!;
+    if (total === 0) {
+      empty[b] = 1;
+      continue;
+    }
+    for (let i = begin; i < end; i++) {
+      rows[b * size + i - begin] = subjectRows[i]!;
+      weights[b * size + i - begin] = subjectWeights[i]! / total;
+    }
+  }
+  return { rows, weights, empty };
+}
+
+/** Histories [begin, end) over the items that occur in them: `slots` lists those, batch.items points into it. */
+function compacted(
+  batch: HistoryBatch,
+  begin: number,
+  end: number,
+): { slots: Int32Array; batch: HistoryBatch } {
+  const from = begin * batch.length;
+  const to = end * batch.length;
+  const localised = localiseItems(batch.items.subarray(from, to));
+  return {
+    slots: localised.slots,
+    batch: {
+      count: end - begin,
+      length: batch.length,
+      items: localised.rows,
+      actions: batch.actions.subarray(from, to),
+      gaps: batch.gaps.subarray(from, to),
+      lengths: batch.lengths.subarray(begin, end),
+    },
+  };
+}
+
+/**
+ * Distinct items of `items` (slot + 1; 0 = padding) and the same array re-pointed into them.
+ *
+ * @param also - further slots to include. @returns slots (at least one), rows (index into slots + 1; 0 = padding), and
+ *   where each of `also` lies in slots.
+ */
+export function localiseItems(
+  items: Int32Array,
+  also: Int32Array = new Int32Array(0),
+): { slots: Int32Array; rows: Int32Array; alsoRows: Int32Array } {
+  const rowOf = new Map<number, number>();
+  const locate = (slot: number): number => {
+    let row = rowOf.get(slot);
+    if (row === undefined) {
+      row = rowOf.size;
+      rowOf.set(slot, row);
+    }
+    return row;
+  };
+  const rows = items.map((item) => (item === 0 ? 0 : locate(item - 1) + 1));
+  const alsoRows = also.map(locate);
+  if (rowOf.size === 0) locate(0);
+  return { slots: Int32Array.from(rowOf.keys()), rows, alsoRows };
+}
