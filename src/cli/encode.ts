@@ -1,0 +1,82 @@
+// tandem encode users|items and tandem publish: the batch jobs between training and serving.
+
+import { Command } from 'commander';
+import { TandemError } from '../errors.ts';
+
+interface UsersFlags {
+  readonly data: string;
+  readonly bundles: string;
+  readonly store: string;
+  readonly since?: string;
+  readonly until?: string;
+}
+
+export function encodeCommand(): Command {
+  const command = new Command('encode').description('batch jobs: users into states, items into vectors and index');
+  command
+    .command('users')
+    .description('encode users with new activity into the feature store; run again, it continues')
+    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .requiredOption('--bundles <directory>', 'a bundle, or the directory of bundles whose current one counts')
+    .requiredOption('--store <directory>', 'LMDB feature store')
+    .option('--since <time>', 'encode users active from here on (ISO or Unix seconds); default: the watermark')
+    .option('--until <time>', 'see events before this only (ISO or Unix seconds); default: all')
+    .action(runUsers);
+  command
+    .command('items')
+    .description('item vectors and index of a trained checkpoint; run again, it continues')
+    .requiredOption('--checkpoint <directory>', 'finished training run')
+    .action(async ({ checkpoint }: { checkpoint: string }) => {
+      const { encodeItems } = await import('../encode/items.ts');
+      const { index } = await encodeItems(checkpoint);
+      process.stdout.write(`${JSON.stringify({ checkpoint, ...index })}\n`);
+    });
+  return command;
+}
+
+export function publishCommand(): Command {
+  return new Command('publish')
+    .description('publish a trained checkpoint as an immutable bundle and make it current')
+    .requiredOption('--checkpoint <directory>', 'finished training run')
+    .requiredOption('--bundles <directory>', 'where bundles lie')
+    .action(async ({ checkpoint, bundles }: { checkpoint: string; bundles: string }) => {
+      const { publish } = await import('../encode/publish.ts');
+      process.stdout.write(`${JSON.stringify(await publish(checkpoint, bundles))}\n`);
+    });
+}
+
+async function runUsers(flags: UsersFlags): Promise<void> {
+  const [{ encodeUsers }, { loadBundle }, { readDataset }, { LmdbStore }] = await Promise.all([
+    import('../encode/users.ts'),
+    import('../bundle/load.ts'),
+    import('../data/read-dataset.ts'),
+    import('../store/lmdb-store.ts'),
+  ]);
+  const since = flags.since === undefined ? undefined : parseTime(flags.since, '--since');
+  const until = flags.until === undefined ? undefined : parseTime(flags.until, '--until');
+  const bundle = await loadBundle(flags.bundles);
+  const dataset = await readDataset(flags.data);
+  const store = LmdbStore.open(flags.store);
+  try {
+    const report = await encodeUsers({
+      bundle,
+      dataset,
+      store,
+      ...(since !== undefined && { sinceSeconds: since }),
+      ...(until !== undefined && { untilSeconds: until }),
+    });
+    process.stdout.write(`${JSON.stringify(report)}\n`);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Unix seconds of a flag given as a number or as ISO 8601. */
+function parseTime(text: string, flag: string): number {
+  const seconds = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text) / 1000;
+  if (Number.isFinite(seconds)) return seconds;
+  throw new TandemError(
+    'ERR_INVALID_ARGUMENT',
+    `Expected Unix seconds or an ISO date for ${flag}, received "${text}". Example: 2026-03-01T00:00:00Z.`,
+  );
+}

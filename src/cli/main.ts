@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+// tandem: one command per job. Each command's code is loaded when it runs, so that `tandem serve` never loads tfjs.
+
+import { Command } from 'commander';
+import { TandemError } from '../errors.ts';
+import { packageVersion } from '../version.ts';
+
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  world: async () => (await import('./world.ts')).worldCommand(),
+  import: async () => (await import('./import.ts')).importCommand(),
+  train: async () => (await import('./train.ts')).trainCommand(),
+  evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
+  encode: async () => (await import('./encode.ts')).encodeCommand(),
+  publish: async () => (await import('./encode.ts')).publishCommand(),
+  serve: async () => (await import('./serve.ts')).serveCommand(),
+  inspect: async () => (await import('./inspect.ts')).inspectCommand(),
+  verify: async () => (await import('./verify.ts')).verifyCommand(),
+  demo: async () => (await import('./demo.ts')).demoCommand(),
+};
+
+async function main(): Promise<void> {
+  const program = new Command('tandem')
+    .description('contextual sequential two-tower candidate generator')
+    .version(packageVersion());
+  const named = process.argv[2];
+  const chosen = named !== undefined && named in COMMANDS ? [named] : Object.keys(COMMANDS);
+  for (const name of chosen) program.addCommand(await COMMANDS[name]!());
+  await program.parseAsync();
+}
+
+main().catch((error: unknown) => {
+  const text =
+    error instanceof TandemError
+      ? `${error.code}: ${error.message}`
+      : error instanceof Error
+        ? (error.stack ?? error.message)
+        : String(error);
+  process.stderr.write(`${text}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,71 @@
+// tandem train: a model for a dataset and a protocol, into a checkpoint directory; run again, it continues.
+
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { readDataset } from '../data/read-dataset.ts';
+import { TandemError } from '../errors.ts';
+import { DEFAULT_TRAINING, parseTrainConfig, type TrainConfig } from '../model/train-config.ts';
+import { trainForProtocol } from './training-recipe.ts';
+
+interface TrainFlags {
+  readonly data: string;
+  readonly out: string;
+  readonly fusion: 'none' | 'concat';
+  readonly protocol: 'table' | 'time';
+  readonly form: 'all' | 'discovery';
+  readonly settings?: string;
+}
+
+export function trainCommand(): Command {
+  return new Command('train')
+    .description('train a two-tower model; a run that was killed continues from its last checkpoint')
+    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .requiredOption('--out <directory>', 'checkpoint directory')
+    .addOption(
+      new Option('--fusion <name>', 'none: history only; concat: contextual')
+        .choices(['none', 'concat'])
+        .default('concat'),
+    )
+    .addOption(
+      new Option('--protocol <name>', 'what is held out: the last events (table) or the last weeks (time)')
+        .choices(['table', 'time'])
+        .default('time'),
+    )
+    .addOption(
+      new Option('--form <name>', 'time protocol: what validation measures')
+        .choices(['all', 'discovery'])
+        .default('all'),
+    )
+    .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
+    .action(async (flags: TrainFlags) => {
+      const config = readSettings(flags);
+      const { result } = await trainForProtocol({
+        dataset: await readDataset(flags.data),
+        protocol: flags.protocol,
+        form: flags.form,
+        config,
+        directory: flags.out,
+      });
+      process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
+    });
+}
+
+/** Defaults, overridden by the file, overridden by --fusion. */
+function readSettings(flags: TrainFlags): TrainConfig {
+  let given: Partial<TrainConfig> = {};
+  if (flags.settings !== undefined)
+    try {
+      given = JSON.parse(readFileSync(flags.settings, 'utf8')) as Partial<TrainConfig>;
+    } catch (cause) {
+      throw new TandemError(
+        'ERR_CONFIG_INVALID',
+        `Expected a JSON file of training settings at ${flags.settings}: ${String(cause)}.`,
+        { cause },
+      );
+    }
+  return parseTrainConfig({
+    ...DEFAULT_TRAINING,
+    ...given,
+    model: { ...DEFAULT_TRAINING.model, ...given.model, fusion: flags.fusion },
+  });
+}

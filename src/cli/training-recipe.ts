@@ -1,0 +1,69 @@
+// How a dataset is trained on for a protocol: where training ends and which number stops it. Validation data only; the
+// test period is never looked at.
+
+import type { Dataset } from '../data/dataset.ts';
+import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
+import { evaluationSet } from '../evaluate/evaluate.ts';
+import { ModelEvaluation } from '../evaluate/model-scorer.ts';
+import { validationWindow } from '../evaluate/protocols.ts';
+import type { EvaluationSet } from '../evaluate/query.ts';
+import { rankAll } from '../evaluate/ranking.ts';
+import { recallAtK } from '../evaluate/metrics.ts';
+import type { Checkpoint } from '../model/checkpoint.ts';
+import { train } from '../model/train.ts';
+import type { TrainConfig } from '../model/train-config.ts';
+import type { TwoTower } from '../model/two-tower.ts';
+import { Random } from '../random.ts';
+
+export interface TrainingPlan {
+  readonly dataset: Dataset;
+  readonly protocol: 'table' | 'time';
+  /** Of the time protocol: what validation measures. */
+  readonly form: 'all' | 'discovery';
+  readonly config: TrainConfig;
+  readonly directory: string;
+}
+
+/** Requests of the validation split that are ranked at each validation. */
+const VALIDATION_REQUESTS = 1500;
+/** Recall at this many candidates decides which weights are best. */
+const VALIDATION_K = 50;
+
+/** Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context. */
+export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
+  const { dataset, protocol, form, config, directory } = plan;
+  const trainingEnds =
+    protocol === 'table'
+      ? lastEventsSplit(dataset, 'validation').trainEnd
+      : timeCutSplit(dataset, validationWindow(dataset).from);
+  const validation = sampled(evaluationSet({ dataset, protocol, form, split: 'validation' }));
+  return train({
+    dataset,
+    trainingEnds,
+    config,
+    directory,
+    validate: (model) => validationRecall(model, dataset, validation),
+  });
+}
+
+async function validationRecall(
+  model: TwoTower,
+  dataset: Dataset,
+  validation: EvaluationSet,
+): Promise<number> {
+  const scorer = new ModelEvaluation(model, dataset).scorer({
+    name: 'validation',
+    context: 'real',
+  });
+  let total = 0;
+  await rankAll(validation, scorer, 1, (_query, { ranks }) => {
+    total += recallAtK(ranks, VALIDATION_K);
+  });
+  return total / validation.queries.length;
+}
+
+/** The same random requests at every validation of every run. */
+function sampled(set: EvaluationSet): EvaluationSet {
+  const queries = new Random(17).shuffle([...set.queries]).slice(0, VALIDATION_REQUESTS);
+  return { ...set, queries };
+}

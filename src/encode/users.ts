@@ -1,0 +1,165 @@
+// The daily batch: histories of users with new activity through the history encoder, into the feature store.
+// Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
+// killed and runs again does what is left and ends in the same states.
+
+import { useBackend } from '../backend/select.ts';
+import { catalogueItemFeatures } from '../bundle/item-features.ts';
+import type { Bundle } from '../bundle/load.ts';
+import type { Dataset } from '../data/dataset.ts';
+import { TandemError } from '../errors.ts';
+import { newHistoryBatch, writeHistory, type EventColumns } from '../features/sequence.ts';
+import { Vocabulary } from '../features/vocabulary.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import { TwoTower, type WeightMap } from '../model/two-tower.ts';
+import { newStateBatch, type UserStateStore } from '../store/store.ts';
+import { startProgress } from '../telemetry.ts';
+
+export interface EncodeUsersOptions {
+  readonly bundle: Bundle;
+  readonly dataset: Dataset;
+  readonly store: UserStateStore;
+  /** Unix seconds: only events before it are seen, as by a job that ran then; everything when absent. */
+  readonly untilSeconds?: number;
+  /** Unix seconds: users with an event at or after it are encoded; the store's watermark when absent. */
+  readonly sinceSeconds?: number;
+}
+
+export interface EncodeUsersReport {
+  /** Users with an event in [since, until). */
+  readonly active: number;
+  readonly encoded: number;
+  /** Active users whose stored state already covered their newest event. */
+  readonly skipped: number;
+  /** Events of items that the bundle's catalogue does not have. */
+  readonly unknownItemEvents: number;
+  readonly watermarkSeconds: number;
+  readonly seconds: number;
+}
+
+/** Users whose states are computed, and written in one durable transaction, at a time. */
+const USERS_PER_BATCH = 512;
+
+/**
+ * Encodes users with new activity and moves the encoder's watermark to `untilSeconds`.
+ *
+ * @throws TandemError ERR_DATASET_INVALID when no event is of an item that the bundle knows; errors of the store.
+ */
+export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
+  const startedMs = performance.now();
+  const { bundle, dataset, store } = options;
+  const encoderId = bundle.manifest.encoderId as EncoderId;
+  const { columns, offsets, unknown } = knownEvents(bundle, dataset);
+  const untilSeconds = options.untilSeconds ?? newest(columns.times) + 1;
+  const since = options.sinceSeconds ?? (await store.readWatermark(encoderId)) ?? -Infinity;
+
+  const active: { user: number; begin: number; end: number }[] = [];
+  for (let user = 0; user < dataset.users.count; user++) {
+    const begin = offsets[user]!;
+    let end = offsets[user + 1]!;
+    while (end > begin && columns.times[end - 1]! >= untilSeconds) end--;
+    if (end > begin && columns.times[end - 1]! >= since) active.push({ user, begin, end });
+  }
+
+  await useBackend();
+  const model = new TwoTower(
+    bundle.manifest.model,
+    bundle.schema,
+    catalogueItemFeatures(bundle.schema, bundle.catalogue),
+    bundle.tensors() as WeightMap,
+  );
+  const progress = startProgress('encode users', active.length, 'users');
+  let encoded = 0;
+  try {
+    const width = bundle.manifest.model.embeddingWidth;
+    const stored = newStateBatch(USERS_PER_BATCH, width);
+    for (let at = 0; at < active.length; at += USERS_PER_BATCH) {
+      const batch = active.slice(at, at + USERS_PER_BATCH);
+      const ids = batch.map(({ user }) => dataset.users.ids[user]! as UserId);
+      // An explicit --since asks for these users again, whatever is stored.
+      if (options.sinceSeconds === undefined) await store.read(encoderId, ids, stored);
+      else stored.found.fill(0);
+      const due = batch
+        .map((entry, i) => ({ ...entry, id: ids[i]!, i }))
+        .filter(
+          ({ end, i }) =>
+            stored.found[i] !== 1 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
+        );
+      const histories = newHistoryBatch(due.length, model.config.maxHistory);
+      for (const [row, { begin, end }] of due.entries())
+        writeHistory(histories, row, columns, begin, end);
+      const states = model.encodeHistories(histories);
+      const encodedAtSeconds = Date.now() / 1000;
+      await store.write(
+        encoderId,
+        due.map(({ id, end }, row) => ({
+          user: id,
+          state: {
+            state: states.subarray(row * width, (row + 1) * width),
+            lastEventSeconds: columns.times[end - 1]!,
+            encodedAtSeconds,
+          },
+        })),
+      );
+      encoded += due.length;
+      progress.update(Math.min(active.length, at + USERS_PER_BATCH));
+    }
+    await store.writeWatermark(encoderId, untilSeconds);
+  } finally {
+    progress.end(`${encoded} encoded`);
+    model.dispose();
+  }
+  return {
+    active: active.length,
+    encoded,
+    skipped: active.length - encoded,
+    unknownItemEvents: unknown,
+    watermarkSeconds: untilSeconds,
+    seconds: (performance.now() - startedMs) / 1000,
+  };
+}
+
+/** The dataset's events in the bundle's rows, without those of items that the bundle does not know. */
+function knownEvents(
+  bundle: Bundle,
+  dataset: Dataset,
+): { columns: EventColumns & { readonly times: Float64Array }; offsets: Int32Array; unknown: number } {
+  const { events } = dataset;
+  const rows = dataset.items.ids.map((id) => bundle.catalogue.row(id));
+  const actions = new Vocabulary(bundle.schema.actions);
+  const actionRows = events.actionNames.map((name) => actions.row(name) + 1);
+  const items = new Int32Array(events.count);
+  const actionColumn = new Int32Array(events.count);
+  const times = new Float64Array(events.count);
+  const offsets = new Int32Array(dataset.users.count + 1);
+  let kept = 0;
+  for (let user = 0; user < dataset.users.count; user++) {
+    for (let i = events.userOffsets[user]!; i < events.userOffsets[user + 1]!; i++) {
+      const row = rows[events.items[i]!]!;
+      if (row < 0) continue;
+      items[kept] = row;
+      actionColumn[kept] = actionRows[events.actions[i]!]!;
+      times[kept] = events.times[i]!;
+      kept++;
+    }
+    offsets[user + 1] = kept;
+  }
+  if (kept === 0)
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected events of the ${bundle.catalogue.count} items of bundle ${bundle.manifest.bundleId.slice(0, 16)} in dataset "${dataset.name}", found none in ${events.count}. Encode the data that the bundle was trained on.`,
+    );
+  return {
+    columns: {
+      items: items.subarray(0, kept),
+      actions: actionColumn.subarray(0, kept),
+      times: times.subarray(0, kept),
+    },
+    offsets,
+    unknown: events.count - kept,
+  };
+}
+
+function newest(times: Float64Array): number {
+  return times.reduce((latest, time) => Math.max(latest, time), -Infinity);
+}
+
