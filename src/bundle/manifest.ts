@@ -2,9 +2,15 @@
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
+import type { FeatureSchema } from '../features/schema.ts';
+import { canonicalJson } from '../json.ts';
 
 export const BUNDLE_FORMAT = 'tandem-bundle';
 export const BUNDLE_VERSION = 1;
+/** Name of the manifest in a bundle directory. */
+export const MANIFEST_FILE = 'manifest.json';
+/** Names the directory of the bundle to serve, in a directory of bundles. */
+export const CURRENT_FILE = 'current';
 
 /** Files of a bundle besides manifest.json; each has its size and digest in the manifest. */
 export const BUNDLE_FILES = {
@@ -12,7 +18,7 @@ export const BUNDLE_FILES = {
   schema: 'schema.json',
   /** Every tensor of the model; names and shapes in docs/bundle.md. */
   weights: 'weights.safetensors',
-  /** Catalogue: ids, categories, advertisers, prices, target countries, popularity by country. */
+  /** Catalogue: ids, titles, categories, advertisers, prices, target countries, popularity. */
   items: 'items.safetensors',
   /** `vectors` [N, D] f32, unit rows, in catalogue order. */
   vectors: 'vectors.safetensors',
@@ -118,16 +124,73 @@ const manifestSchema = z.strictObject({
   files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: digest })),
 });
 
+const names = z.array(z.string());
+const finite = z.number();
+
+const featureSchemaSchema = z.strictObject({
+  version: z.literal(1),
+  maxHistory: z.int().min(1),
+  actions: names,
+  categories: names,
+  queryBuckets: z.int().min(1),
+  maxSubjectCategories: z.int().min(1),
+  ageBounds: z.array(finite),
+  countries: names,
+  genders: names,
+  advertisers: names,
+  priceBounds: z.array(finite),
+  catalogueDigest: digest,
+});
+
+const goldenSchema = z.strictObject({
+  user: z.string(),
+  state: z.array(finite).exactOptional(),
+  stateAge: finite,
+  subject: z.union([
+    z.null(),
+    z.strictObject({ item: z.string() }),
+    z.strictObject({
+      interests: z.array(z.strictObject({ category: z.string(), confidence: finite })),
+    }),
+    z.strictObject({ query: z.string() }),
+  ]),
+  demographics: z.strictObject({
+    age: finite.exactOptional(),
+    country: z.string().exactOptional(),
+    gender: z.string().exactOptional(),
+  }),
+  embedding: z.array(finite),
+  candidates: z.array(z.strictObject({ item: z.string(), score: finite })),
+});
+
 /** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
 export function parseManifest(value: unknown): BundleManifest {
-  return parseOrThrow(manifestSchema, value, 'manifest.json');
+  return parseOrThrow(manifestSchema, value, MANIFEST_FILE);
+}
+
+/** The one text of a manifest; a file that reads otherwise was edited. */
+export function manifestText(manifest: BundleManifest): string {
+  return `${JSON.stringify(JSON.parse(canonicalJson(manifest)), null, 2)}\n`;
+}
+
+/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+export function parseSchema(value: unknown): FeatureSchema {
+  return parseOrThrow(featureSchemaSchema, value, BUNDLE_FILES.schema);
+}
+
+/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+export function parseGoldens(value: unknown): GoldenRequest[] {
+  return parseOrThrow(z.array(goldenSchema), value, BUNDLE_FILES.goldens);
 }
 
 /** @throws TandemError ERR_CONFIG_INVALID naming the first field that is wrong, or heads that do not divide the width. */
 export function parseModelConfig(value: unknown): ModelConfig {
   const parsed = modelConfigSchema.safeParse(value);
   if (!parsed.success)
-    throw new TandemError('ERR_CONFIG_INVALID', `Expected a valid model config: ${firstIssue(parsed.error)}.`);
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a valid model config: ${firstIssue(parsed.error)}.`,
+    );
   const { embeddingWidth, heads } = parsed.data;
   if (embeddingWidth % heads !== 0)
     throw new TandemError(
@@ -163,7 +226,11 @@ export interface GoldenRequest {
     | { readonly interests: readonly { readonly category: string; readonly confidence: number }[] }
     | { readonly query: string }
     | null;
-  readonly demographics: { readonly age?: number; readonly country?: string; readonly gender?: string };
+  readonly demographics: {
+    readonly age?: number;
+    readonly country?: string;
+    readonly gender?: string;
+  };
   /** [D] as computed by tfjs. */
   readonly embedding: readonly number[];
   /** Best first. */

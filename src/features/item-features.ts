@@ -4,7 +4,7 @@ import { boundedBucket, type FeatureSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 /** Strongest categories of an item that the tower looks at. */
-export const MAX_ITEM_CATEGORIES = 8;
+const MAX_ITEM_CATEGORIES = 8;
 
 /** Catalogue columns as a dataset or a bundle has them. */
 export interface ItemColumns {
@@ -25,9 +25,11 @@ export interface ItemColumns {
 export interface ItemFeatures {
   /** N. */
   readonly count: number;
-  /** [N, MAX_ITEM_CATEGORIES] rows of the category table, 0 where the weight is 0. */
+  /** S: most categories that an item of this catalogue has, at least 1 and at most MAX_ITEM_CATEGORIES. */
+  readonly categoriesPerItem: number;
+  /** [N, S] rows of the category table, 0 where the weight is 0. */
   readonly categoryRows: Int32Array;
-  /** [N, MAX_ITEM_CATEGORIES], summing to 1 for an item with categories and to 0 for one without. */
+  /** [N, S], summing to 1 for an item with categories and to 0 for one without. */
   readonly categoryWeights: Float32Array;
   /** [N] rows of the advertiser table, 0 = unknown. */
   readonly advertiserRows: Int32Array;
@@ -38,14 +40,18 @@ export interface ItemFeatures {
 export function buildItemFeatures(schema: FeatureSchema, columns: ItemColumns): ItemFeatures {
   const { count } = columns;
   const advertisers = new Vocabulary(schema.advertisers);
-  const categoryRows = new Int32Array(count * MAX_ITEM_CATEGORIES);
-  const categoryWeights = new Float32Array(count * MAX_ITEM_CATEGORIES);
+  let most = 1;
+  for (let item = 0; item < count; item++)
+    most = Math.max(most, columns.categoryOffsets[item + 1]! - columns.categoryOffsets[item]!);
+  const categoriesPerItem = Math.min(most, MAX_ITEM_CATEGORIES);
+  const categoryRows = new Int32Array(count * categoriesPerItem);
+  const categoryWeights = new Float32Array(count * categoriesPerItem);
   for (let item = 0; item < count; item++) {
     let used = 0;
     let total = 0;
-    const offset = item * MAX_ITEM_CATEGORIES;
+    const offset = item * categoriesPerItem;
     const end = columns.categoryOffsets[item + 1]!;
-    for (let i = columns.categoryOffsets[item]!; i < end && used < MAX_ITEM_CATEGORIES; i++) {
+    for (let i = columns.categoryOffsets[item]!; i < end && used < categoriesPerItem; i++) {
       const row = columns.categoryRows[i]!;
       if (row < 0) continue;
       categoryRows[offset + used] = row;
@@ -57,6 +63,7 @@ export function buildItemFeatures(schema: FeatureSchema, columns: ItemColumns): 
   }
   return {
     count,
+    categoriesPerItem,
     categoryRows,
     categoryWeights,
     advertiserRows: Int32Array.from(columns.advertisers, (name) => advertisers.row(name) + 1),

@@ -1,4 +1,5 @@
-// Losses: softmax over the catalogue, or over a sample with logQ correction. Order: divide by tau, correct, then mask.
+// Losses: softmax over the catalogue, or over a sample with logQ correction. Order: divide by tau,
+// correct, then mask.
 
 import { tf } from '../backend/tf.ts';
 import type { Random } from '../random.ts';
@@ -15,7 +16,7 @@ export interface LossExamples {
 }
 
 /**
- * Softmax cross-entropy over the whole catalogue; the user's other positives of the step count neither way.
+ * Softmax cross-entropy over the whole catalogue; a user's positives of the step share the target evenly.
  *
  * @param queries - [E, D] unit rows; @param items - [N, D] unit rows. @returns mean nats; ln N when untrained.
  */
@@ -25,18 +26,13 @@ export function fullSoftmaxLoss(
   examples: LossExamples,
   temperature: number,
 ): tf.Scalar {
-  const count = examples.positives.length;
-  const columns = items.shape[0];
-  const mask = new Float32Array(count * columns);
-  const positivesOf = groupByUser(examples);
-  for (let e = 0; e < count; e++)
-    for (const slot of positivesOf.get(examples.users[e]!)!)
-      if (slot !== examples.positives[e]!) mask[e * columns + slot] = MASKED;
-  const logits = tf.add(
-    tf.mul(tf.matMul(queries, items, false, true), 1 / temperature),
-    tf.tensor2d(mask, [count, columns]),
+  const scaled = tf.mul(queries, 1 / temperature);
+  const chosen = tf.gather(items, tf.tensor1d(examples.positives, 'int32'));
+  return crossEntropy(
+    tf.sum(tf.mul(scaled, chosen), 1),
+    tf.matMul(scaled, items, false, true),
+    examples.weights,
   );
-  return crossEntropy(logits as tf.Tensor2D, examples.positives, examples.weights);
 }
 
 /** Negatives of a step and the columns of its logits. */
@@ -121,35 +117,44 @@ export function sampledSoftmaxLoss(
     for (let column = 0; column < width; column++)
       if (column !== e && own.has(columns.slots[column]!)) mask[e * width + column] = MASKED;
   }
-  const corrected = tf.sub(
-    tf.mul(tf.matMul(queries, candidates, false, true), 1 / temperature),
-    tf.tensor1d(columns.logProbabilities),
+  const scaled = tf.mul(queries, 1 / temperature);
+  const logProbabilities = tf.tensor1d(columns.logProbabilities);
+  const logits = tf.add(
+    tf.sub(tf.matMul(scaled, candidates, false, true), logProbabilities),
+    tf.tensor2d(mask, [count, width]),
   );
-  const logits = tf.add(corrected, tf.tensor2d(mask, [count, width])) as tf.Tensor2D;
-  return crossEntropy(
-    logits,
-    Int32Array.from({ length: count }, (_, e) => e),
-    examples.weights,
+  const positiveLogits = tf.sub(
+    tf.sum(tf.mul(scaled, tf.slice(candidates, 0, count)), 1),
+    tf.slice(logProbabilities, 0, count),
   );
+  return crossEntropy(positiveLogits, logits, examples.weights);
 }
 
-/** Weighted mean of -ln softmax(logits)[e, targets[e]]. */
+/** Weighted mean of logSumExp(logits[e]) - positiveLogits[e]. */
 function crossEntropy(
-  logits: tf.Tensor2D,
-  targets: Int32Array,
+  positiveLogits: tf.Tensor,
+  logits: tf.Tensor,
   weights: Float32Array,
 ): tf.Scalar {
-  const [count, columns] = logits.shape;
-  const flat = tf.reshape(tf.logSoftmax(logits), [count * columns]);
-  const picked = tf.gather(
-    flat,
-    tf.tensor1d(
-      targets.map((target, e) => e * columns + target),
-      'int32',
-    ),
-  );
-  return tf.neg(tf.sum(tf.mul(picked, tf.tensor1d(weights))));
+  return tf.sum(tf.mul(tf.sub(logSumExp(logits), positiveLogits), tf.tensor1d(weights)));
 }
+
+/**
+ * ln sum_j exp(x[e, j]) of every row, [E, N] to [E], with its own gradient: the exponentials of the forward pass are kept,
+ * so that the backward pass is one product. tfjs's composite takes twice the passes over [E, N], the step's largest tensor.
+ */
+const logSumExp: (x: tf.Tensor) => tf.Tensor = tf.customGrad((x, save) => {
+  const logits = x as tf.Tensor;
+  const largest = tf.max(logits, 1, true);
+  const powers = tf.exp(tf.sub(logits, largest));
+  const sums = tf.sum(powers, 1, true);
+  (save as tf.GradSaveFunc)([powers, sums]);
+  return {
+    value: tf.squeeze(tf.add(tf.log(sums), largest), [1]),
+    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
+      tf.mul(saved[0]!, tf.div(tf.expandDims(dy, 1), saved[1]!)),
+  };
+});
 
 function groupByUser(examples: LossExamples): Map<number, Set<number>> {
   const groups = new Map<number, Set<number>>();

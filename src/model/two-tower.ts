@@ -4,7 +4,7 @@
 import { tf } from '../backend/tf.ts';
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
-import { MAX_ITEM_CATEGORIES, type ItemFeatures } from '../features/item-features.ts';
+import type { ItemFeatures } from '../features/item-features.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
@@ -119,13 +119,13 @@ export class TwoTower {
     let categoryRows = items.categoryRows;
     let categoryWeights = items.categoryWeights;
     if (slots !== undefined) {
-      categoryRows = new Int32Array(slots.length * MAX_ITEM_CATEGORIES);
-      categoryWeights = new Float32Array(slots.length * MAX_ITEM_CATEGORIES);
+      const size = items.categoriesPerItem;
+      categoryRows = new Int32Array(slots.length * size);
+      categoryWeights = new Float32Array(slots.length * size);
       for (const [i, slot] of slots.entries()) {
-        const from = slot * MAX_ITEM_CATEGORIES;
-        const to = from + MAX_ITEM_CATEGORIES;
-        categoryRows.set(items.categoryRows.subarray(from, to), i * MAX_ITEM_CATEGORIES);
-        categoryWeights.set(items.categoryWeights.subarray(from, to), i * MAX_ITEM_CATEGORIES);
+        const from = slot * size;
+        categoryRows.set(items.categoryRows.subarray(from, from + size), i * size);
+        categoryWeights.set(items.categoryWeights.subarray(from, from + size), i * size);
       }
     }
     const count = slots?.length ?? items.count;

@@ -1,0 +1,165 @@
+// Reads the files of a bundle and holds each to the size and digest of the manifest, before anything looks inside.
+
+import { createHash, webcrypto } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { open, readdir, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TandemError } from '../errors.ts';
+import { sha256Hex } from '../json.ts';
+import { bundleId } from './identity.ts';
+import {
+  BUNDLE_FILES,
+  MANIFEST_FILE,
+  manifestText,
+  parseManifest,
+  type BundleManifest,
+} from './manifest.ts';
+
+export type BundleFile = keyof typeof BUNDLE_FILES;
+
+/** One read call takes at most 2 GiB - 1. */
+const MAX_READ_BYTES = 1 << 30;
+/** Web Crypto copies its input and digests on a pool thread: parallel, but not worth a second copy of a huge file. */
+const MAX_POOLED_DIGEST_BYTES = 256 << 20;
+
+/**
+ * The manifest of a bundle directory, in its one canonical text, with a bundleId that matches its content.
+ *
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND without a manifest.json; ERR_BUNDLE_INVALID for anything wrong in it.
+ */
+export async function readManifest(directory: string): Promise<BundleManifest> {
+  const path = join(directory, MANIFEST_FILE);
+  let text: string;
+  try {
+    text = Buffer.from(await readWhole(path, undefined)).toString('utf8');
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause;
+    throw new TandemError(
+      'ERR_BUNDLE_NOT_FOUND',
+      `Expected a bundle in ${directory}, but it has no ${MANIFEST_FILE}. Publish one, or name another directory.`,
+      { cause, details: { directory } },
+    );
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw invalid(path, 'JSON', 'something else', cause);
+  }
+  const manifest = parseManifest(value);
+  const id = bundleId(manifest);
+  if (id !== manifest.bundleId)
+    throw invalid(path, `the bundleId of its content, ${id}`, manifest.bundleId);
+  if (manifestText(manifest) !== text)
+    throw invalid(path, 'the text that publishing wrote', 'the same content written differently');
+  const listed = Object.keys(manifest.files).sort().join(', ');
+  const expected = Object.values(BUNDLE_FILES).sort().join(', ');
+  if (listed !== expected) throw invalid(path, `the files ${expected}`, listed);
+  return manifest;
+}
+
+/**
+ * Every file of a bundle on the heap, checked.
+ *
+ * Files are read and digested side by side. Nothing is mapped: a file that changes on disk cannot change what serves.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID naming the file for one that is missing, unknown, or of another size or digest.
+ */
+export async function readBundleFiles(
+  directory: string,
+  manifest: BundleManifest,
+): Promise<Record<BundleFile, Uint8Array>> {
+  const known = new Set<string>([MANIFEST_FILE, ...Object.values(BUNDLE_FILES)]);
+  const unknown = (await readdir(directory)).filter((name) => !known.has(name));
+  if (unknown.length > 0)
+    throw invalid(directory, 'only the files of its manifest', `also ${unknown.join(', ')}`);
+  const entries = await Promise.all(
+    Object.entries(BUNDLE_FILES).map(async ([key, name]) => {
+      const bytes = await readWhole(join(directory, name), manifest.files[name]!.bytes);
+      checkDigest(directory, name, manifest, await digest(bytes));
+      return [key, bytes] as const;
+    }),
+  );
+  return Object.fromEntries(entries) as Record<BundleFile, Uint8Array>;
+}
+
+/** One file of a bundle again, checked again: for what a server does not keep in memory. */
+export function readBundleFileSync(
+  directory: string,
+  manifest: BundleManifest,
+  file: BundleFile,
+): Uint8Array {
+  const name = BUNDLE_FILES[file];
+  const path = join(directory, name);
+  const { bytes: expected } = manifest.files[name]!;
+  const handle = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(handle);
+    if (size !== expected) throw invalid(path, `${expected} bytes`, `${size} bytes`);
+    const bytes = new Uint8Array(size);
+    for (let offset = 0; offset < size;) {
+      const read = readSync(handle, bytes, offset, Math.min(MAX_READ_BYTES, size - offset), offset);
+      if (read === 0) throw invalid(path, `${size} bytes`, `${offset} bytes`);
+      offset += read;
+    }
+    checkDigest(directory, name, manifest, sha256Hex(bytes));
+    return bytes;
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Reads a file of any size; `expected` undefined takes whatever is there. */
+async function readWhole(path: string, expected: number | undefined): Promise<Uint8Array> {
+  let file: FileHandle;
+  try {
+    file = await open(path, 'r');
+  } catch (cause) {
+    if (expected === undefined || !isMissing(cause)) throw cause;
+    throw invalid(path, `a file of ${expected} bytes`, 'no such file', cause);
+  }
+  try {
+    const { size } = await file.stat();
+    if (expected !== undefined && size !== expected)
+      throw invalid(path, `${expected} bytes`, `${size} bytes`);
+    const bytes = new Uint8Array(size);
+    for (let offset = 0; offset < size;) {
+      const length = Math.min(MAX_READ_BYTES, size - offset);
+      const { bytesRead } = await file.read(bytes, offset, length, offset);
+      if (bytesRead === 0) throw invalid(path, `${size} bytes`, `${offset} bytes`);
+      offset += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}
+
+async function digest(bytes: Uint8Array): Promise<string> {
+  if (bytes.length > MAX_POOLED_DIGEST_BYTES)
+    return createHash('sha256').update(bytes).digest('hex');
+  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes)).toString('hex');
+}
+
+function checkDigest(
+  directory: string,
+  name: string,
+  manifest: BundleManifest,
+  received: string,
+): void {
+  const { sha256 } = manifest.files[name]!;
+  if (received !== sha256) throw invalid(join(directory, name), `SHA-256 ${sha256}`, received);
+}
+
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
+function invalid(path: string, expected: string, received: string, cause?: unknown): TandemError {
+  return new TandemError(
+    'ERR_BUNDLE_INVALID',
+    `Expected ${expected} in ${path}, received ${received}. The bundle is damaged or was edited: delete its directory and publish it again.`,
+    { cause, details: { file: path, expected, received } },
+  );
+}

@@ -1,0 +1,80 @@
+// The ids of a bundle: digests that decide what may meet what. Equal content gives equal ids, on any machine.
+
+import { createHash } from 'node:crypto';
+import { TandemError } from '../errors.ts';
+import type { BundleId, EncoderId } from '../ids.ts';
+import { canonicalJson, sha256Hex } from '../json.ts';
+import type { BundleManifest, ModelConfig } from './manifest.ts';
+import { littleEndianBytes, type Tensor } from './safetensors.ts';
+
+type Tensors = ReadonlyMap<string, Tensor>;
+
+/**
+ * Identifies the history encoder: user states of the same encoderId live in one space.
+ *
+ * Covers `items.*` and `encoder.*`, the encoder's sizes, and the feature schema.
+ */
+export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: string): EncoderId {
+  const { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth } = config;
+  const part = { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth };
+  return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
+}
+
+/** Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema. */
+export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
+  const { fusion, embeddingWidth, subjectWidth, demographicWidth, contextWidth, hiddenWidth } =
+    config;
+  const part =
+    fusion === 'none'
+      ? { fusion, embeddingWidth, hiddenWidth }
+      : { fusion, embeddingWidth, hiddenWidth, subjectWidth, demographicWidth, contextWidth };
+  return digestPart('head', tensors, ['context.', 'head.'], part, schemaHash);
+}
+
+/** Identifies the item tower: `items.*`, `tower.*`, their sizes, and the schema. */
+export function itemTowerId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
+  const { embeddingWidth, hiddenWidth } = config;
+  const part = { embeddingWidth, hiddenWidth };
+  return digestPart('tower', tensors, ['items.', 'tower.'], part, schemaHash);
+}
+
+/** Identifies a search index: the digest of its file. */
+export function indexId(indexBytes: Uint8Array): string {
+  return sha256Hex(indexBytes);
+}
+
+/** Identifies a bundle: the digest of its manifest, which carries the digest of every file. */
+export function bundleId(manifest: Omit<BundleManifest, 'bundleId'>): BundleId {
+  const rest = Object.fromEntries(
+    Object.entries(manifest).filter(([field]) => field !== 'bundleId'),
+  );
+  return sha256Hex(canonicalJson(rest)) as BundleId;
+}
+
+function digestPart(
+  part: string,
+  tensors: Tensors,
+  prefixes: readonly string[],
+  config: object,
+  schemaHash: string,
+): string {
+  const names = [...tensors.keys()]
+    .filter((name) => prefixes.some((prefix) => name.startsWith(prefix)))
+    .sort();
+  for (const prefix of prefixes)
+    // A model without context has no context tensors; every other part is never empty.
+    if (prefix !== 'context.' && !names.some((name) => name.startsWith(prefix)))
+      throw new TandemError(
+        'ERR_BUNDLE_INVALID',
+        `Expected tensors named ${prefix}* for the id of the ${part}, received none among ${tensors.size}. Take all weights of one checkpoint.`,
+        { details: { part, prefix } },
+      );
+  const hash = createHash('sha256');
+  const header = names.map((name) => {
+    const { shape, data } = tensors.get(name)!;
+    return { name, shape, type: data.constructor.name };
+  });
+  hash.update(canonicalJson({ part, config, schemaHash, tensors: header }));
+  for (const name of names) hash.update(littleEndianBytes(tensors.get(name)!.data));
+  return hash.digest('hex');
+}

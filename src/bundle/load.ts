@@ -1,0 +1,186 @@
+// Loading: a bundle directory becomes a Bundle only if every file is what the manifest says and every part fits.
+
+import { readFileSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { TandemError } from '../errors.ts';
+import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
+import type { HeadWeights } from '../native/binding.ts';
+import { decodeCatalogue, type ItemCatalogue } from './catalogue.ts';
+import { readBundleFileSync, readBundleFiles, readManifest } from './files.ts';
+import { headWeights } from './head-weights.ts';
+import { encoderId, headId, itemTowerId } from './identity.ts';
+import {
+  BUNDLE_FILES,
+  CURRENT_FILE,
+  MANIFEST_FILE,
+  parseGoldens,
+  parseSchema,
+  type BundleManifest,
+  type GoldenRequest,
+} from './manifest.ts';
+import { decodeSafetensors, expectTensor, type Tensor } from './safetensors.ts';
+import { checkUnitRows } from './unit-rows.ts';
+
+/** A checked bundle in memory; nothing of it changes, whatever happens on disk. */
+export interface Bundle {
+  /** Absolute. */
+  readonly directory: string;
+  readonly manifest: BundleManifest;
+  readonly schema: FeatureSchema;
+  readonly catalogue: ItemCatalogue;
+  /** [N, D] f32 unit rows in catalogue order. */
+  readonly vectors: Float32Array;
+  /** usearch's bytes, for HnswIndex.load. */
+  readonly indexBytes: Uint8Array;
+  readonly goldens: readonly GoldenRequest[];
+  readonly headWeights: HeadWeights;
+  /**
+   * Every weight, read and checked again at each call: a server needs the head's alone and does not keep the rest.
+   *
+   * @throws TandemError ERR_BUNDLE_INVALID when the file has changed since loading.
+   */
+  tensors(): ReadonlyMap<string, Tensor>;
+}
+
+/**
+ * The bundle directory that `path` stands for: itself, or what `current` names in a directory of bundles.
+ *
+ * @returns absolute path.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when it is neither.
+ */
+export function resolveBundle(path: string): string {
+  const directory = resolve(path);
+  if (isFile(join(directory, MANIFEST_FILE))) return directory;
+  const pointer = join(directory, CURRENT_FILE);
+  if (!isFile(pointer))
+    throw notFound(
+      `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") at ${directory}, found neither.`,
+      directory,
+    );
+  const name = readFileSync(pointer, 'utf8').trim();
+  if (name === '' || basename(name) !== name || name === '..' || name === '.')
+    throw notFound(
+      `Expected the name of a directory in ${pointer}, received "${name}".`,
+      directory,
+    );
+  const current = join(directory, name);
+  if (!isFile(join(current, MANIFEST_FILE)))
+    throw notFound(
+      `Expected a bundle at ${current}, which ${pointer} names, found none.`,
+      directory,
+    );
+  return current;
+}
+
+/**
+ * Reads and checks a bundle: sizes, digests, formats, counts, schema hash, and every id recomputed.
+ *
+ * The graph inside the index file and the goldens are left to verifyBundle and to the server's own start.
+ *
+ * @param path - a bundle directory, or a directory of bundles.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND; ERR_BUNDLE_INVALID naming the file, what was expected and what came;
+ *   ERR_NON_FINITE for item vectors that are not unit rows.
+ */
+export async function loadBundle(path: string): Promise<Bundle> {
+  const directory = resolveBundle(path);
+  const manifest = await readManifest(directory);
+  const files = await readBundleFiles(directory, manifest);
+  const { model, counts } = manifest;
+
+  const schema = parseSchema(parseJson(files.schema, BUNDLE_FILES.schema));
+  const hash = schemaHash(schema);
+  same(BUNDLE_FILES.schema, 'schemaHash', manifest.schemaHash, hash);
+  same(BUNDLE_FILES.schema, 'maxHistory', model.maxHistory, schema.maxHistory);
+  same(BUNDLE_FILES.schema, 'categories', counts.categories, schema.categories.length);
+
+  const weights = decodeSafetensors(files.weights, BUNDLE_FILES.weights).tensors;
+  same(BUNDLE_FILES.weights, 'encoderId', manifest.encoderId, encoderId(weights, model, hash));
+  same(BUNDLE_FILES.weights, 'headId', manifest.headId, headId(weights, model, hash));
+  same(
+    BUNDLE_FILES.weights,
+    'itemTowerId',
+    manifest.itemTowerId,
+    itemTowerId(weights, model, hash),
+  );
+
+  const catalogue = decodeCatalogue(files.items);
+  same(BUNDLE_FILES.items, 'item count', counts.items, catalogue.count);
+  same(
+    BUNDLE_FILES.items,
+    'catalogueDigest of the schema',
+    schema.catalogueDigest,
+    catalogueDigest(catalogue.ids),
+  );
+  for (const row of catalogue.categories.values)
+    if (row >= counts.categories)
+      same(BUNDLE_FILES.items, 'category rows below', counts.categories, row);
+
+  const vectors = expectTensor(
+    decodeSafetensors(files.vectors, BUNDLE_FILES.vectors).tensors,
+    'vectors',
+    Float32Array,
+    [counts.items, model.embeddingWidth],
+    BUNDLE_FILES.vectors,
+  );
+  checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.ids[row]!);
+  // The id of an index is its file's digest, which has just been checked: no second pass over gigabytes.
+  same(BUNDLE_FILES.index, 'indexId', manifest.indexId, manifest.files[BUNDLE_FILES.index]!.sha256);
+  const goldens = parseGoldens(parseJson(files.goldens, BUNDLE_FILES.goldens));
+  for (const golden of goldens) {
+    const widths = [golden.embedding.length, golden.state?.length ?? model.embeddingWidth];
+    for (const width of widths)
+      same(BUNDLE_FILES.goldens, `width for user "${golden.user}"`, model.embeddingWidth, width);
+  }
+  return {
+    directory,
+    manifest,
+    schema,
+    catalogue,
+    vectors,
+    indexBytes: files.index,
+    goldens,
+    headWeights: headWeights(weights, model, schema),
+    tensors: () =>
+      decodeSafetensors(readBundleFileSync(directory, manifest, 'weights'), BUNDLE_FILES.weights)
+        .tensors,
+  };
+}
+
+function parseJson(bytes: Uint8Array, file: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new TandemError(
+      'ERR_BUNDLE_INVALID',
+      `Expected JSON in ${file}: ${String(cause)}. Publish the bundle again.`,
+      { cause, details: { file } },
+    );
+  }
+}
+
+/** @throws TandemError ERR_BUNDLE_INVALID when what the manifest or schema says and what a file holds differ. */
+function same(
+  file: string,
+  what: string,
+  expected: string | number,
+  received: string | number,
+): void {
+  if (expected === received) return;
+  throw new TandemError(
+    'ERR_BUNDLE_INVALID',
+    `Expected ${what} ${expected} of ${file}, received ${received}. Its parts are of different models: publish the bundle again from one checkpoint.`,
+    { details: { file, expected, received } },
+  );
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+function notFound(message: string, directory: string): TandemError {
+  return new TandemError(
+    'ERR_BUNDLE_NOT_FOUND',
+    `${message} Name a published bundle, or publish one.`,
+    { details: { directory } },
+  );
+}

@@ -1,0 +1,208 @@
+// Everything that can be checked about a bundle: loading, the graph in the index file, and the goldens replayed through
+// the native head and the exact scan at every instruction set of this machine.
+
+import { TandemError } from '../errors.ts';
+import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
+import { HeadBatchBuilder } from '../features/head-batch.ts';
+import type { FeatureSchema } from '../features/schema.ts';
+import {
+  nativeAddon,
+  type Isa,
+  type NativeExactIndex,
+  type NativeHead,
+} from '../native/binding.ts';
+import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { measureRecall } from '../retrieval/build-index.ts';
+import type { ItemCatalogue } from './catalogue.ts';
+import { loadBundle, type Bundle } from './load.ts';
+import type { GoldenRequest, ModelConfig } from './manifest.ts';
+
+/** Largest difference from tfjs that a query embedding may have, in any value and in 1 - cosine. */
+export const EMBEDDING_TOLERANCE = 1e-4;
+/** Items whose scores are this near may change places: the order of a sum decides their last bits. */
+export const SCORE_TOLERANCE = 1e-5;
+
+export interface GoldenReport {
+  readonly isa: Isa;
+  readonly goldens: number;
+  /** Over all goldens; 0 is identical. */
+  readonly maxAbsoluteError: number;
+  /** Over all goldens; 1 is identical. */
+  readonly minCosine: number;
+  /** What differs, one line a golden at most; empty = passed. */
+  readonly failures: readonly string[];
+}
+
+export interface VerifyReport {
+  readonly directory: string;
+  readonly bundleId: string;
+  readonly encoderId: string;
+  readonly items: number;
+  /** True when every golden passed at every instruction set; what fails earlier throws. */
+  readonly passed: boolean;
+  readonly loadMs: number;
+  /** Recall of the graph for the goldens' own embeddings and k, against the exact scan; 1 without goldens. */
+  readonly graphRecall: number;
+  readonly isas: readonly GoldenReport[];
+}
+
+/**
+ * Verifies a bundle, as `tandem verify` does.
+ *
+ * @param path - a bundle directory, or a directory of bundles.
+ * @returns the report; goldens that differ are in it, not thrown.
+ * @throws TandemError as loadBundle; ERR_INDEX_INVALID for a graph that native code refuses.
+ */
+export async function verifyBundle(path: string): Promise<VerifyReport> {
+  const started = performance.now();
+  const bundle = await loadBundle(path);
+  const loadMs = performance.now() - started;
+  const { manifest, vectors } = bundle;
+  const addon = nativeAddon();
+  const width = manifest.model.embeddingWidth;
+  const graph = addon.HnswIndex.load(bundle.indexBytes, width);
+  if (graph.size !== manifest.counts.items)
+    throw new TandemError(
+      'ERR_INDEX_INVALID',
+      `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, received ${graph.size}. Build the index again and publish.`,
+      { details: { expected: manifest.counts.items, received: graph.size } },
+    );
+  const isas = addon.availableIsas.map((isa) => replayGoldens(bundle, isa));
+  const k = Math.max(0, ...bundle.goldens.map(({ candidates }) => candidates.length));
+  const queries = Float32Array.from(bundle.goldens.flatMap(({ embedding }) => embedding));
+  return {
+    directory: bundle.directory,
+    bundleId: manifest.bundleId,
+    encoderId: manifest.encoderId,
+    items: manifest.counts.items,
+    passed: isas.every(({ failures }) => failures.length === 0),
+    loadMs,
+    graphRecall:
+      k === 0
+        ? 1
+        : measureRecall(
+            graph,
+            new addon.ExactIndex(vectors, width),
+            queries,
+            k,
+            manifest.index.expansionSearch,
+          ),
+    isas,
+  };
+}
+
+/** Replays a bundle's goldens at one instruction set; also what a server does before it takes a bundle into service. */
+export function replayGoldens(bundle: Bundle, isa?: Isa): GoldenReport {
+  const { goldens, catalogue, vectors, manifest } = bundle;
+  const addon = nativeAddon();
+  const width = manifest.model.embeddingWidth;
+  const head = new addon.Head(bundle.headWeights, isa);
+  const index = new addon.ExactIndex(vectors, width, isa);
+  const embeddings = embedGoldens(bundle, head);
+  let maxAbsoluteError = 0;
+  let minCosine = 1;
+  const failures: string[] = [];
+  for (const [row, golden] of goldens.entries()) {
+    const embedding = embeddings.subarray(row * width, (row + 1) * width);
+    const { error, cosine } = compare(embedding, golden.embedding);
+    maxAbsoluteError = Math.max(maxAbsoluteError, error);
+    minCosine = Math.min(minCosine, cosine);
+    const label = `golden ${row} (user "${golden.user}")`;
+    if (!(error <= EMBEDDING_TOLERANCE && 1 - cosine <= EMBEDDING_TOLERANCE))
+      failures.push(
+        `${label}: expected an embedding within ${EMBEDDING_TOLERANCE}, received one ${error.toExponential(2)} away (cosine ${cosine.toFixed(6)})`,
+      );
+    else {
+      const difference = compareCandidates(golden, embedding, index, catalogue);
+      if (difference !== undefined) failures.push(`${label}: ${difference}`);
+    }
+  }
+  return { isa: head.isa, goldens: goldens.length, maxAbsoluteError, minCosine, failures };
+}
+
+/** What the goldens of a bundle are embedded with. */
+export interface GoldenSource {
+  readonly goldens: readonly GoldenRequest[];
+  readonly catalogue: ItemCatalogue;
+  readonly schema: FeatureSchema;
+  readonly manifest: { readonly model: ModelConfig };
+}
+
+/** Query embeddings of goldens, [goldens, D], by the given native head; their expected answers are not read. */
+export function embedGoldens(source: GoldenSource, head: NativeHead): Float32Array {
+  const { goldens, schema, catalogue, manifest } = source;
+  const width = manifest.model.embeddingWidth;
+  const features = new ContextFeatures(schema);
+  const builder = new HeadBatchBuilder(width, Math.max(1, goldens.length));
+  for (const { state, stateAge, subject, demographics } of goldens) {
+    let bag: SubjectBag = NO_SUBJECT;
+    if (subject !== null && 'query' in subject) bag = features.queryBag(subject.query);
+    else if (subject !== null && 'interests' in subject)
+      bag = features.interestBag([...subject.interests]);
+    else if (subject !== null) {
+      const row = catalogue.row(subject.item);
+      if (row < 0)
+        throw new TandemError(
+          'ERR_BUNDLE_INVALID',
+          `Expected the subject of a golden to be in the catalogue, received "${subject.item}". Publish the bundle again.`,
+          { details: { item: subject.item } },
+        );
+      bag = features.categoryBag(catalogue.categoryRows(row), catalogue.confidences(row));
+    }
+    builder.add(
+      state === undefined ? undefined : Float32Array.from(state),
+      stateAge,
+      bag,
+      features.demographicRows(demographics),
+    );
+  }
+  const out = new Float32Array(goldens.length * width);
+  if (goldens.length > 0) head.embed(builder.batch(), out);
+  return out;
+}
+
+function compare(
+  received: Float32Array,
+  expected: readonly number[],
+): { error: number; cosine: number } {
+  let error = 0;
+  let dot = 0;
+  let squares = 0;
+  let expectedSquares = 0;
+  for (let i = 0; i < received.length; i++) {
+    error = Math.max(error, Math.abs(received[i]! - expected[i]!));
+    dot += received[i]! * expected[i]!;
+    squares += received[i]! ** 2;
+    expectedSquares += expected[i]! ** 2;
+  }
+  return { error, cosine: dot / Math.sqrt(squares * expectedSquares) };
+}
+
+/** What differs first, position by position; undefined when nothing but near ties does. */
+function compareCandidates(
+  golden: GoldenRequest,
+  embedding: Float32Array,
+  index: NativeExactIndex,
+  catalogue: ItemCatalogue,
+): string | undefined {
+  const { candidates } = golden;
+  if (candidates.length === 0) return undefined;
+  const slots = Int32Array.from(candidates, ({ item }) => catalogue.row(item));
+  const unknown = slots.indexOf(-1);
+  if (unknown >= 0)
+    return `expected "${candidates[unknown]!.item}" at position ${unknown}, which the catalogue does not have`;
+  if (candidates.length > catalogue.count)
+    return `expected ${candidates.length} candidates of ${catalogue.count} items`;
+  const scores = new Float32Array(slots.length);
+  index.score(embedding, slots, scores);
+  const found = newSearchOutput(1, slots.length);
+  index.search(embedding, 1, slots.length, null, found);
+  for (const [position, { item, score }] of candidates.entries()) {
+    if (!(Math.abs(scores[position]! - score) <= EMBEDDING_TOLERANCE))
+      return `expected score ${score.toFixed(6)} for "${item}", received ${scores[position]!.toFixed(6)}`;
+    const nearTie = Math.abs(found.scores[position]! - scores[position]!) <= SCORE_TOLERANCE;
+    if (found.slots[position] !== slots[position] && !nearTie)
+      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.ids[found.slots[position]!]!}" (${found.scores[position]!.toFixed(6)})`;
+  }
+  return undefined;
+}

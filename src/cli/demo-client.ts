@@ -1,0 +1,147 @@
+// The demo's client, a process of its own: asks both servers the same questions over HTTP, the contextual one over
+// WebSocket as well, shows candidates side by side, and ends with one line of JSON.
+//
+// Usage: node demo-client.js <history-only port> <contextual port> < requests.json
+
+import { text } from 'node:stream/consumers';
+import { build } from 'hdr-histogram-js';
+import { WebSocket } from 'ws';
+
+interface Candidate {
+  readonly item: string;
+  readonly score: number;
+  readonly title?: string;
+}
+
+interface Answer {
+  readonly candidates: readonly Candidate[];
+  readonly state: { readonly status: string };
+  readonly plan: string;
+}
+
+type Question = Readonly<Record<string, unknown>> & { readonly user: string };
+
+const K = 100;
+const SHOWN_REQUESTS = 3;
+const SHOWN_CANDIDATES = 5;
+const INTERVAL_MS = 4;
+const COLUMN = 44;
+
+async function main(): Promise<void> {
+  const [historyOnly, contextual] = process.argv.slice(2).map(Number);
+  const questions = JSON.parse(await text(process.stdin)) as Question[];
+  for (const question of questions.slice(0, SHOWN_REQUESTS))
+    show(
+      question,
+      await ask(historyOnly!, { ...question, k: K, explain: true }),
+      await ask(contextual!, { ...question, k: K, explain: true }),
+    );
+
+  const latency = build();
+  // Open loop: requests leave on schedule, and a late answer counts from when its request was due.
+  await onSchedule(questions, async (question, dueMs) => {
+    await ask(contextual!, { ...question, k: K });
+    latency.recordValue(Math.max(1, Math.round((performance.now() - dueMs) * 1000)));
+  });
+  await stream(contextual!, questions, (micros) => {
+    latency.recordValue(micros);
+  });
+  process.stdout.write(
+    `${latency.totalCount} requests over HTTP and WebSocket, p50 ${(latency.getValueAtPercentile(50) / 1000).toFixed(2)} ms\n`,
+  );
+  process.stdout.write(
+    `${JSON.stringify({ requests: latency.totalCount, p99_ms: latency.getValueAtPercentile(99) / 1000 })}\n`,
+  );
+}
+
+async function ask(port: number, question: Readonly<Record<string, unknown>>): Promise<Answer> {
+  const response = await fetch(`http://127.0.0.1:${port}/v1/candidates`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(question),
+  });
+  if (!response.ok)
+    throw new Error(`Expected candidates, received ${response.status}: ${await response.text()}`);
+  return (await response.json()) as Answer;
+}
+
+/** Runs `job` for every question, one every INTERVAL_MS, without waiting for the one before. */
+async function onSchedule(
+  questions: readonly Question[],
+  job: (question: Question, dueMs: number) => Promise<void>,
+): Promise<void> {
+  const startedMs = performance.now();
+  const jobs: Promise<void>[] = [];
+  for (const [i, question] of questions.entries()) {
+    const dueMs = startedMs + i * INTERVAL_MS;
+    const waitMs = dueMs - performance.now();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    jobs.push(job(question, dueMs));
+  }
+  await Promise.all(jobs);
+}
+
+/** One WebSocket session a user, as many subjects as there are questions; answers come back by id. */
+async function stream(
+  port: number,
+  questions: readonly Question[],
+  record: (micros: number) => void,
+): Promise<void> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/stream`);
+  const waiting = new Map<string, () => void>();
+  let greeted: (() => void) | undefined;
+  const failed = new Promise<never>((_resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('message', (data: Buffer) => {
+      const frame = JSON.parse(data.toString()) as { type: string; id?: string };
+      if (frame.type === 'ready') greeted?.();
+      else if (frame.type === 'candidates' && frame.id !== undefined) waiting.get(frame.id)?.();
+      else reject(new Error(`Expected candidates, received ${data.toString()}`));
+    });
+  });
+  await Promise.race([failed, new Promise((resolve) => socket.once('open', resolve))]);
+  await Promise.race([
+    failed,
+    new Promise<void>((resolve) => {
+      greeted = resolve;
+      socket.send(JSON.stringify({ type: 'hello', user: questions[0]!.user, k: K }));
+    }),
+  ]);
+  const answered = onSchedule(questions, (question, dueMs) => {
+    const id = String(waiting.size);
+    return new Promise<void>((resolve) => {
+      waiting.set(id, () => {
+        record(Math.max(1, Math.round((performance.now() - dueMs) * 1000)));
+        resolve();
+      });
+      const { surface, subject } = question;
+      socket.send(JSON.stringify({ type: 'subject', id, surface, subject }));
+    });
+  });
+  await Promise.race([failed, answered]);
+  socket.close();
+}
+
+function show(question: Question, historyOnly: Answer, contextual: Answer): void {
+  const lines = [
+    '',
+    `user ${question.user} (state ${contextual.state.status}) looks at ${JSON.stringify(question['subject'] ?? 'nothing')}`,
+    `  ${'history only (none)'.padEnd(COLUMN)}contextual (concat)`,
+  ];
+  for (let i = 0; i < SHOWN_CANDIDATES; i++)
+    lines.push(
+      `  ${describe(historyOnly.candidates[i]).padEnd(COLUMN)}${describe(contextual.candidates[i])}`,
+    );
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+function describe(candidate: Candidate | undefined): string {
+  if (candidate === undefined) return '-';
+  const name = candidate.title === undefined ? candidate.item : `${candidate.item} ${candidate.title}`;
+  return `${candidate.score.toFixed(3)} ${name.slice(0, COLUMN - 10)}`;
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exitCode = 1;
+});

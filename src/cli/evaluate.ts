@@ -1,0 +1,88 @@
+// tandem evaluate: judges checkpoints against every floor on a dataset, and writes the report.
+
+import { basename, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { readDataset } from '../data/read-dataset.ts';
+import { evaluate, type EvaluatedModel } from '../evaluate/evaluate.ts';
+import { formatReport, REPORT_FILES, writeReport } from '../evaluate/report.ts';
+
+interface EvaluateFlags {
+  readonly data: string;
+  readonly checkpoint: readonly string[];
+  readonly protocol: 'table' | 'time';
+  readonly form: 'all' | 'discovery';
+  readonly split: 'validation' | 'test';
+  readonly out: string;
+  readonly oracle?: true;
+}
+
+/** The table goes to standard output, the report into --out, progress to standard error. */
+export function evaluateCommand(): Command {
+  return new Command('evaluate')
+    .description('rank all items for held-out requests: models, floors, context rows, swap tests')
+    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .option(
+      '--checkpoint <directory>',
+      'trained model, may be repeated; without any the floors alone are reported',
+      (directory: string, others: readonly string[]) => [...others, directory],
+      [] as readonly string[],
+    )
+    .addOption(
+      new Option('--protocol <name>', 'leave one out (table), or a cut in time with real contexts')
+        .choices(['table', 'time'])
+        .default('time'),
+    )
+    .addOption(
+      new Option('--form <name>', 'time protocol: all items, or without what the user had before')
+        .choices(['all', 'discovery'])
+        .default('all'),
+    )
+    .addOption(
+      new Option('--split <name>', 'tune on validation, report test')
+        .choices(['validation', 'test'])
+        .default('test'),
+    )
+    .requiredOption('--out <directory>', `where ${Object.values(REPORT_FILES).join(', ')} go`)
+    .option('--oracle', 'add the row whose context is derived from the label, printed as leakage')
+    .action(run);
+}
+
+async function run(flags: EvaluateFlags): Promise<void> {
+  const dataset = await readDataset(flags.data);
+  const models: EvaluatedModel[] = [];
+  for (const directory of flags.checkpoint) models.push(await loadEvaluated(directory));
+  const report = await evaluate({
+    dataset,
+    protocol: flags.protocol,
+    form: flags.form,
+    split: flags.split,
+    models: distinctNames(models),
+    oracle: flags.oracle ?? false,
+  });
+  await writeReport(flags.out, report);
+  process.stdout.write(`${formatReport(report)}\n`);
+}
+
+/** Loads tfjs only here, so that a report of floors alone starts at once. */
+async function loadEvaluated(directory: string): Promise<EvaluatedModel> {
+  const { loadCheckpoint, loadModel } = await import('../model/checkpoint.ts');
+  const { settings } = loadCheckpoint(directory);
+  return {
+    name: basename(resolve(directory)),
+    model: await loadModel(directory),
+    datasetDigest: settings.datasetDigest,
+    dataUntilSeconds: settings.dataUntilSeconds,
+    trainingEvents: settings.trainingEvents,
+    identity: { schemaHash: settings.schemaHash, config: settings.config },
+  };
+}
+
+/** Two folders of one name get a number, so that rows stay apart. */
+function distinctNames(models: readonly EvaluatedModel[]): EvaluatedModel[] {
+  const seen = new Map<string, number>();
+  return models.map((model) => {
+    const count = (seen.get(model.name) ?? 0) + 1;
+    seen.set(model.name, count);
+    return count === 1 ? model : { ...model, name: `${model.name} (${count})` };
+  });
+}

@@ -1,0 +1,45 @@
+// The swap test: a model that reads context and history must lose recall when either belongs to another request.
+
+import { Random } from '../random.ts';
+import type { EvaluationQuery } from './query.ts';
+
+/**
+ * A seeded permutation of [0, count) without fixed points (Sattolo: one cycle).
+ *
+ * @throws RangeError below 2, where there is none.
+ */
+export function derangement(count: number, seed: number): Int32Array {
+  if (!(count >= 2))
+    throw new RangeError(`Expected at least 2 requests to swap, received ${count}.`);
+  const random = new Random(seed);
+  const order = Int32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.integer(i);
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order;
+}
+
+/** Each request with subject and demographics of another; what is ranked and sought stays. */
+export function swapContexts(
+  queries: readonly EvaluationQuery[],
+  seed: number,
+): readonly EvaluationQuery[] {
+  const other = derangement(queries.length, seed);
+  return queries.map((query, i) => {
+    const { subject, demographics } = queries[other[i]!]!;
+    return { ...query, subject, demographics };
+  });
+}
+
+/** Each request with the known events of another; what is ranked and sought stays, and so do the user's attributes. */
+export function swapHistories(
+  queries: readonly EvaluationQuery[],
+  seed: number,
+): readonly EvaluationQuery[] {
+  const other = derangement(queries.length, seed);
+  return queries.map((query, i) => {
+    const { historyBegin, historyEnd } = queries[other[i]!]!;
+    return { ...query, historyBegin, historyEnd };
+  });
+}

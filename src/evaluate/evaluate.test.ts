@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { TandemError } from '../errors.ts';
+import { buildSchema } from '../features/build-schema.ts';
+import { evaluate, type EvaluatedModel, type EvaluationReport } from './evaluate.ts';
+import { microDataset, microRequest } from './micro-dataset.ts';
+import { ModelEvaluation, ORACLE_LABEL } from './model-scorer.ts';
+import { formatReport, REPORT_FILES, writeReport } from './report.ts';
+
+const DAY = 86_400;
+const CUT = 100 * DAY;
+const ITEMS = 24;
+const GROUPS = 4;
+const USERS = 24;
+
+// Item i is of group i mod 4. User u bought the items u and u + 4 (mod 24), so the history tells the group as well as
+// the subject does; the subject's group is another one. Positives: one item of the history's group, one of the subject's.
+const names = Array.from({ length: GROUPS }, (_, group) => `group ${group}`);
+const categories = Array.from({ length: ITEMS }, (_, item) => [names[item % GROUPS]!]);
+const events = Array.from({ length: USERS }, (_, user) => [
+  { user, item: user, time: DAY + user },
+  { user, item: (user + 4) % ITEMS, time: 80 * DAY + user },
+]).flat();
+const requests = Array.from({ length: USERS }, (_, user) =>
+  microRequest({
+    id: `r${user}`,
+    user,
+    time: CUT + user * 1000,
+    subject: { kind: 'item', item: (user + 1) % ITEMS },
+    positives: [(user + 8) % ITEMS, (user + 5) % ITEMS],
+  }),
+);
+const dataset = microDataset(ITEMS, events, requests, CUT, categories);
+const schema = buildSchema({
+  maxHistory: 4,
+  actionNames: dataset.events.actionNames,
+  itemIds: dataset.items.ids,
+  categoryNames: dataset.items.categoryNames,
+  advertisers: dataset.items.advertisers,
+  prices: dataset.items.prices,
+  genders: dataset.users.genders,
+  countries: dataset.users.countries,
+});
+
+/** A model that needs no training: one dimension per group; state = group of the last item, query = state + subject. */
+function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
+  return {
+    config: { embeddingWidth: GROUPS, maxHistory: 4, fusion },
+    schema,
+    encodeHistories(batch) {
+      const states = new Float32Array(batch.count * GROUPS);
+      for (let b = 0; b < batch.count; b++)
+        states[b * GROUPS + ((batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS)] = 1;
+      return states;
+    },
+    embedQueries(batch) {
+      const queries = Float32Array.from(batch.states);
+      if (fusion === 'concat')
+        for (let b = 0; b < batch.count; b++)
+          for (let i = batch.subjectOffsets[b]!; i < batch.subjectOffsets[b + 1]!; i++)
+            queries[b * GROUPS + batch.subjectRows[i]!]! += 1;
+      return queries;
+    },
+    itemVectors: () =>
+      Float32Array.from({ length: ITEMS * GROUPS }, (_, i) =>
+        Math.floor(i / GROUPS) % GROUPS === i % GROUPS ? 1 : 0,
+      ),
+    scores(queries, vectors) {
+      const out = new Float32Array((queries.length / GROUPS) * ITEMS);
+      for (let i = 0; i < out.length; i++)
+        for (let d = 0; d < GROUPS; d++)
+          out[i]! +=
+            queries[Math.floor(i / ITEMS) * GROUPS + d]! * vectors[(i % ITEMS) * GROUPS + d]!;
+      return out;
+    },
+  };
+}
+
+const recall10 = (report: EvaluationReport, name: string): number =>
+  report.rows.find((row) => row.name === name)!.metrics.recall['10']!;
+
+describe('evaluate', () => {
+  it('reports floors, context rows, and swaps that hurt', async () => {
+    const report = await evaluate({
+      dataset,
+      protocol: 'time',
+      oracle: true,
+      models: [
+        { name: 'both', model: groupModel('concat') },
+        { name: 'history', model: groupModel('none') },
+      ],
+    });
+    assert.equal(report.protocol.requests, USERS);
+    assert.deepEqual(
+      report.rows.map(({ kind }) => kind),
+      [
+        ...new Array<string>(7).fill('floor'),
+        'model',
+        'model',
+        'model',
+        'leak',
+        'swap',
+        'swap',
+        'model',
+        'swap',
+      ],
+    );
+    assert.ok(report.rows.some(({ name }) => name === `both: ${ORACLE_LABEL}`));
+    assert.ok(recall10(report, 'both: context real') > recall10(report, 'both: context none'));
+    assert.ok(recall10(report, 'both: contexts swapped') < recall10(report, 'both: context real'));
+    assert.ok(recall10(report, 'both: histories swapped') < recall10(report, 'both: context real'));
+    assert.equal(recall10(report, 'both: context none'), recall10(report, 'history: history only'));
+    assert.deepEqual(Object.keys(report.rows[0]!.metrics.slices), [
+      'history 1-9 events',
+      'state age 7-29 days',
+      'subject item',
+    ]);
+  });
+
+  it('writes JSON that says how it was measured, a table, and a chart', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-report-'));
+    try {
+      const report = await evaluate({
+        dataset,
+        protocol: 'time',
+        form: 'discovery',
+        models: [{ name: 'both', model: groupModel('concat') }],
+      });
+      await writeReport(directory, report);
+      const read = (name: string): string => readFileSync(join(directory, name), 'utf8');
+      assert.deepEqual(JSON.parse(read(REPORT_FILES.json)), JSON.parse(JSON.stringify(report)));
+      assert.equal(read(REPORT_FILES.text), `${formatReport(report)}\n`);
+      assert.match(read(REPORT_FILES.text), /higher score first, then lower catalogue slot/);
+      assert.match(read(REPORT_FILES.chart), /^<svg[^]*both: context real/);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('refuses a context that is derived from the label', () => {
+    const evaluation = new ModelEvaluation(groupModel('concat'), dataset);
+    assert.throws(
+      () => evaluation.scorer({ name: 'cheat', context: 'oracle' }),
+      (error: TandemError) =>
+        error.code === 'ERR_INVALID_ARGUMENT' && error.message.includes('--oracle'),
+    );
+  });
+
+  it('refuses a model that has seen the answers, or another catalogue', async () => {
+    const model = groupModel('none');
+    const run = (evaluated: EvaluatedModel): Promise<EvaluationReport> =>
+      evaluate({ dataset, protocol: 'time', models: [evaluated] });
+    await assert.rejects(
+      run({ name: 'late', model, dataUntilSeconds: CUT }),
+      (error: TandemError) => error.code === 'ERR_INVALID_ARGUMENT',
+    );
+    await assert.rejects(
+      run({ name: 'greedy', model, trainingEvents: events.length + 1 }),
+      (error: TandemError) => error.code === 'ERR_INVALID_ARGUMENT',
+    );
+    await assert.rejects(
+      run({ name: 'other', model: { ...model, schema: { ...schema, catalogueDigest: 'x' } } }),
+      (error: TandemError) => error.code === 'ERR_CHECKPOINT_INVALID',
+    );
+  });
+});

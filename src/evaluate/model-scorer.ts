@@ -1,0 +1,173 @@
+// The model as a scorer: which state and which context each row of a report gives it. Features come from features/ alone.
+
+import type { Dataset } from '../data/dataset.ts';
+import { TandemError } from '../errors.ts';
+import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
+import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
+import {
+  newHistoryBatch,
+  stateAge,
+  writeHistory,
+  type HistoryBatch,
+} from '../features/sequence.ts';
+import { Vocabulary } from '../features/vocabulary.ts';
+import type { EvaluationQuery, Scorer } from './query.ts';
+
+/** What the evaluator needs of a TwoTower. */
+export interface ScorableModel {
+  readonly config: { readonly embeddingWidth: number; readonly maxHistory: number };
+  readonly schema: FeatureSchema;
+  encodeHistories(batch: HistoryBatch): Float32Array;
+  embedQueries(batch: HeadBatch): Float32Array;
+  itemVectors(): Float32Array;
+  scores(queries: Float32Array, vectors: Float32Array): Float32Array;
+}
+
+/** `none`: neither subject nor demographics; `real`: as logged; `oracle`: categories of the first positive as subject. */
+export type ContextMode = 'none' | 'real' | 'oracle';
+/** `cold`: the cold-start vector for everyone. */
+export type HistoryMode = 'real' | 'cold';
+
+export const ORACLE_LABEL = 'oracle (leaks the label)';
+
+export interface ModelScorerOptions {
+  readonly name: string;
+  readonly context: ContextMode;
+  readonly history?: HistoryMode;
+  /** Allows context `oracle`. */
+  readonly oracle?: boolean;
+}
+
+/** States and item vectors of one model over one dataset, computed once for all rows of a report. */
+export class ModelEvaluation {
+  readonly #model: ScorableModel;
+  readonly #dataset: Dataset;
+  readonly #features: ContextFeatures;
+  /** Rows of the schema's categories, by row of the dataset's. */
+  readonly #categoryRows: Int32Array;
+  /** Rows of the action table, by event. */
+  readonly #actions: Int32Array;
+  /** User states by historyEnd: the last event that a state knows names its user, too. */
+  readonly #states = new Map<number, Float32Array>();
+  #vectors: Float32Array | undefined;
+
+  /** @throws TandemError ERR_CHECKPOINT_INVALID when the model was trained on another catalogue. */
+  constructor(model: ScorableModel, dataset: Dataset) {
+    const digest = catalogueDigest(dataset.items.ids);
+    if (digest !== model.schema.catalogueDigest)
+      throw new TandemError(
+        'ERR_CHECKPOINT_INVALID',
+        `Expected a checkpoint over the ${dataset.items.count} items of ${dataset.name} (catalogue ${digest.slice(0, 12)}), received one over catalogue ${model.schema.catalogueDigest.slice(0, 12)}. Train on this dataset, or evaluate on the one it was trained on.`,
+      );
+    this.#model = model;
+    this.#dataset = dataset;
+    this.#features = new ContextFeatures(model.schema);
+    this.#categoryRows = Int32Array.from(dataset.items.categoryNames, (name) =>
+      this.#features.categoryRow(name),
+    );
+    const actions = new Vocabulary(model.schema.actions);
+    const rows = dataset.events.actionNames.map((name) => actions.row(name) + 1);
+    this.#actions = dataset.events.actions.map((action) => rows[action]!);
+  }
+
+  /**
+   * A scorer over this model.
+   *
+   * @throws TandemError ERR_INVALID_ARGUMENT for context `oracle` without `oracle: true`: it is derived from the label.
+   */
+  scorer(options: ModelScorerOptions): Scorer {
+    const { name, context, history = 'real' } = options;
+    if (context === 'oracle' && options.oracle !== true)
+      throw new TandemError(
+        'ERR_INVALID_ARGUMENT',
+        `Expected context "none" or "real" for "${name}", received "oracle", which is derived from the label. Pass --oracle to print it as leakage.`,
+      );
+    return {
+      name,
+      score: (queries, out): void => {
+        const batch = this.#headBatch(queries, context, history);
+        this.#vectors ??= this.#model.itemVectors();
+        out.set(this.#model.scores(this.#model.embedQueries(batch), this.#vectors));
+      },
+    };
+  }
+
+  #headBatch(
+    queries: readonly EvaluationQuery[],
+    context: ContextMode,
+    history: HistoryMode,
+  ): HeadBatch {
+    const { times } = this.#dataset.events;
+    if (history === 'real') this.#encode(queries);
+    const builder = new HeadBatchBuilder(this.#model.config.embeddingWidth, queries.length);
+    for (const query of queries) {
+      const known = history === 'real' && query.historyEnd > query.historyBegin;
+      builder.add(
+        known ? this.#states.get(query.historyEnd) : undefined,
+        known ? stateAge(times[query.historyEnd - 1]!, query.timeSeconds) : 0,
+        this.#subject(query, context),
+        context === 'none' ? [0, 0, 0] : this.#demographics(query),
+      );
+    }
+    return builder.batch();
+  }
+
+  /** Encodes the histories of `queries` that have no cached state. */
+  #encode(queries: readonly EvaluationQuery[]): void {
+    const missing = new Map<number, EvaluationQuery>();
+    for (const query of queries)
+      if (query.historyEnd > query.historyBegin && !this.#states.has(query.historyEnd))
+        missing.set(query.historyEnd, query);
+    if (missing.size === 0) return;
+    const { items, times } = this.#dataset.events;
+    const columns = { items, actions: this.#actions, times };
+    const batch = newHistoryBatch(missing.size, this.#model.config.maxHistory);
+    let row = 0;
+    for (const { historyBegin, historyEnd } of missing.values())
+      writeHistory(batch, row++, columns, historyBegin, historyEnd);
+    const states = this.#model.encodeHistories(batch);
+    const width = this.#model.config.embeddingWidth;
+    row = 0;
+    for (const end of missing.keys()) {
+      this.#states.set(end, states.slice(row * width, (row + 1) * width));
+      row++;
+    }
+  }
+
+  #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {
+    if (context === 'none') return NO_SUBJECT;
+    if (context === 'oracle') return this.#itemBag(query.positives[0]!);
+    switch (query.subject.kind) {
+      case 'item':
+        return this.#itemBag(query.subject.item);
+      case 'interests':
+        return this.#features.interestBag(query.subject.interests);
+      case 'query':
+        return this.#features.queryBag(query.subject.query);
+      case 'none':
+        return NO_SUBJECT;
+    }
+  }
+
+  #itemBag(item: number): SubjectBag {
+    const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
+    const begin = categoryOffsets[item]!;
+    const end = categoryOffsets[item + 1]!;
+    return this.#features.categoryBag(
+      categoryValues.subarray(begin, end).map((category) => this.#categoryRows[category]!),
+      categoryConfidences.subarray(begin, end),
+    );
+  }
+
+  #demographics(query: EvaluationQuery): [number, number, number] {
+    const { users } = this.#dataset;
+    const { user, demographics } = query;
+    const age = demographics.age ?? (user < 0 ? Number.NaN : users.ages[user]!);
+    return this.#features.demographicRows({
+      age: Number.isNaN(age) ? undefined : age,
+      gender: demographics.gender ?? (user < 0 ? undefined : users.genders[user]),
+      country: demographics.country ?? (user < 0 ? undefined : users.countries[user]),
+    });
+  }
+}

@@ -1,0 +1,173 @@
+// Which requests are judged, what was known by then, and which items compete: the two protocols of docs/evaluation.md.
+
+import type { Dataset } from '../data/dataset.ts';
+import { dayStart, eventsBefore, lastEventsSplit, timeCutSplit } from '../data/splits.ts';
+import { TandemError } from '../errors.ts';
+import type { EvaluationQuery, EvaluationSet } from './query.ts';
+
+/** Days before the test period that a validation split of timeProtocol covers. */
+export const VALIDATION_DAYS = 14;
+
+const DAY_SECONDS = 86_400;
+
+/**
+ * Leave one out, for comparison with papers: the last event of each user is the test positive, the one before it the
+ * validation positive; users with fewer than three events are left out (and stay in training).
+ *
+ * All items compete, but for those in the user's history. A positive that the user had before stays ranked. Training
+ * ends before the validation event in both splits; for `test` the history includes it, as in the papers.
+ */
+export function tableProtocol(dataset: Dataset, split: 'validation' | 'test'): EvaluationSet {
+  const { events } = dataset;
+  const { trainEnd: historyEnd, heldOut } = lastEventsSplit(dataset, split);
+  const queries: EvaluationQuery[] = [];
+  for (let user = 0; user < dataset.users.count; user++) {
+    const event = heldOut[user]!;
+    if (event < 0) continue;
+    const positive = events.items[event]!;
+    const begin = events.userOffsets[user]!;
+    const end = historyEnd[user]!;
+    queries.push({
+      id: dataset.users.ids[user]!,
+      user,
+      historyBegin: begin,
+      historyEnd: end,
+      timeSeconds: events.times[event]!,
+      subject: { kind: 'none' },
+      demographics: {},
+      positives: Int32Array.of(positive),
+      excluded: distinctItems(events.items, begin, end, new Set([positive])),
+      slice: '',
+    });
+  }
+  requireQueries(queries, dataset, 'users with at least three events');
+  return {
+    protocol: 'table',
+    split,
+    description: 'leave one out, all items ranked',
+    queries,
+    candidates: new Uint8Array(dataset.items.count).fill(1),
+    trainEnd: lastEventsSplit(dataset, 'validation').trainEnd,
+    cutSeconds: Number.NaN,
+    seenFilter: "items of the user's history are not ranked, unless they are the positive",
+    seenLeftOut: true,
+    dropped: { 'fewer than three events': dataset.users.count - queries.length },
+  };
+}
+
+export interface TimeProtocolOptions {
+  /** `discovery` leaves out what the user had before, as positives and as candidates. */
+  readonly form: 'all' | 'discovery';
+  /** Unix seconds; requests from the start of its UTC day on are judged. The dataset's testFrom when absent. */
+  readonly from?: number;
+  /** Unix seconds; requests before it only. */
+  readonly until?: number;
+  /** Printed in the report; `test` when absent. */
+  readonly split?: 'validation' | 'test';
+}
+
+/**
+ * A cut in time with real contexts: each request knows the events that a batch at 00:00 UTC of its day knew.
+ *
+ * Candidates are the items with an event before the cut (the start of `from`'s day) but the request's subject; other
+ * positives fall away, and requests without positives left are dropped and counted.
+ *
+ * @throws TandemError ERR_DATASET_INVALID without times, requests or a cut.
+ */
+export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): EvaluationSet {
+  const { form, until = Infinity } = options;
+  const from = options.from ?? dataset.testFrom;
+  if (!Number.isFinite(from))
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected a time where the test period of ${dataset.name} starts, received none. Set testFrom in its manifest, or use the table protocol.`,
+    );
+  const cut = dayStart(from);
+  const trainEnd = timeCutSplit(dataset, cut);
+  const { events } = dataset;
+  const candidates = new Uint8Array(dataset.items.count);
+  for (let user = 0; user < dataset.users.count; user++)
+    for (let i = events.userOffsets[user]!; i < trainEnd[user]!; i++)
+      candidates[events.items[i]!] = 1;
+  const queries: EvaluationQuery[] = [];
+  let dropped = 0;
+  for (const request of dataset.requests) {
+    if (request.time < cut || request.time >= until) continue;
+    const subject = request.subject.kind === 'item' ? request.subject.item : -1;
+    const begin = request.user < 0 ? 0 : events.userOffsets[request.user]!;
+    const end = begin + eventsBefore(dataset, request.user, dayStart(request.time));
+    const excluded = new Set<number>();
+    if (form === 'discovery') for (let i = begin; i < end; i++) excluded.add(events.items[i]!);
+    if (subject >= 0) excluded.add(subject);
+    const positives = new Set<number>();
+    for (const item of request.positives)
+      if (candidates[item] === 1 && !excluded.has(item)) positives.add(item);
+    if (positives.size === 0) {
+      dropped++;
+      continue;
+    }
+    queries.push({
+      id: request.id,
+      user: request.user,
+      historyBegin: begin,
+      historyEnd: end,
+      timeSeconds: request.time,
+      subject: request.subject,
+      demographics: request.demographics,
+      positives: Int32Array.from(positives),
+      excluded: Int32Array.from(excluded),
+      slice: request.slice,
+    });
+  }
+  requireQueries(
+    queries,
+    dataset,
+    `requests with candidates among their positives from ${isoTime(cut)} on`,
+  );
+  return {
+    protocol: 'time',
+    split: options.split ?? 'test',
+    description:
+      `${form}: requests from ${isoTime(cut)}${Number.isFinite(until) ? ` to ${isoTime(until)}` : ''}, ` +
+      "states as of 00:00 UTC of the request's day, ranked are items with an event before the cut, without the subject",
+    queries,
+    candidates,
+    trainEnd,
+    cutSeconds: cut,
+    seenFilter:
+      form === 'all'
+        ? 'none but the subject'
+        : "items of the user's earlier days are neither positives nor candidates",
+    seenLeftOut: form === 'discovery',
+    dropped: { 'no positive left': dropped },
+  };
+}
+
+/** The validation requests of timeProtocol: the last days before the test period, so that tuning never sees it. */
+export function validationWindow(dataset: Dataset): { from: number; until: number } {
+  const until = dayStart(dataset.testFrom);
+  return { from: until - VALIDATION_DAYS * DAY_SECONDS, until };
+}
+
+function distinctItems(
+  items: Int32Array,
+  begin: number,
+  end: number,
+  except: ReadonlySet<number>,
+): Int32Array {
+  const found = new Set<number>();
+  for (let i = begin; i < end; i++) if (!except.has(items[i]!)) found.add(items[i]!);
+  return Int32Array.from(found);
+}
+
+function isoTime(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+}
+
+function requireQueries(queries: readonly unknown[], dataset: Dataset, what: string): void {
+  if (queries.length === 0)
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected ${what} to evaluate on, found none in ${dataset.name}. Choose the other protocol, or import requests.`,
+    );
+}

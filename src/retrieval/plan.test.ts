@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { nativeAddon, type NativeExactIndex, type NativeHnswIndex } from '../native/binding.ts';
+import { Random } from '../random.ts';
+import { AllowList } from './allow-list.ts';
+import { buildHnsw, measureRecall } from './build-index.ts';
+import { newSearchOutput } from './candidate-index.ts';
+import { PlannedIndex } from './plan.ts';
+
+const WIDTH = 16;
+const SIZE = 2000;
+
+let vectors: Float32Array;
+let exact: NativeExactIndex;
+let hnsw: NativeHnswIndex;
+
+before(async () => {
+  vectors = unitRows(SIZE, 1);
+  exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  hnsw = (await buildHnsw(vectors, WIDTH)).index;
+});
+
+function unitRows(count: number, seed: number): Float32Array {
+  const random = new Random(seed);
+  const rows = Float32Array.from({ length: count * WIDTH }, () => random.normal());
+  for (let begin = 0; begin < rows.length; begin += WIDTH) {
+    const row = rows.subarray(begin, begin + WIDTH);
+    const norm = Math.hypot(...row);
+    for (let i = 0; i < WIDTH; i++) row[i]! /= norm;
+  }
+  return rows;
+}
+
+/** Top k by a plain loop in f64: slots, and their scores. */
+function reference(
+  query: Float32Array,
+  k: number,
+  allow: AllowList | null,
+): { slots: number[]; scores: number[] } {
+  const scored: [number, number][] = [];
+  for (let slot = 0; slot < SIZE; slot++) {
+    if (allow !== null && !allow.has(slot)) continue;
+    let score = 0;
+    for (let i = 0; i < WIDTH; i++) score += query[i]! * vectors[slot * WIDTH + i]!;
+    scored.push([slot, score]);
+  }
+  const top = scored.sort((a, b) => b[1] - a[1]).slice(0, k);
+  return { slots: top.map(([slot]) => slot), scores: top.map(([, score]) => score) };
+}
+
+describe('PlannedIndex', () => {
+  it('answers exactly for any k and filter under the limit, k past the size included', () => {
+    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 64 });
+    const queries = unitRows(3, 2);
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constantFrom(SIZE - 1, SIZE, SIZE + 5)),
+        fc.option(fc.uniqueArray(fc.nat(SIZE - 1), { maxLength: 60 })),
+        (k, slots) => {
+          const allow = slots === null ? null : AllowList.of(SIZE, slots);
+          const out = newSearchOutput(3, k);
+          out.slots.fill(77);
+          const plan = index.search(queries, 3, k, allow, out);
+          assert.deepEqual(plan, { plan: 'exact', reason: 'few-vectors' });
+          for (let row = 0; row < 3; row++) {
+            const expected = reference(queries.subarray(row * WIDTH, (row + 1) * WIDTH), k, allow);
+            const found = [...out.slots.subarray(row * k, (row + 1) * k)];
+            const count = Math.min(k, allow?.count ?? SIZE);
+            assert.equal(out.counts[row], count);
+            // Near ties may change places between f32 and f64: scores by position, and distinct allowed slots.
+            assert.equal(new Set(found.slice(0, count)).size, count);
+            for (let i = 0; i < count; i++) {
+              assert.ok(allow === null || allow.has(found[i]!));
+              assert.ok(Math.abs(out.scores[row * k + i]! - expected.scores[i]!) < 1e-5);
+            }
+            assert.ok(found.slice(count).every((slot) => slot === -1));
+            const rest = out.scores.subarray(row * k + count, (row + 1) * k);
+            assert.ok(rest.every((score) => score === -Infinity));
+          }
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('takes the graph above the limit, the scan below it, by count and not by share', () => {
+    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 128, exactLimit: 100 });
+    const query = unitRows(1, 3);
+    const out = newSearchOutput(1, 10);
+    const plan = (allow: AllowList | null): unknown => index.search(query, 1, 10, allow, out);
+    assert.deepEqual(plan(null), { plan: 'hnsw', reason: 'many-vectors' });
+    const few = AllowList.of(
+      SIZE,
+      Array.from({ length: 100 }, (_, i) => i * 7),
+    );
+    assert.deepEqual(plan(few), { plan: 'exact', reason: 'few-vectors' });
+    assert.deepEqual([...out.slots], reference(query, 10, few).slots);
+    const none = AllowList.none(SIZE);
+    assert.deepEqual(plan(none), { plan: 'exact', reason: 'few-vectors' });
+    assert.equal(out.counts[0], 0);
+    assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
+  });
+
+  it('returns k allowed items whatever the filter leaves', () => {
+    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 64, plan: 'hnsw' });
+    const queries = unitRows(20, 4);
+    for (const every of [1, 2, 10, 100, 1000]) {
+      const allow = AllowList.none(SIZE);
+      for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
+      const k = 20;
+      const out = newSearchOutput(20, k);
+      index.search(queries, 20, k, allow, out);
+      const count = Math.min(k, allow.count);
+      for (let row = 0; row < 20; row++) {
+        const found = [...out.slots.subarray(row * k, row * k + count)];
+        assert.equal(out.counts[row], count);
+        assert.equal(new Set(found).size, count);
+        assert.ok(found.every((slot) => allow.has(slot)));
+      }
+    }
+  });
+
+  it('falls back to the scan when the graph falls short', () => {
+    const short: NativeHnswIndex = {
+      size: SIZE,
+      dimensions: WIDTH,
+      connectivity: 16,
+      isa: 'scalar',
+      search: (_queries, _count, _k, _expansion, _allow, out) => {
+        out.counts.fill(3);
+      },
+      serialize: () => new Uint8Array(),
+    };
+    const index = new PlannedIndex({ exact, hnsw: short, expansionSearch: 64, plan: 'hnsw' });
+    const query = unitRows(1, 5);
+    const out = newSearchOutput(1, 10);
+    assert.deepEqual(index.search(query, 1, 10, null, out), {
+      plan: 'exact',
+      reason: 'graph-fell-short',
+    });
+    assert.deepEqual([...out.slots], reference(query, 10, null).slots);
+    const three = AllowList.of(SIZE, [1, 2, 3]);
+    assert.deepEqual(index.search(query, 1, 10, three, out), { plan: 'hnsw', reason: 'forced' });
+  });
+
+  it('does as it is told, and says so', () => {
+    const query = unitRows(1, 6);
+    const out = newSearchOutput(1, 5);
+    const plan = (options: object): unknown =>
+      new PlannedIndex({ exact, expansionSearch: 64, ...options }).search(query, 1, 5, null, out);
+    assert.deepEqual(plan({ hnsw, plan: 'exact' }), { plan: 'exact', reason: 'forced' });
+    assert.deepEqual(plan({ hnsw, plan: 'hnsw' }), { plan: 'hnsw', reason: 'forced' });
+    assert.deepEqual(plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-graph' });
+    assert.throws(() => plan({ plan: 'hnsw' }), RangeError);
+  });
+
+  it('scores given slots', () => {
+    const index = new PlannedIndex({ exact, expansionSearch: 64 });
+    const query = vectors.slice(0, WIDTH);
+    const out = new Float32Array(2);
+    index.score(query, Int32Array.of(0, 7), out);
+    assert.ok(Math.abs(out[0]! - 1) < 1e-6);
+  });
+
+  it('refuses sizes that do not fit', () => {
+    const index = new PlannedIndex({ exact, expansionSearch: 64 });
+    const query = unitRows(1, 7);
+    const out = newSearchOutput(1, 5);
+    for (const k of [0, -1, 1.5, NaN])
+      assert.throws(() => index.search(query, 1, k, null, out), RangeError);
+    assert.throws(() => index.search(query, 1, 5, AllowList.all(3), out), RangeError);
+    const { ExactIndex } = nativeAddon();
+    const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
+    assert.throws(
+      () => new PlannedIndex({ exact: smaller, hnsw, expansionSearch: 64 }),
+      RangeError,
+    );
+  });
+});
+
+describe('buildHnsw', () => {
+  it('gives the same bytes for the same vectors, and a recall of at least 0.99', async () => {
+    const added: number[] = [];
+    const first = await buildHnsw(vectors, WIDTH, (count) => added.push(count));
+    const second = await buildHnsw(vectors, WIDTH);
+    assert.deepEqual(Buffer.from(first.bytes), Buffer.from(second.bytes));
+    assert.ok(first.recallAt100 >= 0.99);
+    assert.ok(first.expansionSearch >= 64);
+    assert.equal(first.recallAt100, second.recallAt100);
+    assert.ok(added.every((count) => count >= 0 && count <= SIZE));
+    const loaded = nativeAddon().HnswIndex.load(first.bytes, WIDTH);
+    assert.equal(loaded.size, SIZE);
+    assert.equal(loaded.connectivity, first.connectivity);
+    assert.ok(measureRecall(loaded, exact, unitRows(50, 8), 100, first.expansionSearch) > 0.95);
+  });
+
+  it('builds a graph of one item', async () => {
+    const { index, recallAt100 } = await buildHnsw(unitRows(1, 9), WIDTH);
+    assert.equal(index.size, 1);
+    assert.equal(recallAt100, 1);
+  });
+
+  it('refuses vectors that are not finite', async () => {
+    const damaged = vectors.slice();
+    damaged[5 * WIDTH] = NaN;
+    await assert.rejects(buildHnsw(damaged, WIDTH), { code: 'ERR_NON_FINITE' });
+  });
+});

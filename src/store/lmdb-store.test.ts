@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { storeConformance, userId, userState } from '../../test/support/store-conformance.ts';
+import type { EncoderId } from '../ids.ts';
+import { LmdbStore } from './lmdb-store.ts';
+import { newStateBatch } from './store.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'tandem-lmdb-'));
+const ENCODER = 'c'.repeat(64) as EncoderId;
+
+after(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+storeConformance('LmdbStore', () => LmdbStore.open(mkdtempSync(join(root, 'store-'))));
+
+describe('LmdbStore', () => {
+  it('keeps states and watermark when closed and opened again, also read-only', async () => {
+    const directory = mkdtempSync(join(root, 'reopen-'));
+    const store = LmdbStore.open(directory);
+    await store.write(ENCODER, [{ user: userId('a'), state: userState(4) }]);
+    await store.writeWatermark(ENCODER, 77);
+    await store.close();
+    for (const readOnly of [false, true]) {
+      const reopened = LmdbStore.open(directory, { readOnly });
+      const batch = newStateBatch(1, 4);
+      reopened.read(ENCODER, [userId('a')], batch);
+      assert.deepEqual([...batch.states], [4, 5, 6, 7]);
+      assert.equal(await reopened.readWatermark(ENCODER), 77);
+      await reopened.close();
+    }
+  });
+
+  it('detects a flipped bit on disk instead of answering with a wrong state', async () => {
+    const directory = mkdtempSync(join(root, 'flip-'));
+    const store = LmdbStore.open(directory);
+    const state = { ...userState(0), state: Float32Array.of(1234.5, 6789.25, 0.125, 42.0625) };
+    await store.write(ENCODER, [{ user: userId('a'), state }]);
+    await store.close();
+    const path = join(directory, 'data.mdb');
+    const file = readFileSync(path);
+    const payload = Buffer.from(state.state.buffer);
+    let flipped = 0;
+    for (let at = file.indexOf(payload); at >= 0; at = file.indexOf(payload, at + 1)) {
+      file[at + 5]! ^= 0x10;
+      flipped++;
+    }
+    assert.ok(flipped > 0);
+    writeFileSync(path, file);
+    const damaged = LmdbStore.open(directory);
+    assert.throws(
+      () => {
+        damaged.read(ENCODER, [userId('a')], newStateBatch(1, 4));
+      },
+      { code: 'ERR_STORE_CORRUPT', message: /"a"/ },
+    );
+    await damaged.close();
+  });
+
+  it('shows a reader what another process has written', async () => {
+    const directory = mkdtempSync(join(root, 'shared-'));
+    const reader = LmdbStore.open(directory);
+    const batch = newStateBatch(1, 4);
+    reader.read(ENCODER, [userId('a')], batch);
+    assert.equal(batch.found[0], 0);
+    await writeInChild(directory, 'await store.close();');
+    reader.read(ENCODER, [userId('a')], batch);
+    assert.equal(batch.found[0], 1);
+    assert.equal(batch.states[0], 9);
+    await reader.close();
+  });
+
+  it('keeps an acknowledged write through kill -9', async () => {
+    const directory = mkdtempSync(join(root, 'kill-'));
+    await writeInChild(directory, 'process.kill(process.pid, "SIGKILL");');
+    const store = LmdbStore.open(directory);
+    const batch = newStateBatch(1, 4);
+    store.read(ENCODER, [userId('a')], batch);
+    assert.equal(batch.states[0], 9);
+    await store.close();
+  });
+
+  it('says ERR_STORE_UNAVAILABLE where it cannot be opened', () => {
+    const path = join(root, 'a-file');
+    writeFileSync(path, '');
+    assert.throws(() => LmdbStore.open(path), { code: 'ERR_STORE_UNAVAILABLE' });
+    assert.throws(() => LmdbStore.open(join(root, 'nowhere'), { readOnly: true }), {
+      code: 'ERR_STORE_UNAVAILABLE',
+    });
+  });
+});
+
+/** Writes state 9.. of user "a" in another process, which then runs `ending`. */
+async function writeInChild(directory: string, ending: string): Promise<void> {
+  const script = `
+    import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
+    const store = LmdbStore.open(${JSON.stringify(directory)});
+    const state = { state: Float32Array.of(9, 9, 9, 9), lastEventSeconds: 1, encodedAtSeconds: 1 };
+    await store.write(${JSON.stringify(ENCODER)}, [{ user: 'a', state }]);
+    ${ending}`;
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '--eval', script],
+    { stdio: 'inherit' },
+  );
+  await new Promise((resolve) => child.once('exit', resolve));
+}

@@ -1,0 +1,195 @@
+// User states in LMDB: reads in-process without I/O once a page is warm, one writer, durable when a promise resolves.
+
+import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { open, type RootDatabase } from 'lmdb';
+import { TandemError } from '../errors.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import {
+  decodeRecord,
+  decodeWatermark,
+  encodeRecord,
+  encodeWatermark,
+  encoderPrefix,
+  writeMissing,
+} from './codec.ts';
+import type { StateBatch, UserState, UserStateStore } from './store.ts';
+
+/** First byte of a key: what kind of record it leads to. */
+const STATE_KEY = 1;
+const WATERMARK_KEY = 2;
+/** LMDB takes keys of up to 1,978 bytes; short ones keep its pages dense. */
+const MAX_PLAIN_USER_BYTES = 200;
+const PLAIN_USER = 0;
+const HASHED_USER = 1;
+/** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
+const ENTRIES_PER_TRANSACTION = 4096;
+
+/** Many processes and threads may read one directory while one writes. */
+export class LmdbStore implements UserStateStore {
+  readonly #database: RootDatabase<Uint8Array, Uint8Array>;
+  readonly #directory: string;
+  #closing: Promise<void> | undefined;
+
+  private constructor(directory: string, database: RootDatabase<Uint8Array, Uint8Array>) {
+    this.#directory = directory;
+    this.#database = database;
+  }
+
+  /**
+   * Opens or creates a store.
+   *
+   * @param directory - created when missing; holds data.mdb and lock.mdb, which grow as they must.
+   * @throws TandemError ERR_STORE_UNAVAILABLE when LMDB cannot open it.
+   */
+  static open(directory: string, options: { readonly readOnly?: boolean } = {}): LmdbStore {
+    const { readOnly = false } = options;
+    try {
+      if (!readOnly) mkdirSync(directory, { recursive: true });
+      const database = open<Uint8Array, Uint8Array>(directory, {
+        encoding: 'binary',
+        keyEncoding: 'binary',
+        compression: false,
+        cache: false,
+        readOnly,
+        noSubdir: false,
+        // A write's promise then resolves after the flush to disk, not between commit and flush.
+        overlappingSync: false,
+      });
+      return new LmdbStore(directory, database);
+    } catch (cause) {
+      throw unavailable(directory, 'opening it', cause);
+    }
+  }
+
+  read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void {
+    this.#checkOpen();
+    const prefix = encoderPrefix(encoderId);
+    for (const [row, user] of userIds.entries()) {
+      // The buffer is LMDB's own and valid until the next read: decodeRecord is done with it by then.
+      let record: Buffer | undefined;
+      try {
+        record = this.#database.getBinaryFast(stateKey(prefix, user));
+      } catch (cause) {
+        throw unavailable(this.#directory, `reading user "${user}"`, cause);
+      }
+      if (record === undefined || !decodeRecord(record, prefix, user, out, row))
+        writeMissing(out, row);
+    }
+  }
+
+  async write(
+    encoderId: EncoderId,
+    entries: readonly { readonly user: UserId; readonly state: UserState }[],
+  ): Promise<void> {
+    this.#checkOpen();
+    const prefix = encoderPrefix(encoderId);
+    // Encoded before the first put, so that a state that is refused leaves nothing of its batch behind.
+    const records = entries.map(({ user, state }) => ({
+      key: stateKey(prefix, user),
+      value: encodeRecord(prefix, state, user),
+    }));
+    for (let begin = 0; begin < records.length; begin += ENTRIES_PER_TRANSACTION)
+      await this.#commit(records.slice(begin, begin + ENTRIES_PER_TRANSACTION));
+  }
+
+  readWatermark(encoderId: EncoderId): Promise<number | undefined> {
+    return this.#settle(() => {
+      const value = this.#database.getBinary(watermarkKey(encoderId));
+      return value === undefined ? undefined : decodeWatermark(value, encoderId);
+    });
+  }
+
+  async writeWatermark(encoderId: EncoderId, untilSeconds: number): Promise<void> {
+    this.#checkOpen();
+    const value = encodeWatermark(untilSeconds);
+    await this.#commit([{ key: watermarkKey(encoderId), value }]);
+  }
+
+  count(encoderId: EncoderId): Promise<number> {
+    return this.#settle(() => {
+      const start = Buffer.concat([Buffer.of(STATE_KEY), encoderPrefix(encoderId)]);
+      return this.#database.getKeysCount({ start, end: successor(start) });
+    });
+  }
+
+  /** Waits for writes under way, then closes; safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#database.close();
+    return this.#closing;
+  }
+
+  async #commit(
+    records: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
+  ): Promise<void> {
+    try {
+      await this.#database.batch(() => {
+        for (const { key, value } of records) void this.#database.put(key, value);
+      });
+      await this.#database.flushed;
+    } catch (cause) {
+      throw unavailable(this.#directory, `writing ${records.length} records`, cause);
+    }
+  }
+
+  /** What `action` returns or throws, as a promise. */
+  #settle<T>(action: () => T): Promise<T> {
+    return new Promise((resolve) => {
+      this.#checkOpen();
+      resolve(action());
+    });
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined)
+      throw unavailable(this.#directory, 'using it after close()', undefined);
+  }
+}
+
+/** kind, 16 bytes of the encoderId, tag, then the id in UTF-8, or the SHA-256 of an id that is long or not Unicode. */
+function stateKey(prefix: Uint8Array, user: UserId): Buffer {
+  const byteLength = Buffer.byteLength(user);
+  if (byteLength <= MAX_PLAIN_USER_BYTES) {
+    const key = Buffer.allocUnsafe(1 + prefix.length + 1 + byteLength);
+    key[0] = STATE_KEY;
+    key.set(prefix, 1);
+    key[1 + prefix.length] = PLAIN_USER;
+    const begin = 2 + prefix.length;
+    key.write(user, begin, 'utf8');
+    // Lone surrogates all become U+FFFD in UTF-8: two such users must not share a state.
+    if (!user.includes('\ufffd') && key.includes(REPLACEMENT, begin))
+      return hashedKey(prefix, user);
+    return key;
+  }
+  return hashedKey(prefix, user);
+}
+
+const REPLACEMENT = Buffer.from('\ufffd');
+
+function hashedKey(prefix: Uint8Array, user: UserId): Buffer {
+  const hash = createHash('sha256').update(Buffer.from(user, 'utf16le')).digest();
+  return Buffer.concat([Buffer.of(STATE_KEY), prefix, Buffer.of(HASHED_USER), hash]);
+}
+
+function watermarkKey(encoderId: EncoderId): Buffer {
+  return Buffer.concat([Buffer.of(WATERMARK_KEY), encoderPrefix(encoderId)]);
+}
+
+/** The first key after every key that begins with `prefix`. */
+function successor(prefix: Buffer): Buffer {
+  const next = Buffer.from(prefix);
+  for (let i = next.length - 1; i >= 0; i--) {
+    next[i] = (next[i]! + 1) & 0xff;
+    if (next[i] !== 0) return next.subarray(0, i + 1);
+  }
+  return Buffer.alloc(prefix.length + 1, 0xff);
+}
+
+function unavailable(directory: string, doing: string, cause: unknown): TandemError {
+  const reason = cause instanceof Error ? `: ${cause.message}` : '';
+  return new TandemError(
+    'ERR_STORE_UNAVAILABLE',
+    `Expected the LMDB store at ${directory} to answer, but ${doing} failed${reason}. Check its path, permissions and disk space.`,
+    { cause, details: { directory } },
+  );
+}

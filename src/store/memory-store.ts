@@ -1,0 +1,86 @@
+// User states in this process's memory: for tests, examples and library use. Gone when the process ends.
+
+import { TandemError } from '../errors.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import {
+  decodeRecord,
+  decodeWatermark,
+  encodeRecord,
+  encodeWatermark,
+  encoderPrefix,
+  writeMissing,
+} from './codec.ts';
+import type { StateBatch, UserState, UserStateStore } from './store.ts';
+
+/** Keeps the same records as every other store, so that nothing behaves differently without a disk. */
+export class MemoryStore implements UserStateStore {
+  readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
+  readonly #watermarks = new Map<EncoderId, Buffer>();
+  #closed = false;
+
+  read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void {
+    this.#checkOpen();
+    const prefix = encoderPrefix(encoderId);
+    const records = this.#records.get(encoderId);
+    for (const [row, user] of userIds.entries()) {
+      const record = records?.get(user);
+      if (record === undefined || !decodeRecord(record, prefix, user, out, row))
+        writeMissing(out, row);
+    }
+  }
+
+  write(
+    encoderId: EncoderId,
+    entries: readonly { readonly user: UserId; readonly state: UserState }[],
+  ): Promise<void> {
+    return this.#settle(() => {
+      const prefix = encoderPrefix(encoderId);
+      const encoded = entries.map(
+        ({ user, state }) => [user, encodeRecord(prefix, state, user)] as const,
+      );
+      const records = this.#records.get(encoderId) ?? new Map<UserId, Buffer>();
+      for (const [user, record] of encoded) records.set(user, record);
+      this.#records.set(encoderId, records);
+    });
+  }
+
+  readWatermark(encoderId: EncoderId): Promise<number | undefined> {
+    return this.#settle(() => {
+      const watermark = this.#watermarks.get(encoderId);
+      return watermark === undefined ? undefined : decodeWatermark(watermark, encoderId);
+    });
+  }
+
+  writeWatermark(encoderId: EncoderId, untilSeconds: number): Promise<void> {
+    return this.#settle(() => {
+      this.#watermarks.set(encoderId, encodeWatermark(untilSeconds));
+    });
+  }
+
+  count(encoderId: EncoderId): Promise<number> {
+    return this.#settle(() => this.#records.get(encoderId)?.size ?? 0);
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#records.clear();
+    this.#watermarks.clear();
+    return Promise.resolve();
+  }
+
+  /** What `action` returns or throws, as a promise. */
+  #settle<T>(action: () => T): Promise<T> {
+    return new Promise((resolve) => {
+      this.#checkOpen();
+      resolve(action());
+    });
+  }
+
+  #checkOpen(): void {
+    if (this.#closed)
+      throw new TandemError(
+        'ERR_STORE_UNAVAILABLE',
+        'Expected an open memory store, but it was closed. Create another one.',
+      );
+  }
+}

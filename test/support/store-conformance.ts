@@ -1,0 +1,176 @@
+// What every feature store must do. Each implementation's test runs this suite over itself.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { EncoderId, UserId } from '../../src/ids.ts';
+import { newStateBatch, type UserState, type UserStateStore } from '../../src/store/store.ts';
+
+const ENCODER = 'a'.repeat(64) as EncoderId;
+const OTHER_ENCODER = `${'a'.repeat(31)}b${'a'.repeat(32)}` as EncoderId;
+const LAST_ENCODER = 'f'.repeat(64) as EncoderId;
+const WIDTH = 4;
+
+export function userId(name: string): UserId {
+  return name as UserId;
+}
+
+export function userState(first: number, seconds = 1000): UserState {
+  const state = Float32Array.from({ length: WIDTH }, (_, i) => first + i);
+  return { state, lastEventSeconds: seconds, encodedAtSeconds: seconds + 1 };
+}
+
+/**
+ * @param openStore - a new, empty store for each call.
+ */
+export function storeConformance(
+  name: string,
+  openStore: () => UserStateStore | Promise<UserStateStore>,
+): void {
+  const test = (title: string, body: (store: UserStateStore) => Promise<void>): void => {
+    it(title, async () => {
+      const store = await openStore();
+      try {
+        await body(store);
+      } finally {
+        await store.close();
+      }
+    });
+  };
+
+  describe(`${name} as a UserStateStore`, () => {
+    test('reads states in the order asked for, duplicates and misses included', async (store) => {
+      await store.write(ENCODER, [
+        { user: userId('a'), state: userState(1) },
+        { user: userId('b'), state: userState(10, 2000) },
+      ]);
+      const batch = newStateBatch(4, WIDTH);
+      batch.states.fill(-7);
+      batch.found.fill(1);
+      await store.read(ENCODER, ['b', 'missing', 'a', 'b'].map(userId), batch);
+      assert.deepEqual([...batch.found], [1, 0, 1, 1]);
+      assert.deepEqual(
+        [...batch.states],
+        [10, 11, 12, 13, -7, -7, -7, -7, 1, 2, 3, 4, 10, 11, 12, 13],
+      );
+      assert.deepEqual([...batch.lastEventSeconds], [2000, NaN, 1000, 2000]);
+      assert.deepEqual([...batch.encodedAtSeconds], [2001, NaN, 1001, 2001]);
+    });
+
+    test('keeps encoders apart', async (store) => {
+      await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
+      await store.write(LAST_ENCODER, [{ user: userId('z'), state: userState(2) }]);
+      const batch = newStateBatch(1, WIDTH);
+      await store.read(OTHER_ENCODER, [userId('a')], batch);
+      assert.deepEqual([...batch.found], [0]);
+      assert.equal(await store.count(ENCODER), 1);
+      assert.equal(await store.count(LAST_ENCODER), 1);
+      assert.equal(await store.count(OTHER_ENCODER), 0);
+    });
+
+    test('lets later writes of a user win, also within one call', async (store) => {
+      await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
+      await store.write(ENCODER, [
+        { user: userId('a'), state: userState(2) },
+        { user: userId('a'), state: userState(3) },
+      ]);
+      const batch = newStateBatch(1, WIDTH);
+      await store.read(ENCODER, [userId('a')], batch);
+      assert.equal(batch.states[0], 3);
+      assert.equal(await store.count(ENCODER), 1);
+    });
+
+    test('takes any user id', async (store) => {
+      const long = 'x'.repeat(5000);
+      const names = [
+        '',
+        ' ',
+        '\0',
+        'é',
+        '\u{1f6b2}',
+        '\ufffd',
+        '\ud800',
+        '\udbff',
+        long,
+        `${long}y`,
+      ];
+      await store.write(
+        ENCODER,
+        names.map((user, i) => ({ user: userId(user), state: userState(i) })),
+      );
+      const batch = newStateBatch(names.length, WIDTH);
+      await store.read(ENCODER, names.map(userId), batch);
+      for (const [row, user] of names.entries()) {
+        assert.equal(batch.found[row], 1, user.slice(0, 9));
+        assert.equal(batch.states[row * WIDTH], row, user.slice(0, 9));
+      }
+      assert.equal(await store.count(ENCODER), names.length);
+    });
+
+    test('refuses what is not finite, and then writes nothing of the call', async (store) => {
+      const bad = { ...userState(1), state: Float32Array.of(1, 2, NaN, 4) };
+      const entries = [
+        { user: userId('good'), state: userState(1) },
+        { user: userId('bad'), state: bad },
+      ];
+      await assert.rejects(store.write(ENCODER, entries), {
+        code: 'ERR_NON_FINITE',
+        message: /bad/,
+      });
+      const late = { ...userState(1), lastEventSeconds: Infinity };
+      await assert.rejects(store.write(ENCODER, [{ user: userId('bad'), state: late }]), {
+        code: 'ERR_NON_FINITE',
+      });
+      assert.equal(await store.count(ENCODER), 0);
+      await assert.rejects(store.writeWatermark(ENCODER, NaN), { code: 'ERR_NON_FINITE' });
+    });
+
+    test('says ERR_STORE_CORRUPT when a state is of another width', async (store) => {
+      await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
+      const batch = newStateBatch(1, WIDTH + 1);
+      await assert.rejects(async () => store.read(ENCODER, [userId('a')], batch), {
+        code: 'ERR_STORE_CORRUPT',
+        message: /width 5.*width 4/,
+      });
+    });
+
+    test('keeps a watermark for each encoder', async (store) => {
+      assert.equal(await store.readWatermark(ENCODER), undefined);
+      await store.writeWatermark(ENCODER, 1_700_000_000.5);
+      await store.writeWatermark(OTHER_ENCODER, 5);
+      assert.equal(await store.readWatermark(ENCODER), 1_700_000_000.5);
+      await store.writeWatermark(ENCODER, 1_800_000_000);
+      assert.equal(await store.readWatermark(ENCODER), 1_800_000_000);
+      assert.equal(await store.readWatermark(OTHER_ENCODER), 5);
+      assert.equal(await store.count(ENCODER), 0, 'a watermark is not a state');
+    });
+
+    test('takes many states in one write, and none', async (store) => {
+      await store.write(ENCODER, []);
+      const count = 10_000;
+      await store.write(
+        ENCODER,
+        Array.from({ length: count }, (_, i) => ({
+          user: userId(`user-${i}`),
+          state: userState(i),
+        })),
+      );
+      assert.equal(await store.count(ENCODER), count);
+      const batch = newStateBatch(2, WIDTH);
+      await store.read(ENCODER, [userId('user-0'), userId(`user-${count - 1}`)], batch);
+      assert.deepEqual([...batch.states.subarray(0, 5)], [0, 1, 2, 3, count - 1]);
+    });
+
+    test('closes twice, and then answers ERR_STORE_UNAVAILABLE', async (store) => {
+      await store.close();
+      await store.close();
+      const batch = newStateBatch(1, WIDTH);
+      const expected = { code: 'ERR_STORE_UNAVAILABLE', retryable: true };
+      await assert.rejects(async () => store.read(ENCODER, [userId('a')], batch), expected);
+      await assert.rejects(async () => store.count(ENCODER), expected);
+      await assert.rejects(
+        async () => store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]),
+        expected,
+      );
+    });
+  });
+}

@@ -1,0 +1,267 @@
+// One suite over both transports: whatever the web server, the same bytes in give the same answers out.
+
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WebSocket } from 'ws';
+import { TandemError } from '../src/errors.ts';
+import { listenNode } from '../src/serve/transport-node.ts';
+import { listenUws } from '../src/serve/transport-uws.ts';
+import type {
+  HttpReply,
+  HttpRequest,
+  SocketConnection,
+  Transport,
+  TransportOptions,
+} from '../src/serve/transport.ts';
+
+const MAX_BODY = 2000;
+const MAX_FRAME = 1000;
+
+for (const [name, listen] of [
+  ['uws', listenUws],
+  ['node', listenNode],
+] as const)
+  describe(`transport ${name}`, () => {
+    let transport: Transport;
+    let base = '';
+    let release: (() => void) | undefined;
+    const seen: HttpRequest[] = [];
+    const sockets: SocketConnection[] = [];
+    let closedSockets = 0;
+    const options: TransportOptions = {
+      host: '127.0.0.1',
+      port: 0,
+      maxBodyBytes: MAX_BODY,
+      maxFrameBytes: MAX_FRAME,
+      socketPath: '/socket',
+      socketIdleSeconds: 8,
+      handleRequest(request): HttpReply | Promise<HttpReply> {
+        seen.push(request);
+        const body = request.body?.toString('utf8') ?? 'too large';
+        if (request.path === '/throws') throw new Error('handler failed');
+        if (request.path === '/wait')
+          return new Promise((resolve) => {
+            release = () => {
+              resolve(text(200, 'waited '.repeat(300_000)));
+            };
+          });
+        if (request.path === '/big') return text(200, 'x'.repeat(5_000_000));
+        return text(201, `${request.method} ${request.path} ${body}`, {
+          'X-Seen': request.headers['x-request-id'],
+        });
+      },
+      handleSocket(connection) {
+        sockets.push(connection);
+        return {
+          message(message): void {
+            connection.send(message === undefined ? 'binary' : `echo ${message}`);
+          },
+          closed(): void {
+            closedSockets++;
+            connection.send('after close');
+            connection.close(1000, 'again');
+          },
+        };
+      },
+    };
+
+    before(async () => {
+      transport = await listen(options);
+      base = `127.0.0.1:${transport.port}`;
+    });
+    after(() => transport.close());
+
+    it('gives method, path without query, headers and body', async () => {
+      const response = await fetch(`http://${base}/a/b?c=d`, {
+        method: 'POST',
+        body: 'bödy',
+        headers: { 'X-Request-Id': 'r1' },
+      });
+      assert.equal(response.status, 201);
+      assert.equal(await response.text(), 'POST /a/b bödy');
+      assert.equal(response.headers.get('x-seen'), 'r1');
+      assert.equal(response.headers.get('content-type'), 'text/plain');
+    });
+
+    it('takes a request without a body, and any method', async () => {
+      assert.equal(await (await fetch(`http://${base}/x`)).text(), 'GET /x ');
+      assert.equal(
+        await (await fetch(`http://${base}/x`, { method: 'DELETE' })).text(),
+        'DELETE /x ',
+      );
+    });
+
+    it('answers HEAD with the length and without the body', async () => {
+      const response = await fetch(`http://${base}/x`, { method: 'HEAD' });
+      assert.equal(response.headers.get('content-length'), String('HEAD /x '.length));
+      assert.equal(await response.text(), '');
+    });
+
+    it('joins a body that comes in pieces', async () => {
+      const answer = await raw(base, [
+        'POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhello',
+        'world',
+      ]);
+      assert.match(answer, /POST \/p helloworld$/);
+      const chunked = await raw(base, [
+        'POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n',
+        '5\r\nworld\r\n0\r\n\r\n',
+      ]);
+      assert.match(chunked, /helloworld/);
+    });
+
+    it('hands over a body of the limit, and undefined for one byte more', async () => {
+      const full = await fetch(`http://${base}/l`, { method: 'POST', body: 'x'.repeat(MAX_BODY) });
+      assert.match(await full.text(), /^POST \/l x{2000}$/);
+      const over = await fetch(`http://${base}/l`, {
+        method: 'POST',
+        body: 'x'.repeat(MAX_BODY + 1),
+      });
+      assert.equal(await over.text(), 'POST /l too large');
+    });
+
+    it('cuts a client that sends many times the limit', async () => {
+      await assert.rejects(
+        fetch(`http://${base}/l`, { method: 'POST', body: 'x'.repeat(100 * MAX_BODY) }),
+      );
+    });
+
+    it('answers 500 when the handler throws', async () => {
+      assert.equal((await fetch(`http://${base}/throws`)).status, 500);
+    });
+
+    it('sends a large answer whole', async () => {
+      assert.equal((await (await fetch(`http://${base}/big`)).text()).length, 5_000_000);
+    });
+
+    it('survives a client that goes away before the answer, and tells the handler', async () => {
+      const socket = connect(transport.port, '127.0.0.1');
+      socket.write('GET /wait HTTP/1.1\r\nHost: a\r\n\r\n');
+      const answer = await until(() => release);
+      assert.equal(transport.openRequests(), 1);
+      socket.destroy();
+      await until(() => seen.at(-1)?.aborted);
+      answer();
+      await sleep(20);
+      assert.equal(transport.openRequests(), 0);
+      assert.equal((await fetch(`http://${base}/x`)).status, 201);
+    });
+
+    it('survives a client that goes away in the middle of its body', async () => {
+      const socket = connect(transport.port, '127.0.0.1');
+      socket.write('POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf');
+      await sleep(50);
+      socket.destroy();
+      await until(() => transport.openRequests() === 0);
+      assert.ok(!seen.some(({ path }) => path === '/half'));
+    });
+
+    it('survives bytes that are no HTTP', async () => {
+      await raw(base, ['\u0000\u0001 nonsense\r\n\r\n']);
+      assert.equal((await fetch(`http://${base}/x`)).status, 201);
+    });
+
+    it('carries text frames both ways and marks binary ones', async () => {
+      const client = await open(base, '/socket');
+      const frames: string[] = [];
+      client.on('message', (data) => frames.push((data as Buffer).toString('utf8')));
+      client.send('one ü');
+      client.send(Buffer.from([1, 2]));
+      await until(() => frames.length === 2);
+      assert.deepEqual(frames, ['echo one ü', 'binary']);
+      const before = closedSockets;
+      client.close();
+      await until(() => closedSockets === before + 1);
+      assert.equal(sockets.at(-1)!.bufferedBytes(), 0);
+    });
+
+    it('closes a socket from the server, with code and reason', async () => {
+      const client = await open(base, '/socket');
+      const closed = new Promise<[number, string]>((resolve) => {
+        client.on('close', (code, reason) => {
+          resolve([code, reason.toString('utf8')]);
+        });
+      });
+      sockets.at(-1)!.close(1013, 'later');
+      assert.deepEqual(await closed, [1013, 'later']);
+    });
+
+    it('drops a socket that sends too large a frame', async () => {
+      const client = await open(base, '/socket');
+      const closed = new Promise((resolve) => client.on('close', resolve));
+      client.on('error', () => undefined);
+      client.send('x'.repeat(MAX_FRAME + 1));
+      await closed;
+    });
+
+    it('refuses a WebSocket on another path', async () => {
+      await assert.rejects(open(base, '/elsewhere'));
+    });
+
+    it('says that a port is taken', async () => {
+      await assert.rejects(
+        listen({ ...options, port: transport.port }),
+        (error) => error instanceof TandemError && error.code === 'ERR_CONFIG_INVALID',
+      );
+    });
+
+    it('finishes what is open after it stopped accepting', async () => {
+      release = undefined;
+      const pending = fetch(`http://${base}/wait`);
+      const answer = await until(() => release);
+      transport.stopAccepting();
+      await assert.rejects(raw(base, ['GET /x HTTP/1.1\r\nHost: a\r\n\r\n']));
+      answer();
+      const response = await pending;
+      assert.equal((await response.text()).length, 7 * 300_000);
+      assert.equal(response.headers.get('connection'), 'close');
+    });
+  });
+
+function text(status: number, body: string, headers: Record<string, string> = {}): HttpReply {
+  return { status, contentType: 'text/plain', body, headers };
+}
+
+/** Waits for a value that is neither undefined nor false. */
+async function until<T>(read: () => T | undefined | false): Promise<T> {
+  for (let i = 0; i < 400; i++) {
+    const value = read();
+    if (value !== undefined && value !== false) return value;
+    await sleep(5);
+  }
+  throw new Error('Expected a condition to come true within two seconds.');
+}
+
+/** Writes pieces with a pause between them, and reads until the server closes or is silent. */
+function raw(base: string, pieces: readonly string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(base.split(':')[1]), '127.0.0.1');
+    let received = '';
+    socket.on('error', reject);
+    socket.setTimeout(500, () => socket.destroy());
+    socket.on('data', (data) => (received += data.toString('utf8')));
+    socket.on('close', () => {
+      resolve(received);
+    });
+    socket.on('connect', () => {
+      void (async () => {
+        for (const piece of pieces) {
+          socket.write(piece);
+          await sleep(20);
+        }
+      })();
+    });
+  });
+}
+
+function open(base: string, path: string): Promise<WebSocket> {
+  return new Promise((resolve, reject) => {
+    const client = new WebSocket(`ws://${base}${path}`);
+    client.on('open', () => {
+      resolve(client);
+    });
+    client.on('error', reject);
+  });
+}
