@@ -79,7 +79,11 @@ export interface RequestRecord {
   /** Item slots that reached the user, where the source logs it. */
   readonly delivered: readonly number[];
   /** As logged with the request; absent fields fall back to the user's. */
-  readonly demographics: { readonly age?: number; readonly gender?: string; readonly country?: string };
+  readonly demographics: {
+    readonly age?: number;
+    readonly gender?: string;
+    readonly country?: string;
+  };
   /** Free label that reports group by (e.g. "intent-differs"); empty when the source has none. */
   readonly slice: string;
 }
@@ -97,4 +101,6 @@ export interface Dataset {
   readonly requests: readonly RequestRecord[];
   /** True when event times are real times, false when they are positions only. */
   readonly hasTime: boolean;
+  /** Unix seconds; requests at or after it are for testing, events before it for training. NaN when the source names none. */
+  readonly testFrom: number;
 }

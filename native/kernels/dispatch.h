@@ -1,0 +1,20 @@
+// Which kernel tables this process may use.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "kernels.h"
+
+namespace tandem {
+
+/// Tables this CPU and operating system can run, slowest first.
+struct AvailableKernels {
+  std::array<const KernelTable*, 3> tables{};
+  std::size_t count = 0;
+};
+
+/// Probes CPUID and the register state the OS saves, once per process.
+const AvailableKernels& ProbeKernels() noexcept;
+
+}  // namespace tandem

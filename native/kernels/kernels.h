@@ -1,0 +1,111 @@
+// The table of leaf functions each instruction set provides, and their contract.
+//
+// Contract of every entry: raw pointers of any alignment, outputs last, sizes in elements, outputs may not overlap
+// inputs unless said so; nothing is allocated or thrown; tails are masked, so nothing past the last element is touched.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace tandem {
+
+enum class UnaryOp : uint32_t { kRelu, kStep, kExp, kLog, kSqrt, kRsqrt, kSquare, kNeg };
+enum class BinaryOp : uint32_t { kAdd, kSub, kMul, kDiv, kMax };
+enum class ReduceOp : uint32_t { kSum, kMax };
+
+/// Which operand of a binary operation is one scalar for the whole run.
+enum class BinaryForm : uint32_t { kBoth, kScalarA, kScalarB };
+
+/// One block product c = a b (+ c) (+ bias) (then relu), with a [m, k] and b [k, n] addressed by strides in elements.
+struct GemmBlock {
+  const float* a;
+  ptrdiff_t a_row_stride;
+  ptrdiff_t a_k_stride;
+  /// Panel j holds columns [j * column_tile, ...): element (p, c) of it lies at b + j * b_panel_stride + p * b_k_stride
+  /// + c. Row-major b unpacked: b_k_stride = its row stride, b_panel_stride = column_tile.
+  const float* b;
+  ptrdiff_t b_k_stride;
+  ptrdiff_t b_panel_stride;
+  size_t m;
+  size_t n;
+  size_t k;
+  /// [n] or null.
+  const float* bias;
+  /// Adds to what c holds instead of overwriting it.
+  bool accumulate;
+  bool relu;
+  float* c;
+  ptrdiff_t c_row_stride;
+};
+
+/// Constants of one Adam step, shared by every parameter.
+struct AdamStep {
+  float beta1;
+  float beta2;
+  /// 1 / (1 - beta^step), computed in double by the caller.
+  float first_correction;
+  float second_correction;
+  float learning_rate;
+  float epsilon;
+};
+
+struct KernelTable {
+  const char* isa;
+  /// Columns of one packed panel of b; weights packed for one table serve that table alone.
+  size_t column_tile;
+
+  /// Sums over k run in order for each output, so a result depends neither on m nor on how callers split rows.
+  void (*gemm)(const GemmBlock& block);
+
+  /// Inner product of a [n] and b [n]; the sum order is dot_block's, so the two agree to the last bit.
+  float (*dot)(const float* a, const float* b, size_t n);
+
+  /// scores[q * score_stride + i] = dot(query q, item i); rows `query_stride` and `item_stride` apart.
+  void (*dot_block)(const float* queries, size_t query_stride, size_t query_count,
+                    const float* items, size_t item_stride, size_t item_count, size_t n,
+                    float* scores, size_t score_stride);
+
+  /// Writes the positions of scores > threshold, ascending, and returns how many; out has room for n.
+  size_t (*select_above)(const float* scores, size_t n, float threshold, uint32_t* out);
+
+  /// Whether no element of a [n] is NaN or Inf.
+  bool (*all_finite)(const float* a, size_t n);
+
+  /// y += weight * x, x and y [n].
+  void (*axpy)(float weight, const float* x, size_t n, float* y);
+
+  /// out may be a. exp is within 2 ulp of the correctly rounded value, results below FLT_MIN included.
+  void (*unary)(UnaryOp op, const float* a, size_t n, float* out);
+
+  /// out may be a or b. max: NaN when either operand is.
+  void (*binary)(BinaryOp op, BinaryForm form, const float* a, const float* b, size_t n,
+                 float* out);
+
+  /// Sum or max of a [n]; max of nothing is -Inf, NaN when any element is.
+  float (*reduce_row)(ReduceOp op, const float* a, size_t n);
+
+  /// out[c] = reduction over rows of a [rows, n], rows `row_stride` apart. Sums in blocks of 128 rows, so that the
+  /// rounding error grows with rows / 128, not with rows.
+  void (*reduce_columns)(ReduceOp op, const float* a, size_t rows, size_t row_stride, size_t n,
+                         float* out);
+
+  /// One row, out may be a: exp(a - max) / sum.
+  void (*softmax_row)(const float* a, size_t n, float* out);
+
+  /// One row, out may be a: a - max - ln(sum(exp(a - max))).
+  void (*log_softmax_row)(const float* a, size_t n, float* out);
+
+  /// out[c * out_stride + r] = a[r * a_stride + c] for a [rows, columns].
+  void (*transpose)(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
+                    size_t out_stride);
+
+  /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr mhat / (sqrt(vhat) + epsilon); all [n].
+  void (*adam)(const AdamStep& step, const float* gradient, size_t n, float* parameter, float* m,
+               float* v);
+};
+
+const KernelTable& ScalarKernels() noexcept;
+const KernelTable& Avx2Kernels() noexcept;
+const KernelTable& Avx512Kernels() noexcept;
+
+}  // namespace tandem

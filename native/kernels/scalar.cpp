@@ -1,0 +1,202 @@
+// Reference kernels in plain C++, compiled without vectorisation: what the other tables are tested against, and what
+// runs where no SIMD table does. Written for clarity; only gemm is blocked.
+
+#include <math.h>
+
+#include "kernels.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kColumnTile = 8;
+constexpr size_t kReduceBlock = 128;
+
+float MaxOrNan(float a, float b) { return a != a ? a : (b > a || b != b ? b : a); }
+
+void Gemm(const GemmBlock& g) {
+  for (size_t panel = 0; panel * kColumnTile < g.n; ++panel) {
+    const size_t first = panel * kColumnTile;
+    const size_t width = g.n - first < kColumnTile ? g.n - first : kColumnTile;
+    const float* b_panel = g.b + static_cast<ptrdiff_t>(panel) * g.b_panel_stride;
+    for (size_t row = 0; row < g.m; ++row) {
+      const float* a = g.a + static_cast<ptrdiff_t>(row) * g.a_row_stride;
+      float sums[kColumnTile] = {};
+      for (size_t p = 0; p < g.k; ++p) {
+        const float x = a[static_cast<ptrdiff_t>(p) * g.a_k_stride];
+        const float* b = b_panel + static_cast<ptrdiff_t>(p) * g.b_k_stride;
+        for (size_t c = 0; c < width; ++c) sums[c] += x * b[c];
+      }
+      float* out =
+          g.c + static_cast<ptrdiff_t>(row) * g.c_row_stride + static_cast<ptrdiff_t>(first);
+      for (size_t c = 0; c < width; ++c) {
+        float y = sums[c];
+        if (g.accumulate) y += out[c];
+        if (g.bias != nullptr) y += g.bias[first + c];
+        if (g.relu && y < 0.0f) y = 0.0f;
+        out[c] = y;
+      }
+    }
+  }
+}
+
+float Dot(const float* a, const float* b, size_t n) {
+  float sum = 0.0f;
+  for (size_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+void DotBlock(const float* queries, size_t query_stride, size_t query_count, const float* items,
+              size_t item_stride, size_t item_count, size_t n, float* scores, size_t score_stride) {
+  for (size_t q = 0; q < query_count; ++q) {
+    for (size_t i = 0; i < item_count; ++i) {
+      scores[q * score_stride + i] = Dot(queries + q * query_stride, items + i * item_stride, n);
+    }
+  }
+}
+
+size_t SelectAbove(const float* scores, size_t n, float threshold, uint32_t* out) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (scores[i] > threshold) out[count++] = static_cast<uint32_t>(i);
+  }
+  return count;
+}
+
+bool AllFinite(const float* a, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    if (!__builtin_isfinite(a[i])) return false;
+  }
+  return true;
+}
+
+void Axpy(float weight, const float* x, size_t n, float* y) {
+  for (size_t i = 0; i < n; ++i) y[i] += weight * x[i];
+}
+
+float UnaryOne(UnaryOp op, float x) {
+  switch (op) {
+    case UnaryOp::kRelu:
+      return x < 0.0f ? 0.0f : x;
+    case UnaryOp::kStep:
+      return x > 0.0f ? 1.0f : (x != x ? x : 0.0f);
+    case UnaryOp::kExp:
+      return __builtin_expf(x);
+    case UnaryOp::kLog:
+      return __builtin_logf(x);
+    case UnaryOp::kSqrt:
+      return __builtin_sqrtf(x);
+    case UnaryOp::kRsqrt:
+      return 1.0f / __builtin_sqrtf(x);
+    case UnaryOp::kSquare:
+      return x * x;
+    case UnaryOp::kNeg:
+      return -x;
+  }
+  return x;
+}
+
+void Unary(UnaryOp op, const float* a, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = UnaryOne(op, a[i]);
+}
+
+float BinaryOne(BinaryOp op, float a, float b) {
+  switch (op) {
+    case BinaryOp::kAdd:
+      return a + b;
+    case BinaryOp::kSub:
+      return a - b;
+    case BinaryOp::kMul:
+      return a * b;
+    case BinaryOp::kDiv:
+      return a / b;
+    case BinaryOp::kMax:
+      return MaxOrNan(a, b);
+  }
+  return a;
+}
+
+void Binary(BinaryOp op, BinaryForm form, const float* a, const float* b, size_t n, float* out) {
+  const size_t a_step = form == BinaryForm::kScalarA ? 0 : 1;
+  const size_t b_step = form == BinaryForm::kScalarB ? 0 : 1;
+  for (size_t i = 0; i < n; ++i) out[i] = BinaryOne(op, a[i * a_step], b[i * b_step]);
+}
+
+float ReduceRow(ReduceOp op, const float* a, size_t n) {
+  if (op == ReduceOp::kMax) {
+    float best = -__builtin_inff();
+    for (size_t i = 0; i < n; ++i) best = MaxOrNan(best, a[i]);
+    return best;
+  }
+  float total = 0.0f;
+  for (size_t first = 0; first < n; first += kReduceBlock) {
+    const size_t end = n - first < kReduceBlock ? n : first + kReduceBlock;
+    float sum = 0.0f;
+    for (size_t i = first; i < end; ++i) sum += a[i];
+    total += sum;
+  }
+  return total;
+}
+
+void ReduceColumns(ReduceOp op, const float* a, size_t rows, size_t row_stride, size_t n,
+                   float* out) {
+  for (size_t c = 0; c < n; ++c) {
+    if (op == ReduceOp::kMax) {
+      float best = -__builtin_inff();
+      for (size_t r = 0; r < rows; ++r) best = MaxOrNan(best, a[r * row_stride + c]);
+      out[c] = best;
+      continue;
+    }
+    float total = 0.0f;
+    for (size_t first = 0; first < rows; first += kReduceBlock) {
+      const size_t end = rows - first < kReduceBlock ? rows : first + kReduceBlock;
+      float sum = 0.0f;
+      for (size_t r = first; r < end; ++r) sum += a[r * row_stride + c];
+      total += sum;
+    }
+    out[c] = total;
+  }
+}
+
+void SoftmaxRow(const float* a, size_t n, float* out) {
+  const float max = ReduceRow(ReduceOp::kMax, a, n);
+  for (size_t i = 0; i < n; ++i) out[i] = __builtin_expf(a[i] - max);
+  const float scale = 1.0f / ReduceRow(ReduceOp::kSum, out, n);
+  for (size_t i = 0; i < n; ++i) out[i] *= scale;
+}
+
+void LogSoftmaxRow(const float* a, size_t n, float* out) {
+  const float max = ReduceRow(ReduceOp::kMax, a, n);
+  float sum = 0.0f;
+  for (size_t i = 0; i < n; ++i) sum += __builtin_expf(a[i] - max);
+  const float log_sum = __builtin_logf(sum);
+  for (size_t i = 0; i < n; ++i) out[i] = a[i] - max - log_sum;
+}
+
+void Transpose(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
+               size_t out_stride) {
+  for (size_t c = 0; c < columns; ++c) {
+    for (size_t r = 0; r < rows; ++r) out[c * out_stride + r] = a[r * a_stride + c];
+  }
+}
+
+void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, float* m,
+          float* v) {
+  for (size_t i = 0; i < n; ++i) {
+    const float g = gradient[i];
+    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * g;
+    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g * g;
+    const float denominator = __builtin_sqrtf(v[i] * s.second_correction) + s.epsilon;
+    parameter[i] -= s.learning_rate * (m[i] * s.first_correction) / denominator;
+  }
+}
+
+constexpr KernelTable kTable = {
+    "scalar", kColumnTile, Gemm,      Dot,           DotBlock,   SelectAbove,   AllFinite, Axpy,
+    Unary,    Binary,      ReduceRow, ReduceColumns, SoftmaxRow, LogSoftmaxRow, Transpose, Adam,
+};
+
+}  // namespace
+
+const KernelTable& ScalarKernels() noexcept { return kTable; }
+
+}  // namespace tandem

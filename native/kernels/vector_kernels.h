@@ -1,0 +1,637 @@
+// Kernel bodies shared by the SIMD instruction sets, written over a register type V that each <isa>.cpp defines.
+//
+// V lives in that file's anonymous namespace, so every instance of VectorKernels<V> has internal linkage: no weak symbol
+// compiled with AVX-512 can be picked by the linker for an older CPU. Keep every function inside the template.
+#pragma once
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels.h"
+
+namespace tandem {
+
+/// V provides kLanes, kRowTile, F (register), Mask, and the operations used below.
+template <class V>
+struct VectorKernels {
+  using F = typename V::F;
+  using Mask = typename V::Mask;
+  static constexpr size_t kLanes = V::kLanes;
+  /// Two registers wide: with kRowTile rows the accumulators fill the register file but for two b and one a.
+  static constexpr size_t kColumnTile = 2 * kLanes;
+  static constexpr size_t kReduceBlock = 128;
+
+  // ---- gemm ----
+
+  /// R rows by P panels of outputs held in registers over the whole of k; `columns` are those of the last panel.
+  template <int R, int P, bool kMasked>
+  static void Tile(const GemmBlock& g, size_t row, size_t column, size_t columns) {
+    constexpr int kVectors = 2 * P;
+    const Mask mask0 = V::TailMask(columns < kLanes ? columns : kLanes);
+    const Mask mask1 = V::TailMask(columns < kLanes ? 0 : columns - kLanes);
+    F sums[R][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = V::Zero();
+    }
+    const float* a = g.a + static_cast<ptrdiff_t>(row) * g.a_row_stride;
+    const float* b = g.b + static_cast<ptrdiff_t>(column / kColumnTile) * g.b_panel_stride;
+    const ptrdiff_t a_row_stride = g.a_row_stride;
+    const ptrdiff_t a_k_stride = g.a_k_stride;
+    const ptrdiff_t b_k_stride = g.b_k_stride;
+    const ptrdiff_t b_panel_stride = g.b_panel_stride;
+    for (size_t p = 0; p < g.k; ++p) {
+      F columns_b[kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const float* address = b + (v / 2) * b_panel_stride + (v % 2) * static_cast<int>(kLanes);
+        columns_b[v] = kMasked && v >= kVectors - 2
+                           ? V::MaskLoad(address, v % 2 == 0 ? mask0 : mask1)
+                           : V::Load(address);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const F x = V::Set1(a[r * a_row_stride]);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = V::Fma(x, columns_b[v], sums[r][v]);
+      }
+      a += a_k_stride;
+      b += b_k_stride;
+    }
+    float* c = g.c + static_cast<ptrdiff_t>(row) * g.c_row_stride + static_cast<ptrdiff_t>(column);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const bool masked = kMasked && v >= kVectors - 2;
+        const Mask mask = v % 2 == 0 ? mask0 : mask1;
+        const ptrdiff_t offset = v * static_cast<ptrdiff_t>(kLanes);
+        float* address = c + r * g.c_row_stride + offset;
+        F y = sums[r][v];
+        if (g.accumulate) {
+          y = V::Add(y, masked ? V::MaskLoad(address, mask) : V::Load(address));
+        }
+        if (g.bias != nullptr) {
+          const float* bias = g.bias + column + offset;
+          y = V::Add(y, masked ? V::MaskLoad(bias, mask) : V::Load(bias));
+        }
+        if (g.relu) y = V::Relu(y);
+        if (masked) {
+          V::MaskStore(address, mask, y);
+        } else {
+          V::Store(address, y);
+        }
+      }
+    }
+  }
+
+  template <int R, int P>
+  static void TileOf(const GemmBlock& g, size_t row, size_t column, size_t columns) {
+    if (columns == kColumnTile) {
+      Tile<R, P, false>(g, row, column, columns);
+    } else {
+      Tile<R, P, true>(g, row, column, columns);
+    }
+  }
+
+  /// Few rows leave accumulators free, so they take several panels at once; the FMA latency needs 8 chains in flight.
+  template <int P>
+  static void Rows(const GemmBlock& g, size_t row, size_t rows, size_t column, size_t columns) {
+    if constexpr (P == 4) {
+      TileOf<1, 4>(g, row, column, columns);
+    } else if constexpr (P == 2) {
+      switch (rows) {
+        case 1:
+          return TileOf<1, 2>(g, row, column, columns);
+        case 2:
+          return TileOf<2, 2>(g, row, column, columns);
+        default:
+          return TileOf<3, 2>(g, row, column, columns);
+      }
+    } else {
+      switch (rows) {
+        case 1:
+          return TileOf<1, 1>(g, row, column, columns);
+        case 2:
+          return TileOf<2, 1>(g, row, column, columns);
+        case 3:
+          return TileOf<3, 1>(g, row, column, columns);
+        case 4:
+          return TileOf<4, 1>(g, row, column, columns);
+        case 5:
+          return TileOf<5, 1>(g, row, column, columns);
+        case 6:
+          return TileOf<6, 1>(g, row, column, columns);
+        default:
+          break;
+      }
+      if constexpr (V::kRowTile > 6) {
+        switch (rows) {
+          case 7:
+            return TileOf<7, 1>(g, row, column, columns);
+          case 8:
+            return TileOf<8, 1>(g, row, column, columns);
+          case 9:
+            return TileOf<9, 1>(g, row, column, columns);
+          case 10:
+            return TileOf<10, 1>(g, row, column, columns);
+          case 11:
+            return TileOf<11, 1>(g, row, column, columns);
+          default:
+            return TileOf<12, 1>(g, row, column, columns);
+        }
+      }
+    }
+  }
+
+  static void Gemm(const GemmBlock& g) {
+    // Rows split into groups of nearly equal height: 32 rows as 6 6 5 5 5 5 keep the pipes fuller than 6 6 6 6 6 2.
+    const size_t groups = (g.m + V::kRowTile - 1) / V::kRowTile;
+    size_t column = 0;
+    while (column < g.n) {
+      const size_t left = (g.n - column + kColumnTile - 1) / kColumnTile;
+      const size_t panels = g.m == 1 && left >= 4 ? 4 : g.m <= 3 && left >= 2 ? 2 : 1;
+      const size_t last = column + (panels - 1) * kColumnTile;
+      const size_t columns = g.n - last < kColumnTile ? g.n - last : kColumnTile;
+      if (panels == 4) {
+        Rows<4>(g, 0, 1, column, columns);
+      } else if (panels == 2) {
+        Rows<2>(g, 0, g.m, column, columns);
+      } else {
+        size_t row = 0;
+        for (size_t group = 0; group < groups; ++group) {
+          const size_t rows = (g.m - row + (groups - group) - 1) / (groups - group);
+          Rows<1>(g, row, rows, column, columns);
+          row += rows;
+        }
+      }
+      column += panels * kColumnTile;
+    }
+  }
+
+  // ---- inner products ----
+
+  /// Q queries by I items; each sum is one chain over n in vector steps, so every Q and I gives the same bits.
+  template <int Q, int I>
+  static void DotTile(const float* queries, size_t query_stride, const float* items,
+                      size_t item_stride, size_t n, float* scores, size_t score_stride) {
+    F sums[Q][I];
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+      for (int i = 0; i < I; ++i) sums[q][i] = V::Zero();
+    }
+    size_t p = 0;
+    for (; p + kLanes <= n; p += kLanes) {
+      F x[I];
+#pragma GCC unroll 8
+      for (int i = 0; i < I; ++i) x[i] = V::Load(items + static_cast<size_t>(i) * item_stride + p);
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) {
+        const F y = V::Load(queries + static_cast<size_t>(q) * query_stride + p);
+#pragma GCC unroll 4
+        for (int i = 0; i < I; ++i) sums[q][i] = V::Fma(y, x[i], sums[q][i]);
+      }
+    }
+    if (p < n) {
+      const Mask mask = V::TailMask(n - p);
+      F x[I];
+#pragma GCC unroll 8
+      for (int i = 0; i < I; ++i) {
+        x[i] = V::MaskLoad(items + static_cast<size_t>(i) * item_stride + p, mask);
+      }
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) {
+        const F y = V::MaskLoad(queries + static_cast<size_t>(q) * query_stride + p, mask);
+#pragma GCC unroll 4
+        for (int i = 0; i < I; ++i) sums[q][i] = V::Fma(y, x[i], sums[q][i]);
+      }
+    }
+    if constexpr (Q == 4 && I == 2) {
+      const F in_order[8] = {sums[0][0], sums[2][0], sums[0][1], sums[2][1],
+                             sums[1][0], sums[3][0], sums[1][1], sums[3][1]};
+      const __m256 all = ReduceAdd8(in_order);
+      const __m128 low = _mm256_castps256_ps128(all);
+      const __m128 high = _mm256_extractf128_ps(all, 1);
+      _mm_storel_pi(reinterpret_cast<__m64*>(scores), low);
+      _mm_storeh_pi(reinterpret_cast<__m64*>(scores + score_stride), low);
+      _mm_storel_pi(reinterpret_cast<__m64*>(scores + 2 * score_stride), high);
+      _mm_storeh_pi(reinterpret_cast<__m64*>(scores + 3 * score_stride), high);
+    } else if constexpr (Q == 1 && I == 8) {
+      const F in_order[8] = {sums[0][0], sums[0][4], sums[0][1], sums[0][5],
+                             sums[0][2], sums[0][6], sums[0][3], sums[0][7]};
+      _mm256_storeu_ps(scores, ReduceAdd8(in_order));
+    } else {
+#pragma GCC unroll 4
+      for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 8
+        for (int i = 0; i < I; ++i) {
+          scores[static_cast<size_t>(q) * score_stride + static_cast<size_t>(i)] =
+              V::ReduceAdd(sums[q][i]);
+        }
+      }
+    }
+  }
+
+  /// Lane sums of a b c d e f g h as [a c e g b d f h], in the order of additions of V::ReduceAdd, so with its bits:
+  /// 21 instructions instead of 8 x 6.
+  static __m256 ReduceAdd8(const F* x) {
+    __m256 pairs[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m256 first = V::ToEight(x[2 * i]);
+      const __m256 second = V::ToEight(x[2 * i + 1]);
+      pairs[i] = _mm256_add_ps(_mm256_permute2f128_ps(first, second, 0x20),
+                               _mm256_permute2f128_ps(first, second, 0x31));
+    }
+    const __m256 low = _mm256_add_ps(_mm256_shuffle_ps(pairs[0], pairs[1], 0x44),
+                                     _mm256_shuffle_ps(pairs[0], pairs[1], 0xEE));
+    const __m256 high = _mm256_add_ps(_mm256_shuffle_ps(pairs[2], pairs[3], 0x44),
+                                      _mm256_shuffle_ps(pairs[2], pairs[3], 0xEE));
+    return _mm256_add_ps(_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD));
+  }
+
+  static float Dot(const float* a, const float* b, size_t n) {
+    float score;
+    DotTile<1, 1>(a, 0, b, 0, n, &score, 0);
+    return score;
+  }
+
+  template <int Q>
+  static void DotRows(const float* queries, size_t query_stride, const float* items,
+                      size_t item_stride, size_t item_count, size_t n, float* scores,
+                      size_t score_stride) {
+    constexpr int kItems = Q == 1 ? 8 : 2;
+    size_t i = 0;
+    for (; i + kItems <= item_count; i += kItems) {
+      DotTile<Q, kItems>(queries, query_stride, items + i * item_stride, item_stride, n, scores + i,
+                         score_stride);
+    }
+    for (; i < item_count; ++i) {
+      DotTile<Q, 1>(queries, query_stride, items + i * item_stride, item_stride, n, scores + i,
+                    score_stride);
+    }
+  }
+
+  static void DotBlock(const float* queries, size_t query_stride, size_t query_count,
+                       const float* items, size_t item_stride, size_t item_count, size_t n,
+                       float* scores, size_t score_stride) {
+    size_t q = 0;
+    for (; q + 4 <= query_count; q += 4) {
+      DotRows<4>(queries + q * query_stride, query_stride, items, item_stride, item_count, n,
+                 scores + q * score_stride, score_stride);
+    }
+    for (; q < query_count; ++q) {
+      DotRows<1>(queries + q * query_stride, query_stride, items, item_stride, item_count, n,
+                 scores + q * score_stride, score_stride);
+    }
+  }
+
+  static size_t SelectAbove(const float* scores, size_t n, float threshold, uint32_t* out) {
+    const F limit = V::Set1(threshold);
+    size_t count = 0;
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      uint32_t bits = V::GreaterBits(V::Load(scores + i), limit);
+      while (bits != 0) {
+        out[count++] = static_cast<uint32_t>(i) + static_cast<uint32_t>(__builtin_ctz(bits));
+        bits &= bits - 1;
+      }
+    }
+    for (; i < n; ++i) {
+      if (scores[i] > threshold) out[count++] = static_cast<uint32_t>(i);
+    }
+    return count;
+  }
+
+  /// x * 0 is 0 for finite x and NaN otherwise, and NaN survives every sum.
+  static bool AllFinite(const float* a, size_t n) {
+    F sum = V::Zero();
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) sum = V::Fma(V::Load(a + i), V::Zero(), sum);
+    if (i < n) sum = V::Fma(V::MaskLoad(a + i, V::TailMask(n - i)), V::Zero(), sum);
+    return V::ReduceAdd(sum) == 0.0f;
+  }
+
+  static void Axpy(float weight, const float* x, size_t n, float* y) {
+    const F w = V::Set1(weight);
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) V::Store(y + i, V::Fma(w, V::Load(x + i), V::Load(y + i)));
+    if (i < n) {
+      const Mask mask = V::TailMask(n - i);
+      V::MaskStore(y + i, mask, V::Fma(w, V::MaskLoad(x + i, mask), V::MaskLoad(y + i, mask)));
+    }
+  }
+
+  // ---- elementwise ----
+
+  /// e^x = 2^n e^r with |r| <= ln 2 / 2, degree-6 minimax polynomial of Cephes expf. 2^n is applied in two halves, so
+  /// that results below FLT_MIN round once and 2^128 does not overflow before the multiplication.
+  static F Exp(F x) {
+    // Min and Max return their second operand when either is NaN.
+    const F clamped = V::Max(V::Set1(-104.0f), V::Min(V::Set1(89.0f), x));
+    const F n = V::Round(V::Mul(clamped, V::Set1(1.44269504088896341f)));
+    F r = V::NegFma(n, V::Set1(0.693359375f), clamped);
+    r = V::NegFma(n, V::Set1(-2.12194440e-4f), r);
+    F y = V::Set1(1.9875691500e-4f);
+    y = V::Fma(y, r, V::Set1(1.3981999507e-3f));
+    y = V::Fma(y, r, V::Set1(8.3334519073e-3f));
+    y = V::Fma(y, r, V::Set1(4.1665795894e-2f));
+    y = V::Fma(y, r, V::Set1(1.6666665459e-1f));
+    y = V::Fma(y, r, V::Set1(5.0000001201e-1f));
+    y = V::Fma(y, V::Mul(r, r), V::Add(r, V::Set1(1.0f)));
+    return V::ScaleByPowerOfTwo(y, n);
+  }
+
+  template <class Op>
+  static void Map(const float* a, size_t n, float* out, Op op) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) V::Store(out + i, op(V::Load(a + i)));
+    if (i < n) {
+      const Mask mask = V::TailMask(n - i);
+      V::MaskStore(out + i, mask, op(V::MaskLoad(a + i, mask)));
+    }
+  }
+
+  static void Unary(UnaryOp op, const float* a, size_t n, float* out) {
+    switch (op) {
+      case UnaryOp::kRelu:
+        return Map(a, n, out, [](F x) { return V::Relu(x); });
+      case UnaryOp::kStep:
+        return Map(a, n, out, [](F x) { return V::Step(x); });
+      case UnaryOp::kExp:
+        return Map(a, n, out, [](F x) { return Exp(x); });
+      case UnaryOp::kLog:
+        for (size_t i = 0; i < n; ++i) out[i] = __builtin_logf(a[i]);
+        return;
+      case UnaryOp::kSqrt:
+        return Map(a, n, out, [](F x) { return V::Sqrt(x); });
+      case UnaryOp::kRsqrt:
+        return Map(a, n, out, [](F x) { return V::Div(V::Set1(1.0f), V::Sqrt(x)); });
+      case UnaryOp::kSquare:
+        return Map(a, n, out, [](F x) { return V::Mul(x, x); });
+      case UnaryOp::kNeg:
+        return Map(a, n, out, [](F x) { return V::Neg(x); });
+    }
+  }
+
+  template <class Op>
+  static void Zip(BinaryForm form, const float* a, const float* b, size_t n, float* out, Op op) {
+    size_t i = 0;
+    if (form == BinaryForm::kScalarA) {
+      const F x = V::Set1(*a);
+      Map(b, n, out, [x, op](F y) { return op(x, y); });
+      return;
+    }
+    if (form == BinaryForm::kScalarB) {
+      const F y = V::Set1(*b);
+      Map(a, n, out, [y, op](F x) { return op(x, y); });
+      return;
+    }
+    for (; i + kLanes <= n; i += kLanes) {
+      V::Store(out + i, op(V::Load(a + i), V::Load(b + i)));
+    }
+    if (i < n) {
+      const Mask mask = V::TailMask(n - i);
+      V::MaskStore(out + i, mask, op(V::MaskLoad(a + i, mask), V::MaskLoad(b + i, mask)));
+    }
+  }
+
+  static void Binary(BinaryOp op, BinaryForm form, const float* a, const float* b, size_t n,
+                     float* out) {
+    switch (op) {
+      case BinaryOp::kAdd:
+        return Zip(form, a, b, n, out, [](F x, F y) { return V::Add(x, y); });
+      case BinaryOp::kSub:
+        return Zip(form, a, b, n, out, [](F x, F y) { return V::Sub(x, y); });
+      case BinaryOp::kMul:
+        return Zip(form, a, b, n, out, [](F x, F y) { return V::Mul(x, y); });
+      case BinaryOp::kDiv:
+        return Zip(form, a, b, n, out, [](F x, F y) { return V::Div(x, y); });
+      case BinaryOp::kMax:
+        return Zip(form, a, b, n, out, [](F x, F y) { return V::MaxOrNan(x, y); });
+    }
+  }
+
+  // ---- reductions ----
+
+  static float SumRow(const float* a, size_t n) {
+    F s0 = V::Zero(), s1 = V::Zero(), s2 = V::Zero(), s3 = V::Zero();
+    size_t i = 0;
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      s0 = V::Add(s0, V::Load(a + i));
+      s1 = V::Add(s1, V::Load(a + i + kLanes));
+      s2 = V::Add(s2, V::Load(a + i + 2 * kLanes));
+      s3 = V::Add(s3, V::Load(a + i + 3 * kLanes));
+    }
+    for (; i + kLanes <= n; i += kLanes) s0 = V::Add(s0, V::Load(a + i));
+    if (i < n) s1 = V::Add(s1, V::MaskLoad(a + i, V::TailMask(n - i)));
+    return V::ReduceAdd(V::Add(V::Add(s0, s1), V::Add(s2, s3)));
+  }
+
+  static float MaxRow(const float* a, size_t n) {
+    F best = V::Set1(-__builtin_inff());
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) best = V::MaxOrNan(best, V::Load(a + i));
+    float lanes[kLanes];
+    V::Store(lanes, best);
+    float result = -__builtin_inff();
+    for (size_t l = 0; l < kLanes; ++l) result = MaxOrNanOne(result, lanes[l]);
+    for (; i < n; ++i) result = MaxOrNanOne(result, a[i]);
+    return result;
+  }
+
+  static float MaxOrNanOne(float a, float b) { return a != a ? a : (b > a || b != b ? b : a); }
+
+  static float ReduceRow(ReduceOp op, const float* a, size_t n) {
+    return op == ReduceOp::kSum ? SumRow(a, n) : MaxRow(a, n);
+  }
+
+  /// K vectors of columns at once; the tail (K = 1) is masked.
+  template <int K, bool kMasked>
+  static void ReduceColumnTile(ReduceOp op, const float* a, size_t rows, size_t row_stride,
+                               Mask mask, float* out) {
+    F total[K];
+    const F start = op == ReduceOp::kSum ? V::Zero() : V::Set1(-__builtin_inff());
+#pragma GCC unroll 4
+    for (int v = 0; v < K; ++v) total[v] = start;
+    for (size_t first = 0; first < rows; first += kReduceBlock) {
+      const size_t end = rows - first < kReduceBlock ? rows : first + kReduceBlock;
+      F part[K];
+#pragma GCC unroll 4
+      for (int v = 0; v < K; ++v) part[v] = start;
+      for (size_t r = first; r < end; ++r) {
+        const float* row = a + r * row_stride;
+#pragma GCC unroll 4
+        for (int v = 0; v < K; ++v) {
+          const float* address = row + static_cast<size_t>(v) * kLanes;
+          const F x = kMasked ? V::MaskLoad(address, mask) : V::Load(address);
+          part[v] = op == ReduceOp::kSum ? V::Add(part[v], x) : V::MaxOrNan(part[v], x);
+        }
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < K; ++v) {
+        total[v] =
+            op == ReduceOp::kSum ? V::Add(total[v], part[v]) : V::MaxOrNan(total[v], part[v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < K; ++v) {
+      float* address = out + static_cast<size_t>(v) * kLanes;
+      if (kMasked) {
+        V::MaskStore(address, mask, total[v]);
+      } else {
+        V::Store(address, total[v]);
+      }
+    }
+  }
+
+  static void ReduceColumns(ReduceOp op, const float* a, size_t rows, size_t row_stride, size_t n,
+                            float* out) {
+    const Mask all = V::TailMask(kLanes);
+    size_t c = 0;
+    for (; c + 4 * kLanes <= n; c += 4 * kLanes) {
+      ReduceColumnTile<4, false>(op, a + c, rows, row_stride, all, out + c);
+    }
+    for (; c + kLanes <= n; c += kLanes) {
+      ReduceColumnTile<1, false>(op, a + c, rows, row_stride, all, out + c);
+    }
+    if (c < n) {
+      ReduceColumnTile<1, true>(op, a + c, rows, row_stride, V::TailMask(n - c), out + c);
+    }
+  }
+
+  static void SoftmaxRow(const float* a, size_t n, float* out) {
+    const F max = V::Set1(MaxRow(a, n));
+    F sum = V::Zero();
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const F y = Exp(V::Sub(V::Load(a + i), max));
+      V::Store(out + i, y);
+      sum = V::Add(sum, y);
+    }
+    if (i < n) {
+      const Mask mask = V::TailMask(n - i);
+      const F y = V::ZeroUnless(mask, Exp(V::Sub(V::MaskLoad(a + i, mask), max)));
+      V::MaskStore(out + i, mask, y);
+      sum = V::Add(sum, y);
+    }
+    const F scale = V::Set1(1.0f / V::ReduceAdd(sum));
+    Map(out, n, out, [scale](F x) { return V::Mul(x, scale); });
+  }
+
+  static void LogSoftmaxRow(const float* a, size_t n, float* out) {
+    const F max = V::Set1(MaxRow(a, n));
+    F sum = V::Zero();
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) sum = V::Add(sum, Exp(V::Sub(V::Load(a + i), max)));
+    if (i < n) {
+      const Mask mask = V::TailMask(n - i);
+      sum = V::Add(sum, V::ZeroUnless(mask, Exp(V::Sub(V::MaskLoad(a + i, mask), max))));
+    }
+    const F log_sum = V::Set1(__builtin_logf(V::ReduceAdd(sum)));
+    Map(a, n, out, [max, log_sum](F x) { return V::Sub(V::Sub(x, max), log_sum); });
+  }
+
+  // ---- layout ----
+
+  /// 8 x 8 in AVX registers for every instruction set here: wider shuffles gain nothing where memory is the limit.
+  static void Transpose8(const float* a, size_t a_stride, float* out, size_t out_stride) {
+    __m256 r0 = _mm256_loadu_ps(a);
+    __m256 r1 = _mm256_loadu_ps(a + a_stride);
+    __m256 r2 = _mm256_loadu_ps(a + 2 * a_stride);
+    __m256 r3 = _mm256_loadu_ps(a + 3 * a_stride);
+    __m256 r4 = _mm256_loadu_ps(a + 4 * a_stride);
+    __m256 r5 = _mm256_loadu_ps(a + 5 * a_stride);
+    __m256 r6 = _mm256_loadu_ps(a + 6 * a_stride);
+    __m256 r7 = _mm256_loadu_ps(a + 7 * a_stride);
+    const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
+    const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
+    const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
+    const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
+    const __m256 t4 = _mm256_unpacklo_ps(r4, r5);
+    const __m256 t5 = _mm256_unpackhi_ps(r4, r5);
+    const __m256 t6 = _mm256_unpacklo_ps(r6, r7);
+    const __m256 t7 = _mm256_unpackhi_ps(r6, r7);
+    r0 = _mm256_shuffle_ps(t0, t2, 0x44);
+    r1 = _mm256_shuffle_ps(t0, t2, 0xEE);
+    r2 = _mm256_shuffle_ps(t1, t3, 0x44);
+    r3 = _mm256_shuffle_ps(t1, t3, 0xEE);
+    r4 = _mm256_shuffle_ps(t4, t6, 0x44);
+    r5 = _mm256_shuffle_ps(t4, t6, 0xEE);
+    r6 = _mm256_shuffle_ps(t5, t7, 0x44);
+    r7 = _mm256_shuffle_ps(t5, t7, 0xEE);
+    _mm256_storeu_ps(out, _mm256_permute2f128_ps(r0, r4, 0x20));
+    _mm256_storeu_ps(out + out_stride, _mm256_permute2f128_ps(r1, r5, 0x20));
+    _mm256_storeu_ps(out + 2 * out_stride, _mm256_permute2f128_ps(r2, r6, 0x20));
+    _mm256_storeu_ps(out + 3 * out_stride, _mm256_permute2f128_ps(r3, r7, 0x20));
+    _mm256_storeu_ps(out + 4 * out_stride, _mm256_permute2f128_ps(r0, r4, 0x31));
+    _mm256_storeu_ps(out + 5 * out_stride, _mm256_permute2f128_ps(r1, r5, 0x31));
+    _mm256_storeu_ps(out + 6 * out_stride, _mm256_permute2f128_ps(r2, r6, 0x31));
+    _mm256_storeu_ps(out + 7 * out_stride, _mm256_permute2f128_ps(r3, r7, 0x31));
+  }
+
+  static void TransposeScalar(const float* a, size_t a_stride, size_t rows, size_t columns,
+                              float* out, size_t out_stride) {
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < columns; ++c) out[c * out_stride + r] = a[r * a_stride + c];
+    }
+  }
+
+  static void Transpose(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
+                        size_t out_stride) {
+    const size_t full_columns = columns / 8 * 8;
+    size_t r = 0;
+    for (; r + 8 <= rows; r += 8) {
+      const float* source = a + r * a_stride;
+      for (size_t c = 0; c < full_columns; c += 8) {
+        Transpose8(source + c, a_stride, out + c * out_stride + r, out_stride);
+      }
+      TransposeScalar(source + full_columns, a_stride, 8, columns - full_columns,
+                      out + full_columns * out_stride + r, out_stride);
+    }
+    TransposeScalar(a + r * a_stride, a_stride, rows - r, columns, out + r, out_stride);
+  }
+
+  // ---- optimiser ----
+
+  static void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, float* m,
+                   float* v) {
+    const F beta1 = V::Set1(s.beta1), beta2 = V::Set1(s.beta2);
+    const F keep1 = V::Set1(1.0f - s.beta1), keep2 = V::Set1(1.0f - s.beta2);
+    const F first = V::Set1(s.first_correction), second = V::Set1(s.second_correction);
+    const F rate = V::Set1(s.learning_rate), epsilon = V::Set1(s.epsilon);
+    size_t i = 0;
+    for (; i < n; i += kLanes) {
+      const Mask mask = V::TailMask(n - i < kLanes ? n - i : kLanes);
+      const bool full = n - i >= kLanes;
+      const F g = full ? V::Load(gradient + i) : V::MaskLoad(gradient + i, mask);
+      F m1 = full ? V::Load(m + i) : V::MaskLoad(m + i, mask);
+      F v1 = full ? V::Load(v + i) : V::MaskLoad(v + i, mask);
+      F p = full ? V::Load(parameter + i) : V::MaskLoad(parameter + i, mask);
+      m1 = V::Fma(beta1, m1, V::Mul(keep1, g));
+      v1 = V::Fma(beta2, v1, V::Mul(keep2, V::Mul(g, g)));
+      const F denominator = V::Add(V::Sqrt(V::Mul(v1, second)), epsilon);
+      p = V::NegFma(rate, V::Div(V::Mul(m1, first), denominator), p);
+      if (full) {
+        V::Store(m + i, m1);
+        V::Store(v + i, v1);
+        V::Store(parameter + i, p);
+      } else {
+        V::MaskStore(m + i, mask, m1);
+        V::MaskStore(v + i, mask, v1);
+        V::MaskStore(parameter + i, mask, p);
+      }
+    }
+  }
+
+  static constexpr KernelTable Table(const char* isa) {
+    return {isa,        kColumnTile,   Gemm,      Dot,    DotBlock,  SelectAbove,
+            AllFinite,  Axpy,          Unary,     Binary, ReduceRow, ReduceColumns,
+            SoftmaxRow, LogSoftmaxRow, Transpose, Adam};
+  }
+};
+
+}  // namespace tandem

@@ -1,0 +1,435 @@
+// Every kernel of every instruction set against an f64 reference: sizes around the tiles, unaligned, odd values.
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "check.h"
+#include "core/gemm.h"
+
+namespace tandem::test {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kDenormal = 1e-41f;
+/// Written around outputs: a store past the end is seen even without a sanitizer.
+constexpr float kGuard = 12345.0f;
+
+std::vector<std::size_t> Sizes() {
+  std::vector<std::size_t> sizes;
+  for (std::size_t n = 0; n <= 67; ++n) sizes.push_back(n);
+  for (std::size_t n : {127, 128, 129, 255, 257, 300}) sizes.push_back(n);
+  return sizes;
+}
+
+/// n floats starting one element past an aligned address, with a guard behind.
+struct Unaligned {
+  explicit Unaligned(std::size_t n) : memory(n + 2, kGuard), size(n) {}
+  Unaligned(const std::vector<float>& values) : Unaligned(values.size()) {
+    std::copy(values.begin(), values.end(), memory.begin() + 1);
+  }
+  float* data() { return memory.data() + 1; }
+  bool intact() const { return memory.front() == kGuard && memory[size + 1] == kGuard; }
+  std::vector<float> memory;
+  std::size_t size;
+};
+
+void TestGemm(const KernelTable& kernels) {
+  Random random(1);
+  const std::size_t tile = kernels.column_tile;
+  std::vector<std::size_t> rows, columns;
+  for (std::size_t m = 1; m <= 26; ++m) rows.push_back(m);
+  for (std::size_t n : {std::size_t{1}, std::size_t{3}, tile / 2, tile / 2 + 1, tile - 1, tile,
+                        tile + 1, 2 * tile, 2 * tile + 1, 4 * tile, 4 * tile + 3, 5 * tile - 1}) {
+    columns.push_back(n);
+  }
+  for (const std::size_t m : rows) {
+    for (const std::size_t n : columns) {
+      for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{17}}) {
+        const int variant = static_cast<int>(random.Below(16));
+        const bool transposed = (variant & 1) != 0;
+        const bool accumulate = (variant & 2) != 0;
+        const bool with_bias = (variant & 4) != 0;
+        const bool packed = (variant & 8) != 0;
+        const bool relu = random.Below(2) == 1;
+        Unaligned a(random.Floats(m * k));
+        Unaligned b(random.Floats(k * n));
+        Unaligned bias(random.Floats(n));
+        Unaligned c(random.Floats(m * n));
+        const Unaligned before = c;
+        std::vector<float> panels(PackedSize(kernels, k, n));
+        GemmBlock g = {};
+        g.a = a.data();
+        g.a_row_stride = transposed ? 1 : static_cast<ptrdiff_t>(k);
+        g.a_k_stride = transposed ? static_cast<ptrdiff_t>(m) : 1;
+        g.m = m;
+        g.n = n;
+        g.k = k;
+        g.bias = with_bias ? bias.data() : nullptr;
+        g.accumulate = accumulate;
+        g.relu = relu;
+        g.c = c.data();
+        g.c_row_stride = static_cast<ptrdiff_t>(n);
+        if (packed) {
+          PackPanels(kernels, b.data(), n, false, k, n, panels.data());
+          g.b = panels.data();
+          g.b_k_stride = static_cast<ptrdiff_t>(tile);
+          g.b_panel_stride = static_cast<ptrdiff_t>(tile * k);
+        } else {
+          g.b = b.data();
+          g.b_k_stride = static_cast<ptrdiff_t>(n);
+          g.b_panel_stride = static_cast<ptrdiff_t>(tile);
+        }
+        kernels.gemm(g);
+        CHECK(c.intact());
+        for (std::size_t i = 0; i < m; ++i) {
+          for (std::size_t j = 0; j < n; ++j) {
+            double sum = 0;
+            for (std::size_t p = 0; p < k; ++p) {
+              const float x = transposed ? a.data()[p * m + i] : a.data()[i * k + p];
+              sum += static_cast<double>(x) * static_cast<double>(b.data()[p * n + j]);
+            }
+            if (accumulate) sum += static_cast<double>(before.memory[1 + i * n + j]);
+            if (with_bias) sum += static_cast<double>(bias.data()[j]);
+            if (relu) sum = std::max(sum, 0.0);
+            // Each of k + 2 additions rounds by at most half an ulp of a sum below k + 2.
+            CHECK_NEAR(c.data()[i * n + j], sum, static_cast<double>((k + 2) * (k + 2)) * 6e-8);
+          }
+        }
+      }
+    }
+  }
+}
+
+void TestGemmPropagatesNan(const KernelTable& kernels) {
+  const float a[2] = {kNan, 1.0f};
+  const float b[1] = {1.0f};
+  float c[2] = {0, 0};
+  GemmBlock g = {};
+  g.a = a;
+  g.a_row_stride = 1;
+  g.a_k_stride = 1;
+  g.b = b;
+  g.b_k_stride = 1;
+  g.b_panel_stride = 1;
+  g.m = 2;
+  g.n = 1;
+  g.k = 1;
+  g.relu = true;
+  g.c = c;
+  g.c_row_stride = 1;
+  kernels.gemm(g);
+  CHECK(std::isnan(c[0]));
+  CHECK(c[1] == 1.0f);
+}
+
+void TestDot(const KernelTable& kernels) {
+  Random random(2);
+  for (const std::size_t n : Sizes()) {
+    const std::size_t queries = 1 + random.Below(9);
+    const std::size_t items = 1 + random.Below(19);
+    Unaligned q(random.Floats(queries * n));
+    Unaligned x(random.Floats(items * n));
+    Unaligned scores(queries * items);
+    kernels.dot_block(q.data(), n, queries, x.data(), n, items, n, scores.data(), items);
+    CHECK(scores.intact());
+    for (std::size_t i = 0; i < queries; ++i) {
+      for (std::size_t j = 0; j < items; ++j) {
+        const float* a = q.data() + i * n;
+        const float* b = x.data() + j * n;
+        double sum = 0;
+        for (std::size_t p = 0; p < n; ++p) {
+          sum += static_cast<double>(a[p]) * static_cast<double>(b[p]);
+        }
+        const float score = scores.data()[i * items + j];
+        CHECK_NEAR(score, sum, static_cast<double>(n + 1) * static_cast<double>(n + 1) * 3e-8);
+        CHECK(score == kernels.dot(a, b, n));
+      }
+    }
+  }
+}
+
+void TestSelectAboveAndFinite(const KernelTable& kernels) {
+  Random random(3);
+  for (const std::size_t n : Sizes()) {
+    Unaligned a(random.Floats(n));
+    if (n > 3) a.data()[n / 2] = kNan;
+    if (n > 3) a.data()[0] = 0.25f;
+    std::vector<std::uint32_t> out(n + 1, 77);
+    const std::size_t count = kernels.select_above(a.data(), n, 0.25f, out.data());
+    std::size_t expected = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (!(a.data()[i] > 0.25f)) continue;
+      CHECK(expected < count && out[expected] == i);
+      ++expected;
+    }
+    CHECK(count == expected);
+    CHECK(kernels.all_finite(a.data(), n) == (n <= 3));
+    for (std::size_t i = 0; i < n; ++i) {
+      std::vector<float> b(n, std::numeric_limits<float>::max());
+      CHECK(kernels.all_finite(b.data(), n));
+      b[i] = i % 2 == 0 ? kInf : kNan;
+      CHECK(!kernels.all_finite(b.data(), n));
+    }
+  }
+}
+
+double ReferenceUnary(UnaryOp op, double x) {
+  switch (op) {
+    case UnaryOp::kRelu:
+      return x < 0 ? 0 : x;
+    case UnaryOp::kStep:
+      return std::isnan(x) ? x : (x > 0 ? 1 : 0);
+    case UnaryOp::kExp:
+      return std::exp(x);
+    case UnaryOp::kLog:
+      return std::log(x);
+    case UnaryOp::kSqrt:
+      return std::sqrt(x);
+    case UnaryOp::kRsqrt:
+      return 1.0 / std::sqrt(x);
+    case UnaryOp::kSquare:
+      return x * x;
+    case UnaryOp::kNeg:
+      return -x;
+  }
+  return x;
+}
+
+/// Distance of `actual` from the f64 value, in units of the last place of the f32 nearest to it.
+double UlpError(float actual, double expected) {
+  const float nearest = static_cast<float>(expected);
+  if (std::isnan(expected)) return std::isnan(actual) ? 0 : 1e9;
+  if (std::isinf(nearest)) return actual == nearest ? 0 : 1e9;
+  const float magnitude = std::max(std::fabs(nearest), std::numeric_limits<float>::min());
+  const double ulp =
+      static_cast<double>(std::nextafterf(magnitude, kInf)) - static_cast<double>(magnitude);
+  return std::fabs(static_cast<double>(actual) - expected) / ulp;
+}
+
+void TestUnary(const KernelTable& kernels) {
+  Random random(4);
+  const UnaryOp ops[] = {UnaryOp::kRelu, UnaryOp::kStep,  UnaryOp::kExp,    UnaryOp::kLog,
+                         UnaryOp::kSqrt, UnaryOp::kRsqrt, UnaryOp::kSquare, UnaryOp::kNeg};
+  const std::vector<float> odd = {0.0f,   -0.0f,  kNan,   kInf,   -kInf,  kDenormal, -kDenormal,
+                                  88.7f,  88.8f,  89.5f,  200.0f, -86.9f, -87.5f,    -95.0f,
+                                  -103.f, -104.f, -110.f, -1e30f, 3e38f,  1.0f};
+  for (const UnaryOp op : ops) {
+    const double budget = op == UnaryOp::kExp ? 2.0 : op == UnaryOp::kRsqrt ? 1.5 : 1.0;
+    for (const std::size_t n : Sizes()) {
+      Unaligned a(random.Floats(n));
+      for (std::size_t i = 0; i < n; ++i) a.data()[i] *= i % 2 == 0 ? 100.0f : 1.0f;
+      Unaligned out(n);
+      kernels.unary(op, a.data(), n, out.data());
+      CHECK(out.intact());
+      for (std::size_t i = 0; i < n; ++i) {
+        const double expected = ReferenceUnary(op, static_cast<double>(a.data()[i]));
+        CHECK(UlpError(out.data()[i], expected) <= budget);
+      }
+    }
+    std::vector<float> in = odd;
+    std::vector<float> out(in.size());
+    kernels.unary(op, in.data(), in.size(), out.data());
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const double expected = ReferenceUnary(op, static_cast<double>(in[i]));
+      if (!(UlpError(out[i], expected) <= budget)) {
+        Fail(__FILE__, __LINE__,
+             "op " + std::to_string(static_cast<int>(op)) + " of " + std::to_string(in[i]) +
+                 " gave " + std::to_string(out[i]));
+      }
+    }
+  }
+  // The whole range of exp, results below FLT_MIN included.
+  std::vector<float> x;
+  for (float value = -104.0f; value < 89.0f; value += 0.00137f) x.push_back(value);
+  std::vector<float> y(x.size());
+  kernels.unary(UnaryOp::kExp, x.data(), x.size(), y.data());
+  double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    worst = std::max(worst, UlpError(y[i], std::exp(static_cast<double>(x[i]))));
+  }
+  CHECK(worst <= 2.0);
+}
+
+void TestBinary(const KernelTable& kernels) {
+  Random random(5);
+  const BinaryOp ops[] = {BinaryOp::kAdd, BinaryOp::kSub, BinaryOp::kMul, BinaryOp::kDiv,
+                          BinaryOp::kMax};
+  const BinaryForm forms[] = {BinaryForm::kBoth, BinaryForm::kScalarA, BinaryForm::kScalarB};
+  for (const BinaryOp op : ops) {
+    for (const BinaryForm form : forms) {
+      for (const std::size_t n : Sizes()) {
+        Unaligned a(random.Floats(std::max<std::size_t>(1, n)));
+        Unaligned b(random.Floats(std::max<std::size_t>(1, n)));
+        if (n > 4) a.data()[n - 1] = kNan;
+        if (n > 4) b.data()[n - 2] = kNan;
+        if (n > 4) b.data()[n - 3] = kInf;
+        if (n > 4) a.data()[1] = kDenormal;
+        Unaligned out(n);
+        kernels.binary(op, form, a.data(), b.data(), n, out.data());
+        CHECK(out.intact());
+        for (std::size_t i = 0; i < n; ++i) {
+          const float x = a.data()[form == BinaryForm::kScalarA ? 0 : i];
+          const float y = b.data()[form == BinaryForm::kScalarB ? 0 : i];
+          float expected = 0;
+          if (op == BinaryOp::kAdd) expected = x + y;
+          if (op == BinaryOp::kSub) expected = x - y;
+          if (op == BinaryOp::kMul) expected = x * y;
+          if (op == BinaryOp::kDiv) expected = x / y;
+          if (op == BinaryOp::kMax) {
+            expected = std::isnan(x) || std::isnan(y) ? kNan : std::max(x, y);
+          }
+          CHECK_NEAR(out.data()[i], expected, 0.0);
+        }
+      }
+    }
+  }
+}
+
+void TestReductions(const KernelTable& kernels) {
+  Random random(6);
+  for (const std::size_t n : Sizes()) {
+    Unaligned a(random.Floats(n));
+    double sum = 0;
+    float max = -kInf;
+    for (std::size_t i = 0; i < n; ++i) {
+      sum += static_cast<double>(a.data()[i]);
+      max = std::max(max, a.data()[i]);
+    }
+    CHECK_NEAR(kernels.reduce_row(ReduceOp::kSum, a.data(), n), sum,
+               static_cast<double>(n + 1) * 1e-6);
+    CHECK(kernels.reduce_row(ReduceOp::kMax, a.data(), n) == max);
+    if (n > 0) {
+      a.data()[random.Below(n)] = kNan;
+      CHECK(std::isnan(kernels.reduce_row(ReduceOp::kMax, a.data(), n)));
+    }
+    for (const std::size_t rows :
+         {std::size_t{0}, std::size_t{1}, std::size_t{5}, std::size_t{300}}) {
+      const std::size_t stride = n + random.Below(3);
+      Unaligned table(random.Floats(rows * stride + n));
+      Unaligned sums(n);
+      Unaligned maxima(n);
+      kernels.reduce_columns(ReduceOp::kSum, table.data(), rows, stride, n, sums.data());
+      kernels.reduce_columns(ReduceOp::kMax, table.data(), rows, stride, n, maxima.data());
+      CHECK(sums.intact());
+      CHECK(maxima.intact());
+      for (std::size_t c = 0; c < n; ++c) {
+        double expected = 0;
+        float best = -kInf;
+        for (std::size_t r = 0; r < rows; ++r) {
+          expected += static_cast<double>(table.data()[r * stride + c]);
+          best = std::max(best, table.data()[r * stride + c]);
+        }
+        CHECK_NEAR(sums.data()[c], expected, static_cast<double>(rows + 1) * 1e-6);
+        CHECK(maxima.data()[c] == best);
+      }
+    }
+  }
+}
+
+void TestSoftmax(const KernelTable& kernels) {
+  Random random(7);
+  for (const std::size_t n : Sizes()) {
+    if (n == 0) continue;
+    Unaligned a(random.Floats(n));
+    for (std::size_t i = 0; i < n; ++i) a.data()[i] *= 30.0f;
+    if (n > 2) a.data()[1] = -1e9f;  // A masked position.
+    if (n > 5) a.data()[2] = -kInf;
+    Unaligned out(n);
+    Unaligned log_out(n);
+    kernels.softmax_row(a.data(), n, out.data());
+    kernels.log_softmax_row(a.data(), n, log_out.data());
+    CHECK(out.intact());
+    CHECK(log_out.intact());
+    double max = -1e300;
+    for (std::size_t i = 0; i < n; ++i) max = std::max(max, static_cast<double>(a.data()[i]));
+    double sum = 0;
+    for (std::size_t i = 0; i < n; ++i) sum += std::exp(static_cast<double>(a.data()[i]) - max);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double x = static_cast<double>(a.data()[i]) - max;
+      // a - max rounds by half an ulp of |x|, which exp turns into a relative error.
+      const double budget = (1e-6 + 6e-8 * std::fabs(x)) * std::exp(x) / sum + 1e-38;
+      CHECK_NEAR(out.data()[i], std::exp(x) / sum, budget);
+      CHECK_NEAR(log_out.data()[i], x - std::log(sum), 1e-6 * (std::fabs(x) + 10.0));
+    }
+    kernels.softmax_row(a.data(), n, a.data());
+    for (std::size_t i = 0; i < n; ++i) CHECK(a.data()[i] == out.data()[i]);
+  }
+  float with_nan[9] = {1, 2, kNan, 4, 5, 6, 7, 8, 9};
+  kernels.softmax_row(with_nan, 9, with_nan);
+  for (const float y : with_nan) CHECK(std::isnan(y));
+}
+
+void TestTransposeAxpyAdam(const KernelTable& kernels) {
+  Random random(8);
+  for (std::size_t rows = 0; rows <= 26; ++rows) {
+    for (std::size_t columns = 0; columns <= 26; ++columns) {
+      Unaligned a(random.Floats(rows * columns));
+      Unaligned out(rows * columns);
+      kernels.transpose(a.data(), columns, rows, columns, out.data(), rows);
+      CHECK(out.intact());
+      for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t c = 0; c < columns; ++c) {
+          CHECK(out.data()[c * rows + r] == a.data()[r * columns + c]);
+        }
+      }
+    }
+  }
+  for (const std::size_t n : Sizes()) {
+    Unaligned x(random.Floats(n));
+    Unaligned y(random.Floats(n));
+    const Unaligned before = y;
+    kernels.axpy(0.3f, x.data(), n, y.data());
+    CHECK(y.intact());
+    for (std::size_t i = 0; i < n; ++i) {
+      const double expected = static_cast<double>(before.memory[i + 1]) +
+                              static_cast<double>(0.3f) * static_cast<double>(x.data()[i]);
+      CHECK_NEAR(y.data()[i], expected, 3e-7);
+    }
+
+    Unaligned p(random.Floats(n));
+    Unaligned m(random.Floats(n));
+    Unaligned v(random.Floats(n));
+    for (std::size_t i = 0; i < n; ++i) v.data()[i] = std::fabs(v.data()[i]);
+    const Unaligned p0 = p, m0 = m, v0 = v;
+    AdamStep step = {};
+    step.beta1 = 0.9f;
+    step.beta2 = 0.999f;
+    step.first_correction = 1.5f;
+    step.second_correction = 20.0f;
+    step.learning_rate = 0.01f;
+    step.epsilon = 1e-7f;
+    kernels.adam(step, x.data(), n, p.data(), m.data(), v.data());
+    CHECK(p.intact() && m.intact() && v.intact());
+    for (std::size_t i = 0; i < n; ++i) {
+      const double g = static_cast<double>(x.data()[i]);
+      const double m1 = 0.9 * static_cast<double>(m0.memory[i + 1]) + 0.1 * g;
+      const double v1 = 0.999 * static_cast<double>(v0.memory[i + 1]) + 0.001 * g * g;
+      CHECK_NEAR(m.data()[i], m1, 1e-6);
+      CHECK_NEAR(v.data()[i], v1, 1e-6);
+      const double expected =
+          static_cast<double>(p0.memory[i + 1]) - 0.01 * m1 * 1.5 / (std::sqrt(v1 * 20.0) + 1e-7);
+      CHECK_NEAR(p.data()[i], expected, 1e-5);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tandem::test
+
+int main() {
+  using namespace tandem::test;
+  ForEachIsa([](const tandem::KernelTable& kernels) {
+    TestGemm(kernels);
+    TestGemmPropagatesNan(kernels);
+    TestDot(kernels);
+    TestSelectAboveAndFinite(kernels);
+    TestUnary(kernels);
+    TestBinary(kernels);
+    TestReductions(kernels);
+    TestSoftmax(kernels);
+    TestTransposeAxpyAdam(kernels);
+  });
+  return Finish("kernels");
+}

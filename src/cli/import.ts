@@ -1,0 +1,113 @@
+// `tandem import`: a manifest or a public data set in, a dataset directory out, with what was left out and why.
+
+import { Command, Option } from 'commander';
+import { ADAPTERS } from '../data/adapters/registry.ts';
+import { describePlace, importDataset, type ImportReport } from '../data/import.ts';
+import { TandemError } from '../errors.ts';
+import { startProgress } from '../telemetry.ts';
+
+interface ImportFlags {
+  readonly manifest?: string;
+  readonly adapter?: string;
+  readonly source?: string;
+  readonly out: string;
+  readonly force?: true;
+  readonly json?: true;
+}
+
+export function importCommand(): Command {
+  return new Command('import')
+    .description(
+      'Import events, items, users and requests from CSV, NDJSON or Parquet into a dataset.',
+    )
+    .addOption(
+      new Option('--manifest <file>', 'source manifest (JSON, see docs/data.md)').conflicts([
+        'adapter',
+        'source',
+      ]),
+    )
+    .option('--adapter <name>', `public data set: ${ADAPTERS.map(({ name }) => name).join(', ')}`)
+    .option('--source <path>', 'file or folder of the public data set')
+    .requiredOption('--out <directory>', 'dataset directory to write')
+    .option('--force', 'replace a different dataset in the output directory')
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      `\nAdapters:\n${ADAPTERS.map(({ name, description }) => `  ${name.padEnd(14)} ${description}`).join('\n')}`,
+    )
+    .action(async (flags: ImportFlags) => {
+      try {
+        const report = await runImport(flags);
+        process.stdout.write(
+          flags.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report),
+        );
+      } catch (error) {
+        if (!(error instanceof TandemError)) throw error;
+        process.stderr.write(`${error.code}: ${error.message}\n`);
+        process.exitCode = 1;
+      }
+    });
+}
+
+async function runImport(flags: ImportFlags): Promise<ImportReport> {
+  if (
+    (flags.adapter === undefined) !== (flags.source === undefined) ||
+    (flags.manifest ?? flags.adapter) === undefined
+  )
+    throw new TandemError(
+      'ERR_INVALID_ARGUMENT',
+      'Expected either --manifest FILE, or --adapter NAME with --source PATH.',
+    );
+  let progress: ReturnType<typeof startProgress> | undefined;
+  try {
+    return await importDataset({
+      ...(flags.manifest === undefined ? {} : { manifestPath: flags.manifest }),
+      ...(flags.adapter === undefined
+        ? {}
+        : { adapter: { name: flags.adapter, source: flags.source! } }),
+      outputDirectory: flags.out,
+      force: flags.force ?? false,
+      onProgress(stage, done, total) {
+        progress ??= startProgress('import', total, 'stages');
+        progress.update(done, stage);
+      },
+    });
+  } finally {
+    progress?.end();
+  }
+}
+
+/** The report as text: counts, then everything that was left out with its first places. */
+export function formatReport(report: ImportReport): string {
+  const { counts } = report;
+  const outcome = {
+    created: 'Created',
+    replaced: 'Replaced',
+    unchanged: 'Unchanged (the same dataset was already there):',
+  }[report.outcome];
+  const rows = Object.values(report.sourceRows).reduce((sum, count) => sum + count, 0);
+  const when = (seconds: number): string =>
+    report.hasTime ? new Date(seconds * 1000).toISOString().slice(0, 19) + 'Z' : String(seconds);
+  const lines = [
+    `${outcome} ${report.directory}`,
+    `  ${report.name}, digest ${report.digest.slice(0, 12)}`,
+    `  events ${counts.events}, users ${counts.users}, items ${counts.items}, categories ${counts.categories}, requests ${counts.requests}`,
+    `  ${report.hasTime ? 'times' : 'positions only'} ${when(report.timeRange[0]!)} .. ${when(report.timeRange[1]!)}` +
+      (Number.isNaN(report.testFrom) ? '' : `, test from ${when(report.testFrom)}`),
+    `  actions ${report.actionNames.join(', ')}`,
+    `  ${rows} source rows in ${report.seconds.toFixed(1)} s, ${Math.round(rows / report.seconds)} rows/s`,
+  ];
+  if (report.rejected.length > 0) {
+    lines.push('', 'Left out:');
+    for (const { table, reason, effect, count, samples } of report.rejected) {
+      const what =
+        effect === 'row' ? 'rows' : effect === 'value' ? 'values' : 'rows, by the adapter';
+      lines.push(`  ${table.padEnd(9)} ${String(count).padStart(9)} ${what}: ${reason}`);
+      for (const sample of samples)
+        lines.push(
+          `      ${describePlace(sample)}${sample.value === '' ? '' : `  ${sample.value}`}`,
+        );
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,130 @@
+// MovieLens 100K (u.data, u.item, u.user) and 1M (ratings, movies.dat, users.dat). Every rating is an event, whatever
+// the stars; genres are categories with confidence 1/n; age and gender are real.
+
+import { basename } from 'node:path';
+import { literal, type Database } from '../duckdb.ts';
+import type { RelationSource, SourcePlan } from '../sources.ts';
+import { fillTimes } from './fill-times.ts';
+import type { Adapter, AdapterFiles } from './adapter.ts';
+
+/** Columns 6 to 24 of u.item, in u.genre's order. */
+const GENRES_100K = [
+  'unknown',
+  'Action',
+  'Adventure',
+  'Animation',
+  "Children's",
+  'Comedy',
+  'Crime',
+  'Documentary',
+  'Drama',
+  'Fantasy',
+  'Film-Noir',
+  'Horror',
+  'Musical',
+  'Mystery',
+  'Romance',
+  'Sci-Fi',
+  'Thriller',
+  'War',
+  'Western',
+];
+
+export const movielens: Adapter = {
+  name: 'movielens',
+  description:
+    'folder of MovieLens 100K (u.data, u.item, u.user) or 1M (ratings.dat or ratings_in_time_order.parquet, movies.dat, users.dat)',
+  prepare(database, files) {
+    if (files.has('u.data')) return prepare100k(database, files);
+    if (files.has('movies.dat')) return prepare1m(database, files);
+    throw files.missing('u.data (100K) or movies.dat (1M)');
+  },
+};
+
+async function prepare100k(database: Database, files: AdapterFiles): Promise<SourcePlan> {
+  const flags = GENRES_100K.map((_genre, i) => `g${i}`);
+  await database.run(`CREATE TABLE ml_events AS SELECT row_number() OVER () AS source_row, "user", item, rating, time
+    FROM ${text(files.file('u.data'), '\t', ['user', 'item', 'rating', 'time'])}`);
+  await database.run(`CREATE TABLE ml_items AS SELECT row_number() OVER () AS source_row, item, title,
+      list_filter([${GENRES_100K.map((genre, i) => `CASE WHEN g${i} = '1' THEN ${literal(genre)} END`).join(', ')}],
+        lambda genre: genre IS NOT NULL) AS genres
+    FROM ${text(files.file('u.item'), '|', ['item', 'title', 'released', 'video', 'url', ...flags])}`);
+  await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user", age, gender
+    FROM ${text(files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
+  return plan(database, 'movielens-100k', 'u.data', 'u.item', 'u.user');
+}
+
+async function prepare1m(database: Database, files: AdapterFiles): Promise<SourcePlan> {
+  let ratings = 'ratings.dat';
+  if (files.has(ratings)) {
+    await database.run(`CREATE TABLE ml_events AS SELECT row_number() OVER () AS source_row, "user", item, rating, time
+      FROM ${text(files.file(ratings), '::', ['user', 'item', 'rating', 'time'])}`);
+  } else {
+    ratings = 'ratings_in_time_order.parquet';
+    await database.run(`CREATE TABLE ml_raw AS SELECT row_number() OVER () AS source_row, user_id AS "user",
+        movie_id AS item, rating, position, timestamp_s::DOUBLE AS time
+      FROM read_parquet(${literal(files.file(ratings))})`);
+    await database.run(
+      `CREATE TABLE ml_events AS ${fillTimes('ml_raw', '"user"', 'position', '"user"')} ORDER BY source_row`,
+    );
+  }
+  await database.run(`CREATE TABLE ml_items AS SELECT row_number() OVER () AS source_row, item, title,
+      string_split(genres, '|') AS genres FROM ${text(files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
+  // Published ages are the lower ends of brackets, 1 meaning "under 18": 17 puts it in that bracket for everyone.
+  await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user",
+      CASE WHEN age = '1' THEN '17' ELSE age END AS age, gender
+    FROM ${text(files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
+  return plan(database, 'movielens-1m', ratings, 'movies.dat', 'users.dat');
+}
+
+async function plan(
+  database: Database,
+  name: string,
+  ratings: string,
+  films: string,
+  people: string,
+): Promise<SourcePlan> {
+  await database.run(
+    'ALTER TABLE ml_items ADD COLUMN confidences DOUBLE[]; UPDATE ml_items SET confidences = list_transform(genres, lambda genre: 1.0 / len(genres))',
+  );
+  const positions = await database.number(
+    "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'ml_events' AND column_name = 'position'",
+  );
+  const source = (
+    relation: string,
+    file: string,
+    columns: RelationSource['columns'],
+  ): RelationSource => ({
+    relation,
+    label: basename(file),
+    columns,
+  });
+  return {
+    name,
+    events: source('ml_events', ratings, {
+      user: { column: 'user' },
+      item: { column: 'item' },
+      time: { column: 'time', unit: 's' },
+      value: { column: 'rating' },
+      ...(positions > 0 ? { position: { column: 'position' } } : {}),
+    }),
+    items: source('ml_items', films, {
+      item: { column: 'item' },
+      title: { column: 'title' },
+      categories: { column: 'genres' },
+      confidences: { column: 'confidences' },
+    }),
+    users: source('ml_users', people, {
+      user: { column: 'user' },
+      age: { column: 'age' },
+      gender: { column: 'gender' },
+    }),
+  };
+}
+
+/** GroupLens' text files: Latin-1, no header, no quoting. */
+function text(path: string, delimiter: string, columns: readonly string[]): string {
+  const types = columns.map((column) => `${literal(column)}: 'VARCHAR'`).join(', ');
+  return `read_csv(${literal(path)}, auto_detect = false, delim = ${literal(delimiter)}, header = false, quote = '',
+    escape = '', encoding = 'latin-1', columns = {${types}})`;
+}

@@ -1,0 +1,43 @@
+// The public data sets that Tandem can import by name. An adapter prepares SQL relations from the published files and
+// returns the same plan that a manifest gives, so there is one import.
+
+import { nearestName, TandemError } from '../../errors.ts';
+import type { Database } from '../duckdb.ts';
+import type { SourcePlan } from '../sources.ts';
+import { AdapterFiles, type Adapter } from './adapter.ts';
+import { movielens } from './movielens.ts';
+import { onlineRetail } from './online-retail.ts';
+import { s3rec } from './s3rec.ts';
+import { sasrec } from './sasrec.ts';
+
+export const ADAPTERS: readonly Adapter[] = [onlineRetail, movielens, sasrec, s3rec];
+
+/** Runs the adapter called `name` on `source`, a file or a folder. */
+export async function openAdapter(
+  database: Database,
+  name: string,
+  source: string,
+): Promise<SourcePlan> {
+  const names = ADAPTERS.map((adapter) => adapter.name);
+  const adapter = ADAPTERS.find((candidate) => candidate.name === name);
+  if (adapter === undefined) {
+    const nearest = nearestName(name, names);
+    throw new TandemError(
+      'ERR_INVALID_ARGUMENT',
+      `Expected an adapter, received "${name}".${nearest === undefined ? '' : ` Did you mean "${nearest}"?`} ` +
+        `Known: ${names.join(', ')}.`,
+      { details: { name, nearest } },
+    );
+  }
+  const files = new AdapterFiles(name, source);
+  try {
+    return await adapter.prepare(database, files);
+  } catch (error) {
+    if (error instanceof TandemError) throw error;
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected the published files of ${name} in ${files.path}: ${(error as Error).message.split('\n')[0]!}`,
+      { details: { adapter: name, path: files.path }, cause: error },
+    );
+  }
+}

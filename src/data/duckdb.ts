@@ -1,0 +1,127 @@
+// The one door to DuckDB: opens it, quotes for it, and turns its columns into typed arrays. Only data/ may import it.
+
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+
+export type Row = Readonly<Record<string, string | number | boolean | null>>;
+
+/** One DuckDB with one connection; close() releases its memory and its file. */
+export class Database {
+  readonly #instance: DuckDBInstance;
+  readonly #connection: DuckDBConnection;
+
+  private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
+    this.#instance = instance;
+    this.#connection = connection;
+  }
+
+  /**
+   * @param spillFolder - where tables beyond the memory limit (80 % of the machine) go. The database itself is in memory:
+   *   one on disk spends most of an import on its log.
+   */
+  static async open(spillFolder?: string): Promise<Database> {
+    const instance = await DuckDBInstance.create(':memory:');
+    const database = new Database(instance, await instance.connect());
+    if (spillFolder !== undefined)
+      await database.run(`SET temp_directory = ${literal(spillFolder)}`);
+    await database.run("SET TimeZone = 'UTC'");
+    return database;
+  }
+
+  /** Runs one statement whose rows are of no interest. */
+  async run(sql: string): Promise<void> {
+    await this.#connection.run(sql);
+  }
+
+  /** All rows of a small result; BIGINT comes as a number, so cast what may exceed 2^53. */
+  async rows(sql: string): Promise<readonly Row[]> {
+    const reader = await this.#connection.runAndReadAll(sql);
+    return reader
+      .getRowObjects()
+      .map((row) =>
+        Object.fromEntries(
+          Object.entries(row).map(([name, value]): [string, string | number | boolean | null] => [
+            name,
+            typeof value === 'bigint'
+              ? Number(value)
+              : typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+                ? value
+                : value === null
+                  ? null
+                  : JSON.stringify(value),
+          ]),
+        ),
+      );
+  }
+
+  /** The single number that `sql` returns. */
+  async number(sql: string): Promise<number> {
+    const row = (await this.rows(sql))[0] ?? {};
+    return Number(Object.values(row)[0]);
+  }
+
+  /**
+   * Streams a result column by column, chunk by chunk, without building row objects.
+   *
+   * @param sinks - one per column, called with (value, row number in the result); NULL comes as null.
+   * @returns number of rows.
+   */
+  async columns(sql: string, sinks: readonly ColumnSink[]): Promise<number> {
+    const result = await this.#connection.stream(sql);
+    let start = 0;
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) return start;
+      const rows = chunk.rowCount;
+      for (let column = 0; column < sinks.length; column++) {
+        const vector = chunk.getColumnVector(column);
+        const sink = sinks[column]!;
+        for (let row = 0; row < rows; row++)
+          sink(vector.getItem(row) as string | number | null, start + row);
+      }
+      start += rows;
+    }
+  }
+
+  close(): void {
+    this.#connection.closeSync();
+    this.#instance.closeSync();
+  }
+}
+
+export type ColumnSink = (value: string | number | null, row: number) => void;
+
+/** A sink that stores numbers; NULL becomes `missing`. */
+export function numberSink(out: Int32Array | Float32Array | Float64Array, missing = 0): ColumnSink {
+  return (value, row) => {
+    out[row] = value === null ? missing : (value as number);
+  };
+}
+
+/** A sink that stores text; NULL becomes ''. */
+export function textSink(out: string[]): ColumnSink {
+  return (value, row) => {
+    out[row] = value === null ? '' : (value as string);
+  };
+}
+
+/** A sink that stores list lengths as offsets: `out[row + 1]` is the end of the list of `row`. */
+export function offsetSink(out: Int32Array): ColumnSink {
+  return (value, row) => {
+    out[row + 1] = out[row]! + (value === null ? 0 : (value as number));
+  };
+}
+
+/** SQL string literal. */
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+/** SQL identifier. */
+export function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** SQL list of string literals. */
+export function literalList(texts: readonly string[]): string {
+  return `[${texts.map(literal).join(', ')}]`;
+}

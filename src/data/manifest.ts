@@ -1,0 +1,261 @@
+// The source manifest: which files hold events, items, users and requests, and which of their columns mean what.
+// Decides only what may be written in it; sources.ts opens the files, import.ts judges the rows.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+import { nearestName, TandemError } from '../errors.ts';
+
+export type TableName = 'events' | 'items' | 'users' | 'requests';
+export type SourceFormat = 'csv' | 'ndjson' | 'parquet';
+export type TimeUnit = 's' | 'ms' | 'us' | 'iso';
+
+/** A column of the source; `unit` for times, `delimiter` for lists kept in one text cell. */
+export interface ColumnReference {
+  readonly column: string;
+  readonly unit?: TimeUnit | undefined;
+  readonly delimiter?: string | undefined;
+}
+
+export interface CsvOptions {
+  /** Up to four characters; ',' by default, a tab for .tsv. */
+  readonly delimiter?: string | undefined;
+  /** True by default. */
+  readonly header?: boolean | undefined;
+  /** Names of the columns where the files have no header. */
+  readonly columns?: readonly string[] | undefined;
+  /** '"' by default, '' for none. */
+  readonly quote?: string | undefined;
+  readonly encoding?: 'utf-8' | 'latin-1' | undefined;
+}
+
+export interface TableManifest {
+  /** A path or a glob, or several, relative to the manifest. */
+  readonly files: readonly string[];
+  /** Inferred from the ending when absent. */
+  readonly format?: SourceFormat | undefined;
+  readonly csv?: CsvOptions | undefined;
+  /** Our field -> column of the source. */
+  readonly columns: Readonly<Record<string, ColumnReference>>;
+}
+
+export interface SourceManifest {
+  readonly name: string;
+  /** Unix seconds. */
+  readonly testFrom?: number | undefined;
+  readonly events: TableManifest;
+  readonly items?: TableManifest | undefined;
+  readonly users?: TableManifest | undefined;
+  readonly requests?: TableManifest | undefined;
+}
+
+type FieldKind = 'text' | 'number' | 'time' | 'list';
+export interface FieldRule {
+  readonly kind: FieldKind;
+  readonly required: boolean;
+}
+
+const required = (kind: FieldKind): FieldRule => ({ kind, required: true });
+const optional = (kind: FieldKind): FieldRule => ({ kind, required: false });
+
+/** Every field a table may map. The order is the order of the reference in docs/data.md. */
+export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRule>>>> = {
+  events: {
+    user: required('text'),
+    item: required('text'),
+    time: optional('time'),
+    position: optional('number'),
+    action: optional('text'),
+    value: optional('number'),
+  },
+  items: {
+    item: required('text'),
+    title: optional('text'),
+    categories: optional('list'),
+    confidences: optional('list'),
+    advertiser: optional('text'),
+    price: optional('number'),
+    countries: optional('list'),
+  },
+  users: {
+    user: required('text'),
+    age: optional('number'),
+    gender: optional('text'),
+    country: optional('text'),
+  },
+  requests: {
+    id: required('text'),
+    user: required('text'),
+    time: required('time'),
+    positives: required('list'),
+    surface: optional('text'),
+    subjectItem: optional('text'),
+    interests: optional('list'),
+    interestConfidences: optional('list'),
+    query: optional('text'),
+    delivered: optional('list'),
+    age: optional('number'),
+    gender: optional('text'),
+    country: optional('text'),
+    slice: optional('text'),
+  },
+};
+
+export const TABLES: readonly TableName[] = ['events', 'items', 'users', 'requests'];
+const REFERENCE_KEYS: Readonly<Record<FieldKind, readonly string[]>> = {
+  text: ['column'],
+  number: ['column'],
+  time: ['column', 'unit'],
+  list: ['column', 'delimiter'],
+};
+
+const columnName = z.string().min(1);
+const references: Readonly<Record<FieldKind, z.ZodType<ColumnReference>>> = {
+  text: reference({ column: columnName }),
+  number: reference({ column: columnName }),
+  time: reference({ column: columnName, unit: z.enum(['s', 'ms', 'us', 'iso']).optional() }),
+  list: reference({ column: columnName, delimiter: z.string().min(1).optional() }),
+};
+
+/** A plain text is short for { column: text }. */
+function reference(shape: z.ZodRawShape): z.ZodType<ColumnReference> {
+  return z.preprocess(
+    (value) => (typeof value === 'string' ? { column: value } : value),
+    z.strictObject(shape),
+  ) as unknown as z.ZodType<ColumnReference>;
+}
+
+const csvShape = {
+  delimiter: z.string().min(1).max(4).optional(),
+  header: z.boolean().optional(),
+  columns: z.array(columnName).min(1).optional(),
+  quote: z.string().max(1).optional(),
+  encoding: z.enum(['utf-8', 'latin-1']).optional(),
+};
+
+const tableShape = (table: TableName): z.ZodRawShape => ({
+  file: z.string().min(1).optional(),
+  files: z.array(z.string().min(1)).min(1).optional(),
+  format: z.enum(['csv', 'ndjson', 'parquet']).optional(),
+  csv: z.strictObject(csvShape).optional(),
+  columns: z.strictObject(
+    Object.fromEntries(
+      Object.entries(FIELDS[table]).map(([field, rule]) => [
+        field,
+        rule.required ? references[rule.kind] : references[rule.kind].optional(),
+      ]),
+    ),
+  ),
+});
+const tableSchema = (table: TableName): z.ZodType<TableManifest> =>
+  z
+    .strictObject(tableShape(table))
+    .refine((value) => (value['file'] === undefined) !== (value['files'] === undefined), {
+      message: 'expected either "file" or "files"',
+    })
+    .transform(({ file, files, ...rest }) => ({
+      ...rest,
+      files: files ?? [file],
+    })) as unknown as z.ZodType<TableManifest>;
+
+const schema = z.strictObject({
+  name: z.string().min(1),
+  testFrom: z.union([z.number(), z.string().transform(isoSeconds)]).optional(),
+  events: tableSchema('events'),
+  items: tableSchema('items').optional(),
+  users: tableSchema('users').optional(),
+  requests: tableSchema('requests').optional(),
+});
+
+function isoSeconds(text: string, context: z.RefinementCtx): number {
+  const zoned = /[T ].*(Z|[+-]\d\d(:?\d\d)?)$/i.test(text);
+  const seconds =
+    Date.parse(zoned ? text : text.includes(':') ? `${text}Z` : `${text}T00:00:00Z`) / 1000;
+  if (!Number.isFinite(seconds))
+    context.addIssue({
+      code: 'custom',
+      message: `expected Unix seconds or ISO 8601, received "${text}"`,
+    });
+  return seconds;
+}
+
+/**
+ * Checks a parsed manifest.
+ *
+ * @param origin - what to call it in messages, e.g. its path.
+ * @throws TandemError ERR_DATASET_INVALID naming the field and, for an unknown one, the nearest known.
+ */
+export function parseManifest(value: unknown, origin: string): SourceManifest {
+  const result = schema.safeParse(value);
+  if (result.success) {
+    checkPairs(result.data, origin);
+    return result.data;
+  }
+  const issue = result.error.issues[0]!;
+  const path = issue.path.map(String);
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0]!;
+    const known = knownKeys(path);
+    const nearest = nearestName(key, known);
+    throw invalid(
+      `Expected a known field in ${at(path)} of ${origin}, received "${key}".` +
+        `${nearest === undefined ? '' : ` Did you mean "${nearest}"?`} Known: ${known.join(', ')}.`,
+      { field: [...path, key].join('.'), nearest },
+    );
+  }
+  throw invalid(`Expected a valid source manifest, ${at(path)} of ${origin}: ${issue.message}.`, {
+    field: path.join('.'),
+  });
+}
+
+/** Reads and checks a manifest file; `baseDirectory` is what its paths are relative to. */
+export function readManifest(path: string): { manifest: SourceManifest; baseDirectory: string } {
+  if (!existsSync(path))
+    throw new TandemError(
+      'ERR_DATASET_NOT_FOUND',
+      `Expected a source manifest at ${resolve(path)}, found no such file. docs/data.md shows one.`,
+    );
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw invalid(`Expected JSON in ${path}: ${(error as Error).message}.`, {}, error);
+  }
+  return { manifest: parseManifest(value, path), baseDirectory: dirname(resolve(path)) };
+}
+
+function checkPairs(manifest: SourceManifest, origin: string): void {
+  const pairs = [
+    ['items', 'confidences', 'categories'],
+    ['requests', 'interestConfidences', 'interests'],
+  ] as const;
+  for (const [table, field, needed] of pairs) {
+    const columns = manifest[table]?.columns;
+    if (columns?.[field] !== undefined && columns[needed] === undefined)
+      throw invalid(
+        `Expected ${table}.columns.${needed} beside ${table}.columns.${field} in ${origin}: confidences belong to ${needed}.`,
+        { field: `${table}.columns.${field}` },
+      );
+  }
+}
+
+function knownKeys(path: readonly string[]): readonly string[] {
+  const [table, part, field] = path;
+  if (table === undefined) return Object.keys(schema.shape);
+  if (part === undefined) return Object.keys(tableShape(table as TableName));
+  if (part === 'csv') return Object.keys(csvShape);
+  const fields = FIELDS[table as TableName];
+  return field === undefined ? Object.keys(fields) : REFERENCE_KEYS[fields[field]!.kind];
+}
+
+function at(path: readonly string[]): string {
+  return path.length === 0 ? 'the top level' : path.join('.');
+}
+
+function invalid(
+  message: string,
+  details: Readonly<Record<string, unknown>> = {},
+  cause?: unknown,
+): TandemError {
+  return new TandemError('ERR_DATASET_INVALID', message, { details, cause });
+}

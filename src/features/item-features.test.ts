@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { buildSchema } from './build-schema.ts';
+import { buildItemFeatures } from './item-features.ts';
+
+const schema = buildSchema({
+  maxHistory: 4,
+  actionNames: [],
+  itemIds: ['i0'],
+  categoryNames: ['a', 'b', 'c'],
+  advertisers: ['acme'],
+  prices: Float64Array.of(1, 2, 3),
+  genders: [],
+  countries: [],
+});
+
+const item = fc.record({
+  categories: fc.array(
+    fc.tuple(
+      fc.integer({ min: -1, max: 2 }),
+      fc.float({ min: Math.fround(0.01), max: 1, noNaN: true }),
+    ),
+    { maxLength: 12 },
+  ),
+  advertiser: fc.constantFrom('acme', 'nobody', ''),
+  price: fc.constantFrom(0, 1, 2.5, Number.NaN),
+});
+
+test('weights of the known categories sum to 1, and what is unknown is row 0', () => {
+  fc.assert(
+    fc.property(fc.array(item, { minLength: 1, maxLength: 8 }), (items) => {
+      const offsets = [0];
+      for (const { categories } of items) offsets.push(offsets.at(-1)! + categories.length);
+      const flat = items.flatMap(({ categories }) => categories);
+      const features = buildItemFeatures(schema, {
+        count: items.length,
+        categoryOffsets: Int32Array.from(offsets),
+        categoryRows: Int32Array.from(flat, ([row]) => row),
+        categoryConfidences: Float32Array.from(flat, ([, confidence]) => confidence),
+        advertisers: items.map(({ advertiser }) => advertiser),
+        prices: items.map(({ price }) => price),
+      });
+      const size = features.categoriesPerItem;
+      assert.ok(size >= 1 && size <= 8);
+      for (const [i, { categories, advertiser, price }] of items.entries()) {
+        const known = categories.filter(([row]) => row >= 0).slice(0, size);
+        const rows = features.categoryRows.subarray(i * size, (i + 1) * size);
+        const weights = features.categoryWeights.subarray(i * size, (i + 1) * size);
+        assert.deepEqual(
+          [...rows],
+          [...known.map(([row]) => row), ...new Array<number>(size - known.length).fill(0)],
+        );
+        assert.ok(weights.subarray(known.length).every((weight) => weight === 0));
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        assert.ok(Math.abs(total - Math.min(1, known.length)) < 1e-6);
+        assert.equal(features.advertiserRows[i], advertiser === 'acme' ? 1 : 0);
+        assert.equal(features.priceRows[i], Number.isNaN(price) ? 0 : Math.floor(price));
+      }
+    }),
+  );
+});

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { GAP_BUCKETS } from './schema.ts';
+import { gapBucket, newHistoryBatch, stateAge, writeHistory, type EventColumns } from './sequence.ts';
+
+const seconds = fc.integer({ min: 0, max: 2_000_000_000 });
+const history = fc
+  .array(
+    fc.record({
+      item: fc.integer({ min: 0, max: 99 }),
+      action: fc.integer({ min: 0, max: 5 }),
+      time: seconds,
+    }),
+    { minLength: 1, maxLength: 20 },
+  )
+  .map((events) => events.sort((a, b) => a.time - b.time));
+
+function columnsOf(events: readonly { item: number; action: number; time: number }[]): EventColumns {
+  return {
+    items: events.map(({ item }) => item),
+    actions: events.map(({ action }) => action),
+    times: events.map(({ time }) => time),
+  };
+}
+
+/** [item, action, gap] at each place of a written row. */
+function written(
+  events: EventColumns,
+  begin: number,
+  end: number,
+  length: number,
+): readonly (readonly [number, number, number])[] {
+  // Row 1 of 3, over old content: a row must neither keep nor touch what is beside it.
+  const batch = newHistoryBatch(3, length);
+  for (const column of [batch.items, batch.actions, batch.gaps]) column.fill(77);
+  writeHistory(batch, 1, events, begin, end);
+  assert.deepEqual([...batch.lengths], [0, Math.min(length, end - begin), 0]);
+  for (const column of [batch.items, batch.actions, batch.gaps]) {
+    assert.ok(column.subarray(0, length).every((value) => value === 77));
+    assert.ok(column.subarray(2 * length).every((value) => value === 77));
+  }
+  return Array.from({ length }, (_, i) => [
+    batch.items[length + i]!,
+    batch.actions[length + i]!,
+    batch.gaps[length + i]!,
+  ]);
+}
+
+describe('writeHistory', () => {
+  it('puts the last T events at the end and zeros before them', () => {
+    fc.assert(
+      fc.property(history, fc.integer({ min: 1, max: 24 }), (events, length) => {
+        const row = written(columnsOf(events), 0, events.length, length);
+        const kept = events.slice(-length);
+        assert.deepEqual(
+          row.slice(length - kept.length).map(([item, action]) => [item, action]),
+          kept.map(({ item, action }) => [item + 1, action]),
+        );
+        for (const place of row.slice(0, length - kept.length)) assert.deepEqual(place, [0, 0, 0]);
+      }),
+    );
+  });
+
+  it('gives an event the same features whatever the window', () => {
+    fc.assert(
+      fc.property(
+        history,
+        fc.integer({ min: 1, max: 24 }),
+        fc.integer({ min: 1, max: 24 }),
+        fc.nat(),
+        (events, long, short, cut) => {
+          const columns = columnsOf(events);
+          const begin = cut % events.length;
+          const wide = written(columns, begin, events.length, Math.max(long, short));
+          const narrow = written(columns, begin, events.length, Math.min(long, short));
+          assert.deepEqual(narrow, wide.slice(wide.length - narrow.length));
+        },
+      ),
+    );
+  });
+
+  it('takes the gap of the first kept event from the one that fell out', () => {
+    const columns = columnsOf([0, 600, 660].map((time) => ({ item: 1, action: 1, time })));
+    const gaps = written(columns, 0, 3, 2).map(([, , gap]) => gap);
+    assert.deepEqual(gaps, [gapBucket(600), gapBucket(60)]);
+    // But nothing before `begin` belongs to this user.
+    assert.deepEqual(
+      written(columns, 1, 3, 2).map(([, , gap]) => gap),
+      [0, gapBucket(60)],
+    );
+  });
+
+  it('writes an empty history as padding', () => {
+    assert.deepEqual(written(columnsOf([]), 0, 0, 2), [
+      [0, 0, 0],
+      [0, 0, 0],
+    ]);
+  });
+});
+
+describe('gapBucket', () => {
+  it('grows with the gap, stays in its table and never is the first event', () => {
+    fc.assert(
+      fc.property(seconds, seconds, (a, b) => {
+        const [short, long] = [gapBucket(Math.min(a, b)), gapBucket(Math.max(a, b))];
+        assert.ok(short <= long && short >= 1 && long < GAP_BUCKETS);
+      }),
+    );
+    assert.equal(gapBucket(59.9), 1);
+    assert.equal(gapBucket(60), 2);
+    assert.equal(gapBucket(120), 3);
+    assert.equal(gapBucket(-5), 1);
+    assert.equal(gapBucket(Number.NaN), 1);
+    assert.equal(gapBucket(1e12), GAP_BUCKETS - 1);
+  });
+});
+
+describe('stateAge', () => {
+  it('never falls as time passes, from 0 to 1', () => {
+    fc.assert(
+      fc.property(seconds, seconds, seconds, (last, a, b) => {
+        const [early, late] = [stateAge(last, Math.min(a, b)), stateAge(last, Math.max(a, b))];
+        assert.ok(early >= 0 && early <= late && late <= 1);
+      }),
+    );
+  });
+
+  it('is 0 now and before, and 1 from a year on', () => {
+    const year = 365 * 86_400;
+    assert.equal(stateAge(1000, 1000), 0);
+    assert.equal(stateAge(1000, 0), 0);
+    assert.equal(stateAge(0, year), 1);
+    assert.equal(stateAge(0, 10 * year), 1);
+    assert.ok(stateAge(0, year - 3600) < 1);
+    assert.ok(stateAge(0, 3600) > stateAge(0, 60));
+  });
+});

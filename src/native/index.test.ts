@@ -1,0 +1,231 @@
+// The two indexes through the addon: one contract for search, and what each promises beyond it.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { nativeAddon } from './binding.ts';
+import type { NativeHnswIndex, SearchOutput } from './binding.ts';
+
+const addon = nativeAddon();
+
+function numbers(seed: number): () => number {
+  let state = seed * 2654435761 + 12345;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  };
+}
+
+function unitVectors(count: number, dimensions: number, seed: number): Float32Array {
+  const vectors = Float32Array.from({ length: count * dimensions }, numbers(seed));
+  for (let i = 0; i < count; i++) {
+    const row = vectors.subarray(i * dimensions, (i + 1) * dimensions);
+    const norm = Math.hypot(...row);
+    for (let d = 0; d < dimensions; d++) row[d]! /= norm;
+  }
+  return vectors;
+}
+
+function output(count: number, k: number): SearchOutput {
+  return {
+    slots: new Int32Array(count * k),
+    scores: new Float32Array(count * k),
+    counts: new Int32Array(count),
+  };
+}
+
+const OPTIONS = { connectivity: 8, expansionAdd: 64, threads: 1 };
+
+test('exact search is brute force, filters and ties included', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 200 }),
+      fc.integer({ min: 1, max: 20 }),
+      fc.integer({ min: 1, max: 30 }),
+      fc.constantFrom(...addon.availableIsas),
+      fc.nat(1e6),
+      (size, dimensions, k, isa, seed) => {
+        const next = numbers(seed);
+        // Few whole values: many ties, and sums that are exact on every instruction set.
+        const whole = (length: number) =>
+          Float32Array.from({ length }, () => 1 + Math.floor((next() + 1) * 1.5));
+        const vectors = whole(size * dimensions);
+        const query = whole(dimensions);
+        const allow = Uint32Array.from(
+          { length: Math.ceil(size / 32) },
+          () => (next() + 1) * 2 ** 31,
+        );
+        const index = new addon.ExactIndex(vectors, dimensions, isa);
+        assert.equal(index.size, size);
+        for (const filter of [null, allow]) {
+          const out = output(1, k);
+          index.search(query, 1, k, filter, out);
+          const expected = Array.from({ length: size }, (_, slot) => {
+            let score = 0;
+            for (let d = 0; d < dimensions; d++)
+              score += vectors[slot * dimensions + d]! * query[d]!;
+            return { slot, score };
+          })
+            .filter(({ slot }) => filter === null || (filter[slot >> 5]! >>> (slot & 31)) % 2 === 1)
+            .sort((a, b) => b.score - a.score || a.slot - b.slot)
+            .slice(0, k);
+          assert.equal(out.counts[0], expected.length);
+          for (let i = 0; i < k; i++) {
+            assert.equal(out.slots[i], expected[i]?.slot ?? -1);
+            assert.equal(out.scores[i], expected[i]?.score ?? -Infinity);
+          }
+        }
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+test('an exact index notices that its vectors were transferred away', () => {
+  const vectors = unitVectors(10, 4, 1);
+  const index = new addon.ExactIndex(vectors, 4);
+  structuredClone(vectors.buffer, { transfer: [vectors.buffer as ArrayBuffer] });
+  assert.throws(() => {
+    index.search(Float32Array.of(1, 0, 0, 0), 1, 1, null, output(1, 1));
+  }, /transferred/);
+});
+
+test('NaN, Inf and zero rows are refused with the row', async () => {
+  for (const bad of [NaN, Infinity, -Infinity, 0]) {
+    const vectors = unitVectors(20, 4, 2);
+    vectors.fill(bad, 28, 32);
+    const expected = { code: 'ERR_NON_FINITE', message: /row 7/ };
+    assert.throws(() => new addon.ExactIndex(vectors, 4), expected);
+    await assert.rejects(addon.HnswIndex.build(vectors, 4, OPTIONS), expected);
+    const index = new addon.ExactIndex(unitVectors(3, 4, 3), 4);
+    assert.throws(
+      () => {
+        index.search(vectors.subarray(28, 32), 1, 1, null, output(1, 1));
+      },
+      { code: 'ERR_NON_FINITE' },
+    );
+  }
+});
+
+test('lengths that do not fit are RangeErrors by name', async () => {
+  const index = new addon.ExactIndex(unitVectors(40, 4, 4), 4);
+  const hnsw = await addon.HnswIndex.build(unitVectors(40, 4, 4), 4, OPTIONS);
+  const query = Float32Array.of(1, 0, 0, 0);
+  const searches = [
+    (q: Float32Array, b: number, k: number, allow: Uint32Array | null, out: SearchOutput) => {
+      index.search(q, b, k, allow, out);
+    },
+    (q: Float32Array, b: number, k: number, allow: Uint32Array | null, out: SearchOutput) => {
+      hnsw.search(q, b, k, 16, allow, out);
+    },
+  ];
+  for (const search of searches) {
+    assert.throws(() => {
+      search(query, 2, 1, null, output(2, 1));
+    }, /length 8 for queries/);
+    assert.throws(() => {
+      search(query, 1, 2, null, output(1, 1));
+    }, /length 2 for out.slots/);
+    assert.throws(() => {
+      search(query, 1, 0, null, output(1, 0));
+    }, /for k, received 0/);
+    assert.throws(() => {
+      search(query, 1, NaN, null, output(1, 1));
+    }, /for k, received NaN/);
+    assert.throws(() => {
+      search(query, 1, 1, new Uint32Array(1), output(1, 1));
+    }, /length 2 for allow/);
+  }
+  assert.throws(() => {
+    index.score(query, Int32Array.of(0, 40), new Float32Array(2));
+  }, /slots below 40/);
+  assert.throws(() => new addon.ExactIndex(new Float32Array(7), 4), /multiple of 4/);
+  assert.throws(
+    () => addon.HnswIndex.build(new Float32Array(8), 4, { ...OPTIONS, threads: 0 }),
+    /threads/,
+  );
+});
+
+test('HNSW: recall, exact scores, filters, bytes', async () => {
+  const size = 2000;
+  const dimensions = 16;
+  const count = 30;
+  const k = 10;
+  const vectors = unitVectors(size, dimensions, 5);
+  const queries = unitVectors(count, dimensions, 6);
+  const progress: number[] = [];
+  const built = await addon.HnswIndex.build(vectors, dimensions, {
+    ...OPTIONS,
+    onProgress: (added) => progress.push(added),
+  });
+  const again = await addon.HnswIndex.build(vectors, dimensions, OPTIONS);
+  const exact = new addon.ExactIndex(vectors, dimensions);
+  const bytes = built.serialize();
+  assert.deepEqual(again.serialize(), bytes);
+  assert.equal(progress.at(-1), size);
+  assert.equal(built.connectivity, 8);
+  const loaded = addon.HnswIndex.load(bytes, dimensions);
+  assert.deepEqual([loaded.size, loaded.dimensions, loaded.connectivity], [size, dimensions, 8]);
+
+  const half = Uint32Array.from({ length: Math.ceil(size / 32) }, () => 0x55555555);
+  for (const allow of [null, half]) {
+    const truth = output(count, k);
+    exact.search(queries, count, k, allow, truth);
+    const results = [built, loaded].map((index: NativeHnswIndex) => {
+      const out = output(count, k);
+      index.search(queries, count, k, 100, allow, out);
+      return out;
+    });
+    assert.deepEqual(results[0], results[1]);
+    const found = results[0]!;
+    let hits = 0;
+    for (let b = 0; b < count; b++) {
+      assert.equal(found.counts[b], k);
+      const slots = found.slots.subarray(b * k, (b + 1) * k);
+      const scores = new Float32Array(k);
+      exact.score(queries.subarray(b * dimensions, (b + 1) * dimensions), slots, scores);
+      assert.deepEqual(scores, found.scores.slice(b * k, (b + 1) * k));
+      assert.ok(scores.every((score, i) => i === 0 || scores[i - 1]! >= score));
+      const expected = new Set(truth.slots.subarray(b * k, (b + 1) * k));
+      hits += slots.filter((slot) => expected.has(slot)).length;
+    }
+    assert.ok(hits / (count * k) > 0.95, `recall ${String(hits / (count * k))}`);
+  }
+});
+
+test('damaged index bytes are refused or searched, never a crash', async () => {
+  const dimensions = 8;
+  const index = await addon.HnswIndex.build(unitVectors(100, dimensions, 7), dimensions, OPTIONS);
+  const bytes = index.serialize();
+  const query = unitVectors(1, dimensions, 8);
+  assert.throws(() => addon.HnswIndex.load(bytes, 9), { code: 'ERR_INDEX_INVALID' });
+  assert.throws(() => addon.HnswIndex.load(new Uint8Array(0), 8), { code: 'ERR_INDEX_INVALID' });
+  fc.assert(
+    fc.property(fc.nat(bytes.length - 1), fc.nat(7), fc.boolean(), (at, bit, cut) => {
+      const damaged = cut ? bytes.slice(0, at) : bytes.slice();
+      if (!cut) damaged[at]! ^= 1 << bit;
+      try {
+        addon.HnswIndex.load(damaged, dimensions).search(query, 1, 5, 32, null, output(1, 5));
+        assert.ok(!cut);
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'ERR_INDEX_INVALID');
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('an empty index answers with nothing', async () => {
+  const exact = new addon.ExactIndex(new Float32Array(0), 4);
+  const hnsw = await addon.HnswIndex.build(new Float32Array(0), 4, OPTIONS);
+  const loaded = addon.HnswIndex.load(hnsw.serialize(), 4);
+  const query = Float32Array.of(1, 0, 0, 0);
+  const out = output(1, 3);
+  exact.search(query, 1, 3, null, out);
+  assert.deepEqual([out.counts[0], ...out.slots], [0, -1, -1, -1]);
+  for (const index of [hnsw, loaded]) {
+    out.counts[0] = 7;
+    index.search(query, 1, 3, 16, new Uint32Array(0), out);
+    assert.deepEqual([out.counts[0], ...out.slots], [0, -1, -1, -1]);
+  }
+});

@@ -1,0 +1,166 @@
+// Routes: from a path and a body to an answer. What an answer is made of is in pipeline.ts.
+
+import { isUtf8 } from 'node:buffer';
+import { TandemError, nearestName } from '../errors.ts';
+import { describeError, requestIdOf } from './error-body.ts';
+import type { ServerMetrics } from './metrics.ts';
+import type { Answer, Pipeline } from './pipeline.ts';
+import { invalid, parseBatch } from './schemas.ts';
+import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
+
+export const STREAM_PATH = '/v1/stream';
+const JSON_TYPE = 'application/json';
+const RETRY_AFTER_SECONDS = '1';
+/** Nginx's number for a client that left; it is a label of a metric, no client sees it. */
+const CLIENT_CLOSED_REQUEST = 499;
+/** W3C trace context, version 00; other values are dropped, as the recommendation asks. */
+const TRACE_PARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+export interface HttpServices {
+  readonly pipeline: Pipeline;
+  readonly metrics: ServerMetrics;
+  /** False from the first signal to stop. */
+  readonly isReady: () => boolean;
+  readonly openApi: () => string;
+  readonly version: () => object;
+}
+
+interface Route {
+  readonly method: 'GET' | 'POST';
+  readonly handle: (request: HttpRequest, requestId: string) => HttpReply | Promise<HttpReply>;
+}
+
+/** The server's request handler; it answers everything, and its promise never rejects. */
+export function httpHandler(services: HttpServices): RequestHandler {
+  const { pipeline, metrics } = services;
+  const routes: Readonly<Record<string, Route>> = {
+    '/v1/candidates': {
+      method: 'POST',
+      handle: async (request, requestId) => {
+        pipeline.admit(1);
+        const answer = await pipeline.answer(() => parseJson(request), requestId, request);
+        return {
+          ...jsonReply(200, answer.json),
+          headers: { 'Server-Timing': serverTiming(answer) },
+        };
+      },
+    },
+    '/v1/candidates:batch': {
+      method: 'POST',
+      handle: async (request, requestId) => {
+        const entries = parseBatch(parseJson(request));
+        pipeline.admit(entries.length);
+        const results = await Promise.all(
+          entries.map(async (entry, i) => {
+            const entryId = `${requestId}:${i}`;
+            try {
+              return (await pipeline.answer(() => entry, entryId, request)).json;
+            } catch (error) {
+              return JSON.stringify({ error: describeError(error, entryId).body });
+            }
+          }),
+        );
+        return jsonReply(
+          200,
+          `{"request_id":${JSON.stringify(requestId)},"results":[${results.join()}]}`,
+        );
+      },
+    },
+    [STREAM_PATH]: {
+      method: 'GET',
+      handle: () => {
+        throw invalid('Expected a WebSocket upgrade (RFC 6455) for /v1/stream.', null);
+      },
+    },
+    '/health/live': { method: 'GET', handle: () => jsonReply(200, '{"status":"live"}') },
+    '/health/ready': {
+      method: 'GET',
+      handle: () => {
+        if (services.isReady()) return jsonReply(200, '{"status":"ready"}');
+        throw new TandemError(
+          'ERR_DRAINING',
+          'Expected a serving process, but this one is stopping.',
+        );
+      },
+    },
+    '/metrics': {
+      method: 'GET',
+      handle: async () => ({
+        status: 200,
+        contentType: metrics.registry.contentType,
+        body: await metrics.registry.metrics(),
+      }),
+    },
+    '/openapi.json': { method: 'GET', handle: () => jsonReply(200, services.openApi()) },
+    '/version': { method: 'GET', handle: () => jsonReply(200, JSON.stringify(services.version())) },
+  };
+  const paths = Object.keys(routes);
+
+  return async (request) => {
+    const startedMs = performance.now();
+    const requestId = requestIdOf(request.headers['x-request-id']);
+    const route = Object.hasOwn(routes, request.path) ? routes[request.path] : undefined;
+    const headers: Record<string, string> = { 'X-Request-Id': requestId };
+    if (TRACE_PARENT.test(request.headers.traceparent))
+      headers['traceparent'] = request.headers.traceparent;
+    let reply: HttpReply;
+    try {
+      if (route === undefined) throw unknownPath(request.path, paths);
+      if (route.method !== (request.method === 'HEAD' ? 'GET' : request.method)) {
+        headers['Allow'] = route.method;
+        throw new TandemError(
+          'ERR_METHOD_NOT_ALLOWED',
+          `Expected ${route.method} for ${request.path}, received ${request.method}.`,
+        );
+      }
+      reply = await route.handle(request, requestId);
+    } catch (error) {
+      const { status, body } = describeError(error, requestId);
+      if (status === 503) headers['Retry-After'] = RETRY_AFTER_SECONDS;
+      reply = jsonReply(status, JSON.stringify({ error: body }));
+    }
+    metrics.observeRequest(
+      route === undefined ? 'other' : request.path,
+      request.aborted ? CLIENT_CLOSED_REQUEST : reply.status,
+      (performance.now() - startedMs) / 1000,
+    );
+    return { ...reply, headers: { ...headers, ...reply.headers } };
+  };
+}
+
+function jsonReply(status: number, body: string): HttpReply {
+  return { status, contentType: JSON_TYPE, body };
+}
+
+/** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */
+function parseJson(request: HttpRequest): unknown {
+  const { body } = request;
+  if (body === undefined)
+    throw new TandemError(
+      'ERR_PAYLOAD_TOO_LARGE',
+      'Expected a body within the limit (setting maxBodyBytes). Split a batch into several requests.',
+    );
+  if (!isUtf8(body)) throw invalid('Expected a body in UTF-8.', null);
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (cause) {
+    throw invalid(`Expected a JSON body, but: ${(cause as Error).message}.`, null);
+  }
+}
+
+function unknownPath(path: string, known: readonly string[]): TandemError {
+  const shown = path.slice(0, 128);
+  const near = nearestName(shown, known);
+  return new TandemError(
+    'ERR_NOT_FOUND',
+    `Expected a known path, received ${shown}. ${near === undefined ? 'GET /openapi.json lists them.' : `Did you mean ${near}?`}`,
+  );
+}
+
+/** @see https://www.w3.org/TR/server-timing/ : durations in milliseconds. */
+function serverTiming(answer: Answer): string {
+  let text = '';
+  for (const stage in answer.stagesMs)
+    text += `${text === '' ? '' : ', '}${stage};dur=${answer.stagesMs[stage as keyof typeof answer.stagesMs].toFixed(3)}`;
+  return text;
+}

@@ -1,0 +1,117 @@
+// What the server counts and times, in base units, under the prefix tandem_. One registry per server.
+
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+
+export const STAGES = ['parse', 'queue', 'state', 'head', 'retrieve', 'encode'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** From 50 microseconds, where a single cached request is, to the seconds of a server in trouble. */
+const DURATION_BUCKETS = [
+  5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1, 2.5,
+];
+const STAGE_BUCKETS = [1e-6, 5e-6, 1e-5, 2.5e-5, ...DURATION_BUCKETS];
+const HOUR = 3600;
+
+export class ServerMetrics {
+  readonly registry: Registry = new Registry();
+  readonly storeRequests: Counter<'outcome'>;
+  readonly degraded: Counter<'mode'>;
+  readonly shed: Counter<'reason'>;
+  readonly stateAge: Histogram;
+  readonly candidatesReturned: Histogram;
+  readonly filterSelectivity: Histogram;
+  readonly microBatch: Histogram;
+  readonly #requests: Histogram<'route' | 'status'>;
+  readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
+  readonly #stages: Readonly<Record<Stage, Histogram.Internal<'stage'>>>;
+
+  constructor() {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    this.#requests = new Histogram({
+      name: 'tandem_http_request_duration_seconds',
+      help: 'From the last byte of a request to its answer.',
+      labelNames: ['route', 'status'],
+      buckets: DURATION_BUCKETS,
+      registers,
+    });
+    const stage = new Histogram({
+      name: 'tandem_stage_duration_seconds',
+      help: 'Time in one stage: parse per request, the others per micro-batch.',
+      labelNames: ['stage'],
+      buckets: STAGE_BUCKETS,
+      registers,
+    });
+    this.#stages = Object.fromEntries(STAGES.map((name) => [name, stage.labels(name)])) as Record<
+      Stage,
+      Histogram.Internal<'stage'>
+    >;
+    this.microBatch = new Histogram({
+      name: 'tandem_micro_batch_requests',
+      help: 'Requests that were answered together.',
+      buckets: [1, 2, 4, 8, 16, 32, 64],
+      registers,
+    });
+    this.stateAge = new Histogram({
+      name: 'tandem_state_age_seconds',
+      help: 'Age of the user states that answers were computed from.',
+      buckets: [HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR],
+      registers,
+    });
+    this.storeRequests = new Counter({
+      name: 'tandem_store_requests_total',
+      help: 'State look-ups by outcome: found, missing, unavailable, corrupt.',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.degraded = new Counter({
+      name: 'tandem_degraded_responses_total',
+      help: 'Answers computed with less than the request allowed.',
+      labelNames: ['mode'],
+      registers,
+    });
+    this.shed = new Counter({
+      name: 'tandem_shed_requests_total',
+      help: 'Requests refused before any work: overload or draining.',
+      labelNames: ['reason'],
+      registers,
+    });
+    this.candidatesReturned = new Histogram({
+      name: 'tandem_candidates_returned',
+      help: 'Candidates per answer.',
+      buckets: [0, 1, 10, 50, 100, 200, 500, 1000],
+      registers,
+    });
+    this.filterSelectivity = new Histogram({
+      name: 'tandem_filter_selectivity_ratio',
+      help: 'Share of the catalogue that a request filter lets through.',
+      buckets: [0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1],
+      registers,
+    });
+  }
+
+  /** States which bundle is being served: a gauge that is always 1. */
+  describeBundle(bundleId: string, encoderId: string): void {
+    new Gauge({
+      name: 'tandem_bundle_info',
+      help: 'The bundle that answers come from.',
+      labelNames: ['bundle_id', 'encoder_id'],
+      registers: [this.registry],
+    }).set({ bundle_id: bundleId, encoder_id: encoderId }, 1);
+  }
+
+  /** @param route - one of the known paths, or "other", so that clients cannot add label values. */
+  observeRequest(route: string, status: number, seconds: number): void {
+    const key = `${route} ${status}`;
+    let labelled = this.#requestLabels.get(key);
+    if (labelled === undefined) {
+      labelled = this.#requests.labels(route, String(status));
+      this.#requestLabels.set(key, labelled);
+    }
+    labelled.observe(seconds);
+  }
+
+  observeStage(stage: Stage, seconds: number): void {
+    this.#stages[stage].observe(seconds);
+  }
+}

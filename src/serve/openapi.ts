@@ -1,0 +1,121 @@
+// The OpenAPI 3.1 document: paths by hand, bodies from the zod schemas that validate them.
+
+import { ERROR_TABLE, type ErrorCode } from '../errors.ts';
+import { jsonSchemas } from './schemas.ts';
+
+const REQUEST_ERRORS: readonly ErrorCode[] = [
+  'ERR_INVALID_REQUEST',
+  'ERR_UNKNOWN_ITEM',
+  'ERR_PAYLOAD_TOO_LARGE',
+  'ERR_OVERLOADED',
+  'ERR_INTERNAL',
+];
+
+/** @param version - of the package. */
+export function openApiDocument(version: string): Record<string, unknown> {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Tandem',
+      version,
+      description: 'Candidates for a user and what the user is looking at now.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    paths: {
+      '/v1/candidates': {
+        post: operation(
+          'candidates',
+          'Candidates of one request.',
+          'CandidatesRequest',
+          'CandidatesResponse',
+        ),
+      },
+      '/v1/candidates:batch': {
+        post: operation(
+          'candidatesBatch',
+          'Candidates of up to 1,024 requests; a request that fails has its error in its place.',
+          'BatchRequest',
+          'BatchResponse',
+        ),
+      },
+      '/v1/stream': {
+        get: {
+          operationId: 'stream',
+          summary:
+            'WebSocket session of JSON frames: HelloFrame, then SubjectFrame; answers carry the id of their subject.',
+          responses: {
+            101: { description: 'Switching protocols.' },
+            400: errorResponse('Not a WebSocket upgrade.'),
+          },
+        },
+      },
+      '/health/live': { get: probe('live', 'The process runs.') },
+      '/health/ready': {
+        get: {
+          ...probe('ready', 'Requests are welcome.'),
+          responses: { 200: json('Ready.', {}), 503: errorResponse('Stopping.') },
+        },
+      },
+      '/metrics': {
+        get: {
+          operationId: 'metrics',
+          summary: 'Metrics in the Prometheus text format.',
+          responses: {
+            200: {
+              description: 'Metrics.',
+              content: { 'text/plain': { schema: { type: 'string' } } },
+            },
+          },
+        },
+      },
+      '/openapi.json': { get: probe('openapi', 'This document.') },
+      '/version': { get: probe('version', 'Versions of program, native code and bundle.') },
+    },
+    components: { schemas: jsonSchemas() },
+  };
+}
+
+function operation(operationId: string, summary: string, body: string, answer: string): object {
+  const errors: Partial<Record<string, ErrorCode[]>> = {};
+  for (const code of REQUEST_ERRORS) (errors[ERROR_TABLE[code].status] ??= []).push(code);
+  return {
+    operationId,
+    summary,
+    parameters: [
+      header(
+        'X-Request-Id',
+        'Echoed when it has 1 to 128 characters of A-Z a-z 0-9 . _ : -, else replaced.',
+      ),
+      header('traceparent', 'W3C trace context; echoed when it is valid.'),
+    ],
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: { $ref: `#/components/schemas/${body}` } } },
+    },
+    responses: {
+      200: json('Answered.', { $ref: `#/components/schemas/${answer}` }),
+      ...Object.fromEntries(
+        Object.entries(errors).map(([status, codes]) => [
+          status,
+          errorResponse((codes ?? []).join(', ')),
+        ]),
+      ),
+    },
+  };
+}
+
+function probe(operationId: string, summary: string): object {
+  return { operationId, summary, responses: { 200: json(summary, {}) } };
+}
+
+function header(name: string, description: string): object {
+  return { name, in: 'header', required: false, description, schema: { type: 'string' } };
+}
+
+function errorResponse(description: string): object {
+  return json(description, { $ref: '#/components/schemas/Error' });
+}
+
+function json(description: string, schema: object): object {
+  return { description, content: { 'application/json': { schema } } };
+}

@@ -1,0 +1,154 @@
+// What the pipeline decides by itself: micro-batches, refusals, and that one bad request or record fails alone.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { publishTinyBundle, tinyItem } from '../../test/support/tiny-bundle.ts';
+import { loadBundle } from '../bundle/load.ts';
+import { TandemError, type ErrorCode } from '../errors.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import { MemoryStore } from '../store/memory-store.ts';
+import type { StateBatch } from '../store/store.ts';
+import { Engine } from './engine.ts';
+import { ServerMetrics } from './metrics.ts';
+import { Pipeline } from './pipeline.ts';
+
+interface Body {
+  readonly state: { readonly status: string; readonly age_seconds: number | null };
+  readonly degraded: { readonly reason: string } | null;
+  readonly explain: { readonly batch_size: number };
+  readonly candidates: readonly { readonly item: string }[];
+}
+
+class DamagedStore extends MemoryStore {
+  readonly batches: number[] = [];
+
+  override read(encoderId: EncoderId, users: readonly UserId[], out: StateBatch): void {
+    this.batches.push(users.length);
+    if (users.includes('damaged' as UserId))
+      throw new TandemError('ERR_STORE_CORRUPT', 'Expected a checksum that fits.');
+    super.read(encoderId, users, out);
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-pipeline-'));
+const present = { aborted: false };
+let engine: Engine;
+let store: DamagedStore;
+
+before(async () => {
+  await publishTinyBundle(folder, { items: 100 });
+  engine = new Engine(await loadBundle(folder), 'auto');
+  store = new DamagedStore();
+  const entries = ['a', 'b'].map((user, i) => ({
+    user: user as UserId,
+    state: {
+      state: new Float32Array(engine.width).fill(i + 1),
+      lastEventSeconds: 1,
+      encodedAtSeconds: 1000,
+    },
+  }));
+  await store.write(engine.encoderId, entries);
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function newPipeline(maxQueue = 100): Pipeline {
+  const options = { maxMicroBatch: 8, maxQueue, staleAfterSeconds: 3600 };
+  return new Pipeline(engine, store, new ServerMetrics(), options);
+}
+
+async function ask(pipeline: Pipeline, user: string, more: object = {}): Promise<Body> {
+  const body = { user, surface: 'related', k: 5, explain: true, ...more };
+  return JSON.parse((await pipeline.answer(() => body, 'r', present)).json) as Body;
+}
+
+function code(expected: ErrorCode): (error: unknown) => boolean {
+  return (error) => error instanceof TandemError && error.code === expected;
+}
+
+test('requests of one turn share micro-batches of at most the limit', async () => {
+  const pipeline = newPipeline();
+  store.batches.length = 0;
+  const users = Array.from({ length: 19 }, (_, i) => `u${i}`);
+  const answers = await Promise.all(users.map((user) => ask(pipeline, user)));
+  assert.deepEqual(store.batches, [8, 8, 3]);
+  assert.equal(answers[0]!.explain.batch_size, 8);
+  assert.equal(answers[18]!.explain.batch_size, 3);
+  await new Promise(setImmediate);
+  assert.equal(pipeline.open, 0);
+});
+
+test('a damaged record degrades its own user only', async () => {
+  const pipeline = newPipeline();
+  const [a, damaged, b] = await Promise.all(
+    ['a', 'damaged', 'b'].map((user) => ask(pipeline, user)),
+  );
+  assert.equal(damaged!.degraded?.reason, 'store_corrupt');
+  assert.equal(a!.degraded, null);
+  assert.equal(a!.state.status, 'stale');
+  assert.notEqual(b!.state.status, 'missing');
+  assert.deepEqual(a!.candidates, (await ask(pipeline, 'a')).candidates);
+});
+
+test('a request that fails does not fail its micro-batch', async () => {
+  const pipeline = newPipeline();
+  const results = await Promise.allSettled([
+    ask(pipeline, 'a'),
+    ask(pipeline, 'a', { subject: { item: 'nothing' } }),
+    ask(pipeline, 'a', { k: -1 }),
+    ask(pipeline, 'b'),
+  ]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'rejected', 'fulfilled'],
+  );
+});
+
+test('a micro-batch that native code refuses runs again one by one', async () => {
+  const pipeline = newPipeline();
+  const { head } = engine;
+  // A plain object in the head's place: methods of native objects cannot be replaced.
+  const refusing = {
+    isa: head.isa,
+    embed(batch: Parameters<typeof head.embed>[0], out: Float32Array): void {
+      if (batch.hasState.includes(0)) throw new Error('refused');
+      head.embed(batch, out);
+    },
+  };
+  Object.defineProperty(engine, 'head', { value: refusing });
+  const results = await Promise.allSettled([ask(pipeline, 'a'), ask(pipeline, 'unknown')]);
+  Object.defineProperty(engine, 'head', { value: head });
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
+});
+
+test('the watermark of the last job makes a quiet user fresh', async () => {
+  const pipeline = newPipeline();
+  pipeline.setWatermark(Date.now() / 1000 - 60);
+  const { state } = await ask(pipeline, 'a');
+  assert.equal(state.status, 'fresh');
+  assert.ok(Math.abs(state.age_seconds! - 60) <= 2);
+});
+
+test('a full queue and a stopping server refuse before any work', async () => {
+  const pipeline = newPipeline(2);
+  pipeline.admit(2);
+  assert.throws(() => {
+    pipeline.admit(3);
+  }, code('ERR_OVERLOADED'));
+  const pending = ask(pipeline, 'a', { subject: { item: tinyItem(1).id } });
+  assert.throws(() => {
+    pipeline.admit(2);
+  }, code('ERR_OVERLOADED'));
+  pipeline.drain();
+  assert.throws(() => {
+    pipeline.admit(1);
+  }, code('ERR_DRAINING'));
+  assert.equal((await pending).candidates.length, 5);
+});

@@ -1,0 +1,464 @@
+// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: resolve bundle, hydrate states,
+// context + head, retrieve, select and encode, record. Requests that arrive in one turn of the event loop run together.
+
+import { TandemError } from '../errors.ts';
+import { HeadBatchBuilder } from '../features/head-batch.ts';
+import { stateAge } from '../features/sequence.ts';
+import type { UserId } from '../ids.ts';
+import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { newStateBatch, type StateBatch, type UserStateStore } from '../store/store.ts';
+import { logger } from '../telemetry.ts';
+import { encodeAnswer, type AnswerParts, type StateSummary } from './encode-answer.ts';
+import type { Engine, ResolvedSubject } from './engine.ts';
+import type { CompiledFilter } from './filters.ts';
+import type { ServerMetrics, Stage } from './metrics.ts';
+import { parseCandidates, type CandidatesRequest } from './schemas.ts';
+
+/** A request's answer: the body, and where its time went. */
+export interface Answer {
+  /** A CandidatesResponse. */
+  readonly json: string;
+  readonly stagesMs: Readonly<Record<Stage, number>>;
+}
+
+export interface PipelineOptions {
+  readonly maxMicroBatch: number;
+  /** Requests that may wait before new ones are refused. */
+  readonly maxQueue: number;
+  readonly staleAfterSeconds: number;
+}
+
+/** Anything that can tell that nobody waits for the answer any more. */
+interface Caller {
+  readonly aborted: boolean;
+}
+
+interface Pending {
+  readonly request: CandidatesRequest;
+  readonly requestId: string;
+  readonly caller: Caller;
+  readonly parseMs: number;
+  readonly queuedAtMs: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** A request whose ids became rows of the bundle. */
+interface Resolved extends Pending {
+  readonly subject: ResolvedSubject;
+  readonly filter: CompiledFilter | undefined;
+  readonly excluded: ReadonlySet<number>;
+}
+
+/** Retrieval of some rows of a micro-batch that share filter and number of hits. */
+interface Group {
+  readonly filter: CompiledFilter | undefined;
+  readonly fetch: number;
+  readonly rows: number[];
+}
+
+export class Pipeline {
+  readonly #engine: Engine;
+  readonly #store: UserStateStore;
+  readonly #metrics: ServerMetrics;
+  readonly #options: PipelineOptions;
+  /** Arrays of finished micro-batches; more than one exists only while an asynchronous store is read. */
+  readonly #workspaces: Workspace[] = [];
+  #queue: Pending[] = [];
+  #scheduled = false;
+  #open = 0;
+  #draining = false;
+  #storeFailing = false;
+  #watermarkSeconds = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    engine: Engine,
+    store: UserStateStore,
+    metrics: ServerMetrics,
+    options: PipelineOptions,
+  ) {
+    this.#engine = engine;
+    this.#store = store;
+    this.#metrics = metrics;
+    this.#options = options;
+  }
+
+  /** Requests admitted and not answered yet. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** Refuses new requests from now on. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** A state is as fresh as the last job that looked at all users, also when that user had nothing new. */
+  setWatermark(untilSeconds: number | undefined): void {
+    this.#watermarkSeconds = untilSeconds ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** @throws TandemError ERR_DRAINING, ERR_OVERLOADED: before any work is done. */
+  admit(requests: number): void {
+    if (this.#draining) {
+      this.#metrics.shed.inc({ reason: 'draining' }, requests);
+      throw new TandemError(
+        'ERR_DRAINING',
+        'Expected a serving process, but this one is stopping. Ask another.',
+      );
+    }
+    if (this.#queue.length + requests > this.#options.maxQueue) {
+      this.#metrics.shed.inc({ reason: 'overload' }, requests);
+      throw new TandemError(
+        'ERR_OVERLOADED',
+        `Expected at most ${this.#options.maxQueue} waiting requests (setting maxQueue). Try again later or add a server.`,
+      );
+    }
+  }
+
+  /**
+   * Parses an admitted request and answers it with the next micro-batch.
+   *
+   * @param read - gives the body as parsed JSON; what it throws is the answer.
+   * @throws TandemError ERR_INVALID_REQUEST, ERR_UNKNOWN_ITEM, or what `read` throws.
+   */
+  async answer(read: () => unknown, requestId: string, caller: Caller): Promise<Answer> {
+    const startedMs = performance.now();
+    const request = parseCandidates(read());
+    return this.submit(request, requestId, caller, performance.now() - startedMs);
+  }
+
+  /** As answer(), for a request that is parsed already. */
+  submit(
+    request: CandidatesRequest,
+    requestId: string,
+    caller: Caller,
+    parseMs: number,
+  ): Promise<Answer> {
+    this.#metrics.observeStage('parse', parseMs / 1000);
+    return new Promise((resolve, reject) => {
+      const queuedAtMs = performance.now();
+      this.#queue.push({ request, requestId, caller, parseMs, queuedAtMs, resolve, reject });
+      this.#open += 1;
+      this.#schedule();
+    });
+  }
+
+  /** setImmediate runs after every socket that was readable in this turn: those requests are the micro-batch. */
+  #schedule(): void {
+    if (this.#scheduled || this.#queue.length === 0) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      const batch = this.#queue.splice(0, this.#options.maxMicroBatch);
+      this.#schedule();
+      void this.#settle(batch).finally(() => {
+        this.#open -= batch.length;
+      });
+    });
+  }
+
+  /** Runs a micro-batch; when it fails as a whole, each request alone, so that one bad request fails alone. */
+  async #settle(batch: readonly Pending[]): Promise<void> {
+    const workspace = this.#workspaces.pop() ?? new Workspace(this.#engine.width);
+    try {
+      await this.#run(batch, workspace);
+    } catch (error) {
+      if (batch.length > 1) for (const pending of batch) await this.#settle([pending]);
+      else batch[0]!.reject(error);
+    } finally {
+      this.#workspaces.push(workspace);
+    }
+  }
+
+  async #run(batch: readonly Pending[], workspace: Workspace): Promise<void> {
+    const engine = this.#engine;
+    const clock = new StageClock(this.#metrics);
+    const resolved = resolve(engine, batch);
+    if (resolved.length === 0) return;
+
+    const reasons = await this.#hydrate(engine, resolved, workspace.statesFor(resolved.length));
+    const stateMs = clock.lap('state');
+
+    const nowSeconds = Date.now() / 1000;
+    const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
+    const headMs = clock.lap('head');
+
+    const hits = new Array<AnswerParts['hits']>(resolved.length);
+    for (const group of groupBySearch(resolved, engine.index.size))
+      retrieve(engine, group, embeddings, workspace, hits);
+    const retrieveMs = clock.lap('retrieve');
+
+    for (const [row, pending] of resolved.entries()) {
+      const state = this.#summarise(workspace.states, row, nowSeconds);
+      const stagesMs = {
+        parse: pending.parseMs,
+        queue: clock.startedMs - pending.queuedAtMs,
+        state: stateMs,
+        head: headMs,
+        retrieve: retrieveMs,
+        encode: 0,
+      };
+      const parts: AnswerParts = {
+        ...pending,
+        state,
+        degradedReason: reasons[row],
+        hits: hits[row]!,
+        batchSize: resolved.length,
+        stagesMs,
+      };
+      const { json, returned } = encodeAnswer(engine, parts);
+      stagesMs.encode = clock.sinceLapMs();
+      pending.resolve({ json, stagesMs });
+      this.#record(parts, returned);
+    }
+    clock.lap('encode');
+    this.#metrics.observeStage('queue', (clock.startedMs - batch[0]!.queuedAtMs) / 1000);
+    this.#metrics.microBatch.observe(batch.length);
+  }
+
+  /**
+   * Reads the states of a micro-batch in one go.
+   *
+   * A store that fails costs the history of these users, never their answer.
+   *
+   * @returns per request the reason why its state could not be read, undefined where it was read or is missing.
+   */
+  async #hydrate(
+    engine: Engine,
+    requests: readonly Resolved[],
+    states: StateBatch,
+  ): Promise<readonly (string | undefined)[]> {
+    const users = requests.map(({ request }) => request.user as UserId);
+    try {
+      await this.#store.read(engine.encoderId, users, states);
+      this.#noteStore(undefined);
+      return [];
+    } catch (error) {
+      states.found.fill(0);
+      if (!(error instanceof TandemError) || error.code !== 'ERR_STORE_CORRUPT') {
+        this.#noteStore(error);
+        return users.map(() => 'store_unavailable');
+      }
+      // One damaged record must not take the history of the others with it.
+      if (requests.length === 1) {
+        logger.warn({ err: error }, 'damaged user state: answering from context alone');
+        return ['store_corrupt'];
+      }
+    }
+    const reasons: (string | undefined)[] = [];
+    for (const [row, request] of requests.entries())
+      reasons.push(...(await this.#hydrateOne(engine, request, states, row)));
+    return reasons;
+  }
+
+  async #hydrateOne(
+    engine: Engine,
+    request: Resolved,
+    states: StateBatch,
+    row: number,
+  ): Promise<[string | undefined]> {
+    const alone: StateBatch = {
+      states: states.states.subarray(row * engine.width, (row + 1) * engine.width),
+      found: states.found.subarray(row, row + 1),
+      lastEventSeconds: states.lastEventSeconds.subarray(row, row + 1),
+      encodedAtSeconds: states.encodedAtSeconds.subarray(row, row + 1),
+    };
+    const [reason] = await this.#hydrate(engine, [request], alone);
+    return [reason];
+  }
+
+  /** Logs the first failure and the recovery, not every request between them. */
+  #noteStore(error: unknown): void {
+    const failing = error !== undefined;
+    if (failing !== this.#storeFailing) {
+      if (failing)
+        logger.error({ err: error }, 'feature store fails: answering from context alone');
+      else logger.info('feature store answers again');
+    }
+    this.#storeFailing = failing;
+  }
+
+  /** @returns [B, D] query embeddings, valid until the workspace is used again. */
+  #embed(
+    engine: Engine,
+    requests: readonly Resolved[],
+    workspace: Workspace,
+    nowSeconds: number,
+  ): Float32Array {
+    const { builder, states } = workspace;
+    builder.clear();
+    for (const [row, { request, subject }] of requests.entries()) {
+      const found = states.found[row] === 1;
+      builder.add(
+        found ? states.states.subarray(row * engine.width, (row + 1) * engine.width) : undefined,
+        found ? stateAge(states.lastEventSeconds[row]!, nowSeconds) : 0,
+        subject.bag,
+        engine.demographicRows(request.demographics),
+      );
+    }
+    const embeddings = workspace.embeddingsFor(requests.length);
+    engine.head.embed(builder.batch(), embeddings);
+    return embeddings;
+  }
+
+  #summarise(states: StateBatch, row: number, nowSeconds: number): StateSummary {
+    if (states.found[row] !== 1) return { status: 'missing', ageSeconds: null };
+    const knownUntil = Math.max(states.encodedAtSeconds[row]!, this.#watermarkSeconds);
+    const ageSeconds = Math.max(0, Math.round(nowSeconds - knownUntil));
+    return {
+      status: ageSeconds > this.#options.staleAfterSeconds ? 'stale' : 'fresh',
+      ageSeconds,
+    };
+  }
+
+  #record({ state, degradedReason, filter }: AnswerParts, returned: number): void {
+    const metrics = this.#metrics;
+    if (state.ageSeconds !== null) metrics.stateAge.observe(state.ageSeconds);
+    metrics.storeRequests.inc({
+      outcome: degradedReason ?? (state.ageSeconds === null ? 'missing' : 'found'),
+    });
+    if (degradedReason !== undefined) metrics.degraded.inc({ mode: 'context-only' });
+    if (filter !== undefined) metrics.filterSelectivity.observe(filter.selectivity);
+    metrics.candidatesReturned.observe(returned);
+  }
+}
+
+/** Turns ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
+function resolve(engine: Engine, batch: readonly Pending[]): Resolved[] {
+  const resolved: Resolved[] = [];
+  for (const pending of batch) {
+    const { subject, filter } = pending.request;
+    try {
+      if (pending.caller.aborted)
+        throw new TandemError(
+          'ERR_INVALID_REQUEST',
+          'Expected a client that waits, but it has gone.',
+        );
+      const resolvedSubject = engine.resolveSubject(subject);
+      const excluded = new Set<number>();
+      if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
+      for (const id of filter?.exclude_items ?? []) {
+        const row = engine.bundle.catalogue.row(id);
+        if (row >= 0) excluded.add(row);
+      }
+      resolved.push({
+        ...pending,
+        subject: resolvedSubject,
+        filter: engine.filters.compile(filter),
+        excluded,
+      });
+    } catch (error) {
+      pending.reject(error);
+    }
+  }
+  return resolved;
+}
+
+/** Hits beyond k are fetched in these steps, so that requests with a few excluded items still share a search. */
+const EXCLUSION_STEP = 64;
+
+/**
+ * Requests that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e of the
+ * items that pass, less e of them, are the best k.
+ */
+function groupBySearch(requests: readonly Resolved[], items: number): Group[] {
+  const groups: Group[] = [];
+  for (const [row, { request, filter, excluded }] of requests.entries()) {
+    const extra =
+      excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
+    const fetch = Math.min(items, request.k + extra);
+    const group = groups.find((other) => other.filter === filter && other.fetch === fetch);
+    if (group === undefined) groups.push({ filter, fetch, rows: [row] });
+    else group.rows.push(row);
+  }
+  return groups;
+}
+
+function retrieve(
+  engine: Engine,
+  { filter, fetch, rows }: Group,
+  embeddings: Float32Array,
+  workspace: Workspace,
+  hits: AnswerParts['hits'][],
+): void {
+  const { width } = engine;
+  let queries = embeddings;
+  if (rows.length * width !== embeddings.length) {
+    queries = workspace.queriesFor(rows.length);
+    for (const [i, row] of rows.entries())
+      queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
+  }
+  const out = newSearchOutput(rows.length, fetch);
+  const { plan, reason } = engine.index.search(
+    queries,
+    rows.length,
+    fetch,
+    filter?.allow ?? null,
+    out,
+  );
+  for (const [i, row] of rows.entries()) {
+    const begin = i * fetch;
+    const end = begin + out.counts[i]!;
+    hits[row] = {
+      plan,
+      planReason: reason,
+      slots: out.slots.subarray(begin, end),
+      scores: out.scores.subarray(begin, end),
+    };
+  }
+}
+
+/** Arrays of one micro-batch, reused by later ones. */
+class Workspace {
+  readonly builder: HeadBatchBuilder;
+  readonly #width: number;
+  states: StateBatch;
+  #embeddings = new Float32Array(0);
+  #queries = new Float32Array(0);
+
+  constructor(width: number) {
+    this.#width = width;
+    this.builder = new HeadBatchBuilder(width, 1);
+    this.states = newStateBatch(0, width);
+  }
+
+  statesFor(count: number): StateBatch {
+    if (this.states.found.length < count) this.states = newStateBatch(count, this.#width);
+    return this.states;
+  }
+
+  embeddingsFor(count: number): Float32Array {
+    const length = count * this.#width;
+    if (this.#embeddings.length < length) this.#embeddings = new Float32Array(length);
+    return this.#embeddings.subarray(0, length);
+  }
+
+  queriesFor(count: number): Float32Array {
+    const length = count * this.#width;
+    if (this.#queries.length < length) this.#queries = new Float32Array(length);
+    return this.#queries.subarray(0, length);
+  }
+}
+
+/** Laps of a stopwatch that are also metrics. */
+class StageClock {
+  readonly startedMs: number = performance.now();
+  readonly #metrics: ServerMetrics;
+  #lapMs: number = this.startedMs;
+
+  constructor(metrics: ServerMetrics) {
+    this.#metrics = metrics;
+  }
+
+  sinceLapMs(): number {
+    return performance.now() - this.#lapMs;
+  }
+
+  lap(stage: Stage): number {
+    const elapsedMs = this.sinceLapMs();
+    this.#lapMs += elapsedMs;
+    this.#metrics.observeStage(stage, elapsedMs / 1000);
+    return elapsedMs;
+  }
+}

@@ -1,0 +1,314 @@
+// Shapes of every request body and frame: the one source of validation and of /openapi.json.
+// Parsing on the request path goes through parseCandidates() and parseFrame(), nowhere else.
+
+import { z } from 'zod';
+import { TandemError, nearestName } from '../errors.ts';
+
+export const MAX_CANDIDATES = 1000;
+export const DEFAULT_CANDIDATES = 100;
+export const MAX_BATCH_REQUESTS = 1024;
+
+export interface Filter {
+  readonly countries?: readonly string[] | undefined;
+  readonly advertisers?:
+    | { readonly in?: readonly string[] | undefined; readonly out?: readonly string[] | undefined }
+    | undefined;
+  readonly categories?:
+    | {
+        readonly any?: readonly string[] | undefined;
+        readonly none?: readonly string[] | undefined;
+      }
+    | undefined;
+  readonly exclude_items?: readonly string[] | undefined;
+  readonly min_price?: number | undefined;
+  readonly max_price?: number | undefined;
+}
+
+/** Exactly one member is present. */
+export interface RequestSubject {
+  readonly item?: string | undefined;
+  readonly interests?:
+    readonly { readonly category: string; readonly confidence: number }[] | undefined;
+  readonly query?: string | undefined;
+}
+
+export interface RequestDemographics {
+  readonly age?: number | undefined;
+  readonly country?: string | undefined;
+  readonly gender?: string | undefined;
+}
+
+export interface CandidatesRequest {
+  readonly user: string;
+  readonly surface: 'related' | 'search';
+  readonly subject?: RequestSubject | undefined;
+  readonly demographics?: RequestDemographics | undefined;
+  readonly k: number;
+  readonly filter?: Filter | undefined;
+  readonly explain: boolean;
+}
+
+export interface HelloFrame {
+  readonly type: 'hello';
+  readonly user: string;
+  readonly demographics?: RequestDemographics | undefined;
+  readonly filter?: Filter | undefined;
+  readonly k?: number | undefined;
+}
+
+export interface SubjectFrame {
+  readonly type: 'subject';
+  readonly id: string | number;
+  readonly surface: 'related' | 'search';
+  readonly subject?: RequestSubject | undefined;
+  readonly k?: number | undefined;
+  readonly explain: boolean;
+}
+
+export type Frame = HelloFrame | SubjectFrame;
+
+const name = z.string().min(1).max(256);
+const names = z.array(name).max(1000);
+
+const subject = z
+  .strictObject({
+    item: name.optional().describe('An item of the catalogue.'),
+    interests: z
+      .array(z.strictObject({ category: name, confidence: z.number().min(0).max(1) }))
+      .max(64)
+      .optional()
+      .describe(
+        'Categories with confidences; the strongest few are read, unknown ones are skipped.',
+      ),
+    query: z.string().max(1024).optional().describe('A search query as typed.'),
+  })
+  .refine((value) => Object.values(value).filter((member) => member !== undefined).length === 1, {
+    message: 'Expected exactly one of "item", "interests" and "query"',
+  })
+  .describe('What the user is looking at. Leave it out to ask from history alone.')
+  .meta({ id: 'Subject', minProperties: 1, maxProperties: 1 });
+
+const demographics = z
+  .strictObject({
+    age: z.number().min(0).max(150).optional(),
+    country: name.optional(),
+    gender: name.optional(),
+  })
+  .meta({ id: 'Demographics' });
+
+const filter = z
+  .strictObject({
+    countries: names
+      .optional()
+      .describe('Items that target any of these countries, or every country.'),
+    advertisers: z.strictObject({ in: names.optional(), out: names.optional() }).optional(),
+    categories: z.strictObject({ any: names.optional(), none: names.optional() }).optional(),
+    exclude_items: names.optional(),
+    min_price: z.number().optional().describe('Items without a known price do not pass.'),
+    max_price: z.number().optional().describe('Items without a known price do not pass.'),
+  })
+  .describe('Every clause must hold. With k items that pass, k candidates are returned.')
+  .meta({ id: 'Filter' });
+
+const surface = z.enum(['related', 'search']);
+const k = z.int().min(1).max(MAX_CANDIDATES);
+
+const candidatesRequest = z
+  .strictObject({
+    user: name.describe(
+      'Id under which the user state was encoded; unknown users are a cold start.',
+    ),
+    surface,
+    subject: subject.optional(),
+    demographics: demographics.optional(),
+    k: k.default(DEFAULT_CANDIDATES),
+    filter: filter.optional(),
+    explain: z.boolean().default(false),
+  })
+  .meta({ id: 'CandidatesRequest' });
+
+const batchRequest = z.strictObject({
+  requests: z.array(z.unknown()).min(1).max(MAX_BATCH_REQUESTS),
+});
+
+const helloFrame = z
+  .strictObject({
+    type: z.literal('hello'),
+    user: name,
+    demographics: demographics.optional(),
+    filter: filter.optional(),
+    k: k.optional(),
+  })
+  .meta({ id: 'HelloFrame' });
+
+const subjectFrame = z
+  .strictObject({
+    type: z.literal('subject'),
+    id: z.union([z.string().min(1).max(128), z.int()]),
+    surface,
+    subject: subject.optional(),
+    k: k.optional(),
+    explain: z.boolean().default(false),
+  })
+  .meta({ id: 'SubjectFrame' });
+
+const errorBody = z
+  .strictObject({
+    error: z.strictObject({
+      code: z.string(),
+      message: z.string(),
+      field: z.string().nullable(),
+      request_id: z.string(),
+    }),
+  })
+  .meta({ id: 'Error' });
+
+const candidatesResponse = z
+  .strictObject({
+    request_id: z.string(),
+    bundle_id: z.string(),
+    state: z.strictObject({
+      status: z.enum(['fresh', 'stale', 'missing']),
+      age_seconds: z.number().nullable(),
+    }),
+    degraded: z.strictObject({ mode: z.enum(['context-only']), reason: z.string() }).nullable(),
+    plan: z.string(),
+    truncated: z.boolean().describe('Fewer than k items passed the filter.'),
+    candidates: z.array(
+      z.strictObject({
+        item: z.string(),
+        score: z.number().describe('Cosine of query embedding and item vector: higher is better.'),
+        title: z.string().optional(),
+        shared_categories: z.array(z.string()).optional(),
+      }),
+    ),
+    ignored: z
+      .array(z.string())
+      .optional()
+      .describe('Members of the request that this bundle cannot use.'),
+    explain: z
+      .strictObject({
+        plan_reason: z.string(),
+        filter_selectivity: z.number(),
+        batch_size: z.int(),
+        stages_ms: z.record(z.string(), z.number()),
+      })
+      .optional(),
+  })
+  .meta({ id: 'CandidatesResponse' });
+
+const batchResponse = z
+  .strictObject({
+    request_id: z.string(),
+    results: z.array(z.union([candidatesResponse, errorBody])),
+  })
+  .meta({ id: 'BatchResponse' });
+
+/** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
+export function parseCandidates(value: unknown): CandidatesRequest {
+  return parse<CandidatesRequest>(candidatesRequest, value);
+}
+
+/** The entries, each still to be parsed, so that one wrong entry fails alone. */
+export function parseBatch(value: unknown): readonly unknown[] {
+  return parse<{ requests: unknown[] }>(batchRequest, value).requests;
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
+export function parseFrame(value: unknown): Frame {
+  const type: unknown = (value as { type?: unknown } | null | undefined)?.type;
+  if (type === 'hello') return parse<HelloFrame>(helloFrame, value);
+  if (type === 'subject') return parse<SubjectFrame>(subjectFrame, value);
+  throw invalid('Expected "hello" or "subject" for type.', 'type');
+}
+
+/** JSON Schema of the named bodies, for the `components.schemas` of an OpenAPI 3.1 document. */
+export function jsonSchemas(): Record<string, unknown> {
+  const registry = z.registry<{ id: string }>();
+  const inputs = { Subject: subject, Demographics: demographics, Filter: filter };
+  for (const [id, schema] of Object.entries({
+    ...inputs,
+    CandidatesRequest: candidatesRequest,
+    BatchRequest: batchRequest,
+    HelloFrame: helloFrame,
+    SubjectFrame: subjectFrame,
+    CandidatesResponse: candidatesResponse,
+    BatchResponse: batchResponse,
+    Error: errorBody,
+  }))
+    registry.add(schema, { id });
+  const { schemas } = z.toJSONSchema(registry, {
+    io: 'input',
+    uri: (id) => `#/components/schemas/${id}`,
+  });
+  for (const schema of Object.values(schemas)) {
+    delete schema.$id;
+    delete schema.$schema;
+  }
+  const request = schemas['BatchRequest']?.properties?.['requests'];
+  if (typeof request === 'object')
+    request.items = { $ref: '#/components/schemas/CandidatesRequest' };
+  return schemas;
+}
+
+/** An ERR_INVALID_REQUEST about `field` (null for the body as a whole). */
+export function invalid(message: string, field: string | null): TandemError {
+  return new TandemError('ERR_INVALID_REQUEST', message, { details: { field } });
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  // A misspelled member usually comes with a complaint about the missing one: the misspelling says more.
+  const issues = parsed.error.issues;
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
+  const path = issue.path.map(String);
+  if (issue.code === 'unrecognized_keys') {
+    const given = issue.keys[0]!;
+    const known = membersAt(schema, issue.path);
+    const near = nearestName(given, known);
+    const hint = near === undefined ? `Known: ${known.join(', ')}.` : `Did you mean "${near}"?`;
+    const shown = given.slice(0, 64);
+    throw invalid(
+      `Expected only known fields, received "${shown}". ${hint}`,
+      [...path, shown].join('.'),
+    );
+  }
+  const field = path.join('.');
+  throw invalid(`${describe(issue)} for ${field || 'the body'}.`, field || null);
+}
+
+function describe(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'too_small':
+      return `Expected at least ${issue.minimum}${unitOf(issue.origin, issue.minimum)}`;
+    case 'too_big':
+      return `Expected at most ${issue.maximum}${unitOf(issue.origin, issue.maximum)}`;
+    case 'invalid_value':
+      return `Expected one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
+    default:
+      return issue.message.replace(/^Invalid input: expected/, 'Expected');
+  }
+}
+
+function unitOf(origin: string, count: number | bigint): string {
+  if (origin === 'string') return count === 1 ? ' character' : ' characters';
+  if (origin === 'array') return count === 1 ? ' entry' : ' entries';
+  return '';
+}
+
+/** Names of the members of the object at `path`. */
+function membersAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at: z.core.$ZodType = schema;
+  const unwrap = (): void => {
+    while (at instanceof z.ZodOptional || at instanceof z.ZodDefault) at = at.unwrap();
+  };
+  for (const step of path) {
+    unwrap();
+    if (at instanceof z.ZodObject)
+      at = (at.shape as Record<string, z.core.$ZodType>)[String(step)]!;
+    else if (at instanceof z.ZodArray) at = at.element;
+  }
+  unwrap();
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}

@@ -1,0 +1,159 @@
+// The server: opens store and bundle, puts the parts together, and takes them down in the order that loses no answer.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { loadBundle } from '../bundle/load.ts';
+import type { ServerSettings } from '../config.ts';
+import { nativeAddon, packageRoot } from '../native/binding.ts';
+import type { UserStateStore } from '../store/store.ts';
+import { logger } from '../telemetry.ts';
+import { Engine } from './engine.ts';
+import { STREAM_PATH, httpHandler } from './http.ts';
+import { ServerMetrics } from './metrics.ts';
+import { openApiDocument } from './openapi.ts';
+import { Pipeline } from './pipeline.ts';
+import type { Transport, TransportOptions } from './transport.ts';
+import { streamHandler } from './websocket.ts';
+
+const WATERMARK_INTERVAL_MS = 30_000;
+const DRAIN_POLL_MS = 5;
+const WARM_UP_ROUNDS = 20;
+
+export interface RunningServer {
+  readonly port: number;
+  /**
+   * Stops: not ready, no new connections, answers what is open (within drainTimeoutSeconds), closes sockets and store.
+   * Calling it again gives the same promise.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a server; it answers when the promise resolves.
+ *
+ * @param store - where user states are read; by default LMDB at settings.store. close() closes it.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE,
+ *   ERR_CONFIG_INVALID (address in use).
+ */
+export async function startServer(
+  settings: ServerSettings,
+  store?: UserStateStore,
+): Promise<RunningServer> {
+  const startedMs = performance.now();
+  const addon = nativeAddon();
+  const bundle = await loadBundle(settings.bundles);
+  const engine = new Engine(bundle, settings.plan);
+  const states = store ?? (await openStore(settings.store));
+  const metrics = new ServerMetrics();
+  const pipeline = new Pipeline(engine, states, metrics, {
+    maxMicroBatch: settings.maxMicroBatch,
+    maxQueue: settings.maxQueue,
+    staleAfterSeconds: settings.staleAfterHours * 3600,
+  });
+  const readWatermark = async (): Promise<void> => {
+    // A store that is down costs freshness of this number only; reads of states report the failure.
+    pipeline.setWatermark(await states.readWatermark(engine.encoderId).catch(() => undefined));
+  };
+  await readWatermark();
+  await warmUp(pipeline);
+  metrics.registry.resetMetrics();
+  metrics.describeBundle(bundle.manifest.bundleId, bundle.manifest.encoderId);
+  const watermarkTimer = setInterval(() => void readWatermark(), WATERMARK_INTERVAL_MS);
+  watermarkTimer.unref();
+
+  let ready = true;
+  let openApi: string | undefined;
+  const version = packageVersion();
+  let transport: Transport;
+  try {
+    transport = await listen(settings.transport, {
+      host: settings.host,
+      port: settings.port,
+      maxBodyBytes: settings.maxBodyBytes,
+      maxFrameBytes: settings.maxFrameBytes,
+      socketPath: STREAM_PATH,
+      socketIdleSeconds: settings.socketIdleSeconds,
+      handleSocket: streamHandler(pipeline, { maxInFlight: settings.maxSocketInFlight }),
+      handleRequest: httpHandler({
+        pipeline,
+        metrics,
+        isReady: () => ready,
+        openApi: () => (openApi ??= JSON.stringify(openApiDocument(version))),
+        version: () => ({
+          version,
+          addon: addon.version,
+          usearch: addon.usearchVersion,
+          isa: engine.head.isa,
+          node: process.version,
+          transport: settings.transport,
+          bundle_id: bundle.manifest.bundleId,
+          encoder_id: bundle.manifest.encoderId,
+        }),
+      }),
+    });
+  } catch (error) {
+    clearInterval(watermarkTimer);
+    await states.close();
+    throw error;
+  }
+  logger.info(
+    {
+      host: settings.host,
+      port: transport.port,
+      transport: transport.name,
+      bundle: bundle.manifest.bundleId,
+      items: bundle.catalogue.count,
+      isa: engine.head.isa,
+      startup_ms: Math.round(performance.now() - startedMs),
+    },
+    'serving',
+  );
+
+  const stop = async (): Promise<void> => {
+    ready = false;
+    pipeline.drain();
+    transport.stopAccepting();
+    const deadlineMs = performance.now() + settings.drainTimeoutSeconds * 1000;
+    while (pipeline.open + transport.openRequests() > 0 && performance.now() < deadlineMs)
+      await sleep(DRAIN_POLL_MS);
+    const unanswered = pipeline.open + transport.openRequests();
+    await transport.close();
+    clearInterval(watermarkTimer);
+    await states.close();
+    logger.info({ unanswered }, 'stopped');
+  };
+  let stopping: Promise<void> | undefined;
+  return { port: transport.port, close: () => (stopping ??= stop()) };
+}
+
+async function listen(
+  name: ServerSettings['transport'],
+  options: TransportOptions,
+): Promise<Transport> {
+  // Imported here so that a machine without the uWebSockets binary can serve on node:http.
+  if (name === 'uws') return (await import('./transport-uws.ts')).listenUws(options);
+  return (await import('./transport-node.ts')).listenNode(options);
+}
+
+/** The first requests compile validators and hot loops (tens of milliseconds): nobody should wait for that. */
+async function warmUp(pipeline: Pipeline): Promise<void> {
+  const body = {
+    user: 'warm-up',
+    surface: 'search',
+    subject: { query: 'warm up' },
+    filter: { min_price: 0 },
+  };
+  for (let round = 0; round < WARM_UP_ROUNDS; round++)
+    await pipeline.answer(() => body, 'warm-up', { aborted: false });
+}
+
+async function openStore(path: string): Promise<UserStateStore> {
+  const { LmdbStore } = await import('../store/lmdb-store.ts');
+  return LmdbStore.open(path, { readOnly: true });
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(packageRoot(), 'package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

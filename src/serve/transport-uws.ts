@@ -1,0 +1,252 @@
+// The transport on uWebSockets.js, and the only file that imports it.
+// Misuse of it ends the process from C++, so Response and Connection below own "aborted" and "ended" and nobody else does.
+
+import { STATUS_CODES } from 'node:http';
+import type * as Uws from 'uWebSockets.js';
+import { TandemError } from '../errors.ts';
+import {
+  BodyCollector,
+  COPIED_HEADERS,
+  type CopiedHeader,
+  type HttpReply,
+  type HttpRequest,
+  type RequestHandler,
+  type SocketConnection,
+  type SocketSession,
+  type Transport,
+  type TransportOptions,
+} from './transport.ts';
+
+const MAX_SOCKET_BACKPRESSURE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Listens with uWebSockets.
+ *
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE when its native build does not load here; ERR_CONFIG_INVALID when the
+ *   port is taken.
+ */
+export async function listenUws(options: TransportOptions): Promise<Transport> {
+  const uws = await loadNative();
+  const app = uws.App();
+  const open = new Set<Response>();
+  const sockets = new Set<Connection>();
+  const shared = { draining: false };
+
+  app.ws<{ connection?: Connection; session?: SocketSession }>(options.socketPath, {
+    maxPayloadLength: options.maxFrameBytes,
+    idleTimeout: options.socketIdleSeconds,
+    maxBackpressure: MAX_SOCKET_BACKPRESSURE_BYTES,
+    upgrade(response, request, context) {
+      response.upgrade(
+        {},
+        request.getHeader('sec-websocket-key'),
+        request.getHeader('sec-websocket-protocol'),
+        request.getHeader('sec-websocket-extensions'),
+        context,
+      );
+    },
+    open(socket) {
+      const connection = new Connection(socket);
+      sockets.add(connection);
+      const data = socket.getUserData();
+      data.connection = connection;
+      data.session = options.handleSocket(connection);
+    },
+    message(socket, message, isBinary) {
+      const text = isBinary ? undefined : Buffer.from(message).toString('utf8');
+      socket.getUserData().session?.message(text);
+    },
+    close(socket) {
+      const { connection, session } = socket.getUserData();
+      if (connection !== undefined) {
+        connection.markClosed();
+        sockets.delete(connection);
+      }
+      session?.closed();
+    },
+  });
+
+  app.any('/*', (raw, request) => {
+    const response = new Response(raw, shared, open);
+    const method = request.getCaseSensitiveMethod();
+    response.withoutBody = method === 'HEAD';
+    // The request object dies when this function returns; all that is needed of it is copied here.
+    const path = request.getUrl();
+    const headers: Record<CopiedHeader, string> = { 'x-request-id': '', traceparent: '' };
+    for (const name of COPIED_HEADERS) headers[name] = request.getHeader(name);
+    const body = new BodyCollector(options.maxBodyBytes);
+    raw.onData((chunk, isLast) => {
+      if (response.done) return;
+      if (!body.add(new Uint8Array(chunk))) {
+        response.cut();
+        return;
+      }
+      if (!isLast) return;
+      const view: HttpRequest = {
+        method,
+        path,
+        headers,
+        body: body.finish(),
+        get aborted() {
+          return response.done;
+        },
+      };
+      answer(options.handleRequest, view, response);
+    });
+  });
+
+  // Without "exclusive" the socket is opened with SO_REUSEPORT, and a second server on the port goes unnoticed.
+  const listenSocket = await new Promise<Uws.us_listen_socket | false>((resolve) => {
+    (app.listen as unknown as ListenExclusive).call(
+      app,
+      options.host,
+      options.port,
+      uws.LIBUS_LISTEN_EXCLUSIVE_PORT,
+      resolve,
+    );
+  });
+  if (listenSocket === false)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected to listen on ${options.host}:${options.port}, but the address is in use or not ours. Choose another with --port or TANDEM_PORT.`,
+      { details: { setting: 'port' } },
+    );
+  let listening = true;
+  const stopAccepting = (): void => {
+    shared.draining = true;
+    if (listening) uws.us_listen_socket_close(listenSocket);
+    listening = false;
+  };
+  return {
+    name: 'uws',
+    port: uws.us_socket_local_port(listenSocket),
+    openRequests: () => open.size,
+    stopAccepting,
+    close: () => {
+      stopAccepting();
+      for (const connection of [...sockets]) connection.close(1001, 'server is stopping');
+      for (const response of [...open]) response.cut();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** listen() takes options after host and port as well; the package's types leave that form out. */
+type ListenExclusive = (
+  host: string,
+  port: number,
+  options: number,
+  callback: (socket: Uws.us_listen_socket | false) => void,
+) => Uws.TemplatedApp;
+
+interface NativeUws extends Pick<
+  typeof Uws,
+  'App' | 'us_listen_socket_close' | 'us_socket_local_port'
+> {
+  readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
+}
+
+/** The package falls back to a slow JavaScript imitation with no more than a console warning; that one lacks SSLApp. */
+async function loadNative(): Promise<NativeUws> {
+  const { default: uws } = (await import('uWebSockets.js')) as unknown as { default: NativeUws };
+  if ('SSLApp' in uws && String(uws.App).includes('[native code]')) return uws;
+  throw new TandemError(
+    'ERR_NATIVE_UNAVAILABLE',
+    `Expected the native build of uWebSockets.js for Node ${process.version} on ${process.platform}-${process.arch}, but only its JavaScript fallback loads. ` +
+      'Use Node 20 with glibc 2.34 or newer, or choose the node:http transport with --transport node.',
+    { details: { node: process.version } },
+  );
+}
+
+function answer(handle: RequestHandler, request: HttpRequest, response: Response): void {
+  let reply: HttpReply | Promise<HttpReply>;
+  try {
+    reply = handle(request);
+  } catch {
+    response.send(FAILED);
+    return;
+  }
+  if (reply instanceof Promise)
+    reply.then(
+      (value) => {
+        response.send(value);
+      },
+      () => {
+        response.send(FAILED);
+      },
+    );
+  else response.send(reply);
+}
+
+const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
+
+/** A response that is written at most once, and never after the client has gone. */
+class Response {
+  done = false;
+  withoutBody = false;
+  readonly #raw: Uws.HttpResponse;
+  readonly #shared: { readonly draining: boolean };
+  readonly #open: Set<Response>;
+
+  constructor(raw: Uws.HttpResponse, shared: { readonly draining: boolean }, open: Set<Response>) {
+    this.#raw = raw;
+    this.#shared = shared;
+    this.#open = open;
+    open.add(this);
+    raw.onAborted(() => {
+      this.#finish();
+    });
+  }
+
+  send(reply: HttpReply): void {
+    if (this.done) return;
+    this.#finish();
+    const raw = this.#raw;
+    raw.cork(() => {
+      raw.writeStatus(`${reply.status} ${STATUS_CODES[reply.status] ?? ''}`);
+      raw.writeHeader('Content-Type', reply.contentType);
+      for (const name in reply.headers) raw.writeHeader(name, reply.headers[name]!);
+      // end() with `last` says "Connection: close" itself, and closes once the body is out.
+      const last = this.#shared.draining;
+      if (this.withoutBody) raw.endWithoutBody(Buffer.byteLength(reply.body), last);
+      else raw.end(reply.body, last);
+    });
+  }
+
+  /** Closes the connection without an answer. */
+  cut(): void {
+    if (this.done) return;
+    this.#finish();
+    this.#raw.close();
+  }
+
+  #finish(): void {
+    this.done = true;
+    this.#open.delete(this);
+  }
+}
+
+class Connection implements SocketConnection {
+  #socket: Uws.WebSocket<unknown> | undefined;
+
+  constructor(socket: Uws.WebSocket<unknown>) {
+    this.#socket = socket;
+  }
+
+  markClosed(): void {
+    this.#socket = undefined;
+  }
+
+  send(text: string): void {
+    this.#socket?.send(text);
+  }
+
+  bufferedBytes(): number {
+    return this.#socket?.getBufferedAmount() ?? 0;
+  }
+
+  close(code: number, reason: string): void {
+    // end() runs the close handler before it returns, which clears the field.
+    this.#socket?.end(code, reason);
+  }
+}

@@ -1,0 +1,144 @@
+// One WebSocket session: hello, then subjects as the user moves; answers carry the id of their subject, in any order.
+
+import { randomUUID } from 'node:crypto';
+import { TandemError } from '../errors.ts';
+import { describeError } from './error-body.ts';
+import type { Pipeline } from './pipeline.ts';
+import {
+  DEFAULT_CANDIDATES,
+  invalid,
+  parseFrame,
+  type HelloFrame,
+  type SubjectFrame,
+} from './schemas.ts';
+import type { SocketConnection, SocketHandler, SocketSession } from './transport.ts';
+
+export interface StreamOptions {
+  /** Unanswered subjects of one socket; more are refused with an error frame. */
+  readonly maxInFlight: number;
+}
+
+/** With this much unread the peer gets errors instead of answers; with twice as much it is disconnected. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+/** RFC 6455 names 1013 "try again later" (IANA registry). */
+const TRY_AGAIN_LATER = 1013;
+
+type FrameId = string | number | null;
+
+export function streamHandler(pipeline: Pipeline, options: StreamOptions): SocketHandler {
+  return (connection) => new StreamSession(connection, pipeline, options);
+}
+
+class StreamSession implements SocketSession {
+  readonly #connection: SocketConnection;
+  readonly #pipeline: Pipeline;
+  readonly #options: StreamOptions;
+  readonly #sessionId = randomUUID();
+  /** What the pipeline asks to learn that nobody waits any more. */
+  readonly #caller = { aborted: false };
+  #hello: HelloFrame | undefined;
+  #inFlight = 0;
+  #answered = 0;
+
+  constructor(connection: SocketConnection, pipeline: Pipeline, options: StreamOptions) {
+    this.#connection = connection;
+    this.#pipeline = pipeline;
+    this.#options = options;
+  }
+
+  message(text: string | undefined): void {
+    const parseStartedMs = performance.now();
+    let id: FrameId = null;
+    try {
+      if (text === undefined) throw invalid('Expected a text frame, received a binary one.', null);
+      const value = parseJson(text);
+      id = idOf(value);
+      const frame = parseFrame(value);
+      if (frame.type === 'hello') this.#greet(frame);
+      else this.#ask(frame, performance.now() - parseStartedMs);
+    } catch (error) {
+      this.#sendError(id, error, this.#sessionId);
+    }
+  }
+
+  closed(): void {
+    this.#caller.aborted = true;
+  }
+
+  /** A second hello starts over as another user; answers under way still belong to the first. */
+  #greet(hello: HelloFrame): void {
+    this.#hello = hello;
+    this.#send(JSON.stringify({ type: 'ready', session_id: this.#sessionId }));
+  }
+
+  #ask(frame: SubjectFrame, parseMs: number): void {
+    const hello = this.#hello;
+    if (hello === undefined)
+      throw invalid('Expected a hello frame before the first subject.', 'type');
+    if (this.#inFlight >= this.#options.maxInFlight)
+      throw new TandemError(
+        'ERR_OVERLOADED',
+        `Expected at most ${this.#options.maxInFlight} unanswered subjects on one socket. Wait for answers.`,
+      );
+    if (this.#connection.bufferedBytes() > MAX_UNREAD_BYTES)
+      throw new TandemError(
+        'ERR_OVERLOADED',
+        'Expected answers to be read as they come. Read first, then ask.',
+      );
+    this.#pipeline.admit(1);
+    const requestId = `${this.#sessionId}:${this.#answered++}`;
+    this.#inFlight += 1;
+    this.#pipeline
+      .submit(
+        {
+          user: hello.user,
+          surface: frame.surface,
+          subject: frame.subject,
+          demographics: hello.demographics,
+          k: frame.k ?? hello.k ?? DEFAULT_CANDIDATES,
+          filter: hello.filter,
+          explain: frame.explain,
+        },
+        requestId,
+        this.#caller,
+        parseMs,
+      )
+      .then(
+        ({ json }) => {
+          this.#send(`{"type":"candidates","id":${JSON.stringify(frame.id)},${json.slice(1)}`);
+        },
+        (error: unknown) => {
+          this.#sendError(frame.id, error, requestId);
+        },
+      )
+      .finally(() => {
+        this.#inFlight -= 1;
+      });
+  }
+
+  #sendError(id: FrameId, error: unknown, requestId: string): void {
+    if (this.#caller.aborted) return;
+    this.#send(JSON.stringify({ type: 'error', id, error: describeError(error, requestId).body }));
+  }
+
+  #send(text: string): void {
+    if (this.#caller.aborted) return;
+    if (this.#connection.bufferedBytes() > 2 * MAX_UNREAD_BYTES)
+      this.#connection.close(TRY_AGAIN_LATER, 'answers are not read');
+    else this.#connection.send(text);
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw invalid(`Expected a JSON frame, but: ${(cause as Error).message}.`, null);
+  }
+}
+
+/** The id to put on an error about a frame that may be wrong in other ways. */
+function idOf(value: unknown): FrameId {
+  const id: unknown = (value as { id?: unknown } | null | undefined)?.id;
+  return (typeof id === 'string' && id.length <= 128) || typeof id === 'number' ? id : null;
+}
