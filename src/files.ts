@@ -1,7 +1,16 @@
 // Writes that survive a crash: a file or a directory is either there whole under its name, or not there.
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** Prefix of names that are not yet, or no longer, part of anything; safe to delete when no job runs. */
@@ -12,7 +21,7 @@ export function writeFileSynced(path: string, data: string | Uint8Array): void {
   const bytes = typeof data === 'string' ? Buffer.from(data) : data;
   const file = openSync(path, 'w');
   try {
-    for (let offset = 0; offset < bytes.length; )
+    for (let offset = 0; offset < bytes.length;)
       offset += writeSync(file, bytes, offset, bytes.length - offset);
     fsyncSync(file);
   } finally {
@@ -74,5 +83,6 @@ export async function writeFolderAtomic(
 /** Removes leftovers of jobs that were killed in `folder`. Call only when no other job writes there. */
 export function removeTemporaries(folder: string): void {
   for (const name of readdirSync(folder))
-    if (name.startsWith(TEMPORARY_PREFIX)) rmSync(join(folder, name), { recursive: true, force: true });
+    if (name.startsWith(TEMPORARY_PREFIX))
+      rmSync(join(folder, name), { recursive: true, force: true });
 }

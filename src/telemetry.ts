@@ -48,7 +48,14 @@ export function startProgress(label: string, total: number, unit: string): Progr
       );
     } else {
       logger.info(
-        { job: label, done, total, unit, ratePerSecond: Number(rate.toFixed(2)), ...(note && { note }) },
+        {
+          job: label,
+          done,
+          total,
+          unit,
+          ratePerSecond: Number(rate.toFixed(2)),
+          ...(note && { note }),
+        },
         'progress',
       );
     }

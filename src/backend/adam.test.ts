@@ -36,19 +36,23 @@ async function descend(
 
 const value = fc.float({ min: -2, max: 2, noNaN: true });
 const vector = (length: number): fc.Arbitrary<Float32Array> =>
-  fc.array(value, { minLength: length, maxLength: length }).map((values) => Float32Array.from(values));
-const runs = fc.array(fc.integer({ min: 1, max: 19 }), { minLength: 1, maxLength: 3 }).chain((sizes) =>
-  fc.record({
-    starts: fc.tuple(...sizes.map(vector)),
-    steps: fc.array(
-      fc.record({
-        learningRate: fc.constantFrom(1e-3, 1e-2, 0.1),
-        gradients: fc.tuple(...sizes.map(vector)),
-      }),
-      { minLength: 1, maxLength: 4 },
-    ),
-  }),
-);
+  fc
+    .array(value, { minLength: length, maxLength: length })
+    .map((values) => Float32Array.from(values));
+const runs = fc
+  .array(fc.integer({ min: 1, max: 19 }), { minLength: 1, maxLength: 3 })
+  .chain((sizes) =>
+    fc.record({
+      starts: fc.tuple(...sizes.map(vector)),
+      steps: fc.array(
+        fc.record({
+          learningRate: fc.constantFrom(1e-3, 1e-2, 0.1),
+          gradients: fc.tuple(...sizes.map(vector)),
+        }),
+        { minLength: 1, maxLength: 4 },
+      ),
+    }),
+  );
 
 test('the native step equals the same formula in tfjs ops', () =>
   fc.assert(
@@ -65,9 +69,11 @@ test('the native step equals the same formula in tfjs ops', () =>
 test('a variable without a gradient keeps its value and moments', async () => {
   const start = Float32Array.of(1, -2);
   for (const backend of ['cpu', 'native'] as const) {
-    const [moved, kept, , , m, v] = await descend(backend, [start, start], [
-      { learningRate: 0.1, gradients: [Float32Array.of(1, -1)] },
-    ]);
+    const [moved, kept, , , m, v] = await descend(
+      backend,
+      [start, start],
+      [{ learningRate: 0.1, gradients: [Float32Array.of(1, -1)] }],
+    );
     assert.deepEqual(kept, start);
     assert.deepEqual([...m!, ...v!], [0, 0, 0, 0]);
     // The first step is the learning rate against the sign of the gradient.

@@ -53,7 +53,10 @@ export class Adam {
           EPSILON,
           step,
         );
-      else tf.tidy(() => { applyWithOps(variable, gradient, m, v, learningRate, step); });
+      else
+        tf.tidy(() => {
+          applyWithOps(variable, gradient, m, v, learningRate, step);
+        });
     }
   }
 

@@ -11,7 +11,7 @@ import { tf } from './tf.ts';
 interface Call {
   readonly inputs: readonly { readonly shape: readonly number[]; readonly values: Float32Array }[];
   readonly apply: (...inputs: tf.Tensor[]) => tf.Tensor;
-  /** False where tfjs itself has no gradient (of Maximum and of matMul over broadcast axes). */
+  /** False where tfjs itself has no gradient (Maximum and matMul over broadcast axes, a split in one part). */
   readonly gradients?: boolean;
 }
 
@@ -19,7 +19,10 @@ const RUNS = { numRuns: 40 };
 // Sums of some hundred products of numbers below 3, in another order.
 const TOLERANCE = 2e-5;
 
-const axis = fc.oneof({ weight: 1, arbitrary: fc.constant(1) }, { weight: 3, arbitrary: fc.integer({ min: 2, max: 5 }) });
+const axis = fc.oneof(
+  { weight: 1, arbitrary: fc.constant(1) },
+  { weight: 3, arbitrary: fc.integer({ min: 2, max: 5 }) },
+);
 const shapeOf = (minLength: number, maxLength: number): fc.Arbitrary<number[]> =>
   fc.array(axis, { minLength, maxLength });
 /** One axis is stretched sometimes, so that buffers are long enough for the pool and for the kernels' wide loops. */
@@ -28,7 +31,9 @@ const stretched = (shape: readonly number[]): fc.Arbitrary<number[]> =>
     .option(fc.nat(shape.length - 1), { freq: 3 })
     .map((at) => (at === null || shape.length === 0 ? [...shape] : shape.with(at, 97)));
 const anyShape = (minLength: number, maxLength: number): fc.Arbitrary<number[]> =>
-  shapeOf(minLength, maxLength).chain((shape) => (shape.length === 0 ? fc.constant(shape) : stretched(shape)));
+  shapeOf(minLength, maxLength).chain((shape) =>
+    shape.length === 0 ? fc.constant(shape) : stretched(shape),
+  );
 
 /** Numbers in [-3, 3) from a seed: drawing thousands one by one through fast-check would take minutes. */
 function numbers(size: number, seed: number): Float32Array {
@@ -48,10 +53,15 @@ function input(
 }
 
 /** The value of a call and its gradients along a fixed dy. */
-async function run(backend: BackendName, call: Call): Promise<{ shape: number[]; values: Float32Array[] }> {
+async function run(
+  backend: BackendName,
+  call: Call,
+): Promise<{ shape: number[]; values: Float32Array[] }> {
   await useBackend(backend);
   return tf.tidy(() => {
-    const inputs = call.inputs.map(({ shape, values }) => tf.tensor(values.slice(), [...shape], 'float32'));
+    const inputs = call.inputs.map(({ shape, values }) =>
+      tf.tensor(values.slice(), [...shape], 'float32'),
+    );
     const output = call.apply(...inputs);
     const values = [output.dataSync<'float32'>().slice()];
     if (call.gradients !== false) {
@@ -97,7 +107,9 @@ for (const [name, apply] of [
 ] as const)
   conforms(
     name,
-    fc.tuple(anyShape(0, 5), seed).map(([shape, from]) => ({ inputs: [input(shape, from)], apply: (x) => apply(x) })),
+    fc
+      .tuple(anyShape(0, 5), seed)
+      .map(([shape, from]) => ({ inputs: [input(shape, from)], apply: (x) => apply(x) })),
   );
 
 for (const [name, apply] of [
@@ -136,7 +148,9 @@ for (const [name, apply] of [
       .map(([a, b, from]) => ({
         inputs: [
           input(a, from),
-          input(b, from + 1, (value) => (name === 'div' ? Math.sign(value || 1) * (Math.abs(value) + 0.3) : value)),
+          input(b, from + 1, (value) =>
+            name === 'div' ? Math.sign(value || 1) * (Math.abs(value) + 0.3) : value,
+          ),
         ],
         apply: (x, y) => apply(x!, y!),
         gradients: name !== 'maximum',
@@ -154,7 +168,12 @@ for (const [name, apply] of [
       .chain((shape) =>
         fc.tuple(
           fc.constant(shape),
-          fc.option(fc.subarray(shape.map((_, i) => i), { minLength: 1 })),
+          fc.option(
+            fc.subarray(
+              shape.map((_, i) => i),
+              { minLength: 1 },
+            ),
+          ),
           fc.boolean(),
           seed,
         ),
@@ -169,13 +188,19 @@ conforms(
   'softmax',
   fc
     .tuple(anyShape(1, 4), seed, fc.constantFrom(1, 40))
-    .map(([shape, from, scale]) => ({ inputs: [input(shape, from, (value) => value * scale)], apply: (x) => tf.softmax(x) })),
+    .map(([shape, from, scale]) => ({
+      inputs: [input(shape, from, (value) => value * scale)],
+      apply: (x) => tf.softmax(x),
+    })),
 );
 
 test('softmax of a masked row is finite and ignores what is masked', async () => {
   const row = Float32Array.of(1, 2, -1e9, -1e9 + 64, 0.5, -1e9);
   for (const backend of ['cpu', 'native'] as const) {
-    const { values } = await run(backend, { inputs: [{ shape: [2, 3], values: row }], apply: (x) => tf.softmax(x) });
+    const { values } = await run(backend, {
+      inputs: [{ shape: [2, 3], values: row }],
+      apply: (x) => tf.softmax(x),
+    });
     const [a, b, c, d, e, f] = values[0]!;
     assert.ok(Math.abs(a! - 1 / (1 + Math.E)) < 1e-6 && Math.abs(a! + b! - 1) < 1e-6);
     assert.deepEqual([c, d, e, f], [0, 0, 1, 0]);
@@ -229,25 +254,27 @@ conforms(
 
 conforms(
   'fused matMul with bias and relu',
-  fc.tuple(matrices, fc.boolean(), fc.constantFrom('linear', 'relu')).map(([drawn, biased, activation]) => {
-    const flat = (matrix: Call['inputs'][number]): Call['inputs'][number] => {
-      const shape = matrix.shape.slice(-2);
-      return { shape, values: matrix.values.slice(0, shape[0]! * shape[1]!) };
-    };
-    const { bias, transposeA, transposeB } = drawn;
-    return {
-      inputs: [flat(drawn.a), flat(drawn.b), ...(biased ? [bias] : [])],
-      apply: (a, b, c) =>
-        tf.fused.matMul({
-          a: a as tf.Tensor2D,
-          b: b as tf.Tensor2D,
-          transposeA,
-          transposeB,
-          activation: activation as 'linear' | 'relu',
-          ...(c !== undefined && { bias: c }),
-        }),
-    };
-  }),
+  fc
+    .tuple(matrices, fc.boolean(), fc.constantFrom('linear', 'relu'))
+    .map(([drawn, biased, activation]) => {
+      const flat = (matrix: Call['inputs'][number]): Call['inputs'][number] => {
+        const shape = matrix.shape.slice(-2);
+        return { shape, values: matrix.values.slice(0, shape[0]! * shape[1]!) };
+      };
+      const { bias, transposeA, transposeB } = drawn;
+      return {
+        inputs: [flat(drawn.a), flat(drawn.b), ...(biased ? [bias] : [])],
+        apply: (a, b, c) =>
+          tf.fused.matMul({
+            a: a as tf.Tensor2D,
+            b: b as tf.Tensor2D,
+            transposeA,
+            transposeB,
+            activation: activation as 'linear' | 'relu',
+            ...(c !== undefined && { bias: c }),
+          }),
+      };
+    }),
 );
 
 conforms(
@@ -256,11 +283,17 @@ conforms(
     .chain((shape) =>
       fc.tuple(
         fc.constant(shape),
-        fc.shuffledSubarray(shape.map((_, i) => i), { minLength: shape.length, maxLength: shape.length }),
+        fc.shuffledSubarray(
+          shape.map((_, i) => i),
+          { minLength: shape.length, maxLength: shape.length },
+        ),
         seed,
       ),
     )
-    .map(([shape, permutation, from]) => ({ inputs: [input(shape, from)], apply: (x) => tf.transpose(x!, permutation) })),
+    .map(([shape, permutation, from]) => ({
+      inputs: [input(shape, from)],
+      apply: (x) => tf.transpose(x!, permutation),
+    })),
 );
 
 conforms(
@@ -352,6 +385,7 @@ conforms(
       return {
         inputs: [input(shape.with(along, total), from)],
         apply: (x) => tf.concat(tf.split(x!, sizes, along).toReversed(), along),
+        gradients: sizes.length > 1,
       };
     }),
 );
@@ -363,19 +397,21 @@ conforms(
     .map(([shape, along, from]) => ({
       inputs: [input(shape, from)],
       apply: (x) => tf.stack(tf.unstack(x!, along).toReversed(), 0),
+      gradients: shape[along]! > 1,
     })),
 );
 
 conforms(
   'reshape, expandDims and squeeze between other ops',
-  anyShape(1, 4).chain((shape) => seed.map((from) => ({ shape, from }))).map(({ shape, from }) => ({
-    inputs: [input(shape, from)],
-    apply: (x) =>
-      tf.square(tf.squeeze(tf.expandDims(tf.reshape(tf.neg(x!), [-1]), 0), [0])),
-  })),
+  anyShape(1, 4)
+    .chain((shape) => seed.map((from) => ({ shape, from })))
+    .map(({ shape, from }) => ({
+      inputs: [input(shape, from)],
+      apply: (x) => tf.square(tf.squeeze(tf.expandDims(tf.reshape(tf.neg(x!), [-1]), 0), [0])),
+    })),
 );
 
-test('integers and booleans still take tfjs\'s own kernels', async () => {
+test("integers and booleans still take tfjs's own kernels", async () => {
   for (const backend of ['cpu', 'native'] as const) {
     await useBackend(backend);
     tf.tidy(() => {

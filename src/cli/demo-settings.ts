@@ -4,13 +4,15 @@
 import { DEFAULT_TRAINING, type TrainConfig } from '../model/train-config.ts';
 
 export interface DemoSettings {
-  readonly training: Omit<TrainConfig, 'model'> & { readonly model: Omit<TrainConfig['model'], 'fusion'> };
+  readonly training: Omit<TrainConfig, 'model'> & {
+    readonly model: Omit<TrainConfig['model'], 'fusion'>;
+  };
   /** Form of the time protocol that training validates on. */
   readonly form: 'all' | 'discovery';
 }
 
 export const WORLD_DEMO: DemoSettings = {
-  training: { ...DEFAULT_TRAINING, steps: 700, validateEvery: 100, patience: 3 },
+  training: { ...DEFAULT_TRAINING, usersPerStep: 32, steps: 600, validateEvery: 150 },
   form: 'all',
 };
 

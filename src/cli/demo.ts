@@ -41,14 +41,20 @@ const ONLINE_RETAIL_FILES = ['online_retail.parquet', 'Online Retail.csv', 'onli
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('data, training, evaluation, encoding, publishing, serving, real requests: all in one go')
+    .description(
+      'data, training, evaluation, encoding, publishing, serving, real requests: all in one go',
+    )
     .addOption(
       new Option('--data <name>', 'the synthetic ads world, or a real data set')
         .choices(['world', 'online-retail'])
         .default('world'),
     )
     .option('--serve', 'stay up afterwards')
-    .option('--port <number>', 'port of the contextual server (the history-only one takes the next)', '8080')
+    .option(
+      '--port <number>',
+      'port of the contextual server (the history-only one takes the next)',
+      '8080',
+    )
     .action(runDemo);
 }
 
@@ -96,7 +102,8 @@ function say(step: number, text: string): void {
 
 async function makeDataset(name: DataName, directory: string): Promise<Dataset> {
   if (name === 'world') {
-    if (!existsSync(directory)) await generateWorld({ ...DEFAULT_WORLD, outputDirectory: directory });
+    if (!existsSync(directory))
+      await generateWorld({ ...DEFAULT_WORLD, outputDirectory: directory });
   } else
     await importDataset({
       adapter: { name: 'online-retail', source: findOnlineRetail() },
@@ -112,8 +119,8 @@ async function makeDataset(name: DataName, directory: string): Promise<Dataset> 
 /** The public file, in TANDEM_DATA_DIR/online-retail or in the checkout's data/online-retail. */
 function findOnlineRetail(): string {
   const given = process.env['TANDEM_DATA_DIR'];
-  const folders = [...(given === undefined ? [] : [given]), join(packageRoot(), 'data')].map((root) =>
-    join(root, 'online-retail'),
+  const folders = [...(given === undefined ? [] : [given]), join(packageRoot(), 'data')].map(
+    (root) => join(root, 'online-retail'),
   );
   for (const folder of folders)
     for (const file of ONLINE_RETAIL_FILES)
@@ -296,7 +303,5 @@ function summary(report: EvaluationReport): Record<string, unknown> {
 }
 
 function pick(recall: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(
-    ['10', '50', '100'].map((k) => [k, Number(recall[k]!.toFixed(4))]),
-  );
+  return Object.fromEntries(['10', '50', '100'].map((k) => [k, Number(recall[k]!.toFixed(4))]));
 }

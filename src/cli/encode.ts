@@ -12,14 +12,22 @@ interface UsersFlags {
 }
 
 export function encodeCommand(): Command {
-  const command = new Command('encode').description('batch jobs: users into states, items into vectors and index');
+  const command = new Command('encode').description(
+    'batch jobs: users into states, items into vectors and index',
+  );
   command
     .command('users')
     .description('encode users with new activity into the feature store; run again, it continues')
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
-    .requiredOption('--bundles <directory>', 'a bundle, or the directory of bundles whose current one counts')
+    .requiredOption(
+      '--bundles <directory>',
+      'a bundle, or the directory of bundles whose current one counts',
+    )
     .requiredOption('--store <directory>', 'LMDB feature store')
-    .option('--since <time>', 'encode users active from here on (ISO or Unix seconds); default: the watermark')
+    .option(
+      '--since <time>',
+      'encode users active from here on (ISO or Unix seconds); default: the watermark',
+    )
     .option('--until <time>', 'see events before this only (ISO or Unix seconds); default: all')
     .action(runUsers);
   command

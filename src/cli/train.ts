@@ -18,7 +18,9 @@ interface TrainFlags {
 
 export function trainCommand(): Command {
   return new Command('train')
-    .description('train a two-tower model; a run that was killed continues from its last checkpoint')
+    .description(
+      'train a two-tower model; a run that was killed continues from its last checkpoint',
+    )
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .requiredOption('--out <directory>', 'checkpoint directory')
     .addOption(
@@ -27,7 +29,10 @@ export function trainCommand(): Command {
         .default('concat'),
     )
     .addOption(
-      new Option('--protocol <name>', 'what is held out: the last events (table) or the last weeks (time)')
+      new Option(
+        '--protocol <name>',
+        'what is held out: the last events (table) or the last weeks (time)',
+      )
         .choices(['table', 'time'])
         .default('time'),
     )

@@ -40,7 +40,9 @@ export async function encodeItems(directory: string): Promise<EncodedItems> {
     await writeFolderAtomic(join(directory, VECTORS), (folder) => {
       writeFileSynced(
         join(folder, 'vectors.safetensors'),
-        encodeSafetensors(new Map([['vectors', { shape: [catalogue.count, width], data: vectors }]])),
+        encodeSafetensors(
+          new Map([['vectors', { shape: [catalogue.count, width], data: vectors }]]),
+        ),
       );
     });
   }
@@ -60,7 +62,9 @@ export async function encodeItems(directory: string): Promise<EncodedItems> {
       progress.update(added);
     });
     progress.update(catalogue.count);
-    progress.end(`recall@100 ${built.recallAt100.toFixed(4)} at expansion ${built.expansionSearch}`);
+    progress.end(
+      `recall@100 ${built.recallAt100.toFixed(4)} at expansion ${built.expansionSearch}`,
+    );
     const { connectivity, expansionAdd, expansionSearch, recallAt100 } = built;
     await writeFolderAtomic(join(directory, INDEX), (folder) => {
       writeFileSynced(join(folder, 'index.usearch'), built.bytes);

@@ -59,7 +59,8 @@ function answerGoldens(
   const width = model.config.embeddingWidth;
   const random = new Random(GOLDEN_SEED);
   const item = (): number => random.integer(catalogue.count);
-  const pick = (names: readonly string[]): string | undefined => names[random.integer(names.length)];
+  const pick = (names: readonly string[]): string | undefined =>
+    names[random.integer(names.length)];
   const features = new ContextFeatures(schema);
   const builder = new HeadBatchBuilder(width, GOLDENS);
   const requests: Omit<GoldenRequest, 'embedding' | 'candidates'>[] = [];
@@ -86,7 +87,11 @@ function answerGoldens(
     const demographics =
       golden % 2 === 0
         ? {}
-        : { age: 20 + 5 * golden, ...(country !== undefined && { country }), ...(gender !== undefined && { gender }) };
+        : {
+            age: 20 + 5 * golden,
+            ...(country !== undefined && { country }),
+            ...(gender !== undefined && { gender }),
+          };
     builder.add(state, stateAge, bag, features.demographicRows(demographics));
     requests.push({
       user: `golden-${golden}`,

@@ -2,15 +2,13 @@
 // Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
 // killed and runs again does what is left and ends in the same states.
 
-import { useBackend } from '../backend/select.ts';
-import { catalogueItemFeatures } from '../bundle/item-features.ts';
 import type { Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { newHistoryBatch, writeHistory, type EventColumns } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { TwoTower, type WeightMap } from '../model/two-tower.ts';
+import { loadBundleModel } from '../model/bundle-model.ts';
 import { newStateBatch, type UserStateStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
 
@@ -60,13 +58,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     if (end > begin && columns.times[end - 1]! >= since) active.push({ user, begin, end });
   }
 
-  await useBackend();
-  const model = new TwoTower(
-    bundle.manifest.model,
-    bundle.schema,
-    catalogueItemFeatures(bundle.schema, bundle.catalogue),
-    bundle.tensors() as WeightMap,
-  );
+  const model = await loadBundleModel(bundle);
   const progress = startProgress('encode users', active.length, 'users');
   let encoded = 0;
   try {
@@ -122,7 +114,11 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
 function knownEvents(
   bundle: Bundle,
   dataset: Dataset,
-): { columns: EventColumns & { readonly times: Float64Array }; offsets: Int32Array; unknown: number } {
+): {
+  columns: EventColumns & { readonly times: Float64Array };
+  offsets: Int32Array;
+  unknown: number;
+} {
   const { events } = dataset;
   const rows = dataset.items.ids.map((id) => bundle.catalogue.row(id));
   const actions = new Vocabulary(bundle.schema.actions);
@@ -162,4 +158,3 @@ function knownEvents(
 function newest(times: Float64Array): number {
   return times.reduce((latest, time) => Math.max(latest, time), -Infinity);
 }
-

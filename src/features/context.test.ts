@@ -84,7 +84,8 @@ describe('subjects by name', () => {
       fc.property(fc.string({ unit: 'grapheme' }), (query) => {
         const { rows, weights } = features.queryBag(query);
         const categories = schema.categories.length;
-        for (const row of rows) assert.ok(row >= categories && row < categories + schema.queryBuckets);
+        for (const row of rows)
+          assert.ok(row >= categories && row < categories + schema.queryBuckets);
         assert.deepEqual(weights, new Array<number>(rows.length).fill(1));
       }),
     );

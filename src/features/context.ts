@@ -48,7 +48,8 @@ export class ContextFeatures {
   categoryBag(rows: ArrayLike<number>, confidences: ArrayLike<number>): SubjectBag {
     const known: { row: number; weight: number }[] = [];
     for (let i = 0; i < rows.length; i++)
-      if (rows[i]! >= 0 && confidences[i]! > 0) known.push({ row: rows[i]!, weight: confidences[i]! });
+      if (rows[i]! >= 0 && confidences[i]! > 0)
+        known.push({ row: rows[i]!, weight: confidences[i]! });
     known.sort((a, b) => b.weight - a.weight || a.row - b.row);
     const top = known.slice(0, this.schema.maxSubjectCategories);
     return { rows: top.map(({ row }) => row), weights: top.map(({ weight }) => weight) };

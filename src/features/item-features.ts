@@ -25,11 +25,11 @@ export interface ItemColumns {
 export interface ItemFeatures {
   /** N. */
   readonly count: number;
-  /** S: most categories that an item of this catalogue has, at least 1 and at most MAX_ITEM_CATEGORIES. */
-  readonly categoriesPerItem: number;
-  /** [N, S] rows of the category table, 0 where the weight is 0. */
+  /** [N + 1] offsets of each item's bag into the two below. */
+  readonly categoryOffsets: Int32Array;
+  /** Rows of the category table. */
   readonly categoryRows: Int32Array;
-  /** [N, S], summing to 1 for an item with categories and to 0 for one without. */
+  /** Summing to 1 within an item. */
   readonly categoryWeights: Float32Array;
   /** [N] rows of the advertiser table, 0 = unknown. */
   readonly advertiserRows: Int32Array;
@@ -40,32 +40,30 @@ export interface ItemFeatures {
 export function buildItemFeatures(schema: FeatureSchema, columns: ItemColumns): ItemFeatures {
   const { count } = columns;
   const advertisers = new Vocabulary(schema.advertisers);
-  let most = 1;
-  for (let item = 0; item < count; item++)
-    most = Math.max(most, columns.categoryOffsets[item + 1]! - columns.categoryOffsets[item]!);
-  const categoriesPerItem = Math.min(most, MAX_ITEM_CATEGORIES);
-  const categoryRows = new Int32Array(count * categoriesPerItem);
-  const categoryWeights = new Float32Array(count * categoriesPerItem);
+  const categoryOffsets = new Int32Array(count + 1);
+  const categoryRows = new Int32Array(columns.categoryRows.length);
+  const categoryWeights = new Float32Array(columns.categoryRows.length);
+  let used = 0;
   for (let item = 0; item < count; item++) {
-    let used = 0;
+    const begin = used;
     let total = 0;
-    const offset = item * categoriesPerItem;
     const end = columns.categoryOffsets[item + 1]!;
-    for (let i = columns.categoryOffsets[item]!; i < end && used < categoriesPerItem; i++) {
+    for (let i = columns.categoryOffsets[item]!; i < end; i++) {
       const row = columns.categoryRows[i]!;
-      if (row < 0) continue;
-      categoryRows[offset + used] = row;
-      categoryWeights[offset + used] = columns.categoryConfidences[i]!;
+      if (row < 0 || used - begin === MAX_ITEM_CATEGORIES) continue;
+      categoryRows[used] = row;
+      categoryWeights[used] = columns.categoryConfidences[i]!;
       total += columns.categoryConfidences[i]!;
       used++;
     }
-    for (let i = 0; i < used; i++) categoryWeights[offset + i]! /= total;
+    for (let i = begin; i < used; i++) categoryWeights[i]! /= total;
+    categoryOffsets[item + 1] = used;
   }
   return {
     count,
-    categoriesPerItem,
-    categoryRows,
-    categoryWeights,
+    categoryOffsets,
+    categoryRows: categoryRows.subarray(0, used),
+    categoryWeights: categoryWeights.subarray(0, used),
     advertiserRows: Int32Array.from(columns.advertisers, (name) => advertisers.row(name) + 1),
     priceRows: Int32Array.from(columns.prices, (price) => boundedBucket(price, schema.priceBounds)),
   };

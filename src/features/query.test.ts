@@ -43,7 +43,10 @@ describe('queryNgrams', () => {
 
   it('reads sixteen words at most', () => {
     const words = Array.from({ length: 40 }, (_, i) => `w${i}`);
-    assert.deepEqual(queryNgrams(words.join(' '), 4096), queryNgrams(words.slice(0, 16).join(' '), 4096));
+    assert.deepEqual(
+      queryNgrams(words.join(' '), 4096),
+      queryNgrams(words.slice(0, 16).join(' '), 4096),
+    );
   });
 });
 

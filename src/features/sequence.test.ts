@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { GAP_BUCKETS } from './schema.ts';
-import { gapBucket, newHistoryBatch, stateAge, writeHistory, type EventColumns } from './sequence.ts';
+import {
+  gapBucket,
+  newHistoryBatch,
+  stateAge,
+  writeHistory,
+  type EventColumns,
+} from './sequence.ts';
 
 const seconds = fc.integer({ min: 0, max: 2_000_000_000 });
 const history = fc
@@ -16,7 +22,9 @@ const history = fc
   )
   .map((events) => events.sort((a, b) => a.time - b.time));
 
-function columnsOf(events: readonly { item: number; action: number; time: number }[]): EventColumns {
+function columnsOf(
+  events: readonly { item: number; action: number; time: number }[],
+): EventColumns {
   return {
     items: events.map(({ item }) => item),
     actions: events.map(({ action }) => action),

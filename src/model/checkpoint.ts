@@ -14,7 +14,13 @@ import { catalogueItemFeatures } from '../bundle/item-features.ts';
 import { decodeSafetensors, encodeSafetensors } from '../bundle/safetensors.ts';
 import { TandemError } from '../errors.ts';
 import { schemaHash, type FeatureSchema } from '../features/schema.ts';
-import { removeTemporaries, syncFolder, writeFileAtomic, writeFileSynced, writeFolderAtomic } from '../files.ts';
+import {
+  removeTemporaries,
+  syncFolder,
+  writeFileAtomic,
+  writeFileSynced,
+  writeFolderAtomic,
+} from '../files.ts';
 import { canonicalJson } from '../json.ts';
 import { parseTrainConfig, type TrainConfig } from './train-config.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';

@@ -34,23 +34,41 @@ export function unitRows(x: tf.Tensor2D): tf.Tensor2D {
   return tf.mul(x, tf.rsqrt(tf.add(tf.sum(tf.square(x), 1, true), UNIT_EPSILON)));
 }
 
+/** Ragged bags of table rows: bag b holds entries [offsets[b], offsets[b + 1]). */
+export interface Bags {
+  /** [B + 1], ascending, [0] = 0. */
+  readonly offsets: Int32Array;
+  readonly rows: Int32Array;
+  readonly weights: Float32Array;
+}
+
 /**
- * Weighted sum of table rows per bag: out[b] = sum_s weights[b, s] * table[rows[b, s]].
+ * Weighted sum of table rows per bag: out[b] = sum over its entries of weight * table[row]; an empty bag gives 0.
  *
- * @param rows - [B * S] int32; @param weights - [B * S] f32, 0 where a bag is shorter than S.
- * @returns [B, width].
+ * Its own gradient, towards the table alone: bags stay ragged both ways, and tfjs's gradient of a segment sum would mask
+ * every element for negative ids that never come.
+ *
+ * @param table - [R, width]. @returns [B, width].
  */
-export function weightedBag(
-  table: tf.Tensor,
-  rows: Int32Array,
-  weights: Float32Array,
-  bags: number,
-): tf.Tensor2D {
-  const size = rows.length / bags;
-  const width = table.shape[1]!;
-  const gathered = tf.gather(table, tf.tensor1d(rows, 'int32'));
-  const weighted = tf.mul(gathered, tf.tensor2d(weights, [rows.length, 1]));
-  return tf.sum(tf.reshape(weighted, [bags, size, width]), 1);
+export function weightedBag(table: tf.Tensor, bags: Bags): tf.Tensor2D {
+  const { offsets, rows, weights } = bags;
+  const count = offsets.length - 1;
+  const segments = new Int32Array(rows.length);
+  for (let b = 0; b < count; b++) segments.fill(b, offsets[b], offsets[b + 1]);
+  // Made anew for each pass: tfjs disposes what the forward pass made and did not save.
+  const rowIds = (): tf.Tensor1D => tf.tensor1d(rows, 'int32');
+  const bagIds = (): tf.Tensor1D => tf.tensor1d(segments, 'int32');
+  const scale = (): tf.Tensor2D => tf.tensor2d(weights, [weights.length, 1]);
+  const sum = tf.customGrad((given) => {
+    const values = given as tf.Tensor;
+    const tableRows = values.shape[0]!;
+    return {
+      value: tf.unsortedSegmentSum(tf.mul(tf.gather(values, rowIds()), scale()), bagIds(), count),
+      gradFunc: (dy: tf.Tensor) =>
+        tf.unsortedSegmentSum(tf.mul(tf.gather(dy, bagIds()), scale()), rowIds(), tableRows),
+    };
+  });
+  return sum(table) as tf.Tensor2D;
 }
 
 /** Zeroes a share `rate` of x's elements and scales the rest by 1 / (1 - rate); x itself without a random stream. */

@@ -97,9 +97,7 @@ export class TrainingSampler {
       const chosen = this.#choosePositives(first, windowBegin, end, random);
       for (const { event, state } of chosen) {
         const cold = state < first;
-        stateRows.push(
-          cold ? 0 : (row + 1) * model.maxHistory - (end - 1 - state),
-        );
+        stateRows.push(cold ? 0 : (row + 1) * model.maxHistory - (end - 1 - state));
         contexts.add(
           cold ? undefined : EMPTY_STATE,
           cold ? 0 : stateAge(this.#columns.times[state]!, this.#columns.times[event]!),

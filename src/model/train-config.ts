@@ -65,7 +65,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   usersPerStep: 64,
   positivesPerUser: 8,
   steps: 1000,
-  learningRate: 2e-3,
+  learningRate: 4e-3,
   warmupSteps: 50,
   temperature: 0.06,
   loss: 'full',

@@ -83,12 +83,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     catalogueItemFeatures(schema, catalogue),
     saved?.weights ?? { seed: config.seed },
   );
-  const sampler = new TrainingSampler(
-    dataset,
-    new ContextFeatures(schema),
-    config,
-    trainingEnds,
-  );
+  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainingEnds);
   const trainer = new Trainer(model, sampler, config, saved?.moments);
   const validations: Validation[] = [...(saved?.validations ?? [])];
   let best: WeightMap = saved?.best ?? model.weights();
@@ -118,7 +113,9 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
         moments: trainer.moments(),
       });
     }
-    progress.end(`best ${bestOf(validations).metric.toFixed(4)} at step ${bestOf(validations).step}`);
+    progress.end(
+      `best ${bestOf(validations).metric.toFixed(4)} at step ${bestOf(validations).step}`,
+    );
   } finally {
     trainer.dispose();
     model.dispose();
@@ -140,12 +137,7 @@ export class Trainer {
   readonly #negatives: NegativeSampler;
   readonly #names: ReadonlyMap<string, string>;
 
-  constructor(
-    model: TwoTower,
-    sampler: TrainingSampler,
-    config: TrainConfig,
-    moments?: WeightMap,
-  ) {
+  constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
     this.#sampler = sampler;
     this.#config = config;
@@ -170,9 +162,10 @@ export class Trainer {
     const random = new Random(this.#config.seed, 2, step);
     const gradients = new Map<string, tf.Tensor>();
     const loss = tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(() => this.#loss(drawn, random), [
-        ...this.#model.variables.values(),
-      ]);
+      const { value, grads } = tf.variableGrads(
+        () => this.#loss(drawn, random),
+        [...this.#model.variables.values()],
+      );
       for (const [variableName, gradient] of Object.entries(grads))
         // tfjs names a variable without a gradient too, with null.
         if ((gradient as tf.Tensor | null) !== null)
@@ -206,9 +199,7 @@ export class Trainer {
     const local = localiseItems(drawn.histories.items, columns.slots);
     const inputs = model.itemInputs(local.slots);
     const queries = this.#queries(inputs, drawn, local.rows, noise);
-    const candidates = model.itemTower(
-      tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')),
-    );
+    const candidates = model.itemTower(tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')));
     return sampledSoftmaxLoss(queries, candidates, columns, drawn, temperature);
   }
 

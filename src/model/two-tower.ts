@@ -9,7 +9,16 @@ import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
-import { attention, causalMask, dense, dropout, layerNorm, unitRows, weightedBag } from './layers.ts';
+import {
+  attention,
+  causalMask,
+  dense,
+  dropout,
+  layerNorm,
+  unitRows,
+  weightedBag,
+  type Bags,
+} from './layers.ts';
 import { tensorSpecs } from './weights.ts';
 
 /** Plain weights by tensor name. */
@@ -116,19 +125,6 @@ export class TwoTower {
     const { items } = this;
     const pick = (column: Int32Array): Int32Array =>
       slots === undefined ? column : slots.map((slot) => column[slot]!);
-    let categoryRows = items.categoryRows;
-    let categoryWeights = items.categoryWeights;
-    if (slots !== undefined) {
-      const size = items.categoriesPerItem;
-      categoryRows = new Int32Array(slots.length * size);
-      categoryWeights = new Float32Array(slots.length * size);
-      for (const [i, slot] of slots.entries()) {
-        const from = slot * size;
-        categoryRows.set(items.categoryRows.subarray(from, from + size), i * size);
-        categoryWeights.set(items.categoryWeights.subarray(from, from + size), i * size);
-      }
-    }
-    const count = slots?.length ?? items.count;
     const parts: tf.Tensor[] = [
       slots === undefined
         ? this.#weight('items.id')
@@ -136,7 +132,7 @@ export class TwoTower {
     ];
     // A table of one row is the unknown row alone: it would add the same vector to every item.
     if (this.schema.categories.length > 0)
-      parts.push(weightedBag(this.#weight('items.category'), categoryRows, categoryWeights, count));
+      parts.push(weightedBag(this.#weight('items.category'), categoryBags(items, slots)));
     if (this.schema.advertisers.length > 0)
       parts.push(
         tf.gather(
@@ -153,8 +149,17 @@ export class TwoTower {
 
   /** Item vectors from input embeddings: v = normalise(x + MLP(x)). [n, D] to [n, D], unit rows. */
   itemTower(x: tf.Tensor2D): tf.Tensor2D {
-    const hidden = dense(x, this.#weight('tower.hiddenWeight'), this.#weight('tower.hiddenBias'), 'relu');
-    const update = dense(hidden, this.#weight('tower.outputWeight'), this.#weight('tower.outputBias'));
+    const hidden = dense(
+      x,
+      this.#weight('tower.hiddenWeight'),
+      this.#weight('tower.hiddenBias'),
+      'relu',
+    );
+    const update = dense(
+      hidden,
+      this.#weight('tower.outputWeight'),
+      this.#weight('tower.outputBias'),
+    );
     return unitRows(tf.add(x, update));
   }
 
@@ -209,7 +214,11 @@ export class TwoTower {
         length,
         heads,
       );
-      const output = dense(attended, weight('attentionOutput.weight'), weight('attentionOutput.bias'));
+      const output = dense(
+        attended,
+        weight('attentionOutput.weight'),
+        weight('attentionOutput.bias'),
+      );
       x = tf.add(x, dropout(output, rate, noise?.random));
       const hidden = dense(
         layerNorm(x, weight('feedForwardNorm.scale'), weight('feedForwardNorm.offset')),
@@ -249,7 +258,12 @@ export class TwoTower {
             ],
             1,
           ) as tf.Tensor2D);
-    const hidden = dense(fused, this.#weight('head.hiddenWeight'), this.#weight('head.hiddenBias'), 'relu');
+    const hidden = dense(
+      fused,
+      this.#weight('head.hiddenWeight'),
+      this.#weight('head.hiddenBias'),
+      'relu',
+    );
     const output = tf.add(
       dense(hidden, this.#weight('head.outputWeight'), this.#weight('head.outputBias')),
       dense(fused, this.#weight('head.skipWeight'), undefined),
@@ -259,9 +273,9 @@ export class TwoTower {
 
   /** c = relu(Wc [bag(subject) ; age ; country ; gender] + bc), [B, F]. */
   #context(batch: HeadBatch): tf.Tensor2D {
-    const { rows, weights, empty } = paddedBags(batch);
+    const { bags, empty } = subjectBags(batch);
     const subject = tf.add(
-      weightedBag(this.#weight('context.subjectTable'), rows, weights, batch.count),
+      weightedBag(this.#weight('context.subjectTable'), bags),
       tf.mul(tf.tensor2d(empty, [batch.count, 1]), this.#weight('context.noSubject')),
     );
     const demographic = (name: string, column: number): tf.Tensor =>
@@ -379,34 +393,39 @@ function maskedAges(batch: HeadBatch): Float32Array {
   return batch.stateAge.map((age, i) => (batch.hasState[i] === 1 ? age : 0));
 }
 
-/** Ragged subject bags as [B, S] with weights that sum to 1, and a flag where they sum to 0. */
-function paddedBags(batch: HeadBatch): {
-  rows: Int32Array;
-  weights: Float32Array;
-  empty: Float32Array;
-} {
+/** Category bags of the whole catalogue, or of some items. */
+function categoryBags(items: ItemFeatures, slots: Int32Array | undefined): Bags {
+  const { categoryOffsets, categoryRows, categoryWeights } = items;
+  if (slots === undefined)
+    return { offsets: categoryOffsets, rows: categoryRows, weights: categoryWeights };
+  const offsets = new Int32Array(slots.length + 1);
+  for (const [i, slot] of slots.entries())
+    offsets[i + 1] = offsets[i]! + categoryOffsets[slot + 1]! - categoryOffsets[slot]!;
+  const rows = new Int32Array(offsets[slots.length]!);
+  const weights = new Float32Array(offsets[slots.length]!);
+  for (const [i, slot] of slots.entries()) {
+    const begin = categoryOffsets[slot]!;
+    const end = categoryOffsets[slot + 1]!;
+    rows.set(categoryRows.subarray(begin, end), offsets[i]);
+    weights.set(categoryWeights.subarray(begin, end), offsets[i]);
+  }
+  return { offsets, rows, weights };
+}
+
+/** Subject bags with weights that sum to 1, and a flag where they sum to 0. */
+function subjectBags(batch: HeadBatch): { bags: Bags; empty: Float32Array } {
   const { count, subjectOffsets, subjectRows, subjectWeights } = batch;
-  let size = 1;
-  for (let b = 0; b < count; b++)
-    size = Math.max(size, subjectOffsets[b + 1]! - subjectOffsets[b]!);
-  const rows = new Int32Array(count * size);
-  const weights = new Float32Array(count * size);
+  const weights = new Float32Array(subjectWeights.length);
   const empty = new Float32Array(count);
   for (let b = 0; b < count; b++) {
     const begin = subjectOffsets[b]!;
     const end = subjectOffsets[b + 1]!;
     let total = 0;
     for (let i = begin; i < end; i++) total += subjectWeights[i]!;
-    if (total === 0) {
-      empty[b] = 1;
-      continue;
-    }
-    for (let i = begin; i < end; i++) {
-      rows[b * size + i - begin] = subjectRows[i]!;
-      weights[b * size + i - begin] = subjectWeights[i]! / total;
-    }
+    if (total === 0) empty[b] = 1;
+    else for (let i = begin; i < end; i++) weights[i] = subjectWeights[i]! / total;
   }
-  return { rows, weights, empty };
+  return { bags: { offsets: subjectOffsets, rows: subjectRows, weights }, empty };
 }
 
 /** Histories [begin, end) over the items that occur in them: `slots` lists those, batch.items points into it. */

@@ -14,8 +14,11 @@ function dense(outputs: number, inputs: number): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
 }
 
+/** Small, so that Adam's first steps turn a row instead of nudging it: towers are normalised, only direction counts. */
+const TABLE_DEVIATION = 0.02;
+
 function table(rows: number, width: number): TensorSpec {
-  return { shape: [rows, width], initial: { deviation: 1 / Math.sqrt(width) } };
+  return { shape: [rows, width], initial: { deviation: TABLE_DEVIATION } };
 }
 
 function constant(value: number, ...shape: number[]): TensorSpec {
@@ -41,7 +44,10 @@ export function tensorSpecs(
   specs.set('items.price', table(schema.priceBounds.length + 1, width));
   specs.set('encoder.action', table(schema.actions.length + 1, actionWidth));
   specs.set('encoder.gap', { shape: [GAP_BUCKETS, width], initial: { deviation: 0.02 } });
-  specs.set('encoder.position', { shape: [config.maxHistory, width], initial: { deviation: 0.02 } });
+  specs.set('encoder.position', {
+    shape: [config.maxHistory, width],
+    initial: { deviation: 0.02 },
+  });
   specs.set('encoder.input.weight', dense(width, width + actionWidth));
   specs.set('encoder.input.bias', constant(0, width));
   for (let block = 0; block < config.blocks; block++) {

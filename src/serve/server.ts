@@ -1,13 +1,12 @@
 // The server: opens store and bundle, puts the parts together, and takes them down in the order that loses no answer.
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadBundle } from '../bundle/load.ts';
 import type { ServerSettings } from '../config.ts';
-import { nativeAddon, packageRoot } from '../native/binding.ts';
+import { nativeAddon } from '../native/binding.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
+import { packageVersion } from '../version.ts';
 import { Engine } from './engine.ts';
 import { STREAM_PATH, httpHandler } from './http.ts';
 import { ServerMetrics } from './metrics.ts';
@@ -151,9 +150,4 @@ async function warmUp(pipeline: Pipeline): Promise<void> {
 async function openStore(path: string): Promise<UserStateStore> {
   const { LmdbStore } = await import('../store/lmdb-store.ts');
   return LmdbStore.open(path, { readOnly: true });
-}
-
-function packageVersion(): string {
-  const text = readFileSync(join(packageRoot(), 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

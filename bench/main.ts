@@ -1,0 +1,49 @@
+// npm run bench -- [name ...]: runs the named benchmarks, or all, in order, and regenerates docs/benchmarks.md.
+
+import { parseArgs } from 'node:util';
+import { describeMachine, Recorder, say, type BenchOptions } from './harness.ts';
+import { BENCHES } from './registry.ts';
+import { writeReport } from './report.ts';
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean', default: false },
+      bundles: { type: 'string' },
+      store: { type: 'string' },
+    },
+  });
+  const known = Object.keys(BENCHES);
+  const unknown = positionals.filter((name) => !known.includes(name));
+  if (unknown.length > 0)
+    throw new RangeError(
+      `Expected names of benchmarks that exist (${known.join(', ')}), received ${unknown.join(', ')}.`,
+    );
+  const { quick, bundles, store } = values;
+  if ((bundles === undefined) !== (store === undefined))
+    throw new RangeError('Expected --bundles and --store together, received one of them.');
+  const options: BenchOptions = {
+    quick,
+    ...(bundles !== undefined && store !== undefined && { bundles, store }),
+  };
+  const machine = describeMachine();
+  say(machine);
+  for (const name of positionals.length > 0 ? positionals : known) {
+    const recorder = new Recorder(name, machine);
+    const { run } = await BENCHES[name]!.load();
+    await run(recorder, options);
+    if (quick) continue;
+    recorder.write();
+    say(`wrote bench/results/${name}.ndjson`);
+  }
+  if (quick) say('quick run: no results written');
+  else say(`wrote ${writeReport()}`);
+}
+
+main().catch((error: unknown) => {
+  const isMisuse = error instanceof RangeError || error instanceof TypeError;
+  const text = error instanceof Error ? (isMisuse ? error.message : error.stack) : undefined;
+  process.stderr.write(`${text ?? String(error)}\n`);
+  process.exitCode = 1;
+});

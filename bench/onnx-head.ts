@@ -1,0 +1,234 @@
+// The head as an ONNX graph for onnxruntime-node, which `npm run bench:peers` installs: the model file is written here,
+// field by field, because a handful of nodes needs no exporter.
+
+import { createRequire } from 'node:module';
+import type { HeadBatch } from '../src/features/head-batch.ts';
+import type { HeadWeights } from '../src/native/binding.ts';
+import { say } from './harness.ts';
+
+/** What is used of onnxruntime-node. */
+interface OnnxRuntime {
+  readonly env: { readonly versions: { readonly node?: string } };
+  readonly InferenceSession: {
+    create(model: Uint8Array, options: object): Promise<OnnxSession>;
+  };
+  readonly Tensor: new (
+    type: 'float32' | 'int32',
+    data: Float32Array | Int32Array,
+    dimensions: readonly number[],
+  ) => object;
+}
+
+interface OnnxSession {
+  run(feeds: Readonly<Record<string, object>>): Promise<Record<string, { data: Float32Array }>>;
+}
+
+export interface OnnxHead {
+  readonly name: string;
+  /** Query embeddings of the batch it was opened with, [B, D]. */
+  readonly run: () => Promise<Float32Array>;
+}
+
+/** @returns undefined, after saying so, when onnxruntime-node is not installed. */
+export async function openOnnxHead(
+  weights: HeadWeights,
+  batch: HeadBatch,
+): Promise<OnnxHead | undefined> {
+  let runtime: OnnxRuntime;
+  try {
+    const require = createRequire(new URL('peers/package.json', import.meta.url));
+    runtime = require('onnxruntime-node') as OnnxRuntime;
+  } catch {
+    say('head: onnxruntime-node is left out; "npm run bench:peers" installs it');
+    return undefined;
+  }
+  const session = await runtime.InferenceSession.create(headModel(weights), {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+  });
+  const inputs = feeds(runtime, weights, batch);
+  return {
+    name: `onnxruntime-node ${runtime.env.versions.node ?? ''}`.trim(),
+    run: async () => (await session.run(inputs))['embedding']!.data,
+  };
+}
+
+/** Bags padded to one length with weights that sum to 1; cold starts put in. */
+function feeds(
+  { Tensor }: OnnxRuntime,
+  { embeddingWidth: width, coldStart }: HeadWeights,
+  batch: HeadBatch,
+): Record<string, object> {
+  const { count, subjectOffsets, subjectRows, subjectWeights, demographics } = batch;
+  let size = 1;
+  for (let b = 0; b < count; b++)
+    size = Math.max(size, subjectOffsets[b + 1]! - subjectOffsets[b]!);
+  const states = batch.states.slice();
+  const rows = new Int32Array(count * size);
+  const shares = new Float32Array(count * size);
+  const empty = new Float32Array(count);
+  for (let b = 0; b < count; b++) {
+    if (batch.hasState[b] === 0) states.set(coldStart, b * width);
+    const begin = subjectOffsets[b]!;
+    const end = subjectOffsets[b + 1]!;
+    const total = subjectWeights.subarray(begin, end).reduce((sum, weight) => sum + weight, 0);
+    if (total === 0) empty[b] = 1;
+    else
+      for (let i = begin; i < end; i++) {
+        rows[b * size + i - begin] = subjectRows[i]!;
+        shares[b * size + i - begin] = subjectWeights[i]! / total;
+      }
+  }
+  const ages = batch.stateAge.map((age, b) => (batch.hasState[b] === 1 ? age : 0));
+  const column = (at: number): object =>
+    new Tensor(
+      'int32',
+      Int32Array.from({ length: count }, (_, b) => demographics[3 * b + at]!),
+      [count],
+    );
+  return {
+    states: new Tensor('float32', states, [count, width]),
+    stateAge: new Tensor('float32', ages, [count, 1]),
+    rows: new Tensor('int32', rows, [count, size]),
+    shares: new Tensor('float32', shares, [count, 1, size]),
+    empty: new Tensor('float32', empty, [count, 1]),
+    age: column(0),
+    country: column(1),
+    gender: column(2),
+  };
+}
+
+// Numbers below are field numbers and enum values of onnx.proto (ModelProto, GraphProto, NodeProto, TensorProto).
+const FLOAT = 1;
+const INT32 = 6;
+const INT64 = 7;
+const IR_VERSION = 8;
+const OPSET = 13;
+
+/** @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto */
+function headModel(weights: HeadWeights): Uint8Array {
+  const { embeddingWidth: d, hiddenWidth: h, context } = weights;
+  if (context === undefined) throw new RangeError('Expected a head with context layer.');
+  const { contextWidth: f, subjectWidth: e, demographicWidth: g } = context;
+  const z = d + f + 1;
+  const initializers = [
+    tensor('subjectTable', context.subjectTable, [context.subjectTable.length / e, e]),
+    tensor('noSubject', context.noSubject, [1, e]),
+    tensor('ageTable', context.ageTable, [context.ageTable.length / g, g]),
+    tensor('countryTable', context.countryTable, [context.countryTable.length / g, g]),
+    tensor('genderTable', context.genderTable, [context.genderTable.length / g, g]),
+    tensor('contextWeight', context.contextWeight, [f, e + 3 * g]),
+    tensor('contextBias', context.contextBias, [f]),
+    tensor('hiddenWeight', weights.hiddenWeight, [h, z]),
+    tensor('hiddenBias', weights.hiddenBias, [h]),
+    tensor('outputWeight', weights.outputWeight, [d, h]),
+    tensor('outputBias', weights.outputBias, [d]),
+    tensor('skipWeight', weights.skipWeight, [d, z]),
+    tensor('one', BigInt64Array.of(1n), [1]),
+  ];
+  const gemm = { transB: 1 };
+  const nodes = [
+    node('Gather', ['subjectTable', 'rows'], 'gathered'),
+    node('MatMul', ['shares', 'gathered'], 'bags'),
+    node('Squeeze', ['bags', 'one'], 'bag'),
+    node('Mul', ['empty', 'noSubject'], 'without'),
+    node('Add', ['bag', 'without'], 'subject'),
+    node('Gather', ['ageTable', 'age'], 'ageRow'),
+    node('Gather', ['countryTable', 'country'], 'countryRow'),
+    node('Gather', ['genderTable', 'gender'], 'genderRow'),
+    node('Concat', ['subject', 'ageRow', 'countryRow', 'genderRow'], 'x', { axis: 1 }),
+    node('Gemm', ['x', 'contextWeight', 'contextBias'], 'contextSum', gemm),
+    node('Relu', ['contextSum'], 'context'),
+    node('Concat', ['states', 'context', 'stateAge'], 'z', { axis: 1 }),
+    node('Gemm', ['z', 'hiddenWeight', 'hiddenBias'], 'hiddenSum', gemm),
+    node('Relu', ['hiddenSum'], 'hidden'),
+    node('Gemm', ['hidden', 'outputWeight', 'outputBias'], 'output', gemm),
+    node('Gemm', ['z', 'skipWeight', 'output'], 'sum', gemm),
+    node('LpNormalization', ['sum'], 'embedding', { axis: 1, p: 2 }),
+  ];
+  const inputs = [
+    value('states', FLOAT, ['B', d]),
+    value('stateAge', FLOAT, ['B', 1]),
+    value('rows', INT32, ['B', 'S']),
+    value('shares', FLOAT, ['B', 1, 'S']),
+    value('empty', FLOAT, ['B', 1]),
+    value('age', INT32, ['B']),
+    value('country', INT32, ['B']),
+    value('gender', INT32, ['B']),
+  ];
+  const graph = [
+    ...nodes.map((bytes) => field(1, bytes)),
+    field(2, text('head')),
+    ...initializers.map((bytes) => field(5, bytes)),
+    ...inputs.map((bytes) => field(11, bytes)),
+    field(12, value('embedding', FLOAT, ['B', d])),
+  ];
+  return Buffer.concat([
+    integer(1, IR_VERSION),
+    field(7, Buffer.concat(graph)),
+    field(8, Buffer.concat([field(1, text('')), integer(2, OPSET)])),
+  ]);
+}
+
+function node(
+  operator: string,
+  inputs: readonly string[],
+  output: string,
+  attributes: Readonly<Record<string, number>> = {},
+): Buffer {
+  const integers = Object.entries(attributes).map(([name, number]) =>
+    field(5, Buffer.concat([field(1, text(name)), integer(3, number), integer(20, 2)])),
+  );
+  return Buffer.concat([
+    ...inputs.map((name) => field(1, text(name))),
+    field(2, text(output)),
+    field(4, text(operator)),
+    ...integers,
+  ]);
+}
+
+function tensor(
+  name: string,
+  data: Float32Array | BigInt64Array,
+  dimensions: readonly number[],
+): Buffer {
+  return Buffer.concat([
+    ...dimensions.map((length) => integer(1, length)),
+    integer(2, data instanceof Float32Array ? FLOAT : INT64),
+    field(8, text(name)),
+    field(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
+  ]);
+}
+
+function value(name: string, type: number, shape: readonly (string | number)[]): Buffer {
+  const dimensions = shape.map((length) =>
+    field(1, typeof length === 'number' ? integer(1, length) : field(2, text(length))),
+  );
+  const tensorType = Buffer.concat([integer(1, type), field(2, Buffer.concat(dimensions))]);
+  return Buffer.concat([field(1, text(name)), field(2, field(1, tensorType))]);
+}
+
+function text(value: string): Buffer {
+  return Buffer.from(value, 'utf8');
+}
+
+/** Protobuf: a length-delimited field (wire type 2). */
+function field(number: number, bytes: Uint8Array): Buffer {
+  return Buffer.concat([varint((number << 3) | 2), varint(bytes.length), bytes]);
+}
+
+/** Protobuf: a varint field (wire type 0). */
+function integer(number: number, value: number): Buffer {
+  return Buffer.concat([varint(number << 3), varint(value)]);
+}
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest > 0x7f) {
+    bytes.push((rest & 0x7f) | 0x80);
+    rest = Math.floor(rest / 0x80);
+  }
+  bytes.push(rest);
+  return Buffer.from(bytes);
+}

@@ -1,0 +1,93 @@
+// docs/benchmarks.md from bench/results/*.ndjson: one table a benchmark, with machine, date and command.
+
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../src/native/binding.ts';
+import { resultsDirectory, SPREAD_SUFFIX, type BenchResult } from './harness.ts';
+import { BENCHES } from './registry.ts';
+
+const INTRODUCTION = `# Benchmarks
+
+Written by \`npm run bench\` from \`bench/results/*.ndjson\`: do not edit. Ours and the peer run in one process start, in
+alternating rounds; a number is the median of the rounds, ± half of their interquartile range. A ratio above 1 says that ours is
+better, whether low or high is good. Absolute numbers are of the machine named; the ratios are what travels.
+`;
+
+/** @returns path of the page, relative to the package. */
+export function writeReport(): string {
+  const sections = Object.entries(BENCHES).flatMap(([name, { about }]) => {
+    const path = join(resultsDirectory(), `${name}.ndjson`);
+    if (!existsSync(path)) return [];
+    const results = readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as BenchResult);
+    if (results.length === 0) return [];
+    const date = statSync(path).mtime.toISOString().slice(0, 10);
+    return [
+      `## ${name}\n\n${about}\n\n${date}; ${results[0]!.machine}. Command: \`npm run bench -- ${name}\`.\n\n${table(results)}\n`,
+    ];
+  });
+  const page = join('docs', 'benchmarks.md');
+  writeFileSync(join(packageRoot(), page), [INTRODUCTION, ...sections].join('\n'));
+  return page;
+}
+
+function table(results: readonly BenchResult[]): string {
+  const isSpread = ({ metric }: BenchResult): boolean => metric.endsWith(SPREAD_SUFFIX);
+  const values = results.filter((result) => !isSpread(result));
+  const metricsOf = new Map<string, BenchResult[]>();
+  for (const result of values)
+    metricsOf.set(result.case, [...(metricsOf.get(result.case) ?? []), result]);
+  const wide = [...metricsOf.values()].some(
+    (lines) => new Set(lines.map(({ metric }) => metric)).size > 1,
+  );
+  if (wide) return wideTable(metricsOf);
+  const spreads = new Map(results.filter(isSpread).map((result) => [key(result), result]));
+  return markdown(
+    ['case', 'unit', 'ours', 'peer', 'peer value', 'ratio'],
+    values.map((result) => {
+      const spread = spreads.get(key({ ...result, metric: result.metric + SPREAD_SUFFIX }));
+      return [
+        result.case,
+        result.unit,
+        measured(result.ours, spread?.ours),
+        result.peer ?? '-',
+        result.peerValue === null ? '-' : measured(result.peerValue, spread?.peerValue),
+        result.ratio === null ? '-' : String(result.ratio),
+      ];
+    }),
+  );
+}
+
+/** One row a case and one column a metric, for a benchmark of several metrics. */
+function wideTable(cases: ReadonlyMap<string, readonly BenchResult[]>): string {
+  const columns = new Map(
+    [...cases.values()].flat().map(({ metric, unit }) => [metric, `${metric}, ${unit}`]),
+  );
+  return markdown(
+    ['case', ...columns.values(), 'peer'],
+    [...cases].map(([name, lines]) => [
+      name,
+      ...[...columns.keys()].map((metric) => {
+        const line = lines.find((candidate) => candidate.metric === metric);
+        if (line === undefined) return '-';
+        return line.peerValue === null ? String(line.ours) : `${line.ours} / ${line.peerValue}`;
+      }),
+      lines.find(({ peer }) => peer !== null)?.peer ?? '-',
+    ]),
+  );
+}
+
+function key({ case: name, metric, peer }: BenchResult): string {
+  return JSON.stringify([name, metric, peer]);
+}
+
+function measured(value: number, spread: number | null | undefined): string {
+  return spread === null || spread === undefined ? String(value) : `${value} ± ${spread}`;
+}
+
+function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}

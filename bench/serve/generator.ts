@@ -1,0 +1,94 @@
+// The load generator, a process of its own: sends on schedule whatever the answers do, and keeps an HdrHistogram.
+// It spins instead of sleeping, on a core of its own: timers of 1 ms would be part of every latency.
+
+import { build } from 'hdr-histogram-js';
+import { Random } from '../../src/random.ts';
+import { openHttp } from './http-client.ts';
+import type { LoadOrder, LoadOutcome, Question } from './load.ts';
+import { openSockets } from './socket-client.ts';
+
+/** One way to ask. */
+export interface Client {
+  /** Sends question `index`, at once or when a connection is free, and calls back with its answer. */
+  send(index: number, done: (ok: boolean) => void): void;
+  close(): void;
+}
+
+/** Answers may come this long after the last request; later ones count as failed. */
+const PATIENCE_MS = 3000;
+
+let questions: readonly Question[] = [];
+
+process.on('message', (message: { questions?: readonly Question[]; order?: LoadOrder }) => {
+  if (message.questions !== undefined) questions = message.questions;
+  if (message.order !== undefined)
+    load(message.order).then(
+      (outcome) => process.send!(outcome),
+      (error: unknown) => {
+        process.stderr.write(`${String(error)}\n`);
+        process.exit(1);
+      },
+    );
+});
+
+async function load(order: LoadOrder): Promise<LoadOutcome> {
+  const client =
+    order.protocol === 'http'
+      ? openHttp(order.port, questions)
+      : await openSockets(order.port, questions);
+  const histogram = build({ highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+  const random = new Random(order.seed, order.rate);
+  const startMs = performance.now();
+  const measureFromMs = startMs + order.warmUpSeconds * 1000;
+  const endMs = measureFromMs + order.seconds * 1000;
+  const nextGapMs = (): number => (-Math.log(1 - random.uniform()) * 1000) / order.rate;
+  /** When the unanswered requests were due. */
+  const open = new Map<number, number>();
+  let index = 0;
+  let dueMs = startMs + nextGapMs();
+  let sent = 0;
+  let achieved = 0;
+  let failed = 0;
+
+  const send = (number: number, due: number): void => {
+    open.set(number, due);
+    if (due >= measureFromMs) sent++;
+    client.send(number % questions.length, (ok) => {
+      open.delete(number);
+      const nowMs = performance.now();
+      if (!ok) failed++;
+      else {
+        if (due >= measureFromMs) histogram.recordValue(micros(nowMs - due));
+        if (nowMs >= measureFromMs && nowMs < endMs) achieved++;
+      }
+    });
+  };
+  await new Promise<void>((resolve) => {
+    const turn = (): void => {
+      const nowMs = performance.now();
+      for (; dueMs <= nowMs && dueMs < endMs; dueMs += nextGapMs()) send(index++, dueMs);
+      if (nowMs >= endMs && (open.size === 0 || nowMs > endMs + PATIENCE_MS)) resolve();
+      else setImmediate(turn);
+    };
+    turn();
+  });
+  // What never came took at least this long: leaving it out would make a stalled server look fast.
+  const nowMs = performance.now();
+  for (const due of open.values()) histogram.recordValue(micros(nowMs - due));
+  failed += open.size;
+  client.close();
+  const quantileMs = (percent: number): number => histogram.getValueAtPercentile(percent) / 1000;
+  return {
+    p50Ms: quantileMs(50),
+    p90Ms: quantileMs(90),
+    p99Ms: quantileMs(99),
+    p999Ms: quantileMs(99.9),
+    achievedRate: achieved / order.seconds,
+    sentRate: sent / order.seconds,
+    failed,
+  };
+}
+
+function micros(ms: number): number {
+  return Math.max(1, Math.round(ms * 1000));
+}

@@ -1,0 +1,36 @@
+// What the benchmark and its load generator say to each other.
+
+export const K = 100;
+
+/** A request body without k. */
+export interface Question {
+  readonly user: string;
+  readonly surface: 'related' | 'search';
+  readonly subject: Readonly<Record<string, unknown>>;
+}
+
+export interface LoadOrder {
+  readonly protocol: 'http' | 'ws';
+  readonly port: number;
+  /** Requests a second, at random (Poisson) times. */
+  readonly rate: number;
+  /** Measured, after the warm-up. */
+  readonly seconds: number;
+  readonly warmUpSeconds: number;
+  /** Of the times at which requests leave. */
+  readonly seed: number;
+}
+
+/** Latencies count from when a request was due, whether or not a connection was free then. */
+export interface LoadOutcome {
+  readonly p50Ms: number;
+  readonly p90Ms: number;
+  readonly p99Ms: number;
+  readonly p999Ms: number;
+  /** Good answers a second within the measured time. */
+  readonly achievedRate: number;
+  /** Requests due a second within the measured time. */
+  readonly sentRate: number;
+  /** Requests answered with an error or not at all. */
+  readonly failed: number;
+}

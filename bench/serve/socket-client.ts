@@ -1,0 +1,56 @@
+// WebSocket sessions, each of one user, asked in turn; of an answer only its id and kind are read.
+
+import { WebSocket } from 'ws';
+import type { Client } from './generator.ts';
+import { K, type Question } from './load.ts';
+
+/** With 64 unanswered subjects a session (the server's default), 4,096 requests may be under way. */
+const SESSIONS = 64;
+const ID_AT_MOST = 80;
+
+export async function openSockets(port: number, questions: readonly Question[]): Promise<Client> {
+  const waiting = new Map<number, (ok: boolean) => void>();
+  const tails = questions.map(
+    ({ surface, subject }) => `,${JSON.stringify({ surface, subject }).slice(1)}`,
+  );
+  const sockets = await Promise.all(
+    Array.from({ length: SESSIONS }, (_, i) =>
+      openSession(port, questions[i % questions.length]!.user, (id, ok) => {
+        waiting.get(id)?.(ok);
+        waiting.delete(id);
+      }),
+    ),
+  );
+  let next = 0;
+  return {
+    send(index, done) {
+      const id = next++;
+      waiting.set(id, done);
+      sockets[id % SESSIONS]!.send(`{"type":"subject","id":${id}${tails[index]!}`);
+    },
+    close() {
+      for (const socket of sockets) socket.terminate();
+    },
+  };
+}
+
+/** Resolves when the server has taken the hello. */
+function openSession(
+  port: number,
+  user: string,
+  onAnswer: (id: number, ok: boolean) => void,
+): Promise<WebSocket> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/stream`, { perMessageDeflate: false });
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.once('open', () => {
+      socket.send(JSON.stringify({ type: 'hello', user, k: K }));
+    });
+    socket.on('message', (data: Buffer) => {
+      const start = data.toString('latin1', 0, ID_AT_MOST);
+      const id = /"id":(\d+)/.exec(start)?.[1];
+      if (id === undefined) resolve(socket);
+      else onAnswer(Number(id), start.startsWith('{"type":"candidates"'));
+    });
+  });
+}

@@ -1,0 +1,92 @@
+// One training step of the demo's configuration on our native tfjs backend against tfjs's own cpu backend.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { useBackend, type BackendName } from '../src/backend/select.ts';
+import { buildCatalogue } from '../src/bundle/catalogue.ts';
+import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
+import { WORLD_DEMO } from '../src/cli/demo-settings.ts';
+import type { Dataset } from '../src/data/dataset.ts';
+import { readDataset } from '../src/data/read-dataset.ts';
+import { lastEventsSplit } from '../src/data/splits.ts';
+import { generateWorld } from '../src/data/world/generate.ts';
+import { DEFAULT_WORLD } from '../src/data/world/law.ts';
+import { buildSchema } from '../src/features/build-schema.ts';
+import { ContextFeatures } from '../src/features/context.ts';
+import { TrainingSampler } from '../src/model/sampler.ts';
+import { Trainer } from '../src/model/train.ts';
+import type { TrainConfig } from '../src/model/train-config.ts';
+import { TwoTower } from '../src/model/two-tower.ts';
+import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
+
+/** Fewer users than the demo's: a step draws 64 of them either way, and the world is ready sooner. */
+const USERS = 1_000;
+/** Two steps from equal weights must have losses this close on both backends. */
+const LOSS_TOLERANCE = 1e-3;
+
+export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
+  const { training } = WORLD_DEMO;
+  const config: TrainConfig = { ...training, model: { ...training.model, fusion: 'concat' } };
+  const dataset = await makeWorld();
+  say(`training: ${dataset.events.count} events of ${dataset.users.count} users`);
+  const native = await openTrainer(dataset, config, 'native');
+  const cpu = await openTrainer(dataset, config, 'cpu');
+  if (!(Math.abs(native.loss - cpu.loss) < LOSS_TOLERANCE))
+    throw new Error(
+      `Expected the same loss on both backends, received ${native.loss} and ${cpu.loss}.`,
+    );
+  await recorder.race(
+    `step of ${config.usersPerStep} users, ${config.loss} softmax over ${dataset.items.count} items`,
+    timePer('ms'),
+    [native.contestant, cpu.contestant],
+    { quick, rounds: 3, roundSeconds: 1 },
+  );
+}
+
+async function makeWorld(): Promise<Dataset> {
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-'));
+  try {
+    const outputDirectory = join(folder, 'world');
+    await generateWorld({ ...DEFAULT_WORLD, users: USERS, outputDirectory });
+    return await readDataset(outputDirectory);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** A model whose weights live on the backend; its first step is done, whose loss is returned. */
+async function openTrainer(
+  dataset: Dataset,
+  config: TrainConfig,
+  backend: BackendName,
+): Promise<{ contestant: Contestant; loss: number }> {
+  await useBackend(backend);
+  const { items, users, events } = dataset;
+  const schema = buildSchema({
+    maxHistory: config.model.maxHistory,
+    actionNames: events.actionNames,
+    itemIds: items.ids,
+    categoryNames: items.categoryNames,
+    advertisers: items.advertisers,
+    prices: items.prices,
+    genders: users.genders,
+    countries: users.countries,
+  });
+  const catalogue = buildCatalogue(items, schema.categories, new Float32Array(items.count));
+  const features = catalogueItemFeatures(schema, catalogue);
+  const model = new TwoTower(config.model, schema, features, { seed: config.seed });
+  const ends = lastEventsSplit(dataset, 'validation').trainEnd;
+  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, ends);
+  const trainer = new Trainer(model, sampler, config);
+  let step = 1;
+  const loss = trainer.step(step);
+  return {
+    loss,
+    contestant: {
+      name: backend === 'native' ? 'ours' : 'tfjs cpu',
+      before: () => useBackend(backend),
+      run: () => trainer.step(++step),
+    },
+  };
+}

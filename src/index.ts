@@ -1,0 +1,16 @@
+// Public API: re-exports only. What a program that embeds Tandem needs; the jobs themselves are commands.
+
+export { TandemError, type ErrorCode } from './errors.ts';
+export type { BundleId, EncoderId, ItemId, UserId } from './ids.ts';
+export type { Bundle } from './bundle/load.ts';
+export { loadBundle } from './bundle/load.ts';
+export { verifyBundle, type VerifyReport } from './bundle/verify.ts';
+export type { BundleManifest, ModelConfig } from './bundle/manifest.ts';
+export type { Dataset } from './data/dataset.ts';
+export { readDataset } from './data/read-dataset.ts';
+export { importDataset, type ImportOptions, type ImportReport } from './data/import.ts';
+export { LmdbStore } from './store/lmdb-store.ts';
+export { MemoryStore } from './store/memory-store.ts';
+export type { StateBatch, UserState, UserStateStore } from './store/store.ts';
+export { startServer, type RunningServer } from './serve/server.ts';
+export { resolveServerSettings, type ServerSettings } from './config.ts';

@@ -1,0 +1,227 @@
+// Layers against plain f64 arithmetic: values, and gradients against central differences of that arithmetic. Both tfjs
+// backends are held to it, so an error that they share would show here.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { useBackend } from '../backend/select.ts';
+import { tf } from '../backend/tf.ts';
+import { Random } from '../random.ts';
+import {
+  attention,
+  causalMask,
+  dense,
+  dropout,
+  layerNorm,
+  MASKED,
+  unitRows,
+  weightedBag,
+} from './layers.ts';
+
+type Matrix = readonly (readonly number[])[];
+
+interface LayerCase {
+  readonly name: string;
+  readonly shapes: readonly (readonly [number, number])[];
+  readonly layer: (...inputs: tf.Tensor2D[]) => tf.Tensor;
+  readonly plain: (...inputs: Matrix[]) => Matrix;
+}
+
+const sum = (values: readonly number[]): number =>
+  values.reduce((total, value) => total + value, 0);
+const dot = (a: readonly number[], b: readonly number[]): number =>
+  sum(a.map((value, i) => value * b[i]!));
+const softmax = (row: readonly number[]): number[] => {
+  const powers = row.map((value) => Math.exp(value - Math.max(...row)));
+  return powers.map((power) => power / sum(powers));
+};
+
+const BATCH = 2;
+const LENGTH = 3;
+const HEADS = 2;
+const WIDTH = 4;
+const LENGTHS = Int32Array.of(3, 2);
+const ROWS = Int32Array.of(0, 2, 2, 1, 0, 0);
+const WEIGHTS = Float32Array.of(0.5, 0.25, 1, 0, 0.75, 0.25);
+
+/** What attention() says: head by head, each place sees itself and the valid places before it. */
+function plainAttention(queries: Matrix, keys: Matrix, values: Matrix): Matrix {
+  const headWidth = WIDTH / HEADS;
+  return queries.map((query, row) => {
+    const b = Math.floor(row / LENGTH);
+    const first = b * LENGTH + LENGTH - LENGTHS[b]!;
+    // Places of padding see everything with equal masks; nobody reads them.
+    const seen = row < first ? [] : Array.from({ length: row - first + 1 }, (_, i) => first + i);
+    return Array.from({ length: HEADS }, (_, head) => {
+      const part = (vector: readonly number[]): readonly number[] =>
+        vector.slice(head * headWidth, (head + 1) * headWidth);
+      const weights = softmax(
+        seen.map((other) => dot(part(query), part(keys[other]!)) / Math.sqrt(headWidth)),
+      );
+      return Array.from({ length: headWidth }, (_, d) =>
+        sum(weights.map((weight, i) => weight * part(values[seen[i]!]!)[d]!)),
+      );
+    }).flat();
+  });
+}
+
+/** Zeroes the rows of padding, which have no meaning. */
+const VALID = Array.from({ length: BATCH * LENGTH }, (_, row) =>
+  row % LENGTH >= LENGTH - LENGTHS[Math.floor(row / LENGTH)]! ? 1 : 0,
+);
+
+const CASES: readonly LayerCase[] = [
+  {
+    name: 'dense with bias and relu',
+    shapes: [
+      [3, 4],
+      [5, 4],
+      [1, 5],
+    ],
+    layer: (x, w, b) => dense(x!, w!, tf.reshape(b!, [5]), 'relu'),
+    plain: (x, w, b) =>
+      x!.map((row) => w!.map((weights, out) => Math.max(0, dot(row, weights) + b![0]![out]!))),
+  },
+  {
+    name: 'dense without bias',
+    shapes: [
+      [3, 4],
+      [5, 4],
+    ],
+    layer: (x, w) => dense(x!, w!, undefined),
+    plain: (x, w) => x!.map((row) => w!.map((weights) => dot(row, weights))),
+  },
+  {
+    name: 'layerNorm',
+    shapes: [
+      [3, 6],
+      [1, 6],
+      [1, 6],
+    ],
+    layer: (x, scale, offset) => layerNorm(x!, tf.reshape(scale!, [6]), tf.reshape(offset!, [6])),
+    plain: (x, scale, offset) =>
+      x!.map((row) => {
+        const mean = sum(row) / row.length;
+        const variance = sum(row.map((value) => (value - mean) ** 2)) / row.length;
+        return row.map(
+          (value, i) =>
+            ((value - mean) / Math.sqrt(variance + 1e-5)) * scale![0]![i]! + offset![0]![i]!,
+        );
+      }),
+  },
+  {
+    name: 'unitRows',
+    shapes: [[3, 5]],
+    layer: (x) => unitRows(x!),
+    plain: (x) => x!.map((row) => row.map((value) => value / Math.sqrt(dot(row, row) + 1e-12))),
+  },
+  {
+    name: 'weightedBag with a row twice in a bag',
+    shapes: [[3, 4]],
+    layer: (table) => weightedBag(table!, ROWS, WEIGHTS, 2),
+    plain: (table) =>
+      [0, 1].map((bag) =>
+        Array.from({ length: 4 }, (_, d) =>
+          sum([0, 1, 2].map((s) => WEIGHTS[bag * 3 + s]! * table![ROWS[bag * 3 + s]!]![d]!)),
+        ),
+      ),
+  },
+  {
+    name: 'attention over left-padded histories',
+    shapes: [
+      [BATCH * LENGTH, WIDTH],
+      [BATCH * LENGTH, WIDTH],
+      [BATCH * LENGTH, WIDTH],
+    ],
+    layer: (q, k, v) =>
+      tf.mul(
+        attention(q!, k!, v!, causalMask(LENGTHS, LENGTH), BATCH, LENGTH, HEADS),
+        tf.tensor2d(VALID, [VALID.length, 1]),
+      ),
+    plain: (q, k, v) =>
+      plainAttention(q!, k!, v!).map((row, i) => row.map((value) => (VALID[i] === 1 ? value : 0))),
+  },
+];
+
+for (const { name, shapes, layer, plain } of CASES)
+  test(name, async () => {
+    const random = new Random(3, name.length);
+    const inputs = shapes.map(([rows, columns]) =>
+      Array.from({ length: rows }, () => Array.from({ length: columns }, () => random.normal())),
+    );
+    const expected = plain(...inputs).flat();
+    const dy = expected.map(() => random.normal());
+    const objective = (): number => dot(plain(...inputs).flat(), dy);
+    for (const backend of ['cpu', 'native'] as const) {
+      await useBackend(backend);
+      tf.tidy(() => {
+        const tensors = inputs.map((rows) => tf.tensor2d(rows));
+        const output = layer(...tensors);
+        const received = output.dataSync();
+        for (const [i, value] of expected.entries())
+          assert.ok(
+            Math.abs(received[i]! - value) < 1e-5,
+            `${backend}, ${i}: ${received[i]!}, ${value}`,
+          );
+        const gradients = tf.grads((...xs: tf.Tensor[]) => layer(...(xs as tf.Tensor2D[])))(
+          tensors,
+          tf.tensor(dy, output.shape),
+        );
+        for (const [which, rows] of inputs.entries()) {
+          const gradient = gradients[which]!.dataSync();
+          const columns = rows[0]!.length;
+          for (let at = 0; at < gradient.length; at++) {
+            const row = rows[Math.floor(at / columns)]!;
+            const kept = row[at % columns]!;
+            const step = 1e-6;
+            row[at % columns] = kept + step;
+            const above = objective();
+            row[at % columns] = kept - step;
+            const below = objective();
+            row[at % columns] = kept;
+            const slope = (above - below) / (2 * step);
+            assert.ok(
+              Math.abs(gradient[at]! - slope) < 1e-4 * (1 + Math.abs(slope)),
+              `${backend}, input ${which} at ${at}: expected slope ${slope}, received ${gradient[at]!}`,
+            );
+          }
+        }
+      });
+    }
+  });
+
+test('unitRows of a zero row is zero with a finite gradient', async () => {
+  await useBackend();
+  tf.tidy(() => {
+    const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => tf.sum(unitRows(x as tf.Tensor2D)))(
+      tf.zeros([2, 3]),
+    );
+    assert.equal(value.dataSync()[0], 0);
+    assert.ok(grad.dataSync().every(Number.isFinite));
+  });
+});
+
+test('causalMask shows the past and hides the future and the padding', () => {
+  tf.tidy(() => {
+    const mask = causalMask(Int32Array.of(2, 0), 3);
+    assert.deepEqual(mask.shape, [2, 1, 3, 3]);
+    const x = MASKED;
+    assert.deepEqual(
+      [...mask.dataSync()],
+      [...[x, x, x, x, 0, x, x, 0, 0], ...new Array<number>(9).fill(x)],
+    );
+  });
+});
+
+test('dropout keeps the mean, drops the share it says, and does nothing without a stream', () => {
+  tf.tidy(() => {
+    const x = tf.ones([100, 200]);
+    assert.equal(dropout(x, 0.3, undefined), x);
+    assert.equal(dropout(x, 0, new Random(1)), x);
+    const values = dropout(x, 0.3, new Random(1)).dataSync();
+    const dropped = values.filter((value) => value === 0).length / values.length;
+    assert.ok(Math.abs(dropped - 0.3) < 6 * Math.sqrt(0.21 / values.length));
+    const mean = values.reduce((total, value) => total + value, 0) / values.length;
+    assert.ok(Math.abs(mean - 1) < 0.03);
+    assert.deepEqual(dropout(x, 0.3, new Random(1)).dataSync(), values);
+  });
+});

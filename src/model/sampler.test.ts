@@ -1,0 +1,226 @@
+// Every event is of its own item, and every item of its own category: what a step drew can be read off its arrays.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { SHOP_TRAINING } from '../../test/support/shop.ts';
+import type { Dataset } from '../data/dataset.ts';
+import { microDataset } from '../evaluate/micro-dataset.ts';
+import { buildSchema } from '../features/build-schema.ts';
+import { ContextFeatures } from '../features/context.ts';
+import { stateAge } from '../features/sequence.ts';
+import { TrainingSampler, type TrainingStep } from './sampler.ts';
+import type { TrainConfig } from './train-config.ts';
+
+const HOUR = 3600;
+const MAX_HISTORY = 6;
+const BASE: TrainConfig = {
+  ...SHOP_TRAINING,
+  model: { ...SHOP_TRAINING.model, maxHistory: MAX_HISTORY },
+  usersPerStep: 5,
+  positivesPerUser: 3,
+  queryShare: 0,
+};
+
+function datasetOf(histories: readonly (readonly number[])[]): Dataset {
+  const sorted = histories.map((times) => [...times].sort((a, b) => a - b));
+  const events = sorted.flatMap((times, user) => times.map((time) => ({ user, time })));
+  return microDataset(
+    events.length,
+    events.map((event, item) => ({ ...event, item })),
+    [],
+    Number.NaN,
+    events.map((_, item) => [`c${String(item).padStart(4, '0')}`]),
+  );
+}
+
+function samplerOf(dataset: Dataset, config: TrainConfig, ends: Int32Array): TrainingSampler {
+  const schema = buildSchema({
+    maxHistory: config.model.maxHistory,
+    actionNames: dataset.events.actionNames,
+    itemIds: dataset.items.ids,
+    categoryNames: dataset.items.categoryNames,
+    advertisers: [],
+    prices: new Float64Array(0),
+    genders: [],
+    countries: [],
+  });
+  return new TrainingSampler(dataset, new ContextFeatures(schema), config, ends);
+}
+
+/** Hours over two weeks, so that days without and hours with several events both occur. */
+const history = fc.array(fc.integer({ min: 0, max: 336 }).map((hour) => hour * HOUR), {
+  minLength: 1,
+  maxLength: 24,
+});
+const cases = fc.record({
+  histories: fc.array(history, { minLength: 1, maxLength: 5 }),
+  shares: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 5, maxLength: 5 }),
+  recencyMaskHours: fc.constantFrom(0, 6, 24),
+  neighbourShare: fc.constantFrom(0, 0.5, 1),
+  seed: fc.nat(1000),
+  step: fc.integer({ min: 1, max: 1000 }),
+});
+
+/** Where training ends for each user: a share of their events, at least one of somebody. */
+function endsOf(dataset: Dataset, shares: readonly number[]): Int32Array {
+  const { userOffsets } = dataset.events;
+  return Int32Array.from({ length: dataset.users.count }, (_, user) => {
+    const begin = userOffsets[user]!;
+    const count = userOffsets[user + 1]! - begin;
+    return begin + Math.max(user === 0 ? 1 : 0, Math.round(shares[user]! * count));
+  });
+}
+
+interface Example {
+  readonly event: number;
+  /** Event behind the state; -1 for a cold start. */
+  readonly state: number;
+  readonly row: number;
+  readonly age: number;
+  /** Event that the subject was taken from; -1 without one. */
+  readonly source: number;
+}
+
+function examplesOf(step: TrainingStep): Example[] {
+  const { contexts, stateRows, histories, positives, users } = step;
+  return Array.from(positives, (event, e) => ({
+    event,
+    state: contexts.hasState[e] === 1 ? histories.items[stateRows[e]!]! - 1 : -1,
+    row: users[e]!,
+    age: contexts.stateAge[e]!,
+    source:
+      contexts.subjectOffsets[e] === contexts.subjectOffsets[e + 1]
+        ? -1
+        : contexts.subjectRows[contexts.subjectOffsets[e]!]!,
+  }));
+}
+
+describe('TrainingSampler', () => {
+  it('never shows the model its future: positives, histories and contexts end where training ends', () => {
+    fc.assert(
+      fc.property(cases, ({ histories, shares, seed, step, ...settings }) => {
+        const dataset = datasetOf(histories);
+        const ends = endsOf(dataset, shares);
+        const drawn = samplerOf(dataset, { ...BASE, ...settings, seed }, ends).sample(step);
+        const { users, userOffsets, times } = dataset.events;
+        const allowed = (event: number): boolean => event < ends[users[event]!]!;
+        for (const item of drawn.histories.items) assert.ok(item === 0 || allowed(item - 1));
+        for (const { event, source, state } of examplesOf(drawn)) {
+          const user = users[event]!;
+          assert.ok(allowed(event) && event >= userOffsets[user]!);
+          if (source >= 0) {
+            assert.ok(allowed(source));
+            assert.equal(users[source], user);
+            if (source !== event)
+              assert.ok(Math.abs(times[source]! - times[event]!) <= BASE.neighbourSeconds);
+          }
+          if (state >= 0) assert.equal(users[state], user);
+        }
+      }),
+    );
+  });
+
+  it('gives each positive the state that a batch up to R hours before had, never its own', () => {
+    fc.assert(
+      fc.property(cases, ({ histories, shares, seed, step, recencyMaskHours }) => {
+        const dataset = datasetOf(histories);
+        const ends = endsOf(dataset, shares);
+        const config = { ...BASE, recencyMaskHours, seed };
+        const drawn = samplerOf(dataset, config, ends).sample(step);
+        const { users, userOffsets, times } = dataset.events;
+        const examples = examplesOf(drawn);
+        for (const { event, state, row, age } of examples) {
+          const first = userOffsets[users[event]!]!;
+          assert.ok(state < event);
+          assert.equal(age, state < 0 ? 0 : Math.fround(stateAge(times[state]!, times[event]!)));
+          // A window in which every state lies before it has one example: its last event, after the one before.
+          const alone = examples.filter((other) => other.row === row).length === 1;
+          const last = drawn.histories.items[(row + 1) * MAX_HISTORY - 1]! - 1;
+          if (alone && state === last) continue;
+          const after = state < 0 ? first : state + 1;
+          if (recencyMaskHours === 0) assert.equal(after, event);
+          else {
+            if (state >= 0) assert.ok(times[state]! < times[event]!);
+            // What the state misses happened within R hours before the positive.
+            assert.ok(times[after]! >= times[event]! - recencyMaskHours * HOUR);
+          }
+        }
+      }),
+    );
+  });
+
+  it('gives every user of a step the same weight, and every example of a user a different positive', () => {
+    fc.assert(
+      fc.property(cases, ({ histories, shares, seed, step }) => {
+        const dataset = datasetOf(histories);
+        const drawn = samplerOf(dataset, { ...BASE, seed }, endsOf(dataset, shares)).sample(step);
+        const totals = new Float64Array(BASE.usersPerStep);
+        const positives = Array.from(totals, () => new Set<number>());
+        for (const [e, row] of drawn.users.entries()) {
+          totals[row]! += drawn.weights[e]!;
+          assert.ok(!positives[row]!.has(drawn.positives[e]!));
+          positives[row]!.add(drawn.positives[e]!);
+        }
+        for (const [row, total] of totals.entries()) {
+          assert.ok(Math.abs(total - 1 / BASE.usersPerStep) < 1e-6);
+          assert.ok(positives[row]!.size <= BASE.positivesPerUser);
+        }
+      }),
+    );
+  });
+
+  it('is a function of seed and step alone', () => {
+    const dataset = datasetOf([
+      Array.from({ length: 20 }, (_, i) => i * 5 * HOUR),
+      Array.from({ length: 9 }, (_, i) => i * 31 * HOUR),
+    ]);
+    const ends = dataset.events.userOffsets.slice(1);
+    const config = { ...BASE, queryShare: 0.3 };
+    const one = samplerOf(dataset, config, ends);
+    const steps = [1, 2, 3, 4].map((step) => one.sample(step));
+    const another = samplerOf(dataset, config, ends);
+    for (const step of [4, 2, 3, 1]) assert.deepEqual(another.sample(step), steps[step - 1]);
+    assert.notDeepEqual(steps[0], steps[1]);
+    assert.notDeepEqual(samplerOf(dataset, { ...config, seed: 2 }, ends).sample(1), steps[0]);
+  });
+
+  it('comes by every training event sooner or later, also those before the last window', () => {
+    const dataset = datasetOf([Array.from({ length: 30 }, (_, i) => i * 30 * HOUR)]);
+    const sampler = samplerOf(dataset, BASE, Int32Array.of(25));
+    const seen = new Set<number>();
+    for (let step = 1; step <= 60; step++)
+      for (const positive of sampler.sample(step).positives) seen.add(positive);
+    assert.deepEqual([...seen].sort((a, b) => a - b), Array.from({ length: 25 }, (_, i) => i));
+  });
+
+  it('drops subjects and demographics as often as it says', () => {
+    const dataset = datasetOf([Array.from({ length: 30 }, (_, i) => i * 30 * HOUR)]);
+    const sampler = samplerOf(dataset, { ...BASE, subjectDropout: 0.25 }, Int32Array.of(30));
+    let without = 0;
+    let all = 0;
+    for (let step = 1; step <= 200; step++)
+      for (const { source } of examplesOf(sampler.sample(step))) {
+        without += Number(source < 0);
+        all++;
+      }
+    assert.ok(Math.abs(without / all - 0.25) < 6 * Math.sqrt((0.25 * 0.75) / all));
+  });
+
+  it('counts training events for the proposal of negatives', () => {
+    const dataset = microDataset(3, [
+      { user: 0, item: 1, time: 1 },
+      { user: 0, item: 1, time: 2 },
+      { user: 0, item: 2, time: 3 },
+      { user: 1, item: 0, time: 1 },
+    ]);
+    const sampler = samplerOf(dataset, BASE, Int32Array.of(2, 4));
+    assert.equal(sampler.userCount, 2);
+    assert.deepEqual([...sampler.itemCounts()], [1, 2, 0]);
+  });
+
+  it('refuses a cut before the first event', () => {
+    const dataset = datasetOf([[HOUR]]);
+    assert.throws(() => samplerOf(dataset, BASE, Int32Array.of(0)), { code: 'ERR_DATASET_INVALID' });
+  });
+});

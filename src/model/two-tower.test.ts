@@ -1,0 +1,358 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { makeShop, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
+import { useBackend } from '../backend/select.ts';
+import { tf } from '../backend/tf.ts';
+import { buildCatalogue } from '../bundle/catalogue.ts';
+import { catalogueItemFeatures } from '../bundle/item-features.ts';
+import type { ModelConfig } from '../bundle/manifest.ts';
+import { TandemError } from '../errors.ts';
+import { buildSchema } from '../features/build-schema.ts';
+import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
+import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import { newHistoryBatch, writeHistory, type HistoryBatch } from '../features/sequence.ts';
+import { Random } from '../random.ts';
+import { localiseItems, TwoTower } from './two-tower.ts';
+
+const LENGTH = 32;
+const ITEMS = 40;
+const config: ModelConfig = { ...SHOP_TRAINING.model, maxHistory: LENGTH, blocks: 2 };
+const width = config.embeddingWidth;
+const dataset = shopDataset(makeShop({ items: ITEMS, users: 4, seed: 1 }));
+const schema = buildSchema({
+  maxHistory: LENGTH,
+  actionNames: dataset.events.actionNames,
+  itemIds: dataset.items.ids,
+  categoryNames: dataset.items.categoryNames,
+  advertisers: dataset.items.advertisers,
+  prices: dataset.items.prices,
+  genders: dataset.users.genders,
+  countries: dataset.users.countries,
+});
+const features = new ContextFeatures(schema);
+const items = catalogueItemFeatures(
+  schema,
+  buildCatalogue(dataset.items, schema.categories, new Float32Array(ITEMS)),
+);
+
+let model: TwoTower;
+let historyOnly: TwoTower;
+before(async () => {
+  await useBackend();
+  model = new TwoTower(config, schema, items, { seed: 1 });
+  historyOnly = new TwoTower({ ...config, fusion: 'none' }, schema, items, { seed: 1 });
+});
+after(() => {
+  model.dispose();
+  historyOnly.dispose();
+});
+
+interface Event {
+  readonly item: number;
+  readonly action: number;
+  readonly time: number;
+}
+const event = fc.record({
+  item: fc.nat(ITEMS - 1),
+  action: fc.nat(2),
+  time: fc.integer({ min: 0, max: 1e7 }),
+});
+const history = (minLength: number, maxLength = 40): fc.Arbitrary<Event[]> =>
+  fc.array(event, { minLength, maxLength }).map((events) => events.sort((a, b) => a.time - b.time));
+
+function batchOf(histories: readonly (readonly Event[])[], length = LENGTH): HistoryBatch {
+  const batch = newHistoryBatch(histories.length, length);
+  for (const [row, events] of histories.entries())
+    writeHistory(
+      batch,
+      row,
+      {
+        items: events.map(({ item }) => item),
+        actions: events.map(({ action }) => action),
+        times: events.map(({ time }) => time),
+      },
+      0,
+      events.length,
+    );
+  return batch;
+}
+
+/** Hidden states of every place, [T, D]. */
+function hidden(events: readonly Event[]): Float32Array {
+  return tf.tidy(() =>
+    model
+      .encode(model.itemInputs(), batchOf([events]))
+      .dataSync<'float32'>()
+      .slice(),
+  );
+}
+
+function near(a: Float32Array, b: Float32Array, tolerance = 1e-5): void {
+  assert.equal(a.length, b.length);
+  for (let i = 0; i < a.length; i++)
+    assert.ok(Math.abs(a[i]! - b[i]!) <= tolerance, `at ${i}: ${a[i]!} and ${b[i]!}`);
+}
+
+function headBatch(
+  rows: readonly {
+    state?: Float32Array;
+    age?: number;
+    subject?: SubjectBag;
+    demographics?: [number, number, number];
+  }[],
+): HeadBatch {
+  const builder = new HeadBatchBuilder(width, rows.length);
+  for (const { state, age = 0, subject = NO_SUBJECT, demographics = [0, 0, 0] } of rows)
+    builder.add(state, age, subject, demographics);
+  return builder.batch();
+}
+
+describe('history encoder', () => {
+  it('is causal: a later event changes no earlier hidden state, bit for bit', () => {
+    fc.assert(
+      fc.property(history(2, LENGTH), fc.nat(), event, (events, at, other) => {
+        const changed = at % events.length;
+        // Same time, so that only this event's own features change.
+        const others = events.with(changed, { ...other, time: events[changed]!.time });
+        const before = hidden(events);
+        const after = hidden(others);
+        // Hidden states of padding have no meaning, and nobody reads them.
+        const first = (LENGTH - events.length) * width;
+        const place = LENGTH - events.length + changed;
+        assert.deepEqual(
+          after.subarray(first, place * width),
+          before.subarray(first, place * width),
+        );
+        const { item, action } = events[changed]!;
+        if (item !== other.item || action !== other.action)
+          assert.notDeepEqual(
+            after.subarray(place * width, (place + 1) * width),
+            before.subarray(place * width, (place + 1) * width),
+          );
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('looks at every event of the window, and at none before it', () => {
+    const events = Array.from({ length: 40 }, (_, i) => ({
+      item: i % ITEMS,
+      action: 1,
+      time: i * 1000,
+    }));
+    const state = (list: readonly Event[]): Float32Array => model.encodeHistories(batchOf([list]));
+    const whole = state(events);
+    for (let at = 0; at < events.length; at++) {
+      const changed = state(events.with(at, { ...events[at]!, item: (at + 1) % ITEMS }));
+      if (at < events.length - LENGTH) assert.deepEqual(changed, whole);
+      else assert.notDeepEqual(changed, whole);
+    }
+  });
+
+  it('gives a user the same state wherever and with whomever they are in a batch', () => {
+    fc.assert(
+      fc.property(fc.array(history(0), { minLength: 2, maxLength: 6 }), (histories) => {
+        const together = model.encodeHistories(batchOf(histories));
+        const backwards = model.encodeHistories(batchOf(histories.toReversed()));
+        for (const [row, events] of histories.entries()) {
+          const state = together.subarray(row * width, (row + 1) * width);
+          near(state, model.encodeHistories(batchOf([events])));
+          const other = histories.length - 1 - row;
+          near(state, backwards.subarray(other * width, (other + 1) * width));
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('gives the same state from a shorter window when the history fits it', () => {
+    fc.assert(
+      fc.property(history(1, 6), (events) => {
+        near(model.encodeHistories(batchOf([events], 6)), model.encodeHistories(batchOf([events])));
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('gives the same states in several blocks as in one', () => {
+    const random = new Random(6);
+    const histories = Array.from({ length: 515 }, (_, user) =>
+      Array.from({ length: user % 4 }, (_, i) => ({
+        item: random.integer(ITEMS),
+        action: 1,
+        time: i * 100,
+      })),
+    );
+    const batch = batchOf(histories, 4);
+    const states = model.encodeHistories(batch);
+    for (const row of [0, 1, 510, 511, 512, 514])
+      near(
+        states.subarray(row * width, (row + 1) * width),
+        model.encodeHistories(batchOf([histories[row]!], 4)),
+      );
+  });
+
+  it('answers empty histories with zeros, and no NaN anywhere', () => {
+    const states = model.encodeHistories(batchOf([[], [{ item: 1, action: 1, time: 5 }], []]));
+    assert.ok(states.every(Number.isFinite));
+    assert.ok(states.subarray(0, width).every((value) => value === 0));
+    assert.ok(states.subarray(width, 2 * width).some((value) => value !== 0));
+    assert.ok(states.subarray(2 * width).every((value) => value === 0));
+    assert.ok(hidden([]).every(Number.isFinite));
+    assert.equal(model.encodeHistories(newHistoryBatch(0, LENGTH)).length, 0);
+  });
+});
+
+describe('head', () => {
+  const state = Float32Array.from({ length: width }, (_, i) => Math.sin(i));
+  const subject = features.categoryBag([2, 3], [1, 0.5]);
+
+  it('gives unit rows that depend on state, age, subject and demographics', () => {
+    const rows = [
+      { state },
+      { state: state.map((value) => -value) },
+      { state, age: 0.5 },
+      { state, subject },
+      { state, subject: features.queryBag('coffee') },
+      { state, demographics: [1, 0, 0] as [number, number, number] },
+      { state, demographics: [0, 1, 0] as [number, number, number] },
+      { state, demographics: [0, 0, 1] as [number, number, number] },
+      {},
+    ];
+    const queries = model.embedQueries(headBatch(rows));
+    const seen = new Set<string>();
+    for (let row = 0; row < rows.length; row++) {
+      const query = queries.subarray(row * width, (row + 1) * width);
+      assert.ok(Math.abs(Math.hypot(...query) - 1) < 1e-5);
+      seen.add(query.join());
+    }
+    assert.equal(seen.size, rows.length);
+  });
+
+  it('ignores the context without fusion', () => {
+    const rows = [
+      { state },
+      { state, age: 1, subject, demographics: [3, 1, 2] as [number, number, number] },
+    ];
+    const queries = historyOnly.embedQueries(headBatch(rows));
+    assert.deepEqual(queries.subarray(width), queries.subarray(0, width));
+  });
+
+  it('replaces a missing state by the cold-start vector, whatever the arrays hold', () => {
+    for (const tower of [model, historyOnly]) {
+      const cold = tower.variables.get('head.coldStart')!.dataSync<'float32'>().slice();
+      const batch = headBatch([{ subject }, { state: cold, subject }]);
+      const polluted: HeadBatch = {
+        ...batch,
+        states: batch.states.map((value, i) => (i < width ? 1e3 : value)),
+        stateAge: Float32Array.of(0.7, 0),
+      };
+      const queries = tower.embedQueries(polluted);
+      near(queries.subarray(0, width), queries.subarray(width), 1e-6);
+    }
+  });
+
+  it('does not care how a bag is scaled, nor about an entry of weight 0', () => {
+    const scaled = { rows: subject.rows, weights: subject.weights.map((weight) => weight * 7) };
+    const longer = { rows: [...subject.rows, 5], weights: [...subject.weights, 0] };
+    const weightless = { rows: [1, 2], weights: [0, 0] };
+    const queries = model.embedQueries(
+      headBatch(
+        [subject, scaled, longer, NO_SUBJECT, weightless].map((bag) => ({ state, subject: bag })),
+      ),
+    );
+    const row = (at: number): Float32Array => queries.subarray(at * width, (at + 1) * width);
+    near(row(1), row(0));
+    near(row(2), row(0));
+    assert.deepEqual(row(4), row(3));
+  });
+});
+
+describe('item tower', () => {
+  it('gives unit vectors, the same in any selection', () => {
+    const vectors = model.itemVectors();
+    assert.equal(vectors.length, ITEMS * width);
+    const slots = Int32Array.of(7, 0, 39, 7);
+    const some = tf.tidy(() => model.itemTower(model.itemInputs(slots)).dataSync<'float32'>());
+    for (const [row, slot] of slots.entries()) {
+      const vector = vectors.subarray(slot * width, (slot + 1) * width);
+      assert.ok(Math.abs(Math.hypot(...vector) - 1) < 1e-5);
+      near(some.subarray(row * width, (row + 1) * width), vector);
+    }
+  });
+});
+
+describe('localiseItems', () => {
+  it('lists the distinct items and points at them', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(9)), fc.array(fc.nat(9)), (list, more) => {
+        const { slots, rows, alsoRows } = localiseItems(
+          Int32Array.from(list),
+          Int32Array.from(more),
+        );
+        assert.equal(new Set(slots).size, slots.length);
+        assert.ok(slots.length > 0);
+        for (const [i, item] of list.entries())
+          assert.equal(item === 0 ? 0 : slots[rows[i]! - 1]! + 1, item === 0 ? rows[i] : item);
+        for (const [i, slot] of more.entries()) assert.equal(slots[alsoRows[i]!], slot);
+      }),
+    );
+  });
+});
+
+describe('weights', () => {
+  it('go out and come back as the same model', () => {
+    const copy = new TwoTower(config, schema, items, model.weights());
+    assert.deepEqual(copy.itemVectors(), model.itemVectors());
+    copy.variables.get('items.id')!.assign(tf.tidy(() => tf.zeros([ITEMS, width])));
+    assert.notDeepEqual(copy.itemVectors(), model.itemVectors());
+    copy.dispose();
+  });
+
+  it('are those of the seed, and shared by both fusions where both have them', () => {
+    const again = new TwoTower(config, schema, items, { seed: 1 });
+    const other = new TwoTower(config, schema, items, { seed: 2 });
+    assert.deepEqual(again.weights(), model.weights());
+    assert.notDeepEqual(other.weights(), model.weights());
+    for (const name of ['items.id', 'encoder.position', 'tower.hiddenWeight'])
+      assert.deepEqual(historyOnly.weights().get(name), model.weights().get(name));
+    again.dispose();
+    other.dispose();
+  });
+
+  it('of another shape, or missing, are refused by name', () => {
+    const weights = model.weights();
+    const invalid = (change: (copy: typeof weights) => void, message: RegExp): void => {
+      const copy = new Map(weights);
+      change(copy);
+      assert.throws(
+        () => new TwoTower(config, schema, items, copy),
+        (error) =>
+          error instanceof TandemError &&
+          error.code === 'ERR_CHECKPOINT_INVALID' &&
+          message.test(error.message),
+      );
+    };
+    invalid((copy) => copy.delete('head.coldStart'), /head\.coldStart.*received none/);
+    invalid(
+      (copy) => copy.set('items.price', { shape: [1, 2], data: new Float32Array(2) }),
+      /items\.price.*\[1,2\]/,
+    );
+    assert.throws(
+      () => new TwoTower({ ...config, fusion: 'attention' }, schema, items, { seed: 1 }),
+      {
+        code: 'ERR_CONFIG_INVALID',
+      },
+    );
+  });
+
+  it('leave no tensor behind when used', () => {
+    const start = tf.memory().numTensors;
+    model.itemVectors();
+    model.encodeHistories(batchOf([[{ item: 1, action: 1, time: 5 }]]));
+    const queries = model.embedQueries(headBatch([{}]));
+    model.scores(queries, model.itemVectors());
+    assert.equal(tf.memory().numTensors, start);
+  });
+});
