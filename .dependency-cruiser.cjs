@@ -16,7 +16,12 @@ const only = (name, packagePattern, files) => ({
 
 module.exports = {
   forbidden: [
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     room('data', []),
     room('features', []),
@@ -29,7 +34,12 @@ module.exports = {
     room('evaluate', ['model', 'retrieval', 'features', 'data', 'bundle']),
     room('encode', ['model', 'native', 'bundle', 'store', 'retrieval', 'features', 'data']),
     room('serve', ['store', 'retrieval', 'native', 'bundle', 'features']),
-    { name: 'base-imports-nothing', severity: 'error', from: { path: base }, to: { path: '^src/', pathNot: base } },
+    {
+      name: 'base-imports-nothing',
+      severity: 'error',
+      from: { path: base },
+      to: { path: '^src/', pathNot: base },
+    },
     {
       name: 'serve-never-reaches-tfjs',
       comment: 'The server starts in well under a second because no training code is on its path.',
@@ -47,6 +57,9 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'require', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
   },
 };

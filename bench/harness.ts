@@ -126,13 +126,12 @@ async function secondsPerAwait(run: () => unknown, maxTime: number): Promise<num
   await run();
   const startMs = performance.now();
   let runs = 0;
-  let elapsedMs = 0;
-  do {
+  for (;;) {
     await run();
     runs++;
-    elapsedMs = performance.now() - startMs;
-  } while (elapsedMs < maxTime * 1000);
-  return elapsedMs / 1000 / runs;
+    const elapsedSeconds = (performance.now() - startMs) / 1000;
+    if (elapsedSeconds >= maxTime) return elapsedSeconds / runs;
+  }
 }
 
 /** Median and half the interquartile range. */

@@ -53,10 +53,16 @@ describe('models/tiny', () => {
       subject === null ? 'nothing' : Object.keys(subject)[0]!,
       Object.keys(demographics).length > 0 ? 'demographics' : 'nobody',
     ]);
-    assert.deepEqual(
-      [...new Set(kinds.flat())].sort(),
-      ['cold', 'demographics', 'interests', 'item', 'known', 'nobody', 'nothing', 'query'],
-    );
+    assert.deepEqual([...new Set(kinds.flat())].sort(), [
+      'cold',
+      'demographics',
+      'interests',
+      'item',
+      'known',
+      'nobody',
+      'nothing',
+      'query',
+    ]);
   });
 
   for (const backend of ['native', 'cpu'] as const)
@@ -74,7 +80,10 @@ describe('models/tiny', () => {
           out.set(model.embedQueries(batch));
         },
       });
-      near(embeddings, bundle.goldens.flatMap(({ embedding }) => embedding));
+      near(
+        embeddings,
+        bundle.goldens.flatMap(({ embedding }) => embedding),
+      );
       near(model.itemVectors(), bundle.vectors);
       model.dispose();
     });
@@ -88,7 +97,8 @@ describe('models/tiny', () => {
       for (let b = 0; b < a; b++) {
         let cosine = 0;
         for (let d = 0; d < width; d++) cosine += vectors[a * width + d]! * vectors[b * width + d]!;
-        const kind = catalogue.categoryRows(a)[0] === catalogue.categoryRows(b)[0] ? 'same' : 'other';
+        const kind =
+          catalogue.categoryRows(a)[0] === catalogue.categoryRows(b)[0] ? 'same' : 'other';
         sums[kind] += cosine;
         counts[kind]++;
       }

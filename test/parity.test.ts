@@ -49,16 +49,14 @@ const configs = fc
     demographicWidth: fc.integer({ min: 1, max: 9 }),
     fusion: fc.constantFrom('none' as const, 'concat' as const),
   })
-  .map(
-    (sizes): ModelConfig => ({
-      ...sizes,
-      blocks: 1,
-      heads: 1,
-      feedForwardWidth: 1,
-      maxHistory: 2,
-      actionWidth: 1,
-    }),
-  );
+  .map((sizes): ModelConfig => ({
+    ...sizes,
+    blocks: 1,
+    heads: 1,
+    feedForwardWidth: 1,
+    maxHistory: 2,
+    actionWidth: 1,
+  }));
 
 /** A model whose every weight is random, biases too. */
 function randomModel(config: ModelConfig, random: Random): TwoTower {
@@ -76,7 +74,9 @@ function randomBatch(count: number, dimensions: number, random: Random): HeadBat
   for (let i = 0; i < count; i++) {
     const rows = Array.from({ length: random.integer(6) }, () => random.integer(subjects));
     builder.add(
-      random.uniform() < 0.25 ? undefined : Float32Array.from({ length: dimensions }, () => random.normal()),
+      random.uniform() < 0.25
+        ? undefined
+        : Float32Array.from({ length: dimensions }, () => random.normal()),
       random.uniform(),
       { rows, weights: rows.map(() => (random.uniform() < 0.2 ? 0 : random.uniform())) },
       [
@@ -91,30 +91,35 @@ function randomBatch(count: number, dimensions: number, random: Random): HeadBat
 
 test('tfjs and the native head give the same query embeddings', async () => {
   await fc.assert(
-    fc.asyncProperty(configs, fc.integer({ min: 1, max: 20 }), fc.nat(), async (config, count, seed) => {
-      const random = new Random(seed);
-      await useBackend();
-      const model = randomModel(config, random);
-      const batch = randomBatch(count, config.embeddingWidth, random);
-      const weights = headWeights(model.weights(), config, schema);
-      const expected = new Map<string, Float32Array>();
-      for (const backend of ['native', 'cpu'] as const) {
-        await useBackend(backend);
-        expected.set(backend, model.embedQueries(batch));
-      }
-      await useBackend();
-      model.dispose();
-      for (const isa of addon.availableIsas) {
-        const received = new Float32Array(count * config.embeddingWidth);
-        new addon.Head(weights, isa).embed(batch, received);
-        for (const [backend, values] of expected)
-          for (const [i, value] of values.entries())
-            assert.ok(
-              Math.abs(received[i]! - value) <= TOLERANCE,
-              `${isa} and ${backend} at ${i}: ${received[i]!} and ${value}`,
-            );
-      }
-    }),
+    fc.asyncProperty(
+      configs,
+      fc.integer({ min: 1, max: 20 }),
+      fc.nat(),
+      async (config, count, seed) => {
+        const random = new Random(seed);
+        await useBackend();
+        const model = randomModel(config, random);
+        const batch = randomBatch(count, config.embeddingWidth, random);
+        const weights = headWeights(model.weights(), config, schema);
+        const expected = new Map<string, Float32Array>();
+        for (const backend of ['native', 'cpu'] as const) {
+          await useBackend(backend);
+          expected.set(backend, model.embedQueries(batch));
+        }
+        await useBackend();
+        model.dispose();
+        for (const isa of addon.availableIsas) {
+          const received = new Float32Array(count * config.embeddingWidth);
+          new addon.Head(weights, isa).embed(batch, received);
+          for (const [backend, values] of expected)
+            for (const [i, value] of values.entries())
+              assert.ok(
+                Math.abs(received[i]! - value) <= TOLERANCE,
+                `${isa} and ${backend} at ${i}: ${received[i]!} and ${value}`,
+              );
+        }
+      },
+    ),
     { numRuns: 40 },
   );
 });

@@ -186,12 +186,10 @@ for (const [name, apply] of [
 
 conforms(
   'softmax',
-  fc
-    .tuple(anyShape(1, 4), seed, fc.constantFrom(1, 40))
-    .map(([shape, from, scale]) => ({
-      inputs: [input(shape, from, (value) => value * scale)],
-      apply: (x) => tf.softmax(x),
-    })),
+  fc.tuple(anyShape(1, 4), seed, fc.constantFrom(1, 40)).map(([shape, from, scale]) => ({
+    inputs: [input(shape, from, (value) => value * scale)],
+    apply: (x) => tf.softmax(x),
+  })),
 );
 
 test('softmax of a masked row is finite and ignores what is masked', async () => {

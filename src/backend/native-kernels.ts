@@ -190,11 +190,11 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
     kernel('Slice', allFloat, ({ inputs, attrs, backend }) => {
       const x = inputs['x']!;
       const { begin, size } = attrs as unknown as { begin: number[]; size: number[] };
-      const [first, extent] = tf.slice_util.parseSliceParams(x as tf.Tensor, begin, size) as [
+      const [first, extent] = tf.slice_util.parseSliceParams(x, begin, size) as [
         number[],
         number[],
       ];
-      tf.slice_util.assertParamsValid(x as tf.Tensor, first, extent);
+      tf.slice_util.assertParamsValid(x, first, extent);
       const output = newFloat(backend, extent);
       copyBlock(floats(backend, x), x.shape, first, output.values, extent, zeros(extent), extent);
       return output.info;
@@ -328,15 +328,13 @@ function splitKernel(backendName: string): tf.KernelConfig {
       };
       const axis = tf.util.parseAxisParam(given, x.shape)[0]!;
       const first = zeros(x.shape);
-      return tf.backend_util
-        .prepareSplitSize(x as tf.Tensor, numOrSizeSplits, axis)
-        .map((size: number) => {
-          const shape = x.shape.map((extent, i) => (i === axis ? size : extent));
-          const output = newFloat(backend, shape);
-          copyBlock(floats(backend, x), x.shape, first, output.values, shape, zeros(shape), shape);
-          first[axis]! += size;
-          return output.info;
-        });
+      return tf.backend_util.prepareSplitSize(x, numOrSizeSplits, axis).map((size: number) => {
+        const shape = x.shape.map((extent, i) => (i === axis ? size : extent));
+        const output = newFloat(backend, shape);
+        copyBlock(floats(backend, x), x.shape, first, output.values, shape, zeros(shape), shape);
+        first[axis]! += size;
+        return output.info;
+      });
     },
   };
 }

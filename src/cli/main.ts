@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // tandem: one command per job. Each command's code is loaded when it runs, so that `tandem serve` never loads tfjs.
 
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { TandemError } from '../errors.ts';
 import { packageVersion } from '../version.ts';
+import { throwUsageErrors, usageError } from './usage-error.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   world: async () => (await import('./world.ts')).worldCommand(),
@@ -23,12 +24,19 @@ async function main(): Promise<void> {
     .description('contextual sequential two-tower candidate generator')
     .version(packageVersion());
   const named = process.argv[2];
-  const chosen = named !== undefined && named in COMMANDS ? [named] : Object.keys(COMMANDS);
+  const chosen =
+    named !== undefined && Object.hasOwn(COMMANDS, named) ? [named] : Object.keys(COMMANDS);
   for (const name of chosen) program.addCommand(await COMMANDS[name]!());
+  throwUsageErrors(program);
   await program.parseAsync();
 }
 
-main().catch((error: unknown) => {
+main().catch((reason: unknown) => {
+  const error = reason instanceof CommanderError ? usageError(reason) : reason;
+  if (error === undefined) {
+    process.exitCode = (reason as CommanderError).exitCode;
+    return;
+  }
   const text =
     error instanceof TandemError
       ? `${error.code}: ${error.message}`

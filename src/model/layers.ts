@@ -61,7 +61,7 @@ export function weightedBag(table: tf.Tensor, bags: Bags): tf.Tensor2D {
   const scale = (): tf.Tensor2D => tf.tensor2d(weights, [weights.length, 1]);
   const sum = tf.customGrad((given) => {
     const values = given as tf.Tensor;
-    const tableRows = values.shape[0]!;
+    const tableRows = values.shape[0];
     return {
       value: tf.unsortedSegmentSum(tf.mul(tf.gather(values, rowIds()), scale()), bagIds(), count),
       gradFunc: (dy: tf.Tensor) =>

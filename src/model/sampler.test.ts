@@ -49,10 +49,13 @@ function samplerOf(dataset: Dataset, config: TrainConfig, ends: Int32Array): Tra
 }
 
 /** Hours over two weeks, so that days without and hours with several events both occur. */
-const history = fc.array(fc.integer({ min: 0, max: 336 }).map((hour) => hour * HOUR), {
-  minLength: 1,
-  maxLength: 24,
-});
+const history = fc.array(
+  fc.integer({ min: 0, max: 336 }).map((hour) => hour * HOUR),
+  {
+    minLength: 1,
+    maxLength: 24,
+  },
+);
 const cases = fc.record({
   histories: fc.array(history, { minLength: 1, maxLength: 5 }),
   shares: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 5, maxLength: 5 }),
@@ -191,7 +194,10 @@ describe('TrainingSampler', () => {
     const seen = new Set<number>();
     for (let step = 1; step <= 60; step++)
       for (const positive of sampler.sample(step).positives) seen.add(positive);
-    assert.deepEqual([...seen].sort((a, b) => a - b), Array.from({ length: 25 }, (_, i) => i));
+    assert.deepEqual(
+      [...seen].sort((a, b) => a - b),
+      Array.from({ length: 25 }, (_, i) => i),
+    );
   });
 
   it('drops subjects and demographics as often as it says', () => {
@@ -221,6 +227,8 @@ describe('TrainingSampler', () => {
 
   it('refuses a cut before the first event', () => {
     const dataset = datasetOf([[HOUR]]);
-    assert.throws(() => samplerOf(dataset, BASE, Int32Array.of(0)), { code: 'ERR_DATASET_INVALID' });
+    assert.throws(() => samplerOf(dataset, BASE, Int32Array.of(0)), {
+      code: 'ERR_DATASET_INVALID',
+    });
   });
 });

@@ -10,7 +10,13 @@ import { timeCutSplit } from '../data/splits.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { newHistoryBatch, stateAge, writeHistory } from '../features/sequence.ts';
-import { isFinished, loadCheckpoint, loadTrainingState, modelOf, type Checkpoint } from './checkpoint.ts';
+import {
+  isFinished,
+  loadCheckpoint,
+  loadTrainingState,
+  modelOf,
+  type Checkpoint,
+} from './checkpoint.ts';
 import { eventColumns, TrainingSampler } from './sampler.ts';
 import { Trainer, train } from './train.ts';
 import type { TrainConfig } from './train-config.ts';
@@ -111,7 +117,12 @@ for (const loss of LOSSES)
       const step = async (backend: 'cpu' | 'native'): Promise<[number, TwoTower]> => {
         await useBackend(backend);
         const model = modelOf(checkpoint);
-        const sampler = new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds);
+        const sampler = new TrainingSampler(
+          dataset,
+          new ContextFeatures(model.schema),
+          config,
+          trainingEnds,
+        );
         const trainer = new Trainer(model, sampler, config);
         const value = trainer.step(2);
         trainer.dispose();
@@ -143,7 +154,13 @@ function trainingRecall(model: TwoTower): number {
   const batch = newHistoryBatch(dataset.users.count, model.config.maxHistory);
   const last = Array.from(trainingEnds, (end) => end - 1);
   for (let user = 0; user < dataset.users.count; user++)
-    writeHistory(batch, user, columns, userOffsets[user]!, Math.max(userOffsets[user]!, last[user]!));
+    writeHistory(
+      batch,
+      user,
+      columns,
+      userOffsets[user]!,
+      Math.max(userOffsets[user]!, last[user]!),
+    );
   const states = model.encodeHistories(batch);
   const width = model.config.embeddingWidth;
   const requests = new HeadBatchBuilder(width, dataset.users.count);
@@ -175,7 +192,14 @@ describe('train', () => {
   it('learns: it starts near ln N or above and finds most conversions of its own training data', async () => {
     const recalls: number[] = [];
     const { result } = await run(
-      { ...SHOP_TRAINING, steps: 120, validateEvery: 30, subjectDropout: 0.1, queryShare: 0, neighbourShare: 0 },
+      {
+        ...SHOP_TRAINING,
+        steps: 120,
+        validateEvery: 30,
+        subjectDropout: 0.1,
+        queryShare: 0,
+        neighbourShare: 0,
+      },
       folder(),
       (model) => {
         recalls.push(trainingRecall(model));
@@ -183,11 +207,13 @@ describe('train', () => {
       },
     );
     const losses = result.validations.map(({ loss }) => loss);
-    const untrained = (
-      await run({ ...SHOP_TRAINING, steps: 1, learningRate: 1e-9 })
-    ).result.validations[0]!.loss;
+    const untrained = (await run({ ...SHOP_TRAINING, steps: 1, learningRate: 1e-9 })).result
+      .validations[0]!.loss;
     assert.ok(untrained > Math.log(dataset.items.count) - 0.2, `${untrained}`);
-    assert.ok(losses.at(-1)! < losses[0]! && losses.at(-1)! < Math.log(dataset.items.count) - 1, String(losses));
+    assert.ok(
+      losses.at(-1)! < losses[0]! && losses.at(-1)! < Math.log(dataset.items.count) - 1,
+      String(losses),
+    );
     assert.ok(recalls.at(-1)! > 0.6, String(recalls));
     assert.equal(result.bestStep, 30 * (1 + recalls.indexOf(Math.max(...recalls))));
   });
@@ -208,7 +234,10 @@ describe('train', () => {
     const again = await run(SHORT, directory, () => assert.fail('it trained again'));
     assert.deepEqual(again, first);
     await assert.rejects(run({ ...SHORT, seed: 5 }, directory), { code: 'ERR_CHECKPOINT_INVALID' });
-    assert.throws(() => loadCheckpoint(folder()), { code: 'ERR_CHECKPOINT_INVALID', message: /found none/ });
+    assert.throws(() => loadCheckpoint(folder()), {
+      code: 'ERR_CHECKPOINT_INVALID',
+      message: /found none/,
+    });
   });
 
   it('says so when the loss is no number', async () => {

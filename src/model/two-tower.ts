@@ -243,31 +243,31 @@ export class TwoTower {
    */
   fuse(states: tf.Tensor2D, batch: HeadBatch, noise?: TrainingNoise): tf.Tensor2D {
     const known = tf.tensor2d(Float32Array.from(batch.hasState), [batch.count, 1]);
-    const history = tf.add(
+    const history = tf.add<tf.Tensor2D>(
       tf.mul(states, known),
       tf.mul(tf.sub(1, known), this.#weight('head.coldStart')),
-    ) as tf.Tensor2D;
+    );
     const fused =
       this.config.fusion === 'none'
         ? history
-        : (tf.concat(
+        : tf.concat<tf.Tensor2D>(
             [
               history,
               dropout(this.#context(batch), noise?.contextRate ?? 0, noise?.random),
               tf.tensor2d(maskedAges(batch), [batch.count, 1]),
             ],
             1,
-          ) as tf.Tensor2D);
+          );
     const hidden = dense(
       fused,
       this.#weight('head.hiddenWeight'),
       this.#weight('head.hiddenBias'),
       'relu',
     );
-    const output = tf.add(
+    const output = tf.add<tf.Tensor2D>(
       dense(hidden, this.#weight('head.outputWeight'), this.#weight('head.outputBias')),
       dense(fused, this.#weight('head.skipWeight'), undefined),
-    ) as tf.Tensor2D;
+    );
     return unitRows(output);
   }
 

@@ -93,7 +93,13 @@ export interface NativeExactIndex {
    * @param allow - bitset of `size` bits, little-endian in u32 words (bit i of word i >> 5), or null for every item;
    *   one bitset serves all B queries.
    */
-  search(queries: Float32Array, count: number, k: number, allow: Uint32Array | null, out: SearchOutput): void;
+  search(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    allow: Uint32Array | null,
+    out: SearchOutput,
+  ): void;
   /** Inner products of one query [D] with the given slots; out [slots.length]. */
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
 }
@@ -163,14 +169,26 @@ export interface TensorOps {
     out: Float32Array,
   ): void;
   /** Reduces the middle of [outer, axis, inner] to [outer, inner]. */
-  reduce(op: 'sum' | 'max', a: Float32Array, out: Float32Array, outer: number, axis: number, inner: number): void;
+  reduce(
+    op: 'sum' | 'max',
+    a: Float32Array,
+    out: Float32Array,
+    outer: number,
+    axis: number,
+    inner: number,
+  ): void;
   softmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
   logSoftmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
   transpose(a: Float32Array, out: Float32Array, shape: Int32Array, permutation: Int32Array): void;
   /** out[i] = table[indices[i]]; RangeError for an index outside [0, table.length / rowWidth). */
   gatherRows(table: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;
   /** out = 0, then out[indices[i]] += source[i], in order of i (deterministic); a negative index is skipped. */
-  scatterAddRows(source: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;
+  scatterAddRows(
+    source: Float32Array,
+    indices: Int32Array,
+    out: Float32Array,
+    rowWidth: number,
+  ): void;
   /** Adam step in place on parameter, m and v. `step` counts from 1 (bias correction). */
   adam(
     parameter: Float32Array,
@@ -195,10 +213,19 @@ export interface NativeAddon {
   /** Packs (copies) the weights for the ISA's tiles. RangeError naming the field on a wrong length. */
   readonly Head: new (weights: HeadWeights, isa?: Isa) => NativeHead;
   /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
-  readonly ExactIndex: new (vectors: Float32Array, dimensions: number, isa?: Isa) => NativeExactIndex;
+  readonly ExactIndex: new (
+    vectors: Float32Array,
+    dimensions: number,
+    isa?: Isa,
+  ) => NativeExactIndex;
   readonly HnswIndex: {
     /** Builds off the JavaScript thread, deterministic with threads = 1; refuses NaN, Inf and zero rows (ERR_NON_FINITE). */
-    build(vectors: Float32Array, dimensions: number, options: HnswOptions, isa?: Isa): Promise<NativeHnswIndex>;
+    build(
+      vectors: Float32Array,
+      dimensions: number,
+      options: HnswOptions,
+      isa?: Isa,
+    ): Promise<NativeHnswIndex>;
     /** Copies `bytes`, checks header, size, dimensions and every neighbour slot; ERR_INDEX_INVALID says what is wrong. */
     load(bytes: Uint8Array, dimensions: number, isa?: Isa): NativeHnswIndex;
   };

@@ -76,7 +76,8 @@ export class Auction {
     const { population } = this;
     const count = CANDIDATES_PER_SOURCE;
     const rivals = population.drawItems(stream, profile, session.leaf, count, NOTHING);
-    for (const item of population.drawItems(stream, profile, interest, count, NOTHING)) rivals.push(item);
+    for (const item of population.drawItems(stream, profile, interest, count, NOTHING))
+      rivals.push(item);
     for (let i = 0; i < count; i++)
       rivals.push(population.drawPopular(stream, stream.below(LEAVES.length)));
     return rivals;
@@ -90,7 +91,12 @@ export class Auction {
    *
    * @param candidates - items without duplicates; order does not matter.
    */
-  run(user: number, profile: Profile, session: Session, candidates: readonly number[]): AuctionOutcome {
+  run(
+    user: number,
+    profile: Profile,
+    session: Session,
+    candidates: readonly number[],
+  ): AuctionOutcome {
     const { catalogue, seed } = this.population;
     const request = user * 256 + session.number;
     const relevances = new Float64Array(candidates.length);
@@ -187,12 +193,16 @@ export function openWorldDelivery(dataset: Dataset): WorldDelivery | undefined {
     deliver(request, candidates) {
       const address = population.parseRequestId(request.id);
       if (address === undefined)
-        throw new RangeError(`Expected a request of the synthetic world, received id "${request.id}".`);
+        throw new RangeError(
+          `Expected a request of the synthetic world, received id "${request.id}".`,
+        );
       const [user, number] = address;
       if (cached?.user !== user) cached = { user, life: population.simulate(user) };
       const session = cached.life.sessions[number];
       if (session === undefined)
-        throw new RangeError(`Expected a session of ${population.userId(user)}, received "${request.id}".`);
+        throw new RangeError(
+          `Expected a session of ${population.userId(user)}, received "${request.id}".`,
+        );
       const items = Array.from(candidates, (slot) => itemOfSlot[slot]!);
       const { won, ...outcome } = auction.run(user, cached.life.profile, session, items);
       return { ...outcome, delivered: won.map((item) => slotOfItem[item]!) };

@@ -53,7 +53,10 @@ export class Catalogue {
     this.bids = new Float32Array(count);
     this.advertisers = new Int32Array(count);
     this.targeting = new Uint8Array(count);
-    const brands = new Brands(seed, Math.max(ROOTS.length * 3, Math.round(count / law.ITEMS_PER_ADVERTISER)));
+    const brands = new Brands(
+      seed,
+      Math.max(ROOTS.length * 3, Math.round(count / law.ITEMS_PER_ADVERTISER)),
+    );
     this.budgetRatios = brands.budgetRatios;
     this.#multiplier = coprimeNear(Math.floor(count * 0.6180339887), count);
     this.#inverse = modularInverse(this.#multiplier, count);
@@ -74,7 +77,8 @@ export class Catalogue {
         this.advertisers[item] = advertiser;
         for (let d = 0; d < law.TASTE_WIDTH; d++)
           this.tastes[item * law.TASTE_WIDTH + d] =
-            brandScale * brands.tastes[advertiser * law.TASTE_WIDTH + d]! + ownScale * stream.normal();
+            brandScale * brands.tastes[advertiser * law.TASTE_WIDTH + d]! +
+            ownScale * stream.normal();
         const level = this.tastes[item * law.TASTE_WIDTH]!;
         this.prices[item] = Math.exp(leafPrice + 0.6 * level + 0.2 * stream.normal());
         this.bids[item] = this.prices[item]! * 0.15 * Math.exp(0.4 * stream.normal());
@@ -152,12 +156,14 @@ export class Catalogue {
   #classify(leaf: number, stream: RandomStream): { leaf: number; confidence: number }[] {
     let own = 0.55 + 0.4 * stream.uniform();
     const root = LEAVES[leaf]!.root * LEAVES_PER_ROOT;
-    const sibling = root + ((leaf - root + 1 + stream.below(LEAVES_PER_ROOT - 1)) % LEAVES_PER_ROOT);
+    const sibling =
+      root + ((leaf - root + 1 + stream.below(LEAVES_PER_ROOT - 1)) % LEAVES_PER_ROOT);
     let other = 0.1 + 0.3 * stream.uniform();
     const swapped = stream.chance(law.SWAPPED_LEAF_RATE);
     if (swapped) [own, other] = [other, own];
     const listed = [{ leaf, confidence: own }];
-    if (stream.chance(law.SIBLING_RATE) || swapped) listed.push({ leaf: sibling, confidence: other });
+    if (stream.chance(law.SIBLING_RATE) || swapped)
+      listed.push({ leaf: sibling, confidence: other });
     if (stream.chance(law.WRONG_LEAF_RATE)) {
       const wrong = stream.below(LEAVES.length);
       const confidence = 0.05 + 0.25 * stream.uniform();
@@ -174,7 +180,10 @@ class Brands {
   readonly tastes: Float32Array;
   readonly budgetRatios: Float32Array;
   /** Per root, its advertisers and their cumulative weights. */
-  readonly #ofRoot: { ids: number[]; cumulative: number[] }[] = ROOTS.map(() => ({ ids: [], cumulative: [] }));
+  readonly #ofRoot: { ids: number[]; cumulative: number[] }[] = ROOTS.map(() => ({
+    ids: [],
+    cumulative: [],
+  }));
 
   constructor(seed: number, count: number) {
     this.tastes = new Float32Array(count * law.TASTE_WIDTH);

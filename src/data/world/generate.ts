@@ -15,7 +15,8 @@ import { Population, type UserLife } from './population.ts';
 import { COUNTRIES, GENDERS } from './taxonomy.ts';
 
 /** Said wherever numbers of this world are shown. */
-export const SIMULATION_NOTICE = 'Simulation: a synthetic ads world with known ground truth, not real traffic.';
+export const SIMULATION_NOTICE =
+  'Simulation: a synthetic ads world with known ground truth, not real traffic.';
 
 export interface WorldOptions extends law.WorldSize {
   readonly outputDirectory: string;
@@ -106,7 +107,10 @@ async function writeRaw(folder: string, size: law.WorldSize): Promise<void> {
     progress.end(`${eventCount} events`);
     for (const writer of [events, users, requests]) await writer.close();
   }
-  writeFileSynced(join(folder, 'dataset.json'), `${JSON.stringify(sourceManifest(size), null, 2)}\n`);
+  writeFileSynced(
+    join(folder, 'dataset.json'),
+    `${JSON.stringify(sourceManifest(size), null, 2)}\n`,
+  );
 }
 
 async function writeItems(path: string, catalogue: Catalogue): Promise<void> {

@@ -80,7 +80,9 @@ export class Population {
     const total = drift.reduce((sum, weight) => sum + weight, 0);
     this.driftShares = drift.map((weight) => weight / total);
     this.#driftCumulative = runningSum(this.driftShares);
-    this.#baseDemand = Float64Array.from(ranks, (rank) => Math.pow(rank + 1, -law.INTEREST_EXPONENT));
+    this.#baseDemand = Float64Array.from(ranks, (rank) =>
+      Math.pow(rank + 1, -law.INTEREST_EXPONENT),
+    );
     const stream = new RandomStream(this.seed, DOMAIN.world, 3);
     const tilts = (count: number): Float64Array =>
       Float64Array.from({ length: count }, () => law.DEMOGRAPHIC_SPREAD * stream.normal());
@@ -122,7 +124,8 @@ export class Population {
       if (stream.chance(law.LONG_TERM_RATE)) {
         leaf = profile.interests[stream.pick(interestCumulative)]!;
       } else {
-        if (drift < 0 || !stream.chance(law.DRIFT_RETURN_RATE)) drift = stream.pick(this.#driftCumulative);
+        if (drift < 0 || !stream.chance(law.DRIFT_RETURN_RATE))
+          drift = stream.pick(this.#driftCumulative);
         leaf = drift;
       }
       const differs = !visited.has(leaf);
@@ -256,7 +259,9 @@ export class Population {
 
   /** An item of a leaf by popularity alone, in O(1). */
   drawPopular(stream: RandomStream, leaf: number): number {
-    return this.catalogue.leafOffsets[leaf]! + zipfRank(stream.uniform(), this.catalogue.leafSize(leaf));
+    return (
+      this.catalogue.leafOffsets[leaf]! + zipfRank(stream.uniform(), this.catalogue.leafSize(leaf))
+    );
   }
 
   /** Weight of an item for a user besides its popularity; 0 where it is not offered. */
@@ -377,7 +382,9 @@ function makeQuery(stream: RandomStream, leaf: number): string {
   const text = [...chosen];
   if (stream.chance(0.2)) text.push(ROOTS[root]!);
   if (stream.chance(0.3)) text.unshift(QUERY_FILLERS[stream.below(QUERY_FILLERS.length)]!);
-  return text.map((word) => (stream.chance(law.TYPO_RATE) ? mistype(stream, word) : word)).join(' ');
+  return text
+    .map((word) => (stream.chance(law.TYPO_RATE) ? mistype(stream, word) : word))
+    .join(' ');
 }
 
 /** Drops, doubles or swaps a letter. */

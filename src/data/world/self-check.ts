@@ -144,7 +144,8 @@ function surveyUsers(population: Population, users: number, wanted: number): Sur
       if (session.differs) survey.differing++;
       const slice = session.differs ? 0 : 1;
       // Reservoir sampling: every test request of the slice has the same chance.
-      const place = samples[slice]!.length < wanted ? samples[slice]!.length : stream.below(seen[slice]! + 1);
+      const place =
+        samples[slice]!.length < wanted ? samples[slice]!.length : stream.below(seen[slice]! + 1);
       seen[slice]!++;
       if (place < wanted) samples[slice]![place] = { user, number: session.number };
     }
@@ -162,7 +163,8 @@ function countViolations(catalogue: Catalogue, profile: Profile, session: Sessio
     if (!catalogue.offeredIn(item, profile.country)) violations++;
     if (catalogue.leafOf(item) !== session.leaf) violations++;
   }
-  if (session.time < law.WORLD_START || session.conversionTimes.at(-1)! >= law.WORLD_END) violations++;
+  if (session.time < law.WORLD_START || session.conversionTimes.at(-1)! >= law.WORLD_END)
+    violations++;
   if (session.conversionTimes[0]! <= session.time) violations++;
   return violations;
 }
@@ -182,11 +184,14 @@ function measure(
     for (const [row, ranking] of RANKINGS.entries()) {
       const ranks = ranksOf(scorer.score(ranking), session);
       for (const [column, cutoff] of CUTOFFS.entries())
-        sums[row]![column]! += ranks.filter((rank) => rank < cutoff).length / Math.min(ranks.length, cutoff);
+        sums[row]![column]! +=
+          ranks.filter((rank) => rank < cutoff).length / Math.min(ranks.length, cutoff);
     }
   }
   return RANKINGS.map((ranking, row) => {
-    const [recallAt10, recallAt50, recallAt100] = sums[row]!.map((sum) => sum / Math.max(1, samples.length));
+    const [recallAt10, recallAt50, recallAt100] = sums[row]!.map(
+      (sum) => sum / Math.max(1, samples.length),
+    );
     return {
       slice,
       ranking,
@@ -237,7 +242,8 @@ class TruthScorer {
     this.#fillWithinLeaves(this.#average, (item) => {
       // E exp(s u . v) over u ~ N(0, I) is exp(s^2 |v|^2 / 2).
       let square = 0;
-      for (let d = 0; d < law.TASTE_WIDTH; d++) square += catalogue.tastes[item * law.TASTE_WIDTH + d]! ** 2;
+      for (let d = 0; d < law.TASTE_WIDTH; d++)
+        square += catalogue.tastes[item * law.TASTE_WIDTH + d]! ** 2;
       return Math.exp((law.TASTE_STRENGTH ** 2 * square) / 2);
     });
   }
@@ -349,7 +355,12 @@ function judge(
   const tests: SelfCheckTest[] = [];
   const skipped: string[] = [];
   const between = (name: string, value: number, low: number, high: number): void => {
-    tests.push({ name, expected: `${low} to ${high}`, value, passed: value >= low && value <= high });
+    tests.push({
+      name,
+      expected: `${low} to ${high}`,
+      value,
+      passed: value >= low && value <= high,
+    });
   };
   const atLeast = (name: string, value: number, low: number): void => {
     tests.push({ name, expected: `at least ${low}`, value, passed: value >= low });
@@ -390,9 +401,17 @@ function judge(
       0.6,
       1.25,
     );
-  else skipped.push(`exponent of popularity: needs ${MIN_ZIPF_EVENTS} events at the head of large leaves`);
+  else
+    skipped.push(
+      `exponent of popularity: needs ${MIN_ZIPF_EVENTS} events at the head of large leaves`,
+    );
   between('violations of invariants (leaks, targeting, times)', survey.violations, 0, 0);
-  between('items with confidences out of (0, 1] or out of order', countBadConfidences(catalogue), 0, 0);
+  between(
+    'items with confidences out of (0, 1] or out of order',
+    countBadConfidences(catalogue),
+    0,
+    0,
+  );
   return { tests, skipped };
 }
 
@@ -432,7 +451,9 @@ export function formatSelfCheck(report: SelfCheckReport): string {
     ...report.rows.map(
       (row) =>
         `${row.slice.padEnd(15)} ${row.ranking.padEnd(31)} ${String(row.requests).padStart(8)}` +
-        [row.recallAt10, row.recallAt50, row.recallAt100].map((value) => `  ${value.toFixed(3)}`).join(''),
+        [row.recallAt10, row.recallAt50, row.recallAt100]
+          .map((value) => `  ${value.toFixed(3)}`)
+          .join(''),
     ),
     '',
     ...report.tests.map(

@@ -159,4 +159,13 @@ export const TITLE_FILLERS: readonly string[] = [
   'everyday',
   'modern',
 ];
-export const QUERY_FILLERS: readonly string[] = ['best', 'cheap', 'buy', 'for', 'near', 'new', 'gift', 'sale'];
+export const QUERY_FILLERS: readonly string[] = [
+  'best',
+  'cheap',
+  'buy',
+  'for',
+  'near',
+  'new',
+  'gift',
+  'sale',
+];

@@ -37,7 +37,9 @@ describe('random streams', () => {
   it('are uniform and unrelated between neighbouring addresses', () => {
     const count = 20_000;
     const draw = (index: number, kind: number): number =>
-      kind === 0 ? new RandomStream(3, DOMAIN.user, index).uniform() : uniformAt(3, DOMAIN.pacing, index, 1);
+      kind === 0
+        ? new RandomStream(3, DOMAIN.user, index).uniform()
+        : uniformAt(3, DOMAIN.pacing, index, 1);
     for (const kind of [0, 1]) {
       let sum = 0;
       let product = 0;
@@ -177,7 +179,13 @@ describe('auction', () => {
 
 describe('generateWorld', () => {
   const generate = (users: number, seed: number, name: string): ReturnType<typeof generateWorld> =>
-    generateWorld({ users, items: 1_000, seed, outputDirectory: join(folder, name), keepRaw: true });
+    generateWorld({
+      users,
+      items: 1_000,
+      seed,
+      outputDirectory: join(folder, name),
+      keepRaw: true,
+    });
 
   it('gives the same digest for the same sizes and seed, another for another seed', async () => {
     const first = await generate(40, 9, 'first');

@@ -1,0 +1,129 @@
+// A wrong command line ends with code 1 and one sentence: what was expected, what came, what to do.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { ERROR_TABLE } from '../src/errors.ts';
+import { runCli } from './support/cli.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-cli-'));
+const at = (name: string): string => join(folder, name);
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+writeFileSync(at('events.csv'), 'who,what\na,b\n');
+const source = (columns: object): string =>
+  JSON.stringify({ name: 'x', events: { file: 'events.csv', columns } });
+writeFileSync(at('column.json'), source({ user: 'who', item: 'wat' }));
+writeFileSync(at('field.json'), source({ user: 'who', item: 'what', itm: 'what' }));
+writeFileSync(at('broken.json'), '{');
+
+interface Case {
+  readonly args: readonly string[];
+  readonly code: keyof typeof ERROR_TABLE;
+  readonly says: readonly RegExp[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const CASES: Readonly<Record<string, Case>> = {
+  'serve without such bundles': {
+    args: ['serve', '--bundles', at('nothing'), '--store', at('store')],
+    code: 'ERR_BUNDLE_NOT_FOUND',
+    says: [/nothing/],
+  },
+  'train without such a dataset': {
+    args: ['train', '--data', at('nothing'), '--out', at('run')],
+    code: 'ERR_DATASET_NOT_FOUND',
+    says: [/nothing/, /tandem import/],
+  },
+  'publish without such a run': {
+    args: ['publish', '--checkpoint', at('nothing'), '--bundles', at('bundles')],
+    code: 'ERR_CHECKPOINT_INVALID',
+    says: [/nothing/, /tandem train/],
+  },
+  'encode items without such a run': {
+    args: ['encode', 'items', '--checkpoint', at('nothing')],
+    code: 'ERR_CHECKPOINT_INVALID',
+    says: [/nothing/],
+  },
+  'verify of something else': {
+    args: ['verify', folder],
+    code: 'ERR_BUNDLE_NOT_FOUND',
+    says: [/manifest\.json/],
+  },
+  'import of a column that is not there': {
+    args: ['import', '--manifest', at('column.json'), '--out', at('dataset')],
+    code: 'ERR_DATASET_INVALID',
+    says: [/"wat"/, /what/],
+  },
+  'import of a field that does not exist': {
+    args: ['import', '--manifest', at('field.json'), '--out', at('dataset')],
+    code: 'ERR_DATASET_INVALID',
+    says: [/itm/, /item/],
+  },
+  'import of a manifest that is not JSON': {
+    args: ['import', '--manifest', at('broken.json'), '--out', at('dataset')],
+    code: 'ERR_DATASET_INVALID',
+    says: [/broken\.json/],
+  },
+  'a misspelled flag': {
+    args: ['serve', '--bundels', 'x'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/received --bundels/, /--bundles/],
+  },
+  'a missing flag': {
+    args: ['train', '--data', 'x'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/--out <directory>, received none/],
+  },
+  'a value that is no choice': {
+    args: ['train', '--data', 'x', '--out', 'y', '--fusion', 'sum'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/received "sum"/, /none, concat/],
+  },
+  'a command that does not exist': {
+    args: ['toString'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/received "toString"/],
+  },
+  'a setting of the wrong kind': {
+    args: ['serve', '--bundles', 'x', '--store', 'y'],
+    env: { TANDEM_PORT: 'http' },
+    code: 'ERR_CONFIG_INVALID',
+    says: [/TANDEM_PORT/, /received "http"/],
+  },
+};
+
+describe('a wrong command line', () => {
+  for (const [name, { args, code, says, env }] of Object.entries(CASES))
+    it(name, async () => {
+      const { code: exit, stdout, stderr } = await runCli(args, env && { env });
+      assert.equal(exit, 1, stderr);
+      assert.equal(stdout, '');
+      assert.match(stderr, new RegExp(`^${code}: Expected .*(received|found|but|:) `, 'm'));
+      assert.doesNotMatch(stderr, /^\s+at /m);
+      for (const part of says) assert.match(stderr, part);
+    });
+
+  it('leaves nothing behind', () => {
+    assert.deepEqual(readdirSync(folder).sort(), [
+      'broken.json',
+      'column.json',
+      'events.csv',
+      'field.json',
+    ]);
+  });
+});
+
+describe('what is no error', () => {
+  it('is help and the version, on standard output with code 0', async () => {
+    for (const args of [['--version'], ['serve', '--help']]) {
+      const { code, stdout, stderr } = await runCli(args);
+      assert.deepEqual([code, stderr], [0, '']);
+      assert.notEqual(stdout, '');
+    }
+  });
+});

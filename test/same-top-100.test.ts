@@ -1,0 +1,165 @@
+// Evaluation and serving rank alike: a model trained on imported files, its users encoded into LMDB, its bundle served,
+// and the same requests asked of the evaluator's scorer in tfjs and of the server over HTTP.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { loadBundle, type Bundle } from '../src/bundle/load.ts';
+import { trainForProtocol } from '../src/cli/training-recipe.ts';
+import { resolveServerSettings } from '../src/config.ts';
+import type { Dataset } from '../src/data/dataset.ts';
+import { importDataset } from '../src/data/import.ts';
+import { readDataset } from '../src/data/read-dataset.ts';
+import { eventsBefore } from '../src/data/splits.ts';
+import { publish } from '../src/encode/publish.ts';
+import { encodeUsers } from '../src/encode/users.ts';
+import { ModelEvaluation } from '../src/evaluate/model-scorer.ts';
+import type { EvaluationQuery } from '../src/evaluate/query.ts';
+import { loadModel } from '../src/model/checkpoint.ts';
+import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { LmdbStore } from '../src/store/lmdb-store.ts';
+import { assertSameTop, type RankedItem } from './support/same-top.ts';
+import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, writeShop } from './support/shop.ts';
+
+const ITEMS = 250;
+const K = 100;
+const REQUESTS = 60;
+/** The batch has seen events before this instant. */
+const UNTIL = SHOP_TEST_FROM + 5 * 86_400;
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-same-'));
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+for (const fusion of ['concat', 'none'] as const)
+  describe(`evaluation and serving, fusion ${fusion}`, () => {
+    const at = (name: string): string => join(folder, fusion, name);
+    let dataset: Dataset;
+    let bundle: Bundle;
+    let server: RunningServer;
+
+    before(async () => {
+      writeShop(at('raw'), makeShop({ items: ITEMS, users: 140, seed: 11 }));
+      await importDataset({
+        manifestPath: join(at('raw'), 'source.json'),
+        outputDirectory: at('dataset'),
+      });
+      dataset = await readDataset(at('dataset'));
+      await trainForProtocol({
+        dataset,
+        protocol: 'time',
+        form: 'all',
+        config: {
+          ...SHOP_TRAINING,
+          model: { ...SHOP_TRAINING.model, fusion },
+          steps: 40,
+          validateEvery: 40,
+        },
+        directory: at('run'),
+      });
+      await publish(at('run'), at('bundles'));
+      bundle = await loadBundle(at('bundles'));
+      const store = LmdbStore.open(at('store'));
+      await encodeUsers({ bundle, dataset, store, untilSeconds: UNTIL });
+      await store.close();
+      const { settings } = resolveServerSettings({
+        flags: { bundles: at('bundles'), store: at('store'), port: '0', plan: 'exact' },
+      });
+      server = await startServer(settings);
+    });
+    after(() => server.close());
+
+    /** The candidates of the evaluator: everything ranked but the subject, in f32 by tfjs. */
+    async function evaluated(queries: readonly EvaluationQuery[]): Promise<RankedItem[][]> {
+      const model = await loadModel(at('run'));
+      const scores = new Float32Array(queries.length * ITEMS);
+      await new ModelEvaluation(model, dataset)
+        .scorer({ name: fusion, context: 'real' })
+        .score(queries, scores);
+      model.dispose();
+      return queries.map(({ subject }, q) =>
+        Array.from(scores.subarray(q * ITEMS, (q + 1) * ITEMS), (score, slot) => ({ score, slot }))
+          .filter(({ slot }) => subject.kind !== 'item' || subject.item !== slot)
+          .sort((a, b) => b.score - a.score || a.slot - b.slot)
+          .slice(0, K)
+          .map(({ score, slot }) => ({ score, item: dataset.items.ids[slot]! })),
+      );
+    }
+
+    async function served({ user, subject }: EvaluationQuery): Promise<RankedItem[]> {
+      const { users, items } = dataset;
+      const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
+        method: 'POST',
+        body: JSON.stringify({
+          user: user < 0 ? 'nobody' : users.ids[user]!,
+          surface: subject.kind === 'query' ? 'search' : 'related',
+          ...(subject.kind === 'item' && { subject: { item: items.ids[subject.item]! } }),
+          ...(subject.kind === 'query' && { subject: { query: subject.query } }),
+          ...(subject.kind === 'interests' && { subject: { interests: subject.interests } }),
+          ...(user >= 0 && {
+            demographics: {
+              ...(Number.isNaN(users.ages[user]!) ? {} : { age: users.ages[user]! }),
+              gender: users.genders[user]!,
+              country: users.countries[user]!,
+            },
+          }),
+          k: K,
+        }),
+      });
+      const body = (await response.json()) as {
+        candidates: RankedItem[];
+        plan: string;
+        degraded: unknown;
+      };
+      assert.equal(response.status, 200, JSON.stringify(body));
+      assert.equal(body.plan, 'exact');
+      return body.candidates;
+    }
+
+    it(`gives the same top ${K} for the same requests`, async () => {
+      const { events } = dataset;
+      const logged = dataset.requests.filter(({ time }) => time >= UNTIL).slice(0, REQUESTS);
+      assert.equal(logged.length, REQUESTS);
+      const interests = { category: dataset.items.categoryNames[1]!, confidence: 0.5 };
+      const queries = logged.map((request, i): EvaluationQuery => {
+        // Some users that nobody knows, and every kind of subject.
+        const user = i % 10 === 9 ? -1 : request.user;
+        const begin = user < 0 ? 0 : events.userOffsets[user]!;
+        return {
+          id: request.id,
+          user,
+          historyBegin: begin,
+          historyEnd: begin + eventsBefore(dataset, user, UNTIL),
+          // The server's clock: the age of a state is a feature.
+          timeSeconds: Date.now() / 1000,
+          subject:
+            i % 10 === 7
+              ? { kind: 'interests', interests: [interests] }
+              : i % 10 === 8
+                ? { kind: 'none' }
+                : request.subject,
+          demographics: {},
+          positives: Int32Array.from(request.positives),
+          excluded: new Int32Array(0),
+          slice: '',
+        };
+      });
+      assert.ok(new Set(queries.map(({ subject }) => subject.kind)).size === 4);
+      const expected = await evaluated(queries);
+      for (const [i, query] of queries.entries())
+        assertSameTop(await served(query), expected[i]!, { score: 1e-5, tie: 1e-5 });
+      // The requests are not all alike: a ranking that ignores them would not pass.
+      const tops = new Set(
+        expected.map((list) =>
+          list
+            .slice(0, 10)
+            .map(({ item }) => item)
+            .join(),
+        ),
+      );
+      assert.ok(tops.size > REQUESTS / 2);
+    });
+  });
