@@ -32,7 +32,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   training: {
     about:
-      'One training step of the demo: 64 users x 8 positives, full softmax over 4,000 items, gradient and Adam, on a synthetic world.',
+      'One training step (sampling, forward, gradient, Adam) with the settings of the demo on a synthetic world, then a smaller one that tfjs cpu can finish. The peer is tfjs cpu with its scatter-add replaced by a plain loop: its own goes over all of the data once for every row of an embedding table, which took minutes a step.',
     load: () => import('./training.ts'),
   },
   serve: {

@@ -152,7 +152,7 @@ for (const [name, apply] of [
             name === 'div' ? Math.sign(value || 1) * (Math.abs(value) + 0.3) : value,
           ),
         ],
-        apply: (x, y) => apply(x!, y!),
+        apply: (x, y) => apply(x, y),
         gradients: name !== 'maximum',
       })),
   );
@@ -228,7 +228,7 @@ conforms(
   'matMul with every transpose and batch',
   matrices.map(({ a, b, transposeA, transposeB }) => ({
     inputs: [a, b],
-    apply: (x, y) => tf.matMul(x!, y!, transposeA, transposeB),
+    apply: (x, y) => tf.matMul(x, y, transposeA, transposeB),
   })),
 );
 
@@ -244,7 +244,7 @@ conforms(
       };
       return {
         inputs: single === 'a' ? [alone(a), b] : [a, alone(b)],
-        apply: (x, y) => tf.matMul(x!, y!, transposeA, transposeB),
+        apply: (x, y) => tf.matMul(x, y, transposeA, transposeB),
         gradients: false,
       };
     }),
@@ -262,14 +262,14 @@ conforms(
       const { bias, transposeA, transposeB } = drawn;
       return {
         inputs: [flat(drawn.a), flat(drawn.b), ...(biased ? [bias] : [])],
-        apply: (a, b, c) =>
+        apply: (a, b, ...biases) =>
           tf.fused.matMul({
-            a: a as tf.Tensor2D,
-            b: b as tf.Tensor2D,
+            a,
+            b,
             transposeA,
             transposeB,
-            activation: activation as 'linear' | 'relu',
-            ...(c !== undefined && { bias: c }),
+            activation,
+            ...(biased && { bias: biases[0]! }),
           }),
       };
     }),
@@ -290,7 +290,7 @@ conforms(
     )
     .map(([shape, permutation, from]) => ({
       inputs: [input(shape, from)],
-      apply: (x) => tf.transpose(x!, permutation),
+      apply: (x) => tf.transpose(x, permutation),
     })),
 );
 
@@ -309,7 +309,7 @@ conforms(
       inputs: [input(shape, from)],
       apply: (x) =>
         tf.gather(
-          x!,
+          x,
           folded ? tf.tensor2d(rows, [rows.length, 1], 'int32') : tf.tensor1d(rows, 'int32'),
         ),
     })),
@@ -346,7 +346,7 @@ conforms(
     .map(([shape, ends, from]) => {
       const begin = ends.map(([a, b]) => Math.min(a, b));
       const size = ends.map(([a, b]) => Math.abs(a - b) + 1);
-      return { inputs: [input(shape, from)], apply: (x) => tf.slice(x!, begin, size) };
+      return { inputs: [input(shape, from)], apply: (x) => tf.slice(x, begin, size) };
     }),
 );
 
@@ -363,7 +363,7 @@ conforms(
     )
     .map(([shape, paddings, constant, from]) => ({
       inputs: [input(shape, from)],
-      apply: (x) => tf.pad(x!, paddings, constant),
+      apply: (x) => tf.pad(x, paddings, constant),
     })),
 );
 
@@ -382,7 +382,7 @@ conforms(
       const total = sizes.reduce((sum, size) => sum + size, 0);
       return {
         inputs: [input(shape.with(along, total), from)],
-        apply: (x) => tf.concat(tf.split(x!, sizes, along).toReversed(), along),
+        apply: (x) => tf.concat(tf.split(x, sizes, along).toReversed(), along),
         gradients: sizes.length > 1,
       };
     }),
@@ -394,7 +394,7 @@ conforms(
     .chain((shape) => fc.tuple(fc.constant(shape), fc.nat(shape.length - 1), seed))
     .map(([shape, along, from]) => ({
       inputs: [input(shape, from)],
-      apply: (x) => tf.stack(tf.unstack(x!, along).toReversed(), 0),
+      apply: (x) => tf.stack(tf.unstack(x, along).toReversed(), 0),
       gradients: shape[along]! > 1,
     })),
 );
@@ -405,7 +405,7 @@ conforms(
     .chain((shape) => seed.map((from) => ({ shape, from })))
     .map(({ shape, from }) => ({
       inputs: [input(shape, from)],
-      apply: (x) => tf.square(tf.squeeze(tf.expandDims(tf.reshape(tf.neg(x!), [-1]), 0), [0])),
+      apply: (x) => tf.square(tf.squeeze(tf.expandDims(tf.reshape(tf.neg(x), [-1]), 0), [0])),
     })),
 );
 

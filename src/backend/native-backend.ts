@@ -33,10 +33,7 @@ export class NativeBackend extends MathBackendCPU {
     _shape: number[],
     dtype: tf.DataType,
   ): tf.DataId {
-    return this.#add(
-      this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values,
-      dtype,
-    );
+    return this.#add(this.#pool.owns(values) ? (values as Float32Array).slice() : values, dtype);
   }
 
   #add(values: tf.backend_util.BackendValues, dtype: tf.DataType): tf.DataId {
@@ -48,7 +45,7 @@ export class NativeBackend extends MathBackendCPU {
   /** A copy where the buffer is pooled, so that what a caller has read never changes under it. */
   override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
     const values = super.readSync(dataId);
-    return this.#pool.owns(values) ? Float32Array.from(values as Float32Array) : values;
+    return this.#pool.owns(values) ? (values as Float32Array).slice() : values;
   }
 
   override disposeData(dataId: tf.DataId, force?: boolean): boolean {

@@ -31,12 +31,7 @@ async function main(): Promise<void> {
   await program.parseAsync();
 }
 
-main().catch((reason: unknown) => {
-  const error = reason instanceof CommanderError ? usageError(reason) : reason;
-  if (error === undefined) {
-    process.exitCode = (reason as CommanderError).exitCode;
-    return;
-  }
+function report(error: unknown): void {
   const text =
     error instanceof TandemError
       ? `${error.code}: ${error.message}`
@@ -45,4 +40,14 @@ main().catch((reason: unknown) => {
         : String(error);
   process.stderr.write(`${text}\n`);
   process.exitCode = 1;
+}
+
+main().catch((reason: unknown) => {
+  if (!(reason instanceof CommanderError)) {
+    report(reason);
+    return;
+  }
+  const error = usageError(reason);
+  if (error === undefined) process.exitCode = reason.exitCode;
+  else report(error);
 });

@@ -15,6 +15,7 @@ import {
   MASKED,
   unitRows,
   weightedBag,
+  type Bags,
 } from './layers.ts';
 
 type Matrix = readonly (readonly number[])[];
@@ -40,8 +41,12 @@ const LENGTH = 3;
 const HEADS = 2;
 const WIDTH = 4;
 const LENGTHS = Int32Array.of(3, 2);
-const ROWS = Int32Array.of(0, 2, 2, 1, 0, 0);
-const WEIGHTS = Float32Array.of(0.5, 0.25, 1, 0, 0.75, 0.25);
+/** Three bags: a row twice, nothing at all, a row of weight 0. */
+const BAGS: Bags = {
+  offsets: Int32Array.of(0, 3, 3, 5),
+  rows: Int32Array.of(0, 2, 2, 1, 0),
+  weights: Float32Array.of(0.5, 0.25, 1, 0, 0.75),
+};
 
 /** What attention() says: head by head, each place sees itself and the valid places before it. */
 function plainAttention(queries: Matrix, keys: Matrix, values: Matrix): Matrix {
@@ -77,9 +82,9 @@ const CASES: readonly LayerCase[] = [
       [5, 4],
       [1, 5],
     ],
-    layer: (x, w, b) => dense(x!, w!, tf.reshape(b!, [5]), 'relu'),
+    layer: (x, w, b) => dense(x, w, tf.reshape(b, [5]), 'relu'),
     plain: (x, w, b) =>
-      x!.map((row) => w!.map((weights, out) => Math.max(0, dot(row, weights) + b![0]![out]!))),
+      x.map((row) => w.map((weights, out) => Math.max(0, dot(row, weights) + b[0]![out]!))),
   },
   {
     name: 'dense without bias',
@@ -87,8 +92,8 @@ const CASES: readonly LayerCase[] = [
       [3, 4],
       [5, 4],
     ],
-    layer: (x, w) => dense(x!, w!, undefined),
-    plain: (x, w) => x!.map((row) => w!.map((weights) => dot(row, weights))),
+    layer: (x, w) => dense(x, w, undefined),
+    plain: (x, w) => x.map((row) => w.map((weights) => dot(row, weights))),
   },
   {
     name: 'layerNorm',
@@ -97,31 +102,37 @@ const CASES: readonly LayerCase[] = [
       [1, 6],
       [1, 6],
     ],
-    layer: (x, scale, offset) => layerNorm(x!, tf.reshape(scale!, [6]), tf.reshape(offset!, [6])),
+    layer: (x, scale, offset) => layerNorm(x, tf.reshape(scale, [6]), tf.reshape(offset, [6])),
     plain: (x, scale, offset) =>
-      x!.map((row) => {
+      x.map((row) => {
         const mean = sum(row) / row.length;
         const variance = sum(row.map((value) => (value - mean) ** 2)) / row.length;
         return row.map(
           (value, i) =>
-            ((value - mean) / Math.sqrt(variance + 1e-5)) * scale![0]![i]! + offset![0]![i]!,
+            ((value - mean) / Math.sqrt(variance + 1e-5)) * scale[0]![i]! + offset[0]![i]!,
         );
       }),
   },
   {
     name: 'unitRows',
     shapes: [[3, 5]],
-    layer: (x) => unitRows(x!),
-    plain: (x) => x!.map((row) => row.map((value) => value / Math.sqrt(dot(row, row) + 1e-12))),
+    layer: (x) => unitRows(x),
+    plain: (x) => x.map((row) => row.map((value) => value / Math.sqrt(dot(row, row) + 1e-12))),
   },
   {
-    name: 'weightedBag with a row twice in a bag',
+    name: 'weightedBag',
     shapes: [[3, 4]],
-    layer: (table) => weightedBag(table!, ROWS, WEIGHTS, 2),
+    layer: (table) => weightedBag(table, BAGS),
     plain: (table) =>
-      [0, 1].map((bag) =>
+      [0, 1, 2].map((bag) =>
         Array.from({ length: 4 }, (_, d) =>
-          sum([0, 1, 2].map((s) => WEIGHTS[bag * 3 + s]! * table![ROWS[bag * 3 + s]!]![d]!)),
+          sum(
+            Array.from(BAGS.rows, (row, i) =>
+              i >= BAGS.offsets[bag]! && i < BAGS.offsets[bag + 1]!
+                ? BAGS.weights[i]! * table[row]![d]!
+                : 0,
+            ),
+          ),
         ),
       ),
   },
@@ -134,11 +145,11 @@ const CASES: readonly LayerCase[] = [
     ],
     layer: (q, k, v) =>
       tf.mul(
-        attention(q!, k!, v!, causalMask(LENGTHS, LENGTH), BATCH, LENGTH, HEADS),
+        attention(q, k, v, causalMask(LENGTHS, LENGTH), BATCH, LENGTH, HEADS),
         tf.tensor2d(VALID, [VALID.length, 1]),
       ),
     plain: (q, k, v) =>
-      plainAttention(q!, k!, v!).map((row, i) => row.map((value) => (VALID[i] === 1 ? value : 0))),
+      plainAttention(q, k, v).map((row, i) => row.map((value) => (VALID[i] === 1 ? value : 0))),
   },
 ];
 
@@ -217,11 +228,31 @@ test('dropout keeps the mean, drops the share it says, and does nothing without 
     const x = tf.ones([100, 200]);
     assert.equal(dropout(x, 0.3, undefined), x);
     assert.equal(dropout(x, 0, new Random(1)), x);
-    const values = dropout(x, 0.3, new Random(1)).dataSync();
+    const values = dropout(x, 0.3, new Random(1)).dataSync<'float32'>();
     const dropped = values.filter((value) => value === 0).length / values.length;
     assert.ok(Math.abs(dropped - 0.3) < 6 * Math.sqrt(0.21 / values.length));
     const mean = values.reduce((total, value) => total + value, 0) / values.length;
     assert.ok(Math.abs(mean - 1) < 0.03);
-    assert.deepEqual(dropout(x, 0.3, new Random(1)).dataSync(), values);
+    assert.deepEqual(dropout(x, 0.3, new Random(1)).dataSync<'float32'>(), values);
   });
+});
+
+test('weightedBag of empty bags alone is zero', async () => {
+  for (const backend of ['cpu', 'native'] as const) {
+    await useBackend(backend);
+    const none = {
+      offsets: new Int32Array(3),
+      rows: new Int32Array(0),
+      weights: new Float32Array(0),
+    };
+    tf.tidy(() => {
+      const bags = (table: tf.Tensor): tf.Tensor => weightedBag(table, none);
+      const { value, grad } = tf.valueAndGrad((table: tf.Tensor) => tf.sum(bags(table)))(
+        tf.ones([4, 3]),
+      );
+      assert.deepEqual(bags(tf.ones([4, 3])).shape, [2, 3]);
+      assert.equal(value.dataSync()[0], 0);
+      assert.deepEqual([...grad.dataSync()], new Array<number>(12).fill(0));
+    });
+  }
 });

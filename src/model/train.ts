@@ -152,7 +152,7 @@ export class Trainer {
         ] as const)
           tf.tidy(() => {
             const saved = moments.get(`${name}.${suffix}`)!;
-            variable.assign(tf.tensor(Float32Array.from(saved.data), [...saved.shape]));
+            variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
           });
   }
 
@@ -222,7 +222,7 @@ export class Trainer {
         const variable = pair[suffix];
         moments.set(`${name}.${suffix}`, {
           shape: [...variable.shape],
-          data: Float32Array.from(variable.dataSync()),
+          data: variable.dataSync<'float32'>().slice(),
         });
       }
     return moments;

@@ -94,16 +94,18 @@ function near(a: Float32Array, b: Float32Array, tolerance = 1e-5): void {
     assert.ok(Math.abs(a[i]! - b[i]!) <= tolerance, `at ${i}: ${a[i]!} and ${b[i]!}`);
 }
 
+const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
+
 function headBatch(
   rows: readonly {
     state?: Float32Array;
     age?: number;
     subject?: SubjectBag;
-    demographics?: [number, number, number];
+    demographics?: readonly [number, number, number];
   }[],
 ): HeadBatch {
   const builder = new HeadBatchBuilder(width, rows.length);
-  for (const { state, age = 0, subject = NO_SUBJECT, demographics = [0, 0, 0] } of rows)
+  for (const { state, age = 0, subject = NO_SUBJECT, demographics = UNKNOWN } of rows)
     builder.add(state, age, subject, demographics);
   return builder.batch();
 }
@@ -209,15 +211,15 @@ describe('head', () => {
   const subject = features.categoryBag([2, 3], [1, 0.5]);
 
   it('gives unit rows that depend on state, age, subject and demographics', () => {
-    const rows = [
+    const rows: Parameters<typeof headBatch>[0] = [
       { state },
       { state: state.map((value) => -value) },
       { state, age: 0.5 },
       { state, subject },
       { state, subject: features.queryBag('coffee') },
-      { state, demographics: [1, 0, 0] as [number, number, number] },
-      { state, demographics: [0, 1, 0] as [number, number, number] },
-      { state, demographics: [0, 0, 1] as [number, number, number] },
+      { state, demographics: [1, 0, 0] },
+      { state, demographics: [0, 1, 0] },
+      { state, demographics: [0, 0, 1] },
       {},
     ];
     const queries = model.embedQueries(headBatch(rows));

@@ -93,7 +93,7 @@ export class TwoTower {
           `Expected tensor ${name} of shape [${String(spec.shape)}], received ${tensor === undefined ? 'none' : `[${String(tensor.shape)}]`}. The weights belong to another config or catalogue: train again.`,
         );
       // A copy: training changes variables in place.
-      variables.set(name, variableOf(Float32Array.from(tensor.data), spec.shape));
+      variables.set(name, variableOf(tensor.data.slice(), spec.shape));
     }
     return variables;
   }
@@ -103,7 +103,7 @@ export class TwoTower {
     return new Map(
       [...this.variables].map(([name, variable]) => [
         name,
-        { shape: [...variable.shape], data: Float32Array.from(variable.dataSync()) },
+        { shape: [...variable.shape], data: variable.dataSync<'float32'>().slice() },
       ]),
     );
   }
@@ -314,13 +314,13 @@ export class TwoTower {
     for (let begin = 0; begin < batch.count; begin += INFERENCE_ROWS) {
       const end = Math.min(batch.count, begin + INFERENCE_ROWS);
       const part = compacted(batch, begin, end);
-      const states = tf.tidy(() => {
+      const states = valuesOf(() => {
         const hidden = this.encode(this.itemInputs(part.slots), part.batch);
         const last = Int32Array.from(
           { length: end - begin },
           (_, i) => (i + 1) * part.batch.length - 1,
         );
-        return tf.gather(hidden, tf.tensor1d(last, 'int32')).dataSync<'float32'>();
+        return tf.gather(hidden, tf.tensor1d(last, 'int32'));
       });
       for (let b = begin; b < end; b++)
         if (batch.lengths[b]! > 0)
@@ -334,13 +334,8 @@ export class TwoTower {
 
   /** Query embeddings of a micro-batch, [B, D] unit rows. */
   embedQueries(batch: HeadBatch): Float32Array {
-    return tf.tidy(() =>
-      Float32Array.from(
-        this.fuse(
-          tf.tensor2d(batch.states, [batch.count, this.config.embeddingWidth]),
-          batch,
-        ).dataSync(),
-      ),
+    return valuesOf(() =>
+      this.fuse(tf.tensor2d(batch.states, [batch.count, this.config.embeddingWidth]), batch),
     );
   }
 
@@ -354,7 +349,7 @@ export class TwoTower {
         { length: Math.min(rows, this.items.count - begin) },
         (_, i) => begin + i,
       );
-      const vectors = tf.tidy(() => this.itemTower(this.itemInputs(slots)).dataSync());
+      const vectors = valuesOf(() => this.itemTower(this.itemInputs(slots)));
       out.set(vectors, begin * embeddingWidth);
     }
     return out;
@@ -363,19 +358,23 @@ export class TwoTower {
   /** Inner products of queries [Q, D] with item vectors [N, D], as [Q, N]. */
   scores(queries: Float32Array, vectors: Float32Array): Float32Array {
     const { embeddingWidth } = this.config;
-    return tf.tidy(() =>
-      Float32Array.from(
-        tf
-          .matMul(
-            tf.tensor2d(queries, [queries.length / embeddingWidth, embeddingWidth]),
-            tf.tensor2d(vectors, [vectors.length / embeddingWidth, embeddingWidth]),
-            false,
-            true,
-          )
-          .dataSync(),
+    return valuesOf(() =>
+      tf.matMul(
+        tf.tensor2d(queries, [queries.length / embeddingWidth, embeddingWidth]),
+        tf.tensor2d(vectors, [vectors.length / embeddingWidth, embeddingWidth]),
+        false,
+        true,
       ),
     );
   }
+}
+
+/** The values of a tensor, copied. tf.tidy walks what it is given back element by element, so it gets the tensor alone. */
+function valuesOf(compute: () => tf.Tensor): Float32Array {
+  const tensor = tf.tidy(compute);
+  const values = tensor.dataSync<'float32'>().slice();
+  tensor.dispose();
+  return values;
 }
 
 function variableOf(values: Float32Array, shape: readonly number[]): tf.Variable {
