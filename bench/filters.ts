@@ -1,5 +1,6 @@
 // Retrieval under filters that leave much, little and almost nothing, against a plain JavaScript scan and no filter.
 
+import { availableParallelism } from 'node:os';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 import { AllowList } from '../src/retrieval/allow-list.ts';
@@ -20,7 +21,7 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
   const vectors = clusteredRows(size, 1);
   const queries = queriesNear(vectors, QUERIES, 2);
   say(`filters: building a graph of ${size}`);
-  const graph = await buildHnsw(vectors, WIDTH);
+  const graph = await buildHnsw(vectors, WIDTH, undefined, { threads: availableParallelism() });
   const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
   const { index: hnsw, expansionSearch } = graph;
   const index = new PlannedIndex({ exact, hnsw, expansionSearch });

@@ -3,7 +3,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import Benchmark from 'benchmark';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
@@ -20,7 +20,7 @@ export interface BenchResult {
   /** What a user would take instead; null where there is nothing to compare with. */
   readonly peer: string | null;
   readonly peerValue: number | null;
-  /** How many times better ours is, whether low or high is good; null without a peer and for spreads. */
+  /** How many times better ours is, whether low or high is good; null without a peer, for spreads, and where one of the two is 0. */
   readonly ratio: number | null;
   readonly machine: string;
 }
@@ -178,8 +178,9 @@ export class Recorder {
     peer?: { readonly name: string; readonly measured: Measured },
   ): void {
     const other = peer?.measured.value ?? null;
-    const ratio =
-      other === null ? null : better === 'lower' ? other / ours.value : ours.value / other;
+    const comparable = other !== null && other > 0 && ours.value > 0;
+    const times = comparable ? other / ours.value : null;
+    const ratio = times !== null && better === 'higher' ? 1 / times : times;
     const line = {
       bench: this.#bench,
       case: name,
@@ -201,7 +202,7 @@ export class Recorder {
     const against =
       peer === undefined
         ? ''
-        : `  ${peer.name} ${withSpread(peer.measured)} ${unit}  ratio ${rounded(ratio!)}`;
+        : `  ${peer.name} ${withSpread(peer.measured)} ${unit}  ratio ${ratio === null ? '-' : rounded(ratio)}`;
     say(`${this.#bench}: ${name}: ${metric} ${withSpread(ours)} ${unit}${against}`);
   }
 
@@ -226,7 +227,7 @@ export function describeMachine(): string {
   const { version, defaultIsa, availableIsas } = nativeAddon();
   return [
     cpus()[0]?.model.trim() ?? 'unknown CPU',
-    `${availableParallelism()} cores`,
+    `${availableParallelism()} cores (load ${loadavg()[0]!.toFixed(1)} before)`,
     `ISA ${defaultIsa} of ${availableIsas.join(', ')}`,
     `node ${process.version}`,
     `tandem ${packageVersion()}, addon ${version}`,

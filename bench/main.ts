@@ -1,5 +1,6 @@
 // npm run bench -- [name ...]: runs the named benchmarks, or all, in order, and regenerates docs/benchmarks.md.
 
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { describeMachine, Recorder, say, type BenchOptions } from './harness.ts';
 import { BENCHES } from './registry.ts';
@@ -29,6 +30,8 @@ async function main(): Promise<void> {
   };
   const machine = describeMachine();
   say(machine);
+  if (loadavg()[0]! > availableParallelism() / 2)
+    say('Other work runs on this machine: expect wide spreads, and latencies that are its own.');
   for (const name of positionals.length > 0 ? positionals : known) {
     const recorder = new Recorder(name, machine);
     const { run } = await BENCHES[name]!.load();

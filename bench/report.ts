@@ -8,7 +8,7 @@ import { BENCHES } from './registry.ts';
 
 const INTRODUCTION = `# Benchmarks
 
-Written by \`npm run bench\` from \`bench/results/*.ndjson\`: do not edit. Ours and the peer run in one process start, in
+Written by \`npm run bench\` from \`bench/results/*.ndjson\`: do not edit. Ours and the peer run in
 alternating rounds; a number is the median of the rounds, ± half of their interquartile range. A ratio above 1 says that ours is
 better, whether low or high is good. Absolute numbers are of the machine named; the ratios are what travels.
 `;

@@ -1,7 +1,7 @@
 // Exact scan and graph against usearch's own JavaScript binding and a plain JavaScript scan, recall beside every time.
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nativeAddon, type SearchOutput } from '../src/native/binding.ts';
 import { buildHnsw } from '../src/retrieval/build-index.ts';
@@ -28,7 +28,7 @@ async function measureSize(recorder: Recorder, quick: boolean, size: number): Pr
   const truth = newSearchOutput(RECALL_QUERIES, K);
   exact.search(queries, RECALL_QUERIES, K, null, truth);
   say(`retrieval: building two graphs of ${size}`);
-  const graph = await buildHnsw(vectors, WIDTH);
+  const graph = await buildHnsw(vectors, WIDTH, undefined, { threads: availableParallelism() });
   const found = newSearchOutput(RECALL_QUERIES, K);
   graph.index.search(queries, RECALL_QUERIES, K, graph.expansionSearch, null, found);
   const peer = await openUsearch(vectors, queries, truth, graph);

@@ -71,7 +71,7 @@ function helpTfjsCpu(): void {
     kernelName: 'UnsortedSegmentSum',
     backendName: 'cpu',
     kernelFunc: (call) => {
-      const backend = call.backend as MathBackendCPU;
+      const backend = call.backend as Pick<MathBackendCPU, 'readSync' | 'makeTensorInfo'>;
       const { x, segmentIds } = call.inputs as { x: tf.TensorInfo; segmentIds: tf.TensorInfo };
       const { numSegments } = call.attrs as unknown as { numSegments: number };
       const shape = [numSegments, ...x.shape.slice(segmentIds.shape.length)];

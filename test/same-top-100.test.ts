@@ -59,6 +59,7 @@ for (const fusion of ['concat', 'none'] as const)
           validateEvery: 40,
         },
         directory: at('run'),
+        refit: false,
       });
       await publish(at('run'), at('bundles'));
       bundle = await loadBundle(at('bundles'));

@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import { loadBundle, type Bundle } from '../../src/bundle/load.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../../src/features/context.ts';
 import { HeadBatchBuilder } from '../../src/features/head-batch.ts';
+import { stateAge } from '../../src/features/sequence.ts';
 import type { EncoderId, UserId } from '../../src/ids.ts';
 import { LmdbStore } from '../../src/store/lmdb-store.ts';
 import { newStateBatch } from '../../src/store/store.ts';
@@ -55,7 +56,7 @@ function candidates({ user, subject, k }: Request): object {
   builder.clear();
   builder.add(
     states.found[0] === 1 ? states.states : undefined,
-    0,
+    stateAge(states.lastEventSeconds[0]!, Date.now() / 1000),
     subjectBag(bundle, subject),
     [0, 0, 0],
   );

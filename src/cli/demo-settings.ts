@@ -9,21 +9,30 @@ export interface DemoSettings {
   };
   /** Form of the time protocol that training validates on. */
   readonly form: 'all' | 'discovery';
+  readonly refit: boolean;
 }
 
 export const WORLD_DEMO: DemoSettings = {
   training: { ...DEFAULT_TRAINING, usersPerStep: 32, steps: 600, validateEvery: 150 },
   form: 'all',
+  refit: false,
 };
 
+/** A shop's seasons: recent purchases weigh more, and the last weeks before the test period are trained on too. */
 export const ONLINE_RETAIL_DEMO: DemoSettings = {
   training: {
     ...DEFAULT_TRAINING,
-    steps: 2000,
-    validateEvery: 200,
+    model: { ...DEFAULT_TRAINING.model, maxHistory: 48 },
+    usersPerStep: 32,
+    positivesPerUser: 16,
+    steps: 500,
+    validateEvery: 100,
     patience: 3,
     neighbourShare: 0.9,
+    neighbourSeconds: 60,
     queryShare: 0.05,
+    halfLifeDays: 60,
   },
   form: 'discovery',
+  refit: true,
 };

@@ -140,17 +140,16 @@ async function trainModel(
   fusion: Fusion,
   folder: string,
 ): Promise<void> {
-  const { training, form } = settings;
+  const { training, form, refit } = settings;
   const { result } = await trainForProtocol({
     dataset,
     protocol: 'time',
     form,
     config: { ...training, model: { ...training.model, fusion } },
     directory: join(folder, `run-${fusion}`),
+    refit,
   });
-  process.stderr.write(
-    `${fusion}: best of ${result.stepsRun} steps on validation data was step ${result.bestStep}\n`,
-  );
+  process.stderr.write(`${fusion}: final weights are those of step ${result.bestStep}\n`);
 }
 
 async function evaluateModels(

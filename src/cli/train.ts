@@ -14,6 +14,7 @@ interface TrainFlags {
   readonly protocol: 'table' | 'time';
   readonly form: 'all' | 'discovery';
   readonly settings?: string;
+  readonly refit?: true;
 }
 
 export function trainCommand(): Command {
@@ -41,6 +42,10 @@ export function trainCommand(): Command {
         .choices(['all', 'discovery'])
         .default('all'),
     )
+    .option(
+      '--refit',
+      'then train on the validation period too, for the steps that were best without it',
+    )
     .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
     .action(async (flags: TrainFlags) => {
       const config = readSettings(flags);
@@ -50,6 +55,7 @@ export function trainCommand(): Command {
         form: flags.form,
         config,
         directory: flags.out,
+        refit: flags.refit ?? false,
       });
       process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
     });

@@ -1,6 +1,7 @@
 // How a dataset is trained on for a protocol: where training ends and which number stops it. Validation data only; the
 // test period is never looked at.
 
+import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { evaluationSet } from '../evaluate/evaluate.ts';
@@ -22,6 +23,8 @@ export interface TrainingPlan {
   readonly form: 'all' | 'discovery';
   readonly config: TrainConfig;
   readonly directory: string;
+  /** Trains once more on everything before the test period, for as many steps as were best on validation data. */
+  readonly refit: boolean;
 }
 
 /** Requests of the validation split that are ranked at each validation. */
@@ -29,20 +32,32 @@ const VALIDATION_REQUESTS = 1500;
 /** Recall at this many candidates decides which weights are best. */
 const VALIDATION_K = 50;
 
-/** Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context. */
+/**
+ * Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context.
+ *
+ * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
+ * without the validation period; the second has that period in its training data, as production would.
+ */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
-  const { dataset, protocol, form, config, directory } = plan;
+  const { dataset, protocol, form, config, directory, refit } = plan;
   const trainingEnds =
     protocol === 'table'
       ? lastEventsSplit(dataset, 'validation').trainEnd
       : timeCutSplit(dataset, validationWindow(dataset).from);
   const validation = sampled(evaluationSet({ dataset, protocol, form, split: 'validation' }));
-  return train({
+  const searched = await train({
     dataset,
     trainingEnds,
     config,
-    directory,
+    directory: refit ? join(directory, 'search') : directory,
     validate: (model) => validationRecall(model, dataset, validation),
+  });
+  if (!refit) return searched;
+  return train({
+    dataset,
+    trainingEnds: evaluationSet({ dataset, protocol, form, split: 'test' }).trainEnd,
+    config: { ...config, steps: searched.result.bestStep },
+    directory,
   });
 }
 

@@ -108,15 +108,19 @@ describe('TrainingSampler', () => {
         const drawn = samplerOf(dataset, { ...BASE, ...settings, seed }, ends).sample(step);
         const { users, userOffsets, times } = dataset.events;
         const allowed = (event: number): boolean => event < ends[users[event]!]!;
-        for (const item of drawn.histories.items) assert.ok(item === 0 || allowed(item - 1));
+        for (const item of drawn.histories.items)
+          assert.ok(item === 0 || allowed(item - 1), `history with event ${item - 1}`);
         for (const { event, source, state } of examplesOf(drawn)) {
           const user = users[event]!;
-          assert.ok(allowed(event) && event >= userOffsets[user]!);
+          assert.ok(allowed(event) && event >= userOffsets[user]!, `positive ${event}`);
           if (source >= 0) {
-            assert.ok(allowed(source));
+            assert.ok(allowed(source), `subject of ${source}`);
             assert.equal(users[source], user);
             if (source !== event)
-              assert.ok(Math.abs(times[source]! - times[event]!) <= BASE.neighbourSeconds);
+              assert.ok(
+                Math.abs(times[source]! - times[event]!) <= BASE.neighbourSeconds,
+                `${source}`,
+              );
           }
           if (state >= 0) assert.equal(users[state], user);
         }
@@ -135,7 +139,7 @@ describe('TrainingSampler', () => {
         const examples = examplesOf(drawn);
         for (const { event, state, row, age } of examples) {
           const first = userOffsets[users[event]!]!;
-          assert.ok(state < event);
+          assert.ok(state < event, `state ${state} of event ${event}`);
           assert.equal(age, state < 0 ? 0 : Math.fround(stateAge(times[state]!, times[event]!)));
           // A window in which every state lies before it has one example: its last event, after the one before.
           const alone = examples.filter((other) => other.row === row).length === 1;
@@ -144,9 +148,9 @@ describe('TrainingSampler', () => {
           const after = state < 0 ? first : state + 1;
           if (recencyMaskHours === 0) assert.equal(after, event);
           else {
-            if (state >= 0) assert.ok(times[state]! < times[event]!);
+            if (state >= 0) assert.ok(times[state]! < times[event]!, `state ${state} of ${event}`);
             // What the state misses happened within R hours before the positive.
-            assert.ok(times[after]! >= times[event]! - recencyMaskHours * HOUR);
+            assert.ok(times[after]! >= times[event]! - recencyMaskHours * HOUR, `missed ${after}`);
           }
         }
       }),
@@ -162,7 +166,7 @@ describe('TrainingSampler', () => {
         const positives = Array.from(totals, () => new Set<number>());
         for (const [e, row] of drawn.users.entries()) {
           totals[row]! += drawn.weights[e]!;
-          assert.ok(!positives[row]!.has(drawn.positives[e]!));
+          assert.ok(!positives[row]!.has(drawn.positives[e]!), `twice ${drawn.positives[e]!}`);
           positives[row]!.add(drawn.positives[e]!);
         }
         for (const [row, total] of totals.entries()) {

@@ -37,6 +37,8 @@ export class TrainingSampler {
   /** Users with at least one training event, and where their training events end. */
   readonly #users: Int32Array;
   readonly #ends: Int32Array;
+  /** Time of the newest training event. */
+  readonly #untilSeconds: number;
 
   /**
    * @param untilSeconds - only events before it are seen.
@@ -63,6 +65,10 @@ export class TrainingSampler {
         `Expected users with events before the training cut in dataset "${dataset.name}", found none of ${dataset.users.count}. Choose a later cut or import more events.`,
       );
     this.#users = Int32Array.from(users);
+    this.#untilSeconds = users.reduce(
+      (latest, user) => Math.max(latest, this.#columns.times[trainingEnds[user]! - 1]!),
+      -Infinity,
+    );
   }
 
   get userCount(): number {
@@ -106,7 +112,7 @@ export class TrainingSampler {
         );
         positives.push(this.#columns.items[event]!);
         users.push(row);
-        weights.push(1 / chosen.length);
+        weights.push(this.#recencyWeight(event) / chosen.length);
       }
     }
     const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -118,6 +124,14 @@ export class TrainingSampler {
       users: Int32Array.from(users),
       weights: Float32Array.from(weights, (weight) => weight / total),
     };
+  }
+
+  /** What is bought changes with the seasons: 2^(-age / halfLife), the age counted from the newest training event. */
+  #recencyWeight(event: number): number {
+    const { halfLifeDays } = this.#config;
+    if (halfLifeDays === 0 || !this.#dataset.hasTime) return 1;
+    const days = (this.#untilSeconds - this.#columns.times[event]!) / 86_400;
+    return 2 ** (-days / halfLifeDays);
   }
 
   /** Long histories are seen through random windows, short ones whole. */

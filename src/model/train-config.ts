@@ -39,6 +39,8 @@ export interface TrainConfig {
   readonly neighbourSeconds: number;
   /** R: the state misses the last U(0, R) hours before a positive, as a daily batch would. 0 = the event before. */
   readonly recencyMaskHours: number;
+  /** A positive's weight halves with every so many days before the newest training event; 0 = all weigh the same. */
+  readonly halfLifeDays: number;
   /** Steps between validations, which are also the checkpoints. */
   readonly validateEvery: number;
   /** Validations without improvement after which training stops. */
@@ -79,6 +81,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   neighbourShare: 0.5,
   neighbourSeconds: 3600,
   recencyMaskHours: 24,
+  halfLifeDays: 0,
   validateEvery: 100,
   patience: 5,
 };
@@ -107,6 +110,7 @@ const trainConfigSchema = z.strictObject({
   neighbourShare: share,
   neighbourSeconds: z.number().min(0),
   recencyMaskHours: z.number().min(0),
+  halfLifeDays: z.number().min(0),
   validateEvery: positive,
   patience: positive,
 });

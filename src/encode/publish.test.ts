@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
+import { loadBundle } from '../bundle/load.ts';
+import { verifyBundle } from '../bundle/verify.ts';
+import { timeCutSplit } from '../data/splits.ts';
+import { loadModel } from '../model/checkpoint.ts';
+import { train } from '../model/train.ts';
+import { encodeItems } from './items.ts';
+import { publish } from './publish.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-publish-'));
+const dataset = shopDataset(makeShop({ items: 64, users: 40, seed: 3 }));
+const run = (fusion: string): string => join(folder, `run-${fusion}`);
+
+before(async () => {
+  for (const fusion of ['none', 'concat'] as const)
+    await train({
+      dataset,
+      trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
+      config: {
+        ...SHOP_TRAINING,
+        model: { ...SHOP_TRAINING.model, fusion },
+        steps: 4,
+        validateEvery: 4,
+      },
+      directory: run(fusion),
+    });
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+describe('encodeItems', () => {
+  it('gives the vectors of the model, and works out only what is missing', async () => {
+    const first = await encodeItems(run('concat'));
+    const model = await loadModel(run('concat'));
+    assert.deepEqual(first.vectors, model.itemVectors());
+    model.dispose();
+    // The index of another run in its place: a job that built it again would not answer with it.
+    writeFileSync(join(run('concat'), 'item-index', 'index.json'), '{"connectivity":7}');
+    assert.deepEqual((await encodeItems(run('concat'))).index, { connectivity: 7 });
+    rmSync(join(run('concat'), 'item-index'), { recursive: true });
+    assert.deepEqual(await encodeItems(run('concat')), first);
+  });
+
+  it('refuses a run that is not finished', async () => {
+    await assert.rejects(encodeItems(folder), { code: 'ERR_CHECKPOINT_INVALID' });
+  });
+});
+
+describe('publish', () => {
+  for (const fusion of ['none', 'concat'])
+    it(`makes a bundle that verifies, and the same one again (${fusion})`, async () => {
+      const first = await publish(run(fusion), join(folder, `bundles-${fusion}`));
+      const again = await publish(run(fusion), join(folder, `others-${fusion}`));
+      assert.equal(again.bundleId, first.bundleId);
+      assert.equal(
+        (await publish(run(fusion), join(folder, `bundles-${fusion}`))).bundleId,
+        first.bundleId,
+      );
+      assert.equal((await verifyBundle(first.directory)).passed, true);
+      const { goldens, manifest } = await loadBundle(join(folder, `bundles-${fusion}`));
+      assert.equal(manifest.model.fusion, fusion);
+      assert.equal(manifest.datasetDigest, dataset.digest);
+      assert.ok(goldens.some(({ state }) => state === undefined));
+      assert.ok(goldens.every(({ candidates }) => candidates.length === 20));
+    });
+});

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { makeShop, shopDataset } from '../../test/support/shop.ts';
+import { loadBundle, type Bundle } from '../bundle/load.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import { packageRoot } from '../native/binding.ts';
+import { MemoryStore } from '../store/memory-store.ts';
+import { newStateBatch, type StateBatch } from '../store/store.ts';
+import { encodeUsers } from './users.ts';
+
+// More users than fit one transaction, on the items of models/tiny.
+const dataset = shopDataset(makeShop({ items: 120, users: 600, seed: 8 }));
+const { events, users } = dataset;
+const newest = Math.max(...events.times);
+const DAY = 86_400;
+let bundle: Bundle;
+let encoder: EncoderId;
+
+before(async () => {
+  bundle = await loadBundle(join(packageRoot(), 'models', 'tiny'));
+  encoder = bundle.manifest.encoderId as EncoderId;
+});
+
+function statesOf(store: MemoryStore, of: Dataset = dataset): StateBatch {
+  const batch = newStateBatch(of.users.count, bundle.manifest.model.embeddingWidth);
+  store.read(encoder, of.users.ids as readonly UserId[], batch);
+  return batch;
+}
+
+/** Time of each user's newest event before `until`; NaN without one. */
+function lastBefore(until: number): Float64Array {
+  return Float64Array.from({ length: users.count }, (_, user) => {
+    const own = events.times
+      .subarray(events.userOffsets[user], events.userOffsets[user + 1])
+      .filter((time) => time < until);
+    return own.at(-1) ?? Number.NaN;
+  });
+}
+
+describe('encodeUsers', () => {
+  it('encodes everybody, says what it has seen, and skips them when it runs again', async () => {
+    const store = new MemoryStore();
+    const first = await encodeUsers({ bundle, dataset, store });
+    assert.deepEqual(
+      [first.active, first.encoded, first.skipped, first.unknownItemEvents],
+      [users.count, users.count, 0, 0],
+    );
+    assert.equal(first.watermarkSeconds, newest + 1);
+    assert.equal(await store.readWatermark(encoder), newest + 1);
+    const states = statesOf(store);
+    assert.deepEqual(states.lastEventSeconds, lastBefore(Infinity));
+    const again = await encodeUsers({ bundle, dataset, store });
+    assert.deepEqual([again.active, again.encoded], [0, 0]);
+    assert.deepEqual(statesOf(store).encodedAtSeconds, states.encodedAtSeconds);
+  });
+
+  it('ends in the states of one run when it runs day by day', async () => {
+    const until = newest - 3 * DAY;
+    const daily = new MemoryStore();
+    const early = await encodeUsers({
+      bundle,
+      dataset,
+      store: daily,
+      untilSeconds: until - 4 * DAY,
+    });
+    const late = await encodeUsers({ bundle, dataset, store: daily, untilSeconds: until });
+    // The second job looks at users with new events only.
+    assert.ok(late.encoded > 0 && late.encoded < early.encoded);
+    const once = new MemoryStore();
+    await encodeUsers({ bundle, dataset, store: once, untilSeconds: until });
+    const [a, b] = [statesOf(daily), statesOf(once)];
+    assert.deepEqual(a.lastEventSeconds, lastBefore(until));
+    assert.deepEqual(a.found, b.found);
+    assert.equal(a.states.length, b.states.length);
+    for (let i = 0; i < a.states.length; i++)
+      assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-5);
+  });
+
+  it('continues after a store that failed, without a watermark in between', async () => {
+    const store = new (class extends MemoryStore {
+      writes = 0;
+      override async write(...args: Parameters<MemoryStore['write']>): Promise<void> {
+        if (++this.writes === 2) throw new Error('disk full');
+        return super.write(...args);
+      }
+    })();
+    await assert.rejects(encodeUsers({ bundle, dataset, store }), /disk full/);
+    assert.equal(await store.readWatermark(encoder), undefined);
+    const left = await encodeUsers({ bundle, dataset, store });
+    assert.deepEqual([left.active, left.skipped, left.encoded], [600, 512, 88]);
+    const once = new MemoryStore();
+    await encodeUsers({ bundle, dataset, store: once });
+    assert.deepEqual(statesOf(store).states, statesOf(once).states);
+  });
+
+  it('encodes users again that --since names, whatever is stored', async () => {
+    const store = new MemoryStore();
+    await encodeUsers({ bundle, dataset, store });
+    const since = newest - DAY;
+    const expected = lastBefore(Infinity).filter((time) => time >= since).length;
+    const { active, encoded } = await encodeUsers({ bundle, dataset, store, sinceSeconds: since });
+    assert.ok(expected > 0 && expected < users.count);
+    assert.deepEqual([active, encoded], [expected, expected]);
+  });
+
+  it('leaves out events of items that the bundle does not know, and counts them', async () => {
+    const ids = dataset.items.ids.map((id, i) => (i % 2 === 0 ? `new-${id}` : id));
+    const half: Dataset = { ...dataset, items: { ...dataset.items, ids } };
+    const store = new MemoryStore();
+    const report = await encodeUsers({ bundle, dataset: half, store });
+    assert.equal(report.unknownItemEvents, events.items.filter((item) => item % 2 === 0).length);
+    const known = Array.from({ length: users.count }, (_, user) =>
+      Number(
+        events.items
+          .subarray(events.userOffsets[user], events.userOffsets[user + 1])
+          .some((item) => item % 2 === 1),
+      ),
+    );
+    assert.deepEqual([...statesOf(store, half).found], known);
+    const foreign = { ...dataset.items, ids: ids.map((id) => `other-${id}`) };
+    await assert.rejects(encodeUsers({ bundle, dataset: { ...dataset, items: foreign }, store }), {
+      code: 'ERR_DATASET_INVALID',
+    });
+  });
+});
