@@ -25,6 +25,7 @@ try {
     dataset: await readDataset(join(work, 'dataset')),
     protocol: 'time',
     form: 'all',
+    refit: false,
     config: SHOP_TRAINING,
     directory: join(work, 'run'),
   });

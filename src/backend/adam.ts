@@ -1,9 +1,8 @@
 // Adam, in place: one pass over parameter, gradient and both moments on the native backend, the same formula in tfjs ops
 // elsewhere. Moments are plain tensors, so that a checkpoint can hold them.
 
-import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import { nativeAddon } from '../native/binding.ts';
-import { NATIVE_BACKEND } from './native-backend.ts';
+import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
 import { tf } from './tf.ts';
 
 const BETA1 = 0.9;
@@ -85,6 +84,6 @@ function applyWithOps(
 
 /** The typed array behind a tensor of the native backend. */
 function valuesInPlace(tensor: tf.Tensor): Float32Array {
-  const backend = tf.backend() as MathBackendCPU;
-  return backend.data.get(tensor.dataId).values as Float32Array;
+  const backend: unknown = tf.backend();
+  return (backend as NativeBackend).data.get(tensor.dataId).values as Float32Array;
 }
