@@ -13,7 +13,7 @@ export interface DemoSettings {
 }
 
 export const WORLD_DEMO: DemoSettings = {
-  training: { ...DEFAULT_TRAINING, usersPerStep: 32, steps: 600, validateEvery: 150 },
+  training: { ...DEFAULT_TRAINING, usersPerStep: 32, steps: 300, validateEvery: 100 },
   form: 'all',
   refit: false,
 };
@@ -25,8 +25,8 @@ export const ONLINE_RETAIL_DEMO: DemoSettings = {
     model: { ...DEFAULT_TRAINING.model, maxHistory: 48 },
     usersPerStep: 32,
     positivesPerUser: 16,
-    steps: 500,
-    validateEvery: 100,
+    steps: 400,
+    validateEvery: 50,
     patience: 3,
     neighbourShare: 0.9,
     neighbourSeconds: 60,

@@ -57,7 +57,7 @@ export const DEFAULT_MODEL: ModelConfig = {
   actionWidth: 8,
   subjectWidth: 64,
   demographicWidth: 8,
-  contextWidth: 64,
+  contextWidth: 128,
   hiddenWidth: 128,
 };
 
@@ -67,7 +67,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   usersPerStep: 64,
   positivesPerUser: 8,
   steps: 1000,
-  learningRate: 4e-3,
+  learningRate: 2e-3,
   warmupSteps: 50,
   temperature: 0.06,
   loss: 'full',

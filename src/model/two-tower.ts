@@ -74,9 +74,11 @@ export class TwoTower {
       if ('constant' in spec.initial) values.fill(spec.initial.constant);
       else {
         // A stream of its own, so that a tensor's first values do not depend on which others the fusion has.
-        const random = new Random(seed, hashName(name));
-        for (let i = 0; i < values.length; i++)
-          values[i] = random.normal() * spec.initial.deviation;
+        const { deviation, stream = name, diagonals = [] } = spec.initial;
+        const random = new Random(seed, hashName(stream));
+        for (let i = 0; i < values.length; i++) values[i] = random.normal() * deviation;
+        for (const { row, column, size, scale } of diagonals)
+          for (let i = 0; i < size; i++) values[(row + i) * spec.shape[1]! + column + i]! += scale;
       }
       variables.set(name, variableOf(values, spec.shape));
     }

@@ -5,20 +5,52 @@ import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
 
 export interface TensorSpec {
   readonly shape: readonly number[];
-  /** How training fills it first: normal with this deviation, or a constant. */
-  readonly initial: { readonly deviation: number } | { readonly constant: number };
+  /** How training fills it first: a constant, or normal with this deviation plus diagonals. */
+  readonly initial:
+    | { readonly constant: number }
+    | {
+        readonly deviation: number;
+        /** Tensors of one stream begin with the same random values. */
+        readonly stream?: string;
+        readonly diagonals?: readonly Diagonal[];
+      };
 }
+
+/** `scale` added at (row + i, column + i), i < size. */
+export interface Diagonal {
+  readonly row: number;
+  readonly column: number;
+  readonly size: number;
+  readonly scale: number;
+}
+
+/** Small, so that Adam's first steps turn a row instead of nudging it: towers are normalised, only direction counts. */
+const TABLE_DEVIATION = 0.02;
+/** Brings a table's rows to unit scale, where they outweigh what untrained blocks add to the residual stream. */
+const TABLE_GAIN = 30;
+/** Of matrices that should start as what their diagonals say, or as nearly nothing. */
+const QUIET_DEVIATION = 0.02;
 
 /** A dense layer's weight [out, in], with the deviation that keeps the variance of its input (Glorot). */
 function dense(outputs: number, inputs: number): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
 }
 
-/** Small, so that Adam's first steps turn a row instead of nudging it: towers are normalised, only direction counts. */
-const TABLE_DEVIATION = 0.02;
+/**
+ * A dense layer's weight that starts as a copy of (parts of) its input.
+ *
+ * The towers start out agreeing: an item's own vector, and its categories as a subject, retrieve similar items before the
+ * first step, and training has a direction to improve on instead of one to find.
+ */
+function copying(outputs: number, inputs: number, ...diagonals: readonly Diagonal[]): TensorSpec {
+  return { shape: [outputs, inputs], initial: { deviation: QUIET_DEVIATION, diagonals } };
+}
 
-function table(rows: number, width: number): TensorSpec {
-  return { shape: [rows, width], initial: { deviation: TABLE_DEVIATION } };
+function table(rows: number, width: number, stream?: string): TensorSpec {
+  return {
+    shape: [rows, width],
+    initial: { deviation: TABLE_DEVIATION, ...(stream !== undefined && { stream }) },
+  };
 }
 
 function constant(value: number, ...shape: number[]): TensorSpec {
@@ -39,7 +71,7 @@ export function tensorSpecs(
   const { embeddingWidth: width, feedForwardWidth, actionWidth, hiddenWidth } = config;
   const specs = new Map<string, TensorSpec>();
   specs.set('items.id', table(itemCount, width));
-  specs.set('items.category', table(Math.max(1, schema.categories.length), width));
+  specs.set('items.category', table(Math.max(1, schema.categories.length), width, 'categories'));
   specs.set('items.advertiser', table(schema.advertisers.length + 1, width));
   specs.set('items.price', table(schema.priceBounds.length + 1, width));
   specs.set('encoder.action', table(schema.actions.length + 1, actionWidth));
@@ -48,7 +80,10 @@ export function tensorSpecs(
     shape: [config.maxHistory, width],
     initial: { deviation: 0.02 },
   });
-  specs.set('encoder.input.weight', dense(width, width + actionWidth));
+  specs.set(
+    'encoder.input.weight',
+    copying(width, width + actionWidth, { row: 0, column: 0, size: width, scale: TABLE_GAIN }),
+  );
   specs.set('encoder.input.bias', constant(0, width));
   for (let block = 0; block < config.blocks; block++) {
     const prefix = `encoder.blocks.${block}`;
@@ -58,39 +93,62 @@ export function tensorSpecs(
       specs.set(`${prefix}.${part}.weight`, dense(width, width));
       specs.set(`${prefix}.${part}.bias`, constant(0, width));
     }
-    specs.set(`${prefix}.attentionOutput.weight`, dense(width, width));
+    specs.set(`${prefix}.attentionOutput.weight`, copying(width, width));
     specs.set(`${prefix}.attentionOutput.bias`, constant(0, width));
     specs.set(`${prefix}.feedForwardNorm.scale`, constant(1, width));
     specs.set(`${prefix}.feedForwardNorm.offset`, constant(0, width));
     specs.set(`${prefix}.feedForward.weight`, dense(feedForwardWidth, width));
     specs.set(`${prefix}.feedForward.bias`, constant(0, feedForwardWidth));
-    specs.set(`${prefix}.feedForwardOutput.weight`, dense(width, feedForwardWidth));
+    specs.set(`${prefix}.feedForwardOutput.weight`, copying(width, feedForwardWidth));
     specs.set(`${prefix}.feedForwardOutput.bias`, constant(0, width));
   }
   specs.set('encoder.norm.scale', constant(1, width));
   specs.set('encoder.norm.offset', constant(0, width));
   specs.set('tower.hiddenWeight', dense(hiddenWidth, width));
   specs.set('tower.hiddenBias', constant(0, hiddenWidth));
-  specs.set('tower.outputWeight', dense(width, hiddenWidth));
+  specs.set('tower.outputWeight', copying(width, hiddenWidth));
   specs.set('tower.outputBias', constant(0, width));
 
   const fused = config.fusion === 'none' ? width : width + config.contextWidth + 1;
   specs.set('head.coldStart', table(1, width));
   specs.set('head.hiddenWeight', dense(hiddenWidth, fused));
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
-  specs.set('head.outputWeight', dense(width, hiddenWidth));
+  specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  specs.set('head.skipWeight', dense(width, fused));
-  if (config.fusion === 'none') return specs;
+  const state: Diagonal = { row: 0, column: 0, size: width, scale: 1 };
+  if (config.fusion === 'none') {
+    specs.set('head.skipWeight', copying(width, fused, state));
+    return specs;
+  }
 
   const { subjectWidth, demographicWidth, contextWidth } = config;
+  // relu(s) - relu(-s) = s: with room for both halves, the subject passes the context layer unchanged.
+  const size = contextWidth >= 2 * subjectWidth ? Math.min(subjectWidth, width) : 0;
+  specs.set(
+    'head.skipWeight',
+    copying(
+      width,
+      fused,
+      state,
+      { row: 0, column: width, size, scale: 1 },
+      { row: 0, column: width + subjectWidth, size, scale: -1 },
+    ),
+  );
   const subjects = schema.categories.length + schema.queryBuckets;
-  specs.set('context.subjectTable', table(subjects, subjectWidth));
+  specs.set('context.subjectTable', table(subjects, subjectWidth, 'categories'));
   specs.set('context.noSubject', table(1, subjectWidth));
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
   specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
-  specs.set('context.contextWeight', dense(contextWidth, subjectWidth + 3 * demographicWidth));
+  specs.set(
+    'context.contextWeight',
+    copying(
+      contextWidth,
+      subjectWidth + 3 * demographicWidth,
+      { row: 0, column: 0, size, scale: TABLE_GAIN },
+      { row: subjectWidth, column: 0, size, scale: -TABLE_GAIN },
+    ),
+  );
   specs.set('context.contextBias', constant(0, contextWidth));
   return specs;
 }
