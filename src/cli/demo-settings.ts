@@ -27,7 +27,7 @@ export const ONLINE_RETAIL_DEMO: DemoSettings = {
     positivesPerUser: 16,
     steps: 400,
     validateEvery: 50,
-    patience: 3,
+    patience: 8,
     neighbourShare: 0.9,
     neighbourSeconds: 60,
     queryShare: 0.05,
