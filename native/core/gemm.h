@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "kernels/kernels.h"
@@ -38,6 +39,27 @@ inline void PackPanels(const KernelTable& kernels, const float* b, std::size_t s
         for (; c + 8 <= width; c += 8) std::memcpy(to + c, from + c, 8 * sizeof(float));
         for (; c < width; ++c) to[c] = from[c];
       }
+    }
+  }
+}
+
+/// Elements that PackBf16Panels writes for b [k, n].
+inline std::size_t PackedBf16Size(const KernelTable& kernels, std::size_t k, std::size_t n) {
+  return RoundUp(k, 2) * RoundUp(n, kernels.column_tile);
+}
+
+/// Rounds b [k, n] to bf16 and writes it as Bf16GemmBlock::b wants it, an odd k padded with zeros. Arguments as in
+/// PackPanels; done once per weight, hence not by a kernel.
+inline void PackBf16Panels(const KernelTable& kernels, const float* b, std::size_t stride,
+                           bool transposed, std::size_t k, std::size_t n, std::uint16_t* out) {
+  const std::size_t tile = kernels.column_tile;
+  const std::size_t depth = RoundUp(k, 2);
+  std::memset(out, 0, PackedBf16Size(kernels, k, n) * sizeof(std::uint16_t));
+  for (std::size_t c = 0; c < n; ++c) {
+    std::uint16_t* panel = out + c / tile * tile * depth + c % tile * 2;
+    for (std::size_t p = 0; p < k; ++p) {
+      const float* from = transposed ? b + c * stride + p : b + p * stride + c;
+      kernels.to_bf16(from, 1, panel + p / 2 * 2 * tile + p % 2);
     }
   }
 }

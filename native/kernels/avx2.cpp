@@ -16,6 +16,13 @@ struct Avx2 {
   static F Load(const float* p) { return _mm256_loadu_ps(p); }
   static void Store(float* p, F x) { _mm256_storeu_ps(p, x); }
 
+  /// kLanes pairs of bf16, spread into f32: first and second of each.
+  static void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    *even = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    *odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
+  }
+
   /// The first n lanes, n <= 8.
   static Mask TailMask(size_t n) {
     const Mask lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

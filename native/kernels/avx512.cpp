@@ -17,6 +17,13 @@ struct Avx512 {
   static F Load(const float* p) { return _mm512_loadu_ps(p); }
   static void Store(float* p, F x) { _mm512_storeu_ps(p, x); }
 
+  /// kLanes pairs of bf16, spread into f32: first and second of each.
+  static void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    *even = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    *odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+  }
+
   /// The first n lanes, n <= 16.
   static Mask TailMask(size_t n) { return static_cast<Mask>((1u << n) - 1u); }
   static F MaskLoad(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }

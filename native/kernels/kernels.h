@@ -38,6 +38,32 @@ struct GemmBlock {
   ptrdiff_t c_row_stride;
 };
 
+/// One block product c = a b (+ c) (+ bias) (then relu) over bf16 operands, accumulated in f32. The order of a sum is the
+/// instruction set's own: two of them differ by what rounding 2 k additions differs.
+struct Bf16GemmBlock {
+  /// [m, k], rows `a_row_stride` elements apart; k is even, pad with zeros.
+  const uint16_t* a;
+  ptrdiff_t a_row_stride;
+  /// Panel j holds columns [j * column_tile, ...) as k / 2 lines of column_tile pairs (b[2 p, c], b[2 p + 1, c]), padded
+  /// with zeros; panels k * column_tile elements apart, 64-byte aligned.
+  const uint16_t* b;
+  size_t m;
+  size_t n;
+  size_t k;
+  const float* bias;
+  bool accumulate;
+  bool relu;
+  float* c;
+  ptrdiff_t c_row_stride;
+};
+
+/// Items in one block of codes.
+constexpr size_t kCodeBlock = 16;
+/// Components of a code that lie side by side in a block.
+constexpr size_t kCodeGroup = 4;
+/// Largest magnitude of a component of a quantised query: two products of it with a code of 255 still fit 16 bits.
+constexpr int kMaxQueryCode = 64;
+
 /// Constants of one Adam step, shared by every parameter.
 struct AdamStep {
   float beta1;
@@ -64,6 +90,22 @@ struct KernelTable {
   void (*dot_block)(const float* queries, size_t query_stride, size_t query_count,
                     const float* items, size_t item_stride, size_t item_count, size_t n,
                     float* scores, size_t score_stride);
+
+  /// out[i] = a[i] rounded to bf16, to nearest, ties to even; NaN stays NaN. a [n].
+  void (*to_bf16)(const float* a, size_t n, uint16_t* out);
+
+  void (*gemm_bf16)(const Bf16GemmBlock& block);
+
+  /// Exact integer inner products of quantised queries with unsigned codes, the same on every instruction set:
+  /// sums[q * sum_stride + i] = sum over d of codes(i, d) * queries[q * depth + d], i < block_count * kCodeBlock.
+  ///
+  /// queries  [query_count, depth] in [-kMaxQueryCode, kMaxQueryCode]; depth is a multiple of kCodeGroup, at most 4096.
+  /// codes    blocks of kCodeBlock items, each [depth / kCodeGroup, kCodeBlock, kCodeGroup], 64-byte aligned.
+  void (*scan_codes)(const int8_t* queries, size_t query_count, size_t depth, const uint8_t* codes,
+                     size_t block_count, int32_t* sums, size_t sum_stride);
+
+  /// As select_above, over integers.
+  size_t (*select_above_int)(const int32_t* sums, size_t n, int32_t threshold, uint32_t* out);
 
   /// Writes the positions of scores > threshold, ascending, and returns how many; out has room for n.
   size_t (*select_above)(const float* scores, size_t n, float threshold, uint32_t* out);

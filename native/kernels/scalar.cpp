@@ -2,6 +2,7 @@
 // runs where no SIMD table does. Written for clarity; only gemm is blocked.
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels.h"
 
@@ -52,6 +53,67 @@ void DotBlock(const float* queries, size_t query_stride, size_t query_count, con
       scores[q * score_stride + i] = Dot(queries + q * query_stride, items + i * item_stride, n);
     }
   }
+}
+
+float FromBf16(uint16_t x) {
+  const uint32_t bits = uint32_t{x} << 16;
+  float value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+void ToBf16(const float* a, size_t n, uint16_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    memcpy(&bits, a + i, sizeof(bits));
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    // Half of the last place kept, less one unless that place is odd: ties go to even. A quiet NaN stays one.
+    out[i] = static_cast<uint16_t>(
+        (nan ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+  }
+}
+
+void GemmBf16(const Bf16GemmBlock& g) {
+  for (size_t row = 0; row < g.m; ++row) {
+    const uint16_t* a = g.a + static_cast<ptrdiff_t>(row) * g.a_row_stride;
+    float* out = g.c + static_cast<ptrdiff_t>(row) * g.c_row_stride;
+    for (size_t c = 0; c < g.n; ++c) {
+      const uint16_t* b = g.b + c / kColumnTile * kColumnTile * g.k + c % kColumnTile * 2;
+      float y = 0.0f;
+      for (size_t p = 0; p < g.k; ++p) {
+        y += FromBf16(a[p]) * FromBf16(b[p / 2 * 2 * kColumnTile + p % 2]);
+      }
+      if (g.accumulate) y += out[c];
+      if (g.bias != nullptr) y += g.bias[c];
+      if (g.relu && y < 0.0f) y = 0.0f;
+      out[c] = y;
+    }
+  }
+}
+
+void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const uint8_t* codes,
+               size_t block_count, int32_t* sums, size_t sum_stride) {
+  for (size_t q = 0; q < query_count; ++q) {
+    const int8_t* query = queries + q * depth;
+    for (size_t i = 0; i < block_count * kCodeBlock; ++i) {
+      const uint8_t* block = codes + i / kCodeBlock * kCodeBlock * depth;
+      int32_t sum = 0;
+      for (size_t d = 0; d < depth; ++d) {
+        const size_t group = d / kCodeGroup;
+        const size_t at = (group * kCodeBlock + i % kCodeBlock) * kCodeGroup + d % kCodeGroup;
+        sum += int32_t{query[d]} * int32_t{block[at]};
+      }
+      sums[q * sum_stride + i] = sum;
+    }
+  }
+}
+
+size_t SelectAboveInt(const int32_t* sums, size_t n, int32_t threshold, uint32_t* out) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (sums[i] > threshold) out[count++] = static_cast<uint32_t>(i);
+  }
+  return count;
 }
 
 size_t SelectAbove(const float* scores, size_t n, float threshold, uint32_t* out) {
@@ -191,8 +253,9 @@ void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, 
 }
 
 constexpr KernelTable kTable = {
-    "scalar", kColumnTile, Gemm,      Dot,           DotBlock,   SelectAbove,   AllFinite, Axpy,
-    Unary,    Binary,      ReduceRow, ReduceColumns, SoftmaxRow, LogSoftmaxRow, Transpose, Adam,
+    "scalar",  kColumnTile,    Gemm,        Dot,           DotBlock,  ToBf16, GemmBf16,
+    ScanCodes, SelectAboveInt, SelectAbove, AllFinite,     Axpy,      Unary,  Binary,
+    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam,
 };
 
 }  // namespace

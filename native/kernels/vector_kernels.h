@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "kernels.h"
+#include "quantised_kernels.h"
 
 namespace tandem {
 
@@ -628,9 +629,14 @@ struct VectorKernels {
   }
 
   static constexpr KernelTable Table(const char* isa) {
-    return {isa,        kColumnTile,   Gemm,      Dot,    DotBlock,  SelectAbove,
-            AllFinite,  Axpy,          Unary,     Binary, ReduceRow, ReduceColumns,
-            SoftmaxRow, LogSoftmaxRow, Transpose, Adam};
+    using Q = QuantisedKernels<V>;
+    return {isa,           kColumnTile,  Gemm,
+            Dot,           DotBlock,     Q::ToBf16,
+            Q::GemmBf16,   Q::ScanCodes, Q::SelectAboveInt,
+            SelectAbove,   AllFinite,    Axpy,
+            Unary,         Binary,       ReduceRow,
+            ReduceColumns, SoftmaxRow,   LogSoftmaxRow,
+            Transpose,     Adam};
   }
 };
 
