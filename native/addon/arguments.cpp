@@ -136,6 +136,22 @@ const KernelTable& KernelsArgument(const Napi::Value& value) {
   return *table;
 }
 
+std::size_t RowsArgument(Napi::Env env, const char* name, std::size_t length,
+                         std::size_t dimensions) {
+  if (length % dimensions == 0) return length / dimensions;
+  throw Napi::RangeError::New(env, "Expected a multiple of " + std::to_string(dimensions) +
+                                       " (dimensions) as length of " + name + ", received " +
+                                       std::to_string(length) + ".");
+}
+
+void ExpectInPlace(const Napi::Value& vectors, const float* data, std::size_t length) {
+  const ArrayView<float> now = Float32Argument(vectors, "vectors");
+  if (now.data == data && now.size == length) return;
+  throw Napi::TypeError::New(vectors.Env(),
+                             "Expected the vectors of this index to stay in place, but their "
+                             "ArrayBuffer was transferred. Build the index from a copy.");
+}
+
 BitsetView AllowArgument(const Napi::Value& value, std::size_t size) {
   if (value.IsNull() || value.IsUndefined()) return BitsetView(nullptr, size);
   const ArrayView<std::uint32_t> words = Uint32Argument(value, "allow");

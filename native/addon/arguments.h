@@ -42,6 +42,14 @@ void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::si
 /// The table named by an optional isa argument, else the default one.
 const KernelTable& KernelsArgument(const Napi::Value& value);
 
+/// Rows of `length` elements in rows of `dimensions`; RangeError when it is no multiple.
+std::size_t RowsArgument(Napi::Env env, const char* name, std::size_t length,
+                         std::size_t dimensions);
+
+/// TypeError unless the Float32Array that an index borrows still is `length` elements at `data`: its memory is gone once
+/// its ArrayBuffer was transferred to another thread.
+void ExpectInPlace(const Napi::Value& vectors, const float* data, std::size_t length);
+
 /// Bitset of `size` bits, or null for every item.
 BitsetView AllowArgument(const Napi::Value& value, std::size_t size);
 

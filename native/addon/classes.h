@@ -9,13 +9,15 @@ namespace tandem {
 Napi::Function DefineHead(Napi::Env env);
 /// The JavaScript class ExactIndex.
 Napi::Function DefineExactIndex(Napi::Env env);
-/// The namespace object { build, load }; instances come from these two alone.
+/// The namespace objects { build, load }; instances come from these two alone.
+Napi::Object DefineClusterIndex(Napi::Env env);
 Napi::Object DefineHnswIndex(Napi::Env env);
 /// The namespace object of tensor operations.
 Napi::Object DefineTensorOps(Napi::Env env);
 
 /// Data of one JavaScript environment (the main thread or a worker): nothing here is static.
 struct AddonData {
+  Napi::FunctionReference cluster_index;
   Napi::FunctionReference hnsw_index;
 };
 

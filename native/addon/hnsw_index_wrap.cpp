@@ -1,15 +1,11 @@
 // HnswIndex.build and .load, and the class of their results. Building runs on a libuv worker with its own helpers.
 
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <cstring>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <utility>
 
 #include "addon/arguments.h"
+#include "addon/build_worker.h"
 #include "addon/classes.h"
 #include "core/hnsw_index.h"
 #include "core/vector_checks.h"
@@ -80,94 +76,6 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   std::unique_ptr<HnswIndex> index_;
 };
 
-/// Carries one build to a libuv worker and its result back. Deletes itself after the promise is settled.
-class BuildWorker : public Napi::AsyncWorker {
- public:
-  BuildWorker(Napi::Env env, AlignedBuffer vectors, std::size_t size, std::size_t dimensions,
-              const HnswBuildOptions& options, const KernelTable& kernels)
-      : Napi::AsyncWorker(env, "tandem.HnswIndex.build"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        vectors_(std::move(vectors)),
-        size_(size),
-        dimensions_(dimensions),
-        options_(options),
-        kernels_(&kernels) {}
-
-  Napi::Promise Start(const Napi::Value& on_progress) {
-    if (!on_progress.IsUndefined()) {
-      progress_ = Napi::ThreadSafeFunction::New(Env(), on_progress.As<Napi::Function>(),
-                                                "tandem.HnswIndex.build.progress", 0, 1);
-      has_progress_ = true;
-    }
-    Napi::Promise promise = deferred_.Promise();
-    Queue();
-    return promise;
-  }
-
- protected:
-  void Execute() override {
-    std::mutex mutex;
-    std::condition_variable ended;
-    bool done = false;
-    std::thread reporter;
-    if (has_progress_) {
-      reporter = std::thread([&] {
-        std::unique_lock<std::mutex> lock(mutex);
-        std::size_t reported = 0;
-        while (!ended.wait_for(lock, std::chrono::milliseconds(100), [&] { return done; })) {
-          const std::size_t now = added_.load(std::memory_order_relaxed);
-          if (now == reported) continue;
-          reported = now;
-          Report(now);
-        }
-      });
-    }
-    status_ = HnswIndex::Build(std::move(vectors_), size_, dimensions_, options_, *kernels_,
-                               &added_, &cancel_, &index_);
-    if (has_progress_) {
-      {
-        std::lock_guard<std::mutex> lock(mutex);
-        done = true;
-      }
-      ended.notify_one();
-      reporter.join();
-      if (status_.ok()) Report(size_);
-      progress_.Release();
-    }
-  }
-
-  void OnOK() override {
-    const Napi::HandleScope scope(Env());
-    if (status_.ok()) {
-      deferred_.Resolve(HnswIndexWrap::Wrap(Env(), std::move(index_)));
-    } else {
-      deferred_.Reject(ErrorOf(Env(), status_).Value());
-    }
-  }
-
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
-
- private:
-  void Report(std::size_t added) {
-    progress_.NonBlockingCall([added](Napi::Env env, Napi::Function callback) {
-      callback.Call({Napi::Number::New(env, static_cast<double>(added))});
-    });
-  }
-
-  Napi::Promise::Deferred deferred_;
-  AlignedBuffer vectors_;
-  std::size_t size_;
-  std::size_t dimensions_;
-  HnswBuildOptions options_;
-  const KernelTable* kernels_;
-  Napi::ThreadSafeFunction progress_;
-  bool has_progress_ = false;
-  std::atomic<std::size_t> added_{0};
-  std::atomic<bool> cancel_{false};
-  Status status_;
-  std::unique_ptr<HnswIndex> index_;
-};
-
 /// Argument errors are thrown; what is wrong with the vectors rejects the promise.
 Napi::Value Build(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -175,33 +83,29 @@ Napi::Value Build(const Napi::CallbackInfo& info) {
   const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
   const Napi::Object given = ObjectArgument(info[2], "options");
   const KernelTable& kernels = KernelsArgument(info[3]);
-  if (vectors.size % dimensions != 0) {
-    throw Napi::RangeError::New(env, "Expected a multiple of " + std::to_string(dimensions) +
-                                         " (dimensions) as length of vectors, received " +
-                                         std::to_string(vectors.size) + ".");
-  }
   HnswBuildOptions options;
   options.connectivity = SizeArgument(given.Get("connectivity"), "connectivity", 0, 1024);
   options.expansion_add = SizeArgument(given.Get("expansionAdd"), "expansionAdd", 0, 1 << 20);
   options.threads = SizeArgument(given.Get("threads"), "threads", 1, 256);
-  const Napi::Value on_progress = given.Get("onProgress");
-  if (!on_progress.IsUndefined() && !on_progress.IsFunction()) {
-    throw Napi::TypeError::New(env, "Expected function or undefined for onProgress.");
-  }
-  const std::size_t size = vectors.size / dimensions;
-  AlignedBuffer copy;
+  const Napi::Value on_progress = ProgressOption(given);
+  const std::size_t size = RowsArgument(env, "vectors", vectors.size, dimensions);
+  const auto copy = std::make_shared<AlignedBuffer>();
   Status status = CheckVectors(kernels, vectors.data, size, dimensions, "vectors");
-  if (status.ok() && !copy.Reserve(vectors.size)) {
+  if (status.ok() && !copy->Reserve(vectors.size)) {
     status = Status::Internal("Out of memory for a copy of the vectors.");
   }
-  if (!status.ok()) {
-    const auto deferred = Napi::Promise::Deferred::New(env);
-    deferred.Reject(ErrorOf(env, status).Value());
-    return deferred.Promise();
-  }
-  if (vectors.size > 0) std::memcpy(copy.data(), vectors.data, vectors.size * sizeof(float));
-  auto* worker = new BuildWorker(env, std::move(copy), size, dimensions, options, kernels);
-  return worker->Start(on_progress);
+  if (!status.ok()) return Rejected(env, status);
+  if (vectors.size > 0) std::memcpy(copy->data(), vectors.data, vectors.size * sizeof(float));
+  const KernelTable* const table = &kernels;
+  auto* worker = new BuildWorker<HnswIndex>(
+      env, "tandem.HnswIndex.build",
+      [=](std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+          std::unique_ptr<HnswIndex>* index) {
+        return HnswIndex::Build(std::move(*copy), size, dimensions, options, *table, done, cancel,
+                                index);
+      },
+      HnswIndexWrap::Wrap);
+  return worker->Start(on_progress, size);
 }
 
 Napi::Value Load(const Napi::CallbackInfo& info) {

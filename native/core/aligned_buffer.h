@@ -1,53 +1,69 @@
-// Owned f32 memory on a cache-line boundary: packed weights, vectors and scratch.
+// Owned memory on a cache-line boundary: packed weights, vectors, codes and scratch.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #include <utility>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace tandem {
 
-/// Move-only array of floats, 64-byte aligned. Allocation failure leaves data() null: callers check, nothing throws.
-class AlignedBuffer {
+/// Move-only array, 64-byte aligned. Allocation failure leaves data() as it was: callers check Reserve, nothing throws.
+template <class T>
+class AlignedArray {
+  static_assert(std::is_trivial<T>::value, "elements are never constructed");
+
  public:
-  AlignedBuffer() = default;
-  AlignedBuffer(AlignedBuffer&& other) noexcept { Swap(other); }
-  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+  AlignedArray() = default;
+  AlignedArray(AlignedArray&& other) noexcept { Swap(other); }
+  AlignedArray& operator=(AlignedArray&& other) noexcept {
     Swap(other);
     return *this;
   }
-  AlignedBuffer(const AlignedBuffer&) = delete;
-  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { std::free(data_); }
+  AlignedArray(const AlignedArray&) = delete;
+  AlignedArray& operator=(const AlignedArray&) = delete;
+  ~AlignedArray() { std::free(data_); }
 
-  /// Makes room for `size` floats, contents undefined. Never shrinks, so scratch allocates only while it still grows.
+  /// Makes room for `size` elements, contents undefined. Never shrinks, so scratch allocates only while it still grows.
   bool Reserve(std::size_t size) {
     if (size <= size_) return true;
-    if (size > SIZE_MAX / sizeof(float) - kAlignment) return false;
-    const std::size_t bytes = (size * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-    void* memory = std::aligned_alloc(kAlignment, bytes);
+    if (size > (SIZE_MAX - kHugePage) / sizeof(T)) return false;
+    // What is walked at random and large is worth huge pages: a scan of 64 MiB in 4 KiB pages misses the TLB throughout.
+    const std::size_t alignment = size * sizeof(T) >= 4 * kHugePage ? kHugePage : kAlignment;
+    const std::size_t bytes = (size * sizeof(T) + alignment - 1) / alignment * alignment;
+    void* memory = std::aligned_alloc(alignment, bytes);
     if (memory == nullptr) return false;
+#if defined(__linux__)
+    if (alignment == kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
     std::free(data_);
-    data_ = static_cast<float*>(memory);
+    data_ = static_cast<T*>(memory);
     size_ = size;
     return true;
   }
 
-  float* data() { return data_; }
-  const float* data() const { return data_; }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
   std::size_t size() const { return size_; }
 
  private:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
-  void Swap(AlignedBuffer& other) {
+  void Swap(AlignedArray& other) {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
   }
 
-  float* data_ = nullptr;
+  T* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+using AlignedBuffer = AlignedArray<float>;
 
 }  // namespace tandem

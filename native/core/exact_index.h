@@ -1,4 +1,4 @@
-// Exhaustive f32 scan by inner product: the oracle of recall tests and the answer where few items are left.
+// Exhaustive search by inner product: the oracle of recall tests and the answer where few items are left.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ struct SearchRows {
   std::int32_t* counts;
 };
 
-/// Borrows its vectors: they must outlive the index unchanged. One thread at a time: scratch is reused between calls.
+/// Borrows its vectors: they must outlive the index unchanged. Searches may run at the same time on any threads.
 class ExactIndex {
  public:
   explicit ExactIndex(const KernelTable& kernels) : kernels_(&kernels) {}
@@ -28,10 +28,19 @@ class ExactIndex {
   /// vectors [size, dimensions], checked to be finite and non-zero. At most 2^31 - 1 rows.
   Status Reset(const float* vectors, std::size_t size, std::size_t dimensions);
 
-  /// The true top k of each of `count` queries [count, dimensions]; ties by lower slot. Work over 2^24 multiplications is
-  /// spread over the shared thread pool, a group of queries each, with the same results.
+  /// Adds 8-bit codes, a byte for each component, which Search then scans instead of the vectors. What rounding can have
+  /// done to a score is bounded, and every vector within the bound is scored in f32: the results stay the same.
+  Status AddCodes();
+
+  /// The true top k of each of `count` queries [count, dimensions]; ties by lower slot. Queries share the vectors' way
+  /// from memory in groups; work over 2^24 multiplications is spread over the shared pool, with the same results.
   Status Search(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
-                const SearchRows& out);
+                const SearchRows& out) const;
+
+  /// The same among slots [slot_count] alone, each at most once. OutOfRange names the position of a bad slot.
+  Status SearchSlots(const float* queries, std::size_t count, std::size_t k,
+                     const std::int32_t* slots, std::size_t slot_count,
+                     const SearchRows& out) const;
 
   /// out[i] = inner product of query with vector slots[i]. OutOfRange names the position of a bad slot.
   Status Score(const float* query, const std::int32_t* slots, std::size_t count, float* out) const;
@@ -43,20 +52,30 @@ class ExactIndex {
   const KernelTable& kernels() const { return *kernels_; }
 
  private:
-  struct Scratch {
-    std::vector<TopK> top;
-    std::vector<float> scores;
-    std::vector<std::uint32_t> candidates;
+  /// One step for the codes of a block of items.
+  struct CodeBlock {
+    float step;
+    /// Greatest L2 norm of what rounding lost, and of a vector.
+    float error;
+    float norm;
   };
+  struct Scratch;
 
-  void SearchGroup(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
-                   bool sparse, const SearchRows& out, Scratch* scratch) const;
+  Status CheckSlots(const std::int32_t* slots, std::size_t count) const;
+  void SearchVectors(const float* queries, std::size_t count, const BitsetView& allow,
+                     Scratch* scratch, std::size_t first_top) const;
+  /// False, and nothing done, where a bound does not fit f32.
+  bool SearchCodes(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
+                   Scratch* scratch) const;
 
   const KernelTable* kernels_;
   const float* vectors_ = nullptr;
   std::size_t size_ = 0;
   std::size_t dimensions_ = 0;
-  std::vector<Scratch> scratch_;
+
+  /// Empty without codes.
+  std::vector<CodeBlock> blocks_;
+  AlignedArray<std::uint8_t> codes_;
 };
 
 }  // namespace tandem

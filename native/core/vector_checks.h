@@ -36,4 +36,18 @@ inline Status CheckVectors(const KernelTable& kernels, const float* rows, std::s
   return Status::Ok();
 }
 
+/// OutOfRange naming the first of rows [count, dimensions] whose norm is so far from 1 that products of two leave f32.
+inline Status CheckNorms(const KernelTable& kernels, const float* rows, std::size_t count,
+                         std::size_t dimensions, const char* what) {
+  for (std::size_t row = 0; row < count; ++row) {
+    const float* vector = rows + row * dimensions;
+    const float squares = kernels.dot(vector, vector, dimensions);
+    if (squares >= 1e-12f && squares <= 1e12f) continue;
+    return Status::OutOfRange(
+        std::string("Expected ") + what + " of a norm from 1e-6 to 1e6, received the square " +
+        std::to_string(squares) + " in row " + std::to_string(row) + ". Normalise them.");
+  }
+  return Status::Ok();
+}
+
 }  // namespace tandem

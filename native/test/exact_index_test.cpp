@@ -51,6 +51,22 @@ void TestAgainstBruteForce(const KernelTable& kernels) {
     CHECK_OK(index.Reset(vectors.data(), size, dimensions));
     Results results(count, k);
     CHECK_OK(index.Search(queries.data(), count, k, allow, results.rows()));
+    // Codes and lists of slots are other ways to the same results.
+    Results coded(count, k), listed(count, k);
+    ExactIndex codes(kernels);
+    CHECK_OK(codes.Reset(vectors.data(), size, dimensions));
+    CHECK_OK(codes.AddCodes());
+    CHECK_OK(codes.Search(queries.data(), count, k, allow, coded.rows()));
+    CHECK(coded.slots == results.slots && coded.scores == results.scores);
+    CHECK(coded.counts == results.counts);
+    std::vector<std::int32_t> slots;
+    for (std::size_t i = size; i-- > 0;) {
+      if (allow.Test(i)) slots.push_back(static_cast<std::int32_t>(i));
+    }
+    CHECK_OK(
+        index.SearchSlots(queries.data(), count, k, slots.data(), slots.size(), listed.rows()));
+    CHECK(listed.slots == results.slots && listed.scores == results.scores);
+    CHECK(listed.counts == results.counts);
     for (std::size_t q = 0; q < count; ++q) {
       std::vector<Hit> expected;
       for (std::size_t i = 0; i < size; ++i) {
@@ -121,9 +137,16 @@ void TestRefusals(const KernelTable& kernels) {
     CHECK(status.code() == StatusCode::kNonFinite);
     CHECK(status.message().find("row 7") != std::string::npos);
   }
+  CHECK(index.SearchSlots(query.data(), 1, 3, slots, 2, results.rows()).code() ==
+        StatusCode::kOutOfRange);
   // Squares that underflow or overflow f32 are vectors like any other.
   std::vector<float> extreme = {1e-30f, 0, 0, 0, 0, 1e30f, 0, 0, 0, 0};
   CHECK_OK(index.Reset(extreme.data(), 2, 5));
+  Results plain(2, 2), coded(2, 2);
+  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), plain.rows()));
+  CHECK_OK(index.AddCodes());
+  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), coded.rows()));
+  CHECK(plain.slots == coded.slots && plain.scores == coded.scores);
 }
 
 }  // namespace

@@ -1,0 +1,158 @@
+// ClusterIndex.build and .load, and the class of their results. Holds a reference to the caller's Float32Array.
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "addon/arguments.h"
+#include "addon/build_worker.h"
+#include "addon/classes.h"
+#include "core/cluster_index.h"
+#include "core/vector_checks.h"
+
+namespace tandem {
+namespace {
+
+/// What the constructor takes over: a pointer to it travels through JavaScript as an External.
+struct Made {
+  std::unique_ptr<ClusterIndex> index;
+  Napi::Value vectors;
+};
+
+class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "ClusterIndex",
+                       {InstanceMethod<&ClusterIndexWrap::Search>("search"),
+                        InstanceMethod<&ClusterIndexWrap::Serialize>("serialize"),
+                        InstanceAccessor<&ClusterIndexWrap::Size>("size"),
+                        InstanceAccessor<&ClusterIndexWrap::Dimensions>("dimensions"),
+                        InstanceAccessor<&ClusterIndexWrap::Clusters>("clusters"),
+                        InstanceAccessor<&ClusterIndexWrap::Recall>("recall"),
+                        InstanceAccessor<&ClusterIndexWrap::Isa>("isa")});
+  }
+
+  static Napi::Object Wrap(Napi::Env env, std::unique_ptr<ClusterIndex> index,
+                           const Napi::Value& vectors) {
+    Made made = {std::move(index), vectors};
+    const auto handle = Napi::External<Made>::New(env, &made);
+    return env.GetInstanceData<AddonData>()->cluster_index.New({handle});
+  }
+
+  explicit ClusterIndexWrap(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<ClusterIndexWrap>(info) {
+    if (!info[0].IsExternal()) {
+      throw Napi::TypeError::New(info.Env(),
+                                 "ClusterIndex has no public constructor. Use build or load.");
+    }
+    Made& made = *info[0].As<Napi::External<Made>>().Data();
+    index_ = std::move(made.index);
+    vectors_ = Napi::Persistent(made.vectors.As<Napi::Object>());
+  }
+
+ private:
+  Napi::Value Search(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    ExpectInPlace(vectors_.Value(), index_->vectors(), index_->size() * index_->dimensions());
+    const ArrayView<float> queries = Float32Argument(info[0], "queries");
+    const std::size_t count = SizeArgument(info[1], "count", 0, kMaxCount);
+    const std::size_t k = SizeArgument(info[2], "k", 1, kMaxCount);
+    ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
+    const BitsetView allow = AllowArgument(info[3], index_->size());
+    const SearchRows out = SearchOutputArgument(info[4], count, k);
+    ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, out));
+    return env.Undefined();
+  }
+
+  Napi::Value Serialize(const Napi::CallbackInfo& info) {
+    const std::size_t size = index_->SerializedSize();
+    Napi::Uint8Array bytes = Napi::Uint8Array::New(info.Env(), size);
+    ThrowUnlessOk(info.Env(), index_->Serialize(bytes.Data(), size));
+    return bytes;
+  }
+
+  Napi::Value Size(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(index_->size()));
+  }
+  Napi::Value Dimensions(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(index_->dimensions()));
+  }
+  Napi::Value Clusters(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(index_->clusters()));
+  }
+  Napi::Value Recall(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), index_->recall());
+  }
+  Napi::Value Isa(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), index_->kernels().isa);
+  }
+
+  std::unique_ptr<ClusterIndex> index_;
+  Napi::ObjectReference vectors_;
+};
+
+/// Argument errors are thrown; what is wrong with the vectors rejects the promise.
+Napi::Value Build(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<float> vectors = Float32Argument(info[0], "vectors");
+  const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
+  const Napi::Object given = ObjectArgument(info[2], "options");
+  const KernelTable& kernels = KernelsArgument(info[3]);
+  const std::size_t size = RowsArgument(env, "vectors", vectors.size, dimensions);
+  const ArrayView<float> queries = Float32Argument(given.Get("queries"), "queries");
+  const std::size_t query_count = RowsArgument(env, "queries", queries.size, dimensions);
+  const std::size_t k = SizeArgument(given.Get("k"), "k", 1, kMaxCount);
+  const double target = NumberArgument(given.Get("recallTarget"), "recallTarget");
+  const Napi::Value on_progress = ProgressOption(given);
+  Status status = CheckVectors(kernels, vectors.data, size, dimensions, "vectors");
+  if (status.ok()) {
+    status = CheckVectors(kernels, queries.data, query_count, dimensions, "queries");
+  }
+  if (!status.ok()) return Rejected(env, status);
+
+  const auto held =
+      std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[0].As<Napi::Object>()));
+  const std::vector<float> copy(queries.data, queries.data + queries.size);
+  const float* const rows = vectors.data;
+  const KernelTable* const table = &kernels;
+  auto* worker = new BuildWorker<ClusterIndex>(
+      env, "tandem.ClusterIndex.build",
+      [=](std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+          std::unique_ptr<ClusterIndex>* index) {
+        Status built = ClusterIndex::Build(rows, size, dimensions, ClusterBuildOptions(), *table,
+                                           done, cancel, index);
+        if (built.ok()) built = (*index)->Calibrate(copy.data(), query_count, k, target);
+        return built;
+      },
+      [held](Napi::Env scope, std::unique_ptr<ClusterIndex> index) {
+        const Napi::Object wrapped = ClusterIndexWrap::Wrap(scope, std::move(index), held->Value());
+        return wrapped;
+      });
+  return worker->Start(on_progress, ClusterIndex::BuildWork(size, ClusterBuildOptions()));
+}
+
+Napi::Value Load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<std::uint8_t> bytes = Uint8Argument(info[0], "bytes");
+  const ArrayView<float> vectors = Float32Argument(info[1], "vectors");
+  const std::size_t dimensions = SizeArgument(info[2], "dimensions", 1, kMaxDimensions);
+  const KernelTable& kernels = KernelsArgument(info[3]);
+  const std::size_t size = RowsArgument(env, "vectors", vectors.size, dimensions);
+  ThrowUnlessOk(env, CheckVectors(kernels, vectors.data, size, dimensions, "vectors"));
+  std::unique_ptr<ClusterIndex> index;
+  ThrowUnlessOk(env, ClusterIndex::Load(bytes.data, bytes.size, vectors.data, size, dimensions,
+                                        kernels, &index));
+  return ClusterIndexWrap::Wrap(env, std::move(index), info[1]);
+}
+
+}  // namespace
+
+Napi::Object DefineClusterIndex(Napi::Env env) {
+  env.GetInstanceData<AddonData>()->cluster_index = Napi::Persistent(ClusterIndexWrap::Define(env));
+  Napi::Object statics = Napi::Object::New(env);
+  statics.Set("build", Napi::Function::New<Build>(env, "build"));
+  statics.Set("load", Napi::Function::New<Load>(env, "load"));
+  return statics;
+}
+
+}  // namespace tandem

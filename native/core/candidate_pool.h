@@ -1,0 +1,90 @@
+// Candidates of one query found with approximate scores, and their scoring again in f32.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/top_k.h"
+#include "kernels/kernels.h"
+
+namespace tandem {
+
+/// Keeps what can still be among the best: a candidate is out once `rank` others are better by more than `slack`.
+/// Memory is kept between queries.
+class CandidatePool {
+ public:
+  void Start(std::size_t rank, float slack) {
+    candidates_.clear();
+    rank_ = rank;
+    slack_ = slack;
+    room_ = std::max<std::size_t>(kLeastRoom, 3 * rank);
+    threshold_ = -std::numeric_limits<float>::infinity();
+  }
+
+  /// A score must lie above this to matter.
+  float threshold() const { return threshold_; }
+
+  void Add(float score, std::uint32_t slot) { candidates_.push_back({score, slot}); }
+
+  /// Raises the threshold once enough was added since the last time; to be called now and then.
+  void Settle() {
+    if (candidates_.size() >= room_) Compact();
+  }
+
+  /// Offers the candidates left to `top`, scored by the kernel's own dot product.
+  void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
+               std::size_t dimensions, TopK* top) {
+    Compact();
+    const std::size_t count = candidates_.size();
+    for (std::size_t i = 0; i < std::min(count, kAhead); ++i) {
+      Prefetch(vectors + candidates_[i].slot * dimensions, dimensions);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i + kAhead < count) {
+        Prefetch(vectors + candidates_[i + kAhead].slot * dimensions, dimensions);
+      }
+      const std::size_t slot = candidates_[i].slot;
+      top->Offer(kernels.dot(query, vectors + slot * dimensions, dimensions),
+                 static_cast<std::uint32_t>(slot));
+    }
+  }
+
+ private:
+  struct Candidate {
+    float score;
+    /// std::size_t, so that the product with the dimensions cannot wrap.
+    std::size_t slot;
+  };
+
+  static constexpr std::size_t kLeastRoom = 256;
+  /// Rows asked for ahead of the one being scored.
+  static constexpr std::size_t kAhead = 8;
+
+  static void Prefetch(const float* row, std::size_t dimensions) {
+    for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);
+  }
+
+  void Compact() {
+    if (candidates_.size() < rank_ || rank_ == 0) return;
+    const auto nth = candidates_.begin() + static_cast<std::ptrdiff_t>(rank_ - 1);
+    std::nth_element(candidates_.begin(), nth, candidates_.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
+    threshold_ = std::max(threshold_, nth->score - slack_);
+    const float least = threshold_;
+    candidates_.erase(std::partition(nth + 1, candidates_.end(),
+                                     [least](const Candidate& c) { return c.score >= least; }),
+                      candidates_.end());
+    room_ = std::max(room_, 2 * candidates_.size());
+  }
+
+  std::vector<Candidate> candidates_;
+  std::size_t rank_ = 0;
+  std::size_t room_ = 0;
+  float slack_ = 0.0f;
+  float threshold_ = 0.0f;
+};
+
+}  // namespace tandem

@@ -1,0 +1,275 @@
+// Building and calibrating a ClusterIndex.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <string>
+
+#include "core/cluster_index.h"
+#include "core/cluster_layout.h"
+#include "core/codes.h"
+#include "core/k_means.h"
+#include "core/thread_pool.h"
+#include "core/vector_checks.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::size_t kIterations = 10;
+/// Rows for each cluster that k-means looks at: more moved the centroids without moving recall (bench retrieval).
+constexpr std::size_t kRowsPerCluster = 96;
+/// Vectors in a cluster, as far as the second line allows: ranking the clusters costs as much as scanning as many codes.
+constexpr std::size_t kPerCluster = 64;
+constexpr double kMostPerRoot = 16.0;
+/// More clusters than this are found by splitting coarse ones.
+constexpr std::size_t kSplitFrom = 256;
+constexpr std::uint64_t kSeed = 1;
+
+std::size_t ClusterCount(std::size_t size, const ClusterBuildOptions& options) {
+  const std::size_t wanted =
+      options.clusters > 0
+          ? options.clusters
+          : std::min(size / kPerCluster,
+                     static_cast<std::size_t>(kMostPerRoot * std::sqrt(static_cast<double>(size))));
+  return std::max<std::size_t>(1, std::min(wanted, size));
+}
+
+std::size_t SampleSize(std::size_t size, std::size_t clusters) {
+  return std::min(size, clusters * kRowsPerCluster);
+}
+
+Status OutOfMemory() { return Status::Internal("Out of memory for a cluster index."); }
+
+}  // namespace
+
+std::size_t ClusterIndex::BuildWork(std::size_t size, const ClusterBuildOptions& options) {
+  const std::size_t clusters = ClusterCount(size, options);
+  const std::size_t sample = SampleSize(size, clusters);
+  return (clusters < kSplitFrom ? kIterations : 2 * kIterations + 2) * sample + size;
+}
+
+Status ClusterIndex::Build(const float* vectors, std::size_t size, std::size_t dimensions,
+                           const ClusterBuildOptions& options, const KernelTable& kernels,
+                           std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+                           std::unique_ptr<ClusterIndex>* index) {
+  if (size > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    return Status::OutOfRange("Expected at most 2147483647 vectors, received " +
+                              std::to_string(size) + ".");
+  }
+  if (size == 0) return Status::OutOfRange("Expected at least one vector to cluster, received 0.");
+  if (dimensions > kMaxCodeDepth) {
+    return Status::OutOfRange("Expected at most 4096 dimensions for a cluster index, received " +
+                              std::to_string(dimensions) + ".");
+  }
+  const Status fits = CheckNorms(kernels, vectors, size, dimensions, "vectors");
+  if (!fits.ok()) return fits;
+  try {
+    std::unique_ptr<ClusterIndex> made(new ClusterIndex());
+    made->kernels_ = &kernels;
+    made->vectors_ = vectors;
+    made->size_ = size;
+    made->dimensions_ = dimensions;
+    made->depth_ = CodeDepth(dimensions);
+    std::size_t clusters = ClusterCount(size, options);
+
+    // Every so-many-th row: slots carry no order that matters, and no second copy of all is made.
+    const std::size_t sample = SampleSize(size, clusters);
+    AlignedBuffer sampled;
+    const float* rows = vectors;
+    if (sample < size) {
+      if (!sampled.Reserve(sample * dimensions)) return OutOfMemory();
+      for (std::size_t i = 0; i < sample; ++i) {
+        const std::size_t row = i * size / sample;
+        std::memcpy(sampled.data() + i * dimensions, vectors + row * dimensions,
+                    dimensions * sizeof(float));
+      }
+      rows = sampled.data();
+    }
+    KMeansOptions means;
+    means.clusters = clusters;
+    means.iterations = kIterations;
+    means.seed = kSeed;
+    AlignedBuffer centroids;
+    Status status = clusters < kSplitFrom
+                        ? KMeans(kernels, rows, sample, dimensions, means, done, cancel, &centroids)
+                        : SplitKMeans(kernels, rows, sample, dimensions, means, done, cancel,
+                                      &centroids, &clusters);
+    std::vector<std::uint32_t> nearest;
+    if (status.ok()) {
+      status = AssignRows(kernels, vectors, size, dimensions, centroids.data(), clusters, done,
+                          cancel, &nearest);
+    }
+    if (status.ok()) status = made->Encode(nearest, centroids.data(), clusters);
+    if (!status.ok()) return status;
+    *index = std::move(made);
+    return Status::Ok();
+  } catch (const std::exception& error) {
+    return Status::Internal(std::string("Building the cluster index failed: ") + error.what());
+  }
+}
+
+Status ClusterIndex::Encode(const std::vector<std::uint32_t>& nearest, const float* centroids,
+                            std::size_t clusters) {
+  std::vector<std::uint32_t> sizes(clusters, 0);
+  for (const std::uint32_t c : nearest) ++sizes[c];
+  // Clusters that nobody is nearest to are left out.
+  std::vector<std::uint32_t> place(clusters, kNoSlot);
+  std::size_t blocks = 0;
+  for (std::size_t c = 0; c < clusters; ++c) {
+    if (sizes[c] == 0) continue;
+    place[c] = static_cast<std::uint32_t>(clusters_.size());
+    Cluster cluster = {};
+    cluster.first_block = static_cast<std::uint32_t>(blocks);
+    cluster.block_count = static_cast<std::uint32_t>(RoundUp(sizes[c], kCodeBlock) / kCodeBlock);
+    blocks += cluster.block_count;
+    clusters_.push_back(cluster);
+  }
+  slots_.assign(blocks * kCodeBlock, kNoSlot);
+  if (!centroids_.Reserve(clusters_.size() * dimensions_) ||
+      !codes_.Reserve(blocks * kCodeBlock * depth_)) {
+    return OutOfMemory();
+  }
+  for (std::size_t c = 0; c < clusters; ++c) {
+    if (place[c] == kNoSlot) continue;
+    std::memcpy(centroids_.data() + place[c] * dimensions_, centroids + c * dimensions_,
+                dimensions_ * sizeof(float));
+  }
+  std::vector<std::uint32_t> next(clusters_.size());
+  for (std::size_t c = 0; c < clusters_.size(); ++c) {
+    next[c] = clusters_[c].first_block * static_cast<std::uint32_t>(kCodeBlock);
+  }
+  for (std::size_t slot = 0; slot < size_; ++slot) {
+    slots_[next[place[nearest[slot]]]++] = static_cast<std::uint32_t>(slot);
+  }
+
+  ThreadPool& pool = ThreadPool::Shared();
+  std::vector<std::vector<float>> residuals(pool.size());
+  for (std::vector<float>& each : residuals) each.resize(dimensions_);
+  pool.ParallelFor(clusters_.size(), [&](std::size_t c, std::size_t worker) {
+    Cluster& cluster = clusters_[c];
+    const float* centroid = centroids_.data() + c * dimensions_;
+    std::uint8_t* const codes = codes_.data() + cluster.first_block * kCodeBlock * depth_;
+    const std::uint32_t* slots = slots_.data() + cluster.first_block * kCodeBlock;
+    const std::size_t count = next[c] - cluster.first_block * kCodeBlock;
+    float* const residual = residuals[worker].data();
+    const auto read = [&](std::size_t i) {
+      const float* row = vectors_ + std::size_t{slots[i]} * dimensions_;
+      for (std::size_t d = 0; d < dimensions_; ++d) residual[d] = row[d] - centroid[d];
+    };
+    float largest = 0.0f;
+    double squares = 0.0;
+    for (std::size_t i = 0; i < count; ++i) {
+      read(i);
+      for (std::size_t d = 0; d < dimensions_; ++d) {
+        largest = std::max(largest, std::fabs(residual[d]));
+        squares += static_cast<double>(residual[d]) * static_cast<double>(residual[d]);
+      }
+    }
+    cluster.step = CodeStep(largest, kMaxCode);
+    cluster.radius = static_cast<float>(std::sqrt(squares / static_cast<double>(count)));
+    std::memset(codes, kCodeZero, std::size_t{cluster.block_count} * kCodeBlock * depth_);
+    for (std::size_t i = 0; i < count; ++i) {
+      read(i);
+      WriteCode(residual, dimensions_, cluster.step, i, codes);
+    }
+  });
+  return FinishLoading();
+}
+
+Status ClusterIndex::FinishLoading() {
+  const std::size_t clusters = clusters_.size();
+  const std::size_t blocks = RoundUp(clusters, kCodeBlock) / kCodeBlock;
+  if (!centroid_codes_.Reserve(blocks * kCodeBlock * depth_)) return OutOfMemory();
+  float largest = 0.0f;
+  for (std::size_t i = 0; i < clusters * dimensions_; ++i) {
+    largest = std::max(largest, std::fabs(centroids_.data()[i]));
+  }
+  centroid_step_ = CodeStep(largest, kMaxCode);
+  std::memset(centroid_codes_.data(), kCodeZero, blocks * kCodeBlock * depth_);
+  for (std::size_t c = 0; c < clusters; ++c) {
+    WriteCode(centroids_.data() + c * dimensions_, dimensions_, centroid_step_, c,
+              centroid_codes_.data());
+    max_radius_ = std::max(max_radius_, clusters_[c].radius);
+  }
+  return Status::Ok();
+}
+
+Status ClusterIndex::Calibrate(const float* queries, std::size_t count, std::size_t k,
+                               double recall_target) {
+  if (count < 2 || k < 1 || k > size_) {
+    return Status::OutOfRange("Expected at least 2 queries and k from 1 to " +
+                              std::to_string(size_) + " to calibrate with, received " +
+                              std::to_string(count) + " and " + std::to_string(k) + ".");
+  }
+  if (!(recall_target > 0.0) || !(recall_target <= 1.0)) {
+    return Status::OutOfRange("Expected a recall target in (0, 1], received " +
+                              std::to_string(recall_target) + ".");
+  }
+  try {
+    // Every other query is searched for the reach, those between are held out: two blocks, one after the other.
+    const std::size_t halves[2] = {(count + 1) / 2, count / 2};
+    std::vector<float> rows(count * dimensions_);
+    for (std::size_t q = 0; q < count; ++q) {
+      const std::size_t row = q % 2 * halves[0] + q / 2;
+      std::memcpy(rows.data() + row * dimensions_, queries + q * dimensions_,
+                  dimensions_ * sizeof(float));
+    }
+    std::vector<std::int32_t> truth(count * k), found(count * k), counts(count);
+    std::vector<float> scores(count * k);
+    ExactIndex exact(*kernels_);
+    Status status = exact.Reset(vectors_, size_, dimensions_);
+    if (status.ok()) status = exact.AddCodes();
+    if (status.ok()) {
+      status = exact.Search(rows.data(), count, k, BitsetView(),
+                            {truth.data(), scores.data(), counts.data()});
+    }
+    if (!status.ok()) return status;
+    for (std::size_t q = 0; q < count; ++q) std::sort(&truth[q * k], &truth[q * k] + k);
+
+    /// Mean share of the true top k found for queries [first, first + size), and its standard error.
+    struct Recall {
+      double mean;
+      double error;
+    };
+    const auto measure = [&](std::size_t first, std::size_t size, Recall* recall) {
+      const Status searched = Search(rows.data() + first * dimensions_, size, k, BitsetView(),
+                                     {found.data(), scores.data(), counts.data()});
+      double sum = 0.0;
+      double squares = 0.0;
+      for (std::size_t q = 0; q < size; ++q) {
+        const std::int32_t* const expected = &truth[(first + q) * k];
+        std::size_t hits = 0;
+        for (std::size_t i = 0; i < k; ++i) {
+          if (std::binary_search(expected, expected + k, found[q * k + i])) ++hits;
+        }
+        const double share = static_cast<double>(hits) / static_cast<double>(k);
+        sum += share;
+        squares += share * share;
+      }
+      const double n = static_cast<double>(size);
+      recall->mean = sum / n;
+      recall->error = std::sqrt(std::max(0.0, squares / n - recall->mean * recall->mean) / n);
+      return searched;
+    };
+    float low = 0.0f;
+    float high = kGreatestReach;
+    Recall recall = {};
+    for (int step = 0; step < kReachSteps; ++step) {
+      reach_ = 0.5f * (low + high);
+      status = measure(0, halves[0], &recall);
+      if (!status.ok()) return status;
+      // The target must hold for queries not seen here, hence a standard error more.
+      (recall.mean - recall.error >= recall_target ? high : low) = reach_;
+    }
+    reach_ = high;
+    status = measure(halves[0], halves[1], &recall);
+    recall_ = static_cast<float>(recall.mean);
+    return status;
+  } catch (const std::exception&) {
+    return OutOfMemory();
+  }
+}
+
+}  // namespace tandem

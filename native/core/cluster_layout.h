@@ -1,0 +1,15 @@
+// What building, searching and storing a ClusterIndex share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tandem {
+
+/// Marks the places that fill up a cluster's last block.
+constexpr std::uint32_t kNoSlot = 0xffffffffu;
+/// A vector this many radii off its centroid, straight towards the query: no cluster reaches further in practice.
+constexpr float kGreatestReach = 4.0f;
+constexpr int kReachSteps = 10;
+
+}  // namespace tandem
