@@ -10,7 +10,7 @@ export interface ServerSettings {
   readonly host: string;
   readonly port: number;
   readonly transport: 'uws' | 'node';
-  readonly plan: 'auto' | 'hnsw' | 'exact';
+  readonly plan: 'auto' | 'exact' | 'approximate';
   readonly staleAfterHours: number;
   readonly maxBodyBytes: number;
   readonly maxFrameBytes: number;
@@ -30,9 +30,9 @@ const serverSchema = z.strictObject({
   port: z.int().min(0).max(65535).default(8080).describe('port to listen on, 0 = any free one'),
   transport: z.enum(['uws', 'node']).default('uws').describe('web server: uws or node'),
   plan: z
-    .enum(['auto', 'hnsw', 'exact'])
+    .enum(['auto', 'exact', 'approximate'])
     .default('auto')
-    .describe('how to search: auto, hnsw or exact'),
+    .describe('how to search: auto, exact or approximate'),
   staleAfterHours: z
     .number()
     .positive()

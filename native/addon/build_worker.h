@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -35,8 +36,8 @@ class BuildWorker : public Napi::AsyncWorker {
         build_(std::move(build)),
         wrap_(std::move(wrap)) {}
 
-  /// @param on_progress - a function called with the units done, at most ten times a second and once with `work` at the
-  ///   end; or undefined.
+  /// @param on_progress - a function called with the share of `work` done, at most ten times a second and once with 1 at
+  ///   the end; or undefined.
   Napi::Promise Start(const Napi::Value& on_progress, std::size_t work) {
     work_ = work;
     if (!on_progress.IsUndefined()) {
@@ -93,8 +94,10 @@ class BuildWorker : public Napi::AsyncWorker {
 
  private:
   void Report(std::size_t done) {
-    progress_.NonBlockingCall([done](Napi::Env env, Napi::Function callback) {
-      callback.Call({Napi::Number::New(env, static_cast<double>(done))});
+    const double share =
+        work_ == 0 ? 1.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(work_));
+    progress_.NonBlockingCall([share](Napi::Env env, Napi::Function callback) {
+      callback.Call({Napi::Number::New(env, share)});
     });
   }
 

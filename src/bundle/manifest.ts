@@ -4,9 +4,10 @@ import { z } from 'zod';
 import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import { canonicalJson } from '../json.ts';
+import type { IndexSettings } from '../retrieval/approximate-index.ts';
 
 export const BUNDLE_FORMAT = 'tandem-bundle';
-export const BUNDLE_VERSION = 1;
+export const BUNDLE_VERSION = 2;
 /** Name of the manifest in a bundle directory. */
 export const MANIFEST_FILE = 'manifest.json';
 /** Names the directory of the bundle to serve, in a directory of bundles. */
@@ -22,8 +23,8 @@ export const BUNDLE_FILES = {
   items: 'items.safetensors',
   /** `vectors` [N, D] f32, unit rows, in catalogue order. */
   vectors: 'vectors.safetensors',
-  /** usearch index over the vectors, keys = rows. */
-  index: 'index.usearch',
+  /** Index over the vectors, slots = rows; its kind is in the manifest. */
+  index: 'index.bin',
   /** Requests with their expected query embeddings and exact top k. */
   goldens: 'goldens.json',
 } as const;
@@ -68,13 +69,7 @@ export interface BundleManifest {
   readonly model: ModelConfig;
   readonly counts: { readonly items: number; readonly categories: number };
   readonly metric: 'inner-product';
-  readonly index: {
-    readonly connectivity: number;
-    readonly expansionAdd: number;
-    /** Candidates that a search keeps in view, and the recall it reached against the exact scan when published. */
-    readonly expansionSearch: number;
-    readonly recallAt100: number;
-  };
+  readonly index: IndexSettings;
   /** Unix seconds of the newest training event: what the catalogue and the model have seen. */
   readonly dataUntilSeconds: number;
   readonly datasetName: string;
@@ -112,12 +107,21 @@ const manifestSchema = z.strictObject({
   model: modelConfigSchema,
   counts: z.strictObject({ items: z.int().min(1), categories: z.int().min(0) }),
   metric: z.literal('inner-product'),
-  index: z.strictObject({
-    connectivity: z.int().min(2),
-    expansionAdd: z.int().min(1),
-    expansionSearch: z.int().min(1),
-    recallAt100: z.number().min(0).max(1),
-  }),
+  index: z.discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('clusters'),
+      clusters: z.int().min(1),
+      recallTarget: z.number().min(0).max(1),
+      recallAt100: z.number().min(0).max(1),
+    }),
+    z.strictObject({
+      kind: z.literal('hnsw'),
+      connectivity: z.int().min(2),
+      expansionAdd: z.int().min(1),
+      expansionSearch: z.int().min(1),
+      recallAt100: z.number().min(0).max(1),
+    }),
+  ]),
   dataUntilSeconds: z.number(),
   datasetName: z.string(),
   datasetDigest: digest,

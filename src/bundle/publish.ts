@@ -37,7 +37,7 @@ export interface BundleInput {
   readonly catalogue: ItemCatalogue;
   /** [N, D] unit rows in catalogue order: what the item tower gives. */
   readonly vectors: Float32Array;
-  /** usearch's own bytes, keys = rows. */
+  /** File of the index, slots = rows. */
   readonly indexBytes: Uint8Array;
   readonly index: BundleManifest['index'];
   readonly goldens: readonly GoldenRequest[];
@@ -145,12 +145,7 @@ function makeManifest(input: BundleInput, files: Record<BundleFile, Uint8Array>)
     model,
     counts: { items: input.catalogue.count, categories: input.schema.categories.length },
     metric: 'inner-product',
-    index: {
-      connectivity: index.connectivity,
-      expansionAdd: index.expansionAdd,
-      expansionSearch: index.expansionSearch,
-      recallAt100: index.recallAt100,
-    },
+    index,
     dataUntilSeconds: input.dataUntilSeconds,
     datasetName: input.datasetName,
     datasetDigest: input.datasetDigest,

@@ -1,4 +1,4 @@
-// Everything that can be checked about a bundle: loading, the graph in the index file, and the goldens replayed through
+// Everything that can be checked about a bundle: loading, the index file, and the goldens replayed through
 // the native head and the exact scan at every instruction set of this machine.
 
 import { TandemError } from '../errors.ts';
@@ -12,6 +12,7 @@ import {
   type NativeHead,
 } from '../native/binding.ts';
 import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { openIndex } from '../retrieval/approximate-index.ts';
 import { measureRecall } from '../retrieval/build-index.ts';
 import type { ItemCatalogue } from './catalogue.ts';
 import { loadBundle, type Bundle } from './load.ts';
@@ -41,8 +42,8 @@ export interface VerifyReport {
   /** True when every golden passed at every instruction set; what fails earlier throws. */
   readonly passed: boolean;
   readonly loadMs: number;
-  /** Recall of the graph for the goldens' own embeddings and k, against the exact scan; 1 without goldens. */
-  readonly graphRecall: number;
+  /** Recall of the index for the goldens' own embeddings and k, against the exact scan; 1 without goldens. */
+  readonly indexRecall: number;
   readonly isas: readonly GoldenReport[];
 }
 
@@ -51,7 +52,7 @@ export interface VerifyReport {
  *
  * @param path - a bundle directory, or a directory of bundles.
  * @returns the report; goldens that differ are in it, not thrown.
- * @throws TandemError as loadBundle; ERR_INDEX_INVALID for a graph that native code refuses.
+ * @throws TandemError as loadBundle; ERR_INDEX_INVALID for an index that native code refuses.
  */
 export async function verifyBundle(path: string): Promise<VerifyReport> {
   const started = performance.now();
@@ -60,12 +61,12 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
   const { manifest, vectors } = bundle;
   const addon = nativeAddon();
   const width = manifest.model.embeddingWidth;
-  const graph = addon.HnswIndex.load(bundle.indexBytes, width);
-  if (graph.size !== manifest.counts.items)
+  const index = openIndex(manifest.index, bundle.indexBytes, vectors, width);
+  if (index.size !== manifest.counts.items)
     throw new TandemError(
       'ERR_INDEX_INVALID',
-      `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, received ${graph.size}. Build the index again and publish.`,
-      { details: { expected: manifest.counts.items, received: graph.size } },
+      `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, received ${index.size}. Build the index again and publish.`,
+      { details: { expected: manifest.counts.items, received: index.size } },
     );
   const isas = addon.availableIsas.map((isa) => replayGoldens(bundle, isa));
   const k = Math.max(0, ...bundle.goldens.map(({ candidates }) => candidates.length));
@@ -77,16 +78,7 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
     items: manifest.counts.items,
     passed: isas.every(({ failures }) => failures.length === 0),
     loadMs,
-    graphRecall:
-      k === 0
-        ? 1
-        : measureRecall(
-            graph,
-            new addon.ExactIndex(vectors, width),
-            queries,
-            k,
-            manifest.index.expansionSearch,
-          ),
+    indexRecall: k === 0 ? 1 : measureRecall(index, vectors, queries, k),
     isas,
   };
 }

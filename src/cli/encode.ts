@@ -1,7 +1,8 @@
 // tandem encode users|items and tandem publish: the batch jobs between training and serving.
 
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { TandemError } from '../errors.ts';
+import type { IndexKind } from '../retrieval/approximate-index.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -9,6 +10,12 @@ interface UsersFlags {
   readonly store: string;
   readonly since?: string;
   readonly until?: string;
+}
+
+interface PublishFlags {
+  readonly checkpoint: string;
+  readonly bundles: string;
+  readonly index: IndexKind;
 }
 
 export function encodeCommand(): Command {
@@ -34,9 +41,10 @@ export function encodeCommand(): Command {
     .command('items')
     .description('item vectors and index of a trained checkpoint; run again, it continues')
     .requiredOption('--checkpoint <directory>', 'finished training run')
-    .action(async ({ checkpoint }: { checkpoint: string }) => {
+    .addOption(indexOption())
+    .action(async ({ checkpoint, index: kind }: { checkpoint: string; index: IndexKind }) => {
       const { encodeItems } = await import('../encode/items.ts');
-      const { index } = await encodeItems(checkpoint);
+      const { index } = await encodeItems(checkpoint, kind);
       process.stdout.write(`${JSON.stringify({ checkpoint, ...index })}\n`);
     });
   return command;
@@ -47,10 +55,17 @@ export function publishCommand(): Command {
     .description('publish a trained checkpoint as an immutable bundle and make it current')
     .requiredOption('--checkpoint <directory>', 'finished training run')
     .requiredOption('--bundles <directory>', 'where bundles lie')
-    .action(async ({ checkpoint, bundles }: { checkpoint: string; bundles: string }) => {
+    .addOption(indexOption())
+    .action(async ({ checkpoint, bundles, index }: PublishFlags) => {
       const { publish } = await import('../encode/publish.ts');
-      process.stdout.write(`${JSON.stringify(await publish(checkpoint, bundles))}\n`);
+      process.stdout.write(`${JSON.stringify(await publish(checkpoint, bundles, index))}\n`);
     });
+}
+
+function indexOption(): Option {
+  return new Option('--index <kind>', 'clusters: partitions of 8-bit codes; hnsw: a usearch graph')
+    .choices(['clusters', 'hnsw'])
+    .default('clusters');
 }
 
 async function runUsers(flags: UsersFlags): Promise<void> {

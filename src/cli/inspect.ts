@@ -47,7 +47,9 @@ export function describeManifest(directory: string, manifest: BundleManifest): s
     ],
     [
       'index',
-      `connectivity ${index.connectivity}, expansionAdd ${index.expansionAdd}, expansionSearch ${index.expansionSearch}, recall@100 ${index.recallAt100.toFixed(4)}`,
+      Object.entries(index)
+        .map(([name, value]) => (name === 'kind' ? String(value) : `${name} ${value}`))
+        .join(', '),
     ],
     ['size', `${size} bytes`],
     ...Object.entries(manifest.files).map(([name, { bytes, sha256 }]): [string, string] => [

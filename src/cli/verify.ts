@@ -23,7 +23,7 @@ export function describeReport(report: VerifyReport): string {
     `directory ${report.directory}`,
     `encoder ${report.encoderId}`,
     `${report.items} items; files, digests and ids checked in ${report.loadMs.toFixed(0)} ms`,
-    `graph recall for the goldens ${report.graphRecall.toFixed(4)}`,
+    `index recall for the goldens ${report.indexRecall.toFixed(4)}`,
   ];
   for (const { isa, goldens, maxAbsoluteError, minCosine, failures } of report.isas) {
     lines.push(

@@ -1,22 +1,31 @@
-// Items: the catalogue through the item tower, and the vectors into a graph. Both lie beside the weights that they come
+// Items: the catalogue through the item tower, and the vectors into an index. Both lie beside the weights that they come
 // from, each whole or absent; a job that was killed continues after the last whole part.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ItemCatalogue } from '../bundle/catalogue.ts';
 import { decodeSafetensors, encodeSafetensors, expectTensor } from '../bundle/safetensors.ts';
-import type { BundleManifest } from '../bundle/manifest.ts';
 import { writeFileSynced, writeFolderAtomic } from '../files.ts';
+import type { FeatureSchema } from '../features/schema.ts';
 import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
-import { buildHnsw } from '../retrieval/build-index.ts';
+import type { TwoTower } from '../model/two-tower.ts';
+import { Random } from '../random.ts';
+import type { IndexKind, IndexSettings } from '../retrieval/approximate-index.ts';
+import { buildIndex } from '../retrieval/build-index.ts';
 import { startProgress } from '../telemetry.ts';
+import { makeRequests } from './made-up-requests.ts';
 
 export interface EncodedItems {
   /** [N, D] f32 unit rows in catalogue order. */
   readonly vectors: Float32Array;
-  /** usearch's bytes. */
+  /** File of the index. */
   readonly indexBytes: Uint8Array;
-  readonly index: BundleManifest['index'];
+  readonly index: IndexSettings;
 }
+
+/** Half find how far a search must look, half say what that found. */
+const CALIBRATION_QUERIES = 512;
+const CALIBRATION_SEED = 12;
 
 const VECTORS = 'item-vectors';
 const INDEX = 'item-index';
@@ -24,10 +33,14 @@ const INDEX = 'item-index';
 /**
  * Vectors and index of a finished run, computed where they are missing.
  *
- * @param directory - checkpoint directory. @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished.
+ * @param directory - checkpoint directory; @param kind - of the index, clusters unless given. An index of another kind
+ *   that an earlier run left is built again. @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished.
  */
-export async function encodeItems(directory: string): Promise<EncodedItems> {
-  const { catalogue, settings } = loadCheckpoint(directory);
+export async function encodeItems(
+  directory: string,
+  kind: IndexKind = 'clusters',
+): Promise<EncodedItems> {
+  const { catalogue, schema, settings } = loadCheckpoint(directory);
   const width = settings.config.model.embeddingWidth;
   const vectorsFile = join(directory, VECTORS, 'vectors.safetensors');
   if (!existsSync(vectorsFile)) {
@@ -54,29 +67,44 @@ export async function encodeItems(directory: string): Promise<EncodedItems> {
     vectorsFile,
   );
 
-  const indexFile = join(directory, INDEX, 'index.usearch');
+  const indexFile = join(directory, INDEX, 'index.bin');
   const settingsFile = join(directory, INDEX, 'index.json');
-  if (!existsSync(indexFile)) {
+  const readSettings = (): IndexSettings =>
+    JSON.parse(readFileSync(settingsFile, 'utf8')) as IndexSettings;
+  if (!existsSync(indexFile) || readSettings().kind !== kind) {
+    const model = await loadModel(directory);
+    const queries = calibrationQueries(model, schema, catalogue);
+    model.dispose();
     const progress = startProgress('build index', catalogue.count, 'items');
-    const built = await buildHnsw(vectors, width, (added) => {
-      progress.update(added);
+    const { bytes, settings: built } = await buildIndex(vectors, width, {
+      kind,
+      queries,
+      onProgress: (share) => {
+        progress.update(Math.floor(share * catalogue.count));
+      },
     });
     progress.update(catalogue.count);
-    progress.end(
-      `recall@100 ${built.recallAt100.toFixed(4)} at expansion ${built.expansionSearch}`,
-    );
-    const { connectivity, expansionAdd, expansionSearch, recallAt100 } = built;
+    progress.end(`${kind}, recall@100 ${built.recallAt100.toFixed(4)}`);
     await writeFolderAtomic(join(directory, INDEX), (folder) => {
-      writeFileSynced(join(folder, 'index.usearch'), built.bytes);
-      writeFileSynced(
-        join(folder, 'index.json'),
-        JSON.stringify({ connectivity, expansionAdd, expansionSearch, recallAt100 }),
-      );
+      writeFileSynced(join(folder, 'index.bin'), bytes);
+      writeFileSynced(join(folder, 'index.json'), JSON.stringify(built));
     });
   }
   return {
     vectors,
     indexBytes: readFileSync(indexFile),
-    index: JSON.parse(readFileSync(settingsFile, 'utf8')) as BundleManifest['index'],
+    index: readSettings(),
   };
+}
+
+/** [CALIBRATION_QUERIES, D] query embeddings of made-up requests: what the query tower gives, not noisy item vectors. */
+function calibrationQueries(
+  model: TwoTower,
+  schema: FeatureSchema,
+  catalogue: ItemCatalogue,
+): Float32Array {
+  const random = new Random(CALIBRATION_SEED);
+  return model.embedQueries(
+    makeRequests(model, schema, catalogue, CALIBRATION_QUERIES, random).batch,
+  );
 }

@@ -116,8 +116,8 @@ export interface ClusterOptions {
   readonly k: number;
   /** Share of the true top k that must be found, in (0, 1]. */
   readonly recallTarget: number;
-  /** Called on the JavaScript thread with the units of work done, at most ten times a second. */
-  readonly onProgress?: (done: number) => void;
+  /** Called on the JavaScript thread with the share of the work done, at most ten times a second. */
+  readonly onProgress?: (share: number) => void;
 }
 
 /** k-means partitions of 8-bit codes: scanned as far as the calibrated recall needs, then scored again in f32. */
@@ -148,8 +148,8 @@ export interface HnswOptions {
   readonly connectivity: number;
   readonly expansionAdd: number;
   readonly threads: number;
-  /** Called on the JavaScript thread with the number of items added, at most ten times a second. */
-  readonly onProgress?: (added: number) => void;
+  /** Called on the JavaScript thread with the share of the items added, at most ten times a second. */
+  readonly onProgress?: (share: number) => void;
 }
 
 export interface NativeHnswIndex {

@@ -215,6 +215,84 @@ test('damaged index bytes are refused or searched, never a crash', async () => {
   );
 });
 
+test('clusters: recall of held-out queries, exact scores, bytes, refusals', async () => {
+  const { ClusterIndex, ExactIndex } = addon;
+  const [size, width, k] = [3000, 12, 10];
+  const vectors = unitVectors(size, width, 31);
+  const queries = unitVectors(60, width, 32);
+  for (const isa of addon.availableIsas) {
+    const index = await ClusterIndex.build(
+      vectors,
+      width,
+      { queries, k, recallTarget: 0.95 },
+      isa,
+    );
+    assert.equal(index.size, size);
+    assert.equal(index.dimensions, width);
+    assert.equal(index.isa, isa);
+    assert.ok(index.clusters > 1 && index.recall > 0.9);
+    const found = output(60, k);
+    index.search(queries, 60, k, null, found);
+    const exact = new ExactIndex(vectors, width, isa);
+    const scores = new Float32Array(k);
+    exact.score(queries.subarray(0, width), found.slots.subarray(0, k), scores);
+    assert.deepEqual(scores, found.scores.subarray(0, k));
+
+    const loaded = ClusterIndex.load(index.serialize(), vectors, width, isa);
+    assert.equal(loaded.recall, index.recall);
+    const again = output(60, k);
+    loaded.search(queries, 60, k, null, again);
+    assert.deepEqual(again, found);
+    const damaged = index.serialize();
+    damaged[damaged.length >> 1]! ^= 4;
+    assert.throws(() => ClusterIndex.load(damaged, vectors, width, isa), {
+      code: 'ERR_INDEX_INVALID',
+    });
+  }
+  const build = (options: object): unknown =>
+    ClusterIndex.build(vectors, width, { queries, k, recallTarget: 0.95, ...options });
+  assert.throws(() => build({ queries: new Float32Array(7) }), RangeError);
+  assert.throws(() => build({ k: 0 }), RangeError);
+  assert.throws(() => build({ recallTarget: '1' }), TypeError);
+  assert.throws(() => build({ onProgress: 1 }), TypeError);
+  await assert.rejects(build({ recallTarget: 2 }) as Promise<unknown>, RangeError);
+  await assert.rejects(build({ queries: new Float32Array(2 * width) }) as Promise<unknown>, {
+    code: 'ERR_NON_FINITE',
+  });
+  const other = vectors.slice();
+  const index = await ClusterIndex.build(other, width, { queries, k, recallTarget: 0.5 });
+  structuredClone(other, { transfer: [other.buffer] });
+  assert.throws(() => {
+    index.search(queries.subarray(0, width), 1, k, null, output(1, k));
+  }, /transferred/);
+});
+
+test('codes and lists of slots give what the scan gives', () => {
+  const [size, width, count, k] = [5000, 24, 20, 30];
+  const vectors = unitVectors(size, width, 33);
+  const queries = unitVectors(count, width, 34);
+  for (const isa of addon.availableIsas) {
+    const plain = new addon.ExactIndex(vectors, width, isa);
+    const coded = new addon.ExactIndex(vectors, width, isa);
+    coded.addCodes();
+    const slots = Int32Array.from({ length: 700 }, (_, i) => i * 7);
+    const bits = new Uint32Array(Math.ceil(size / 32));
+    for (const slot of slots) bits[slot >> 5]! |= 1 << (slot & 31);
+    for (const allow of [null, bits]) {
+      const [a, b] = [output(count, k), output(count, k)];
+      plain.search(queries, count, k, allow, a);
+      coded.search(queries, count, k, allow, b);
+      assert.deepEqual(a, b);
+      if (allow === null) continue;
+      plain.search(queries, count, k, slots, b);
+      assert.deepEqual(a, b);
+    }
+    assert.throws(() => {
+      plain.search(queries, count, k, Int32Array.of(0, size), output(count, k));
+    }, RangeError);
+  }
+});
+
 test('an empty index answers with nothing', async () => {
   const exact = new addon.ExactIndex(new Float32Array(0), 4);
   const hnsw = await addon.HnswIndex.build(new Float32Array(0), 4, OPTIONS);

@@ -22,6 +22,7 @@ describe('AllowList', () => {
             expected.sort((x, y) => x - y),
           );
           assert.equal(list.count, expected.length);
+          assert.deepEqual([...list.slots()], expected);
         };
         const left = AllowList.of(size, a);
         const right = AllowList.of(size, b);

@@ -6,6 +6,7 @@ export class AllowList {
   /** [ceil(size / 32)]: bit i of word i >> 5. Write through the methods, or call recount() after writing. */
   readonly words: Uint32Array;
   #count: number;
+  #slots: Int32Array | undefined;
 
   private constructor(size: number, words: Uint32Array, count: number) {
     this.size = size;
@@ -46,6 +47,18 @@ export class AllowList {
     return this.#count;
   }
 
+  /** The slots themselves, ascending; made on first use and kept until the list changes. Do not write to it. */
+  slots(): Int32Array {
+    if (this.#slots !== undefined) return this.#slots;
+    const slots = new Int32Array(this.#count);
+    let next = 0;
+    for (let word = 0; word < this.words.length; word++)
+      for (let bits = this.words[word]!; bits !== 0; bits &= bits - 1)
+        slots[next++] = word * 32 + 31 - Math.clz32(bits & -bits);
+    this.#slots = slots;
+    return slots;
+  }
+
   has(slot: number): boolean {
     return slot >= 0 && slot < this.size && ((this.words[slot >> 5]! >>> (slot & 31)) & 1) === 1;
   }
@@ -55,6 +68,7 @@ export class AllowList {
     if (this.has(slot)) return;
     this.words[slot >> 5]! |= 1 << (slot & 31);
     this.#count++;
+    this.#slots = undefined;
   }
 
   clear(slot: number): void {
@@ -62,6 +76,7 @@ export class AllowList {
     if (!this.has(slot)) return;
     this.words[slot >> 5]! &= ~(1 << (slot & 31));
     this.#count--;
+    this.#slots = undefined;
   }
 
   /** Keeps what `other` allows, too. */
@@ -92,6 +107,7 @@ export class AllowList {
     let count = 0;
     for (const word of this.words) count += bitCount(word);
     this.#count = count;
+    this.#slots = undefined;
     return this;
   }
 

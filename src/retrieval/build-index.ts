@@ -1,119 +1,156 @@
-// Builds the graph of a bundle and measures what it finds, so that the bundle can state how hard a search must look.
+// Builds the index of a bundle and measures what it finds, so that the bundle can state it.
 
 import { availableParallelism } from 'node:os';
-import {
-  nativeAddon,
-  type NativeExactIndex,
-  type NativeHnswIndex,
-  type SearchOutput,
-} from '../native/binding.ts';
+import { nativeAddon, type SearchOutput } from '../native/binding.ts';
 import { Random } from '../random.ts';
+import {
+  clusterIndex,
+  graphIndex,
+  type ApproximateIndex,
+  type IndexKind,
+  type IndexSettings,
+} from './approximate-index.ts';
 import { newSearchOutput } from './candidate-index.ts';
 
-export interface HnswBuild {
-  readonly index: NativeHnswIndex;
-  /** usearch's own file bytes, for the bundle. */
+export interface IndexBuild {
+  readonly index: ApproximateIndex;
+  /** File bytes, for the bundle. */
   readonly bytes: Uint8Array;
-  readonly connectivity: number;
-  readonly expansionAdd: number;
-  /** The smallest of 64, 128, 256, ... that reached RECALL_TARGET, or the largest tried. */
-  readonly expansionSearch: number;
-  /** Share of the true top 100 that it finds; in [0, 1]. */
-  readonly recallAt100: number;
+  readonly settings: IndexSettings;
 }
 
-export interface HnswBuildOptions {
-  readonly connectivity?: number;
-  readonly expansionAdd?: number;
-  /** 1 gives the same graph every time. Unless given: 1 up to 100,000 items, every core beyond. */
-  readonly threads?: number;
+export interface IndexBuildOptions {
+  /** clusters unless given. */
+  readonly kind?: IndexKind;
+  /** [Q, D] unit rows from the distribution that will be searched with; noisy copies of vectors unless given. */
+  readonly queries?: Float32Array;
+  /** Called with the share of the work done, at most ten times a second. */
+  readonly onProgress?: (share: number) => void;
 }
-
-const CONNECTIVITY = 16;
-const EXPANSION_ADD = 128;
-/** Building 100,000 x 64 on one thread takes well under a minute; up to there a reproducible index is worth it. */
-const REPRODUCIBLE_ITEMS = 100_000;
 
 const RECALL_TARGET = 0.99;
+const CONNECTIVITY = 16;
+const EXPANSION_ADD = 128;
+/** Building 100,000 x 64 on one thread takes well under a minute; up to there a reproducible graph is worth it. */
+const REPRODUCIBLE_ITEMS = 100_000;
 const FIRST_EXPANSION = 64;
 const LAST_EXPANSION = 4096;
-const SAMPLE_QUERIES = 200;
+const SAMPLE_QUERIES = 512;
 const SAMPLE_SEED = 7;
 /** Length of the noise against the vector's 1: a query lands near items, as a trained tower's does, but on none. */
 const SAMPLE_NOISE = 0.3;
 
 /**
- * Builds an HNSW graph over unit vectors and chooses expansionSearch by measuring.
+ * Builds an index over unit vectors and sets how far its searches look: recall@100 of RECALL_TARGET.
  *
- * Recall is measured against the exact scan, with SAMPLE_QUERIES vectors plus noise as queries: the same sample each time.
- *
- * @param vectors - [N, D] f32 unit rows; kept by the exact index for the time of the call.
- * @param onProgress - called with the number of items added, at most ten times a second.
+ * @param vectors - [N, D] f32 unit rows; partitions refer to them.
  * @throws ERR_NON_FINITE naming the row for NaN, infinite or zero rows.
  */
-export async function buildHnsw(
+export async function buildIndex(
   vectors: Float32Array,
   dimensions: number,
-  onProgress?: (added: number) => void,
-  options: HnswBuildOptions = {},
-): Promise<HnswBuild> {
-  const { HnswIndex, ExactIndex } = nativeAddon();
+  options: IndexBuildOptions = {},
+): Promise<IndexBuild> {
+  const queries = options.queries ?? sampleQueries(vectors, dimensions);
   const size = vectors.length / dimensions;
-  const connectivity = options.connectivity ?? CONNECTIVITY;
-  const expansionAdd = options.expansionAdd ?? EXPANSION_ADD;
-  const threads = options.threads ?? (size <= REPRODUCIBLE_ITEMS ? 1 : availableParallelism());
-  const index = await HnswIndex.build(vectors, dimensions, {
-    connectivity,
-    expansionAdd,
-    threads,
+  const k = Math.min(100, size);
+  return options.kind === 'hnsw'
+    ? buildGraph(vectors, dimensions, queries, k, options)
+    : buildClusters(vectors, dimensions, queries, k, options);
+}
+
+async function buildClusters(
+  vectors: Float32Array,
+  dimensions: number,
+  queries: Float32Array,
+  k: number,
+  { onProgress }: IndexBuildOptions,
+): Promise<IndexBuild> {
+  const native = await nativeAddon().ClusterIndex.build(vectors, dimensions, {
+    queries,
+    k,
+    recallTarget: RECALL_TARGET,
     ...(onProgress && { onProgress }),
   });
-  const exact = new ExactIndex(vectors, dimensions);
-  const queries = sampleQueries(vectors, dimensions);
-  const k = Math.min(100, size);
-  const truth = newSearchOutput(SAMPLE_QUERIES, k);
-  exact.search(queries, SAMPLE_QUERIES, k, null, truth);
-
-  let expansionSearch = FIRST_EXPANSION;
-  let recallAt100 = graphRecall(index, queries, k, expansionSearch, truth);
-  while (recallAt100 < RECALL_TARGET && expansionSearch < LAST_EXPANSION) {
-    expansionSearch *= 2;
-    recallAt100 = graphRecall(index, queries, k, expansionSearch, truth);
-  }
   return {
-    index,
-    bytes: index.serialize(),
-    connectivity,
-    expansionAdd,
-    expansionSearch,
-    recallAt100,
+    index: clusterIndex(native),
+    bytes: native.serialize(),
+    settings: {
+      kind: 'clusters',
+      clusters: native.clusters,
+      recallTarget: RECALL_TARGET,
+      recallAt100: native.recall,
+    },
   };
 }
 
-/** Share of the true top k (by `exact`) that the graph finds for the queries; 1 is all. */
-export function measureRecall(
-  index: NativeHnswIndex,
-  exact: NativeExactIndex,
+async function buildGraph(
+  vectors: Float32Array,
+  dimensions: number,
   queries: Float32Array,
   k: number,
-  expansionSearch: number,
-): number {
-  const count = queries.length / exact.dimensions;
-  const truth = newSearchOutput(count, k);
-  exact.search(queries, count, k, null, truth);
-  return graphRecall(index, queries, k, expansionSearch, truth);
+  { onProgress }: IndexBuildOptions,
+): Promise<IndexBuild> {
+  const size = vectors.length / dimensions;
+  const native = await nativeAddon().HnswIndex.build(vectors, dimensions, {
+    connectivity: CONNECTIVITY,
+    expansionAdd: EXPANSION_ADD,
+    threads: size <= REPRODUCIBLE_ITEMS ? 1 : availableParallelism(),
+    ...(onProgress && { onProgress }),
+  });
+  const truth = trueTop(vectors, dimensions, queries, k);
+  let expansionSearch = FIRST_EXPANSION;
+  let recallAt100 = recallOf(graphIndex(native, expansionSearch), queries, k, truth);
+  while (recallAt100 < RECALL_TARGET && expansionSearch < LAST_EXPANSION) {
+    expansionSearch *= 2;
+    recallAt100 = recallOf(graphIndex(native, expansionSearch), queries, k, truth);
+  }
+  return {
+    index: graphIndex(native, expansionSearch),
+    bytes: native.serialize(),
+    settings: {
+      kind: 'hnsw',
+      connectivity: native.connectivity,
+      expansionAdd: EXPANSION_ADD,
+      expansionSearch,
+      recallAt100,
+    },
+  };
 }
 
-function graphRecall(
-  index: NativeHnswIndex,
+/** Share of the true top k that the index finds for the queries; 1 is all. */
+export function measureRecall(
+  index: ApproximateIndex,
+  vectors: Float32Array,
   queries: Float32Array,
   k: number,
-  expansionSearch: number,
+): number {
+  return recallOf(index, queries, k, trueTop(vectors, index.dimensions, queries, k));
+}
+
+function trueTop(
+  vectors: Float32Array,
+  dimensions: number,
+  queries: Float32Array,
+  k: number,
+): SearchOutput {
+  const exact = new (nativeAddon().ExactIndex)(vectors, dimensions);
+  exact.addCodes();
+  const count = queries.length / dimensions;
+  const truth = newSearchOutput(count, k);
+  exact.search(queries, count, k, null, truth);
+  return truth;
+}
+
+function recallOf(
+  index: ApproximateIndex,
+  queries: Float32Array,
+  k: number,
   truth: SearchOutput,
 ): number {
   const count = queries.length / index.dimensions;
   const found = newSearchOutput(count, k);
-  index.search(queries, count, k, expansionSearch, null, found);
+  index.search(queries, count, k, null, 1, found);
   let hits = 0;
   let wanted = 0;
   for (let row = 0; row < count; row++) {

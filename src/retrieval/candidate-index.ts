@@ -2,9 +2,10 @@
 
 import type { SearchOutput } from '../native/binding.ts';
 import type { AllowList } from './allow-list.ts';
+import type { IndexKind } from './approximate-index.ts';
 
-/** exact: every allowed vector was looked at. hnsw: a walk over the graph, whose recall the bundle states. */
-export type PlanName = 'exact' | 'hnsw';
+/** exact: every allowed vector was looked at; else the kind of the bundle's index, whose recall the bundle states. */
+export type PlanName = 'exact' | IndexKind;
 
 export type PlanReason =
   /** The configuration asks for this plan. */
@@ -13,10 +14,10 @@ export type PlanReason =
   | 'few-vectors'
   /** More vectors than an exact scan should touch. */
   | 'many-vectors'
-  /** The bundle's graph was not loaded. */
-  | 'no-graph'
-  /** The graph gave fewer items than asked for and allowed, so the exact scan answered. */
-  | 'graph-fell-short';
+  /** The bundle's index was not loaded. */
+  | 'no-index'
+  /** The index gave fewer items than asked for and allowed, so the exact scan answered. */
+  | 'index-fell-short';
 
 export interface SearchPlan {
   readonly plan: PlanName;

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon, type NativeExactIndex, type NativeHnswIndex } from '../native/binding.ts';
+import { nativeAddon, type NativeExactIndex } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { AllowList } from './allow-list.ts';
-import { buildHnsw, measureRecall } from './build-index.ts';
+import { openIndex, type ApproximateIndex, type IndexKind } from './approximate-index.ts';
+import { buildIndex, measureRecall } from './build-index.ts';
 import { newSearchOutput } from './candidate-index.ts';
 import { PlannedIndex } from './plan.ts';
 
@@ -13,12 +14,16 @@ const SIZE = 2000;
 
 let vectors: Float32Array;
 let exact: NativeExactIndex;
-let hnsw: NativeHnswIndex;
+const KINDS: readonly IndexKind[] = ['clusters', 'hnsw'];
+let indexes: Record<IndexKind, ApproximateIndex>;
 
 before(async () => {
   vectors = unitRows(SIZE, 1);
   exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
-  hnsw = (await buildHnsw(vectors, WIDTH)).index;
+  indexes = {
+    clusters: (await buildIndex(vectors, WIDTH)).index,
+    hnsw: (await buildIndex(vectors, WIDTH, { kind: 'hnsw' })).index,
+  };
 });
 
 function unitRows(count: number, seed: number): Float32Array {
@@ -51,7 +56,7 @@ function reference(
 
 describe('PlannedIndex', () => {
   it('answers exactly for any k and filter under the limit, k past the size included', () => {
-    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 64 });
+    const index = new PlannedIndex({ exact, approximate: indexes.clusters });
     const queries = unitRows(3, 2);
     fc.assert(
       fc.property(
@@ -84,60 +89,65 @@ describe('PlannedIndex', () => {
     );
   });
 
-  it('takes the graph above the limit, the scan below it, by count and not by share', () => {
-    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 128, exactLimit: 100 });
-    const query = unitRows(1, 3);
-    const out = newSearchOutput(1, 10);
-    const plan = (allow: AllowList | null): unknown => index.search(query, 1, 10, allow, out);
-    assert.deepEqual(plan(null), { plan: 'hnsw', reason: 'many-vectors' });
-    const few = AllowList.of(
-      SIZE,
-      Array.from({ length: 100 }, (_, i) => i * 7),
-    );
-    assert.deepEqual(plan(few), { plan: 'exact', reason: 'few-vectors' });
-    assert.deepEqual([...out.slots], reference(query, 10, few).slots);
-    const none = AllowList.none(SIZE);
-    assert.deepEqual(plan(none), { plan: 'exact', reason: 'few-vectors' });
-    assert.equal(out.counts[0], 0);
-    assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
-  });
+  for (const kind of KINDS) {
+    it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, () => {
+      const index = new PlannedIndex({ exact, approximate: indexes[kind], exactLimit: 100 });
+      const query = unitRows(1, 3);
+      const out = newSearchOutput(1, 10);
+      const plan = (allow: AllowList | null): unknown => index.search(query, 1, 10, allow, out);
+      assert.deepEqual(plan(null), { plan: kind, reason: 'many-vectors' });
+      const few = AllowList.of(
+        SIZE,
+        Array.from({ length: 100 }, (_, i) => i * 7),
+      );
+      assert.deepEqual(plan(few), { plan: 'exact', reason: 'few-vectors' });
+      assert.deepEqual([...out.slots], reference(query, 10, few).slots);
+      const half = AllowList.of(
+        SIZE,
+        Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
+      );
+      assert.deepEqual(plan(half), { plan: kind, reason: 'many-vectors' });
+      const none = AllowList.none(SIZE);
+      assert.deepEqual(plan(none), { plan: 'exact', reason: 'few-vectors' });
+      assert.equal(out.counts[0], 0);
+      assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
+    });
 
-  it('returns k allowed items whatever the filter leaves', () => {
-    const index = new PlannedIndex({ exact, hnsw, expansionSearch: 64, plan: 'hnsw' });
-    const queries = unitRows(20, 4);
-    for (const every of [1, 2, 10, 100, 1000]) {
-      const allow = AllowList.none(SIZE);
-      for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
-      const k = 20;
-      const out = newSearchOutput(20, k);
-      index.search(queries, 20, k, allow, out);
-      const count = Math.min(k, allow.count);
-      for (let row = 0; row < 20; row++) {
-        const found = [...out.slots.subarray(row * k, row * k + count)];
-        assert.equal(out.counts[row], count);
-        assert.equal(new Set(found).size, count);
-        assert.ok(found.every((slot) => allow.has(slot)));
+    it(`returns k allowed items whatever the filter leaves, from ${kind}`, () => {
+      const index = new PlannedIndex({ exact, approximate: indexes[kind], plan: 'approximate' });
+      const queries = unitRows(20, 4);
+      for (const every of [1, 2, 10, 100, 1000]) {
+        const allow = AllowList.none(SIZE);
+        for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
+        const k = 20;
+        const out = newSearchOutput(20, k);
+        index.search(queries, 20, k, allow, out);
+        const count = Math.min(k, allow.count);
+        for (let row = 0; row < 20; row++) {
+          const found = [...out.slots.subarray(row * k, row * k + count)];
+          assert.equal(out.counts[row], count);
+          assert.equal(new Set(found).size, count);
+          assert.ok(found.every((slot) => allow.has(slot)));
+        }
       }
-    }
-  });
+    });
+  }
 
-  it('falls back to the scan when the graph falls short', () => {
-    const short: NativeHnswIndex = {
+  it('falls back to the scan when the index falls short', () => {
+    const short: ApproximateIndex = {
+      kind: 'hnsw',
       size: SIZE,
       dimensions: WIDTH,
-      connectivity: 16,
-      isa: 'scalar',
-      search: (_queries, _count, _k, _expansion, _allow, out) => {
+      search: (_queries, _count, _k, _allow, _selectivity, out) => {
         out.counts.fill(3);
       },
-      serialize: () => new Uint8Array(),
     };
-    const index = new PlannedIndex({ exact, hnsw: short, expansionSearch: 64, plan: 'hnsw' });
+    const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
     const query = unitRows(1, 5);
     const out = newSearchOutput(1, 10);
     assert.deepEqual(index.search(query, 1, 10, null, out), {
       plan: 'exact',
-      reason: 'graph-fell-short',
+      reason: 'index-fell-short',
     });
     assert.deepEqual([...out.slots], reference(query, 10, null).slots);
     const three = AllowList.of(SIZE, [1, 2, 3]);
@@ -148,15 +158,19 @@ describe('PlannedIndex', () => {
     const query = unitRows(1, 6);
     const out = newSearchOutput(1, 5);
     const plan = (options: object): unknown =>
-      new PlannedIndex({ exact, expansionSearch: 64, ...options }).search(query, 1, 5, null, out);
-    assert.deepEqual(plan({ hnsw, plan: 'exact' }), { plan: 'exact', reason: 'forced' });
-    assert.deepEqual(plan({ hnsw, plan: 'hnsw' }), { plan: 'hnsw', reason: 'forced' });
-    assert.deepEqual(plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-graph' });
-    assert.throws(() => plan({ plan: 'hnsw' }), RangeError);
+      new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out);
+    const approximate = indexes.clusters;
+    assert.deepEqual(plan({ approximate, plan: 'exact' }), { plan: 'exact', reason: 'forced' });
+    assert.deepEqual(plan({ approximate, plan: 'approximate' }), {
+      plan: 'clusters',
+      reason: 'forced',
+    });
+    assert.deepEqual(plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
+    assert.throws(() => plan({ plan: 'approximate' }), RangeError);
   });
 
   it('scores given slots', () => {
-    const index = new PlannedIndex({ exact, expansionSearch: 64 });
+    const index = new PlannedIndex({ exact });
     const query = vectors.slice(0, WIDTH);
     const out = new Float32Array(2);
     index.score(query, Int32Array.of(0, 7), out);
@@ -164,7 +178,7 @@ describe('PlannedIndex', () => {
   });
 
   it('refuses sizes that do not fit', () => {
-    const index = new PlannedIndex({ exact, expansionSearch: 64 });
+    const index = new PlannedIndex({ exact });
     const query = unitRows(1, 7);
     const out = newSearchOutput(1, 5);
     for (const k of [0, -1, 1.5, NaN])
@@ -173,37 +187,54 @@ describe('PlannedIndex', () => {
     const { ExactIndex } = nativeAddon();
     const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
     assert.throws(
-      () => new PlannedIndex({ exact: smaller, hnsw, expansionSearch: 64 }),
+      () => new PlannedIndex({ exact: smaller, approximate: indexes.hnsw }),
       RangeError,
     );
   });
 });
 
-describe('buildHnsw', () => {
-  it('gives the same bytes for the same vectors, and a recall of at least 0.99', async () => {
-    const added: number[] = [];
-    const first = await buildHnsw(vectors, WIDTH, (count) => added.push(count));
-    const second = await buildHnsw(vectors, WIDTH);
-    assert.deepEqual(Buffer.from(first.bytes), Buffer.from(second.bytes));
-    assert.ok(first.recallAt100 >= 0.99);
-    assert.ok(first.expansionSearch >= 64);
-    assert.equal(first.recallAt100, second.recallAt100);
-    assert.ok(added.every((count) => count >= 0 && count <= SIZE));
-    const loaded = nativeAddon().HnswIndex.load(first.bytes, WIDTH);
-    assert.equal(loaded.size, SIZE);
-    assert.equal(loaded.connectivity, first.connectivity);
-    assert.ok(measureRecall(loaded, exact, unitRows(50, 8), 100, first.expansionSearch) > 0.95);
+for (const kind of KINDS)
+  describe(`buildIndex of ${kind}`, () => {
+    it('gives the same bytes for the same vectors, and a recall of about 0.99', async () => {
+      const shares: number[] = [];
+      const first = await buildIndex(vectors, WIDTH, {
+        kind,
+        onProgress: (share) => shares.push(share),
+      });
+      const second = await buildIndex(vectors, WIDTH, { kind });
+      assert.deepEqual(Buffer.from(first.bytes), Buffer.from(second.bytes));
+      assert.deepEqual(first.settings, second.settings);
+      assert.ok(first.settings.recallAt100 >= 0.98);
+      assert.ok(shares.length > 0 && shares.every((share) => share >= 0 && share <= 1));
+      assert.equal(shares.at(-1), 1);
+      const opened = openIndex(first.settings, first.bytes, vectors, WIDTH);
+      assert.equal(opened.size, SIZE);
+      assert.ok(measureRecall(opened, vectors, noisyRows(50, 8), 100) > 0.95);
+    });
+
+    it('builds an index of one item', async () => {
+      const { index, settings } = await buildIndex(unitRows(1, 9), WIDTH, { kind });
+      assert.equal(index.size, 1);
+      assert.equal(settings.recallAt100, 1);
+    });
+
+    it('refuses vectors that are not finite', async () => {
+      const damaged = vectors.slice();
+      damaged[5 * WIDTH] = NaN;
+      await assert.rejects(buildIndex(damaged, WIDTH, { kind }), { code: 'ERR_NON_FINITE' });
+    });
+
+    it('refuses the bytes of the other kind', async () => {
+      const { bytes } = await buildIndex(vectors, WIDTH, { kind });
+      const other = kind === 'hnsw' ? 'clusters' : 'hnsw';
+      const { settings } = await buildIndex(vectors, WIDTH, { kind: other });
+      assert.throws(() => openIndex(settings, bytes, vectors, WIDTH), {
+        code: 'ERR_INDEX_INVALID',
+      });
+    });
   });
 
-  it('builds a graph of one item', async () => {
-    const { index, recallAt100 } = await buildHnsw(unitRows(1, 9), WIDTH);
-    assert.equal(index.size, 1);
-    assert.equal(recallAt100, 1);
-  });
-
-  it('refuses vectors that are not finite', async () => {
-    const damaged = vectors.slice();
-    damaged[5 * WIDTH] = NaN;
-    await assert.rejects(buildHnsw(damaged, WIDTH), { code: 'ERR_NON_FINITE' });
-  });
-});
+/** Rows near the first `count` vectors. */
+function noisyRows(count: number, seed: number): Float32Array {
+  return unitRows(count, seed).map((value, i) => 0.3 * value + vectors[i]!);
+}

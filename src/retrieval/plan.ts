@@ -1,65 +1,77 @@
-// Which index answers a search: the exact scan where it is cheap, the graph where it is not, and the scan again where
-// the graph falls short under a filter.
+// Which index answers a search: every allowed vector where they are few, the bundle's index where they are not, and the
+// exact scan again where a graph falls short under a filter.
 
-import type { NativeExactIndex, NativeHnswIndex, SearchOutput } from '../native/binding.ts';
+import type { NativeExactIndex, SearchOutput } from '../native/binding.ts';
 import type { AllowList } from './allow-list.ts';
+import type { ApproximateIndex } from './approximate-index.ts';
 import { newSearchOutput, type CandidateIndex, type SearchPlan } from './candidate-index.ts';
 
 /**
- * Vectors that an exact scan may touch before the graph takes over: a count, for catalogues and for filters alike.
- *
- * Measured on 2 busy AVX2 cores, width 64, k = 100, ms a query, scan alone / scan in a batch of 32 / graph at
- * expansion 128 and 256: 20,000 vectors 1.3 / 0.5 / 0.8 and 1.4; 50,000 vectors 2.5 / 0.8 / 0.5 and 0.8. At 20,000 the scan
- * costs about as much as the graph and misses nothing.
+ * Vectors that an exact scan may touch before the bundle's index takes over: a count, for catalogues and for filters
+ * alike. `npm run bench -- retrieval filters` measures both sides of it.
  */
 export const EXACT_LIMIT = 20_000;
+/**
+ * A filter's slots are scored one by one, which costs as many reads as there are; under the same filter the index must
+ * look at about k / selectivity items around the query. The two meet where allowed = sqrt(FILTERED_READS k N).
+ */
+const FILTERED_READS = 4;
+/** Scoring one slot by itself costs about as much as eight in a scan. */
+const DENSE_FRACTION = 8;
+
+export type PlanMode = 'auto' | 'exact' | 'approximate';
 
 export interface PlannedIndexOptions {
   /** Scan of all vectors; also scores given items. */
   readonly exact: NativeExactIndex;
-  /** Graph over the same vectors, slot for slot. */
-  readonly hnsw?: NativeHnswIndex | undefined;
-  /** BundleManifest.index.expansionSearch. */
-  readonly expansionSearch: number;
-  /** `auto` decides for each search; the others force one plan (hnsw still falls back when it falls short). */
-  readonly plan?: 'auto' | 'exact' | 'hnsw' | undefined;
+  /** Index over the same vectors, slot for slot. */
+  readonly approximate?: ApproximateIndex | undefined;
+  /** `auto` decides for each search; the others force one plan (approximate still falls back when it falls short). */
+  readonly plan?: PlanMode | undefined;
   /** EXACT_LIMIT unless a measurement on your machine says otherwise. */
   readonly exactLimit?: number | undefined;
 }
 
 // One object for each outcome: nothing is allocated on the request path.
 const FORCED_EXACT: SearchPlan = { plan: 'exact', reason: 'forced' };
-const FORCED_HNSW: SearchPlan = { plan: 'hnsw', reason: 'forced' };
 const FEW_VECTORS: SearchPlan = { plan: 'exact', reason: 'few-vectors' };
-const MANY_VECTORS: SearchPlan = { plan: 'hnsw', reason: 'many-vectors' };
-const NO_GRAPH: SearchPlan = { plan: 'exact', reason: 'no-graph' };
-const FELL_SHORT: SearchPlan = { plan: 'exact', reason: 'graph-fell-short' };
+const NO_INDEX: SearchPlan = { plan: 'exact', reason: 'no-index' };
+const FELL_SHORT: SearchPlan = { plan: 'exact', reason: 'index-fell-short' };
+const FORCED = {
+  clusters: { plan: 'clusters', reason: 'forced' },
+  hnsw: { plan: 'hnsw', reason: 'forced' },
+} as const;
+const MANY_VECTORS = {
+  clusters: { plan: 'clusters', reason: 'many-vectors' },
+  hnsw: { plan: 'hnsw', reason: 'many-vectors' },
+} as const;
 
 export class PlannedIndex implements CandidateIndex {
   readonly size: number;
   readonly dimensions: number;
   readonly #exact: NativeExactIndex;
-  readonly #hnsw: NativeHnswIndex | undefined;
-  readonly #expansionSearch: number;
-  readonly #mode: 'auto' | 'exact' | 'hnsw';
+  readonly #approximate: ApproximateIndex | undefined;
+  readonly #mode: PlanMode;
   readonly #exactLimit: number;
 
-  /** @throws RangeError when the two indexes differ in size, or hnsw is forced without a graph. */
+  /** @throws RangeError when the two indexes differ in size, or `approximate` is forced without an index. */
   constructor(options: PlannedIndexOptions) {
-    const { exact, hnsw, plan = 'auto' } = options;
-    if (hnsw !== undefined && (hnsw.size !== exact.size || hnsw.dimensions !== exact.dimensions))
+    const { exact, approximate, plan = 'auto' } = options;
+    if (
+      approximate !== undefined &&
+      (approximate.size !== exact.size || approximate.dimensions !== exact.dimensions)
+    )
       throw new RangeError(
-        `Expected a graph of ${exact.size} x ${exact.dimensions} like the vectors, received ${hnsw.size} x ${hnsw.dimensions}.`,
+        `Expected an index of ${exact.size} x ${exact.dimensions} like the vectors, received ${approximate.size} x ${approximate.dimensions}.`,
       );
-    if (plan === 'hnsw' && hnsw === undefined)
+    if (plan === 'approximate' && approximate === undefined)
       throw new RangeError(
-        'Expected a graph for plan "hnsw", received none: use "auto" or "exact".',
+        'Expected an index for plan "approximate", received none: use "auto" or "exact".',
       );
     this.size = exact.size;
     this.dimensions = exact.dimensions;
     this.#exact = exact;
-    this.#hnsw = hnsw;
-    this.#expansionSearch = options.expansionSearch;
+    this.#approximate = approximate;
     this.#mode = plan;
     this.#exactLimit = options.exactLimit ?? EXACT_LIMIT;
   }
@@ -105,23 +117,29 @@ export class PlannedIndex implements CandidateIndex {
     out: SearchOutput,
   ): SearchPlan {
     const allowed = allow === null ? this.size : allow.count;
-    const words = allow === null ? null : allow.words;
-    const chosen = this.#choose(allowed);
-    if (chosen.plan === 'hnsw') {
-      this.#hnsw!.search(queries, count, k, this.#expansionSearch, words, out);
+    const chosen = this.#choose(allowed, k);
+    if (chosen.plan !== 'exact') {
+      const words = allow === null ? null : allow.words;
+      this.#approximate!.search(queries, count, k, words, allowed / this.size, out);
       const wanted = Math.min(k, allowed);
       let short = false;
       for (let row = 0; row < count; row++) short ||= out.counts[row]! < wanted;
       if (!short) return chosen;
     }
-    this.#exact.search(queries, count, k, words, out);
+    const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
+    this.#exact.search(queries, count, k, narrow ? allow.slots() : (allow?.words ?? null), out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
 
-  #choose(allowed: number): SearchPlan {
+  #choose(allowed: number, k: number): SearchPlan {
     if (this.#mode === 'exact') return FORCED_EXACT;
-    if (this.#mode === 'hnsw') return FORCED_HNSW;
-    if (allowed <= this.#exactLimit) return FEW_VECTORS;
-    return this.#hnsw === undefined ? NO_GRAPH : MANY_VECTORS;
+    const approximate = this.#approximate;
+    if (this.#mode === 'approximate') return FORCED[approximate!.kind];
+    const limit =
+      allowed === this.size
+        ? this.#exactLimit
+        : Math.max(this.#exactLimit / DENSE_FRACTION, Math.sqrt(FILTERED_READS * k * this.size));
+    if (allowed <= limit) return FEW_VECTORS;
+    return approximate === undefined ? NO_INDEX : MANY_VECTORS[approximate.kind];
   }
 }

@@ -6,7 +6,8 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import type { EncoderId } from '../ids.ts';
 import { nativeAddon, type NativeHead } from '../native/binding.ts';
-import { PlannedIndex } from '../retrieval/plan.ts';
+import { openIndex } from '../retrieval/approximate-index.ts';
+import { PlannedIndex, type PlanMode } from '../retrieval/plan.ts';
 import { FilterCompiler } from './filters.ts';
 import type { RequestDemographics, RequestSubject } from './schemas.ts';
 
@@ -41,7 +42,7 @@ export class Engine {
    *
    * @throws TandemError ERR_BUNDLE_INVALID when an answer differs from what training computed; ERR_INDEX_INVALID.
    */
-  constructor(bundle: Bundle, plan: 'auto' | 'hnsw' | 'exact') {
+  constructor(bundle: Bundle, plan: PlanMode) {
     const { manifest, schema, catalogue } = bundle;
     checkGoldens(bundle);
     this.bundle = bundle;
@@ -49,7 +50,7 @@ export class Engine {
     this.width = manifest.model.embeddingWidth;
     this.usesContext = manifest.model.fusion !== 'none';
     this.head = new (nativeAddon().Head)(bundle.headWeights);
-    this.index = openIndex(bundle, plan);
+    this.index = planIndex(bundle, plan);
     this.filters = new FilterCompiler(catalogue, schema.categories);
     this.#features = new ContextFeatures(schema);
     this.#plainIds = catalogue.ids.every((id) => PLAIN_JSON.test(id));
@@ -97,13 +98,13 @@ export class Engine {
   }
 }
 
-function openIndex(bundle: Bundle, plan: 'auto' | 'hnsw' | 'exact'): PlannedIndex {
-  const { ExactIndex, HnswIndex } = nativeAddon();
-  const { model, index } = bundle.manifest;
-  const exact = new ExactIndex(bundle.vectors, model.embeddingWidth);
-  const hnsw =
-    plan === 'exact' ? undefined : HnswIndex.load(bundle.indexBytes, model.embeddingWidth);
-  return new PlannedIndex({ exact, hnsw, expansionSearch: index.expansionSearch, plan });
+function planIndex(bundle: Bundle, plan: PlanMode): PlannedIndex {
+  const { vectors, indexBytes, manifest } = bundle;
+  const width = manifest.model.embeddingWidth;
+  const exact = new (nativeAddon().ExactIndex)(vectors, width);
+  if (plan === 'exact') return new PlannedIndex({ exact, plan });
+  const approximate = openIndex(manifest.index, indexBytes, vectors, width);
+  return new PlannedIndex({ exact, approximate, plan });
 }
 
 /** A bundle that this build answers differently than training did would give plausible, wrong candidates. */

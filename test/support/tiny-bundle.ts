@@ -11,7 +11,7 @@ import type { GoldenRequest } from '../../src/bundle/manifest.ts';
 import { tensorSpecs } from '../../src/model/weights.ts';
 import { nativeAddon } from '../../src/native/binding.ts';
 import { Random } from '../../src/random.ts';
-import { buildHnsw } from '../../src/retrieval/build-index.ts';
+import { buildIndex } from '../../src/retrieval/build-index.ts';
 import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
 
 export interface TinyBundleOptions {
@@ -106,7 +106,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     tensors.set(name, { shape: [...shape], data: data.map(draw) });
   }
   const vectors = unitRows(random, items, width);
-  const built = await buildHnsw(vectors, width);
+  const built = await buildIndex(vectors, width);
   const input: BundleInput = {
     model,
     schema,
@@ -114,12 +114,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     catalogue,
     vectors,
     indexBytes: built.bytes,
-    index: {
-      connectivity: built.connectivity,
-      expansionAdd: built.expansionAdd,
-      expansionSearch: built.expansionSearch,
-      recallAt100: built.recallAt100,
-    },
+    index: built.settings,
     goldens: [],
     dataUntilSeconds: 1_700_000_000,
     datasetName: 'tiny',

@@ -1,0 +1,82 @@
+// Requests that nobody sent: every kind of state, subject and demographics over a bundle's own catalogue. Goldens are made
+// of them, and the index is calibrated with them, so that publishing needs no dataset.
+
+import type { GoldenRequest } from '../bundle/manifest.ts';
+import type { ItemCatalogue } from '../bundle/catalogue.ts';
+import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
+import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import type { FeatureSchema } from '../features/schema.ts';
+import { newHistoryBatch, writeHistory } from '../features/sequence.ts';
+import type { TwoTower } from '../model/two-tower.ts';
+import type { Random } from '../random.ts';
+
+export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
+
+/** Requests that touch every branch of the head (with and without state, each kind of subject, unknowns). */
+export function makeRequests(
+  model: TwoTower,
+  schema: FeatureSchema,
+  catalogue: ItemCatalogue,
+  count: number,
+  random: Random,
+): { requests: MadeUpRequest[]; batch: HeadBatch } {
+  const item = (): number => random.integer(catalogue.count);
+  const pick = (names: readonly string[]): string | undefined =>
+    names[random.integer(names.length)];
+  const features = new ContextFeatures(schema);
+  const builder = new HeadBatchBuilder(model.config.embeddingWidth, count);
+  const requests: MadeUpRequest[] = [];
+  for (let i = 0; i < count; i++) {
+    const state = i % 4 === 3 ? undefined : randomState(model, random, item);
+    const stateAge = state === undefined ? 0 : random.uniform();
+    let subject: GoldenRequest['subject'] = null;
+    let bag: SubjectBag = NO_SUBJECT;
+    const category = pick(schema.categories);
+    if (i % 3 === 0) {
+      const row = item();
+      subject = { item: catalogue.ids[row]! };
+      bag = features.categoryBag(catalogue.categoryRows(row), catalogue.confidences(row));
+    } else if (i % 3 === 1 && category !== undefined) {
+      const interests = [{ category, confidence: 0.75 }];
+      subject = { interests };
+      bag = features.interestBag(interests);
+    } else if (i % 3 === 2 && i % 2 === 0 && category !== undefined) {
+      subject = { query: category };
+      bag = features.queryBag(category);
+    }
+    const country = pick(schema.countries);
+    const gender = pick(schema.genders);
+    const demographics =
+      i % 2 === 0
+        ? {}
+        : {
+            age: 20 + ((5 * i) % 60),
+            ...(country !== undefined && { country }),
+            ...(gender !== undefined && { gender }),
+          };
+    builder.add(state, stateAge, bag, features.demographicRows(demographics));
+    requests.push({
+      user: `golden-${i}`,
+      ...(state !== undefined && { state: [...state] }),
+      stateAge: Math.fround(stateAge),
+      subject,
+      demographics,
+    });
+  }
+  return { requests, batch: builder.batch() };
+}
+
+/** State of a made-up history: one to ten events a day apart, so that goldens need no dataset. */
+function randomState(model: TwoTower, random: Random, item: () => number): Float32Array {
+  const length = 1 + random.integer(10);
+  const items = Array.from({ length }, item);
+  const batch = newHistoryBatch(1, model.config.maxHistory);
+  writeHistory(
+    batch,
+    0,
+    { items, actions: items.map(() => 1), times: items.map((_, i) => i * 86_400) },
+    0,
+    length,
+  );
+  return model.encodeHistories(batch);
+}

@@ -1,0 +1,92 @@
+// The index file of a bundle behind one interface: partitions of our own, or a usearch graph.
+
+import {
+  nativeAddon,
+  type NativeClusterIndex,
+  type NativeHnswIndex,
+  type SearchOutput,
+} from '../native/binding.ts';
+
+/** What a bundle states about its index: the kind decides how the file is read. */
+export type IndexSettings =
+  | {
+      readonly kind: 'clusters';
+      readonly clusters: number;
+      /** Share of the true top 100 that it was calibrated to find, and found for queries that were held out. */
+      readonly recallTarget: number;
+      readonly recallAt100: number;
+    }
+  | {
+      readonly kind: 'hnsw';
+      readonly connectivity: number;
+      readonly expansionAdd: number;
+      /** Candidates that a search keeps in view, and the share of the true top 100 found with them. */
+      readonly expansionSearch: number;
+      readonly recallAt100: number;
+    };
+
+export type IndexKind = IndexSettings['kind'];
+
+export interface ApproximateIndex {
+  readonly kind: IndexKind;
+  readonly size: number;
+  readonly dimensions: number;
+  /**
+   * Approximate top k; contract of NativeExactIndex for queries, allow and out. A graph may find fewer than k although
+   * k are allowed, partitions never do.
+   *
+   * @param selectivity - share of the items that `allow` leaves, in [0, 1]; 1 for null.
+   */
+  search(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    allow: Uint32Array | null,
+    selectivity: number,
+    out: SearchOutput,
+  ): void;
+}
+
+/** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
+const MAX_EXPANSION_FACTOR = 16;
+
+/**
+ * Opens the bytes of an index.
+ *
+ * @param vectors - [N, D] what it was built over; partitions refer to it, a graph brings its own copy.
+ * @throws ERR_INDEX_INVALID when they are not what `settings` says, or damaged.
+ */
+export function openIndex(
+  settings: IndexSettings,
+  bytes: Uint8Array,
+  vectors: Float32Array,
+  dimensions: number,
+): ApproximateIndex {
+  const addon = nativeAddon();
+  return settings.kind === 'clusters'
+    ? clusterIndex(addon.ClusterIndex.load(bytes, vectors, dimensions))
+    : graphIndex(addon.HnswIndex.load(bytes, dimensions), settings.expansionSearch);
+}
+
+export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
+  return {
+    kind: 'clusters',
+    size: native.size,
+    dimensions: native.dimensions,
+    search: (queries, count, k, allow, _selectivity, out) => {
+      native.search(queries, count, k, allow, out);
+    },
+  };
+}
+
+export function graphIndex(native: NativeHnswIndex, expansionSearch: number): ApproximateIndex {
+  return {
+    kind: 'hnsw',
+    size: native.size,
+    dimensions: native.dimensions,
+    search: (queries, count, k, allow, selectivity, out) => {
+      const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
+      native.search(queries, count, k, Math.ceil(expansionSearch * factor), allow, out);
+    },
+  };
+}
