@@ -38,7 +38,7 @@ struct Model {
   HeadWeightViews Views() const {
     const auto view = [](const std::vector<float>& v) { return FloatView{v.data(), v.size()}; };
     HeadWeightViews w;
-    w.has_context = shape.context;
+    w.fusion = shape.context ? HeadFusion::kConcat : HeadFusion::kNone;
     w.embedding_width = shape.d;
     w.hidden_width = shape.h;
     w.context_width = shape.f;
@@ -92,13 +92,10 @@ struct Requests {
     b.has_state = has_state.data();
     b.has_state_size = has_state.size();
     b.state_age = {age.data(), age.size()};
-    b.subject_offsets = offsets.data();
-    b.subject_offsets_size = offsets.size();
-    b.subject_rows = rows.data();
-    b.subject_rows_size = rows.size();
+    b.subject_offsets = {offsets.data(), offsets.size()};
+    b.subject_rows = {rows.data(), rows.size()};
     b.subject_weights = {weights.data(), weights.size()};
-    b.demographics = demographics.data();
-    b.demographics_size = demographics.size();
+    b.demographics = {demographics.data(), demographics.size()};
     return b;
   }
 
@@ -142,7 +139,7 @@ std::vector<double> Reference(const Model& m, const Requests& r, std::size_t i) 
       for (std::size_t p = 0; p < x.size(); ++p) sum += at(m.wc, j * x.size() + p) * x[p];
       z.push_back(std::max(sum, 0.0));
     }
-    z.push_back(at(r.age, i));
+    z.push_back(r.has_state[i] != 0 ? at(r.age, i) : 0.0);
   }
   std::vector<double> hidden;
   for (std::size_t j = 0; j < s.h; ++j) {
@@ -171,7 +168,7 @@ void TestAgainstReference(const KernelTable& kernels) {
   for (const Shape& shape : shapes) {
     const Model model(shape, ++seed);
     std::unique_ptr<Head> head;
-    CHECK_OK(Head::Create(model.Views(), kernels, &head));
+    CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
     if (head == nullptr) continue;
     for (const std::size_t count :
          {std::size_t{1}, std::size_t{2}, std::size_t{13}, std::size_t{0}, std::size_t{64}}) {
@@ -206,11 +203,11 @@ void TestRefusals(const KernelTable& kernels) {
   std::unique_ptr<Head> head;
   HeadWeightViews wrong = model.Views();
   wrong.skip_weight.size -= 1;
-  Status status = Head::Create(wrong, kernels, &head);
+  Status status = Head::Create(wrong, Precision::kF32, kernels, &head);
   CHECK(status.code() == StatusCode::kOutOfRange);
   CHECK(status.message().find("skipWeight") != std::string::npos);
 
-  CHECK_OK(Head::Create(model.Views(), kernels, &head));
+  CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
   Requests requests(shape, 3, 51);
   requests.rows.assign(3, 1);
   requests.weights.assign(3, 1.0f);
@@ -245,7 +242,7 @@ void TestRefusals(const KernelTable& kernels) {
   Model zero(shape, 52);
   for (auto* values : {&zero.wo, &zero.bo, &zero.ws})
     std::fill(values->begin(), values->end(), 0.0f);
-  CHECK_OK(Head::Create(zero.Views(), kernels, &head));
+  CHECK_OK(Head::Create(zero.Views(), Precision::kF32, kernels, &head));
   CHECK(code() == StatusCode::kNonFinite);
 }
 
