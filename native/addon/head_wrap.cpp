@@ -9,14 +9,18 @@
 namespace tandem {
 namespace {
 
-FloatView FloatField(const Napi::Object& object, const char* name) {
-  const ArrayView<float> view = Float32Argument(object.Get(name), name);
+FloatView FloatElements(const Napi::Value& value, const char* name) {
+  const ArrayView<float> view = Float32Argument(value, name);
   return {view.data, view.size};
 }
 
-Int32View Int32Field(const Napi::Object& object, const char* name) {
-  const ArrayView<std::int32_t> view = Int32Argument(object.Get(name), name);
+Int32View Int32Elements(const Napi::Value& value, const char* name) {
+  const ArrayView<std::int32_t> view = Int32Argument(value, name);
   return {view.data, view.size};
+}
+
+FloatView FloatField(const Napi::Object& object, const char* name) {
+  return FloatElements(object.Get(name), name);
 }
 
 std::size_t WidthField(const Napi::Object& object, const char* name) {
@@ -66,9 +70,9 @@ void ReadAttention(const Napi::Object& attention, HeadWeightViews* views) {
 class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(
-        env, "Head",
-        {InstanceMethod<&HeadWrap::Embed>("embed"), InstanceAccessor<&HeadWrap::Isa>("isa")});
+    return DefineClass(env, "Head",
+                       {InstanceMethod<&HeadWrap::EmbedArrays>("embedArrays"),
+                        InstanceAccessor<&HeadWrap::Isa>("isa")});
   }
 
   explicit HeadWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<HeadWrap>(info) {
@@ -95,27 +99,27 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
   }
 
  private:
-  Napi::Value Embed(const Napi::CallbackInfo& info) {
-    const Napi::Object batch = ObjectArgument(info[0], "batch");
+  /// The fields of a HeadBatch and out, one by one: src/native/binding.ts takes the batch apart.
+  Napi::Value EmbedArrays(const Napi::CallbackInfo& info) {
     HeadBatchViews views;
-    views.count = SizeArgument(batch.Get("count"), "count", 0, kMaxDimensions);
+    views.count = SizeArgument(info[0], "count", 0, kMaxDimensions);
     if (head_->fusion() == HeadFusion::kAttention) {
-      views.sequence_offsets = Int32Field(batch, "sequenceOffsets");
-      views.sequence_rows = FloatField(batch, "sequenceRows");
+      views.sequence_offsets = Int32Elements(info[8], "sequenceOffsets");
+      views.sequence_rows = FloatElements(info[9], "sequenceRows");
     } else {
-      views.states = FloatField(batch, "states");
-      const ArrayView<std::uint8_t> has_state = Uint8Argument(batch.Get("hasState"), "hasState");
+      views.states = FloatElements(info[1], "states");
+      const ArrayView<std::uint8_t> has_state = Uint8Argument(info[2], "hasState");
       views.has_state = has_state.data;
       views.has_state_size = has_state.size;
     }
     if (head_->fusion() != HeadFusion::kNone) {
-      views.state_age = FloatField(batch, "stateAge");
-      views.subject_offsets = Int32Field(batch, "subjectOffsets");
-      views.subject_rows = Int32Field(batch, "subjectRows");
-      views.subject_weights = FloatField(batch, "subjectWeights");
-      views.demographics = Int32Field(batch, "demographics");
+      views.state_age = FloatElements(info[3], "stateAge");
+      views.subject_offsets = Int32Elements(info[4], "subjectOffsets");
+      views.subject_rows = Int32Elements(info[5], "subjectRows");
+      views.subject_weights = FloatElements(info[6], "subjectWeights");
+      views.demographics = Int32Elements(info[7], "demographics");
     }
-    const ArrayView<float> out = Float32Argument(info[1], "out");
+    const ArrayView<float> out = Float32Argument(info[10], "out");
     ThrowUnlessOk(info.Env(), head_->Embed(views, out.data, out.size));
     return info.Env().Undefined();
   }
