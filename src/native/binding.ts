@@ -264,8 +264,7 @@ export function packageRoot(): string {
 }
 
 /** What the addon exports as Head. */
-declare class ArrayHead {
-  constructor(weights: HeadWeights, isa?: Isa, precision?: Precision);
+interface ArrayHead {
   readonly isa: Isa;
   embedArrays(
     count: number,
@@ -283,7 +282,9 @@ declare class ArrayHead {
 }
 
 /** Takes a batch apart here: reading its properties from C++ took 0.9 us of a call of 3.6. */
-function headOf(Native: typeof ArrayHead): NativeAddon['Head'] {
+function headOf(
+  Native: new (weights: HeadWeights, isa?: Isa, precision?: Precision) => ArrayHead,
+): NativeAddon['Head'] {
   return class Head extends Native implements NativeHead {
     embed(batch: HeadBatch, out: Float32Array): void {
       this.embedArrays(
@@ -315,7 +316,7 @@ export function nativeAddon(): NativeAddon {
   const path = join(packageRoot(), 'build', 'Release', 'tandem.node');
   try {
     const exported = createRequire(import.meta.url)(path) as Omit<NativeAddon, 'Head'> & {
-      readonly Head: typeof ArrayHead;
+      readonly Head: Parameters<typeof headOf>[0];
     };
     loaded = { ...exported, Head: headOf(exported.Head) };
   } catch (cause) {
