@@ -70,6 +70,42 @@ export function headSetup(requests: number): HeadSetup {
   };
 }
 
+/** The same for fusion attention, with the states of `events` events for each user. */
+export function attentionSetup(
+  requests: number,
+  events: number,
+): { readonly weights: HeadWeights; readonly batch: HeadBatch } {
+  const { weights, batch } = headSetup(requests);
+  const { embeddingWidth: width, hiddenWidth } = weights;
+  const { heads, contextWidth } = DEFAULT_MODEL;
+  const random = new Random(12);
+  const normal = (length: number, deviation: number): Float32Array =>
+    Float32Array.from({ length }, () => deviation * random.normal());
+  const fused = 2 * width + contextWidth + 1;
+  const dense = (outputs: number, inputs: number): Float32Array =>
+    normal(outputs * inputs, 1 / Math.sqrt(inputs));
+  return {
+    weights: {
+      ...weights,
+      fusion: 'attention',
+      hiddenWeight: dense(hiddenWidth, fused),
+      skipWeight: dense(width, fused),
+      attention: {
+        heads,
+        queryWeight: dense(width, contextWidth),
+        keyWeight: dense(width, width),
+        valueWeight: dense(width, width),
+        outputWeight: dense(width, width),
+      },
+    },
+    batch: {
+      ...batch,
+      sequenceOffsets: Int32Array.from({ length: requests + 1 }, (_, b) => b * events),
+      sequenceRows: normal(requests * events * width, 1),
+    },
+  };
+}
+
 function makeBatch(schema: FeatureSchema, requests: number, random: Random): HeadBatch {
   const features = new ContextFeatures(schema);
   const { embeddingWidth } = DEFAULT_MODEL;

@@ -3,7 +3,7 @@
 
 import { createRequire } from 'node:module';
 import type { HeadBatch } from '../src/features/head-batch.ts';
-import type { HeadWeights } from '../src/native/binding.ts';
+import type { AttentionWeights, HeadWeights } from '../src/native/binding.ts';
 import { say } from './harness.ts';
 
 /** What is used of onnxruntime-node. */
@@ -80,6 +80,9 @@ function feeds(
       }
   }
   const ages = batch.stateAge.map((age, b) => (batch.hasState[b] === 1 ? age : 0));
+  // Sequences of one length, as a user pads them; none of this benchmark's is shorter.
+  const { sequenceOffsets, sequenceRows } = batch;
+  const events = (sequenceOffsets?.at(-1) ?? 0) / count;
   const column = (at: number): object =>
     new Tensor(
       'int32',
@@ -87,7 +90,9 @@ function feeds(
       [count],
     );
   return {
-    states: new Tensor('float32', states, [count, width]),
+    ...(sequenceRows === undefined
+      ? { states: new Tensor('float32', states, [count, width]) }
+      : { sequence: new Tensor('float32', sequenceRows, [count, events, width]) }),
     stateAge: new Tensor('float32', ages, [count, 1]),
     rows: new Tensor('int32', rows, [count, size]),
     shares: new Tensor('float32', shares, [count, 1, size]),
@@ -102,15 +107,17 @@ function feeds(
 const FLOAT = 1;
 const INT32 = 6;
 const INT64 = 7;
+const INT_ATTRIBUTE = 2;
+const INTS_ATTRIBUTE = 7;
 const IR_VERSION = 8;
 const OPSET = 13;
 
 /** @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto */
 function headModel(weights: HeadWeights): Uint8Array {
-  const { embeddingWidth: d, hiddenWidth: h, context } = weights;
+  const { embeddingWidth: d, hiddenWidth: h, context, attention } = weights;
   if (context === undefined) throw new RangeError('Expected a head with context layer.');
   const { contextWidth: f, subjectWidth: e, demographicWidth: g } = context;
-  const z = d + f + 1;
+  const z = (attention === undefined ? d : 2 * d) + f + 1;
   const initializers = [
     tensor('subjectTable', context.subjectTable, [context.subjectTable.length / e, e]),
     tensor('noSubject', context.noSubject, [1, e]),
@@ -125,6 +132,7 @@ function headModel(weights: HeadWeights): Uint8Array {
     tensor('outputBias', weights.outputBias, [d]),
     tensor('skipWeight', weights.skipWeight, [d, z]),
     tensor('one', BigInt64Array.of(1n), [1]),
+    ...(attention === undefined ? [] : attentionTensors(attention, d, f)),
   ];
   const gemm = { transB: 1 };
   const nodes = [
@@ -139,7 +147,13 @@ function headModel(weights: HeadWeights): Uint8Array {
     node('Concat', ['subject', 'ageRow', 'countryRow', 'genderRow'], 'x', { axis: 1 }),
     node('Gemm', ['x', 'contextWeight', 'contextBias'], 'contextSum', gemm),
     node('Relu', ['contextSum'], 'context'),
-    node('Concat', ['states', 'context', 'stateAge'], 'z', { axis: 1 }),
+    ...(attention === undefined ? [] : attentionNodes()),
+    node(
+      'Concat',
+      [...(attention === undefined ? [] : ['attended']), 'states', 'context', 'stateAge'],
+      'z',
+      { axis: 1 },
+    ),
     node('Gemm', ['z', 'hiddenWeight', 'hiddenBias'], 'hiddenSum', gemm),
     node('Relu', ['hiddenSum'], 'hidden'),
     node('Gemm', ['hidden', 'outputWeight', 'outputBias'], 'output', gemm),
@@ -147,7 +161,9 @@ function headModel(weights: HeadWeights): Uint8Array {
     node('LpNormalization', ['sum'], 'embedding', { axis: 1, p: 2 }),
   ];
   const inputs = [
-    value('states', FLOAT, ['B', d]),
+    attention === undefined
+      ? value('states', FLOAT, ['B', d])
+      : value('sequence', FLOAT, ['B', 'T', d]),
     value('stateAge', FLOAT, ['B', 1]),
     value('rows', INT32, ['B', 'S']),
     value('shares', FLOAT, ['B', 1, 'S']),
@@ -170,14 +186,65 @@ function headModel(weights: HeadWeights): Uint8Array {
   ]);
 }
 
+/** Weights of multi-head attention as it is usually written: keys and values of every state. */
+function attentionTensors(
+  { heads, queryWeight, keyWeight, valueWeight, outputWeight }: AttentionWeights,
+  d: number,
+  f: number,
+): Buffer[] {
+  const width = BigInt(d / heads);
+  const transposed = (weight: Float32Array): Float32Array =>
+    weight.map((_, i) => weight[(i % d) * d + Math.floor(i / d)]!);
+  return [
+    tensor('queryWeight', queryWeight, [d, f]),
+    tensor('keyWeight', transposed(keyWeight), [d, d]),
+    tensor('valueWeight', transposed(valueWeight), [d, d]),
+    tensor('mergeWeight', outputWeight, [d, d]),
+    tensor('scale', Float32Array.of(1 / Math.sqrt(d / heads)), [1]),
+    tensor('queryShape', BigInt64Array.of(0n, BigInt(heads), 1n, width), [4]),
+    tensor('headShape', BigInt64Array.of(0n, 0n, BigInt(heads), width), [4]),
+    tensor('mergedShape', BigInt64Array.of(0n, BigInt(d)), [2]),
+    tensor('last', BigInt64Array.of(-1n), []),
+  ];
+}
+
+function attentionNodes(): Buffer[] {
+  return [
+    node('Gather', ['sequence', 'last'], 'states', { axis: 1 }),
+    node('Gemm', ['context', 'queryWeight'], 'queries', { transB: 1 }),
+    node('Reshape', ['queries', 'queryShape'], 'query'),
+    node('MatMul', ['sequence', 'keyWeight'], 'keys'),
+    node('Reshape', ['keys', 'headShape'], 'headKeys'),
+    node('Transpose', ['headKeys'], 'turnedKeys', { perm: [0, 2, 3, 1] }),
+    node('MatMul', ['sequence', 'valueWeight'], 'values'),
+    node('Reshape', ['values', 'headShape'], 'headValues'),
+    node('Transpose', ['headValues'], 'turnedValues', { perm: [0, 2, 1, 3] }),
+    node('MatMul', ['query', 'turnedKeys'], 'scores'),
+    node('Mul', ['scores', 'scale'], 'scaled'),
+    node('Softmax', ['scaled'], 'attentionShares'),
+    node('MatMul', ['attentionShares', 'turnedValues'], 'perHead'),
+    node('Reshape', ['perHead', 'mergedShape'], 'merged'),
+    node('Gemm', ['merged', 'mergeWeight'], 'attended', { transB: 1 }),
+  ];
+}
+
 function node(
   operator: string,
   inputs: readonly string[],
   output: string,
-  attributes: Readonly<Record<string, number>> = {},
+  attributes: Readonly<Record<string, number | readonly number[]>> = {},
 ): Buffer {
-  const integers = Object.entries(attributes).map(([name, number]) =>
-    field(5, Buffer.concat([field(1, text(name)), integer(3, number), integer(20, 2)])),
+  const integers = Object.entries(attributes).map(([name, value]) =>
+    field(
+      5,
+      typeof value === 'number'
+        ? Buffer.concat([field(1, text(name)), integer(3, value), integer(20, INT_ATTRIBUTE)])
+        : Buffer.concat([
+            field(1, text(name)),
+            ...value.map((number) => integer(8, number)),
+            integer(20, INTS_ATTRIBUTE),
+          ]),
+    ),
   );
   return Buffer.concat([
     ...inputs.map((name) => field(1, text(name))),

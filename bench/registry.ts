@@ -17,7 +17,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   head: {
     about:
-      'Context layer and head of the default model: one call for one request and for a micro-batch of 64, time a call. onnxruntime-node runs on one thread, as the head does; it gets padded bags and cold starts made beforehand, which are not in its time.',
+      'Context layer and head of the default model: one call for one request and for a micro-batch of 64, time a call. onnxruntime-node runs on one thread, as the head does for batches of this size; it gets padded bags and cold starts made beforehand, which are not in its time. Attention is over 100 states a user; the peer computes the keys and values of all of them, as a graph written from the formula does. The roofline is the rate of a 1024 x 1024 x 1024 matrix product on one thread in a process of its own; the share counts the multiplications that are left after folding.',
     load: () => import('./head.ts'),
   },
   retrieval: {

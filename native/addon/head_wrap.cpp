@@ -9,80 +9,117 @@
 namespace tandem {
 namespace {
 
-FloatView FloatField(const Napi::Object& object, const char* name) {
-  const ArrayView<float> view = Float32Argument(object.Get(name), name);
+FloatView FloatElements(const Napi::Value& value, const char* name) {
+  const ArrayView<float> view = Float32Argument(value, name);
   return {view.data, view.size};
+}
+
+Int32View Int32Elements(const Napi::Value& value, const char* name) {
+  const ArrayView<std::int32_t> view = Int32Argument(value, name);
+  return {view.data, view.size};
+}
+
+FloatView FloatField(const Napi::Object& object, const char* name) {
+  return FloatElements(object.Get(name), name);
+}
+
+std::size_t WidthField(const Napi::Object& object, const char* name) {
+  return SizeArgument(object.Get(name), name, 1, kMaxDimensions);
+}
+
+HeadFusion FusionField(const Napi::Object& weights) {
+  const std::string name = StringArgument(weights.Get("fusion"), "fusion");
+  if (name == "none") return HeadFusion::kNone;
+  if (name == "concat") return HeadFusion::kConcat;
+  if (name == "attention") return HeadFusion::kAttention;
+  throw Napi::RangeError::New(
+      weights.Env(),
+      "Expected \"none\", \"concat\" or \"attention\" for fusion, received \"" + name + "\".");
+}
+
+Precision PrecisionArgument(const Napi::Value& value) {
+  if (value.IsUndefined()) return Precision::kF32;
+  const std::string name = StringArgument(value, "precision");
+  if (name == "f32") return Precision::kF32;
+  if (name == "bf16") return Precision::kBf16;
+  throw Napi::RangeError::New(
+      value.Env(), "Expected \"f32\" or \"bf16\" for precision, received \"" + name + "\".");
+}
+
+void ReadContext(const Napi::Object& context, HeadWeightViews* views) {
+  views->context_width = WidthField(context, "contextWidth");
+  views->subject_width = WidthField(context, "subjectWidth");
+  views->demographic_width = WidthField(context, "demographicWidth");
+  views->subject_table = FloatField(context, "subjectTable");
+  views->no_subject = FloatField(context, "noSubject");
+  views->age_table = FloatField(context, "ageTable");
+  views->country_table = FloatField(context, "countryTable");
+  views->gender_table = FloatField(context, "genderTable");
+  views->context_weight = FloatField(context, "contextWeight");
+  views->context_bias = FloatField(context, "contextBias");
+}
+
+void ReadAttention(const Napi::Object& attention, HeadWeightViews* views) {
+  views->heads = WidthField(attention, "heads");
+  views->query_weight = FloatField(attention, "queryWeight");
+  views->key_weight = FloatField(attention, "keyWeight");
+  views->value_weight = FloatField(attention, "valueWeight");
+  views->attention_output_weight = FloatField(attention, "outputWeight");
 }
 
 class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(
-        env, "Head",
-        {InstanceMethod<&HeadWrap::Embed>("embed"), InstanceAccessor<&HeadWrap::Isa>("isa")});
+    return DefineClass(env, "Head",
+                       {InstanceMethod<&HeadWrap::EmbedArrays>("embedArrays"),
+                        InstanceAccessor<&HeadWrap::Isa>("isa")});
   }
 
   explicit HeadWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<HeadWrap>(info) {
     const Napi::Object weights = ObjectArgument(info[0], "weights");
     const KernelTable& kernels = KernelsArgument(info[1]);
-    const std::string fusion = StringArgument(weights.Get("fusion"), "fusion");
-    if (fusion != "none" && fusion != "concat") {
-      throw Napi::RangeError::New(
-          info.Env(), "Expected \"none\" or \"concat\" for fusion, received \"" + fusion + "\".");
-    }
+    const Precision precision = PrecisionArgument(info[2]);
     HeadWeightViews views;
-    views.has_context = fusion == "concat";
-    views.embedding_width =
-        SizeArgument(weights.Get("embeddingWidth"), "embeddingWidth", 1, kMaxDimensions);
-    views.hidden_width = SizeArgument(weights.Get("hiddenWidth"), "hiddenWidth", 1, kMaxDimensions);
+    views.fusion = FusionField(weights);
+    views.embedding_width = WidthField(weights, "embeddingWidth");
+    views.hidden_width = WidthField(weights, "hiddenWidth");
     views.cold_start = FloatField(weights, "coldStart");
     views.hidden_weight = FloatField(weights, "hiddenWeight");
     views.hidden_bias = FloatField(weights, "hiddenBias");
     views.output_weight = FloatField(weights, "outputWeight");
     views.output_bias = FloatField(weights, "outputBias");
     views.skip_weight = FloatField(weights, "skipWeight");
-    if (views.has_context) {
-      const Napi::Object context = ObjectArgument(weights.Get("context"), "context");
-      views.context_width =
-          SizeArgument(context.Get("contextWidth"), "contextWidth", 1, kMaxDimensions);
-      views.subject_width =
-          SizeArgument(context.Get("subjectWidth"), "subjectWidth", 1, kMaxDimensions);
-      views.demographic_width =
-          SizeArgument(context.Get("demographicWidth"), "demographicWidth", 1, kMaxDimensions);
-      views.subject_table = FloatField(context, "subjectTable");
-      views.no_subject = FloatField(context, "noSubject");
-      views.age_table = FloatField(context, "ageTable");
-      views.country_table = FloatField(context, "countryTable");
-      views.gender_table = FloatField(context, "genderTable");
-      views.context_weight = FloatField(context, "contextWeight");
-      views.context_bias = FloatField(context, "contextBias");
+    if (views.fusion != HeadFusion::kNone) {
+      ReadContext(ObjectArgument(weights.Get("context"), "context"), &views);
     }
-    ThrowUnlessOk(info.Env(), Head::Create(views, kernels, &head_));
+    if (views.fusion == HeadFusion::kAttention) {
+      ReadAttention(ObjectArgument(weights.Get("attention"), "attention"), &views);
+    }
+    ThrowUnlessOk(info.Env(), Head::Create(views, precision, kernels, &head_));
   }
 
  private:
-  Napi::Value Embed(const Napi::CallbackInfo& info) {
-    const Napi::Object batch = ObjectArgument(info[0], "batch");
+  /// The fields of a HeadBatch and out, one by one: src/native/binding.ts takes the batch apart.
+  Napi::Value EmbedArrays(const Napi::CallbackInfo& info) {
     HeadBatchViews views;
-    views.count = SizeArgument(batch.Get("count"), "count", 0, kMaxDimensions);
-    views.states = FloatField(batch, "states");
-    const ArrayView<std::uint8_t> has_state = Uint8Argument(batch.Get("hasState"), "hasState");
-    views.has_state = has_state.data;
-    views.has_state_size = has_state.size;
-    views.state_age = FloatField(batch, "stateAge");
-    const ArrayView<std::int32_t> offsets =
-        Int32Argument(batch.Get("subjectOffsets"), "subjectOffsets");
-    views.subject_offsets = offsets.data;
-    views.subject_offsets_size = offsets.size;
-    const ArrayView<std::int32_t> rows = Int32Argument(batch.Get("subjectRows"), "subjectRows");
-    views.subject_rows = rows.data;
-    views.subject_rows_size = rows.size;
-    views.subject_weights = FloatField(batch, "subjectWeights");
-    const ArrayView<std::int32_t> demographics =
-        Int32Argument(batch.Get("demographics"), "demographics");
-    views.demographics = demographics.data;
-    views.demographics_size = demographics.size;
-    const ArrayView<float> out = Float32Argument(info[1], "out");
+    views.count = SizeArgument(info[0], "count", 0, kMaxDimensions);
+    if (head_->fusion() == HeadFusion::kAttention) {
+      views.sequence_offsets = Int32Elements(info[8], "sequenceOffsets");
+      views.sequence_rows = FloatElements(info[9], "sequenceRows");
+    } else {
+      views.states = FloatElements(info[1], "states");
+      const ArrayView<std::uint8_t> has_state = Uint8Argument(info[2], "hasState");
+      views.has_state = has_state.data;
+      views.has_state_size = has_state.size;
+    }
+    if (head_->fusion() != HeadFusion::kNone) {
+      views.state_age = FloatElements(info[3], "stateAge");
+      views.subject_offsets = Int32Elements(info[4], "subjectOffsets");
+      views.subject_rows = Int32Elements(info[5], "subjectRows");
+      views.subject_weights = FloatElements(info[6], "subjectWeights");
+      views.demographics = Int32Elements(info[7], "demographics");
+    }
+    const ArrayView<float> out = Float32Argument(info[10], "out");
     ThrowUnlessOk(info.Env(), head_->Embed(views, out.data, out.size));
     return info.Env().Undefined();
   }

@@ -1,106 +1,139 @@
-// The online half of the query tower: context bag, MLP and L2 normalisation, fused over a micro-batch.
+// The online half of the query tower: context bag, attention over states, MLP and L2 normalisation, over a micro-batch.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/linear.h"
 #include "core/status.h"
+#include "core/views.h"
 #include "kernels/kernels.h"
 
 namespace tandem {
 
-/// A borrowed f32 array and its length in elements; null when left out.
-struct FloatView {
-  const float* data = nullptr;
-  std::size_t size = 0;
-};
+/// How state and context meet; docs/model.md has the formulas.
+enum class HeadFusion { kNone, kConcat, kAttention };
 
 /// Shapes as in HeadWeights of src/native/binding.ts, row-major, out-features first. Read while Create runs only.
 struct HeadWeightViews {
-  bool has_context = false;
+  HeadFusion fusion = HeadFusion::kNone;
   std::size_t embedding_width = 0;    // D
   std::size_t hidden_width = 0;       // H
   std::size_t context_width = 0;      // F
   std::size_t subject_width = 0;      // E
   std::size_t demographic_width = 0;  // G
+  std::size_t heads = 0;              // divides D
   FloatView cold_start;               // [D]
   FloatView hidden_weight;            // [H, Z]
   FloatView hidden_bias;              // [H]
   FloatView output_weight;            // [D, H]
   FloatView output_bias;              // [D]
   FloatView skip_weight;              // [D, Z]
-  FloatView subject_table;            // [S, E]
-  FloatView no_subject;               // [E]
-  FloatView age_table;                // [ages, G]
-  FloatView country_table;            // [countries, G]
-  FloatView gender_table;             // [genders, G]
-  FloatView context_weight;           // [F, E + 3 G]
-  FloatView context_bias;             // [F]
+  // All but fusion none.
+  FloatView subject_table;   // [S, E]
+  FloatView no_subject;      // [E]
+  FloatView age_table;       // [ages, G]
+  FloatView country_table;   // [countries, G]
+  FloatView gender_table;    // [genders, G]
+  FloatView context_weight;  // [F, E + 3 G]
+  FloatView context_bias;    // [F]
+  // Fusion attention.
+  FloatView query_weight;             // [D, F]
+  FloatView key_weight;               // [D, D]
+  FloatView value_weight;             // [D, D]
+  FloatView attention_output_weight;  // [D, D]
 };
 
-/// Lengths come along so that Embed can check them; shapes as in HeadBatch of src/native/binding.ts.
+/// Lengths come along so that Embed can check them; shapes as in HeadBatch of src/features/head-batch.ts.
 struct HeadBatchViews {
   std::size_t count = 0;
   FloatView states;
   const std::uint8_t* has_state = nullptr;
   std::size_t has_state_size = 0;
   FloatView state_age;
-  const std::int32_t* subject_offsets = nullptr;
-  std::size_t subject_offsets_size = 0;
-  const std::int32_t* subject_rows = nullptr;
-  std::size_t subject_rows_size = 0;
+  Int32View subject_offsets;
+  Int32View subject_rows;
   FloatView subject_weights;
-  const std::int32_t* demographics = nullptr;
-  std::size_t demographics_size = 0;
+  Int32View demographics;
+  /// Fusion attention reads these in place of states and has_state.
+  Int32View sequence_offsets;
+  FloatView sequence_rows;
 };
 
 /// Owns its packed weights and its scratch. One thread at a time: scratch is reused between calls.
 class Head {
  public:
   /// Packs (copies) the weights for `kernels`. OutOfRange names the field with a wrong length.
-  static Status Create(const HeadWeightViews& weights, const KernelTable& kernels,
-                       std::unique_ptr<Head>* head);
+  static Status Create(const HeadWeightViews& weights, Precision precision,
+                       const KernelTable& kernels, std::unique_ptr<Head>* head);
 
   /// out [count, D], rows of unit L2 norm. OutOfRange for a wrong length or row index; NonFinite names the request.
-  /// Allocates only while `count` exceeds every earlier one.
+  /// Allocates only while `count` or the longest sequence exceeds every earlier one.
   Status Embed(const HeadBatchViews& batch, float* out, std::size_t out_size);
 
+  HeadFusion fusion() const { return fusion_; }
   const KernelTable& kernels() const { return *kernels_; }
-  std::size_t embedding_width() const { return embedding_width_; }
 
  private:
+  /// Scratch of one thread, for a block of requests.
+  struct Worker {
+    AlignedBuffer rows;      // [block, row_width_]: hidden, then z
+    AlignedBuffer subjects;  // [block, E], where the subject table is not multiplied
+    AlignedBuffer queries;   // [block, heads D], folded
+    AlignedBuffer sums;      // [block, heads D], of states
+    AlignedBuffer scores;    // [heads, longest sequence]
+    AlignedBuffer rounded;   // of Linear::Apply
+  };
+
   explicit Head(const KernelTable& kernels) : kernels_(&kernels) {}
 
+  Status CreateContext(const HeadWeightViews& weights);
+  Status CreateAttention(const HeadWeightViews& weights);
   Status CheckBatch(const HeadBatchViews& batch, std::size_t out_size) const;
-  void WriteContextInput(const HeadBatchViews& batch, std::size_t request, float* x) const;
+  Status CheckContext(const HeadBatchViews& batch) const;
+  bool ReserveScratch(std::size_t workers, std::size_t block, std::size_t longest);
+  void WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject,
+                    float* context) const;
+  void WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size_t count,
+                   Worker& worker) const;
+  void Attend(const HeadBatchViews& batch, std::size_t first, std::size_t count,
+              Worker& worker) const;
+  std::size_t EmbedBlock(const HeadBatchViews& batch, std::size_t first, std::size_t count,
+                         Worker& worker, float* out) const;
 
   const KernelTable* kernels_;
-  bool has_context_ = false;
+  Precision precision_ = Precision::kF32;
+  HeadFusion fusion_ = HeadFusion::kNone;
   std::size_t embedding_width_ = 0;
   std::size_t hidden_width_ = 0;
   std::size_t context_width_ = 0;
   std::size_t subject_width_ = 0;
-  std::size_t demographic_width_ = 0;
-  std::size_t fused_width_ = 0;    // Z
-  std::size_t context_input_ = 0;  // E + 3 G
+  std::size_t heads_ = 0;
+  std::size_t fused_width_ = 0;  // Z
+  std::size_t row_width_ = 0;    // H + Z
   std::size_t subjects_ = 0;
   std::size_t demographic_rows_[3] = {};
 
   AlignedBuffer cold_start_;
-  /// [Wh ; Ws] stacked and packed, so that z is read once; bias [bh ; bo].
-  AlignedBuffer stacked_weight_;
-  AlignedBuffer stacked_bias_;
-  AlignedBuffer output_weight_;
-  AlignedBuffer context_weight_;
-  AlignedBuffer context_bias_;
+  Linear hidden_layer_;
+  /// [Wo ; Ws] side by side over [hidden ; z].
+  Linear output_layer_;
+
+  /// Whether subject_table_ holds Wc e of each row, [S + 1, F], instead of e, [S + 1, E]. The last row is "no subject".
+  bool multiplied_ = false;
   AlignedBuffer subject_table_;
-  AlignedBuffer no_subject_;
+  Linear subject_layer_;
+  /// Wc e of each row, [rows, F]; the context layer's bias is in the first table.
   AlignedBuffer demographic_tables_[3];
 
-  AlignedBuffer scratch_;
+  /// Per head h: Wk_h^T Wq_h / sqrt(D / heads), [heads D, F], and Wo_h Wv_h side by side, [D, heads D].
+  Linear score_layer_;
+  Linear value_layer_;
+
+  std::unique_ptr<Worker[]> workers_;
+  std::size_t worker_count_ = 0;
 };
 
 }  // namespace tandem

@@ -116,6 +116,10 @@ struct KernelTable {
   /// y += weight * x, x and y [n].
   void (*axpy)(float weight, const float* x, size_t n, float* y);
 
+  /// out = (out +) sum over i of weights[i] * rows[i], in order of i (then relu); each of the `count` rows [n].
+  void (*bag)(const float* const* rows, const float* weights, size_t count, size_t n,
+              bool accumulate, bool relu, float* out);
+
   /// out may be a. exp is within 2 ulp of the correctly rounded value, results below FLT_MIN included.
   void (*unary)(UnaryOp op, const float* a, size_t n, float* out);
 

@@ -135,6 +135,15 @@ void Axpy(float weight, const float* x, size_t n, float* y) {
   for (size_t i = 0; i < n; ++i) y[i] += weight * x[i];
 }
 
+void Bag(const float* const* rows, const float* weights, size_t count, size_t n, bool accumulate,
+         bool relu, float* out) {
+  for (size_t c = 0; c < n; ++c) {
+    float y = accumulate ? out[c] : 0.0f;
+    for (size_t i = 0; i < count; ++i) y += weights[i] * rows[i][c];
+    out[c] = relu && y < 0.0f ? 0.0f : y;
+  }
+}
+
 float UnaryOne(UnaryOp op, float x) {
   switch (op) {
     case UnaryOp::kRelu:
@@ -253,9 +262,9 @@ void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, 
 }
 
 constexpr KernelTable kTable = {
-    "scalar",  kColumnTile,    Gemm,        Dot,           DotBlock,  ToBf16, GemmBf16,
-    ScanCodes, SelectAboveInt, SelectAbove, AllFinite,     Axpy,      Unary,  Binary,
-    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam,
+    "scalar",  kColumnTile,    Gemm,          Dot,        DotBlock,      ToBf16,    GemmBf16,
+    ScanCodes, SelectAboveInt, SelectAbove,   AllFinite,  Axpy,          Bag,       Unary,
+    Binary,    ReduceRow,      ReduceColumns, SoftmaxRow, LogSoftmaxRow, Transpose, Adam,
 };
 
 }  // namespace

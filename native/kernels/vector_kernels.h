@@ -326,6 +326,53 @@ struct VectorKernels {
     }
   }
 
+  /// K vectors of columns held in registers over all rows; the tail (K = 1) is masked.
+  template <int K, bool kMasked>
+  static void BagTile(const float* const* rows, const float* weights, size_t count, size_t column,
+                      Mask mask, bool accumulate, bool relu, float* out) {
+    F sums[K];
+#pragma GCC unroll 8
+    for (int v = 0; v < K; ++v) {
+      const float* address = out + column + static_cast<size_t>(v) * kLanes;
+      sums[v] = !accumulate ? V::Zero() : kMasked ? V::MaskLoad(address, mask) : V::Load(address);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      const F weight = V::Set1(weights[i]);
+      const float* row = rows[i] + column;
+#pragma GCC unroll 8
+      for (int v = 0; v < K; ++v) {
+        const float* address = row + static_cast<size_t>(v) * kLanes;
+        const F x = kMasked ? V::MaskLoad(address, mask) : V::Load(address);
+        sums[v] = V::Fma(weight, x, sums[v]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < K; ++v) {
+      float* address = out + column + static_cast<size_t>(v) * kLanes;
+      const F y = relu ? V::Relu(sums[v]) : sums[v];
+      if (kMasked) {
+        V::MaskStore(address, mask, y);
+      } else {
+        V::Store(address, y);
+      }
+    }
+  }
+
+  static void Bag(const float* const* rows, const float* weights, size_t count, size_t n,
+                  bool accumulate, bool relu, float* out) {
+    const Mask all = V::TailMask(kLanes);
+    size_t c = 0;
+    for (; c + 8 * kLanes <= n; c += 8 * kLanes) {
+      BagTile<8, false>(rows, weights, count, c, all, accumulate, relu, out);
+    }
+    for (; c + kLanes <= n; c += kLanes) {
+      BagTile<1, false>(rows, weights, count, c, all, accumulate, relu, out);
+    }
+    if (c < n) {
+      BagTile<1, true>(rows, weights, count, c, V::TailMask(n - c), accumulate, relu, out);
+    }
+  }
+
   // ---- elementwise ----
 
   /// e^x = 2^n e^r with |r| <= ln 2 / 2, degree-6 minimax polynomial of Cephes expf. 2^n is applied in two halves, so
@@ -630,13 +677,13 @@ struct VectorKernels {
 
   static constexpr KernelTable Table(const char* isa) {
     using Q = QuantisedKernels<V>;
-    return {isa,           kColumnTile,  Gemm,
-            Dot,           DotBlock,     Q::ToBf16,
-            Q::GemmBf16,   Q::ScanCodes, Q::SelectAboveInt,
-            SelectAbove,   AllFinite,    Axpy,
-            Unary,         Binary,       ReduceRow,
-            ReduceColumns, SoftmaxRow,   LogSoftmaxRow,
-            Transpose,     Adam};
+    return {isa,           kColumnTile,   Gemm,
+            Dot,           DotBlock,      Q::ToBf16,
+            Q::GemmBf16,   Q::ScanCodes,  Q::SelectAboveInt,
+            SelectAbove,   AllFinite,     Axpy,
+            Bag,           Unary,         Binary,
+            ReduceRow,     ReduceColumns, SoftmaxRow,
+            LogSoftmaxRow, Transpose,     Adam};
   }
 };
 

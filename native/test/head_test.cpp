@@ -10,17 +10,18 @@ namespace tandem::test {
 namespace {
 
 struct Shape {
-  bool context;
+  HeadFusion fusion;
   std::size_t d, h, f, e, g;
+  std::size_t heads = 1;
+  std::size_t subjects = 11;
 };
-
-constexpr std::size_t kSubjects = 11;
 constexpr std::size_t kRows[3] = {5, 7, 3};
 
 struct Model {
   Model(const Shape& s, std::uint64_t seed) : shape(s) {
     Random random(seed);
-    const std::size_t z = s.context ? s.d + s.f + 1 : s.d;
+    const std::size_t z = s.d * (s.fusion == HeadFusion::kAttention ? 2 : 1) +
+                          (s.fusion == HeadFusion::kNone ? 0 : s.f + 1);
     const std::size_t x = s.e + 3 * s.g;
     cold = random.Floats(s.d);
     wh = random.Floats(s.h * z);
@@ -28,17 +29,20 @@ struct Model {
     wo = random.Floats(s.d * s.h);
     bo = random.Floats(s.d);
     ws = random.Floats(s.d * z);
-    subjects = random.Floats(kSubjects * s.e);
+    subjects = random.Floats(s.subjects * s.e);
     none = random.Floats(s.e);
     for (int t = 0; t < 3; ++t) tables[t] = random.Floats(kRows[t] * s.g);
     wc = random.Floats(s.f * x);
     bc = random.Floats(s.f);
+    query = random.Floats(s.d * s.f);
+    for (auto* square : {&key, &value, &merge}) *square = random.Floats(s.d * s.d);
   }
 
   HeadWeightViews Views() const {
     const auto view = [](const std::vector<float>& v) { return FloatView{v.data(), v.size()}; };
     HeadWeightViews w;
-    w.has_context = shape.context;
+    w.fusion = shape.fusion;
+    w.heads = shape.heads;
     w.embedding_width = shape.d;
     w.hidden_width = shape.h;
     w.context_width = shape.f;
@@ -57,11 +61,15 @@ struct Model {
     w.gender_table = view(tables[2]);
     w.context_weight = view(wc);
     w.context_bias = view(bc);
+    w.query_weight = view(query);
+    w.key_weight = view(key);
+    w.value_weight = view(value);
+    w.attention_output_weight = view(merge);
     return w;
   }
 
   Shape shape;
-  std::vector<float> cold, wh, bh, wo, bo, ws, subjects, none, wc, bc;
+  std::vector<float> cold, wh, bh, wo, bo, ws, subjects, none, wc, bc, query, key, value, merge;
   std::vector<float> tables[3];
 };
 
@@ -70,19 +78,48 @@ struct Requests {
     Random random(seed);
     states = random.Floats(n * s.d);
     offsets.push_back(0);
+    sequence_offsets.push_back(0);
     for (std::size_t i = 0; i < n; ++i) {
       has_state.push_back(random.Below(4) == 0 ? 0 : 1);
       age.push_back(std::fabs(random.Unit()));
-      const std::size_t terms = random.Below(4);
+      const std::size_t terms = random.Below(20) == 0 ? 150 : random.Below(4);
       for (std::size_t t = 0; t < terms; ++t) {
-        rows.push_back(static_cast<std::int32_t>(random.Below(kSubjects)));
+        rows.push_back(static_cast<std::int32_t>(random.Below(s.subjects)));
         weights.push_back(random.Below(3) == 0 ? 0.0f : std::fabs(random.Unit()));
       }
       offsets.push_back(static_cast<std::int32_t>(rows.size()));
+      const std::size_t length = has_state.back() == 0 ? 0 : 1 + random.Below(40);
+      const std::vector<float> events = random.Floats(length * s.d);
+      sequence.insert(sequence.end(), events.begin(), events.end());
+      sequence_offsets.push_back(static_cast<std::int32_t>(sequence.size() / s.d));
       for (int t = 0; t < 3; ++t) {
         demographics.push_back(static_cast<std::int32_t>(random.Below(kRows[t])));
       }
     }
+  }
+
+  /// Request i alone; d = D.
+  Requests Only(std::size_t i, std::size_t d) const {
+    const auto part = [](auto values, std::size_t begin, std::size_t end) {
+      using Difference = std::ptrdiff_t;
+      return decltype(values)(values.begin() + static_cast<Difference>(begin),
+                              values.begin() + static_cast<Difference>(end));
+    };
+    const auto at = [](const std::vector<std::int32_t>& all, std::size_t j) {
+      return static_cast<std::size_t>(all[j]);
+    };
+    Requests one = *this;
+    one.count = 1;
+    one.states = part(states, i * d, (i + 1) * d);
+    one.has_state = {has_state[i]};
+    one.age = {age[i]};
+    one.rows = part(rows, at(offsets, i), at(offsets, i + 1));
+    one.weights = part(weights, at(offsets, i), at(offsets, i + 1));
+    one.offsets = {0, offsets[i + 1] - offsets[i]};
+    one.demographics = part(demographics, 3 * i, 3 * i + 3);
+    one.sequence = part(sequence, at(sequence_offsets, i) * d, at(sequence_offsets, i + 1) * d);
+    one.sequence_offsets = {0, sequence_offsets[i + 1] - sequence_offsets[i]};
+    return one;
   }
 
   HeadBatchViews Views() const {
@@ -92,125 +129,234 @@ struct Requests {
     b.has_state = has_state.data();
     b.has_state_size = has_state.size();
     b.state_age = {age.data(), age.size()};
-    b.subject_offsets = offsets.data();
-    b.subject_offsets_size = offsets.size();
-    b.subject_rows = rows.data();
-    b.subject_rows_size = rows.size();
+    b.subject_offsets = {offsets.data(), offsets.size()};
+    b.subject_rows = {rows.data(), rows.size()};
     b.subject_weights = {weights.data(), weights.size()};
-    b.demographics = demographics.data();
-    b.demographics_size = demographics.size();
+    b.demographics = {demographics.data(), demographics.size()};
+    b.sequence_offsets = {sequence_offsets.data(), sequence_offsets.size()};
+    b.sequence_rows = {sequence.data(), sequence.size()};
     return b;
   }
 
   std::size_t count;
-  std::vector<float> states, age, weights;
+  std::vector<float> states, age, weights, sequence;
   std::vector<std::uint8_t> has_state;
-  std::vector<std::int32_t> offsets, rows, demographics;
+  std::vector<std::int32_t> offsets, rows, demographics, sequence_offsets;
 };
 
-std::vector<double> Reference(const Model& m, const Requests& r, std::size_t i) {
-  const Shape& s = m.shape;
-  const auto at = [](const std::vector<float>& v, std::size_t j) {
-    return static_cast<double>(v[j]);
-  };
-  std::vector<double> z;
-  for (std::size_t j = 0; j < s.d; ++j) {
-    z.push_back(r.has_state[i] != 0 ? at(r.states, i * s.d + j) : at(m.cold, j));
+using Row = std::vector<double>;
+
+Row Part(const std::vector<float>& v, std::size_t begin, std::size_t n) {
+  return Row(v.begin() + static_cast<std::ptrdiff_t>(begin),
+             v.begin() + static_cast<std::ptrdiff_t>(begin + n));
+}
+
+/// W x (+ bias), W [n, x.size()].
+Row Dense(const std::vector<float>& w, const Row& x, std::size_t n,
+          const std::vector<float>* bias = nullptr) {
+  Row y(n);
+  for (std::size_t j = 0; j < n; ++j) {
+    if (bias != nullptr) y[j] = static_cast<double>((*bias)[j]);
+    for (std::size_t p = 0; p < x.size(); ++p) {
+      y[j] += static_cast<double>(w[j * x.size() + p]) * x[p];
+    }
   }
-  if (s.context) {
-    std::vector<double> x(s.e, 0.0);
+  return y;
+}
+
+Row Relu(Row x) {
+  for (double& value : x) value = std::max(value, 0.0);
+  return x;
+}
+
+/// Wo [heads of softmax(q K^T / sqrt(D / heads)) V], nothing folded.
+Row Attended(const Model& m, const std::vector<Row>& states, const Row& c) {
+  const std::size_t d = m.shape.d;
+  const std::size_t width = d / m.shape.heads;
+  const Row query = Dense(m.query, c, d);
+  Row merged(d);
+  for (std::size_t first = 0; first < d; first += width) {
+    Row scores;
+    for (const Row& state : states) {
+      const Row key = Dense(m.key, state, d);
+      double score = 0;
+      for (std::size_t j = first; j < first + width; ++j) score += query[j] * key[j];
+      scores.push_back(score / std::sqrt(static_cast<double>(width)));
+    }
+    const double best = *std::max_element(scores.begin(), scores.end());
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - best);
+    for (std::size_t t = 0; t < states.size(); ++t) {
+      const Row value = Dense(m.value, states[t], d);
+      for (std::size_t j = first; j < first + width; ++j) merged[j] += scores[t] / total * value[j];
+    }
+  }
+  return Dense(m.merge, merged, d);
+}
+
+Row Reference(const Model& m, const Requests& r, std::size_t i) {
+  const Shape& s = m.shape;
+  const bool known = r.has_state[i] != 0;
+  std::vector<Row> states = {Part(m.cold, 0, s.d)};
+  if (s.fusion == HeadFusion::kAttention) {
+    const std::size_t begin = static_cast<std::size_t>(r.sequence_offsets[i]);
+    const std::size_t end = static_cast<std::size_t>(r.sequence_offsets[i + 1]);
+    if (known) states.clear();
+    for (std::size_t t = begin; t < end; ++t) states.push_back(Part(r.sequence, t * s.d, s.d));
+  } else if (known) {
+    states = {Part(r.states, i * s.d, s.d)};
+  }
+  Row z = states.back();
+  if (s.fusion != HeadFusion::kNone) {
+    Row x(s.e, 0.0);
     double total = 0;
     const std::size_t begin = static_cast<std::size_t>(r.offsets[i]);
     const std::size_t end = static_cast<std::size_t>(r.offsets[i + 1]);
-    for (std::size_t t = begin; t < end; ++t) total += at(r.weights, t);
-    for (std::size_t j = 0; j < s.e; ++j) {
-      if (total == 0) {
-        x[j] = at(m.none, j);
-        continue;
-      }
-      for (std::size_t t = begin; t < end; ++t) {
-        x[j] += at(r.weights, t) * at(m.subjects, static_cast<std::size_t>(r.rows[t]) * s.e + j) /
-                total;
+    for (std::size_t t = begin; t < end; ++t) total += static_cast<double>(r.weights[t]);
+    if (total == 0) x = Part(m.none, 0, s.e);
+    for (std::size_t t = begin; t < end && total > 0; ++t) {
+      const Row row = Part(m.subjects, static_cast<std::size_t>(r.rows[t]) * s.e, s.e);
+      for (std::size_t j = 0; j < s.e; ++j) {
+        x[j] += static_cast<double>(r.weights[t]) * row[j] / total;
       }
     }
     for (std::size_t t = 0; t < 3; ++t) {
       const std::size_t row = static_cast<std::size_t>(r.demographics[3 * i + t]);
-      for (std::size_t j = 0; j < s.g; ++j) x.push_back(at(m.tables[t], row * s.g + j));
+      const Row part = Part(m.tables[t], row * s.g, s.g);
+      x.insert(x.end(), part.begin(), part.end());
     }
-    for (std::size_t j = 0; j < s.f; ++j) {
-      double sum = at(m.bc, j);
-      for (std::size_t p = 0; p < x.size(); ++p) sum += at(m.wc, j * x.size() + p) * x[p];
-      z.push_back(std::max(sum, 0.0));
+    const Row c = Relu(Dense(m.wc, x, s.f, &m.bc));
+    if (s.fusion == HeadFusion::kAttention) {
+      const Row attended = Attended(m, states, c);
+      z.insert(z.begin(), attended.begin(), attended.end());
     }
-    z.push_back(at(r.age, i));
+    z.insert(z.end(), c.begin(), c.end());
+    z.push_back(known ? static_cast<double>(r.age[i]) : 0.0);
   }
-  std::vector<double> hidden;
-  for (std::size_t j = 0; j < s.h; ++j) {
-    double sum = at(m.bh, j);
-    for (std::size_t p = 0; p < z.size(); ++p) sum += at(m.wh, j * z.size() + p) * z[p];
-    hidden.push_back(std::max(sum, 0.0));
-  }
-  std::vector<double> u;
+  const Row output = Dense(m.wo, Relu(Dense(m.wh, z, s.h, &m.bh)), s.d, &m.bo);
+  Row u = Dense(m.ws, z, s.d);
   double squares = 0;
   for (std::size_t j = 0; j < s.d; ++j) {
-    double sum = at(m.bo, j);
-    for (std::size_t p = 0; p < s.h; ++p) sum += at(m.wo, j * s.h + p) * hidden[p];
-    for (std::size_t p = 0; p < z.size(); ++p) sum += at(m.ws, j * z.size() + p) * z[p];
-    u.push_back(sum);
-    squares += sum * sum;
+    u[j] += output[j];
+    squares += u[j] * u[j];
   }
   for (double& value : u) value /= std::sqrt(squares);
   return u;
 }
 
+constexpr HeadFusion kNone = HeadFusion::kNone;
+constexpr HeadFusion kConcat = HeadFusion::kConcat;
+constexpr HeadFusion kAttention = HeadFusion::kAttention;
+
 void TestAgainstReference(const KernelTable& kernels) {
-  const Shape shapes[] = {{true, 64, 256, 64, 32, 8}, {true, 7, 5, 3, 2, 1},
-                          {true, 33, 65, 17, 9, 3},   {false, 64, 128, 0, 0, 0},
-                          {false, 1, 1, 0, 0, 0},     {false, 20, 31, 0, 0, 0}};
+  const Shape shapes[] = {{kConcat, 64, 256, 64, 32, 8},
+                          {kConcat, 7, 5, 3, 2, 1},
+                          {kConcat, 33, 65, 17, 9, 3},
+                          // 4201 x 4096 floats are too many to multiply the table at load.
+                          {kConcat, 3, 4, 4096, 2, 1, 1, 4200},
+                          {kNone, 64, 128, 0, 0, 0},
+                          {kNone, 1, 1, 0, 0, 0},
+                          {kNone, 20, 31, 0, 0, 0},
+                          {kAttention, 64, 128, 96, 32, 8, 2},
+                          {kAttention, 6, 5, 7, 3, 1, 6},
+                          {kAttention, 33, 20, 17, 9, 3, 1}};
   std::uint64_t seed = 10;
   for (const Shape& shape : shapes) {
     const Model model(shape, ++seed);
-    std::unique_ptr<Head> head;
-    CHECK_OK(Head::Create(model.Views(), kernels, &head));
-    if (head == nullptr) continue;
+    std::unique_ptr<Head> f32, bf16;
+    CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &f32));
+    CHECK_OK(Head::Create(model.Views(), Precision::kBf16, kernels, &bf16));
+    if (f32 == nullptr || bf16 == nullptr) continue;
     for (const std::size_t count :
-         {std::size_t{1}, std::size_t{2}, std::size_t{13}, std::size_t{0}, std::size_t{64}}) {
+         {std::size_t{1}, std::size_t{2}, std::size_t{13}, std::size_t{0}, std::size_t{40}}) {
       const Requests requests(shape, count, ++seed);
-      std::vector<float> out(count * shape.d + 1, 5.0f);
-      CHECK_OK(head->Embed(requests.Views(), out.data(), count * shape.d));
+      std::vector<float> out(count * shape.d + 1, 5.0f), rounded(count * shape.d);
+      CHECK_OK(f32->Embed(requests.Views(), out.data(), count * shape.d));
       CHECK(out.back() == 5.0f);
+      CHECK_OK(bf16->Embed(requests.Views(), rounded.data(), rounded.size()));
+      bool differs = count == 0;
       for (std::size_t i = 0; i < count; ++i) {
-        const std::vector<double> expected = Reference(model, requests, i);
-        // u has unit norm; 6 sums of up to 450 terms, f32.
-        for (std::size_t j = 0; j < shape.d; ++j)
+        const Row expected = Reference(model, requests, i);
+        double cosine = 0, squares = 0;
+        for (std::size_t j = 0; j < shape.d; ++j) {
+          const float y = rounded[i * shape.d + j];
+          // u has unit norm; 6 sums of up to 450 terms, f32.
           CHECK_NEAR(out[i * shape.d + j], expected[j], 5e-6);
+          cosine += static_cast<double>(y) * expected[j];
+          squares += static_cast<double>(y) * static_cast<double>(y);
+          differs = differs || y != out[i * shape.d + j] || shape.d == 1;
+        }
+        CHECK(cosine / std::sqrt(squares) > 0.999);
       }
-      // One request alone gives what it gives inside the batch: nothing leaks between rows.
-      if (count == 13 && !shape.context) {
-        HeadBatchViews one = requests.Views();
-        one.count = 1;
-        one.states = {requests.states.data() + 12 * shape.d, shape.d};
-        one.has_state = requests.has_state.data() + 12;
-        one.has_state_size = 1;
-        std::vector<float> alone(shape.d);
-        CHECK_OK(head->Embed(one, alone.data(), shape.d));
-        for (std::size_t j = 0; j < shape.d; ++j) CHECK(alone[j] == out[12 * shape.d + j]);
-      }
+      CHECK(differs);
     }
   }
 }
 
+/// A request alone gives what it gives in a batch that several threads share, to the last bit, and a batch without a
+/// direction is refused by its first such request.
+void TestBatches(const KernelTable& kernels) {
+  for (const HeadFusion fusion : {kNone, kConcat, kAttention}) {
+    const Shape shape = {fusion, 16, 20, 12, 8, 2, 2};
+    const Model model(shape, 60);
+    std::unique_ptr<Head> head;
+    CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
+    Requests requests(shape, 301, 61);
+    std::vector<float> out(301 * shape.d), alone(shape.d);
+    CHECK_OK(head->Embed(requests.Views(), out.data(), out.size()));
+    for (std::size_t i = 0; i < 301; ++i) {
+      const Requests one = requests.Only(i, shape.d);
+      CHECK_OK(head->Embed(one.Views(), alone.data(), alone.size()));
+      for (std::size_t j = 0; j < shape.d; ++j) CHECK(alone[j] == out[i * shape.d + j]);
+    }
+    std::size_t first = 0;
+    for (const std::size_t i : {std::size_t{270}, std::size_t{130}}) {
+      first = i;
+      while (requests.has_state[first] == 0) ++first;
+      const std::size_t row = static_cast<std::size_t>(requests.sequence_offsets[first]);
+      requests.states[first * shape.d] = std::nanf("");
+      requests.sequence[row * shape.d] = std::nanf("");
+    }
+    const Status status = head->Embed(requests.Views(), out.data(), out.size());
+    CHECK(status.code() == StatusCode::kNonFinite);
+    CHECK(status.message().find("request " + std::to_string(first) + ".") != std::string::npos);
+  }
+}
+
+/// A norm that f32 squares would lose is still a norm.
+void TestNorms(const KernelTable& kernels) {
+  const Shape shape = {kNone, 8, 4, 0, 0, 0};
+  Model model(shape, 70);
+  for (auto* values : {&model.wh, &model.bh, &model.bo}) {
+    std::fill(values->begin(), values->end(), 0.0f);
+  }
+  std::unique_ptr<Head> head;
+  CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
+  const Requests requests(shape, 1, 71);
+  std::vector<float> expected(shape.d), out(shape.d);
+  CHECK_OK(head->Embed(requests.Views(), expected.data(), shape.d));
+  for (const float scale : {1e-25f, 1e25f}) {
+    Requests scaled = requests;
+    scaled.has_state[0] = 1;
+    for (std::size_t j = 0; j < shape.d; ++j) {
+      scaled.states[j] = scale * (requests.has_state[0] != 0 ? requests.states[j] : model.cold[j]);
+    }
+    CHECK_OK(head->Embed(scaled.Views(), out.data(), shape.d));
+    for (std::size_t j = 0; j < shape.d; ++j) CHECK_NEAR(out[j], expected[j], 1e-6);
+  }
+}
+
 void TestRefusals(const KernelTable& kernels) {
-  const Shape shape = {true, 8, 9, 4, 3, 2};
+  const Shape shape = {kConcat, 8, 9, 4, 3, 2};
   const Model model(shape, 50);
   std::unique_ptr<Head> head;
   HeadWeightViews wrong = model.Views();
   wrong.skip_weight.size -= 1;
-  Status status = Head::Create(wrong, kernels, &head);
+  Status status = Head::Create(wrong, Precision::kF32, kernels, &head);
   CHECK(status.code() == StatusCode::kOutOfRange);
   CHECK(status.message().find("skipWeight") != std::string::npos);
 
-  CHECK_OK(Head::Create(model.Views(), kernels, &head));
+  CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
   Requests requests(shape, 3, 51);
   requests.rows.assign(3, 1);
   requests.weights.assign(3, 1.0f);
@@ -218,7 +364,7 @@ void TestRefusals(const KernelTable& kernels) {
   std::vector<float> out(3 * shape.d);
   const auto code = [&] { return head->Embed(requests.Views(), out.data(), out.size()).code(); };
   CHECK(code() == StatusCode::kOk);
-  requests.rows[1] = kSubjects;
+  requests.rows[1] = 11;
   CHECK(code() == StatusCode::kOutOfRange);
   requests.rows[1] = -1;
   CHECK(code() == StatusCode::kOutOfRange);
@@ -242,10 +388,32 @@ void TestRefusals(const KernelTable& kernels) {
   requests.has_state[1] = 0;
   CHECK(code() == StatusCode::kOk);
 
+  const Shape wide = {kAttention, 8, 9, 4, 3, 2, 2};
+  const Model attention(wide, 53);
+  HeadWeightViews views = attention.Views();
+  views.heads = 3;
+  status = Head::Create(views, Precision::kF32, kernels, &head);
+  CHECK(status.code() == StatusCode::kOutOfRange);
+  CHECK(status.message().find("heads to divide embeddingWidth (8)") != std::string::npos);
+  views = attention.Views();
+  views.attention_output_weight.size -= 1;
+  status = Head::Create(views, Precision::kF32, kernels, &head);
+  CHECK(status.message().find("attention.outputWeight") != std::string::npos);
+  CHECK_OK(Head::Create(attention.Views(), Precision::kF32, kernels, &head));
+  requests.sequence_offsets = {0, 2, 1, 3};
+  requests.sequence.assign(3 * wide.d, 1.0f);
+  CHECK(code() == StatusCode::kOutOfRange);
+  requests.sequence_offsets = {0, 2, 2, 4};
+  CHECK(code() == StatusCode::kOutOfRange);
+  requests.sequence_offsets = {0, 2, 2, 3};
+  CHECK(code() == StatusCode::kOk);
+  requests.sequence_offsets = {0, 3};
+  CHECK(code() == StatusCode::kOutOfRange);
+
   Model zero(shape, 52);
   for (auto* values : {&zero.wo, &zero.bo, &zero.ws})
     std::fill(values->begin(), values->end(), 0.0f);
-  CHECK_OK(Head::Create(zero.Views(), kernels, &head));
+  CHECK_OK(Head::Create(zero.Views(), Precision::kF32, kernels, &head));
   CHECK(code() == StatusCode::kNonFinite);
 }
 
@@ -256,6 +424,8 @@ int main() {
   using namespace tandem::test;
   ForEachIsa([](const tandem::KernelTable& kernels) {
     TestAgainstReference(kernels);
+    TestBatches(kernels);
+    TestNorms(kernels);
     TestRefusals(kernels);
   });
   return Finish("head");

@@ -16,8 +16,8 @@ type Rows = Pick<
  * Copies the `head.*` and `context.*` tensors out, so that the rest of the weights can be freed.
  *
  * @param schema - gives the rows of the context tables; leave it out only where there is none.
- * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape, or a fusion that the
- *   native head does not have.
+ * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape, or a fusion that bundles
+ *   do not have.
  */
 export function headWeights(
   tensors: ReadonlyMap<string, Tensor>,
@@ -28,7 +28,7 @@ export function headWeights(
   if (fusion === 'attention')
     throw new TandemError(
       'ERR_BUNDLE_INVALID',
-      'Expected fusion "none" or "concat" for the native head, received "attention". Train with --fusion concat.',
+      'Expected fusion "none" or "concat" in a bundle, received "attention", which the native head computes but training does not give weights for. Train with --fusion concat.',
       { details: { fusion } },
     );
   const copy = (name: string, ...shape: (number | null)[]): Float32Array =>

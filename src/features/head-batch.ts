@@ -20,6 +20,13 @@ export interface HeadBatch {
   readonly subjectWeights: Float32Array;
   /** [B, 3]: age bucket, country, gender rows. */
   readonly demographics: Int32Array;
+  /**
+   * [B + 1], ascending from 0; fusion attention only, which then ignores states and hasState: the state of request b is
+   * the last of its rows [offsets[b], offsets[b + 1]), oldest first, and no rows are a cold start.
+   */
+  readonly sequenceOffsets?: Int32Array;
+  /** [sequenceOffsets[B], D]: the states of all events of the histories, one history after the other. */
+  readonly sequenceRows?: Float32Array;
 }
 
 /** Fills reusable arrays with requests; `batch()` views what was added since `clear()`. Grows when it must. */

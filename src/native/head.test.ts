@@ -1,11 +1,11 @@
-// The head through the addon: all instruction sets agree, the formula holds, bad requests are refused.
+// The head through the addon against its formula in f64 loops, and the requests and weights that it refuses.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { nativeAddon } from './binding.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
-import type { HeadWeights } from './binding.ts';
+import type { AttentionWeights, HeadWeights } from './binding.ts';
 
 const addon = nativeAddon();
 
@@ -24,18 +24,21 @@ interface Shape {
   readonly f: number;
   readonly e: number;
   readonly g: number;
+  readonly heads: number;
 }
+
+type Fusion = HeadWeights['fusion'];
 
 const SUBJECTS = 9;
 const ROWS = [4, 5, 3] as const;
 
-function makeWeights(shape: Shape, context: boolean, seed: number): HeadWeights {
+function makeWeights(shape: Shape, fusion: Fusion, seed: number): HeadWeights {
   const { d, h, f, e, g } = shape;
   const next = numbers(seed);
   const floats = (length: number) => Float32Array.from({ length }, next);
-  const z = context ? d + f + 1 : d;
+  const z = fusion === 'none' ? d : fusion === 'concat' ? d + f + 1 : 2 * d + f + 1;
   return {
-    fusion: context ? 'concat' : 'none',
+    fusion,
     embeddingWidth: d,
     hiddenWidth: h,
     coldStart: floats(d),
@@ -44,7 +47,16 @@ function makeWeights(shape: Shape, context: boolean, seed: number): HeadWeights 
     outputWeight: floats(d * h),
     outputBias: floats(d),
     skipWeight: floats(d * z),
-    ...(context && {
+    ...(fusion === 'attention' && {
+      attention: {
+        heads: shape.heads,
+        queryWeight: floats(d * f),
+        keyWeight: floats(d * d),
+        valueWeight: floats(d * d),
+        outputWeight: floats(d * d),
+      },
+    }),
+    ...(fusion !== 'none' && {
       context: {
         contextWidth: f,
         subjectWidth: e,
@@ -67,7 +79,9 @@ function makeBatch(shape: Shape, count: number, seed: number): HeadBatch {
   const offsets = [0];
   const rows: number[] = [];
   const weights: number[] = [];
+  const sequenceOffsets = [0];
   for (let i = 0; i < count; i++) {
+    sequenceOffsets.push(sequenceOffsets[i]! + below(7));
     for (let t = below(4); t > 0; t--) {
       rows.push(below(SUBJECTS));
       weights.push(below(4) === 0 ? 0 : Math.abs(next()));
@@ -83,42 +97,127 @@ function makeBatch(shape: Shape, count: number, seed: number): HeadBatch {
     subjectRows: Int32Array.from(rows),
     subjectWeights: Float32Array.from(weights),
     demographics: Int32Array.from({ length: 3 * count }, (_, i) => below(ROWS[i % 3]!)),
+    sequenceOffsets: Int32Array.from(sequenceOffsets),
+    sequenceRows: Float32Array.from({ length: sequenceOffsets[count]! * shape.d }, next),
   };
 }
 
-test('every instruction set gives the same unit vectors', () => {
-  const shapes = fc.record({
-    d: fc.integer({ min: 1, max: 70 }),
-    h: fc.integer({ min: 1, max: 70 }),
-    f: fc.integer({ min: 1, max: 40 }),
-    e: fc.integer({ min: 1, max: 20 }),
-    g: fc.integer({ min: 1, max: 9 }),
+/** W x (+ bias), W [n, x.length]. */
+function dense(weight: Float32Array, x: readonly number[], bias?: Float32Array): number[] {
+  return Array.from({ length: weight.length / x.length }, (_, i) =>
+    x.reduce((sum, value, j) => sum + weight[i * x.length + j]! * value, bias?.[i] ?? 0),
+  );
+}
+
+const relu = (x: readonly number[]): number[] => x.map((value) => Math.max(0, value));
+
+/** Multi-head attention of c over the states, keys and values computed as the formula says them. */
+function attend(
+  { heads, queryWeight, keyWeight, valueWeight, outputWeight }: AttentionWeights,
+  states: readonly number[][],
+  c: readonly number[],
+): number[] {
+  const query = dense(queryWeight, c);
+  const keys = states.map((state) => dense(keyWeight, state));
+  const values = states.map((state) => dense(valueWeight, state));
+  const width = query.length / heads;
+  const merged = query.map((_, j) => {
+    const begin = Math.floor(j / width) * width;
+    const scores = keys.map((key) => {
+      let score = 0;
+      for (let i = begin; i < begin + width; i++) score += query[i]! * key[i]!;
+      return score / Math.sqrt(width);
+    });
+    const best = Math.max(...scores);
+    const shares = scores.map((score) => Math.exp(score - best));
+    const total = shares.reduce((sum, share) => sum + share, 0);
+    return shares.reduce((sum, share, t) => sum + (share / total) * values[t]![j]!, 0);
   });
+  return dense(outputWeight, merged);
+}
+
+/** The embedding of request b, [D], as docs/model.md defines it. */
+function reference(weights: HeadWeights, batch: HeadBatch, b: number): number[] {
+  const { embeddingWidth: d, context, attention } = weights;
+  const rows = (table: Float32Array, begin: number, end: number, width: number): number[][] =>
+    Array.from({ length: end - begin }, (_, i) => [
+      ...table.subarray((begin + i) * width, (begin + i + 1) * width),
+    ]);
+  const known = batch.hasState[b] === 1 ? rows(batch.states, b, b + 1, d) : [];
+  const { sequenceOffsets, sequenceRows } = batch;
+  let states =
+    attention === undefined
+      ? known
+      : rows(sequenceRows!, sequenceOffsets![b]!, sequenceOffsets![b + 1]!, d);
+  const age = states.length === 0 ? 0 : batch.stateAge[b]!;
+  if (states.length === 0) states = [[...weights.coldStart]];
+  let z = states.at(-1)!;
+  if (context !== undefined) {
+    const { subjectWidth, demographicWidth: g } = context;
+    const [begin, end] = [batch.subjectOffsets[b]!, batch.subjectOffsets[b + 1]!];
+    const shares = batch.subjectWeights.subarray(begin, end);
+    const total = shares.reduce((sum, share) => sum + share, 0);
+    const subject =
+      total === 0
+        ? [...context.noSubject]
+        : Array.from({ length: subjectWidth }, (_, j) =>
+            shares.reduce((sum, share, i) => {
+              const row = batch.subjectRows[begin + i]!;
+              return sum + (share / total) * context.subjectTable[row * subjectWidth + j]!;
+            }, 0),
+          );
+    const tables = [context.ageTable, context.countryTable, context.genderTable];
+    const demographics = tables.flatMap((table, t) => {
+      const row = batch.demographics[3 * b + t]!;
+      return [...table.subarray(row * g, (row + 1) * g)];
+    });
+    const c = relu(
+      dense(context.contextWeight, [...subject, ...demographics], context.contextBias),
+    );
+    z = [...(attention === undefined ? [] : attend(attention, states, c)), ...z, ...c, age];
+  }
+  const hidden = relu(dense(weights.hiddenWeight, z, weights.hiddenBias));
+  const skip = dense(weights.skipWeight, z);
+  const u = dense(weights.outputWeight, hidden, weights.outputBias).map((x, j) => x + skip[j]!);
+  const norm = Math.hypot(...u);
+  return u.map((x) => x / norm);
+}
+
+test('every instruction set, fusion and precision computes the formula', () => {
+  const shapes = fc
+    .record({
+      width: fc.integer({ min: 1, max: 18 }),
+      heads: fc.integer({ min: 1, max: 4 }),
+      h: fc.integer({ min: 1, max: 70 }),
+      f: fc.integer({ min: 1, max: 40 }),
+      e: fc.integer({ min: 1, max: 20 }),
+      g: fc.integer({ min: 1, max: 9 }),
+    })
+    .map(({ width, ...shape }): Shape => ({ ...shape, d: width * shape.heads }));
   fc.assert(
     fc.property(
       shapes,
-      fc.boolean(),
+      fc.constantFrom('none' as const, 'concat' as const, 'attention' as const),
       fc.integer({ min: 0, max: 20 }),
       fc.nat(1e6),
-      (shape, context, count, seed) => {
-        const weights = makeWeights(shape, context, seed);
+      (shape, fusion, count, seed) => {
+        const weights = makeWeights(shape, fusion, seed);
         const batch = makeBatch(shape, count, seed + 1);
-        const results = addon.availableIsas.map((isa) => {
-          const head = new addon.Head(weights, isa);
-          assert.equal(head.isa, isa);
-          const out = new Float32Array(count * shape.d);
-          head.embed(batch, out);
-          return out;
-        });
-        for (let b = 0; b < count; b++) {
-          const row = results[0]!.subarray(b * shape.d, (b + 1) * shape.d);
-          assert.ok(Math.abs(Math.hypot(...row) - 1) < 1e-5);
-          for (const other of results) {
-            for (let j = 0; j < shape.d; j++) {
-              assert.ok(Math.abs(other[b * shape.d + j]! - row[j]!) < 2e-4);
+        const expected = Array.from({ length: count }, (_, b) => reference(weights, batch, b));
+        for (const isa of addon.availableIsas)
+          for (const precision of ['f32', 'bf16'] as const) {
+            const head = new addon.Head(weights, isa, precision);
+            assert.equal(head.isa, isa);
+            const out = new Float32Array(count * shape.d);
+            head.embed(batch, out);
+            for (const [b, u] of expected.entries()) {
+              const row = out.subarray(b * shape.d, (b + 1) * shape.d);
+              assert.ok(Math.abs(Math.hypot(...row) - 1) < 1e-5);
+              const cosine = u.reduce((sum, x, j) => sum + x * row[j]!, 0);
+              if (precision === 'bf16') assert.ok(cosine > 0.99, `cosine ${cosine}`);
+              else for (const [j, x] of u.entries()) assert.ok(Math.abs(row[j]! - x) < 2e-4);
             }
           }
-        }
       },
     ),
     { numRuns: 60 },
@@ -158,13 +257,17 @@ test('a head by hand: fusion none, one unit', () => {
 });
 
 test('weights and requests of wrong shape are refused by name', () => {
-  const shape = { d: 4, h: 5, f: 3, e: 2, g: 2 };
-  const weights = makeWeights(shape, true, 1);
+  const shape = { d: 4, h: 5, f: 3, e: 2, g: 2, heads: 2 };
+  const weights = makeWeights(shape, 'concat', 1);
   assert.throws(() => new addon.Head({ ...weights, outputBias: new Float32Array(3) }), {
     name: 'RangeError',
     message: /length 4 \[D\] for outputBias, received length 3/,
   });
   assert.throws(() => new addon.Head({ ...weights, fusion: 'sum' as 'none' }), RangeError);
+  assert.throws(() => new addon.Head(weights, undefined, 'f16' as 'f32'), {
+    name: 'RangeError',
+    message: /"f32" or "bf16" for precision, received "f16"/,
+  });
   const head = new addon.Head(weights);
   const batch = makeBatch(shape, 3, 2);
   const out = new Float32Array(12);
@@ -189,5 +292,46 @@ test('weights and requests of wrong shape are refused by name', () => {
       head.embed({ ...batch, states, hasState: Uint8Array.of(1, 1, 1) }, out);
     },
     { code: 'ERR_NON_FINITE', message: /request 1/ },
+  );
+});
+
+test('fusion attention reads sequences and says what is wrong with them', () => {
+  const shape = { d: 4, h: 5, f: 3, e: 2, g: 2, heads: 2 };
+  const weights = makeWeights(shape, 'attention', 3);
+  assert.throws(
+    () => new addon.Head({ ...weights, attention: { ...weights.attention!, heads: 3 } }),
+    { name: 'RangeError', message: /heads to divide embeddingWidth \(4\), received 3/ },
+  );
+  const head = new addon.Head(weights);
+  const out = new Float32Array(8);
+  const { sequenceOffsets, sequenceRows, ...withoutSequences } = makeBatch(shape, 2, 4);
+  const cases: [Partial<HeadBatch>, object][] = [
+    [{}, { name: 'TypeError', message: /Int32Array for sequenceOffsets, received undefined/ }],
+    [
+      { sequenceOffsets: Int32Array.of(0, 1), sequenceRows: sequenceRows! },
+      { name: 'RangeError', message: /length 3 \[B \+ 1\] for sequenceOffsets, received length 2/ },
+    ],
+    [
+      { sequenceOffsets: Int32Array.of(0, 3, 2), sequenceRows: sequenceRows! },
+      { name: 'RangeError', message: /ascending offsets from 0 for sequenceOffsets/ },
+    ],
+    [
+      { sequenceOffsets: Int32Array.of(0, 1, 2), sequenceRows: new Float32Array(7) },
+      { name: 'RangeError', message: /length 8 \[sequenceOffsets\[B\], D\] for sequenceRows/ },
+    ],
+  ];
+  for (const [fields, expected] of cases)
+    assert.throws(() => {
+      head.embed({ ...withoutSequences, ...fields }, out);
+    }, expected);
+  // States are not read: their length may be anything.
+  head.embed(
+    {
+      ...withoutSequences,
+      states: new Float32Array(0),
+      sequenceOffsets,
+      sequenceRows,
+    } as HeadBatch,
+    out,
   );
 });
