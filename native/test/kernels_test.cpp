@@ -337,11 +337,8 @@ void TestSoftmax(const KernelTable& kernels) {
     if (n > 2) a.data()[1] = -1e9f;  // A masked position.
     if (n > 5) a.data()[2] = -kInf;
     Unaligned out(n);
-    Unaligned log_out(n);
     kernels.softmax_row(a.data(), n, out.data());
-    kernels.log_softmax_row(a.data(), n, log_out.data());
     CHECK(out.intact());
-    CHECK(log_out.intact());
     double max = -1e300;
     for (std::size_t i = 0; i < n; ++i) max = std::max(max, static_cast<double>(a.data()[i]));
     double sum = 0;
@@ -351,7 +348,6 @@ void TestSoftmax(const KernelTable& kernels) {
       // a - max rounds by half an ulp of |x|, which exp turns into a relative error.
       const double budget = (1e-6 + 6e-8 * std::fabs(x)) * std::exp(x) / sum + 1e-38;
       CHECK_NEAR(out.data()[i], std::exp(x) / sum, budget);
-      CHECK_NEAR(log_out.data()[i], x - std::log(sum), 1e-6 * (std::fabs(x) + 10.0));
     }
     kernels.softmax_row(a.data(), n, a.data());
     for (std::size_t i = 0; i < n; ++i) CHECK(a.data()[i] == out.data()[i]);

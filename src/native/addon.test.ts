@@ -20,7 +20,6 @@ test('exports what NativeAddon declares', () => {
     'adam',
     'binary',
     'gatherRows',
-    'logSoftmax',
     'matmul',
     'reduce',
     'scatterAddRows',
