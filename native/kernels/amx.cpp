@@ -58,7 +58,7 @@ void PadRows(const void* from, ptrdiff_t stride_bytes, size_t rows, size_t bytes
   FinishStores();
 }
 
-/// Whole lines of b, 64 bytes each; those after them in `to` hold zeros already.
+/// Whole lines of b, 64 bytes each; the zeros that pad a meet those after them in `to`.
 void CopyLines(const void* from, ptrdiff_t stride_bytes, size_t lines, uint8_t (*to)[kTileBytes]) {
   const char* line = static_cast<const char*>(from);
   for (size_t i = 0; i < lines; ++i, line += stride_bytes) {
@@ -171,6 +171,7 @@ void GemmBf16(const Bf16GemmBlock& g) {
   const size_t tail = g.k % kPairStep;
   alignas(64) uint8_t a_tail[2 * kTile][kTileBytes];
   alignas(64) uint8_t b_tail[2][kTile][kTileBytes];
+  // Else NaN could lie there, and 0 times NaN is one.
   if (tail > 0) memset(b_tail, 0, sizeof(b_tail));
   for (size_t row = 0; row < g.m; row += 2 * kTile) {
     const size_t rows = g.m - row < 2 * kTile ? g.m - row : 2 * kTile;
@@ -245,7 +246,6 @@ void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const ui
   const size_t tail = depth % kTileBytes;
   alignas(64) uint8_t query_tail[2 * kTile][kTileBytes];
   alignas(64) uint8_t code_tail[2][kTile][kTileBytes];
-  if (tail > 0) memset(code_tail, 0, sizeof(code_tail));
   for (size_t q = 0; q < query_count; q += 2 * kTile) {
     const size_t rows = query_count - q < 2 * kTile ? query_count - q : 2 * kTile;
     const size_t first = rows < kTile ? rows : kTile;

@@ -475,6 +475,13 @@ void TestToBf16(const KernelTable& kernels) {
   }
 }
 
+/// After each call that may have used tiles.
+void CheckTilesReleased() {
+#if defined(TANDEM_EMULATE)
+  CHECK(!emulation::TilesConfigured());
+#endif
+}
+
 /// From a 64-byte boundary on and not a byte longer, so that the address sanitizer sees what is read past the end.
 template <class T>
 struct Aligned {
@@ -530,6 +537,7 @@ void CheckGemmBf16(const KernelTable& kernels, Random& random, std::size_t m, st
   g.c = c.data();
   g.c_row_stride = static_cast<ptrdiff_t>(c_stride);
   kernels.gemm_bf16(g);
+  CheckTilesReleased();
   CHECK(c.intact());
   for (std::size_t i = 0; i < m; ++i) {
     for (std::size_t j = n; j < c_stride && i + 1 < m; ++j) {
@@ -597,6 +605,7 @@ void CheckScanCodes(const KernelTable& kernels, Random& random, std::size_t quer
   constexpr std::int32_t kUntouched = 123456789;
   std::vector<std::int32_t> sums(queries * stride + 1, kUntouched);
   kernels.scan_codes(x.data(), queries, depth, packed.memory, blocks, sums.data(), stride);
+  CheckTilesReleased();
   for (std::size_t q = 0; q < queries; ++q) {
     for (std::size_t i = 0; i < stride; ++i) {
       std::int32_t expected = i < items ? 0 : kUntouched;
@@ -655,9 +664,6 @@ void TestQuantised(const KernelTable& kernels) {
   TestGemmBf16(kernels);
   TestScanCodes(kernels);
   TestSelectAboveInt(kernels);
-#if defined(TANDEM_EMULATE)
-  CHECK(!emulation::TilesConfigured());
-#endif
 }
 
 void TestWithoutExtensions(const KernelTable& kernels) {
