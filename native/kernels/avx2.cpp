@@ -82,8 +82,6 @@ struct Avx2 : X86 {
   // ---- codes: a code times a query component takes 8 + 6 bits, two of them summed 15, so nothing saturates ----
 
   static constexpr int kScanQueries = 4;
-  static constexpr int kScanBlocks = 1;
-  static constexpr int kScanBlocksOfOne = 4;
   static constexpr int kCodeOffset = 0;
   struct Codes {
     __m256i low;

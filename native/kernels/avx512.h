@@ -94,9 +94,7 @@ struct Avx512 : X86 {
 
   // ---- codes: a code times a query component takes 8 + 6 bits, two of them summed 15, so nothing saturates ----
 
-  static constexpr int kScanQueries = 4;
-  static constexpr int kScanBlocks = 2;
-  static constexpr int kScanBlocksOfOne = 4;
+  static constexpr int kScanQueries = 8;
   static constexpr int kCodeOffset = 0;
   using Codes = __m512i;
   using CodeSums = __m512i;

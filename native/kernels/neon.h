@@ -157,8 +157,6 @@ struct Neon {
   // ---- codes: less 128 they are signed like the queries; kCodeOffset times the query's sum makes up for it ----
 
   static constexpr int kScanQueries = 4;
-  static constexpr int kScanBlocks = 1;
-  static constexpr int kScanBlocksOfOne = 2;
   static constexpr int kCodeOffset = 128;
   /// Four items each.
   struct Codes {

@@ -141,73 +141,53 @@ struct QuantisedKernels {
 
   // ---- codes ----
 
-  /// Q queries over B blocks; `starts` [Q] makes up for what kCodeOffset took from the codes.
-  template <int Q, int B>
+  /// How far ahead of the block in hand memory is asked for: 4 queries scan codes from memory at 700 million
+  /// products a second instead of 600 (64 components, AVX2). Any address may be asked for.
+  static constexpr size_t kPrefetchBytes = 4096;
+
+  /// Q queries over one block; `starts` [Q] makes up for what kCodeOffset took from the codes.
+  template <int Q>
   static void ScanTile(const int8_t* queries, size_t depth, const uint8_t* codes,
                        const int32_t* starts, int32_t* sums, size_t sum_stride) {
-    typename V::CodeSums totals[Q][B];
+    typename V::CodeSums totals[Q];
 #pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) {
-#pragma GCC unroll 4
-      for (int b = 0; b < B; ++b) totals[q][b] = V::StartSums(starts[q]);
-    }
-    const size_t block_bytes = depth * kCodeBlock;
+    for (int q = 0; q < Q; ++q) totals[q] = V::StartSums(starts[q]);
     for (size_t d = 0; d < depth; d += kCodeGroup, codes += kCodeBlock * kCodeGroup) {
-      typename V::Codes items[B];
-#pragma GCC unroll 4
-      for (int b = 0; b < B; ++b) {
-        items[b] = V::LoadCodes(codes + static_cast<size_t>(b) * block_bytes);
-      }
+      const typename V::Codes items = V::LoadCodes(codes);
+      __builtin_prefetch(codes + kPrefetchBytes);
 #pragma GCC unroll 8
       for (int q = 0; q < Q; ++q) {
         const auto group = V::BroadcastGroup(LoadInt(queries + static_cast<size_t>(q) * depth + d));
-#pragma GCC unroll 4
-        for (int b = 0; b < B; ++b) totals[q][b] = V::DotCodes(items[b], group, totals[q][b]);
+        totals[q] = V::DotCodes(items, group, totals[q]);
       }
     }
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) {
-#pragma GCC unroll 4
-      for (int b = 0; b < B; ++b) {
-        V::StoreCodeSums(
-            sums + static_cast<size_t>(q) * sum_stride + static_cast<size_t>(b) * kCodeBlock,
-            totals[q][b]);
-      }
+      V::StoreCodeSums(sums + static_cast<size_t>(q) * sum_stride, totals[q]);
     }
   }
 
-  /// `queries_left` <= Q as a constant of its own, for each Q.
-  template <int Q, int B>
-  static void ScanRows(size_t queries_left, const int8_t* queries, size_t depth,
-                       const uint8_t* codes, const int32_t* starts, int32_t* sums,
-                       size_t sum_stride) {
+  /// `left` <= Q queries, with a constant of its own for each number of them.
+  template <int Q>
+  static void ScanRows(size_t left, const int8_t* queries, size_t depth, const uint8_t* codes,
+                       const int32_t* starts, int32_t* sums, size_t sum_stride) {
     if constexpr (Q > 1) {
-      if (queries_left < Q) {
-        return ScanRows<Q - 1, B>(queries_left, queries, depth, codes, starts, sums, sum_stride);
+      if (left < Q) {
+        return ScanRows<Q - 1>(left, queries, depth, codes, starts, sums, sum_stride);
       }
     }
-    ScanTile<Q, B>(queries, depth, codes, starts, sums, sum_stride);
+    ScanTile<Q>(queries, depth, codes, starts, sums, sum_stride);
   }
 
-  /// All queries over B blocks, which the first pass brings into the cache for the rest.
-  template <int B>
-  static void ScanBlocks(const int8_t* queries, size_t query_count, size_t depth,
-                         const uint8_t* codes, const int32_t* starts, int32_t* sums,
-                         size_t sum_stride) {
-    constexpr size_t kQueries = V::kScanQueries;
-    for (size_t q = 0; q < query_count; q += kQueries) {
-      const size_t left = query_count - q < kQueries ? query_count - q : kQueries;
-      ScanRows<V::kScanQueries, B>(left, queries + q * depth, depth, codes, starts + q,
-                                   sums + q * sum_stride, sum_stride);
-    }
-  }
-
-  /// A few queries at a time, so that `starts` has a bound and they stay in the L1 cache.
+  /// So many queries at a time that `starts` has a bound and they stay in the L1 cache.
   static constexpr size_t kQueryChunk = 64;
 
+  /// Block after block, for one query too: several blocks at once, each a stream of its own, took 1.4 times as long
+  /// where codes come from memory.
   static void ScanChunk(const int8_t* queries, size_t query_count, size_t depth,
                         const uint8_t* codes, size_t block_count, int32_t* sums,
                         size_t sum_stride) {
+    constexpr size_t kQueries = V::kScanQueries;
     int32_t starts[kQueryChunk] = {};
     if constexpr (V::kCodeOffset != 0) {
       for (size_t q = 0; q < query_count; ++q) {
@@ -216,26 +196,14 @@ struct QuantisedKernels {
         starts[q] = sum * V::kCodeOffset;
       }
     }
-    const size_t block_bytes = depth * kCodeBlock;
-    size_t block = 0;
-    if (query_count == 1) {
-      // One chain of sums for each block would leave the multipliers waiting.
-      constexpr size_t kBlocks = V::kScanBlocksOfOne;
-      for (; block + kBlocks <= block_count; block += kBlocks) {
-        ScanTile<1, V::kScanBlocksOfOne>(queries, depth, codes + block * block_bytes, starts,
-                                         sums + block * kCodeBlock, sum_stride);
+    for (size_t block = 0; block < block_count; ++block) {
+      for (size_t q = 0; q < query_count; q += kQueries) {
+        const size_t left = query_count - q < kQueries ? query_count - q : kQueries;
+        ScanRows<V::kScanQueries>(left, queries + q * depth, depth, codes, starts + q,
+                                  sums + q * sum_stride, sum_stride);
       }
-    }
-    constexpr size_t kBlocks = V::kScanBlocks;
-    for (; block + kBlocks <= block_count; block += kBlocks) {
-      ScanBlocks<V::kScanBlocks>(queries, query_count, depth, codes + block * block_bytes, starts,
-                                 sums + block * kCodeBlock, sum_stride);
-    }
-    if constexpr (kBlocks > 1) {
-      for (; block < block_count; ++block) {
-        ScanBlocks<1>(queries, query_count, depth, codes + block * block_bytes, starts,
-                      sums + block * kCodeBlock, sum_stride);
-      }
+      codes += depth * kCodeBlock;
+      sums += kCodeBlock;
     }
   }
 
