@@ -71,7 +71,7 @@ test('an unknown name is an error with the nearest known one', () => {
 test('an unknown variable is reported, not refused', () => {
   const { unknownVariables } = resolveServerSettings({
     flags: required,
-    environment: { TANDEM_HOTS: 'a', TANDEM_LOG_LEVEL: 'warn', HOME: '/' },
+    environment: { TANDEM_HOTS: 'a', TANDEM_THREADS: '2', TANDEM_LOG_LEVEL: 'warn', HOME: '/' },
   });
   assert.deepEqual(unknownVariables, ['TANDEM_HOTS']);
   assert.equal(nearestVariable('TANDEM_HOTS'), 'TANDEM_HOST');

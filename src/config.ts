@@ -80,7 +80,7 @@ export const SETTING_NAMES: readonly SettingName[] = Object.keys(
 ) as SettingName[];
 
 /** TANDEM_* variables that other parts of the program read. */
-const FOREIGN_VARIABLES = ['TANDEM_LOG_LEVEL', 'TANDEM_ISA', 'TANDEM_CONFIG'];
+const FOREIGN_VARIABLES = ['TANDEM_LOG_LEVEL', 'TANDEM_ISA', 'TANDEM_THREADS', 'TANDEM_CONFIG'];
 
 export interface SettingSources {
   /** As parsed from the command line; undefined members were not given. */

@@ -1,5 +1,6 @@
-// Builds and runs the C++ tests of native/core and native/kernels with plain cmake: optimised, then with sanitizers.
-// Usage: node tools/test-native.mjs [release | debug | asan-ubsan | tsan]
+// Builds and runs the C++ tests of native/core and native/kernels with plain cmake: optimised, then with sanitizers, then
+// for instruction sets of other machines, where the tools for that are installed. Presets: CMakePresets.json.
+// Usage: node tools/test-native.mjs [PRESET]
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -42,8 +43,35 @@ function run(command, args, loud = false) {
   process.exit(result.status ?? 1);
 }
 
+/** Whether the compiler finds a header of x86. */
+function hasHeader(name) {
+  const input = `#if !__has_include(<${name}>)\n#error\n#endif\n`;
+  return spawnSync('c++', ['-E', '-x', 'c++', '-'], { input }).status === 0;
+}
+const lacks = (tool) => spawnSync(tool, ['--version']).error !== undefined;
+
+/** Instruction sets of other machines: what is missing here to run them, as Debian packages. */
+const foreign =
+  process.arch !== 'x64'
+    ? {}
+    : {
+        emulated: hasHeader('simde/x86/avx512.h') ? [] : ['libsimde-dev'],
+        neon: [
+          ...(lacks('aarch64-linux-gnu-g++') ? ['g++-aarch64-linux-gnu'] : []),
+          ...(lacks('qemu-aarch64') ? ['qemu-user'] : []),
+        ],
+      };
+
 const jobs = String(availableParallelism());
-for (const preset of wanted === undefined ? ['release', 'asan-ubsan'] : [wanted]) {
+const presets =
+  wanted === undefined ? ['release', 'asan-ubsan', ...Object.keys(foreign)] : [wanted];
+for (const preset of presets) {
+  const absent = foreign[preset] ?? [];
+  if (absent.length > 0) {
+    console.log(`# native tests, preset ${preset}: not run, ${absent.join(' and ')} missing`);
+    if (wanted !== undefined) process.exit(1);
+    continue;
+  }
   const folder = join('build', `native-tests-${preset}`);
   console.log(`# native tests, preset ${preset}`);
   run('cmake', ['--preset', preset]);

@@ -160,7 +160,7 @@ Napi::Value ReduceOperation(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-Napi::Value SoftmaxOperation(const Napi::CallbackInfo& info, bool log) {
+Napi::Value SoftmaxOp(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ArrayView<float> a = Float32Argument(info[0], "a");
   const ArrayView<float> out = Float32Argument(info[1], "out");
@@ -169,12 +169,9 @@ Napi::Value SoftmaxOperation(const Napi::CallbackInfo& info, bool log) {
   const std::size_t total = CheckedProduct(env, rows, columns);
   ExpectLength(env, "a", total, a.size);
   ExpectLength(env, "out", total, out.size);
-  if (total > 0) Softmax(Kernels(env), log, a.data, rows, columns, out.data);
+  if (total > 0) Softmax(Kernels(env), a.data, rows, columns, out.data);
   return env.Undefined();
 }
-
-Napi::Value SoftmaxOp(const Napi::CallbackInfo& info) { return SoftmaxOperation(info, false); }
-Napi::Value LogSoftmaxOp(const Napi::CallbackInfo& info) { return SoftmaxOperation(info, true); }
 
 Napi::Value TransposeOp(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -282,7 +279,6 @@ Napi::Object DefineTensorOps(Napi::Env env) {
   ops.Set("unary", Napi::Function::New<UnaryOperation>(env, "unary"));
   ops.Set("reduce", Napi::Function::New<ReduceOperation>(env, "reduce"));
   ops.Set("softmax", Napi::Function::New<SoftmaxOp>(env, "softmax"));
-  ops.Set("logSoftmax", Napi::Function::New<LogSoftmaxOp>(env, "logSoftmax"));
   ops.Set("transpose", Napi::Function::New<TransposeOp>(env, "transpose"));
   ops.Set("gatherRows", Napi::Function::New<GatherRowsOp>(env, "gatherRows"));
   ops.Set("scatterAddRows", Napi::Function::New<ScatterAddRowsOp>(env, "scatterAddRows"));

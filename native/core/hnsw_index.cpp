@@ -35,9 +35,12 @@ float NegatedDot(std::size_t a, std::size_t b, std::size_t dimensions) {
 
 us::metric_punned_t MetricFor(const KernelTable& kernels, std::size_t dimensions) {
   float (*distance)(std::size_t, std::size_t, std::size_t) = NegatedDot<ScalarKernels>;
+  // By entry, not by table: dispatch composes tables of its own out of these.
 #if defined(__x86_64__)
-  if (&kernels == &Avx2Kernels()) distance = NegatedDot<Avx2Kernels>;
-  if (&kernels == &Avx512Kernels()) distance = NegatedDot<Avx512Kernels>;
+  if (kernels.dot == Avx2Kernels().dot) distance = NegatedDot<Avx2Kernels>;
+  if (kernels.dot == Avx512Kernels().dot) distance = NegatedDot<Avx512Kernels>;
+#elif defined(__aarch64__)
+  if (kernels.dot == NeonKernels().dot) distance = NegatedDot<NeonKernels>;
 #endif
   return us::metric_punned_t::stateless(dimensions, reinterpret_cast<std::uintptr_t>(distance),
                                         us::metric_punned_signature_t::array_array_size_k,

@@ -147,16 +147,12 @@ void Reduce(const KernelTable& kernels, ReduceOp op, const float* a, std::size_t
           });
 }
 
-void Softmax(const KernelTable& kernels, bool log, const float* a, std::size_t rows,
-             std::size_t columns, float* out) {
+void Softmax(const KernelTable& kernels, const float* a, std::size_t rows, std::size_t columns,
+             float* out) {
   // An exponential costs about four plain elements.
   ForRows(rows, columns * 4, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
-      if (log) {
-        kernels.log_softmax_row(a + i * columns, columns, out + i * columns);
-      } else {
-        kernels.softmax_row(a + i * columns, columns, out + i * columns);
-      }
+      kernels.softmax_row(a + i * columns, columns, out + i * columns);
     }
   });
 }

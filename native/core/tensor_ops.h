@@ -54,9 +54,9 @@ void ElementwiseUnary(const KernelTable& kernels, UnaryOp op, const float* a, st
 void Reduce(const KernelTable& kernels, ReduceOp op, const float* a, std::size_t outer,
             std::size_t axis, std::size_t inner, float* out);
 
-/// Rows of a [rows, columns]; log takes the logarithm of the result.
-void Softmax(const KernelTable& kernels, bool log, const float* a, std::size_t rows,
-             std::size_t columns, float* out);
+/// Rows of a [rows, columns].
+void Softmax(const KernelTable& kernels, const float* a, std::size_t rows, std::size_t columns,
+             float* out);
 
 /// out[j0, j1, ...] with size[j_d] = sizes[permutation[d]], as tf.transpose.
 void TransposeTensor(const KernelTable& kernels, const float* a, std::size_t rank,

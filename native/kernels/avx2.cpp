@@ -1,11 +1,12 @@
 // AVX2 + FMA registers for the shared kernel bodies: 8 lanes, gemm tile 6 x 16 (12 of 16 registers accumulate).
 
 #include "vector_kernels.h"
+#include "x86.h"
 
 namespace tandem {
 namespace {
 
-struct Avx2 {
+struct Avx2 : X86 {
   using F = __m256;
   using Mask = __m256i;
   static constexpr size_t kLanes = 8;
@@ -15,13 +16,6 @@ struct Avx2 {
   static F Set1(float x) { return _mm256_set1_ps(x); }
   static F Load(const float* p) { return _mm256_loadu_ps(p); }
   static void Store(float* p, F x) { _mm256_storeu_ps(p, x); }
-
-  /// kLanes pairs of bf16, spread into f32: first and second of each.
-  static void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
-    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    *even = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-    *odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
-  }
 
   /// The first n lanes, n <= 8.
   static Mask TailMask(size_t n) {
@@ -67,12 +61,54 @@ struct Avx2 {
   static uint32_t GreaterBits(F a, F b) {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
   }
-  static __m256 ToEight(F x) { return x; }
-  /// Halves added to halves; ReduceAdd8 of the shared bodies adds in this order too.
-  static float ReduceAdd(F x) {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+
+  // ---- bf16: pairs are spread into two registers ----
+
+  static constexpr int kBf16RowTile = 4;
+  struct Pairs {
+    F even;
+    F odd;
+  };
+  static Pairs Spread(__m256i pairs) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)),
+            _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)))};
+  }
+  static Pairs LoadPairs(const uint16_t* p) {
+    return Spread(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Pairs BroadcastPair(int32_t pair) { return Spread(_mm256_set1_epi32(pair)); }
+  static F DotPairs(Pairs a, Pairs b, F sum) { return Fma(a.odd, b.odd, Fma(a.even, b.even, sum)); }
+
+  // ---- codes: a code times a query component takes 8 + 6 bits, two of them summed 15, so nothing saturates ----
+
+  static constexpr int kScanQueries = 4;
+  static constexpr int kCodeOffset = 0;
+  struct Codes {
+    __m256i low;
+    __m256i high;
+  };
+  using CodeSums = Codes;
+  static Codes LoadCodes(const uint8_t* p) {
+    return {_mm256_load_si256(reinterpret_cast<const __m256i*>(p)),
+            _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32))};
+  }
+  static __m256i BroadcastGroup(int32_t group) { return _mm256_set1_epi32(group); }
+  static __m256i DotEight(__m256i codes, __m256i group, __m256i sum) {
+    const __m256i pairs = _mm256_maddubs_epi16(codes, group);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static CodeSums DotCodes(Codes codes, __m256i group, CodeSums sums) {
+    return {DotEight(codes.low, group, sums.low), DotEight(codes.high, group, sums.high)};
+  }
+  static CodeSums StartSums(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static void StoreCodeSums(int32_t* p, CodeSums sums) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums.low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), sums.high);
+  }
+  static uint32_t GreaterBitsInt(const int32_t* p, int32_t limit) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const __m256i above = _mm256_cmpgt_epi32(x, _mm256_set1_epi32(limit));
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(above)));
   }
 };
 

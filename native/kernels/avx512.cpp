@@ -1,83 +1,9 @@
-// AVX-512 (F, BW, DQ, VL) registers for the shared kernel bodies: 16 lanes, gemm tile 12 x 32 (24 of 32 registers
-// accumulate).
+// AVX-512 as every CPU with F, BW, DQ and VL has it; avx512_vnni.cpp and avx512_bf16.cpp are laid over it.
 
-#include "vector_kernels.h"
+#include "avx512.h"
 
 namespace tandem {
 namespace {
-
-struct Avx512 {
-  using F = __m512;
-  using Mask = __mmask16;
-  static constexpr size_t kLanes = 16;
-  static constexpr size_t kRowTile = 12;
-
-  static F Zero() { return _mm512_setzero_ps(); }
-  static F Set1(float x) { return _mm512_set1_ps(x); }
-  static F Load(const float* p) { return _mm512_loadu_ps(p); }
-  static void Store(float* p, F x) { _mm512_storeu_ps(p, x); }
-
-  /// kLanes pairs of bf16, spread into f32: first and second of each.
-  static void LoadBf16Pairs(const uint16_t* p, F* even, F* odd) {
-    const __m512i pairs = _mm512_loadu_si512(p);
-    *even = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-    *odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
-  }
-
-  /// The first n lanes, n <= 16.
-  static Mask TailMask(size_t n) { return static_cast<Mask>((1u << n) - 1u); }
-  static F MaskLoad(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
-  static void MaskStore(float* p, Mask mask, F x) { _mm512_mask_storeu_ps(p, mask, x); }
-  static F ZeroUnless(Mask mask, F x) { return _mm512_maskz_mov_ps(mask, x); }
-
-  static F Add(F a, F b) { return _mm512_add_ps(a, b); }
-  static F Sub(F a, F b) { return _mm512_sub_ps(a, b); }
-  static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
-  static F Div(F a, F b) { return _mm512_div_ps(a, b); }
-  static F Sqrt(F a) { return _mm512_sqrt_ps(a); }
-  static F Neg(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
-  static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  /// c - a b.
-  static F NegFma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
-  /// b when either is NaN, as the instruction does.
-  static F Max(F a, F b) { return _mm512_max_ps(a, b); }
-  static F Min(F a, F b) { return _mm512_min_ps(a, b); }
-  static F MaxOrNan(F a, F b) {
-    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
-  }
-  static F Relu(F a) { return _mm512_max_ps(_mm512_setzero_ps(), a); }
-  static F Step(F a) {
-    const Mask above = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
-    const F one = _mm512_maskz_mov_ps(above, _mm512_set1_ps(1.0f));
-    return _mm512_mask_mov_ps(one, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
-  }
-  static F Round(F a) {
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  }
-  /// y * 2^n for integral n in [-254, 254]. Two factors as in avx2.cpp, so that both round alike.
-  static F ScaleByPowerOfTwo(F y, F n) {
-    const __m512i whole = _mm512_cvtps_epi32(n);
-    const __m512i half = _mm512_srai_epi32(whole, 1);
-    return _mm512_mul_ps(_mm512_mul_ps(y, PowerOfTwo(half)),
-                         PowerOfTwo(_mm512_sub_epi32(whole, half)));
-  }
-  static F PowerOfTwo(__m512i n) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
-  }
-  static uint32_t GreaterBits(F a, F b) {
-    return static_cast<uint32_t>(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ));
-  }
-  static __m256 ToEight(F x) {
-    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-  }
-  /// Halves added to halves; ReduceAdd8 of the shared bodies adds in this order too.
-  static float ReduceAdd(F x) {
-    const __m256 eight = ToEight(x);
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-  }
-};
 
 constexpr KernelTable kTable = VectorKernels<Avx512>::Table("avx512");
 

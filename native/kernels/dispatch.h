@@ -10,11 +10,11 @@ namespace tandem {
 
 /// Tables this CPU and operating system can run, slowest first.
 struct AvailableKernels {
-  std::array<const KernelTable*, 3> tables{};
+  std::array<const KernelTable*, 4> tables{};
   std::size_t count = 0;
 };
 
-/// Probes CPUID and the register state the OS saves, once per process.
+/// Probes the CPU and the register state the OS saves, once per process, and composes the tables.
 const AvailableKernels& ProbeKernels() noexcept;
 
 }  // namespace tandem

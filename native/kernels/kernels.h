@@ -39,7 +39,7 @@ struct GemmBlock {
 };
 
 /// One block product c = a b (+ c) (+ bias) (then relu) over bf16 operands, accumulated in f32. The order of a sum is the
-/// instruction set's own: two of them differ by what rounding 2 k additions differs.
+/// instruction set's own: two of them differ by what rounding 2 k additions differs. Values below FLT_MIN may count as 0.
 struct Bf16GemmBlock {
   /// [m, k], rows `a_row_stride` elements apart; k is even, pad with zeros.
   const uint16_t* a;
@@ -138,9 +138,6 @@ struct KernelTable {
   /// One row, out may be a: exp(a - max) / sum.
   void (*softmax_row)(const float* a, size_t n, float* out);
 
-  /// One row, out may be a: a - max - ln(sum(exp(a - max))).
-  void (*log_softmax_row)(const float* a, size_t n, float* out);
-
   /// out[c * out_stride + r] = a[r * a_stride + c] for a [rows, columns].
   void (*transpose)(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
                     size_t out_stride);
@@ -153,5 +150,13 @@ struct KernelTable {
 const KernelTable& ScalarKernels() noexcept;
 const KernelTable& Avx2Kernels() noexcept;
 const KernelTable& Avx512Kernels() noexcept;
+const KernelTable& NeonKernels() noexcept;
+
+// Optional extensions replace single entries of the table below them; its name stays, but for amx. dispatch.cpp calls
+// these once, before any other thread may see the table.
+void LayAvx512Vnni(KernelTable* table) noexcept;
+void LayAvx512Bf16(KernelTable* table) noexcept;
+void LayAmx(KernelTable* table) noexcept;
+void LayNeonDotprod(KernelTable* table) noexcept;
 
 }  // namespace tandem

@@ -235,14 +235,6 @@ void SoftmaxRow(const float* a, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] *= scale;
 }
 
-void LogSoftmaxRow(const float* a, size_t n, float* out) {
-  const float max = ReduceRow(ReduceOp::kMax, a, n);
-  float sum = 0.0f;
-  for (size_t i = 0; i < n; ++i) sum += __builtin_expf(a[i] - max);
-  const float log_sum = __builtin_logf(sum);
-  for (size_t i = 0; i < n; ++i) out[i] = a[i] - max - log_sum;
-}
-
 void Transpose(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
                size_t out_stride) {
   for (size_t c = 0; c < columns; ++c) {
@@ -261,11 +253,32 @@ void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, 
   }
 }
 
-constexpr KernelTable kTable = {
-    "scalar",  kColumnTile,    Gemm,          Dot,        DotBlock,      ToBf16,    GemmBf16,
-    ScanCodes, SelectAboveInt, SelectAbove,   AllFinite,  Axpy,          Bag,       Unary,
-    Binary,    ReduceRow,      ReduceColumns, SoftmaxRow, LogSoftmaxRow, Transpose, Adam,
-};
+constexpr KernelTable Table() {
+  KernelTable table = {};
+  table.isa = "scalar";
+  table.column_tile = kColumnTile;
+  table.gemm = Gemm;
+  table.dot = Dot;
+  table.dot_block = DotBlock;
+  table.to_bf16 = ToBf16;
+  table.gemm_bf16 = GemmBf16;
+  table.scan_codes = ScanCodes;
+  table.select_above_int = SelectAboveInt;
+  table.select_above = SelectAbove;
+  table.all_finite = AllFinite;
+  table.axpy = Axpy;
+  table.bag = Bag;
+  table.unary = Unary;
+  table.binary = Binary;
+  table.reduce_row = ReduceRow;
+  table.reduce_columns = ReduceColumns;
+  table.softmax_row = SoftmaxRow;
+  table.transpose = Transpose;
+  table.adam = Adam;
+  return table;
+}
+
+constexpr KernelTable kTable = Table();
 
 }  // namespace
 

@@ -1,10 +1,9 @@
-// Kernel bodies shared by the SIMD instruction sets, written over a register type V that each <isa>.cpp defines.
+// f32 kernel bodies shared by the SIMD instruction sets, written over a register type V that each of them defines.
 //
-// V lives in that file's anonymous namespace, so every instance of VectorKernels<V> has internal linkage: no weak symbol
-// compiled with AVX-512 can be picked by the linker for an older CPU. Keep every function inside the template.
+// V lives in an anonymous namespace, so every instance of VectorKernels<V> has internal linkage: no weak symbol compiled
+// with AVX-512 can be picked by the linker for an older CPU. Keep every function inside the template.
 #pragma once
 
-#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -210,20 +209,8 @@ struct VectorKernels {
         for (int i = 0; i < I; ++i) sums[q][i] = V::Fma(y, x[i], sums[q][i]);
       }
     }
-    if constexpr (Q == 4 && I == 2) {
-      const F in_order[8] = {sums[0][0], sums[2][0], sums[0][1], sums[2][1],
-                             sums[1][0], sums[3][0], sums[1][1], sums[3][1]};
-      const __m256 all = ReduceAdd8(in_order);
-      const __m128 low = _mm256_castps256_ps128(all);
-      const __m128 high = _mm256_extractf128_ps(all, 1);
-      _mm_storel_pi(reinterpret_cast<__m64*>(scores), low);
-      _mm_storeh_pi(reinterpret_cast<__m64*>(scores + score_stride), low);
-      _mm_storel_pi(reinterpret_cast<__m64*>(scores + 2 * score_stride), high);
-      _mm_storeh_pi(reinterpret_cast<__m64*>(scores + 3 * score_stride), high);
-    } else if constexpr (Q == 1 && I == 8) {
-      const F in_order[8] = {sums[0][0], sums[0][4], sums[0][1], sums[0][5],
-                             sums[0][2], sums[0][6], sums[0][3], sums[0][7]};
-      _mm256_storeu_ps(scores, ReduceAdd8(in_order));
+    if constexpr ((Q == 4 && I == 2) || (Q == 1 && I == 8)) {
+      V::StoreSums(sums, scores, score_stride);
     } else {
 #pragma GCC unroll 4
       for (int q = 0; q < Q; ++q) {
@@ -234,24 +221,6 @@ struct VectorKernels {
         }
       }
     }
-  }
-
-  /// Lane sums of a b c d e f g h as [a c e g b d f h], in the order of additions of V::ReduceAdd, so with its bits:
-  /// 21 instructions instead of 8 x 6.
-  static __m256 ReduceAdd8(const F* x) {
-    __m256 pairs[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      const __m256 first = V::ToEight(x[2 * i]);
-      const __m256 second = V::ToEight(x[2 * i + 1]);
-      pairs[i] = _mm256_add_ps(_mm256_permute2f128_ps(first, second, 0x20),
-                               _mm256_permute2f128_ps(first, second, 0x31));
-    }
-    const __m256 low = _mm256_add_ps(_mm256_shuffle_ps(pairs[0], pairs[1], 0x44),
-                                     _mm256_shuffle_ps(pairs[0], pairs[1], 0xEE));
-    const __m256 high = _mm256_add_ps(_mm256_shuffle_ps(pairs[2], pairs[3], 0x44),
-                                      _mm256_shuffle_ps(pairs[2], pairs[3], 0xEE));
-    return _mm256_add_ps(_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD));
   }
 
   static float Dot(const float* a, const float* b, size_t n) {
@@ -570,56 +539,7 @@ struct VectorKernels {
     Map(out, n, out, [scale](F x) { return V::Mul(x, scale); });
   }
 
-  static void LogSoftmaxRow(const float* a, size_t n, float* out) {
-    const F max = V::Set1(MaxRow(a, n));
-    F sum = V::Zero();
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) sum = V::Add(sum, Exp(V::Sub(V::Load(a + i), max)));
-    if (i < n) {
-      const Mask mask = V::TailMask(n - i);
-      sum = V::Add(sum, V::ZeroUnless(mask, Exp(V::Sub(V::MaskLoad(a + i, mask), max))));
-    }
-    const F log_sum = V::Set1(__builtin_logf(V::ReduceAdd(sum)));
-    Map(a, n, out, [max, log_sum](F x) { return V::Sub(V::Sub(x, max), log_sum); });
-  }
-
   // ---- layout ----
-
-  /// 8 x 8 in AVX registers for every instruction set here: wider shuffles gain nothing where memory is the limit.
-  static void Transpose8(const float* a, size_t a_stride, float* out, size_t out_stride) {
-    __m256 r0 = _mm256_loadu_ps(a);
-    __m256 r1 = _mm256_loadu_ps(a + a_stride);
-    __m256 r2 = _mm256_loadu_ps(a + 2 * a_stride);
-    __m256 r3 = _mm256_loadu_ps(a + 3 * a_stride);
-    __m256 r4 = _mm256_loadu_ps(a + 4 * a_stride);
-    __m256 r5 = _mm256_loadu_ps(a + 5 * a_stride);
-    __m256 r6 = _mm256_loadu_ps(a + 6 * a_stride);
-    __m256 r7 = _mm256_loadu_ps(a + 7 * a_stride);
-    const __m256 t0 = _mm256_unpacklo_ps(r0, r1);
-    const __m256 t1 = _mm256_unpackhi_ps(r0, r1);
-    const __m256 t2 = _mm256_unpacklo_ps(r2, r3);
-    const __m256 t3 = _mm256_unpackhi_ps(r2, r3);
-    const __m256 t4 = _mm256_unpacklo_ps(r4, r5);
-    const __m256 t5 = _mm256_unpackhi_ps(r4, r5);
-    const __m256 t6 = _mm256_unpacklo_ps(r6, r7);
-    const __m256 t7 = _mm256_unpackhi_ps(r6, r7);
-    r0 = _mm256_shuffle_ps(t0, t2, 0x44);
-    r1 = _mm256_shuffle_ps(t0, t2, 0xEE);
-    r2 = _mm256_shuffle_ps(t1, t3, 0x44);
-    r3 = _mm256_shuffle_ps(t1, t3, 0xEE);
-    r4 = _mm256_shuffle_ps(t4, t6, 0x44);
-    r5 = _mm256_shuffle_ps(t4, t6, 0xEE);
-    r6 = _mm256_shuffle_ps(t5, t7, 0x44);
-    r7 = _mm256_shuffle_ps(t5, t7, 0xEE);
-    _mm256_storeu_ps(out, _mm256_permute2f128_ps(r0, r4, 0x20));
-    _mm256_storeu_ps(out + out_stride, _mm256_permute2f128_ps(r1, r5, 0x20));
-    _mm256_storeu_ps(out + 2 * out_stride, _mm256_permute2f128_ps(r2, r6, 0x20));
-    _mm256_storeu_ps(out + 3 * out_stride, _mm256_permute2f128_ps(r3, r7, 0x20));
-    _mm256_storeu_ps(out + 4 * out_stride, _mm256_permute2f128_ps(r0, r4, 0x31));
-    _mm256_storeu_ps(out + 5 * out_stride, _mm256_permute2f128_ps(r1, r5, 0x31));
-    _mm256_storeu_ps(out + 6 * out_stride, _mm256_permute2f128_ps(r2, r6, 0x31));
-    _mm256_storeu_ps(out + 7 * out_stride, _mm256_permute2f128_ps(r3, r7, 0x31));
-  }
 
   static void TransposeScalar(const float* a, size_t a_stride, size_t rows, size_t columns,
                               float* out, size_t out_stride) {
@@ -630,14 +550,15 @@ struct VectorKernels {
 
   static void Transpose(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
                         size_t out_stride) {
-    const size_t full_columns = columns / 8 * 8;
+    constexpr size_t kTile = V::kTransposeTile;
+    const size_t full_columns = columns / kTile * kTile;
     size_t r = 0;
-    for (; r + 8 <= rows; r += 8) {
+    for (; r + kTile <= rows; r += kTile) {
       const float* source = a + r * a_stride;
-      for (size_t c = 0; c < full_columns; c += 8) {
-        Transpose8(source + c, a_stride, out + c * out_stride + r, out_stride);
+      for (size_t c = 0; c < full_columns; c += kTile) {
+        V::TransposeTile(source + c, a_stride, out + c * out_stride + r, out_stride);
       }
-      TransposeScalar(source + full_columns, a_stride, 8, columns - full_columns,
+      TransposeScalar(source + full_columns, a_stride, kTile, columns - full_columns,
                       out + full_columns * out_stride + r, out_stride);
     }
     TransposeScalar(a + r * a_stride, a_stride, rows - r, columns, out + r, out_stride);
@@ -677,13 +598,28 @@ struct VectorKernels {
 
   static constexpr KernelTable Table(const char* isa) {
     using Q = QuantisedKernels<V>;
-    return {isa,           kColumnTile,   Gemm,
-            Dot,           DotBlock,      Q::ToBf16,
-            Q::GemmBf16,   Q::ScanCodes,  Q::SelectAboveInt,
-            SelectAbove,   AllFinite,     Axpy,
-            Bag,           Unary,         Binary,
-            ReduceRow,     ReduceColumns, SoftmaxRow,
-            LogSoftmaxRow, Transpose,     Adam};
+    KernelTable table = {};
+    table.isa = isa;
+    table.column_tile = kColumnTile;
+    table.gemm = Gemm;
+    table.dot = Dot;
+    table.dot_block = DotBlock;
+    table.to_bf16 = Q::ToBf16;
+    table.gemm_bf16 = Q::GemmBf16;
+    table.scan_codes = Q::ScanCodes;
+    table.select_above_int = Q::SelectAboveInt;
+    table.select_above = SelectAbove;
+    table.all_finite = AllFinite;
+    table.axpy = Axpy;
+    table.bag = Bag;
+    table.unary = Unary;
+    table.binary = Binary;
+    table.reduce_row = ReduceRow;
+    table.reduce_columns = ReduceColumns;
+    table.softmax_row = SoftmaxRow;
+    table.transpose = Transpose;
+    table.adam = Adam;
+    return table;
   }
 };
 

@@ -8,7 +8,7 @@ import { TandemError } from '../errors.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
 
 /** Instruction sets with their own kernels, slowest first. */
-export type Isa = 'scalar' | 'avx2' | 'avx512';
+export type Isa = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon';
 
 /** Operands of dense products: f32, or rounded to bf16 with sums in f32. */
 export type Precision = 'f32' | 'bf16';
@@ -237,7 +237,6 @@ export interface TensorOps {
     inner: number,
   ): void;
   softmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
-  logSoftmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
   transpose(a: Float32Array, out: Float32Array, shape: Int32Array, permutation: Int32Array): void;
   /** out[i] = table[indices[i]]; RangeError for an index outside [0, table.length / rowWidth). */
   gatherRows(table: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;

@@ -1,0 +1,21 @@
+// VDPBF16PS: a pair of bf16 products added to an f32 sum in one instruction. It flushes denormals.
+
+#include "avx512.h"
+
+namespace tandem {
+namespace {
+
+struct Avx512Bf16 : Avx512 {
+  using Pairs = __m512bh;
+  static Pairs LoadPairs(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+  static Pairs BroadcastPair(int32_t pair) { return (__m512bh)_mm512_set1_epi32(pair); }
+  static F DotPairs(Pairs a, Pairs b, F sum) { return _mm512_dpbf16_ps(sum, a, b); }
+};
+
+}  // namespace
+
+void LayAvx512Bf16(KernelTable* table) noexcept {
+  table->gemm_bf16 = QuantisedKernels<Avx512Bf16>::GemmBf16;
+}
+
+}  // namespace tandem

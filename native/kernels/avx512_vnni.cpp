@@ -1,0 +1,20 @@
+// VPDPBUSD: four products of a code and a query component summed in one instruction.
+
+#include "avx512.h"
+
+namespace tandem {
+namespace {
+
+struct Avx512Vnni : Avx512 {
+  static CodeSums DotCodes(Codes codes, __m512i group, CodeSums sums) {
+    return _mm512_dpbusd_epi32(sums, codes, group);
+  }
+};
+
+}  // namespace
+
+void LayAvx512Vnni(KernelTable* table) noexcept {
+  table->scan_codes = QuantisedKernels<Avx512Vnni>::ScanCodes;
+}
+
+}  // namespace tandem

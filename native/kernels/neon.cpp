@@ -1,0 +1,14 @@
+// NEON as every 64-bit ARM CPU has it; neon_dotprod.cpp is laid over it.
+
+#include "neon.h"
+
+namespace tandem {
+namespace {
+
+constexpr KernelTable kTable = VectorKernels<Neon>::Table("neon");
+
+}  // namespace
+
+const KernelTable& NeonKernels() noexcept { return kTable; }
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// SDOT (ARMv8.2 dot product): four products of a code and a query component summed in one instruction.
+
+#include "neon.h"
+
+namespace tandem {
+namespace {
+
+struct NeonDotprod : Neon {
+  static CodeSums DotCodes(const Codes& codes, int8x16_t group, CodeSums sums) {
+    for (int i = 0; i < 4; ++i) {
+      sums.quarter[i] = vdotq_s32(sums.quarter[i], codes.quarter[i], group);
+    }
+    return sums;
+  }
+};
+
+}  // namespace
+
+void LayNeonDotprod(KernelTable* table) noexcept {
+  table->scan_codes = QuantisedKernels<NeonDotprod>::ScanCodes;
+}
+
+}  // namespace tandem
