@@ -3,15 +3,18 @@
 #include "core/hnsw_index.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <exception>
 #include <limits>
 #include <new>
+#include <shared_mutex>
 #include <string>
 #include <thread>
 #include <usearch/index_dense.hpp>
 
+#include "core/hnsw_links.h"
 #include "core/thread_pool.h"
 #include "core/vector_checks.h"
 
@@ -24,6 +27,27 @@ using Dense = us::index_dense_gt<std::uint64_t, std::uint32_t>;
 constexpr std::size_t kMaxConnectivity = 1024;
 constexpr std::size_t kMaxExpansion = 1 << 20;
 constexpr std::size_t kMaxThreads = 256;
+/// Searches that may run at the same time, each in a context of usearch's own; one more waits its turn.
+constexpr std::size_t kSearchThreads = 64;
+
+/// A free one of usearch's per-thread contexts, for as long as it lives.
+class Context {
+ public:
+  explicit Context(std::array<std::atomic<bool>, kSearchThreads>* taken) : taken_(taken) {
+    while ((*taken_)[index_].exchange(true, std::memory_order_acquire)) {
+      index_ = (index_ + 1) % kSearchThreads;
+      if (index_ == 0) std::this_thread::yield();
+    }
+  }
+  ~Context() { (*taken_)[index_].store(false, std::memory_order_release); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  std::size_t index() const { return index_; }
+
+ private:
+  std::array<std::atomic<bool>, kSearchThreads>* taken_;
+  std::size_t index_ = 0;
+};
 
 /// usearch hands two addresses and the dimensions; smaller is nearer there, so the sign turns. An instance for each
 /// table, because a metric carries no state of its own.
@@ -214,6 +238,10 @@ Status CheckBytes(const std::uint8_t* bytes, std::size_t size_bytes, std::size_t
 
 struct HnswIndex::Graph {
   Dense index;
+  /// Shared by searches, held alone by the one that needs another expansion: usearch keeps it in the index.
+  std::shared_mutex expansion;
+  /// One flag for each of usearch's per-thread contexts.
+  std::array<std::atomic<bool>, kSearchThreads> taken{};
 };
 
 HnswIndex::HnswIndex() = default;
@@ -253,7 +281,7 @@ Status HnswIndex::Build(AlignedBuffer vectors, std::size_t size, std::size_t dim
     us::index_dense_config_t config(options.connectivity, options.expansion_add, 0);
     // Keys are found through the graph alone: no hash table from key to slot.
     config.enable_key_lookups = false;
-    us::index_limits_t limits(size, std::max(options.threads, ThreadPool::Shared().size()));
+    us::index_limits_t limits(size, std::max(options.threads, kSearchThreads));
     std::unique_ptr<HnswIndex> made(new HnswIndex());
     auto state = Dense::make(MetricFor(kernels, dimensions), config,
                              us::default_free_value<std::uint64_t>(), limits);
@@ -304,12 +332,27 @@ Status HnswIndex::Build(AlignedBuffer vectors, std::size_t size, std::size_t dim
     for (std::thread& helper : helpers) helper.join();
     if (failed) return Status::Internal("usearch: " + failure);
     if (cancel->load()) return Status::Internal("The build was cancelled.");
-    made->top_.resize(ThreadPool::Shared().size());
+    const Status connected = made->Connect();
+    if (!connected.ok()) return connected;
     *index = std::move(made);
     return Status::Ok();
   } catch (const std::exception& error) {
     return Status::Internal(std::string("Building the HNSW index failed: ") + error.what());
   }
+}
+
+Status HnswIndex::Connect() {
+  std::vector<std::uint8_t> bytes(SerializedSize());
+  Status status = Serialize(bytes.data(), bytes.size());
+  std::size_t repaired = 0;
+  if (status.ok()) status = ConnectEveryNode(bytes.data(), &repaired);
+  if (!status.ok() || repaired == 0) return status;
+  std::unique_ptr<HnswIndex> connected;
+  status = Load(bytes.data(), bytes.size(), dimensions_, *kernels_, &connected);
+  if (!status.ok()) return status;
+  graph_ = std::move(connected->graph_);
+  vectors_ = AlignedBuffer();
+  return Status::Ok();
 }
 
 Status HnswIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, std::size_t dimensions,
@@ -322,7 +365,7 @@ Status HnswIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, std::s
     config.enable_key_lookups = false;
     const us::metric_punned_t metric = MetricFor(kernels, dimensions);
     auto state = Dense::make(metric, config, us::default_free_value<std::uint64_t>(),
-                             us::index_limits_t(0, ThreadPool::Shared().size()));
+                             us::index_limits_t(0, kSearchThreads));
     if (!state) return Status::Internal(std::string("usearch: ") + state.error.release());
     std::unique_ptr<HnswIndex> made(new HnswIndex());
     made->graph_ = std::make_unique<Graph>();
@@ -343,7 +386,6 @@ Status HnswIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, std::s
     made->kernels_ = &kernels;
     made->size_ = rows;
     made->dimensions_ = dimensions;
-    made->top_.resize(ThreadPool::Shared().size());
     *index = std::move(made);
     return Status::Ok();
   } catch (const std::exception& error) {
@@ -352,7 +394,8 @@ Status HnswIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, std::s
 }
 
 Status HnswIndex::Search(const float* queries, std::size_t count, std::size_t k,
-                         std::size_t expansion, const BitsetView& allow, const SearchRows& out) {
+                         std::size_t expansion, const BitsetView& allow,
+                         const SearchRows& out) const {
   const Status status = CheckVectors(*kernels_, queries, count, dimensions_, "queries");
   if (!status.ok()) return status;
   if (expansion > kMaxExpansion) {
@@ -360,18 +403,26 @@ Status HnswIndex::Search(const float* queries, std::size_t count, std::size_t k,
                               std::to_string(expansion) + ".");
   }
   Dense& dense = graph_->index;
-  try {
-    for (TopK& top : top_) top.Start(k);
-  } catch (const std::exception&) {
-    return Status::Internal("Out of memory for a search of " + std::to_string(k) + " hits.");
-  }
   // More than there are nodes changes no result and would reserve memory for nothing.
   const std::size_t wanted = std::min(k, size_);
-  dense.change_expansion_search(std::max<std::size_t>(1, std::min(std::max(expansion, k), size_)));
+  const std::size_t in_view = std::max<std::size_t>(1, std::min(std::max(expansion, k), size_));
+  std::shared_lock<std::shared_mutex> shared(graph_->expansion);
+  std::unique_lock<std::shared_mutex> alone(graph_->expansion, std::defer_lock);
+  if (dense.expansion_search() != in_view) {
+    shared.unlock();
+    alone.lock();
+    dense.change_expansion_search(in_view);
+  }
   std::atomic<const char*> failure{nullptr};
-  const auto search_one = [&](std::size_t query, std::size_t worker) {
-    TopK& top = top_[worker];
-    top.Start(k);
+  std::atomic<bool> enough{true};
+  const auto search_one = [&](std::size_t query, std::size_t /*worker*/) {
+    thread_local TopK top;
+    try {
+      top.Start(k);
+    } catch (const std::exception&) {
+      enough = false;
+      return;
+    }
     if (wanted > 0) {
       const float* vector = queries + query * dimensions_;
       const auto take = [&](auto&& result) {
@@ -386,26 +437,27 @@ Status HnswIndex::Search(const float* queries, std::size_t count, std::size_t k,
           top.Offer(-match.distance, static_cast<std::uint32_t>(key));
         }
       };
+      const Context context(&graph_->taken);
       if (allow.everything()) {
-        take(dense.search(vector, wanted, worker));
+        take(dense.search(vector, wanted, context.index()));
       } else {
         const auto allowed = [&allow](std::uint64_t key) noexcept { return allow.Test(key); };
-        take(dense.filtered_search(vector, wanted, allowed, worker));
+        take(dense.filtered_search(vector, wanted, allowed, context.index()));
       }
     }
     out.counts[query] =
         static_cast<std::int32_t>(top.Finish(out.slots + query * k, out.scores + query * k));
   };
-  ThreadPool& pool = ThreadPool::Shared();
-  if (count >= 4 && pool.size() <= dense.limits().threads()) {
-    pool.ParallelFor(count, search_one);
+  if (count >= 4) {
+    ThreadPool::Shared().ParallelFor(count, search_one);
   } else {
     for (std::size_t query = 0; query < count; ++query) search_one(query, 0);
   }
   if (const char* message = failure.load()) {
     return Status::Internal(std::string("usearch: ") + message);
   }
-  return Status::Ok();
+  if (enough) return Status::Ok();
+  return Status::Internal("Out of memory for a search of " + std::to_string(k) + " hits.");
 }
 
 std::size_t HnswIndex::SerializedSize() const {

@@ -27,7 +27,8 @@ struct HnswBuildOptions {
 };
 
 /// Keys are 0..size-1, the positions of the vectors; scores are inner products by our own kernel, equal to
-/// ExactIndex::Score to the last bit. One search at a time (the expansion is a field of usearch's index).
+/// ExactIndex::Score to the last bit. Every node can be found. Searches may run at the same time on any threads; those
+/// with one expansion side by side, one with another alone (usearch keeps it in the index).
 class HnswIndex {
  public:
   ~HnswIndex();
@@ -48,7 +49,7 @@ class HnswIndex {
 
   /// Top k found with max(expansion, k) candidates; counts are what was found, fewer than k for a tight filter.
   Status Search(const float* queries, std::size_t count, std::size_t k, std::size_t expansion,
-                const BitsetView& allow, const SearchRows& out);
+                const BitsetView& allow, const SearchRows& out) const;
 
   /// Bytes that Serialize writes.
   std::size_t SerializedSize() const;
@@ -63,6 +64,8 @@ class HnswIndex {
  private:
   struct Graph;
   HnswIndex();
+  /// Makes every node one that a search can find.
+  Status Connect();
 
   const KernelTable* kernels_ = nullptr;
   std::size_t size_ = 0;
@@ -70,7 +73,6 @@ class HnswIndex {
   /// Vectors of a built index; a loaded one keeps them inside usearch.
   AlignedBuffer vectors_;
   std::unique_ptr<Graph> graph_;
-  std::vector<TopK> top_;
 };
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "check.h"
+#include "core/hnsw_links.h"
 
 namespace tandem::test {
 namespace {
@@ -112,6 +113,74 @@ void TestRecallAndFilters(const KernelTable& kernels, std::size_t threads) {
   CHECK_OK(index->Search(queries.data(), 1, k, 64, BitsetView(none.data(), size), found.rows()));
   CHECK(found.counts[0] == 0);
   CHECK(found.slots[0] == -1);
+}
+
+/// Bytes of the same graph in which no list names `lost`.
+std::vector<std::uint8_t> WithoutLinksTo(std::vector<std::uint8_t> bytes, std::size_t size,
+                                         std::size_t dimensions, std::uint32_t lost) {
+  const auto read = [&](std::size_t at, auto value) {
+    std::memcpy(&value, bytes.data() + at, sizeof(value));
+    return value;
+  };
+  std::size_t at = 8 + size * dimensions * sizeof(float) + 64;
+  const std::size_t room = read(at + 8, std::uint64_t{});
+  const std::size_t base_room = read(at + 16, std::uint64_t{});
+  at += 40 + size * sizeof(std::int16_t);
+  for (std::size_t node = 0; node < size; ++node) {
+    const std::int16_t level = read(at + 8, std::int16_t{});
+    at += 10;
+    for (std::int16_t l = 0; l <= level; ++l) {
+      const std::uint32_t count = read(at, std::uint32_t{});
+      std::uint32_t kept = 0;
+      for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint32_t to = read(at + 4 + 4 * i, std::uint32_t{});
+        if (to == lost) continue;
+        std::memcpy(bytes.data() + at + 4 + 4 * kept++, &to, 4);
+      }
+      std::memcpy(bytes.data() + at, &kept, 4);
+      at += 4 + 4 * (l == 0 ? base_room : room);
+    }
+  }
+  CHECK(at == bytes.size());
+  return bytes;
+}
+
+void TestEveryNodeCanBeFound(const KernelTable& kernels) {
+  Random random(35);
+  const std::size_t size = 1200, dimensions = 6;
+  std::vector<float> vectors = UnitVectors(random, size, dimensions);
+  // Many copies of few vectors: pruning by distance drops links among them.
+  for (std::size_t i = size / 2; i < size; ++i) {
+    std::memcpy(&vectors[i * dimensions], &vectors[i % 5 * dimensions], dimensions * sizeof(float));
+  }
+  for (const std::size_t threads : {1u, 4u}) {
+    std::unique_ptr<HnswIndex> index = Build(vectors, dimensions, threads, kernels);
+    if (index == nullptr) return;
+    std::vector<std::uint8_t> bytes = BytesOf(*index);
+    std::size_t repaired = 1;
+    CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
+    CHECK(repaired == 0);
+    CHECK(bytes == BytesOf(*index));
+
+    // The entry point is found whatever points at it, so at most one of two distinct nodes goes unnoticed.
+    std::size_t noticed = 0;
+    for (const std::uint32_t lost : {77u, 78u}) {
+      bytes = WithoutLinksTo(BytesOf(*index), size, dimensions, lost);
+      CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
+      noticed += repaired > 0;
+      std::unique_ptr<HnswIndex> healed;
+      CHECK_OK(HnswIndex::Load(bytes.data(), bytes.size(), dimensions, kernels, &healed));
+      if (healed == nullptr) return;
+      Results found(1, 20);
+      CHECK_OK(healed->Search(&vectors[lost * dimensions], 1, 20, 200, BitsetView(nullptr, size),
+                              found.rows()));
+      CHECK(std::count(found.slots.begin(), found.slots.end(), static_cast<std::int32_t>(lost)) ==
+            1);
+      CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
+      CHECK(repaired == 0);
+    }
+    CHECK(noticed >= 1);
+  }
 }
 
 void TestSmallIndexes(const KernelTable& kernels) {
@@ -224,6 +293,7 @@ int main() {
   ForEachIsa([](const tandem::KernelTable& kernels) {
     TestRecallAndFilters(kernels, 1);
     TestRecallAndFilters(kernels, 3);
+    TestEveryNodeCanBeFound(kernels);
     TestSmallIndexes(kernels);
     TestSerialisation(kernels);
     TestDamagedBytes(kernels);
