@@ -13,11 +13,11 @@ namespace {
 
 constexpr size_t kTile = 16;
 constexpr size_t kTileBytes = 64;
-/// Below this many rows the tiles stay mostly empty, and the loads of b cost what the AVX-512 kernels cost.
-constexpr size_t kFewRows = 4;
+/// Fewer queries leave the tiles mostly empty, and a scan of them waits for memory anyway. bf16 products have no such
+/// limit: another order of sums for few rows would make results depend on how callers split rows.
+constexpr size_t kFewQueries = 4;
 
-/// Entries of the table that this one is laid over: for few rows.
-void (*gemm_bf16_below)(const Bf16GemmBlock&);
+/// scan_codes of the table that this one is laid over: for few queries.
 void (*scan_codes_below)(const int8_t*, size_t, size_t, const uint8_t*, size_t, int32_t*, size_t);
 
 /// What LDTILECFG reads.
@@ -166,7 +166,6 @@ void Bf16Panel(const Bf16GemmBlock& g, size_t row, size_t first, size_t second, 
 }
 
 void GemmBf16(const Bf16GemmBlock& g) {
-  if (g.m < kFewRows) return gemm_bf16_below(g);
   constexpr size_t kColumnTile = 2 * Avx512::kLanes;
   const size_t tail = g.k % kPairStep;
   alignas(64) uint8_t a_tail[2 * kTile][kTileBytes];
@@ -240,7 +239,7 @@ void ScanPair(const int8_t* queries, size_t depth, bool second, const uint8_t* c
 
 void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const uint8_t* codes,
                size_t block_count, int32_t* sums, size_t sum_stride) {
-  if (query_count < kFewRows) {
+  if (query_count < kFewQueries) {
     return scan_codes_below(queries, query_count, depth, codes, block_count, sums, sum_stride);
   }
   const size_t tail = depth % kTileBytes;
@@ -266,7 +265,6 @@ void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const ui
 }  // namespace
 
 void LayAmx(KernelTable* table) noexcept {
-  gemm_bf16_below = table->gemm_bf16;
   scan_codes_below = table->scan_codes;
   table->isa = "amx";
   table->gemm_bf16 = GemmBf16;

@@ -39,7 +39,8 @@ struct GemmBlock {
 };
 
 /// One block product c = a b (+ c) (+ bias) (then relu) over bf16 operands, accumulated in f32. The order of a sum is the
-/// instruction set's own: two of them differ by what rounding 2 k additions differs. Values below FLT_MIN may count as 0.
+/// instruction set's own: two of them differ by what rounding 2 k additions differs. It depends on k alone, so a result
+/// depends neither on m nor on how callers split rows. Values below FLT_MIN may count as 0.
 struct Bf16GemmBlock {
   /// [m, k], rows `a_row_stride` elements apart; k is even, pad with zeros.
   const uint16_t* a;

@@ -568,6 +568,15 @@ void CheckGemmBf16(const KernelTable& kernels, Random& random, std::size_t m, st
   kernels.gemm_bf16(g);
   CheckTilesReleased();
   CHECK(c.intact());
+  // A row alone gives the same bits.
+  const std::size_t row = random.Below(m);
+  std::vector<float> alone(before.begin() + static_cast<ptrdiff_t>(row * n),
+                           before.begin() + static_cast<ptrdiff_t>((row + 1) * n));
+  g.a += static_cast<ptrdiff_t>(row) * g.a_row_stride;
+  g.m = 1;
+  g.c = alone.data();
+  kernels.gemm_bf16(g);
+  CHECK(std::memcmp(alone.data(), c.data() + row * c_stride, n * sizeof(float)) == 0);
   for (std::size_t i = 0; i < m; ++i) {
     for (std::size_t j = n; j < c_stride && i + 1 < m; ++j) {
       CHECK(c.data()[i * c_stride + j] == kGuard);
