@@ -8,15 +8,10 @@
 
 #include "core/aligned_buffer.h"
 #include "core/status.h"
+#include "core/views.h"
 #include "kernels/kernels.h"
 
 namespace tandem {
-
-/// A borrowed f32 array and its length in elements; null when left out.
-struct FloatView {
-  const float* data = nullptr;
-  std::size_t size = 0;
-};
 
 /// Shapes as in HeadWeights of src/native/binding.ts, row-major, out-features first. Read while Create runs only.
 struct HeadWeightViews {

@@ -144,6 +144,11 @@ struct KernelTable {
   /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr mhat / (sqrt(vhat) + epsilon); all [n].
   void (*adam)(const AdamStep& step, const float* gradient, size_t n, float* parameter, float* m,
                float* v);
+
+  /// Rows of a [rows, n], `a_stride` apart, with mean 0 and variance 1, then scaled and shifted:
+  /// out[r] = (a[r] - mean) / sqrt(mean of (a[r] - mean)^2 + epsilon) * scale + offset. scale, offset [n]; out may be a.
+  void (*layer_norm)(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+                     const float* offset, float epsilon, float* out, size_t out_stride);
 };
 
 const KernelTable& ScalarKernels() noexcept;

@@ -252,10 +252,22 @@ void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, 
   }
 }
 
+void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+               const float* offset, float epsilon, float* out, size_t out_stride) {
+  const float count = static_cast<float>(n);
+  for (size_t r = 0; r < rows; ++r, a += a_stride, out += out_stride) {
+    const float mean = ReduceRow(ReduceOp::kSum, a, n) / count;
+    float squares = 0.0f;
+    for (size_t i = 0; i < n; ++i) squares += (a[i] - mean) * (a[i] - mean);
+    const float inverse = 1.0f / __builtin_sqrtf(squares / count + epsilon);
+    for (size_t i = 0; i < n; ++i) out[i] = (a[i] - mean) * inverse * scale[i] + offset[i];
+  }
+}
+
 constexpr KernelTable kTable = {
     "scalar",  kColumnTile,    Gemm,        Dot,           DotBlock,  ToBf16, GemmBf16,
     ScanCodes, SelectAboveInt, SelectAbove, AllFinite,     Axpy,      Unary,  Binary,
-    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam,
+    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam, LayerNorm,
 };
 
 }  // namespace

@@ -536,6 +536,44 @@ struct VectorKernels {
     Map(a, n, out, [max, log_sum](F x) { return V::Sub(V::Sub(x, max), log_sum); });
   }
 
+  static void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+                        const float* offset, float epsilon, float* out, size_t out_stride) {
+    const float count = static_cast<float>(n);
+    const size_t full = n / kLanes * kLanes;
+    const Mask tail = V::TailMask(n - full);
+    for (size_t r = 0; r < rows; ++r, a += a_stride, out += out_stride) {
+      const F mean = V::Set1(SumRow(a, n) / count);
+      F squares0 = V::Zero();
+      F squares1 = V::Zero();
+      size_t i = 0;
+      for (; i + 2 * kLanes <= full; i += 2 * kLanes) {
+        const F x0 = V::Sub(V::Load(a + i), mean);
+        const F x1 = V::Sub(V::Load(a + i + kLanes), mean);
+        squares0 = V::Fma(x0, x0, squares0);
+        squares1 = V::Fma(x1, x1, squares1);
+      }
+      if (i < full) {
+        const F x = V::Sub(V::Load(a + i), mean);
+        squares0 = V::Fma(x, x, squares0);
+      }
+      if (full < n) {
+        const F x = V::ZeroUnless(tail, V::Sub(V::MaskLoad(a + full, tail), mean));
+        squares1 = V::Fma(x, x, squares1);
+      }
+      const float variance = V::ReduceAdd(V::Add(squares0, squares1)) / count;
+      const F inverse = V::Set1(1.0f / __builtin_sqrtf(variance + epsilon));
+      for (i = 0; i < full; i += kLanes) {
+        const F x = V::Mul(V::Sub(V::Load(a + i), mean), inverse);
+        V::Store(out + i, V::Fma(x, V::Load(scale + i), V::Load(offset + i)));
+      }
+      if (full < n) {
+        const F x = V::Mul(V::Sub(V::MaskLoad(a + full, tail), mean), inverse);
+        V::MaskStore(out + full, tail,
+                     V::Fma(x, V::MaskLoad(scale + full, tail), V::MaskLoad(offset + full, tail)));
+      }
+    }
+  }
+
   // ---- layout ----
 
   /// 8 x 8 in AVX registers for every instruction set here: wider shuffles gain nothing where memory is the limit.
@@ -636,7 +674,7 @@ struct VectorKernels {
             SelectAbove,   AllFinite,    Axpy,
             Unary,         Binary,       ReduceRow,
             ReduceColumns, SoftmaxRow,   LogSoftmaxRow,
-            Transpose,     Adam};
+            Transpose,     Adam,         LayerNorm};
   }
 };
 

@@ -361,6 +361,52 @@ void TestSoftmax(const KernelTable& kernels) {
   for (const float y : with_nan) CHECK(std::isnan(y));
 }
 
+void TestLayerNorm(const KernelTable& kernels) {
+  Random random(17);
+  for (const std::size_t n : Sizes()) {
+    if (n == 0) continue;
+    const std::size_t rows = 1 + random.Below(5);
+    const std::size_t stride = n + random.Below(3);
+    Unaligned a(random.Floats(rows * stride));
+    // The second row is far from zero, the third constant: a mean taken off too late would show in the one, epsilon in
+    // the other.
+    for (std::size_t i = 0; i < n && rows > 1; ++i) a.data()[stride + i] += 100.0f;
+    for (std::size_t i = 0; i < n && rows > 2; ++i) a.data()[2 * stride + i] = 3.0f;
+    Unaligned scale(random.Floats(n));
+    Unaligned offset(random.Floats(n));
+    Unaligned out(rows * n);
+    kernels.layer_norm(a.data(), stride, rows, n, scale.data(), offset.data(), 1e-5f, out.data(),
+                       n);
+    CHECK(out.intact());
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* row = a.data() + r * stride;
+      double mean = 0;
+      double largest = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        mean += static_cast<double>(row[i]) / static_cast<double>(n);
+        largest = std::max(largest, std::fabs(static_cast<double>(row[i])));
+      }
+      double variance = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        variance += std::pow(static_cast<double>(row[i]) - mean, 2) / static_cast<double>(n);
+      }
+      const double inverse = 1 / std::sqrt(variance + 1e-5);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double unit = (static_cast<double>(row[i]) - mean) * inverse;
+        const double expected = unit * static_cast<double>(scale.data()[i]) +
+                                static_cast<double>(offset.data()[i]);
+        // The mean rounds by an ulp or two of the largest element, which `inverse` magnifies.
+        CHECK_NEAR(out.data()[r * n + i], expected,
+                   1e-6 * (1 + std::fabs(unit)) + 3e-7 * largest * inverse);
+      }
+    }
+    if (stride == n) {
+      kernels.layer_norm(a.data(), n, rows, n, scale.data(), offset.data(), 1e-5f, a.data(), n);
+      for (std::size_t i = 0; i < rows * n; ++i) CHECK(a.data()[i] == out.data()[i]);
+    }
+  }
+}
+
 void TestTransposeAxpyAdam(const KernelTable& kernels) {
   Random random(8);
   for (std::size_t rows = 0; rows <= 26; ++rows) {
@@ -429,6 +475,7 @@ int main() {
     TestBinary(kernels);
     TestReductions(kernels);
     TestSoftmax(kernels);
+    TestLayerNorm(kernels);
     TestTransposeAxpyAdam(kernels);
   });
   return Finish("kernels");
