@@ -1,7 +1,9 @@
 // tandem encode users|items and tandem publish: the batch jobs between training and serving.
 
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { TandemError } from '../errors.ts';
+import type { EncodeEngine } from '../encode/users.ts';
+import type { EncoderPrecision } from '../native/binding.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -9,6 +11,8 @@ interface UsersFlags {
   readonly store: string;
   readonly since?: string;
   readonly until?: string;
+  readonly engine: EncodeEngine;
+  readonly precision: EncoderPrecision;
 }
 
 export function encodeCommand(): Command {
@@ -29,6 +33,16 @@ export function encodeCommand(): Command {
       'encode users active from here on (ISO or Unix seconds); default: the watermark',
     )
     .option('--until <time>', 'see events before this only (ISO or Unix seconds); default: all')
+    .addOption(
+      new Option('--engine <name>', 'what computes the states')
+        .choices(['native', 'tfjs'])
+        .default('native'),
+    )
+    .addOption(
+      new Option('--precision <name>', 'operands of the native engine')
+        .choices(['f32', 'bf16'])
+        .default('f32'),
+    )
     .action(runUsers);
   command
     .command('items')
@@ -70,6 +84,8 @@ async function runUsers(flags: UsersFlags): Promise<void> {
       bundle,
       dataset,
       store,
+      engine: flags.engine,
+      precision: flags.precision,
       ...(since !== undefined && { sinceSeconds: since }),
       ...(until !== undefined && { untilSeconds: until }),
     });
