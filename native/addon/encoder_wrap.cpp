@@ -106,23 +106,10 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     }
     views.norm_scale = FloatField(weights, "normScale");
     views.norm_offset = FloatField(weights, "normOffset");
-    ThrowUnlessOk(env, Encoder::Create(views, precision, kernels, &encoder_));
-    item_table_ = Napi::Persistent(weights.Get("itemTable").As<Napi::Object>());
+    ThrowUnlessOk(env, Encoder::Create(views, precision, kernels, ThreadPool::Shared(), &encoder_));
   }
 
  private:
-  /// The item table may have been transferred to another thread since: its memory is gone then.
-  void ExpectItemTable(Napi::Env env) {
-    const ArrayView<float> now = Float32Argument(item_table_.Value(), "itemTable");
-    if (now.data == encoder_->item_table() &&
-        now.size == encoder_->items() * encoder_->embedding_width()) {
-      return;
-    }
-    throw Napi::TypeError::New(env,
-                               "Expected the item table of this encoder to stay in place, but its "
-                               "ArrayBuffer was transferred. Build the encoder from a copy.");
-  }
-
   Napi::Value Encode(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const Napi::Object batch = ObjectArgument(info[0], "batch");
@@ -136,8 +123,6 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     views.actions = Int32Field(batch, "actions");
     views.gaps = Int32Field(batch, "gaps");
     const ArrayView<float> out = Float32Argument(info[1], "out");
-    // After the last getter: any of them could run JavaScript that transfers the table.
-    ExpectItemTable(env);
     ThrowUnlessOk(env, encoder_->Encode(views, ThreadPool::Shared(), out.data, out.size));
     return env.Undefined();
   }
@@ -151,7 +136,6 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
   }
 
   std::unique_ptr<Encoder> encoder_;
-  Napi::ObjectReference item_table_;
 };
 
 }  // namespace

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-/// Events of a range of users, unless a single history is longer: activations of 64 x 256 x 5 floats are 320 KiB.
+/// Events of a range of users, unless a single history is longer: activations of 256 x 64 x 5 floats are 320 KiB.
 constexpr std::size_t kRangeTokens = 256;
 /// Fewer are not worth a thread of their own: the weights would pass through the cache for too few rows.
 constexpr std::size_t kMinRangeTokens = 64;
@@ -54,8 +54,8 @@ Status CheckTable(const KernelTable& kernels, const char* name, const FloatView&
   *rows = table.size / width;
   if (*rows == 0 || table.size % width != 0) {
     return Status::OutOfRange("Expected a positive multiple of " + std::to_string(width) +
-                              " as length of " + name + ", received " +
-                              std::to_string(table.size) + ".");
+                              " as length of " + name + ", received " + std::to_string(table.size) +
+                              ".");
   }
   return CheckField(kernels, {name, table, table.size, ""});
 }
@@ -96,8 +96,12 @@ bool Copy(const FloatView& from, AlignedBuffer* to) {
   return true;
 }
 
-void Add(const float* from, std::size_t n, float* to) {
-  for (std::size_t i = 0; i < n; ++i) to[i] += from[i];
+const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) {
+  return table.data + static_cast<std::size_t>(row) * width;
+}
+
+const float* RowOf(const AlignedBuffer& table, std::int32_t row, std::size_t width) {
+  return table.data() + static_cast<std::size_t>(row) * width;
 }
 
 std::size_t LengthOf(const HistoryViews& batch, std::size_t user) {
@@ -107,16 +111,18 @@ std::size_t LengthOf(const HistoryViews& batch, std::size_t user) {
 }  // namespace
 
 Status Encoder::Create(const EncoderWeightViews& weights, Precision precision,
-                       const KernelTable& kernels, std::unique_ptr<Encoder>* encoder) {
+                       const KernelTable& kernels, ThreadPool& pool,
+                       std::unique_ptr<Encoder>* encoder) {
   try {
-    return TryCreate(weights, precision, kernels, encoder);
+    return TryCreate(weights, precision, kernels, pool, encoder);
   } catch (const std::exception&) {
     return OutOfMemory();
   }
 }
 
 Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
-                          const KernelTable& kernels, std::unique_ptr<Encoder>* encoder) {
+                          const KernelTable& kernels, ThreadPool& pool,
+                          std::unique_ptr<Encoder>* encoder) {
   struct Size {
     const char* name;
     std::size_t value;
@@ -181,7 +187,7 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
   made->head_width_ = d / w.heads;
   made->hidden_width_ = f;
   made->max_history_ = w.max_history;
-  Status status = made->SetItems(w);
+  Status status = made->SetItems(w, pool);
   if (status.ok()) status = made->SetEvents(w);
   if (!status.ok()) return status;
   made->full_blocks_.resize(w.blocks.size() - 1);
@@ -194,17 +200,16 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
   return Status::Ok();
 }
 
-/// The input embedding of an item is the sum of its id's row, its weighted categories, its advertiser and its price. It is
-/// summed for each event anew: a dozen rows of D cost one part in fifty of the layers behind them, and a table of the
-/// sums would be another copy of the largest tensor there is.
-Status Encoder::SetItems(const EncoderWeightViews& w) {
+/// Checks the tables of item features and makes item_table_: W_item (id + weighted categories + advertiser + price).
+///
+/// One row an item and for good, because the sum and its projection are the same in every event of the item: a twelfth
+/// of the multiplications of an event goes, and the tables of a catalogue need not stay in memory. A million items of
+/// width 64 take 8 GFLOP once and the 256 MB that their ids alone took.
+Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   const std::size_t d = width_;
   Status status = CheckTable(*kernels_, "itemTable", w.item_table, d, &items_);
   if (!status.ok()) return status;
-  item_table_ = w.item_table.data;
-
-  has_categories_ = w.has_categories;
-  if (has_categories_) {
+  if (w.has_categories) {
     std::size_t categories = 0;
     status = CheckTable(*kernels_, "categories.table", w.category_table, d, &categories);
     if (status.ok()) status = CheckLength("categories.offsets", w.category_offsets, items_ + 1);
@@ -214,39 +219,67 @@ Status Encoder::SetItems(const EncoderWeightViews& w) {
     status = CheckLength("categories.rows", w.category_rows, terms);
     if (status.ok()) status = CheckRows("categories.rows", w.category_rows, terms, categories);
     if (status.ok()) {
-      status = CheckField(*kernels_, {"categories.weights", w.category_weights, terms,
-                                      "(categories.offsets[N])"});
+      status = CheckField(
+          *kernels_, {"categories.weights", w.category_weights, terms, "(categories.offsets[N])"});
     }
     if (!status.ok()) return status;
-    if (!Copy(w.category_table, &category_table_)) return OutOfMemory();
-    category_offsets_.assign(w.category_offsets.data, w.category_offsets.data + items_ + 1);
-    category_rows_.assign(w.category_rows.data, w.category_rows.data + terms);
-    category_weights_.assign(w.category_weights.data, w.category_weights.data + terms);
   }
-  struct Optional {
+  struct Feature {
     bool has;
     const char* table_name;
     const char* rows_name;
     const FloatView& table;
     const Int32View& rows;
   };
-  const Optional features[] = {
+  const Feature features[] = {
       {w.has_advertisers, "advertisers.table", "advertisers.rows", w.advertiser_table,
        w.advertiser_rows},
       {w.has_prices, "prices.table", "prices.rows", w.price_table, w.price_rows},
   };
-  for (const Optional& feature : features) {
+  for (const Feature& feature : features) {
     if (!feature.has) continue;
     std::size_t rows = 0;
     status = CheckTable(*kernels_, feature.table_name, feature.table, d, &rows);
     if (status.ok()) status = CheckLength(feature.rows_name, feature.rows, items_);
     if (status.ok()) status = CheckRows(feature.rows_name, feature.rows, items_, rows);
     if (!status.ok()) return status;
-    ItemFeature made;
-    if (!Copy(feature.table, &made.table)) return OutOfMemory();
-    made.rows.assign(feature.rows.data, feature.rows.data + items_);
-    item_features_.push_back(std::move(made));
   }
+
+  // In f32 whatever the precision: rounding here would buy nothing.
+  Linear projection;
+  if (!item_table_.Reserve(items_ * d) ||
+      !projection.Pack(*kernels_, Precision::kF32, w.input_weight.data, d + w.action_width, true, d,
+                       d, nullptr)) {
+    return OutOfMemory();
+  }
+  std::vector<AlignedBuffer> inputs(pool.size());
+  for (AlignedBuffer& buffer : inputs) {
+    if (!buffer.Reserve(Linear::kRows * d)) return OutOfMemory();
+  }
+  const std::size_t groups = (items_ + Linear::kRows - 1) / Linear::kRows;
+  pool.ParallelFor(groups, [&](std::size_t group, std::size_t worker) {
+    const std::size_t begin = group * Linear::kRows;
+    const std::size_t end = std::min(items_, begin + Linear::kRows);
+    float* rows = inputs[worker].data();
+    std::memcpy(rows, w.item_table.data + begin * d, (end - begin) * d * sizeof(float));
+    for (std::size_t item = begin; item < end; ++item) {
+      float* row = rows + (item - begin) * d;
+      if (w.has_categories) {
+        for (std::int32_t i = w.category_offsets.data[item]; i < w.category_offsets.data[item + 1];
+             ++i) {
+          kernels_->axpy(w.category_weights.data[i],
+                         RowOf(w.category_table, w.category_rows.data[i], d), d, row);
+        }
+      }
+      for (const Feature& feature : features) {
+        if (feature.has)
+          kernels_->axpy(1.0f, RowOf(feature.table, feature.rows.data[item], d), d, row);
+      }
+    }
+    AlignedBuffer no_scratch;
+    projection.Apply(*kernels_, rows, d, end - begin, Into::kOverwrite,
+                     item_table_.data() + begin * d, d, no_scratch);
+  });
   return Status::Ok();
 }
 
@@ -258,15 +291,14 @@ Status Encoder::SetEvents(const EncoderWeightViews& w) {
   if (status.ok()) status = CheckTable(*kernels_, "gapTable", w.gap_table, d, &gaps_);
   if (!status.ok()) return status;
   if (!action_table_.Reserve(actions_ * d) || !Copy(w.gap_table, &gap_table_) ||
-      !Copy(w.position_table, &position_table_) ||
-      !input_.Pack(*kernels_, precision_, w.input_weight.data, d + a, true, d, d, nullptr)) {
+      !Copy(w.position_table, &position_table_)) {
     return OutOfMemory();
   }
   for (std::size_t row = 0; row < actions_; ++row) {
     for (std::size_t j = 0; j < d; ++j) {
       action_table_.data()[row * d + j] =
-          w.input_bias.data[j] + kernels_->dot(w.action_table.data + row * a,
-                                               w.input_weight.data + j * (d + a) + d, a);
+          w.input_bias.data[j] +
+          kernels_->dot(w.action_table.data + row * a, w.input_weight.data + j * (d + a) + d, a);
     }
   }
   return Status::Ok();
@@ -428,7 +460,7 @@ Status Encoder::Encode(const HistoryViews& batch, ThreadPool& pool, float* out,
 bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Worker& worker,
                           float* out, std::atomic<std::size_t>* bad_user) const {
   if (!ReserveWorker(&worker)) return false;
-  WriteInputs(batch, users, worker);
+  WriteInputs(batch, users, worker.x.data());
   for (const FullBlock& block : full_blocks_) RunFull(block, batch, users, worker);
 
   std::size_t user_count = 0;
@@ -451,53 +483,31 @@ bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Wor
   return true;
 }
 
-void Encoder::WriteItem(std::size_t item, float* out) const {
-  const std::size_t d = width_;
-  std::memcpy(out, item_table_ + item * d, d * sizeof(float));
-  if (has_categories_) {
-    const std::size_t begin = static_cast<std::size_t>(category_offsets_[item]);
-    const std::size_t end = static_cast<std::size_t>(category_offsets_[item + 1]);
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t row = static_cast<std::size_t>(category_rows_[i]);
-      kernels_->axpy(category_weights_[i], category_table_.data() + row * d, d, out);
-    }
-  }
-  for (const ItemFeature& feature : item_features_) {
-    Add(feature.table.data() + static_cast<std::size_t>(feature.rows[item]) * d, d, out);
-  }
-}
-
 /// x [tokens, D] = W [item ; action] + b + gap + position.
-void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, Worker& worker) const {
+void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, float* x) const {
   const std::size_t d = width_;
-  float* x = worker.x.data();
-  float* item = worker.normed.data();
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t end = static_cast<std::size_t>(batch.offsets.data[user + 1]);
-    for (std::size_t i = end - LengthOf(batch, user); i < end; ++i, x += d, item += d) {
-      WriteItem(static_cast<std::size_t>(batch.items.data[i]), item);
-      const float* action =
-          action_table_.data() + static_cast<std::size_t>(batch.actions.data[i]) * d;
-      const float* gap = gap_table_.data() + static_cast<std::size_t>(batch.gaps.data[i]) * d;
+    for (std::size_t i = end - LengthOf(batch, user); i < end; ++i, x += d) {
+      const float* item = RowOf(item_table_, batch.items.data[i], d);
+      const float* action = RowOf(action_table_, batch.actions.data[i], d);
+      const float* gap = RowOf(gap_table_, batch.gaps.data[i], d);
       const float* position = position_table_.data() + (max_history_ - (end - i)) * d;
-      for (std::size_t j = 0; j < d; ++j) x[j] = action[j] + gap[j] + position[j];
+      for (std::size_t j = 0; j < d; ++j) x[j] = item[j] + action[j] + gap[j] + position[j];
     }
   }
-  const std::size_t tokens = static_cast<std::size_t>(x - worker.x.data()) / d;
-  input_.Apply(*kernels_, worker.normed.data(), d, tokens, Into::kAdd, worker.x.data(), d,
-               worker.rounded);
 }
 
 void Encoder::Normalise(const Norm& norm, const float* x, std::size_t rows, float* out) const {
-  kernels_->layer_norm(x, width_, rows, width_, norm.scale.data(), norm.offset.data(),
-                       kNormEpsilon, out, width_);
+  kernels_->layer_norm(x, width_, rows, width_, norm.scale.data(), norm.offset.data(), kNormEpsilon,
+                       out, width_);
 }
 
 void Encoder::RunFull(const FullBlock& block, const HistoryViews& batch, const UserRange& users,
                       Worker& worker) const {
   const std::size_t d = width_;
-  const std::size_t tokens = static_cast<std::size_t>(batch.offsets.data[users.end] -
-                                                      batch.offsets.data[users.begin]);
+  const std::size_t tokens =
+      static_cast<std::size_t>(batch.offsets.data[users.end] - batch.offsets.data[users.begin]);
   float* x = worker.x.data();
   float* normed = worker.normed.data();
   float* projected = worker.projected.data();
@@ -575,8 +585,8 @@ void Encoder::Attend(const float* projected, std::size_t length, Worker& worker,
 void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, std::size_t user_count,
                       Worker& worker) const {
   const std::size_t d = width_;
-  const std::size_t tokens = static_cast<std::size_t>(batch.offsets.data[users.end] -
-                                                      batch.offsets.data[users.begin]);
+  const std::size_t tokens =
+      static_cast<std::size_t>(batch.offsets.data[users.end] - batch.offsets.data[users.begin]);
   const ptrdiff_t tile = static_cast<ptrdiff_t>(kernels_->column_tile);
   const std::size_t absorbed_stride = heads_ * d;
   float* normed = worker.normed.data();

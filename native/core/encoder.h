@@ -18,26 +18,25 @@ namespace tandem {
 
 /// Shapes as in EncoderBlockWeights of src/native/binding.ts, row-major, out-features first.
 struct EncoderBlockViews {
-  FloatView attention_norm_scale;      // [D]
-  FloatView attention_norm_offset;     // [D]
-  FloatView query_weight;              // [D, D]
-  FloatView query_bias;                // [D]
-  FloatView key_weight;                // [D, D]
-  FloatView key_bias;                  // [D]
-  FloatView value_weight;              // [D, D]
-  FloatView value_bias;                // [D]
-  FloatView attention_output_weight;   // [D, D]
-  FloatView attention_output_bias;     // [D]
-  FloatView feed_forward_norm_scale;   // [D]
-  FloatView feed_forward_norm_offset;  // [D]
-  FloatView feed_forward_weight;       // [F, D]
-  FloatView feed_forward_bias;         // [F]
+  FloatView attention_norm_scale;        // [D]
+  FloatView attention_norm_offset;       // [D]
+  FloatView query_weight;                // [D, D]
+  FloatView query_bias;                  // [D]
+  FloatView key_weight;                  // [D, D]
+  FloatView key_bias;                    // [D]
+  FloatView value_weight;                // [D, D]
+  FloatView value_bias;                  // [D]
+  FloatView attention_output_weight;     // [D, D]
+  FloatView attention_output_bias;       // [D]
+  FloatView feed_forward_norm_scale;     // [D]
+  FloatView feed_forward_norm_offset;    // [D]
+  FloatView feed_forward_weight;         // [F, D]
+  FloatView feed_forward_bias;           // [F]
   FloatView feed_forward_output_weight;  // [D, F]
   FloatView feed_forward_output_bias;    // [D]
 };
 
-/// Shapes as in EncoderWeights of src/native/binding.ts. item_table is read as long as the encoder lives; everything else
-/// while Create runs only.
+/// Shapes as in EncoderWeights of src/native/binding.ts. Read while Create runs only.
 struct EncoderWeightViews {
   std::size_t embedding_width = 0;     // D
   std::size_t heads = 0;               // divides D
@@ -46,24 +45,24 @@ struct EncoderWeightViews {
   std::size_t action_width = 0;        // A
   FloatView item_table;                // [N, D]
   bool has_categories = false;
-  FloatView category_table;            // [categories, D]
-  Int32View category_offsets;          // [N + 1]
+  FloatView category_table;    // [categories, D]
+  Int32View category_offsets;  // [N + 1]
   Int32View category_rows;
   FloatView category_weights;
   bool has_advertisers = false;
-  FloatView advertiser_table;          // [advertisers, D]
-  Int32View advertiser_rows;           // [N]
+  FloatView advertiser_table;  // [advertisers, D]
+  Int32View advertiser_rows;   // [N]
   bool has_prices = false;
-  FloatView price_table;               // [prices, D]
-  Int32View price_rows;                // [N]
-  FloatView action_table;              // [actions, A]
-  FloatView gap_table;                 // [gaps, D]
-  FloatView position_table;            // [T, D], the newest event has the last row
-  FloatView input_weight;              // [D, D + A]
-  FloatView input_bias;                // [D]
+  FloatView price_table;     // [prices, D]
+  Int32View price_rows;      // [N]
+  FloatView action_table;    // [actions, A]
+  FloatView gap_table;       // [gaps, D]
+  FloatView position_table;  // [T, D], the newest event has the last row
+  FloatView input_weight;    // [D, D + A]
+  FloatView input_bias;      // [D]
   std::vector<EncoderBlockViews> blocks;
-  FloatView norm_scale;                // [D]
-  FloatView norm_offset;               // [D]
+  FloatView norm_scale;   // [D]
+  FloatView norm_offset;  // [D]
 };
 
 /// Histories without padding: user b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them.
@@ -75,12 +74,13 @@ struct HistoryViews {
   Int32View gaps;     // rows of the gap table
 };
 
-/// Owns its packed weights and the scratch of every worker; the item table stays the caller's. One call at a time.
+/// Owns its packed weights, the projected item table and the scratch of every worker. One call at a time.
 class Encoder {
  public:
   /// OutOfRange names the field with a wrong length or row, NonFinite the one that holds NaN or Inf.
   static Status Create(const EncoderWeightViews& weights, Precision precision,
-                       const KernelTable& kernels, std::unique_ptr<Encoder>* encoder);
+                       const KernelTable& kernels, ThreadPool& pool,
+                       std::unique_ptr<Encoder>* encoder);
 
   /// User states out [count, D]; a user without events has the zero state.
   ///
@@ -91,8 +91,6 @@ class Encoder {
   const KernelTable& kernels() const { return *kernels_; }
   Precision precision() const { return precision_; }
   std::size_t embedding_width() const { return width_; }
-  std::size_t items() const { return items_; }
-  const float* item_table() const { return item_table_; }
 
  private:
   /// Values of a layer norm.
@@ -121,11 +119,6 @@ class Encoder {
     std::vector<Linear> values;  // by head: mixed input [D] to value [D / heads]
     BlockTail tail;
   };
-  /// Item rows of one more table that joins the input embedding: advertiser, price.
-  struct ItemFeature {
-    AlignedBuffer table;
-    std::vector<std::int32_t> rows;
-  };
   /// Users that one thread takes through all layers.
   struct UserRange {
     std::size_t begin;
@@ -133,25 +126,26 @@ class Encoder {
   };
   /// Scratch of one thread.
   struct Worker {
-    AlignedBuffer x;         // [tokens, D], the residual stream
-    AlignedBuffer normed;    // [tokens, D], what a layer reads
-    AlignedBuffer projected;  // [tokens, 3 D]
-    AlignedBuffer hidden;    // [kRows, F]
-    AlignedBuffer keys;      // packed, of one user and head
-    AlignedBuffer scores;    // [kQueryRows or heads, T]
-    AlignedBuffer last_x;    // [users, D]
+    AlignedBuffer x;            // [tokens, D], the residual stream
+    AlignedBuffer normed;       // [tokens, D], what a layer reads
+    AlignedBuffer projected;    // [tokens, 3 D]
+    AlignedBuffer hidden;       // [kRows, F]
+    AlignedBuffer keys;         // packed, of one user and head
+    AlignedBuffer scores;       // [kQueryRows or heads, T]
+    AlignedBuffer last_x;       // [users, D]
     AlignedBuffer last_normed;  // [users, D]
-    AlignedBuffer queries;   // [users, D]
-    AlignedBuffer absorbed;  // [users, heads, D]
-    AlignedBuffer rounded;   // bf16 [kRows, widest input]
+    AlignedBuffer queries;      // [users, D]
+    AlignedBuffer absorbed;     // [users, heads, D]
+    AlignedBuffer rounded;      // bf16 [kRows, widest input]
   };
 
   Encoder(const KernelTable& kernels, Precision precision)
       : kernels_(&kernels), precision_(precision) {}
 
   static Status TryCreate(const EncoderWeightViews& weights, Precision precision,
-                          const KernelTable& kernels, std::unique_ptr<Encoder>* encoder);
-  Status SetItems(const EncoderWeightViews& weights);
+                          const KernelTable& kernels, ThreadPool& pool,
+                          std::unique_ptr<Encoder>* encoder);
+  Status SetItems(const EncoderWeightViews& weights, ThreadPool& pool);
   Status SetEvents(const EncoderWeightViews& weights);
   bool SetFull(const EncoderBlockViews& block, FullBlock* made) const;
   bool SetLast(const EncoderBlockViews& block);
@@ -162,8 +156,7 @@ class Encoder {
   bool ReserveWorker(Worker* worker) const;
   bool EncodeUsers(const HistoryViews& batch, const UserRange& users, Worker& worker, float* out,
                    std::atomic<std::size_t>* bad_user) const;
-  void WriteInputs(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
-  void WriteItem(std::size_t item, float* out) const;
+  void WriteInputs(const HistoryViews& batch, const UserRange& users, float* x) const;
   void RunFull(const FullBlock& block, const HistoryViews& batch, const UserRange& users,
                Worker& worker) const;
   void Attend(const float* projected, std::size_t length, Worker& worker, float* out) const;
@@ -184,17 +177,10 @@ class Encoder {
   std::size_t actions_ = 0;
   std::size_t gaps_ = 0;
 
-  const float* item_table_ = nullptr;
-  bool has_categories_ = false;
-  AlignedBuffer category_table_;
-  std::vector<std::int32_t> category_offsets_;
-  std::vector<std::int32_t> category_rows_;
-  std::vector<float> category_weights_;
-  std::vector<ItemFeature> item_features_;
+  AlignedBuffer item_table_;    // [N, D], projected
   AlignedBuffer action_table_;  // [actions, D], projected, with the input bias
   AlignedBuffer gap_table_;
   AlignedBuffer position_table_;
-  Linear input_;
   std::vector<FullBlock> full_blocks_;
   LastBlock last_block_;
   Norm norm_;

@@ -267,7 +267,7 @@ void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const flo
 constexpr KernelTable kTable = {
     "scalar",  kColumnTile,    Gemm,        Dot,           DotBlock,  ToBf16, GemmBf16,
     ScanCodes, SelectAboveInt, SelectAbove, AllFinite,     Axpy,      Unary,  Binary,
-    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam, LayerNorm,
+    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam,   LayerNorm,
 };
 
 }  // namespace

@@ -96,9 +96,8 @@ struct Model {
     w.input_bias = View(bin);
     for (const Block& b : blocks) {
       w.blocks.push_back({View(b.norm1), View(b.offset1), View(b.wq), View(b.bq), View(b.wk),
-                          View(b.bk), View(b.wv), View(b.bv), View(b.wo), View(b.bo),
-                          View(b.norm2), View(b.offset2), View(b.w1), View(b.b1), View(b.w2),
-                          View(b.b2)});
+                          View(b.bk), View(b.wv), View(b.bv), View(b.wo), View(b.bo), View(b.norm2),
+                          View(b.offset2), View(b.w1), View(b.b1), View(b.w2), View(b.b2)});
     }
     w.norm_scale = View(norm);
     w.norm_offset = View(offset);
@@ -202,8 +201,8 @@ Row Reference(const Model& m, const Histories& h, std::size_t user) {
     }
     Row projected = Dense(m.win, m.bin, event);
     for (std::size_t j = 0; j < s.d; ++j) {
-      projected[j] += row(m.gaps, h.gaps[begin + t], j) +
-                      At(m.positions, (s.t - length + t) * s.d + j);
+      projected[j] +=
+          row(m.gaps, h.gaps[begin + t], j) + At(m.positions, (s.t - length + t) * s.d + j);
     }
     x.push_back(projected);
   }
@@ -223,7 +222,8 @@ Row Reference(const Model& m, const Histories& h, std::size_t user) {
         double total = 0;
         for (std::size_t u = 0; u <= t; ++u) {
           double score = 0;
-          for (std::size_t j = head * width; j < (head + 1) * width; ++j) score += q[t][j] * k[u][j];
+          for (std::size_t j = head * width; j < (head + 1) * width; ++j)
+            score += q[t][j] * k[u][j];
           weights.push_back(std::exp(score / std::sqrt(static_cast<double>(width))));
           total += weights.back();
         }
@@ -248,7 +248,7 @@ Row Reference(const Model& m, const Histories& h, std::size_t user) {
 
 std::unique_ptr<Encoder> Make(const Model& model, Precision precision, const KernelTable& kernels) {
   std::unique_ptr<Encoder> encoder;
-  CHECK_OK(Encoder::Create(model.Views(), precision, kernels, &encoder));
+  CHECK_OK(Encoder::Create(model.Views(), precision, kernels, ThreadPool::Shared(), &encoder));
   return encoder;
 }
 
@@ -343,7 +343,8 @@ void TestRefusedWeights(const KernelTable& kernels) {
   const Model model(shape, 20);
   const auto refused = [&](const EncoderWeightViews& views, StatusCode code, const char* name) {
     std::unique_ptr<Encoder> encoder;
-    const Status status = Encoder::Create(views, Precision::kF32, kernels, &encoder);
+    const Status status =
+        Encoder::Create(views, Precision::kF32, kernels, ThreadPool::Shared(), &encoder);
     if (status.code() != code || status.message().find(name) == std::string::npos) {
       Fail(__FILE__, __LINE__, std::string("expected ") + name + ", received: " + status.message());
     }

@@ -393,8 +393,8 @@ void TestLayerNorm(const KernelTable& kernels) {
       const double inverse = 1 / std::sqrt(variance + 1e-5);
       for (std::size_t i = 0; i < n; ++i) {
         const double unit = (static_cast<double>(row[i]) - mean) * inverse;
-        const double expected = unit * static_cast<double>(scale.data()[i]) +
-                                static_cast<double>(offset.data()[i]);
+        const double expected =
+            unit * static_cast<double>(scale.data()[i]) + static_cast<double>(offset.data()[i]);
         // The mean rounds by an ulp or two of the largest element, which `inverse` magnifies.
         CHECK_NEAR(out.data()[r * n + i], expected,
                    1e-6 * (1 + std::fabs(unit)) + 3e-7 * largest * inverse);

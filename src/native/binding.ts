@@ -88,7 +88,7 @@ export interface EncoderWeights {
   readonly maxHistory: number;
   /** A. */
   readonly actionWidth: number;
-  /** [N, D]. Read in place as long as the encoder lives: the largest tensor there is. */
+  /** [N, D]. */
   readonly itemTable: Float32Array;
   readonly categories?: {
     /** [categories, D]. */
@@ -320,8 +320,8 @@ export interface NativeAddon {
   /** Packs (copies) the weights for the ISA's tiles. RangeError naming the field on a wrong length. */
   readonly Head: new (weights: HeadWeights, isa?: Isa) => NativeHead;
   /**
-   * Packs (copies) every weight but the item table, to which it keeps a reference. RangeError naming the field on a
-   * wrong length or row, Error with code ERR_NON_FINITE naming the one with NaN or Inf.
+   * Packs (copies) the weights, the item tables as one [N, D] of projected inputs: nothing of `weights` is kept.
+   * RangeError naming the field on a wrong length or row, Error with code ERR_NON_FINITE naming the one with NaN or Inf.
    */
   readonly Encoder: new (
     weights: EncoderWeights,

@@ -115,15 +115,3 @@ test('batches that do not fit are refused by position', () => {
   refused({ gaps: Int32Array.of(0, 0, 1, -1) }, { name: 'RangeError', message: /gaps.* at 3/ });
   refused({ actions: [0] as unknown as Int32Array }, { name: 'TypeError', message: /Int32Array/ });
 });
-
-test('an item table that was transferred is missed, not read', () => {
-  const given = weights();
-  const encoder = new addon.Encoder(given);
-  structuredClone(given.itemTable, { transfer: [given.itemTable.buffer as ArrayBuffer] });
-  assert.throws(
-    () => {
-      encoder.encode(batch, new Float32Array(6));
-    },
-    { name: 'TypeError', message: /item table of this encoder/ },
-  );
-});
