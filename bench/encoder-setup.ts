@@ -50,7 +50,10 @@ export function referenceEncoder(): EncoderWeights {
         'constant' in initial
           ? initial.constant + 0.1 * random.normal()
           : Math.max(0.05, initial.deviation) * random.normal();
-      return [name, { shape: [...shape], data: Float32Array.from({ length: size }, draw) }] as const;
+      return [
+        name,
+        { shape: [...shape], data: Float32Array.from({ length: size }, draw) },
+      ] as const;
     }),
   );
   return encoderWeights(tensors, REFERENCE_MODEL, schema, items);
