@@ -554,11 +554,7 @@ void Encoder::Attend(const float* projected, std::size_t length, Worker& worker,
       score.c = scores;
       score.c_row_stride = static_cast<ptrdiff_t>(max_history_);
       kernels_->gemm(score);
-      for (std::size_t r = 0; r < rows; ++r) {
-        float* row = scores + r * max_history_;
-        kernels_->softmax_row(row, first + r + 1, row);
-        std::memset(row + first + r + 1, 0, (rows - r - 1) * sizeof(float));
-      }
+      kernels_->softmax_causal(scores, max_history_, rows, first);
       GemmBlock mix = {};
       mix.a = scores;
       mix.a_row_stride = static_cast<ptrdiff_t>(max_history_);

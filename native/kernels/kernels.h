@@ -134,6 +134,10 @@ struct KernelTable {
   /// One row, out may be a: exp(a - max) / sum.
   void (*softmax_row)(const float* a, size_t n, float* out);
 
+  /// Scores of causal attention to its weights, in place: row r of a [rows, first + rows] sees first + r + 1 columns,
+  /// becomes their softmax and 0 behind them. NaN or +Inf anywhere in a row may turn all of it into NaN.
+  void (*softmax_causal)(float* a, size_t row_stride, size_t rows, size_t first);
+
   /// One row, out may be a: a - max - ln(sum(exp(a - max))).
   void (*log_softmax_row)(const float* a, size_t n, float* out);
 

@@ -226,6 +226,13 @@ void SoftmaxRow(const float* a, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] *= scale;
 }
 
+void SoftmaxCausal(float* a, size_t row_stride, size_t rows, size_t first) {
+  for (size_t r = 0; r < rows; ++r, a += row_stride) {
+    SoftmaxRow(a, first + r + 1, a);
+    for (size_t i = first + r + 1; i < first + rows; ++i) a[i] = 0.0f;
+  }
+}
+
 void LogSoftmaxRow(const float* a, size_t n, float* out) {
   const float max = ReduceRow(ReduceOp::kMax, a, n);
   float sum = 0.0f;
@@ -265,9 +272,10 @@ void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const flo
 }
 
 constexpr KernelTable kTable = {
-    "scalar",  kColumnTile,    Gemm,        Dot,           DotBlock,  ToBf16, GemmBf16,
-    ScanCodes, SelectAboveInt, SelectAbove, AllFinite,     Axpy,      Unary,  Binary,
-    ReduceRow, ReduceColumns,  SoftmaxRow,  LogSoftmaxRow, Transpose, Adam,   LayerNorm,
+    "scalar",      kColumnTile, Gemm,           Dot,           DotBlock,   ToBf16,
+    GemmBf16,      ScanCodes,   SelectAboveInt, SelectAbove,   AllFinite,  Axpy,
+    Unary,         Binary,      ReduceRow,      ReduceColumns, SoftmaxRow, SoftmaxCausal,
+    LogSoftmaxRow, Transpose,   Adam,           LayerNorm,
 };
 
 }  // namespace
