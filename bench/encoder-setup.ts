@@ -75,10 +75,24 @@ export function histories(lengths: readonly number[], seed: number): RaggedHisto
   };
 }
 
-/** As histories of a shop are: 5 to 100 events, most of them few, one in eight cut at 100. */
-export function realisticLengths(users: number, seed: number): number[] {
-  const random = new Random(seed);
+export interface EncoderCase {
+  readonly lengths: readonly number[];
+  readonly seed: number;
+}
+
+/** The batches that are encoded, by name. */
+export function casesOf(): Readonly<Record<'full' | 'mixed' | 'one', EncoderCase>> {
+  return {
+    full: { lengths: new Array<number>(128).fill(REFERENCE_MODEL.maxHistory), seed: 1 },
+    mixed: { lengths: mixedLengths(512), seed: 2 },
+    one: { lengths: [REFERENCE_MODEL.maxHistory], seed: 3 },
+  };
+}
+
+/** As histories of a shop are: most users have few events, and few have all that is kept. Median 10, mean 20. */
+function mixedLengths(users: number): number[] {
+  const random = new Random(4);
   return Array.from({ length: users }, () =>
-    Math.min(REFERENCE_MODEL.maxHistory, Math.floor(5 / (1 - random.uniform()) ** 0.69)),
+    Math.min(REFERENCE_MODEL.maxHistory, Math.floor(5 / (1 - random.uniform()))),
   );
 }

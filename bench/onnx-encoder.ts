@@ -35,7 +35,7 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
     tensor('merged', BigInt64Array.of(0n, -1n, BigInt(d)), [3]),
     tensor('last', BigInt64Array.of(BigInt(t - 1)), [1]),
     tensor('end', BigInt64Array.of(BigInt(t)), [1]),
-    tensor('rowAxis', BigInt64Array.of(2n), [1]),
+    ...(pruned ? [tensor('rowAxis', BigInt64Array.of(2n), [1])] : []),
   ];
   const nodes: Buffer[] = [];
   const add = (...parameters: Parameters<typeof node>): string => {
@@ -48,9 +48,18 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
       tensor(`${name}.weight`, transposed(weight, n), [weight.length / n, n]),
       tensor(`${name}.bias`, bias, [n]),
     );
-    return add('Add', [add('MatMul', [x, `${name}.weight`], `${name}.product`), `${name}.bias`], name);
+    return add(
+      'Add',
+      [add('MatMul', [x, `${name}.weight`], `${name}.product`), `${name}.bias`],
+      name,
+    );
   };
-  const layerNorm = (x: string, name: string, scale: Float32Array, offset: Float32Array): string => {
+  const layerNorm = (
+    x: string,
+    name: string,
+    scale: Float32Array,
+    offset: Float32Array,
+  ): string => {
     initializers.push(tensor(`${name}.scale`, scale, [d]), tensor(`${name}.offset`, offset, [d]));
     return add('LayerNormalization', [x, `${name}.scale`, `${name}.offset`], name, {
       axis: 2,
@@ -62,24 +71,40 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
 
   const events = add(
     'Concat',
-    [add('Gather', ['itemTable', 'items'], 'item'), add('Gather', ['actionTable', 'actions'], 'action')],
+    [
+      add('Gather', ['itemTable', 'items'], 'item'),
+      add('Gather', ['actionTable', 'actions'], 'action'),
+    ],
     'events',
     { axis: 2 },
   );
   let x = add(
     'Add',
-    [dense(events, 'input', weights.inputWeight, weights.inputBias), add('Gather', ['gapTable', 'gaps'], 'gap')],
+    [
+      dense(events, 'input', weights.inputWeight, weights.inputBias),
+      add('Gather', ['gapTable', 'gaps'], 'gap'),
+    ],
     'timed',
   );
   x = add('Add', [x, 'positionTable'], 'placed');
   const padding = add('Mul', [add('Sub', ['one', 'valid'], 'missing'), 'masked'], 'penalty');
-  const mask = add('Add', [add('Unsqueeze', [padding, 'maskAxes'], 'keyPenalty'), 'causal'], 'mask');
+  const mask = add(
+    'Add',
+    [add('Unsqueeze', [padding, 'maskAxes'], 'keyPenalty'), 'causal'],
+    'mask',
+  );
   for (const [index, block] of weights.blocks.entries()) {
     const b = `block${index}`;
     const onlyLast = pruned && index === weights.blocks.length - 1;
     const normed = layerNorm(x, `${b}.norm1`, block.attentionNormScale, block.attentionNormOffset);
     const queried = onlyLast ? lastRow(normed, `${b}.lastNormed`) : normed;
-    const byHead = (name: string, of: string, w: Float32Array, bias: Float32Array, order: number[]): string =>
+    const byHead = (
+      name: string,
+      of: string,
+      w: Float32Array,
+      bias: Float32Array,
+      order: number[],
+    ): string =>
       add(
         'Transpose',
         [add('Reshape', [dense(of, `${b}.${name}`, w, bias), 'split'], `${b}.${name}.split`)],
@@ -94,9 +119,7 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
       [add('MatMul', [query, key], `${b}.products`), 'scale'],
       `${b}.scores`,
     );
-    const rowMask = onlyLast
-      ? add('Slice', [mask, 'last', 'end', 'rowAxis'], `${b}.mask`)
-      : mask;
+    const rowMask = onlyLast ? add('Slice', [mask, 'last', 'end', 'rowAxis'], `${b}.mask`) : mask;
     const shares = add('Softmax', [add('Add', [scores, rowMask], `${b}.masked`)], `${b}.shares`, {
       axis: 3,
     });
@@ -117,7 +140,12 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
       block.attentionOutputBias,
     );
     x = add('Add', [onlyLast ? lastRow(x, `${b}.lastX`) : x, output], `${b}.x1`);
-    const unit = layerNorm(x, `${b}.norm2`, block.feedForwardNormScale, block.feedForwardNormOffset);
+    const unit = layerNorm(
+      x,
+      `${b}.norm2`,
+      block.feedForwardNormScale,
+      block.feedForwardNormOffset,
+    );
     const hidden = add(
       'Relu',
       [dense(unit, `${b}.hidden`, block.feedForwardWeight, block.feedForwardBias)],
@@ -149,5 +177,8 @@ export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Arr
 /** [n, k] to [k, n], as exporters fold it. */
 function transposed(weight: Float32Array, n: number): Float32Array {
   const k = weight.length / n;
-  return Float32Array.from({ length: weight.length }, (_, i) => weight[(i % n) * k + Math.floor(i / n)]!);
+  return Float32Array.from(
+    { length: weight.length },
+    (_, i) => weight[(i % n) * k + Math.floor(i / n)]!,
+  );
 }
