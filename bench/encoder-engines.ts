@@ -89,9 +89,9 @@ async function openProcess(
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
-    const { value, done } = await lines.next();
-    if (done === true) throw new Error(`Expected an answer of ${command}, but it ended.`);
-    return value as string;
+    const line: IteratorResult<string, unknown> = await lines.next();
+    if (line.done === true) throw new Error(`Expected an answer of ${command}, but it ended.`);
+    return line.value;
   };
   const ask = async (order: Order): Promise<void> => {
     child.stdin.write(`${JSON.stringify(order)}\n`);
