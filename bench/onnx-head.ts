@@ -1,27 +1,19 @@
-// The head as an ONNX graph for onnxruntime-node, which `npm run bench:peers` installs: the model file is written here,
-// field by field, because a handful of nodes needs no exporter.
+// The head as an ONNX graph for onnxruntime-node.
 
-import { createRequire } from 'node:module';
 import type { HeadBatch } from '../src/features/head-batch.ts';
 import type { AttentionWeights, HeadWeights } from '../src/native/binding.ts';
 import { say } from './harness.ts';
-
-/** What is used of onnxruntime-node. */
-interface OnnxRuntime {
-  readonly env: { readonly versions: { readonly node?: string } };
-  readonly InferenceSession: {
-    create(model: Uint8Array, options: object): Promise<OnnxSession>;
-  };
-  readonly Tensor: new (
-    type: 'float32' | 'int32',
-    data: Float32Array | Int32Array,
-    dimensions: readonly number[],
-  ) => object;
-}
-
-interface OnnxSession {
-  run(feeds: Readonly<Record<string, object>>): Promise<Record<string, { data: Float32Array }>>;
-}
+import {
+  FLOAT,
+  INT32,
+  loadOnnxRuntime,
+  node,
+  onnxModel,
+  onnxName,
+  tensor,
+  value,
+  type OnnxRuntime,
+} from './onnx-file.ts';
 
 export interface OnnxHead {
   readonly name: string;
@@ -34,11 +26,8 @@ export async function openOnnxHead(
   weights: HeadWeights,
   batch: HeadBatch,
 ): Promise<OnnxHead | undefined> {
-  let runtime: OnnxRuntime;
-  try {
-    const require = createRequire(new URL('peers/package.json', import.meta.url));
-    runtime = require('onnxruntime-node') as OnnxRuntime;
-  } catch {
+  const runtime = loadOnnxRuntime();
+  if (runtime === undefined) {
     say('head: onnxruntime-node is left out; "npm run bench:peers" installs it');
     return undefined;
   }
@@ -48,7 +37,7 @@ export async function openOnnxHead(
   });
   const inputs = feeds(runtime, weights, batch);
   return {
-    name: `onnxruntime-node ${runtime.env.versions.node ?? ''}`.trim(),
+    name: onnxName(runtime),
     run: async () => (await session.run(inputs))['embedding']!.data,
   };
 }
@@ -103,16 +92,8 @@ function feeds(
   };
 }
 
-// Numbers below are field numbers and enum values of onnx.proto (ModelProto, GraphProto, NodeProto, TensorProto).
-const FLOAT = 1;
-const INT32 = 6;
-const INT64 = 7;
-const INT_ATTRIBUTE = 2;
-const INTS_ATTRIBUTE = 7;
-const IR_VERSION = 8;
 const OPSET = 13;
 
-/** @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto */
 function headModel(weights: HeadWeights): Uint8Array {
   const { embeddingWidth: d, hiddenWidth: h, context, attention } = weights;
   if (context === undefined) throw new RangeError('Expected a head with context layer.');
@@ -172,18 +153,8 @@ function headModel(weights: HeadWeights): Uint8Array {
     value('country', INT32, ['B']),
     value('gender', INT32, ['B']),
   ];
-  const graph = [
-    ...nodes.map((bytes) => field(1, bytes)),
-    field(2, text('head')),
-    ...initializers.map((bytes) => field(5, bytes)),
-    ...inputs.map((bytes) => field(11, bytes)),
-    field(12, value('embedding', FLOAT, ['B', d])),
-  ];
-  return Buffer.concat([
-    integer(1, IR_VERSION),
-    field(7, Buffer.concat(graph)),
-    field(8, Buffer.concat([field(1, text('')), integer(2, OPSET)])),
-  ]);
+  const output = value('embedding', FLOAT, ['B', d]);
+  return onnxModel('head', { nodes, initializers, inputs, output }, OPSET);
 }
 
 /** Weights of multi-head attention as it is usually written: keys and values of every state. */
@@ -226,76 +197,4 @@ function attentionNodes(): Buffer[] {
     node('Reshape', ['perHead', 'mergedShape'], 'merged'),
     node('Gemm', ['merged', 'mergeWeight'], 'attended', { transB: 1 }),
   ];
-}
-
-function node(
-  operator: string,
-  inputs: readonly string[],
-  output: string,
-  attributes: Readonly<Record<string, number | readonly number[]>> = {},
-): Buffer {
-  const integers = Object.entries(attributes).map(([name, value]) =>
-    field(
-      5,
-      typeof value === 'number'
-        ? Buffer.concat([field(1, text(name)), integer(3, value), integer(20, INT_ATTRIBUTE)])
-        : Buffer.concat([
-            field(1, text(name)),
-            ...value.map((number) => integer(8, number)),
-            integer(20, INTS_ATTRIBUTE),
-          ]),
-    ),
-  );
-  return Buffer.concat([
-    ...inputs.map((name) => field(1, text(name))),
-    field(2, text(output)),
-    field(4, text(operator)),
-    ...integers,
-  ]);
-}
-
-function tensor(
-  name: string,
-  data: Float32Array | BigInt64Array,
-  dimensions: readonly number[],
-): Buffer {
-  return Buffer.concat([
-    ...dimensions.map((length) => integer(1, length)),
-    integer(2, data instanceof Float32Array ? FLOAT : INT64),
-    field(8, text(name)),
-    field(9, Buffer.from(data.buffer, data.byteOffset, data.byteLength)),
-  ]);
-}
-
-function value(name: string, type: number, shape: readonly (string | number)[]): Buffer {
-  const dimensions = shape.map((length) =>
-    field(1, typeof length === 'number' ? integer(1, length) : field(2, text(length))),
-  );
-  const tensorType = Buffer.concat([integer(1, type), field(2, Buffer.concat(dimensions))]);
-  return Buffer.concat([field(1, text(name)), field(2, field(1, tensorType))]);
-}
-
-function text(value: string): Buffer {
-  return Buffer.from(value, 'utf8');
-}
-
-/** Protobuf: a length-delimited field (wire type 2). */
-function field(number: number, bytes: Uint8Array): Buffer {
-  return Buffer.concat([varint((number << 3) | 2), varint(bytes.length), bytes]);
-}
-
-/** Protobuf: a varint field (wire type 0). */
-function integer(number: number, value: number): Buffer {
-  return Buffer.concat([varint(number << 3), varint(value)]);
-}
-
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest > 0x7f) {
-    bytes.push((rest & 0x7f) | 0x80);
-    rest = Math.floor(rest / 0x80);
-  }
-  bytes.push(rest);
-  return Buffer.from(bytes);
 }

@@ -20,6 +20,11 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
       'Context layer and head of the default model: one call for one request and for a micro-batch of 64, time a call. onnxruntime-node runs on one thread, as the head does for batches of this size; it gets padded bags and cold starts made beforehand, which are not in its time. Attention is over 100 states a user; the peer computes the keys and values of all of them, as a graph written from the formula does. The roofline is the rate of a 1024 x 1024 x 1024 matrix product on one thread in a process of its own; the share counts the multiplications that are left after folding.',
     load: () => import('./head.ts'),
   },
+  encoder: {
+    about:
+      'The history encoder: two blocks of width 64, two heads, feed-forward 256, up to 100 events, random weights. Peers compute every position of padded histories in chunks of 32 users, as an exported model does; "last row only" is the graph without the positions of the last block that nobody reads. Peers run on as many threads as ours. "ours, bf16" is the same encoder over bf16 operands.',
+    load: () => import('./encoder.ts'),
+  },
   retrieval: {
     about:
       'The best 100 of clustered unit vectors of width 64, one query a call unless the case says otherwise, one thread. Recall is the share of the true top 100. Graphs have connectivity 16 and expansionAdd 128.',

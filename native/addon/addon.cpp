@@ -25,6 +25,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("availableIsas", isas);
   exports.Set("defaultIsa", Napi::String::New(env, table->isa));
   exports.Set("Head", DefineHead(env));
+  exports.Set("Encoder", DefineEncoder(env));
   exports.Set("ExactIndex", DefineExactIndex(env));
   exports.Set("ClusterIndex", DefineClusterIndex(env));
   exports.Set("HnswIndex", DefineHnswIndex(env));

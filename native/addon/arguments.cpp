@@ -126,6 +126,20 @@ void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::si
                                        ", received length " + std::to_string(received) + ".");
 }
 
+FloatView FloatField(const Napi::Object& object, const char* name) {
+  const ArrayView<float> view = Float32Argument(object.Get(name), name);
+  return {view.data, view.size};
+}
+
+Precision PrecisionArgument(const Napi::Value& value) {
+  if (value.IsUndefined()) return Precision::kF32;
+  const std::string name = StringArgument(value, "precision");
+  if (name == "f32") return Precision::kF32;
+  if (name == "bf16") return Precision::kBf16;
+  throw Napi::RangeError::New(
+      value.Env(), "Expected \"f32\" or \"bf16\" for precision, received \"" + name + "\".");
+}
+
 const KernelTable& KernelsArgument(const Napi::Value& value) {
   const KernelTable* table = nullptr;
   if (value.IsUndefined()) {

@@ -10,6 +10,7 @@
 #include "core/bitset.h"
 #include "core/exact_index.h"
 #include "core/head.h"
+#include "core/linear.h"
 #include "core/status.h"
 #include "kernels/kernels.h"
 
@@ -38,6 +39,12 @@ std::string StringArgument(const Napi::Value& value, const char* name);
 
 /// RangeError unless received == expected.
 void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::size_t received);
+
+/// The Float32Array `object[name]`.
+FloatView FloatField(const Napi::Object& object, const char* name);
+
+/// An optional "f32" or "bf16", f32 when left out.
+Precision PrecisionArgument(const Napi::Value& value);
 
 /// The table named by an optional isa argument, else the default one.
 const KernelTable& KernelsArgument(const Napi::Value& value);

@@ -7,6 +7,8 @@ namespace tandem {
 
 /// The JavaScript class Head.
 Napi::Function DefineHead(Napi::Env env);
+/// The JavaScript class Encoder.
+Napi::Function DefineEncoder(Napi::Env env);
 /// The JavaScript class ExactIndex.
 Napi::Function DefineExactIndex(Napi::Env env);
 /// The namespace objects { build, load }; instances come from these two alone.

@@ -19,10 +19,6 @@ Int32View Int32Elements(const Napi::Value& value, const char* name) {
   return {view.data, view.size};
 }
 
-FloatView FloatField(const Napi::Object& object, const char* name) {
-  return FloatElements(object.Get(name), name);
-}
-
 std::size_t WidthField(const Napi::Object& object, const char* name) {
   return SizeArgument(object.Get(name), name, 1, kMaxDimensions);
 }
@@ -35,15 +31,6 @@ HeadFusion FusionField(const Napi::Object& weights) {
   throw Napi::RangeError::New(
       weights.Env(),
       "Expected \"none\", \"concat\" or \"attention\" for fusion, received \"" + name + "\".");
-}
-
-Precision PrecisionArgument(const Napi::Value& value) {
-  if (value.IsUndefined()) return Precision::kF32;
-  const std::string name = StringArgument(value, "precision");
-  if (name == "f32") return Precision::kF32;
-  if (name == "bf16") return Precision::kBf16;
-  throw Napi::RangeError::New(
-      value.Env(), "Expected \"f32\" or \"bf16\" for precision, received \"" + name + "\".");
 }
 
 void ReadContext(const Napi::Object& context, HeadWeightViews* views) {

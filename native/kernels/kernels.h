@@ -139,6 +139,10 @@ struct KernelTable {
   /// One row, out may be a: exp(a - max) / sum.
   void (*softmax_row)(const float* a, size_t n, float* out);
 
+  /// Scores of causal attention to its weights, in place: row r of a [rows, first + rows] sees first + r + 1 columns,
+  /// becomes their softmax and 0 behind them. NaN or +Inf anywhere in a row may turn all of it into NaN.
+  void (*softmax_causal)(float* a, size_t row_stride, size_t rows, size_t first);
+
   /// out[c * out_stride + r] = a[r * a_stride + c] for a [rows, columns].
   void (*transpose)(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
                     size_t out_stride);
@@ -146,6 +150,11 @@ struct KernelTable {
   /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr mhat / (sqrt(vhat) + epsilon); all [n].
   void (*adam)(const AdamStep& step, const float* gradient, size_t n, float* parameter, float* m,
                float* v);
+
+  /// Rows of a [rows, n], `a_stride` apart, with mean 0 and variance 1, then scaled and shifted:
+  /// out[r] = (a[r] - mean) / sqrt(mean of (a[r] - mean)^2 + epsilon) * scale + offset. scale, offset [n]; out may be a.
+  void (*layer_norm)(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+                     const float* offset, float epsilon, float* out, size_t out_stride);
 };
 
 const KernelTable& ScalarKernels() noexcept;

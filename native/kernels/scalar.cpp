@@ -235,6 +235,13 @@ void SoftmaxRow(const float* a, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] *= scale;
 }
 
+void SoftmaxCausal(float* a, size_t row_stride, size_t rows, size_t first) {
+  for (size_t r = 0; r < rows; ++r, a += row_stride) {
+    SoftmaxRow(a, first + r + 1, a);
+    for (size_t i = first + r + 1; i < first + rows; ++i) a[i] = 0.0f;
+  }
+}
+
 void Transpose(const float* a, size_t a_stride, size_t rows, size_t columns, float* out,
                size_t out_stride) {
   for (size_t c = 0; c < columns; ++c) {
@@ -250,6 +257,18 @@ void Adam(const AdamStep& s, const float* gradient, size_t n, float* parameter, 
     v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g * g;
     const float denominator = __builtin_sqrtf(v[i] * s.second_correction) + s.epsilon;
     parameter[i] -= s.learning_rate * (m[i] * s.first_correction) / denominator;
+  }
+}
+
+void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+               const float* offset, float epsilon, float* out, size_t out_stride) {
+  const float count = static_cast<float>(n);
+  for (size_t r = 0; r < rows; ++r, a += a_stride, out += out_stride) {
+    const float mean = ReduceRow(ReduceOp::kSum, a, n) / count;
+    float squares = 0.0f;
+    for (size_t i = 0; i < n; ++i) squares += (a[i] - mean) * (a[i] - mean);
+    const float inverse = 1.0f / __builtin_sqrtf(squares / count + epsilon);
+    for (size_t i = 0; i < n; ++i) out[i] = (a[i] - mean) * inverse * scale[i] + offset[i];
   }
 }
 
@@ -273,6 +292,8 @@ constexpr KernelTable Table() {
   table.reduce_row = ReduceRow;
   table.reduce_columns = ReduceColumns;
   table.softmax_row = SoftmaxRow;
+  table.softmax_causal = SoftmaxCausal;
+  table.layer_norm = LayerNorm;
   table.transpose = Transpose;
   table.adam = Adam;
   return table;

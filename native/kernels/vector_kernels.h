@@ -539,6 +539,154 @@ struct VectorKernels {
     Map(out, n, out, [scale](F x) { return V::Mul(x, scale); });
   }
 
+  /// 0 for the lanes before kLanes - i, -Inf from there on, read at i: added to a vector, it hides its last lanes.
+  struct HidingLanes {
+    float values[2 * kLanes];
+    constexpr HidingLanes() : values() {
+      for (size_t i = kLanes; i < 2 * kLanes; ++i) values[i] = -__builtin_inff();
+    }
+  };
+
+  /// R rows side by side: one alone is a chain of latencies (maximum, exp, sum, division), four hide each other's. Row q
+  /// sees `seen` + q columns and is `n` long.
+  template <int R>
+  static void SoftmaxCausalRows(float* a, size_t row_stride, size_t seen, size_t n) {
+    static constexpr HidingLanes kHiding{};
+    const size_t full = seen / kLanes * kLanes;
+    const size_t end = seen + R - 1;
+    F best[R];
+#pragma GCC unroll 4
+    for (int q = 0; q < R; ++q) best[q] = V::Set1(-__builtin_inff());
+    size_t i = 0;
+    for (; i < full; i += kLanes) {
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        best[q] = V::Max(best[q], V::Load(a + static_cast<size_t>(q) * row_stride + i));
+      }
+    }
+    for (; i < end; i += kLanes) {
+      const Mask inside = V::TailMask(n - i < kLanes ? n - i : kLanes);
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        const size_t lanes = LanesSeen(seen + static_cast<size_t>(q), i);
+        const F x = V::MaskLoad(a + static_cast<size_t>(q) * row_stride + i, inside);
+        best[q] = V::Max(best[q], V::Add(x, V::Load(kHiding.values + kLanes - lanes)));
+      }
+    }
+    F max[R];
+    F sum[R];
+#pragma GCC unroll 4
+    for (int q = 0; q < R; ++q) {
+      max[q] = V::Set1(MaxLane(best[q]));
+      sum[q] = V::Zero();
+    }
+    for (i = 0; i < full; i += kLanes) {
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        float* row = a + static_cast<size_t>(q) * row_stride;
+        const F y = Exp(V::Sub(V::Load(row + i), max[q]));
+        V::Store(row + i, y);
+        sum[q] = V::Add(sum[q], y);
+      }
+    }
+    for (; i < end; i += kLanes) {
+      const Mask inside = V::TailMask(n - i < kLanes ? n - i : kLanes);
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        float* row = a + static_cast<size_t>(q) * row_stride;
+        const Mask valid = V::TailMask(LanesSeen(seen + static_cast<size_t>(q), i));
+        // Hidden lanes go through exp as 0: what it does to -Inf would be a result below FLT_MIN, which is slow.
+        const F x = V::ZeroUnless(valid, V::Sub(V::MaskLoad(row + i, inside), max[q]));
+        const F y = V::ZeroUnless(valid, Exp(x));
+        V::MaskStore(row + i, inside, y);
+        sum[q] = V::Add(sum[q], y);
+      }
+    }
+    F scale[R];
+#pragma GCC unroll 4
+    for (int q = 0; q < R; ++q) scale[q] = V::Set1(1.0f / V::ReduceAdd(sum[q]));
+    for (i = 0; i + kLanes <= n && i < end; i += kLanes) {
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        float* row = a + static_cast<size_t>(q) * row_stride;
+        V::Store(row + i, V::Mul(V::Load(row + i), scale[q]));
+      }
+    }
+    for (; i < n; i += kLanes) {
+      const Mask inside = V::TailMask(n - i < kLanes ? n - i : kLanes);
+#pragma GCC unroll 4
+      for (int q = 0; q < R; ++q) {
+        float* row = a + static_cast<size_t>(q) * row_stride;
+        const F y = i < end ? V::Mul(V::MaskLoad(row + i, inside), scale[q]) : V::Zero();
+        V::MaskStore(row + i, inside, y);
+      }
+    }
+  }
+
+  static size_t LanesSeen(size_t seen, size_t i) {
+    return seen <= i ? 0 : seen - i < kLanes ? seen - i : kLanes;
+  }
+
+  static float MaxLane(F x) {
+    float lanes[kLanes];
+    V::Store(lanes, x);
+#pragma GCC unroll 4
+    for (size_t half = kLanes / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+      for (size_t l = 0; l < half; ++l) {
+        lanes[l] = lanes[l] > lanes[l + half] ? lanes[l] : lanes[l + half];
+      }
+    }
+    return lanes[0];
+  }
+
+  static void SoftmaxCausal(float* a, size_t row_stride, size_t rows, size_t first) {
+    const size_t n = first + rows;
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      SoftmaxCausalRows<4>(a + r * row_stride, row_stride, first + r + 1, n);
+    }
+    for (; r < rows; ++r) SoftmaxCausalRows<1>(a + r * row_stride, row_stride, first + r + 1, n);
+  }
+
+  static void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
+                        const float* offset, float epsilon, float* out, size_t out_stride) {
+    const float count = static_cast<float>(n);
+    const size_t full = n / kLanes * kLanes;
+    const Mask tail = V::TailMask(n - full);
+    for (size_t r = 0; r < rows; ++r, a += a_stride, out += out_stride) {
+      const F mean = V::Set1(SumRow(a, n) / count);
+      F squares0 = V::Zero();
+      F squares1 = V::Zero();
+      size_t i = 0;
+      for (; i + 2 * kLanes <= full; i += 2 * kLanes) {
+        const F x0 = V::Sub(V::Load(a + i), mean);
+        const F x1 = V::Sub(V::Load(a + i + kLanes), mean);
+        squares0 = V::Fma(x0, x0, squares0);
+        squares1 = V::Fma(x1, x1, squares1);
+      }
+      if (i < full) {
+        const F x = V::Sub(V::Load(a + i), mean);
+        squares0 = V::Fma(x, x, squares0);
+      }
+      if (full < n) {
+        const F x = V::ZeroUnless(tail, V::Sub(V::MaskLoad(a + full, tail), mean));
+        squares1 = V::Fma(x, x, squares1);
+      }
+      const float variance = V::ReduceAdd(V::Add(squares0, squares1)) / count;
+      const F inverse = V::Set1(1.0f / __builtin_sqrtf(variance + epsilon));
+      for (i = 0; i < full; i += kLanes) {
+        const F x = V::Mul(V::Sub(V::Load(a + i), mean), inverse);
+        V::Store(out + i, V::Fma(x, V::Load(scale + i), V::Load(offset + i)));
+      }
+      if (full < n) {
+        const F x = V::Mul(V::Sub(V::MaskLoad(a + full, tail), mean), inverse);
+        V::MaskStore(out + full, tail,
+                     V::Fma(x, V::MaskLoad(scale + full, tail), V::MaskLoad(offset + full, tail)));
+      }
+    }
+  }
+
   // ---- layout ----
 
   static void TransposeScalar(const float* a, size_t a_stride, size_t rows, size_t columns,
@@ -617,6 +765,8 @@ struct VectorKernels {
     table.reduce_row = ReduceRow;
     table.reduce_columns = ReduceColumns;
     table.softmax_row = SoftmaxRow;
+    table.softmax_causal = SoftmaxCausal;
+    table.layer_norm = LayerNorm;
     table.transpose = Transpose;
     table.adam = Adam;
     return table;

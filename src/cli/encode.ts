@@ -3,6 +3,8 @@
 import { Command, Option } from 'commander';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
+import type { EncodeEngine } from '../encode/users.ts';
+import type { Precision } from '../native/binding.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -10,6 +12,8 @@ interface UsersFlags {
   readonly store: string;
   readonly since?: string;
   readonly until?: string;
+  readonly engine: EncodeEngine;
+  readonly precision: Precision;
 }
 
 interface PublishFlags {
@@ -36,6 +40,16 @@ export function encodeCommand(): Command {
       'encode users active from here on (ISO or Unix seconds); default: the watermark',
     )
     .option('--until <time>', 'see events before this only (ISO or Unix seconds); default: all')
+    .addOption(
+      new Option('--engine <name>', 'what computes the states')
+        .choices(['native', 'tfjs'])
+        .default('native'),
+    )
+    .addOption(
+      new Option('--precision <name>', 'operands of the native engine')
+        .choices(['f32', 'bf16'])
+        .default('f32'),
+    )
     .action(runUsers);
   command
     .command('items')
@@ -85,6 +99,8 @@ async function runUsers(flags: UsersFlags): Promise<void> {
       bundle,
       dataset,
       store,
+      engine: flags.engine,
+      precision: flags.precision,
       ...(since !== undefined && { sinceSeconds: since }),
       ...(until !== undefined && { untilSeconds: until }),
     });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { makeShop, shopDataset } from '../../test/support/shop.ts';
@@ -123,5 +124,54 @@ describe('encodeUsers', () => {
     await assert.rejects(encodeUsers({ bundle, dataset: { ...dataset, items: foreign }, store }), {
       code: 'ERR_DATASET_INVALID',
     });
+  });
+
+  it('gives the states of tfjs, which it asks when told to', async () => {
+    const [native, tfjs] = [new MemoryStore(), new MemoryStore()];
+    await encodeUsers({ bundle, dataset, store: native });
+    await encodeUsers({ bundle, dataset, store: tfjs, engine: 'tfjs' });
+    const [a, b] = [statesOf(native), statesOf(tfjs)];
+    assert.deepEqual(a.found, b.found);
+    assert.ok(a.states.some((value) => value !== 0));
+    for (let i = 0; i < a.states.length; i++)
+      assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-4, `${a.states[i]!} ${b.states[i]!}`);
+    // Two ways of rounding: the very same bits would mean that one engine ran twice.
+    assert.notDeepEqual(a.states, b.states);
+    await assert.rejects(
+      encodeUsers({ bundle, dataset, store: tfjs, engine: 'tfjs', precision: 'bf16' }),
+      { code: 'ERR_INVALID_ARGUMENT' },
+    );
+  });
+
+  it('loads nothing of tfjs', () => {
+    const script = `
+      import Module, { register } from 'node:module';
+      const forbidden = /@tensorflow/;
+      register('data:text/javascript,' + encodeURIComponent(\`
+        export async function resolve(specifier, context, next) {
+          if (\${forbidden}.test(specifier)) throw new Error('forbidden module ' + specifier);
+          return next(specifier, context);
+        }\`));
+      const { makeShop, shopDataset } = await import('./test/support/shop.ts');
+      const { loadBundle } = await import('./src/bundle/load.ts');
+      const { encodeUsers } = await import('./src/encode/users.ts');
+      const { MemoryStore } = await import('./src/store/memory-store.ts');
+      const bundle = await loadBundle('models/tiny');
+      const dataset = shopDataset(makeShop({ items: 120, users: 5, seed: 8 }));
+      const run = (engine) => encodeUsers({ bundle, dataset, store: new MemoryStore(), engine });
+      const { encoded } = await run('native');
+      const refused = await run('tfjs').then(() => 'none', (error) => error.message);
+      const loaded = Object.keys(Module._cache).filter((path) => forbidden.test(path));
+      process.stdout.write(JSON.stringify({ encoded, refused, loaded }));
+    `;
+    const run = spawnSync(
+      process.execPath,
+      ['--import', 'tsx', '--input-type=module', '-e', script],
+      { cwd: packageRoot(), encoding: 'utf8', timeout: 60_000 },
+    );
+    assert.equal(run.status, 0, run.stderr);
+    const { encoded, refused, loaded } = JSON.parse(run.stdout) as Record<string, unknown>;
+    assert.deepEqual([encoded, loaded], [5, []]);
+    assert.match(String(refused), /forbidden module @tensorflow/);
   });
 });

@@ -2,13 +2,19 @@
 // Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
 // killed and runs again does what is left and ends in the same states.
 
+import { bundleHistoryEncoder } from '../bundle/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
-import { newHistoryBatch, writeHistory, type EventColumns } from '../features/sequence.ts';
+import {
+  newHistoryBatch,
+  writeHistory,
+  type EventColumns,
+  type HistoryBatch,
+} from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { loadBundleModel } from '../model/bundle-model.ts';
+import type { Precision } from '../native/binding.ts';
 import { newStateBatch, type UserStateStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
 
@@ -20,7 +26,13 @@ export interface EncodeUsersOptions {
   readonly untilSeconds?: number;
   /** Unix seconds: users with an event at or after it are encoded; the store's watermark when absent. */
   readonly sinceSeconds?: number;
+  /** What computes the states: the addon (default), or the model as training runs it, for comparison and for GPUs. */
+  readonly engine?: EncodeEngine;
+  /** Of the native engine; f32 when absent. */
+  readonly precision?: Precision;
 }
+
+export type EncodeEngine = 'native' | 'tfjs';
 
 export interface EncodeUsersReport {
   /** Users with an event in [since, until). */
@@ -40,7 +52,8 @@ const USERS_PER_BATCH = 512;
 /**
  * Encodes users with new activity and moves the encoder's watermark to `untilSeconds`.
  *
- * @throws TandemError ERR_DATASET_INVALID when no event is of an item that the bundle knows; errors of the store.
+ * @throws TandemError ERR_DATASET_INVALID when no event is of an item that the bundle knows; ERR_INVALID_ARGUMENT for
+ *   bf16 with engine tfjs; errors of the store.
  */
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
   const startedMs = performance.now();
@@ -58,7 +71,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     if (end > begin && columns.times[end - 1]! >= since) active.push({ user, begin, end });
   }
 
-  const model = await loadBundleModel(bundle);
+  const encoder = await openEncoder(options);
   const progress = startProgress('encode users', active.length, 'users');
   let encoded = 0;
   try {
@@ -76,10 +89,10 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
           ({ end, i }) =>
             stored.found[i] !== 1 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
         );
-      const histories = newHistoryBatch(due.length, model.config.maxHistory);
+      const histories = newHistoryBatch(due.length, bundle.manifest.model.maxHistory);
       for (const [row, { begin, end }] of due.entries())
         writeHistory(histories, row, columns, begin, end);
-      const states = model.encodeHistories(histories);
+      const states = encoder.encode(histories);
       const encodedAtSeconds = Date.now() / 1000;
       await store.write(
         encoderId,
@@ -98,7 +111,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     await store.writeWatermark(encoderId, untilSeconds);
   } finally {
     progress.end(`${encoded} encoded`);
-    model.dispose();
+    encoder.dispose();
   }
   return {
     active: active.length,
@@ -107,6 +120,40 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     unknownItemEvents: unknown,
     watermarkSeconds: untilSeconds,
     seconds: (performance.now() - startedMs) / 1000,
+  };
+}
+
+interface OpenEncoder {
+  /** States [B, D] of a batch, rows of empty histories 0. */
+  readonly encode: (batch: HistoryBatch) => Float32Array;
+  readonly dispose: () => void;
+}
+
+async function openEncoder({
+  bundle,
+  engine = 'native',
+  precision,
+}: EncodeUsersOptions): Promise<OpenEncoder> {
+  if (engine === 'native') {
+    const encoder = bundleHistoryEncoder(bundle, { ...(precision !== undefined && { precision }) });
+    return {
+      encode: (batch) => encoder.encode(batch),
+      dispose: () => undefined,
+    };
+  }
+  if (precision === 'bf16')
+    throw new TandemError(
+      'ERR_INVALID_ARGUMENT',
+      'Expected precision f32 for engine tfjs, received bf16. Choose the native engine for bf16.',
+    );
+  // Loaded here alone: the native engine needs nothing of tfjs.
+  const { loadBundleModel } = await import('../model/bundle-model.ts');
+  const model = await loadBundleModel(bundle);
+  return {
+    encode: (batch) => model.encodeHistories(batch),
+    dispose: () => {
+      model.dispose();
+    },
   };
 }
 

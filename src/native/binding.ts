@@ -92,6 +92,110 @@ export interface NativeHead {
   readonly isa: Isa;
 }
 
+/**
+ * Weights of the history encoder; names and shapes as in docs/model.md, row-major f32 (out-features first).
+ *
+ * The input embedding of an item is its row of `itemTable`, plus what of categories, advertisers and prices is there.
+ */
+export interface EncoderWeights {
+  /** D. */
+  readonly embeddingWidth: number;
+  /** Divides D. */
+  readonly heads: number;
+  /** F. */
+  readonly feedForwardWidth: number;
+  /** T. */
+  readonly maxHistory: number;
+  /** A. */
+  readonly actionWidth: number;
+  /** [N, D]. */
+  readonly itemTable: Float32Array;
+  readonly categories?: {
+    /** [categories, D]. */
+    readonly table: Float32Array;
+    /** [N + 1], ascending from 0: item i has the terms [offsets[i], offsets[i + 1]). */
+    readonly offsets: Int32Array;
+    readonly rows: Int32Array;
+    readonly weights: Float32Array;
+  };
+  readonly advertisers?: ItemRows;
+  readonly prices?: ItemRows;
+  /** [actions, A], row 0 = unknown. */
+  readonly actionTable: Float32Array;
+  /** [gaps, D]. */
+  readonly gapTable: Float32Array;
+  /** [T, D]; the newest event of a history has the last row. */
+  readonly positionTable: Float32Array;
+  /** [D, D + A]. */
+  readonly inputWeight: Float32Array;
+  /** [D]. */
+  readonly inputBias: Float32Array;
+  /** At least one. */
+  readonly blocks: readonly EncoderBlockWeights[];
+  /** [D]. */
+  readonly normScale: Float32Array;
+  /** [D]. */
+  readonly normOffset: Float32Array;
+}
+
+/** One row of a table for each item. */
+export interface ItemRows {
+  /** [rows, D]. */
+  readonly table: Float32Array;
+  /** [N]. */
+  readonly rows: Int32Array;
+}
+
+/** A pre-norm Transformer block: vectors are [D], weights [D, D] where nothing else is said. */
+export interface EncoderBlockWeights {
+  readonly attentionNormScale: Float32Array;
+  readonly attentionNormOffset: Float32Array;
+  readonly queryWeight: Float32Array;
+  readonly queryBias: Float32Array;
+  readonly keyWeight: Float32Array;
+  readonly keyBias: Float32Array;
+  readonly valueWeight: Float32Array;
+  readonly valueBias: Float32Array;
+  readonly attentionOutputWeight: Float32Array;
+  readonly attentionOutputBias: Float32Array;
+  readonly feedForwardNormScale: Float32Array;
+  readonly feedForwardNormOffset: Float32Array;
+  /** [F, D]. */
+  readonly feedForwardWeight: Float32Array;
+  /** [F]. */
+  readonly feedForwardBias: Float32Array;
+  /** [D, F]. */
+  readonly feedForwardOutputWeight: Float32Array;
+  readonly feedForwardOutputBias: Float32Array;
+}
+
+/** Histories one after the other, without padding. */
+export interface RaggedHistories {
+  /** [B + 1], ascending from 0: user b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them. */
+  readonly offsets: Int32Array;
+  /** Catalogue slots. */
+  readonly items: Int32Array;
+  /** Rows of the action table. */
+  readonly actions: Int32Array;
+  /** Rows of the gap table. */
+  readonly gaps: Int32Array;
+}
+
+export interface NativeEncoder {
+  /**
+   * User states, on the threads of the pool (TANDEM_THREADS), while the caller waits.
+   *
+   * A state depends on the events of its user alone, to the last bit: not on the rest of the batch, not on threads.
+   *
+   * @param out - [B, D] f32, overwritten in full; the state of a user without events is 0.
+   * @throws RangeError naming the position of a wrong length, row or offset; TypeError for a wrong array type;
+   *   Error with code ERR_NON_FINITE naming the first user whose state is NaN or Inf.
+   */
+  encode(batch: RaggedHistories, out: Float32Array): void;
+  readonly isa: Isa;
+  readonly precision: Precision;
+}
+
 /** Result arrays of a search over B queries; row b holds count[b] hits, best first, ties by lower slot. */
 export interface SearchOutput {
   /** [B, k] item slots; entries past the count are -1. */
@@ -270,6 +374,15 @@ export interface NativeAddon {
   readonly defaultIsa: Isa;
   /** Packs (copies) the weights for the ISA's tiles. RangeError naming the field on a wrong length. */
   readonly Head: new (weights: HeadWeights, isa?: Isa, precision?: Precision) => NativeHead;
+  /**
+   * Packs (copies) the weights, the item tables as one [N, D] of projected inputs: nothing of `weights` is kept.
+   * RangeError naming the field on a wrong length or row, Error with code ERR_NON_FINITE naming the one with NaN or Inf.
+   */
+  readonly Encoder: new (
+    weights: EncoderWeights,
+    isa?: Isa,
+    precision?: Precision,
+  ) => NativeEncoder;
   /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
   readonly ExactIndex: new (
     vectors: Float32Array,

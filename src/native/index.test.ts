@@ -221,12 +221,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
   const vectors = unitVectors(size, width, 31);
   const queries = unitVectors(60, width, 32);
   for (const isa of addon.availableIsas) {
-    const index = await ClusterIndex.build(
-      vectors,
-      width,
-      { queries, k, recallTarget: 0.95 },
-      isa,
-    );
+    const index = await ClusterIndex.build(vectors, width, { queries, k, recallTarget: 0.95 }, isa);
     assert.equal(index.size, size);
     assert.equal(index.dimensions, width);
     assert.equal(index.isa, isa);

@@ -1,0 +1,123 @@
+// The history encoder against the same encoder in ONNX Runtime and PyTorch: users a second and the time of one user.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  ratePerSecond,
+  say,
+  timePer,
+  type BenchOptions,
+  type Contestant,
+  type Recorder,
+} from './harness.ts';
+import {
+  findPython,
+  openEngines,
+  writeInputs,
+  type Engine,
+  type Engines,
+} from './encoder-engines.ts';
+import { casesOf, referenceEncoder } from './encoder-setup.ts';
+
+/** Every f32 engine must agree this closely, in any value of a state, before it is timed. */
+const TOLERANCE = 1e-3;
+/** States of bf16 engines must point the same way. */
+const MIN_COSINE = 0.99;
+/** Encodings in one timed run of a single user: what it takes to ask a process is then a small part. */
+const REPEATS = 20;
+
+export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-encoder-'));
+  const weights = referenceEncoder();
+  writeInputs(folder, weights);
+  if (findPython() === undefined)
+    say('encoder: PyTorch is left out; name a Python that has it in TANDEM_BENCH_PYTHON');
+  try {
+    for (const threads of new Set([1, availableParallelism()])) {
+      const engines = await openEngines(folder, weights, threads);
+      try {
+        await agree(engines);
+        await race(recorder, quick, engines, threads);
+      } finally {
+        engines.stop();
+      }
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function race(
+  recorder: Recorder,
+  quick: boolean,
+  { ours, oursBf16, peers }: Engines,
+  threads: number,
+): Promise<void> {
+  const cases = casesOf();
+  const suffix = threads === 1 ? '1 thread' : `${threads} threads`;
+  const contestants = (name: string, repeat: number): Contestant[] =>
+    [ours, oursBf16, ...peers].map((engine) => ({
+      name: engine.name,
+      run: () => engine.run(name, repeat),
+      asynchronous: true,
+    }));
+  const rate = (users: readonly number[]): ReturnType<typeof ratePerSecond> =>
+    ratePerSecond('users/s', users.length);
+  await recorder.race(
+    `users of 100 events, ${suffix}`,
+    rate(cases.full.lengths),
+    contestants('full', 1),
+    { quick },
+  );
+  await recorder.race(
+    `users of 5 to 100 events, ${suffix}`,
+    rate(cases.mixed.lengths),
+    contestants('mixed', 1),
+    { quick },
+  );
+  // A single user is the work of one thread; more of them only help the peers.
+  if (threads === 1)
+    await recorder.race(
+      `one user of 100 events, ${suffix}`,
+      timePer('ms', REPEATS),
+      contestants('one', REPEATS),
+      { quick },
+    );
+}
+
+async function agree({ ours, oursBf16, peers }: Engines): Promise<void> {
+  for (const name of ['full', 'mixed', 'one'])
+    for (const engine of [oursBf16, ...peers]) {
+      const [expected, received] = [await ours.states(name), await engine.states(name)];
+      if (engine.name.includes('bf16')) expectSameDirection(engine, expected, received);
+      else expectSame(engine, expected, received);
+    }
+}
+
+function expectSame({ name }: Engine, expected: Float32Array, received: Float32Array): void {
+  const difference = expected.reduce(
+    (largest, value, i) => Math.max(largest, Math.abs(value - (received[i] ?? NaN))),
+    0,
+  );
+  if (!(difference <= TOLERANCE) || received.length !== expected.length)
+    throw new Error(
+      `Expected ${name} to agree with the native encoder within ${TOLERANCE}, received a difference of ${difference}.`,
+    );
+}
+
+function expectSameDirection(
+  { name }: Engine,
+  expected: Float32Array,
+  received: Float32Array,
+): void {
+  const sum = (values: (i: number) => number): number =>
+    expected.reduce((total, _, i) => total + values(i), 0);
+  const cosine =
+    sum((i) => expected[i]! * (received[i] ?? NaN)) /
+    Math.sqrt(sum((i) => expected[i]! ** 2) * sum((i) => (received[i] ?? NaN) ** 2));
+  if (!(cosine >= MIN_COSINE))
+    throw new Error(
+      `Expected states of ${name} with a cosine of at least ${MIN_COSINE} to ours, received ${cosine}.`,
+    );
+}

@@ -1,0 +1,131 @@
+// The JavaScript class Encoder: reads weights once, then one crossing per batch of histories.
+
+#include <memory>
+
+#include "addon/arguments.h"
+#include "addon/classes.h"
+#include "core/encoder.h"
+
+namespace tandem {
+namespace {
+
+Int32View Int32Field(const Napi::Object& object, const char* name) {
+  const ArrayView<std::int32_t> view = Int32Argument(object.Get(name), name);
+  return {view.data, view.size};
+}
+
+EncoderBlockViews BlockArgument(const Napi::Object& block) {
+  EncoderBlockViews views;
+  views.attention_norm_scale = FloatField(block, "attentionNormScale");
+  views.attention_norm_offset = FloatField(block, "attentionNormOffset");
+  views.query_weight = FloatField(block, "queryWeight");
+  views.query_bias = FloatField(block, "queryBias");
+  views.key_weight = FloatField(block, "keyWeight");
+  views.key_bias = FloatField(block, "keyBias");
+  views.value_weight = FloatField(block, "valueWeight");
+  views.value_bias = FloatField(block, "valueBias");
+  views.attention_output_weight = FloatField(block, "attentionOutputWeight");
+  views.attention_output_bias = FloatField(block, "attentionOutputBias");
+  views.feed_forward_norm_scale = FloatField(block, "feedForwardNormScale");
+  views.feed_forward_norm_offset = FloatField(block, "feedForwardNormOffset");
+  views.feed_forward_weight = FloatField(block, "feedForwardWeight");
+  views.feed_forward_bias = FloatField(block, "feedForwardBias");
+  views.feed_forward_output_weight = FloatField(block, "feedForwardOutputWeight");
+  views.feed_forward_output_bias = FloatField(block, "feedForwardOutputBias");
+  return views;
+}
+
+/// A table and the row of each item in it, false when the object is left out.
+bool ItemRowsField(const Napi::Object& weights, const char* name, FloatView* table,
+                   Int32View* rows) {
+  if (weights.Get(name).IsUndefined()) return false;
+  const Napi::Object object = ObjectArgument(weights.Get(name), name);
+  *table = FloatField(object, "table");
+  *rows = Int32Field(object, "rows");
+  return true;
+}
+
+class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "Encoder",
+                       {InstanceMethod<&EncoderWrap::Encode>("encode"),
+                        InstanceAccessor<&EncoderWrap::PrecisionName>("precision"),
+                        InstanceAccessor<&EncoderWrap::Isa>("isa")});
+  }
+
+  explicit EncoderWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EncoderWrap>(info) {
+    const Napi::Env env = info.Env();
+    const Napi::Object weights = ObjectArgument(info[0], "weights");
+    const Precision precision = PrecisionArgument(info[2]);
+    const KernelTable& kernels = KernelsArgument(info[1]);
+    EncoderWeightViews views;
+    const auto size = [&](const char* name) {
+      return SizeArgument(weights.Get(name), name, 1, kMaxDimensions);
+    };
+    views.embedding_width = size("embeddingWidth");
+    views.heads = size("heads");
+    views.feed_forward_width = size("feedForwardWidth");
+    views.max_history = size("maxHistory");
+    views.action_width = size("actionWidth");
+    views.item_table = FloatField(weights, "itemTable");
+    views.has_categories =
+        ItemRowsField(weights, "categories", &views.category_table, &views.category_rows);
+    if (views.has_categories) {
+      const Napi::Object categories = weights.Get("categories").As<Napi::Object>();
+      views.category_offsets = Int32Field(categories, "offsets");
+      views.category_weights = FloatField(categories, "weights");
+    }
+    views.has_advertisers =
+        ItemRowsField(weights, "advertisers", &views.advertiser_table, &views.advertiser_rows);
+    views.has_prices = ItemRowsField(weights, "prices", &views.price_table, &views.price_rows);
+    views.action_table = FloatField(weights, "actionTable");
+    views.gap_table = FloatField(weights, "gapTable");
+    views.position_table = FloatField(weights, "positionTable");
+    views.input_weight = FloatField(weights, "inputWeight");
+    views.input_bias = FloatField(weights, "inputBias");
+    const Napi::Value blocks = weights.Get("blocks");
+    if (!blocks.IsArray()) throw Napi::TypeError::New(env, "Expected Array for blocks.");
+    const Napi::Array list = blocks.As<Napi::Array>();
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      views.blocks.push_back(BlockArgument(ObjectArgument(list.Get(i), "blocks")));
+    }
+    views.norm_scale = FloatField(weights, "normScale");
+    views.norm_offset = FloatField(weights, "normOffset");
+    ThrowUnlessOk(env, Encoder::Create(views, precision, kernels, ThreadPool::Shared(), &encoder_));
+  }
+
+ private:
+  Napi::Value Encode(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const Napi::Object batch = ObjectArgument(info[0], "batch");
+    HistoryViews views;
+    views.offsets = Int32Field(batch, "offsets");
+    if (views.offsets.size == 0) {
+      throw Napi::RangeError::New(env, "Expected length B + 1 for offsets, received length 0.");
+    }
+    views.count = views.offsets.size - 1;
+    views.items = Int32Field(batch, "items");
+    views.actions = Int32Field(batch, "actions");
+    views.gaps = Int32Field(batch, "gaps");
+    const ArrayView<float> out = Float32Argument(info[1], "out");
+    ThrowUnlessOk(env, encoder_->Encode(views, ThreadPool::Shared(), out.data, out.size));
+    return env.Undefined();
+  }
+
+  Napi::Value PrecisionName(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(),
+                             encoder_->precision() == Precision::kBf16 ? "bf16" : "f32");
+  }
+  Napi::Value Isa(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), encoder_->kernels().isa);
+  }
+
+  std::unique_ptr<Encoder> encoder_;
+};
+
+}  // namespace
+
+Napi::Function DefineEncoder(Napi::Env env) { return EncoderWrap::Define(env); }
+
+}  // namespace tandem

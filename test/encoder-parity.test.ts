@@ -1,0 +1,277 @@
+// Batch encoding computes what training computed: the addon's history encoder at every instruction set against tfjs, for
+// the tiny bundle and for random weights of any width, and to the last bit whatever else is in the batch.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { useBackend } from '../src/backend/select.ts';
+import { encoderWeights } from '../src/bundle/encoder-weights.ts';
+import { bundleHistoryEncoder, HistoryEncoder } from '../src/bundle/history-encoder.ts';
+import { loadBundle } from '../src/bundle/load.ts';
+import type { ModelConfig } from '../src/bundle/manifest.ts';
+import { buildSchema } from '../src/features/build-schema.ts';
+import { buildItemFeatures, type ItemFeatures } from '../src/features/item-features.ts';
+import { GAP_BUCKETS, type FeatureSchema } from '../src/features/schema.ts';
+import { newHistoryBatch, type HistoryBatch } from '../src/features/sequence.ts';
+import { loadBundleModel } from '../src/model/bundle-model.ts';
+import { TwoTower } from '../src/model/two-tower.ts';
+import { nativeAddon, packageRoot } from '../src/native/binding.ts';
+import { Random } from '../src/random.ts';
+
+/** Of the largest value of a state: single values may be near 0. */
+const RELATIVE_TOLERANCE = 1e-4;
+const BF16_COSINE = 0.999;
+const ITEMS = 17;
+const isas = nativeAddon().availableIsas;
+const tinyBundle = join(packageRoot(), 'models', 'tiny');
+
+interface World {
+  readonly schema: FeatureSchema;
+  readonly items: ItemFeatures;
+}
+
+/** Seventeen items; without features, ids are all that tells them apart. */
+function world(maxHistory: number, withFeatures: boolean): World {
+  const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
+  const categories = withFeatures ? ['a', 'b', 'c', 'd', 'e'] : [];
+  const advertisers = ids.map((_, i) => (withFeatures ? `advertiser-${i % 3}` : ''));
+  const prices = Float64Array.from(ids, (_, i) => (withFeatures && i % 4 > 0 ? i * i : NaN));
+  const schema = buildSchema({
+    maxHistory,
+    actionNames: ['click', 'purchase'],
+    itemIds: ids,
+    categoryNames: categories,
+    advertisers,
+    prices,
+    genders: [],
+    countries: [],
+  });
+  const bags = ids.map((_, i) => (withFeatures ? [i % 5, (i + 2) % 5].slice(0, i % 3) : []));
+  const items = buildItemFeatures(
+    { ...schema, queryBuckets: 16 },
+    {
+      count: ITEMS,
+      categoryOffsets: Int32Array.from([
+        0,
+        ...bags.map((_, i) => bags.slice(0, i + 1).flat().length),
+      ]),
+      categoryRows: Int32Array.from(bags.flat()),
+      categoryConfidences: Float32Array.from(bags.flat(), (_, i) => 1 / (1 + (i % 3))),
+      advertisers,
+      prices,
+    },
+  );
+  return { schema: { ...schema, queryBuckets: 16 }, items };
+}
+
+const configs = fc
+  .record({
+    heads: fc.constantFrom(1, 2, 4),
+    headWidth: fc.integer({ min: 2, max: 20 }),
+    blocks: fc.integer({ min: 1, max: 3 }),
+    feedForwardWidth: fc.integer({ min: 1, max: 80 }),
+    maxHistory: fc.integer({ min: 1, max: 60 }),
+    actionWidth: fc.integer({ min: 1, max: 9 }),
+  })
+  .map(({ heads, headWidth, ...sizes }): ModelConfig => ({
+    ...sizes,
+    heads,
+    embeddingWidth: heads * headWidth,
+    fusion: 'none',
+    subjectWidth: 1,
+    demographicWidth: 1,
+    contextWidth: 1,
+    hiddenWidth: 1,
+  }));
+
+/** A model whose every weight is random, biases, norms and tables too. */
+function randomModel(config: ModelConfig, { schema, items }: World, random: Random): TwoTower {
+  const drawn = new TwoTower(config, schema, items, { seed: random.nextUint32() });
+  const weights = drawn.weights();
+  drawn.dispose();
+  for (const [name, { data }] of weights)
+    if (!name.endsWith('weight'))
+      for (let i = 0; i < data.length; i++) data[i]! += 0.3 * random.normal();
+  return new TwoTower(config, schema, items, weights);
+}
+
+interface Rows {
+  readonly items: number;
+  readonly actions: number;
+}
+
+/** Random histories: empty ones, full ones, and lengths in between. */
+function randomHistories(count: number, length: number, rows: Rows, random: Random): HistoryBatch {
+  const batch = newHistoryBatch(count, length);
+  for (let b = 0; b < count; b++) {
+    const kept = [0, length, random.integer(length + 1)][random.integer(3)]!;
+    batch.lengths[b] = kept;
+    for (let i = (b + 1) * length - kept; i < (b + 1) * length; i++) {
+      batch.items[i] = 1 + random.integer(rows.items);
+      batch.actions[i] = random.integer(rows.actions);
+      batch.gaps[i] = random.integer(GAP_BUCKETS);
+    }
+  }
+  return batch;
+}
+
+/** Users `from` to `to` of a batch. */
+function cut(batch: HistoryBatch, from: number, to: number): HistoryBatch {
+  const { length } = batch;
+  const part = (column: Int32Array): Int32Array => column.subarray(from * length, to * length);
+  return {
+    count: to - from,
+    length,
+    items: part(batch.items),
+    actions: part(batch.actions),
+    gaps: part(batch.gaps),
+    lengths: batch.lengths.subarray(from, to),
+  };
+}
+
+function assertNear(
+  expected: Float32Array,
+  received: Float32Array,
+  width: number,
+  lengths: Int32Array,
+  context: string,
+): void {
+  assert.equal(received.length, expected.length);
+  for (const [user, events] of lengths.entries()) {
+    const [a, b] = [expected, received].map((x) => x.subarray(user * width, (user + 1) * width));
+    const largest = a!.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    if (events === 0) assert.ok(b!.every((value) => value === 0));
+    for (const [i, value] of a!.entries())
+      assert.ok(
+        Math.abs(value - b![i]!) <= RELATIVE_TOLERANCE * largest,
+        `${context}: user ${user} of ${events} events at ${i}: ${b![i]!}, tfjs ${value}`,
+      );
+  }
+}
+
+function assertSameDirection(
+  expected: Float32Array,
+  received: Float32Array,
+  width: number,
+  context: string,
+): void {
+  for (let user = 0; user * width < expected.length; user++) {
+    let [product, a, b] = [0, 0, 0];
+    for (let i = user * width; i < (user + 1) * width; i++) {
+      product += expected[i]! * received[i]!;
+      a += expected[i]! ** 2;
+      b += received[i]! ** 2;
+    }
+    const cosine = a === 0 && b === 0 ? 1 : product / Math.sqrt(a * b);
+    assert.ok(cosine > BF16_COSINE, `${context}: user ${user}: cosine ${cosine}`);
+  }
+}
+
+test('tfjs and the native encoder give the same states, on any weights', async () => {
+  await useBackend();
+  fc.assert(
+    fc.property(
+      configs,
+      fc.boolean(),
+      fc.integer({ min: 0, max: 12 }),
+      fc.nat(),
+      (config, withFeatures, count, seed) => {
+        const random = new Random(seed);
+        const { schema, items } = world(config.maxHistory, withFeatures);
+        const model = randomModel(config, { schema, items }, random);
+        // Histories shorter than the model's window take its last positions.
+        const length = 1 + random.integer(config.maxHistory);
+        const rows = { items: ITEMS, actions: schema.actions.length + 1 };
+        const batch = randomHistories(count, length, rows, random);
+        const expected = model.encodeHistories(batch);
+        const weights = encoderWeights(model.weights(), config, schema, items);
+        model.dispose();
+        for (const isa of isas) {
+          const received = new HistoryEncoder(weights, { isa }).encode(batch);
+          assertNear(expected, received, config.embeddingWidth, batch.lengths, isa);
+        }
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test('tfjs and the native encoder give the same states of the tiny bundle, in f32 and nearly in bf16', async () => {
+  const bundle = await loadBundle(tinyBundle);
+  const { embeddingWidth, maxHistory } = bundle.manifest.model;
+  const rows = { items: bundle.catalogue.count, actions: bundle.schema.actions.length + 1 };
+  const batch = randomHistories(100, maxHistory, rows, new Random(3));
+  const model = await loadBundleModel(bundle);
+  const expected = model.encodeHistories(batch);
+  model.dispose();
+  for (const isa of isas) {
+    const f32 = bundleHistoryEncoder(bundle, { isa });
+    assertNear(expected, f32.encode(batch), embeddingWidth, batch.lengths, isa);
+    const bf16 = bundleHistoryEncoder(bundle, { isa, precision: 'bf16' });
+    assertSameDirection(expected, bf16.encode(batch), embeddingWidth, isa);
+  }
+});
+
+test('a state does not depend on the rest of the batch', async () => {
+  const bundle = await loadBundle(tinyBundle);
+  const { embeddingWidth, maxHistory } = bundle.manifest.model;
+  const rows = { items: bundle.catalogue.count, actions: bundle.schema.actions.length + 1 };
+  const count = 90;
+  const batch = randomHistories(count, maxHistory, rows, new Random(4));
+  for (const isa of isas)
+    for (const precision of ['f32', 'bf16'] as const) {
+      const encoder = bundleHistoryEncoder(bundle, { isa, precision });
+      const expected = encoder.encode(batch);
+      fc.assert(
+        fc.property(
+          fc
+            .nat(count)
+            .chain((from) => fc.tuple(fc.constant(from), fc.integer({ min: from, max: count }))),
+          ([from, to]) => {
+            assert.deepEqual(
+              encoder.encode(cut(batch, from, to)),
+              expected.slice(from * embeddingWidth, to * embeddingWidth),
+            );
+          },
+        ),
+        { numRuns: 20 },
+      );
+    }
+});
+
+test('a state does not depend on the number of threads', () => {
+  const script = `
+    const { createHash } = await import('node:crypto');
+    const { bundleHistoryEncoder } = await import('./src/bundle/history-encoder.ts');
+    const { loadBundle } = await import('./src/bundle/load.ts');
+    const { newHistoryBatch } = await import('./src/features/sequence.ts');
+    const bundle = await loadBundle(${JSON.stringify(tinyBundle)});
+    const { maxHistory } = bundle.manifest.model;
+    const batch = newHistoryBatch(300, maxHistory);
+    for (let b = 0; b < 300; b++) {
+      batch.lengths[b] = (b * 7) % (maxHistory + 1);
+      for (let i = 1; i <= batch.lengths[b]; i++)
+        batch.items[(b + 1) * maxHistory - i] = 1 + ((b * 31 + i * 17) % bundle.catalogue.count);
+    }
+    const states = bundleHistoryEncoder(bundle).encode(batch);
+    process.stdout.write(createHash('sha256').update(Buffer.from(states.buffer)).digest('hex'));
+  `;
+  const digests = ['1', '2', '5'].map((threads) => {
+    const run = spawnSync(
+      process.execPath,
+      ['--import', 'tsx', '--input-type=module', '-e', script],
+      {
+        cwd: packageRoot(),
+        encoding: 'utf8',
+        timeout: 60_000,
+        env: { ...process.env, TANDEM_THREADS: threads },
+      },
+    );
+    assert.equal(run.status, 0, run.stderr);
+    return run.stdout;
+  });
+  assert.match(digests[0]!, /^[0-9a-f]{64}$/);
+  assert.deepEqual(new Set(digests).size, 1);
+});
