@@ -7,7 +7,7 @@ import { packageRoot } from '../../src/native/binding.ts';
 import { PeerProcess, type PeerOptions } from './process.ts';
 
 /** Where `npm run bench:peers` installs the Python packages. */
-export const VENV = join('bench', 'peers', 'venv');
+export const VENV: string = join('bench', 'peers', 'venv');
 
 /** TANDEM_BENCH_PYTHON, else the venv's interpreter where it is there. */
 export function benchPython(): string | undefined {
