@@ -1,174 +1,208 @@
-// Exact scan and graph against usearch's own JavaScript binding and a plain JavaScript scan, recall beside every time.
+// Our indexes against the field's at a million items: each tuned to the same recall on queries of its own, then raced.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { nativeAddon, type SearchOutput } from '../src/native/binding.ts';
-import { buildHnsw } from '../src/retrieval/build-index.ts';
-import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
-import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
-import { plainScan } from './plain/scan.ts';
-import { clusteredRows, K, queriesNear, recall, WIDTH } from './vectors.ts';
+import { availableParallelism } from 'node:os';
+import {
+  say,
+  summarise,
+  timePer,
+  type BenchOptions,
+  type Contestant,
+  type Measured,
+  type Recorder,
+} from './harness.ts';
+import type { PeerProcess } from './peers/process.ts';
+import { clusteredDataSet, towerDataSet, type DataSet } from './retrieval/data-set.ts';
+import {
+  build,
+  calibrate,
+  faissEngine,
+  NODE_ENGINES,
+  nodeEngine,
+  recallOf,
+  secondsPerQuery,
+  startFaiss,
+  startNode,
+  type BuildReport,
+  type Calibrated,
+  type Engine,
+} from './retrieval/engine.ts';
 
-const SIZES = [20_000, 100_000];
-const QUICK_SIZES = [5_000];
-const RECALL_QUERIES = 100;
-/** Queries that share one native call. */
-const BATCH = 32;
-const PLAIN = 'plain JS scan';
+const SIZE = 1_000_000;
+const QUICK_SIZE = 20_000;
+const RECALL_TARGET = 0.99;
+/** Queries that share one call. */
+const BATCH = 64;
+/** Ours, best last: the last that is there is "ours" in every race. */
+const OURS = ['exact', 'hnsw', 'clusters'];
+const NODE_PEERS = ['usearch', 'hnswlib'];
+/** Lists of the IVF peers, in multiples of sqrt(N), FAISS's own advice being 4 to 16. */
+const LISTS_PER_ROOT = [1, 2, 4, 8];
+const REFINED = ['', '-refined'];
+const CHOOSING_SECONDS = 0.3;
+const BUILD_TIME = timePer('s');
+const QUERY_TIME = timePer('us');
+const MEMORY = { metric: 'memory', unit: 'B', better: 'lower' } as const;
+
+/** An engine with the smallest effort that reached the target. */
+interface Tuned extends Calibrated {
+  readonly engine: Engine;
+  readonly built: BuildReport;
+  /** On the test queries. */
+  readonly testRecall: number;
+}
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
-  for (const size of quick ? QUICK_SIZES : SIZES) await measureSize(recorder, quick, size);
+  const size = quick ? QUICK_SIZE : SIZE;
+  for (const make of [clusteredDataSet, towerDataSet]) {
+    const data = await make(size);
+    await measureDataSet(recorder, quick, data);
+  }
 }
 
-async function measureSize(recorder: Recorder, quick: boolean, size: number): Promise<void> {
-  const vectors = clusteredRows(size, 1);
-  const queries = queriesNear(vectors, RECALL_QUERIES, 2);
-  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
-  const truth = newSearchOutput(RECALL_QUERIES, K);
-  exact.search(queries, RECALL_QUERIES, K, null, truth);
-  say(`retrieval: building two graphs of ${size}`);
-  const graph = await buildHnsw(vectors, WIDTH, undefined, { threads: availableParallelism() });
-  const found = newSearchOutput(RECALL_QUERIES, K);
-  graph.index.search(queries, RECALL_QUERIES, K, graph.expansionSearch, null, found);
-  const peer = await openUsearch(vectors, queries, truth, graph);
-
-  const nextQuery = rotation(queries);
-  const one = newSearchOutput(1, K);
-  const many = newSearchOutput(BATCH, K);
-  const exactOne: Contestant = {
-    name: 'ours',
-    run: () => {
-      exact.search(nextQuery(), 1, K, null, one);
-    },
+async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet): Promise<void> {
+  const processes: PeerProcess[] = [];
+  const started = <T extends PeerProcess>(peer: T): T => {
+    processes.push(peer);
+    return peer;
   };
-  const plain: Contestant = { name: PLAIN, run: () => plainScan(vectors, nextQuery(), K) };
-  await recorder.race(
-    `${size}: exact scan (recall 1)`,
-    timePer('us'),
-    [exactOne, plain, ...(peer === undefined ? [] : [peer.exact(nextQuery)])],
-    { quick },
-  );
-  await recorder.race(
-    `${size}: exact scan (recall 1), a query of ${BATCH} a call`,
-    timePer('us', BATCH),
-    [
-      {
-        name: 'ours',
-        run: () => {
-          exact.search(queries.subarray(0, BATCH * WIDTH), BATCH, K, null, many);
-        },
-      },
-      {
-        name: PLAIN,
-        run: () => {
-          for (let i = 0; i < BATCH; i++) plainScan(vectors, nextQuery(), K);
-        },
-      },
-    ],
-    { quick, rounds: 3 },
-  );
-  await recorder.race(
-    `${size}: graph, expansionSearch ${graph.expansionSearch} (recall ${recall(truth, found.slots).toFixed(3)})`,
-    timePer('us'),
-    [
-      {
-        name: 'ours',
-        run: () => {
-          graph.index.search(nextQuery(), 1, K, graph.expansionSearch, null, one);
-        },
-      },
-      ...(peer === undefined ? [] : [peer.graph(nextQuery)]),
-      exactOne,
-      plain,
-    ].map((contestant) =>
-      contestant === exactOne ? { ...contestant, name: 'our exact scan (recall 1)' } : contestant,
-    ),
-    { quick },
-  );
-}
-
-interface UsearchPeer {
-  readonly exact: (nextQuery: () => Float32Array) => Contestant;
-  readonly graph: (nextQuery: () => Float32Array) => Contestant;
-}
-
-/**
- * The same graph parameters in usearch's binding, with the first expansion_search from ours upwards whose recall is
- * not below .99.
- *
- * @returns undefined, after saying so, when its prebuilt binary does not load.
- */
-async function openUsearch(
-  vectors: Float32Array,
-  queries: Float32Array,
-  truth: SearchOutput,
-  graph: Awaited<ReturnType<typeof buildHnsw>>,
-): Promise<UsearchPeer | undefined> {
-  let usearch: typeof import('usearch');
   try {
-    usearch = await import('usearch');
+    // Built on all cores by the second process; the first loads what that one kept.
+    const cores = Math.min(2, availableParallelism());
+    const single = started(await startNode(data, 1));
+    const double = started(await startNode(data, cores));
+    const faiss = await startFaiss(data);
+    if (typeof faiss === 'string') say(`retrieval: FAISS is left out: ${faiss}`);
+    else started(faiss);
+
+    const ours: Tuned[] = [];
+    const peers: Tuned[] = [];
+    for (const index of [...OURS, ...NODE_PEERS]) {
+      const tuned = await tuneNode(single, double, index, cores);
+      if (tuned !== undefined) (OURS.includes(index) ? ours : peers).push(tuned);
+    }
+    if (typeof faiss !== 'string') peers.push(...(await tuneFaiss(faiss, data.size, cores)));
+    const best = ours.at(-1)!;
+    const others = [...ours.slice(0, -1), ...peers];
+
+    for (const { engine, built, testRecall, effort } of [best, ...others])
+      say(
+        `${data.name}: ${describe({ engine, effort, testRecall })}, ${built.bytesPerItem.toFixed(0)} B an item, built in ${built.seconds.toFixed(1)} s on ${built.threads} threads`,
+      );
+    const named = (tuned: Tuned): string => describe(tuned);
+    const lines = async (
+      title: string,
+      batch: number,
+      contestants: readonly Tuned[],
+    ): Promise<void> => {
+      const [first, ...rest] = contestants;
+      if (first === undefined) return;
+      await recorder.race(
+        `${data.name}, ${title}: ${named(first)}`,
+        QUERY_TIME,
+        [first, ...rest].map((tuned) => contestant(tuned, batch)),
+        { quick, roundSeconds: 0.4 },
+      );
+    };
+    await lines('one query a call, 1 thread', 1, [best, ...others]);
+    await lines(`${BATCH} queries a call, 1 thread`, BATCH, [best, ...others]);
+    if (cores > 1) {
+      const onBoth = [best, ...others]
+        .filter(({ engine }) => engine.index !== 'hnswlib')
+        .map((tuned) => ({
+          ...tuned,
+          engine: {
+            ...tuned.engine,
+            threads: cores,
+            process: tuned.engine.process === single ? double : tuned.engine.process,
+          },
+        }));
+      await lines(`${BATCH} queries a call, ${cores} threads`, BATCH, onBoth);
+    }
+    const compare = (
+      title: string,
+      unit: { metric: string; unit: string; better: 'lower' | 'higher' },
+      of: (tuned: Tuned) => number,
+    ): void => {
+      const value = (tuned: Tuned): Measured => summarise([of(tuned)]);
+      const compared = others.filter((tuned) => of(tuned) > 0);
+      for (const tuned of compared)
+        recorder.add(`${data.name}, ${title}: ${best.engine.name}`, unit, value(best), {
+          name: withThreads(tuned, title),
+          measured: value(tuned),
+        });
+    };
+    compare('memory an item', MEMORY, ({ built }) => built.bytesPerItem);
+    compare(`building, ${cores} threads`, BUILD_TIME, (tuned) =>
+      tuned.engine.index === 'exact' ? 0 : tuned.built.seconds,
+    );
+  } finally {
+    for (const peer of processes) await peer.close();
+  }
+}
+
+function withThreads({ engine, built }: Tuned, title: string): string {
+  return title.startsWith('building') && built.threads === 1
+    ? `${engine.name}, 1 thread (its binding has no more)`
+    : engine.name;
+}
+
+/** @returns undefined, after saying so, where the index cannot be had. */
+async function tuneNode(
+  single: PeerProcess,
+  double: PeerProcess,
+  index: string,
+  threads: number,
+): Promise<Tuned | undefined> {
+  const engine = nodeEngine(single, index, 1);
+  try {
+    const built = await build(nodeEngine(double, index, threads), threads);
+    await build(engine, 1);
+    return await tune(engine, built);
   } catch (error) {
-    say(`retrieval: usearch's own binding is left out, it does not load: ${String(error)}`);
+    say(`retrieval: ${NODE_ENGINES[index]!.name} is left out: ${String(error)}`);
     return undefined;
   }
-  const { Index, MetricKind, ScalarKind, exactSearch } = usearch;
-  const options = (expansionSearch: number): ConstructorParameters<typeof Index>[0] => ({
-    dimensions: WIDTH,
-    metric: MetricKind.IP,
-    quantization: ScalarKind.F32,
-    connectivity: graph.connectivity,
-    expansion_add: graph.expansionAdd,
-    expansion_search: expansionSearch,
-    multi: false,
-  });
-  const size = vectors.length / WIDTH;
-  let index = new Index(options(graph.expansionSearch));
-  index.add(
-    BigUint64Array.from({ length: size }, (_, i) => BigInt(i)),
-    vectors,
-    0,
-  );
-  const measure = (): number => {
-    const slots = new Float64Array(RECALL_QUERIES * K);
-    for (let i = 0; i < RECALL_QUERIES; i++) {
-      const { keys } = index.search(queries.subarray(i * WIDTH, (i + 1) * WIDTH), K, 1);
-      slots.set(Array.from(keys, Number), i * K);
-    }
-    return recall(truth, slots);
-  };
-  let expansion = graph.expansionSearch;
-  let reached = measure();
-  if (reached < 0.99) {
-    const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-'));
-    const file = join(folder, 'graph.usearch');
-    index.save(file);
-    while (reached < 0.99 && expansion < 4096) {
-      expansion *= 2;
-      index = new Index(options(expansion));
-      index.load(file);
-      reached = measure();
-    }
-    rmSync(folder, { recursive: true });
-  }
-  return {
-    exact: (nextQuery) => ({
-      name: 'usearch JS exactSearch',
-      run: () => exactSearch(vectors, nextQuery(), WIDTH, K, MetricKind.IP, 1),
-    }),
-    graph: (nextQuery) => ({
-      name: `usearch JS, expansion_search ${expansion} (recall ${reached.toFixed(3)})`,
-      run: () => index.search(nextQuery(), K, 1),
-    }),
-  };
 }
 
-/** Gives one query after the other, so that no contestant is timed on a single walk. */
-function rotation(queries: Float32Array): () => Float32Array {
-  const count = queries.length / WIDTH;
-  let next = 0;
-  return () => {
-    const at = next++ % count;
-    return queries.subarray(at * WIDTH, (at + 1) * WIDTH);
+/** Its graph, and of its IVF indexes with and without refinement the one that answers fastest at the target. */
+async function tuneFaiss(faiss: PeerProcess, size: number, threads: number): Promise<Tuned[]> {
+  const root = 2 ** Math.round(Math.log2(Math.sqrt(size)));
+  let fastest: { tuned: Tuned; seconds: number } | undefined;
+  for (const multiple of LISTS_PER_ROOT)
+    for (const suffix of REFINED) {
+      const engine = faissEngine(faiss, `ivf-sq8-${root * multiple}${suffix}`, 1);
+      const tuned = await tune(engine, await build(engine, threads));
+      const seconds = await secondsPerQuery(engine, tuned.effort, 1, CHOOSING_SECONDS);
+      say(`retrieval: ${describe(tuned)}: ${(seconds * 1e6).toFixed(0)} us`);
+      const reached = tuned.recall >= RECALL_TARGET;
+      if (reached && (fastest === undefined || seconds < fastest.seconds))
+        fastest = { tuned, seconds };
+    }
+  const graph = faissEngine(faiss, 'hnsw', 1);
+  const tunedGraph = await tune(graph, await build(graph, threads));
+  return [...(fastest === undefined ? [] : [fastest.tuned]), tunedGraph];
+}
+
+async function tune(engine: Engine, built: BuildReport): Promise<Tuned> {
+  const calibrated = await calibrate(engine, RECALL_TARGET);
+  const testRecall = await recallOf(engine, calibrated.effort, 'test');
+  const tuned = { engine, built, ...calibrated, testRecall };
+  say(`retrieval: ${describe(tuned)}, built in ${built.seconds.toFixed(1)} s`);
+  return tuned;
+}
+
+function describe({
+  engine,
+  effort,
+  testRecall,
+}: Pick<Tuned, 'engine' | 'effort' | 'testRecall'>): string {
+  const setting = engine.efforts === undefined ? '' : `, ${engine.efforts.word} ${effort}`;
+  return `${engine.name}${setting} (recall ${testRecall.toFixed(3)})`;
+}
+
+function contestant({ engine, effort, testRecall }: Tuned, batch: number): Contestant {
+  return {
+    name: describe({ engine, effort, testRecall }),
+    measure: (seconds) => secondsPerQuery(engine, effort, batch, seconds),
   };
 }
