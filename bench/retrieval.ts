@@ -12,44 +12,25 @@ import {
 } from './harness.ts';
 import type { PeerProcess } from './peers/process.ts';
 import { clusteredDataSet, towerDataSet, type DataSet } from './retrieval/data-set.ts';
+import { secondsPerQuery, startFaiss, startNode } from './retrieval/engine.ts';
 import {
-  build,
-  calibrate,
-  faissEngine,
-  NODE_ENGINES,
-  nodeEngine,
-  recallOf,
-  secondsPerQuery,
-  startFaiss,
-  startNode,
-  type BuildReport,
-  type Calibrated,
-  type Engine,
-} from './retrieval/engine.ts';
+  describe,
+  tuneFaissGraph,
+  tuneFaissLists,
+  tuneNode,
+  type Tuned,
+} from './retrieval/tune.ts';
 
 const SIZE = 1_000_000;
 const QUICK_SIZE = 20_000;
-const RECALL_TARGET = 0.99;
 /** Queries that share one call. */
 const BATCH = 64;
 /** Ours, best last: the last that is there is "ours" in every race. */
 const OURS = ['exact', 'hnsw', 'clusters'];
 const NODE_PEERS = ['usearch', 'hnswlib'];
-/** Lists of the IVF peers, in multiples of sqrt(N), FAISS's own advice being 4 to 16. */
-const LISTS_PER_ROOT = [1, 2, 4, 8];
-const REFINED = ['', '-refined'];
-const CHOOSING_SECONDS = 0.3;
 const BUILD_TIME = timePer('s');
 const QUERY_TIME = timePer('us');
 const MEMORY = { metric: 'memory', unit: 'B', better: 'lower' } as const;
-
-/** An engine with the smallest effort that reached the target. */
-interface Tuned extends Calibrated {
-  readonly engine: Engine;
-  readonly built: BuildReport;
-  /** On the test queries. */
-  readonly testRecall: number;
-}
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const size = quick ? QUICK_SIZE : SIZE;
@@ -80,7 +61,11 @@ async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet)
       const tuned = await tuneNode(single, double, index, cores);
       if (tuned !== undefined) (OURS.includes(index) ? ours : peers).push(tuned);
     }
-    if (typeof faiss !== 'string') peers.push(...(await tuneFaiss(faiss, data.size, cores)));
+    if (typeof faiss !== 'string') {
+      const lists = await tuneFaissLists(faiss, data.size, cores);
+      if (lists !== undefined) peers.push(lists);
+      peers.push(await tuneFaissGraph(faiss, cores));
+    }
     const best = ours.at(-1)!;
     const others = [...ours.slice(0, -1), ...peers];
 
@@ -88,7 +73,6 @@ async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet)
       say(
         `${data.name}: ${describe({ engine, effort, testRecall })}, ${built.bytesPerItem.toFixed(0)} B an item, built in ${built.seconds.toFixed(1)} s on ${built.threads} threads`,
       );
-    const named = (tuned: Tuned): string => describe(tuned);
     const lines = async (
       title: string,
       batch: number,
@@ -97,7 +81,7 @@ async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet)
       const [first, ...rest] = contestants;
       if (first === undefined) return;
       await recorder.race(
-        `${data.name}, ${title}: ${named(first)}`,
+        `${data.name}, ${title}: ${describe(first)}`,
         QUERY_TIME,
         [first, ...rest].map((tuned) => contestant(tuned, batch)),
         { quick, roundSeconds: 0.4 },
@@ -144,60 +128,6 @@ function withThreads({ engine, built }: Tuned, title: string): string {
   return title.startsWith('building') && built.threads === 1
     ? `${engine.name}, 1 thread (its binding has no more)`
     : engine.name;
-}
-
-/** @returns undefined, after saying so, where the index cannot be had. */
-async function tuneNode(
-  single: PeerProcess,
-  double: PeerProcess,
-  index: string,
-  threads: number,
-): Promise<Tuned | undefined> {
-  const engine = nodeEngine(single, index, 1);
-  try {
-    const built = await build(nodeEngine(double, index, threads), threads);
-    await build(engine, 1);
-    return await tune(engine, built);
-  } catch (error) {
-    say(`retrieval: ${NODE_ENGINES[index]!.name} is left out: ${String(error)}`);
-    return undefined;
-  }
-}
-
-/** Its graph, and of its IVF indexes with and without refinement the one that answers fastest at the target. */
-async function tuneFaiss(faiss: PeerProcess, size: number, threads: number): Promise<Tuned[]> {
-  const root = 2 ** Math.round(Math.log2(Math.sqrt(size)));
-  let fastest: { tuned: Tuned; seconds: number } | undefined;
-  for (const multiple of LISTS_PER_ROOT)
-    for (const suffix of REFINED) {
-      const engine = faissEngine(faiss, `ivf-sq8-${root * multiple}${suffix}`, 1);
-      const tuned = await tune(engine, await build(engine, threads));
-      const seconds = await secondsPerQuery(engine, tuned.effort, 1, CHOOSING_SECONDS);
-      say(`retrieval: ${describe(tuned)}: ${(seconds * 1e6).toFixed(0)} us`);
-      const reached = tuned.recall >= RECALL_TARGET;
-      if (reached && (fastest === undefined || seconds < fastest.seconds))
-        fastest = { tuned, seconds };
-    }
-  const graph = faissEngine(faiss, 'hnsw', 1);
-  const tunedGraph = await tune(graph, await build(graph, threads));
-  return [...(fastest === undefined ? [] : [fastest.tuned]), tunedGraph];
-}
-
-async function tune(engine: Engine, built: BuildReport): Promise<Tuned> {
-  const calibrated = await calibrate(engine, RECALL_TARGET);
-  const testRecall = await recallOf(engine, calibrated.effort, 'test');
-  const tuned = { engine, built, ...calibrated, testRecall };
-  say(`retrieval: ${describe(tuned)}, built in ${built.seconds.toFixed(1)} s`);
-  return tuned;
-}
-
-function describe({
-  engine,
-  effort,
-  testRecall,
-}: Pick<Tuned, 'engine' | 'effort' | 'testRecall'>): string {
-  const setting = engine.efforts === undefined ? '' : `, ${engine.efforts.word} ${effort}`;
-  return `${engine.name}${setting} (recall ${testRecall.toFixed(3)})`;
 }
 
 function contestant({ engine, effort, testRecall }: Tuned, batch: number): Contestant {

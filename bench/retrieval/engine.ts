@@ -72,6 +72,7 @@ export const NODE_ENGINES: Readonly<
   exact: { name: 'our exact scan', efforts: undefined },
   hnsw: { name: 'our HNSW', efforts: EXPANSION },
   clusters: { name: 'our clusters', efforts: undefined },
+  planned: { name: 'our plan', efforts: EXPANSION },
   usearch: { name: 'usearch JS HNSW', efforts: EXPANSION },
   hnswlib: { name: 'hnswlib-node HNSW', efforts: EXPANSION },
 };
@@ -94,7 +95,7 @@ export function nodeEngine(process_: PeerProcess, index: string, threads: number
   return { ...NODE_ENGINES[index]!, process: process_, index, threads };
 }
 
-/** @returns undefined, with the reason in `why`, where the engine cannot be had on this machine. */
+/** @throws Error, with the reason, where the engine cannot be had on this machine. */
 export function build(engine: Engine, threads: number): Promise<BuildReport> {
   return engine.process.request('build', {
     index: engine.index,
@@ -134,6 +135,25 @@ export async function secondsPerQuery(
     },
   );
   return mean;
+}
+
+/** What a search under a filter found, over the first `count` test queries. */
+export interface Filtered {
+  readonly recall: number;
+  /** Fewest hits of any query. */
+  readonly returned: number;
+  readonly plan?: string;
+}
+
+/** @param filter - files of the data set: a bitset, and [count, K] true best under it. */
+export function filteredRecall(
+  engine: Engine,
+  effort: number,
+  filter: { readonly allow: string; readonly truth: string; readonly count: number },
+): Promise<Filtered> {
+  const { index, threads } = engine;
+  const { allow, truth, count } = filter;
+  return engine.process.request('filtered', { index, effort, threads, allow, truth, count });
 }
 
 /** An effort and the recall@K that it gives on the calibration queries. */
