@@ -14,7 +14,7 @@ import { towerData } from './tower-data.ts';
 export type Split = 'calibration' | 'test';
 
 export interface DataSet {
-  /** What the page calls it. */
+  /** What the page calls it; no comma, which ends it in the names of cases. */
   readonly name: string;
   /** Holds <file>.f32 and <file>.i32 of DATA_FILES; indexes built over it are kept beside them. */
   readonly folder: string;
@@ -42,7 +42,7 @@ const VERSION = 1;
 
 /** Random centres with noise around them; queries near items. */
 export function clusteredDataSet(size: number): Promise<DataSet> {
-  return open(`Gaussian clusters, ${size} items`, `clusters-${size}`, size, () => {
+  return open(`Gaussian clusters ${shortSize(size)}`, `clusters-${size}`, size, () => {
     const vectors = clusteredRows(size, 1);
     return { vectors, queries: queriesNear(vectors, CALIBRATION_QUERIES + TEST_QUERIES, 2) };
   });
@@ -50,7 +50,11 @@ export function clusteredDataSet(size: number): Promise<DataSet> {
 
 /** Item vectors of a trained item tower, and the query embeddings of requests that training did not see. */
 export function towerDataSet(size: number): Promise<DataSet> {
-  return open(`trained item tower, ${size} items`, `tower-${size}`, size, () => towerData(size));
+  return open(`item tower ${shortSize(size)}`, `tower-${size}`, size, () => towerData(size));
+}
+
+function shortSize(size: number): string {
+  return size >= 1e6 ? `${size / 1e6}M` : `${size / 1e3}k`;
 }
 
 async function open(
