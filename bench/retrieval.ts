@@ -7,12 +7,11 @@ import {
   timePer,
   type BenchOptions,
   type Contestant,
-  type Measured,
   type Recorder,
 } from './harness.ts';
 import type { PeerProcess } from './peers/process.ts';
 import { clusteredDataSet, towerDataSet, type DataSet } from './retrieval/data-set.ts';
-import { secondsPerQuery, startFaiss, startNode } from './retrieval/engine.ts';
+import { NODE_ENGINES, secondsPerQuery, startFaiss, startNode } from './retrieval/engine.ts';
 import {
   describe,
   tuneFaissGraph,
@@ -30,7 +29,8 @@ const OURS = ['exact', 'hnsw', 'clusters'];
 const NODE_PEERS = ['usearch', 'hnswlib'];
 const BUILD_TIME = timePer('s');
 const QUERY_TIME = timePer('us');
-const MEMORY = { metric: 'memory', unit: 'B', better: 'lower' } as const;
+const MEMORY = { metric: 'memory', unit: 'B an item', better: 'lower' } as const;
+const ROUND_SECONDS = 0.4;
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const size = quick ? QUICK_SIZE : SIZE;
@@ -41,19 +41,17 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
 }
 
 async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet): Promise<void> {
+  const cores = Math.min(2, availableParallelism());
   const processes: PeerProcess[] = [];
-  const started = <T extends PeerProcess>(peer: T): T => {
-    processes.push(peer);
-    return peer;
-  };
   try {
-    // Built on all cores by the second process; the first loads what that one kept.
-    const cores = Math.min(2, availableParallelism());
-    const single = started(await startNode(data, 1));
-    const double = started(await startNode(data, cores));
+    const single = await startNode(data, 1);
+    processes.push(single);
+    // Builds on all cores and keeps what it built; the first process loads that.
+    const double = await startNode(data, cores);
+    processes.push(double);
     const faiss = await startFaiss(data);
     if (typeof faiss === 'string') say(`retrieval: FAISS is left out: ${faiss}`);
-    else started(faiss);
+    else processes.push(faiss);
 
     const ours: Tuned[] = [];
     const peers: Tuned[] = [];
@@ -66,68 +64,67 @@ async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet)
       if (lists !== undefined) peers.push(lists);
       peers.push(await tuneFaissGraph(faiss, cores));
     }
-    const best = ours.at(-1)!;
-    const others = [...ours.slice(0, -1), ...peers];
-
-    for (const { engine, built, testRecall, effort } of [best, ...others])
-      say(
-        `${data.name}: ${describe({ engine, effort, testRecall })}, ${built.bytesPerItem.toFixed(0)} B an item, built in ${built.seconds.toFixed(1)} s on ${built.threads} threads`,
-      );
-    const lines = async (
-      title: string,
-      batch: number,
-      contestants: readonly Tuned[],
-    ): Promise<void> => {
-      const [first, ...rest] = contestants;
-      if (first === undefined) return;
+    const all = [ours.at(-1)!, ...ours.slice(0, -1), ...peers];
+    const onBoth = all
+      .filter(({ engine }) => NODE_ENGINES[engine.index]?.oneThread !== true)
+      .map((tuned) => withThreads(tuned, cores, single, double));
+    const races: [string, number, readonly Tuned[]][] = [
+      ['one query a call, 1 thread', 1, all],
+      [`${BATCH} queries a call, 1 thread`, BATCH, all],
+    ];
+    if (cores > 1) races.push([`${BATCH} queries a call, ${cores} threads`, BATCH, onBoth]);
+    for (const [title, batch, contestants] of races)
       await recorder.race(
-        `${data.name}, ${title}: ${describe(first)}`,
+        `${data.name}, ${title}: ${describe(contestants[0]!)}`,
         QUERY_TIME,
-        [first, ...rest].map((tuned) => contestant(tuned, batch)),
-        { quick, roundSeconds: 0.4 },
+        contestants.map((tuned) => contestant(tuned, batch)),
+        { quick, roundSeconds: ROUND_SECONDS },
       );
-    };
-    await lines('one query a call, 1 thread', 1, [best, ...others]);
-    await lines(`${BATCH} queries a call, 1 thread`, BATCH, [best, ...others]);
-    if (cores > 1) {
-      const onBoth = [best, ...others]
-        .filter(({ engine }) => engine.index !== 'hnswlib')
-        .map((tuned) => ({
-          ...tuned,
-          engine: {
-            ...tuned.engine,
-            threads: cores,
-            process: tuned.engine.process === single ? double : tuned.engine.process,
-          },
-        }));
-      await lines(`${BATCH} queries a call, ${cores} threads`, BATCH, onBoth);
-    }
-    const compare = (
-      title: string,
-      unit: { metric: string; unit: string; better: 'lower' | 'higher' },
-      of: (tuned: Tuned) => number,
-    ): void => {
-      const value = (tuned: Tuned): Measured => summarise([of(tuned)]);
-      const compared = others.filter((tuned) => of(tuned) > 0);
-      for (const tuned of compared)
-        recorder.add(`${data.name}, ${title}: ${best.engine.name}`, unit, value(best), {
-          name: withThreads(tuned, title),
-          measured: value(tuned),
-        });
-    };
-    compare('memory an item', MEMORY, ({ built }) => built.bytesPerItem);
-    compare(`building, ${cores} threads`, BUILD_TIME, (tuned) =>
-      tuned.engine.index === 'exact' ? 0 : tuned.built.seconds,
-    );
+    compareSizes(recorder, data, all);
   } finally {
     for (const peer of processes) await peer.close();
   }
 }
 
-function withThreads({ engine, built }: Tuned, title: string): string {
-  return title.startsWith('building') && built.threads === 1
-    ? `${engine.name}, 1 thread (its binding has no more)`
-    : engine.name;
+/** The same engine searching on more threads: ours and usearch in the process whose pool has them. */
+function withThreads(
+  tuned: Tuned,
+  threads: number,
+  single: PeerProcess,
+  double: PeerProcess,
+): Tuned {
+  const { engine } = tuned;
+  const process = engine.process === single ? double : engine.process;
+  return { ...tuned, engine: { ...engine, threads, process } };
+}
+
+/** Memory and build time of the first against the others. */
+function compareSizes(
+  recorder: Recorder,
+  data: DataSet,
+  [best, ...others]: readonly Tuned[],
+): void {
+  const { engine, built } = best!;
+  for (const other of others)
+    recorder.add(`${data.name}, index: ${engine.name}`, MEMORY, summarise([built.bytesPerItem]), {
+      name: other.engine.name,
+      measured: summarise([other.built.bytesPerItem]),
+    });
+  for (const other of others)
+    // There is nothing to build for a scan.
+    if (other.engine.efforts !== undefined)
+      recorder.add(
+        `${data.name}, building on ${built.threads} threads: ${engine.name}`,
+        BUILD_TIME,
+        summarise([built.seconds]),
+        {
+          name:
+            other.built.threads === built.threads
+              ? other.engine.name
+              : `${other.engine.name}, ${other.built.threads} thread (its binding has no more)`,
+          measured: summarise([other.built.seconds]),
+        },
+      );
 }
 
 function contestant({ engine, effort, testRecall }: Tuned, batch: number): Contestant {

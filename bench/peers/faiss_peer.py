@@ -53,11 +53,12 @@ def build(index, threads, connectivity, expansionAdd):
     count, width = DATA["vectors"].shape
     size = os.path.getsize(path)
     if index != name:
-        flat = faiss.IndexFlatIP(width)
-        flat.add(DATA["vectors"])
-        refined = faiss.IndexRefine(built, flat)
+        if "flat" not in DATA:
+            DATA["flat"] = faiss.IndexFlatIP(width)
+            DATA["flat"].add(DATA["vectors"])
+        refined = faiss.IndexRefine(built, DATA["flat"])
         refined.k_factor = REFINE_FACTOR
-        KEPT.extend((built, flat))
+        KEPT.append(built)
         INDEXES[index] = refined
         size += 4 * count * width
     return {**about, "bytesPerItem": size / count}

@@ -67,14 +67,22 @@ export async function startFaiss(data: DataSet): Promise<PeerProcess | string> {
 
 /** Engines that live in a Node process, by the name that engine-process.ts knows. */
 export const NODE_ENGINES: Readonly<
-  Record<string, { readonly name: string; readonly efforts: EffortRange | undefined }>
+  Record<
+    string,
+    {
+      readonly name: string;
+      readonly efforts: EffortRange | undefined;
+      /** Its binding builds and searches on one thread only. */
+      readonly oneThread?: true;
+    }
+  >
 > = {
   exact: { name: 'our exact scan', efforts: undefined },
   hnsw: { name: 'our HNSW', efforts: EXPANSION },
   clusters: { name: 'our clusters', efforts: undefined },
   planned: { name: 'our plan', efforts: EXPANSION },
   usearch: { name: 'usearch JS HNSW', efforts: EXPANSION },
-  hnswlib: { name: 'hnswlib-node HNSW', efforts: EXPANSION },
+  hnswlib: { name: 'hnswlib-node HNSW', efforts: EXPANSION, oneThread: true },
 };
 
 /** @param index - hnsw, or ivf-sq8-<lists>[-refined]. */

@@ -38,7 +38,8 @@ export async function tuneNode(
 ): Promise<Tuned | undefined> {
   const engine = nodeEngine(single, index, 1);
   try {
-    const built = await build(nodeEngine(double, index, threads), threads);
+    const buildThreads = NODE_ENGINES[index]!.oneThread === true ? 1 : threads;
+    const built = await build(nodeEngine(double, index, threads), buildThreads);
     await build(engine, 1);
     return await tune(engine, built);
   } catch (error) {
