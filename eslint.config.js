@@ -2,7 +2,17 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'build/', 'node_modules/', 'data/', 'runs/', '.demo/', 'bench/peers/'] },
+  {
+    ignores: [
+      'dist/',
+      'build/',
+      '**/node_modules/',
+      'data/',
+      'runs/',
+      '.demo/',
+      'bench/peers/venv/',
+    ],
+  },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -1,78 +1,119 @@
-// Retrieval under filters that leave much, little and almost nothing, against a plain JavaScript scan and no filter.
+// Retrieval under filters that leave much, little and almost nothing, as the request path searches: against what the field
+// offers for it, and against our own search without a filter.
 
-import { availableParallelism } from 'node:os';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../src/files.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 import { AllowList } from '../src/retrieval/allow-list.ts';
-import { buildHnsw } from '../src/retrieval/build-index.ts';
 import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
-import { PlannedIndex } from '../src/retrieval/plan.ts';
-import { say, timePer, type BenchOptions, type Recorder } from './harness.ts';
-import { plainScan } from './plain/scan.ts';
-import { clusteredRows, K, queriesNear, WIDTH } from './vectors.ts';
+import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
+import type { PeerProcess } from './peers/process.ts';
+import { clusteredDataSet, DATA_FILES, readFloats, type DataSet } from './retrieval/data-set.ts';
+import {
+  filteredRecall,
+  secondsPerQuery,
+  startFaiss,
+  startNode,
+  type Filtered,
+} from './retrieval/engine.ts';
+import { RECALL_TARGET, tuneFaissLists, tuneNode, type Tuned } from './retrieval/tune.ts';
+import { K, WIDTH } from './vectors.ts';
 
-const SIZE = 100_000;
-const QUICK_SIZE = 5_000;
+const SIZE = 1_000_000;
+const QUICK_SIZE = 20_000;
 const SHARES = [0.5, 0.01, 0.0001];
-const QUERIES = 50;
+/** Queries that recall is measured with, under each filter. */
+const QUERIES = 100;
+
+interface Filter {
+  readonly allow: string;
+  readonly truth: string;
+  readonly count: number;
+  readonly allowed: number;
+}
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
-  const size = quick ? QUICK_SIZE : SIZE;
-  const vectors = clusteredRows(size, 1);
-  const queries = queriesNear(vectors, QUERIES, 2);
-  say(`filters: building a graph of ${size}`);
-  const graph = await buildHnsw(vectors, WIDTH, undefined, { threads: availableParallelism() });
-  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
-  const { index: hnsw, expansionSearch } = graph;
-  const index = new PlannedIndex({ exact, hnsw, expansionSearch });
-  const out = newSearchOutput(1, K);
-  let next = 0;
-  const nextQuery = (): Float32Array => {
-    const at = next++ % QUERIES;
-    return queries.subarray(at * WIDTH, (at + 1) * WIDTH);
-  };
-  for (const share of SHARES) {
-    const allow = randomList(size, share);
-    const { plan, recall, returned } = quality(index, queries, vectors, allow);
-    await recorder.race(
-      `filter leaves ${share * 100} % (${allow.count}): plan ${plan}, recall ${recall.toFixed(3)}, ${returned} returned`,
-      timePer('us'),
-      [
-        {
-          name: 'ours',
-          run: () => index.search(nextQuery(), 1, K, allow, out),
-        },
-        { name: 'plain JS scan', run: () => plainScan(vectors, nextQuery(), K, allow) },
-        { name: 'ours without filter', run: () => index.search(nextQuery(), 1, K, null, out) },
-      ],
-      { quick },
-    );
+  const data = await clusteredDataSet(quick ? QUICK_SIZE : SIZE);
+  const filters = new Map(SHARES.map((share) => [share, makeFilter(data, share)]));
+  const processes: PeerProcess[] = [];
+  try {
+    const node = await startNode(data, 1);
+    processes.push(node);
+    const ours = await tuneNode(node, node, 'planned', 1);
+    if (ours === undefined) throw new Error('Expected our own index to open.');
+    const peers: Tuned[] = [];
+    const hnswlib = await tuneNode(node, node, 'hnswlib', 1);
+    if (hnswlib !== undefined) peers.push(hnswlib);
+    const faiss = await startFaiss(data);
+    if (typeof faiss === 'string') say(`filters: FAISS is left out: ${faiss}`);
+    else {
+      processes.push(faiss);
+      const lists = await tuneFaissLists(faiss, data.size, 2);
+      if (lists !== undefined) peers.push(lists);
+    }
+    for (const [share, filter] of filters) {
+      const found = await filteredRecall(ours.engine, ours.effort, filter);
+      // One after the other: a process answers one request at a time.
+      const filteredPeers: Contestant[] = [];
+      for (const peer of peers) filteredPeers.push(await filteredPeer(peer, filter));
+      await recorder.race(
+        `filter leaves ${share * 100} % (${filter.allowed}): plan ${found.plan ?? '-'}, ${quality(found)}`,
+        timePer('us'),
+        [
+          contestant('ours', ours, ours.effort, filter.allow),
+          contestant('ours without filter', ours, ours.effort),
+          ...filteredPeers,
+        ],
+        { quick, roundSeconds: 0.4 },
+      );
+    }
+  } finally {
+    for (const peer of processes) await peer.close();
   }
 }
 
-/** Share of the true best under the filter that is found, and the fewest items returned. */
-function quality(
-  index: PlannedIndex,
-  queries: Float32Array,
-  vectors: Float32Array,
-  allow: AllowList,
-): { plan: string; recall: number; returned: number } {
-  const out = newSearchOutput(QUERIES, K);
-  const { plan } = index.search(queries, QUERIES, K, allow, out);
-  let hits = 0;
-  let wanted = 0;
-  for (let i = 0; i < QUERIES; i++) {
-    const query = queries.subarray(i * WIDTH, (i + 1) * WIDTH);
-    const truth = new Set(plainScan(vectors, query, K, allow).slots);
-    wanted += truth.size;
-    for (const slot of out.slots.subarray(i * K, i * K + out.counts[i]!))
-      if (truth.has(slot)) hits++;
+/** A peer with its effort doubled until it finds enough under the filter, or can look no harder. */
+async function filteredPeer(peer: Tuned, filter: Filter): Promise<Contestant> {
+  const { engine } = peer;
+  const last = engine.efforts?.last ?? peer.effort;
+  let { effort } = peer;
+  let found = await filteredRecall(engine, effort, filter);
+  while (found.recall < RECALL_TARGET && effort < last) {
+    effort = Math.min(last, effort * 2);
+    found = await filteredRecall(engine, effort, filter);
   }
-  return { plan, recall: hits / wanted, returned: Math.min(...out.counts) };
+  const setting = engine.efforts === undefined ? '' : `, ${engine.efforts.word} ${effort}`;
+  return contestant(`${engine.name}${setting}: ${quality(found)}`, peer, effort, filter.allow);
 }
 
-function randomList(size: number, share: number): AllowList {
+function contestant(name: string, { engine }: Tuned, effort: number, allow?: string): Contestant {
+  return { name, measure: (seconds) => secondsPerQuery(engine, effort, 1, seconds, allow) };
+}
+
+function quality({ recall, returned }: Filtered): string {
+  return `recall ${recall.toFixed(3)}, ${returned} returned`;
+}
+
+/** A random list of the share, and the true best among it, kept beside the data set. */
+function makeFilter({ folder, size }: DataSet, share: number): Filter {
   const random = new Random(3);
   const order = random.shuffle(Array.from({ length: size }, (_, i) => i));
-  return AllowList.of(size, order.slice(0, Math.max(1, Math.round(size * share))));
+  const list = AllowList.of(size, order.slice(0, Math.max(1, Math.round(size * share))));
+  const filter = {
+    allow: `allow-${share}.bits`,
+    truth: `allow-${share}-truth.i32`,
+    count: QUERIES,
+    allowed: list.count,
+  };
+  if (!existsSync(join(folder, filter.truth))) {
+    const exact = new (nativeAddon().ExactIndex)(readFloats(folder, DATA_FILES.vectors), WIDTH);
+    const truth = newSearchOutput(QUERIES, K);
+    const queries = readFloats(folder, DATA_FILES.queries('test')).subarray(0, QUERIES * WIDTH);
+    exact.search(queries, QUERIES, Math.min(K, size), list.words, truth);
+    writeFileAtomic(join(folder, filter.allow), new Uint8Array(list.words.buffer));
+    writeFileAtomic(join(folder, filter.truth), new Uint8Array(truth.slots.buffer));
+  }
+  return filter;
 }

@@ -32,14 +32,21 @@ export interface Measured {
 }
 
 /** One of the things that are timed against each other. */
-export interface Contestant {
+export type Contestant = {
   readonly name: string;
-  readonly run: () => unknown;
-  /** `run` returns a promise that must be awaited. */
-  readonly asynchronous?: boolean;
   /** Called before each of its rounds, untimed. */
   readonly before?: () => void | Promise<void>;
-}
+} & (
+  | {
+      readonly run: () => unknown;
+      /** `run` returns a promise that must be awaited. */
+      readonly asynchronous?: boolean;
+    }
+  | {
+      /** A contestant in another process: runs there for about `seconds`. @returns mean seconds of one run. */
+      readonly measure: (seconds: number) => Promise<number>;
+    }
+);
 
 export interface RaceOptions {
   /** Every contestant runs once a round, so that a slow minute of the machine meets all of them. */
@@ -107,6 +114,7 @@ export async function race(
 
 /** @returns mean seconds of one run. */
 function secondsPerRun(contestant: Contestant, maxTime: number): number | Promise<number> {
+  if ('measure' in contestant) return contestant.measure(maxTime);
   const { name, run, asynchronous = false } = contestant;
   if (asynchronous) return secondsPerAwait(run, maxTime);
   const benchmark: Benchmark = new Benchmark(name, run, {

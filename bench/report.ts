@@ -1,8 +1,9 @@
-// docs/benchmarks.md from bench/results/*.ndjson: one table a benchmark, with machine, date and command.
+// docs/benchmarks.md from bench/results/*.ndjson: one table a benchmark, with machine, date and command, and charts of some.
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../src/native/binding.ts';
+import { writeCharts } from './charts.ts';
 import { resultsDirectory, SPREAD_SUFFIX, type BenchResult } from './harness.ts';
 import { BENCHES } from './registry.ts';
 
@@ -14,20 +15,22 @@ better, whether low or high is good. Absolute numbers are of the machine named; 
 `;
 
 /** @returns path of the page, relative to the package. */
-export function writeReport(): string {
-  const sections = Object.entries(BENCHES).flatMap(([name, { about }]) => {
+export async function writeReport(): Promise<string> {
+  const sections: string[] = [];
+  for (const [name, { about, charts }] of Object.entries(BENCHES)) {
     const path = join(resultsDirectory(), `${name}.ndjson`);
-    if (!existsSync(path)) return [];
+    if (!existsSync(path)) continue;
     const results = readFileSync(path, 'utf8')
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as BenchResult);
-    if (results.length === 0) return [];
+    if (results.length === 0) continue;
     const date = statSync(path).mtime.toISOString().slice(0, 10);
-    return [
-      `## ${name}\n\n${about}\n\n${date}; ${results[0]!.machine}. Command: \`npm run bench -- ${name}\`.\n\n${table(results)}\n`,
-    ];
-  });
+    const images = charts === true ? await writeCharts(name, results) : [];
+    sections.push(
+      `## ${name}\n\n${about}\n\n${date}; ${results[0]!.machine}. Command: \`npm run bench -- ${name}\`.\n\n${images.map((line) => `${line}\n\n`).join('')}${table(results)}\n`,
+    );
+  }
   const page = join('docs', 'benchmarks.md');
   writeFileSync(join(packageRoot(), page), [INTRODUCTION, ...sections].join('\n'));
   return page;
@@ -84,7 +87,8 @@ function key({ case: name, metric, peer }: BenchResult): string {
 }
 
 function measured(value: number, spread: number | null | undefined): string {
-  return spread === null || spread === undefined ? String(value) : `${value} ± ${spread}`;
+  // Sizes, and times that are taken once, have no spread.
+  return (spread ?? 0) === 0 ? String(value) : `${value} ± ${String(spread)}`;
 }
 
 function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {

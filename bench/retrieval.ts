@@ -1,174 +1,135 @@
-// Exact scan and graph against usearch's own JavaScript binding and a plain JavaScript scan, recall beside every time.
+// Our indexes against the field's at a million items: each tuned to the same recall on queries of its own, then raced.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { nativeAddon, type SearchOutput } from '../src/native/binding.ts';
-import { buildHnsw } from '../src/retrieval/build-index.ts';
-import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
-import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
-import { plainScan } from './plain/scan.ts';
-import { clusteredRows, K, queriesNear, recall, WIDTH } from './vectors.ts';
+import { availableParallelism } from 'node:os';
+import {
+  say,
+  summarise,
+  timePer,
+  type BenchOptions,
+  type Contestant,
+  type Recorder,
+} from './harness.ts';
+import type { PeerProcess } from './peers/process.ts';
+import { clusteredDataSet, towerDataSet, type DataSet } from './retrieval/data-set.ts';
+import { NODE_ENGINES, secondsPerQuery, startFaiss, startNode } from './retrieval/engine.ts';
+import {
+  describe,
+  tuneFaissGraph,
+  tuneFaissLists,
+  tuneNode,
+  type Tuned,
+} from './retrieval/tune.ts';
 
-const SIZES = [20_000, 100_000];
-const QUICK_SIZES = [5_000];
-const RECALL_QUERIES = 100;
-/** Queries that share one native call. */
-const BATCH = 32;
-const PLAIN = 'plain JS scan';
+const SIZE = 1_000_000;
+const QUICK_SIZE = 20_000;
+/** Queries that share one call. */
+const BATCH = 64;
+/** Ours, best last: the last that is there is "ours" in every race. */
+const OURS = ['exact', 'hnsw', 'clusters'];
+const NODE_PEERS = ['usearch', 'hnswlib'];
+const BUILD_TIME = timePer('s');
+const QUERY_TIME = timePer('us');
+const MEMORY = { metric: 'memory', unit: 'B an item', better: 'lower' } as const;
+const ROUND_SECONDS = 0.4;
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
-  for (const size of quick ? QUICK_SIZES : SIZES) await measureSize(recorder, quick, size);
+  const size = quick ? QUICK_SIZE : SIZE;
+  for (const make of [clusteredDataSet, towerDataSet]) {
+    const data = await make(size);
+    await measureDataSet(recorder, quick, data);
+  }
 }
 
-async function measureSize(recorder: Recorder, quick: boolean, size: number): Promise<void> {
-  const vectors = clusteredRows(size, 1);
-  const queries = queriesNear(vectors, RECALL_QUERIES, 2);
-  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
-  const truth = newSearchOutput(RECALL_QUERIES, K);
-  exact.search(queries, RECALL_QUERIES, K, null, truth);
-  say(`retrieval: building two graphs of ${size}`);
-  const graph = await buildHnsw(vectors, WIDTH, undefined, { threads: availableParallelism() });
-  const found = newSearchOutput(RECALL_QUERIES, K);
-  graph.index.search(queries, RECALL_QUERIES, K, graph.expansionSearch, null, found);
-  const peer = await openUsearch(vectors, queries, truth, graph);
-
-  const nextQuery = rotation(queries);
-  const one = newSearchOutput(1, K);
-  const many = newSearchOutput(BATCH, K);
-  const exactOne: Contestant = {
-    name: 'ours',
-    run: () => {
-      exact.search(nextQuery(), 1, K, null, one);
-    },
-  };
-  const plain: Contestant = { name: PLAIN, run: () => plainScan(vectors, nextQuery(), K) };
-  await recorder.race(
-    `${size}: exact scan (recall 1)`,
-    timePer('us'),
-    [exactOne, plain, ...(peer === undefined ? [] : [peer.exact(nextQuery)])],
-    { quick },
-  );
-  await recorder.race(
-    `${size}: exact scan (recall 1), a query of ${BATCH} a call`,
-    timePer('us', BATCH),
-    [
-      {
-        name: 'ours',
-        run: () => {
-          exact.search(queries.subarray(0, BATCH * WIDTH), BATCH, K, null, many);
-        },
-      },
-      {
-        name: PLAIN,
-        run: () => {
-          for (let i = 0; i < BATCH; i++) plainScan(vectors, nextQuery(), K);
-        },
-      },
-    ],
-    { quick, rounds: 3 },
-  );
-  await recorder.race(
-    `${size}: graph, expansionSearch ${graph.expansionSearch} (recall ${recall(truth, found.slots).toFixed(3)})`,
-    timePer('us'),
-    [
-      {
-        name: 'ours',
-        run: () => {
-          graph.index.search(nextQuery(), 1, K, graph.expansionSearch, null, one);
-        },
-      },
-      ...(peer === undefined ? [] : [peer.graph(nextQuery)]),
-      exactOne,
-      plain,
-    ].map((contestant) =>
-      contestant === exactOne ? { ...contestant, name: 'our exact scan (recall 1)' } : contestant,
-    ),
-    { quick },
-  );
-}
-
-interface UsearchPeer {
-  readonly exact: (nextQuery: () => Float32Array) => Contestant;
-  readonly graph: (nextQuery: () => Float32Array) => Contestant;
-}
-
-/**
- * The same graph parameters in usearch's binding, with the first expansion_search from ours upwards whose recall is
- * not below .99.
- *
- * @returns undefined, after saying so, when its prebuilt binary does not load.
- */
-async function openUsearch(
-  vectors: Float32Array,
-  queries: Float32Array,
-  truth: SearchOutput,
-  graph: Awaited<ReturnType<typeof buildHnsw>>,
-): Promise<UsearchPeer | undefined> {
-  let usearch: typeof import('usearch');
+async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet): Promise<void> {
+  const cores = Math.min(2, availableParallelism());
+  const processes: PeerProcess[] = [];
   try {
-    usearch = await import('usearch');
-  } catch (error) {
-    say(`retrieval: usearch's own binding is left out, it does not load: ${String(error)}`);
-    return undefined;
-  }
-  const { Index, MetricKind, ScalarKind, exactSearch } = usearch;
-  const options = (expansionSearch: number): ConstructorParameters<typeof Index>[0] => ({
-    dimensions: WIDTH,
-    metric: MetricKind.IP,
-    quantization: ScalarKind.F32,
-    connectivity: graph.connectivity,
-    expansion_add: graph.expansionAdd,
-    expansion_search: expansionSearch,
-    multi: false,
-  });
-  const size = vectors.length / WIDTH;
-  let index = new Index(options(graph.expansionSearch));
-  index.add(
-    BigUint64Array.from({ length: size }, (_, i) => BigInt(i)),
-    vectors,
-    0,
-  );
-  const measure = (): number => {
-    const slots = new Float64Array(RECALL_QUERIES * K);
-    for (let i = 0; i < RECALL_QUERIES; i++) {
-      const { keys } = index.search(queries.subarray(i * WIDTH, (i + 1) * WIDTH), K, 1);
-      slots.set(Array.from(keys, Number), i * K);
+    const single = await startNode(data, 1);
+    processes.push(single);
+    // Builds on all cores and keeps what it built; the first process loads that.
+    const double = await startNode(data, cores);
+    processes.push(double);
+    const faiss = await startFaiss(data);
+    if (typeof faiss === 'string') say(`retrieval: FAISS is left out: ${faiss}`);
+    else processes.push(faiss);
+
+    const ours: Tuned[] = [];
+    const peers: Tuned[] = [];
+    for (const index of [...OURS, ...NODE_PEERS]) {
+      const tuned = await tuneNode(single, double, index, cores);
+      if (tuned !== undefined) (OURS.includes(index) ? ours : peers).push(tuned);
     }
-    return recall(truth, slots);
-  };
-  let expansion = graph.expansionSearch;
-  let reached = measure();
-  if (reached < 0.99) {
-    const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-'));
-    const file = join(folder, 'graph.usearch');
-    index.save(file);
-    while (reached < 0.99 && expansion < 4096) {
-      expansion *= 2;
-      index = new Index(options(expansion));
-      index.load(file);
-      reached = measure();
+    if (typeof faiss !== 'string') {
+      const lists = await tuneFaissLists(faiss, data.size, cores);
+      if (lists !== undefined) peers.push(lists);
+      peers.push(await tuneFaissGraph(faiss, cores));
     }
-    rmSync(folder, { recursive: true });
+    const all = [ours.at(-1)!, ...ours.slice(0, -1), ...peers];
+    const onBoth = all
+      .filter(({ engine }) => NODE_ENGINES[engine.index]?.oneThread !== true)
+      .map((tuned) => withThreads(tuned, cores, single, double));
+    const races: [string, number, readonly Tuned[]][] = [
+      ['one query a call, 1 thread', 1, all],
+      [`${BATCH} queries a call, 1 thread`, BATCH, all],
+    ];
+    if (cores > 1) races.push([`${BATCH} queries a call, ${cores} threads`, BATCH, onBoth]);
+    for (const [title, batch, contestants] of races)
+      await recorder.race(
+        `${data.name}, ${title}: ${describe(contestants[0]!)}`,
+        QUERY_TIME,
+        contestants.map((tuned) => contestant(tuned, batch)),
+        { quick, roundSeconds: ROUND_SECONDS },
+      );
+    compareSizes(recorder, data, all);
+  } finally {
+    for (const peer of processes) await peer.close();
   }
-  return {
-    exact: (nextQuery) => ({
-      name: 'usearch JS exactSearch',
-      run: () => exactSearch(vectors, nextQuery(), WIDTH, K, MetricKind.IP, 1),
-    }),
-    graph: (nextQuery) => ({
-      name: `usearch JS, expansion_search ${expansion} (recall ${reached.toFixed(3)})`,
-      run: () => index.search(nextQuery(), K, 1),
-    }),
-  };
 }
 
-/** Gives one query after the other, so that no contestant is timed on a single walk. */
-function rotation(queries: Float32Array): () => Float32Array {
-  const count = queries.length / WIDTH;
-  let next = 0;
-  return () => {
-    const at = next++ % count;
-    return queries.subarray(at * WIDTH, (at + 1) * WIDTH);
+/** The same engine searching on more threads: ours and usearch in the process whose pool has them. */
+function withThreads(
+  tuned: Tuned,
+  threads: number,
+  single: PeerProcess,
+  double: PeerProcess,
+): Tuned {
+  const { engine } = tuned;
+  const process = engine.process === single ? double : engine.process;
+  return { ...tuned, engine: { ...engine, threads, process } };
+}
+
+/** Memory and build time of the first against the others. */
+function compareSizes(
+  recorder: Recorder,
+  data: DataSet,
+  [best, ...others]: readonly Tuned[],
+): void {
+  const { engine, built } = best!;
+  for (const other of others)
+    recorder.add(`${data.name}, index: ${engine.name}`, MEMORY, summarise([built.bytesPerItem]), {
+      name: other.engine.name,
+      measured: summarise([other.built.bytesPerItem]),
+    });
+  for (const other of others)
+    // There is nothing to build for a scan.
+    if (other.engine.efforts !== undefined)
+      recorder.add(
+        `${data.name}, building on ${built.threads} threads: ${engine.name}`,
+        BUILD_TIME,
+        summarise([built.seconds]),
+        {
+          name:
+            other.built.threads === built.threads
+              ? other.engine.name
+              : `${other.engine.name}, ${other.built.threads} thread (its binding has no more)`,
+          measured: summarise([other.built.seconds]),
+        },
+      );
+}
+
+function contestant({ engine, effort, testRecall }: Tuned, batch: number): Contestant {
+  return {
+    name: describe({ engine, effort, testRecall }),
+    measure: (seconds) => secondsPerQuery(engine, effort, batch, seconds),
   };
 }

@@ -1,6 +1,5 @@
 // Data of the retrieval benchmarks: clustered unit vectors, as a trained item tower gives, and queries near them.
 
-import type { SearchOutput } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
 export const WIDTH = 64;
@@ -29,16 +28,6 @@ export function queriesNear(vectors: Float32Array, count: number, seed: number):
   for (let row = 0; row < count; row++)
     addNoisy(queries, row, vectors, random.integer(vectors.length / WIDTH), QUERY_NOISE, random);
   return unitRows(queries);
-}
-
-/** Share of the slots in `truth` that `found` has too, over rows of K. */
-export function recall(truth: SearchOutput, found: ArrayLike<number>): number {
-  let hits = 0;
-  for (let begin = 0; begin < truth.slots.length; begin += K) {
-    const expected = new Set(truth.slots.subarray(begin, begin + K));
-    for (let i = begin; i < begin + K; i++) if (expected.has(found[i]!)) hits++;
-  }
-  return hits / truth.slots.length;
 }
 
 function addNoisy(

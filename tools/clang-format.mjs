@@ -1,4 +1,4 @@
-// Formats or checks native/** with the clang-format of the clang-format-node package.
+// Formats or checks the C++ of native/ and bench/native/ with the clang-format of the clang-format-node package.
 import { spawnSync } from 'node:child_process';
 import {
   accessSync,
@@ -22,9 +22,13 @@ if (mode !== '--check' && mode !== '--write') {
 const require = createRequire(import.meta.url);
 const { clangFormatPath } = require('clang-format-node');
 const root = join(import.meta.dirname, '..');
-const files = readdirSync(join(root, 'native'), { recursive: true, encoding: 'utf8' })
+const files = ['native', join('bench', 'native')]
+  .flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) =>
+      join(folder, name),
+    ),
+  )
   .filter((name) => /\.(cpp|h)$/.test(name))
-  .map((name) => join('native', name))
   .sort();
 
 let binary = clangFormatPath;

@@ -1,0 +1,201 @@
+// The contestants of the retrieval benchmarks behind one protocol: each in a process of its own, over the same files, so
+// that one is timed like the other, on the number of threads that it is given, in the language that its users would use.
+
+import { join } from 'node:path';
+import { packageRoot } from '../../src/native/binding.ts';
+import { PeerProcess } from '../peers/process.ts';
+import { startPython } from '../peers/python.ts';
+import { K, WIDTH } from '../vectors.ts';
+import type { DataSet, Split } from './data-set.ts';
+
+/** Parameters of every graph: usearch's and hnswlib's own words differ, the meaning does not. */
+export const CONNECTIVITY = 16;
+export const EXPANSION_ADD = 128;
+
+export interface BuildReport {
+  /** Of the run that built it: an index is kept beside its data set and loaded by later runs. */
+  readonly seconds: number;
+  readonly threads: number;
+  /** What the index takes in memory or on disk; vectors included where it has its own. */
+  readonly bytesPerItem: number;
+}
+
+/** One index in one process. */
+export interface Engine {
+  /** For people, e.g. `usearch JS HNSW`. */
+  readonly name: string;
+  readonly process: PeerProcess;
+  /** Of the process: which index. */
+  readonly index: string;
+  readonly threads: number;
+  /** How hard it searches: expansion, lists to visit; undefined where there is nothing to choose. */
+  readonly efforts: EffortRange | undefined;
+}
+
+export interface EffortRange {
+  /** Its word for it. */
+  readonly word: string;
+  readonly first: number;
+  readonly last: number;
+}
+
+const EXPANSION: EffortRange = { word: 'expansion', first: 100, last: 16_384 };
+
+/** @param threads - of the pool that our addon and usearch search with. */
+export async function startNode(data: DataSet, threads: number): Promise<PeerProcess> {
+  const process_ = new PeerProcess(
+    'engine-process.ts',
+    [
+      process.execPath,
+      '--import',
+      'tsx',
+      join(packageRoot(), 'bench', 'retrieval', 'engine-process.ts'),
+    ],
+    { environment: { TANDEM_THREADS: String(threads) } },
+  );
+  await process_.request('open', { folder: data.folder, width: WIDTH, k: K });
+  return process_;
+}
+
+/** @returns why there is no FAISS, in words, where it is not installed. */
+export async function startFaiss(data: DataSet): Promise<PeerProcess | string> {
+  const faiss = startPython('faiss_peer.py', ['faiss', 'numpy']);
+  if (typeof faiss === 'string') return faiss;
+  await faiss.request('open', { folder: data.folder, width: WIDTH, k: K });
+  return faiss;
+}
+
+/** Engines that live in a Node process, by the name that engine-process.ts knows. */
+export const NODE_ENGINES: Readonly<
+  Record<
+    string,
+    {
+      readonly name: string;
+      readonly efforts: EffortRange | undefined;
+      /** Its binding builds and searches on one thread only. */
+      readonly oneThread?: true;
+    }
+  >
+> = {
+  exact: { name: 'our exact scan', efforts: undefined },
+  hnsw: { name: 'our HNSW', efforts: EXPANSION },
+  clusters: { name: 'our clusters', efforts: undefined },
+  planned: { name: 'our plan', efforts: EXPANSION },
+  usearch: { name: 'usearch JS HNSW', efforts: EXPANSION },
+  hnswlib: { name: 'hnswlib-node HNSW', efforts: EXPANSION, oneThread: true },
+};
+
+/** @param index - hnsw, or ivf-sq8-<lists>[-refined]. */
+export function faissEngine(process_: PeerProcess, index: string, threads: number): Engine {
+  const lists = /^ivf-sq8-(\d+)/.exec(index)?.[1];
+  return lists === undefined
+    ? { name: 'FAISS HNSW', process: process_, index, threads, efforts: EXPANSION }
+    : {
+        name: `FAISS IVF${lists}-SQ8${index.endsWith('-refined') ? ' refined' : ''}`,
+        process: process_,
+        index,
+        threads,
+        efforts: { word: 'nprobe', first: 1, last: Number(lists) },
+      };
+}
+
+export function nodeEngine(process_: PeerProcess, index: string, threads: number): Engine {
+  return { ...NODE_ENGINES[index]!, process: process_, index, threads };
+}
+
+/** @throws Error, with the reason, where the engine cannot be had on this machine. */
+export function build(engine: Engine, threads: number): Promise<BuildReport> {
+  return engine.process.request('build', {
+    index: engine.index,
+    threads,
+    connectivity: CONNECTIVITY,
+    expansionAdd: EXPANSION_ADD,
+  });
+}
+
+export async function recallOf(engine: Engine, effort: number, split: Split): Promise<number> {
+  const { recall } = await engine.process.request<{ recall: number }>('recall', {
+    index: engine.index,
+    effort,
+    split,
+    threads: engine.threads,
+  });
+  return recall;
+}
+
+/** Mean seconds a query, `batch` queries a call. */
+export async function secondsPerQuery(
+  engine: Engine,
+  effort: number,
+  batch: number,
+  seconds: number,
+  allow?: string,
+): Promise<number> {
+  const { secondsPerQuery: mean } = await engine.process.request<{ secondsPerQuery: number }>(
+    'measure',
+    {
+      index: engine.index,
+      effort,
+      batch,
+      threads: engine.threads,
+      seconds,
+      ...(allow !== undefined && { allow }),
+    },
+  );
+  return mean;
+}
+
+/** What a search under a filter found, over the first `count` test queries. */
+export interface Filtered {
+  readonly recall: number;
+  /** Fewest hits of any query. */
+  readonly returned: number;
+  readonly plan?: string;
+}
+
+/** @param filter - files of the data set: a bitset, and [count, K] true best under it. */
+export function filteredRecall(
+  engine: Engine,
+  effort: number,
+  filter: { readonly allow: string; readonly truth: string; readonly count: number },
+): Promise<Filtered> {
+  const { index, threads } = engine;
+  const { allow, truth, count } = filter;
+  return engine.process.request('filtered', { index, effort, threads, allow, truth, count });
+}
+
+/** An effort and the recall@K that it gives on the calibration queries. */
+export interface Calibrated {
+  readonly effort: number;
+  readonly recall: number;
+}
+
+/** Relative step at which the search for the smallest effort stops. */
+const PRECISION = 1.05;
+
+/**
+ * The smallest effort whose recall on the calibration queries is at least `target`, to within PRECISION.
+ *
+ * @returns the last effort with its recall, below the target, when none reaches it.
+ */
+export async function calibrate(engine: Engine, target: number): Promise<Calibrated> {
+  const at = async (effort: number): Promise<Calibrated> => ({
+    effort,
+    recall: await recallOf(engine, effort, 'calibration'),
+  });
+  if (engine.efforts === undefined) return at(0);
+  const { first, last } = engine.efforts;
+  let below = 0;
+  let best = await at(first);
+  while (best.recall < target && best.effort < last) {
+    below = best.effort;
+    best = await at(Math.min(last, best.effort * 2));
+  }
+  if (best.recall < target) return best;
+  while (best.effort > below + 1 && best.effort > below * PRECISION && below > 0) {
+    const middle = await at(Math.floor((below + best.effort) / 2));
+    if (middle.recall >= target) best = middle;
+    else below = middle.effort;
+  }
+  return best;
+}

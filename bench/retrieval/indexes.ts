@@ -1,0 +1,337 @@
+// The indexes that engine-process.ts can hold, behind one interface: ours, usearch's own JavaScript binding, hnswlib-node.
+
+import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { writeFileAtomic } from '../../src/files.ts';
+import { nativeAddon, type NativeHnswIndex, type SearchOutput } from '../../src/native/binding.ts';
+import { AllowList } from '../../src/retrieval/allow-list.ts';
+import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import { PlannedIndex } from '../../src/retrieval/plan.ts';
+import type { ClusterIndex } from './cluster-index.ts';
+import { openClusters } from './cluster-index.ts';
+
+export interface OpenData {
+  readonly folder: string;
+  readonly width: number;
+  readonly k: number;
+  readonly vectors: Float32Array;
+}
+
+export interface BuildParameters {
+  readonly index: string;
+  readonly threads: number;
+  readonly connectivity: number;
+  readonly expansionAdd: number;
+}
+
+export interface Found {
+  /** [count, k], row-major; -1 or absent past the last hit. */
+  readonly slots: ArrayLike<number | bigint>;
+  /** How our search plan decided. */
+  readonly plan?: string | undefined;
+}
+
+export interface SearchIndex {
+  readonly bytesPerItem: number;
+  /** Where making the index included more than building it. */
+  readonly buildSeconds?: number;
+  /** Called before searches, untimed. */
+  prepare?(effort: number, allow: Uint32Array | null): void;
+  /** Turns a block of queries into what the library takes, untimed. */
+  accept(queries: Float32Array, count: number): unknown;
+  /** The call that is timed. */
+  run(accepted: unknown, count: number): unknown;
+  /** accept and run, with the result in one form. */
+  search(queries: Float32Array, count: number): Found;
+}
+
+/**
+ * Loads the index from `file`, or builds it and keeps it there.
+ *
+ * @throws Error, with the reason, for an index that cannot be had here.
+ */
+export async function buildIndex(
+  data: OpenData,
+  parameters: BuildParameters,
+  file: string,
+): Promise<SearchIndex> {
+  switch (parameters.index) {
+    case 'exact':
+      return new NativeIndex(data, data.width * 4, exactSearch(data));
+    case 'hnsw':
+      return openHnsw(data, parameters, file);
+    case 'clusters':
+      return openOurClusters(data, parameters, file);
+    case 'planned':
+      return openPlanned(data, parameters, file);
+    case 'usearch':
+      return openUsearch(data, parameters, file);
+    case 'hnswlib':
+      return openHnswlib(data, parameters, file);
+    default:
+      throw new Error(`Expected an index of this process, received "${parameters.index}".`);
+  }
+}
+
+type NativeSearch = (
+  queries: Float32Array,
+  count: number,
+  effort: number,
+  allow: Uint32Array | null,
+  out: SearchOutput,
+) => string | undefined;
+
+/** Any of ours: results go into arrays that are made once. */
+class NativeIndex implements SearchIndex {
+  readonly bytesPerItem: number;
+  readonly buildSeconds?: number;
+  readonly #k: number;
+  readonly #search: NativeSearch;
+  #effort = 0;
+  #allow: Uint32Array | null = null;
+  #out: SearchOutput;
+  #room = 0;
+
+  constructor(data: OpenData, bytesPerItem: number, search: NativeSearch, buildSeconds?: number) {
+    this.bytesPerItem = bytesPerItem;
+    if (buildSeconds !== undefined) this.buildSeconds = buildSeconds;
+    this.#k = data.k;
+    this.#search = search;
+    this.#out = newSearchOutput(0, data.k);
+  }
+
+  prepare(effort: number, allow: Uint32Array | null): void {
+    this.#effort = effort;
+    this.#allow = allow;
+  }
+
+  accept(queries: Float32Array, count: number): Float32Array {
+    if (this.#room < count) {
+      this.#out = newSearchOutput(count, this.#k);
+      this.#room = count;
+    }
+    return queries;
+  }
+
+  run(queries: unknown, count: number): string | undefined {
+    return this.#search(queries as Float32Array, count, this.#effort, this.#allow, this.#out);
+  }
+
+  search(queries: Float32Array, count: number): Found {
+    const plan = this.run(this.accept(queries, count), count);
+    return { slots: this.#out.slots, plan };
+  }
+}
+
+function exactSearch(data: OpenData): NativeSearch {
+  const exact = new (nativeAddon().ExactIndex)(data.vectors, data.width);
+  return (queries, count, _effort, allow, out) => {
+    exact.search(queries, count, data.k, allow, out);
+    return undefined;
+  };
+}
+
+async function openHnsw(
+  data: OpenData,
+  parameters: BuildParameters,
+  file: string,
+): Promise<SearchIndex> {
+  const { index, bytesPerItem, seconds } = await hnswOf(data, parameters, file);
+  return new NativeIndex(
+    data,
+    bytesPerItem,
+    (queries, count, effort, allow, out) => {
+      index.search(queries, count, data.k, effort, allow, out);
+      return undefined;
+    },
+    seconds,
+  );
+}
+
+async function hnswOf(
+  { vectors, width }: OpenData,
+  { connectivity, expansionAdd, threads }: BuildParameters,
+  file: string,
+): Promise<{ index: NativeHnswIndex; bytesPerItem: number; seconds: number }> {
+  const { HnswIndex } = nativeAddon();
+  const startMs = performance.now();
+  let index: NativeHnswIndex;
+  if (existsSync(file)) index = HnswIndex.load(readFileSync(file), width);
+  else index = await HnswIndex.build(vectors, width, { connectivity, expansionAdd, threads });
+  const seconds = (performance.now() - startMs) / 1000;
+  if (!existsSync(file)) writeFileAtomic(file, index.serialize());
+  return { index, bytesPerItem: statSync(file).size / index.size, seconds };
+}
+
+async function openOurClusters(
+  data: OpenData,
+  { threads }: BuildParameters,
+  file: string,
+): Promise<SearchIndex> {
+  const { index, seconds, bytesPerItem } = await openClusters(data, threads, file);
+  return new NativeIndex(data, bytesPerItem, clusterSearch(data, index), seconds);
+}
+
+function clusterSearch(data: OpenData, index: ClusterIndex): NativeSearch {
+  return (queries, count, effort, allow, out) => {
+    index.search(queries, count, data.k, effort, allow, out);
+    return undefined;
+  };
+}
+
+/** As the request path searches: plan `auto`. */
+async function openPlanned(
+  data: OpenData,
+  parameters: BuildParameters,
+  file: string,
+): Promise<SearchIndex> {
+  const exact = new (nativeAddon().ExactIndex)(data.vectors, data.width);
+  const { index: hnsw, bytesPerItem } = await hnswOf(
+    data,
+    parameters,
+    file.replace('planned', 'hnsw'),
+  );
+  let planned: PlannedIndex | undefined;
+  let plannedEffort = 0;
+  let list: AllowList | null = null;
+  const index = new NativeIndex(
+    data,
+    bytesPerItem + data.width * 4,
+    (queries, count, _e, _a, out) => {
+      return planned!.search(queries, count, data.k, list, out).plan;
+    },
+  );
+  const prepare = index.prepare.bind(index);
+  index.prepare = (effort, allow): void => {
+    prepare(effort, allow);
+    if (planned === undefined || effort !== plannedEffort)
+      planned = new PlannedIndex({ exact, hnsw, expansionSearch: effort });
+    plannedEffort = effort;
+    list = null;
+    if (allow === null) return;
+    list = AllowList.none(planned.size);
+    list.words.set(allow.subarray(0, list.words.length));
+    list.recount();
+  };
+  return index;
+}
+
+async function openUsearch(
+  { vectors, width, k }: OpenData,
+  { connectivity, expansionAdd, threads }: BuildParameters,
+  file: string,
+): Promise<SearchIndex> {
+  const { Index, MetricKind, ScalarKind } = await import('usearch');
+  type Usearch = InstanceType<typeof Index>;
+  const empty = (expansionSearch: number): Usearch =>
+    new Index({
+      dimensions: width,
+      metric: MetricKind.IP,
+      quantization: ScalarKind.F32,
+      connectivity,
+      expansion_add: expansionAdd,
+      expansion_search: expansionSearch,
+      multi: false,
+    });
+  const size = vectors.length / width;
+  let buildSeconds: number | undefined;
+  if (!existsSync(file)) {
+    const made = empty(expansionAdd);
+    const keys = BigUint64Array.from({ length: size }, (_, i) => BigInt(i));
+    const startMs = performance.now();
+    made.add(keys, vectors, threads);
+    buildSeconds = (performance.now() - startMs) / 1000;
+    made.save(`${file}.part`);
+    renameSync(`${file}.part`, file);
+  }
+  let index: Usearch | undefined;
+  let expansion = 0;
+  const searchThreads = Number(process.env['TANDEM_THREADS']);
+  const run = (queries: unknown): { readonly keys: BigUint64Array } =>
+    index!.search(queries as Float32Array, k, searchThreads);
+  return {
+    ...(buildSeconds !== undefined && { buildSeconds }),
+    bytesPerItem: statSync(file).size / size,
+    prepare: (effort): void => {
+      if (index !== undefined && effort === expansion) return;
+      // Its binding sets the expansion in the constructor alone.
+      index = empty(effort);
+      index.load(file);
+      expansion = effort;
+    },
+    accept: (queries) => queries,
+    run,
+    search: (queries) => ({ slots: run(queries).keys }),
+  };
+}
+
+/** What is used of hnswlib-node. */
+interface Hnswlib {
+  readonly HierarchicalNSW: new (
+    space: 'ip',
+    dimensions: number,
+  ) => {
+    initIndex(elements: number, connectivity: number, expansion: number): void;
+    addPoint(point: number[], label: number): void;
+    setEf(expansion: number): void;
+    searchKnn(
+      query: number[],
+      k: number,
+      filter?: (label: number) => boolean,
+    ): { readonly neighbors: number[] };
+    writeIndexSync(file: string): void;
+    readIndexSync(file: string): void;
+  };
+}
+
+/** Builds and searches on one thread, one query a call: its binding has nothing else. */
+function openHnswlib(
+  { vectors, width, k }: OpenData,
+  { connectivity, expansionAdd }: BuildParameters,
+  file: string,
+): SearchIndex {
+  const require = createRequire(new URL('../peers/package.json', import.meta.url));
+  const { HierarchicalNSW } = require('hnswlib-node') as Hnswlib;
+  const index = new HierarchicalNSW('ip', width);
+  const size = vectors.length / width;
+  let buildSeconds: number | undefined;
+  if (existsSync(file)) index.readIndexSync(file);
+  else {
+    index.initIndex(size, connectivity, expansionAdd);
+    const startMs = performance.now();
+    for (let slot = 0; slot < size; slot++)
+      index.addPoint(Array.from(vectors.subarray(slot * width, (slot + 1) * width)), slot);
+    buildSeconds = (performance.now() - startMs) / 1000;
+    index.writeIndexSync(`${file}.part`);
+    renameSync(`${file}.part`, file);
+  }
+  let filter: ((label: number) => boolean) | undefined;
+  const searchOne = (query: number[]): { readonly neighbors: number[] } =>
+    filter === undefined ? index.searchKnn(query, k) : index.searchKnn(query, k, filter);
+  const run = (queries: unknown): { readonly neighbors: number[] }[] =>
+    (queries as number[][]).map(searchOne);
+  const accept = (queries: Float32Array, count: number): number[][] =>
+    Array.from({ length: count }, (_, i) =>
+      Array.from(queries.subarray(i * width, (i + 1) * width)),
+    );
+  return {
+    ...(buildSeconds !== undefined && { buildSeconds }),
+    bytesPerItem: statSync(file).size / size,
+    prepare: (effort, allow): void => {
+      index.setEf(effort);
+      filter =
+        allow === null
+          ? undefined
+          : (label): boolean => ((allow[label >> 5]! >>> (label & 31)) & 1) === 1;
+    },
+    accept,
+    run,
+    // Its hits come worst first; as a set that is no matter.
+    search: (queries, count) => ({
+      slots: run(accept(queries, count)).flatMap(({ neighbors }) => [
+        ...neighbors,
+        ...Array<number>(k - neighbors.length).fill(-1),
+      ]),
+    }),
+  };
+}

@@ -1,0 +1,113 @@
+// Vectors as serving sees them: the item tower of a model trained on a synthetic world of the wanted size, and the query
+// embeddings of its held-out requests, with the states and contexts that they would have had.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { useBackend } from '../../src/backend/select.ts';
+import { buildCatalogue } from '../../src/bundle/catalogue.ts';
+import { catalogueItemFeatures } from '../../src/bundle/item-features.ts';
+import { WORLD_DEMO } from '../../src/cli/demo-settings.ts';
+import type { Dataset } from '../../src/data/dataset.ts';
+import { readDataset } from '../../src/data/read-dataset.ts';
+import { generateWorld } from '../../src/data/world/generate.ts';
+import { evaluationSet } from '../../src/evaluate/evaluate.ts';
+import { ModelEvaluation } from '../../src/evaluate/model-scorer.ts';
+import { buildSchema } from '../../src/features/build-schema.ts';
+import { ContextFeatures } from '../../src/features/context.ts';
+import { TrainingSampler } from '../../src/model/sampler.ts';
+import { Trainer } from '../../src/model/train.ts';
+import type { TrainConfig } from '../../src/model/train-config.ts';
+import { TwoTower } from '../../src/model/two-tower.ts';
+import { Random } from '../../src/random.ts';
+import { say } from '../harness.ts';
+import type { RawData } from './data-set.ts';
+
+/** About 2,600 held-out requests; a world's cost is its items, not its users. */
+const USERS = 6_000;
+/** The demo's settings with sampled negatives: a full softmax over a million items would take minutes a step. */
+const STEPS = 300;
+
+export async function towerData(size: number): Promise<RawData> {
+  const dataset = await makeWorld(size);
+  await useBackend('native');
+  const config: TrainConfig = {
+    ...WORLD_DEMO.training,
+    model: { ...WORLD_DEMO.training.model, fusion: 'concat' },
+    loss: 'sampled',
+    steps: STEPS,
+  };
+  const held = evaluationSet({ dataset, protocol: 'time', form: 'all', split: 'test' });
+  const model = trainedModel(dataset, config, held.trainEnd);
+
+  // The evaluator makes the embeddings, as for any report; this model keeps them instead of ranking with them.
+  const embedded: Float32Array[] = [];
+  const scorer = new ModelEvaluation(
+    {
+      config: model.config,
+      schema: model.schema,
+      encodeHistories: (batch) => model.encodeHistories(batch),
+      embedQueries: (batch) => {
+        const queries = model.embedQueries(batch);
+        embedded.push(queries);
+        return queries;
+      },
+      itemVectors: () => new Float32Array(),
+      scores: () => new Float32Array(),
+    },
+    dataset,
+  ).scorer({ name: 'queries', context: 'real' });
+  // In random order: calibration and test get requests of all days.
+  await scorer.score(new Random(5).shuffle([...held.queries]), new Float32Array());
+
+  const vectors = model.itemVectors();
+  model.dispose();
+  const width = config.model.embeddingWidth;
+  const queries = new Float32Array(held.queries.length * width);
+  let at = 0;
+  for (const part of embedded) {
+    queries.set(part, at);
+    at += part.length;
+  }
+  return { vectors, queries };
+}
+
+function trainedModel(dataset: Dataset, config: TrainConfig, trainEnd: Int32Array): TwoTower {
+  const { items, users, events } = dataset;
+  const schema = buildSchema({
+    maxHistory: config.model.maxHistory,
+    actionNames: events.actionNames,
+    itemIds: items.ids,
+    categoryNames: items.categoryNames,
+    advertisers: items.advertisers,
+    prices: items.prices,
+    genders: users.genders,
+    countries: users.countries,
+  });
+  const catalogue = buildCatalogue(items, schema.categories, new Float32Array(items.count));
+  const features = catalogueItemFeatures(schema, catalogue);
+  const model = new TwoTower(config.model, schema, features, { seed: config.seed });
+  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainEnd);
+  const trainer = new Trainer(model, sampler, config);
+  const startMs = performance.now();
+  for (let step = 1; step <= config.steps; step++) {
+    const loss = trainer.step(step);
+    if (step === 1 || step % 50 === 0)
+      say(
+        `training for item vectors: step ${step} of ${config.steps}, loss ${loss.toFixed(2)}, ${((performance.now() - startMs) / 1000).toFixed(0)} s`,
+      );
+  }
+  trainer.dispose();
+  return model;
+}
+
+async function makeWorld(items: number): Promise<Dataset> {
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-'));
+  try {
+    const outputDirectory = join(folder, 'world');
+    await generateWorld({ users: USERS, items, seed: 1, outputDirectory });
+    return await readDataset(outputDirectory);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

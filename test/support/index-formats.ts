@@ -1,0 +1,84 @@
+// The serialised indexes that the addon loads, for tests that go over all of them. A new format is an entry here.
+
+import { nativeAddon, type SearchOutput } from '../../src/native/binding.ts';
+import { Random } from '../../src/random.ts';
+import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import type { HeaderField } from './corruption.ts';
+
+export interface LoadedIndex {
+  readonly size: number;
+  search(queries: Float32Array, count: number, k: number, out: SearchOutput): void;
+}
+
+export interface IndexFormat {
+  /** A valid index of FORMAT_SIZE vectors. */
+  make(): Promise<Uint8Array>;
+  /** Where its bytes have integers that say how to read the rest. */
+  fields(valid: Uint8Array): readonly HeaderField[];
+  /** What a server calls. */
+  load(bytes: Uint8Array): LoadedIndex;
+}
+
+export const FORMAT_SIZE = 150;
+export const FORMAT_WIDTH = 8;
+const EXPANSION = 64;
+
+export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
+  hnsw: {
+    make: async () => {
+      const options = { connectivity: 4, expansionAdd: 32, threads: 1 };
+      const { HnswIndex } = nativeAddon();
+      return (await HnswIndex.build(formatVectors(), FORMAT_WIDTH, options)).serialize();
+    },
+    // usearch's layout, as native/core/hnsw_index.cpp describes it above CheckBytes.
+    fields: (valid) => {
+      const rows = new DataView(valid.buffer, valid.byteOffset).getUint32(0, true);
+      const head = 8 + rows * FORMAT_WIDTH * 4;
+      const graph = head + 64;
+      const levels = graph + 40;
+      const firstNode = levels + 2 * rows;
+      return [
+        { offset: 0, bytes: 4 },
+        { offset: 4, bytes: 4 },
+        ...[7, 9, 11].map((at) => ({ offset: head + at, bytes: 2 }) as const),
+        ...[13, 14, 15, 16, 41].map((at) => ({ offset: head + at, bytes: 1 }) as const),
+        ...[17, 25, 33].map((at) => ({ offset: head + at, bytes: 8 }) as const),
+        ...[0, 8, 16, 24, 32].map((at) => ({ offset: graph + at, bytes: 8 }) as const),
+        { offset: levels, bytes: 2 },
+        { offset: firstNode, bytes: 8 },
+        { offset: firstNode + 8, bytes: 2 },
+        { offset: firstNode + 10, bytes: 4 },
+        { offset: firstNode + 14, bytes: 4 },
+      ];
+    },
+    load: (bytes) => {
+      const index = nativeAddon().HnswIndex.load(bytes, FORMAT_WIDTH);
+      return {
+        size: index.size,
+        search: (queries, count, k, out): void => {
+          index.search(queries, count, k, EXPANSION, null, out);
+        },
+      };
+    },
+  },
+};
+
+/** [FORMAT_SIZE, FORMAT_WIDTH] */
+export function formatVectors(): Float32Array {
+  const random = new Random(11);
+  return Float32Array.from({ length: FORMAT_SIZE * FORMAT_WIDTH }, () => random.normal());
+}
+
+/** Searches narrowly and for everything. @throws Error when a hit is no item. */
+export function searchThoroughly(index: LoadedIndex): void {
+  const queries = formatVectors().subarray(0, 4 * FORMAT_WIDTH);
+  for (const k of [10, FORMAT_SIZE]) {
+    const out = newSearchOutput(4, k);
+    index.search(queries, 4, k, out);
+    for (const count of out.counts)
+      if (count < 0 || count > k) throw new Error(`Expected 0 to ${k} hits, received ${count}.`);
+    for (const slot of out.slots)
+      if (slot < -1 || slot >= index.size)
+        throw new Error(`Expected slots below ${index.size}, received ${slot}.`);
+  }
+}

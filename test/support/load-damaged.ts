@@ -1,0 +1,36 @@
+// Child process of corrupted-indexes.test.ts: loads damaged indexes in turn. A crash takes this process alone; the number
+// it wrote last says at which damage. Arguments: format, file of the valid bytes, seed, count.
+
+import { readFileSync, writeSync } from 'node:fs';
+import { damage, RESIZING } from './corruption.ts';
+import { INDEX_FORMATS, searchThoroughly } from './index-formats.ts';
+
+const [name, file, seed, count] = process.argv.slice(2);
+const format = INDEX_FORMATS[name!]!;
+const valid = new Uint8Array(readFileSync(file!));
+const fields = format.fields(valid);
+const summary: Record<string, { refused: number; loaded: number }> = {};
+
+searchThoroughly(format.load(valid));
+for (let n = 0; n < Number(count); n++) {
+  // Straight to the descriptor: what a stream still holds is lost in a crash.
+  writeSync(1, `${n}\n`);
+  const { kind, bytes } = damage(valid, fields, Number(seed), n);
+  const sums = (summary[kind] ??= { refused: 0, loaded: 0 });
+  let index;
+  try {
+    index = format.load(bytes);
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    if (code !== 'ERR_INDEX_INVALID')
+      throw new Error(`Expected ERR_INDEX_INVALID for ${kind} ${n}, received: ${message}`, {
+        cause: error,
+      });
+    sums.refused++;
+    continue;
+  }
+  if (RESIZING.includes(kind)) throw new Error(`Expected ${kind} ${n} to be refused.`);
+  searchThoroughly(index);
+  sums.loaded++;
+}
+writeSync(1, `${JSON.stringify(summary)}\n`);
