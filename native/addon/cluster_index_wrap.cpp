@@ -119,16 +119,14 @@ Napi::Value Build(const Napi::CallbackInfo& info) {
       env, "tandem.ClusterIndex.build",
       [=](std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
           std::unique_ptr<ClusterIndex>* index) {
-        Status built = ClusterIndex::Build(rows, size, dimensions, ClusterBuildOptions(), *table,
-                                           done, cancel, index);
-        if (built.ok()) built = (*index)->Calibrate(copy.data(), query_count, k, target);
-        return built;
+        return ClusterIndex::Build(rows, size, dimensions, {copy.data(), query_count, k, target},
+                                   *table, done, cancel, index);
       },
       [held](Napi::Env scope, std::unique_ptr<ClusterIndex> index) {
         const Napi::Object wrapped = ClusterIndexWrap::Wrap(scope, std::move(index), held->Value());
         return wrapped;
       });
-  return worker->Start(on_progress, ClusterIndex::BuildWork(size, ClusterBuildOptions()));
+  return worker->Start(on_progress, ClusterIndex::BuildWork(size));
 }
 
 Napi::Value Load(const Napi::CallbackInfo& info) {

@@ -13,6 +13,25 @@
 
 namespace tandem {
 
+/// Asks for huge pages under [data, data + bytes), which somebody else may own: rows that are read at random out of
+/// 256 MB in 4 KiB pages miss the TLB each time (a fifth of a search over a million vectors). Changes no byte; best effort.
+inline void PreferHugePages(const void* data, std::size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t first = (begin + kHugePage - 1) & ~(kHugePage - 1);
+  const std::uintptr_t end = (begin + bytes) & ~(kHugePage - 1);
+  if (first >= end) return;
+  void* const pages = reinterpret_cast<void*>(first);
+  // Advice alone is for pages not touched yet; collapsing moves those that are (Linux 6.1).
+  constexpr int kCollapse = 25;
+  if (madvise(pages, end - first, MADV_HUGEPAGE) == 0) madvise(pages, end - first, kCollapse);
+#else
+  static_cast<void>(data);
+  static_cast<void>(bytes);
+#endif
+}
+
 /// Move-only array, 64-byte aligned. Allocation failure leaves data() as it was: callers check Reserve, nothing throws.
 template <class T>
 class AlignedArray {

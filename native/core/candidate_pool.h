@@ -61,7 +61,7 @@ class CandidatePool {
 
   static constexpr std::size_t kLeastRoom = 256;
   /// Rows asked for ahead of the one being scored.
-  static constexpr std::size_t kAhead = 8;
+  static constexpr std::size_t kAhead = 16;
 
   static void Prefetch(const float* row, std::size_t dimensions) {
     for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);

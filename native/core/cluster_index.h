@@ -16,26 +16,40 @@
 
 namespace tandem {
 
-struct ClusterBuildOptions {
-  /// 0 = one for 64 vectors, at most 16 sqrt(size).
-  std::size_t clusters = 0;
+/// What an index is calibrated to.
+struct ClusterTarget {
+  /// [count, dimensions], count >= 2, from the distribution that will be searched with.
+  const float* queries = nullptr;
+  std::size_t count = 0;
+  std::size_t k = 0;
+  /// Share of the true top k to find, in (0, 1].
+  double recall = 0.0;
 };
 
 /// Borrows its vectors, which must outlive it unchanged; codes take about 70 bytes beside 64 x f32. Searches may run at
-/// the same time on any threads; Build, Calibrate and SetReach come before them.
+/// the same time on any threads; Build and Calibrate come before them.
 class ClusterIndex {
  public:
   ClusterIndex(const ClusterIndex&) = delete;
   ClusterIndex& operator=(const ClusterIndex&) = delete;
 
+  /// The cheaper of two indexes that reach the target: one of many small clusters, one of a quarter as many. Which it is
+  /// depends on the data: ranking many costs more, and scans fewer vectors where the data falls into many clumps.
+  ///
   /// vectors [size, dimensions], checked to be finite and non-zero. Runs on the shared pool and blocks: call it off the
-  /// JavaScript thread. The index depends on the vectors alone, not on the number of threads. `done` counts up to
-  /// BuildWork(size, options) while it runs; setting `cancel` ends it early with kInternal.
+  /// JavaScript thread. The index depends on the vectors and the target alone, not on threads or timing. `done` counts up
+  /// to BuildWork(size) while it runs; setting `cancel` ends it early with kInternal.
   static Status Build(const float* vectors, std::size_t size, std::size_t dimensions,
-                      const ClusterBuildOptions& options, const KernelTable& kernels,
+                      const ClusterTarget& target, const KernelTable& kernels,
                       std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
                       std::unique_ptr<ClusterIndex>* index);
-  static std::size_t BuildWork(std::size_t size, const ClusterBuildOptions& options);
+  static std::size_t BuildWork(std::size_t size);
+
+  /// An index of about `clusters` clusters, at most one a vector, with a reach of 0.
+  static Status BuildClusters(const float* vectors, std::size_t size, std::size_t dimensions,
+                              std::size_t clusters, const KernelTable& kernels,
+                              std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+                              std::unique_ptr<ClusterIndex>* index);
 
   /// The index that Serialize wrote for these vectors. IndexInvalid unless checksum, counts, the slots and every number
   /// are what Build makes.
@@ -43,10 +57,9 @@ class ClusterIndex {
                      std::size_t size, std::size_t dimensions, const KernelTable& kernels,
                      std::unique_ptr<ClusterIndex>* index);
 
-  /// Sets the smallest reach with which the top k of the queries are found to `recall_target`, measured against the true
-  /// ones with every other query; recall() is that of those between. Queries [count, dimensions], count >= 2, from the
-  /// distribution that will be searched with.
-  Status Calibrate(const float* queries, std::size_t count, std::size_t k, double recall_target);
+  /// Sets the smallest reach that meets the target against the true top k, measured with every other query and two standard
+  /// errors to spare; recall() is that of the queries between.
+  Status Calibrate(const ClusterTarget& target);
 
   /// Top k of the allowed vectors within reach of each query, by inner product, equal scores by lower slot; their scores
   /// are ExactIndex's to the last bit. Never fewer than k where k are allowed: then it looks further.
@@ -65,6 +78,8 @@ class ClusterIndex {
   float reach() const { return reach_; }
   /// Share of the true top k that Calibrate found; 0 before.
   double recall() const { return static_cast<double>(recall_); }
+  /// Work of a search for a calibration query, in codes scanned.
+  double cost() const { return cost_; }
 
  private:
   struct Cluster {
@@ -73,8 +88,6 @@ class ClusterIndex {
     std::uint32_t block_count;
     /// Step of its codes.
     float step;
-    /// Root mean square distance of its vectors from the centroid.
-    float radius;
   };
   struct Scratch;
 
@@ -83,10 +96,19 @@ class ClusterIndex {
                 std::size_t clusters);
   /// Makes what follows from clusters and centroids.
   Status FinishLoading();
+  /// Search; `work`, if any, grows by what cost() counts.
+  Status SearchCounted(const float* queries, std::size_t count, std::size_t k,
+                       const BitsetView& allow, const SearchRows& out,
+                       std::atomic<std::size_t>* work) const;
   void SearchOne(const float* query, std::size_t k, const BitsetView& allow, Scratch* scratch,
                  std::int32_t* slots, float* scores, std::int32_t* count) const;
-  static std::int32_t GuessFloor(const std::int32_t* sums, std::size_t clusters, std::size_t wanted,
-                                 Scratch* scratch);
+  static float GuessFirst(const std::vector<float>& promise);
+  void ScanPromising(const float* query, float above, float most, const BitsetView& allow,
+                     Scratch* scratch) const;
+  /// Where the codes of a cluster begin.
+  std::size_t CodesOf(const Cluster& cluster) const {
+    return std::size_t{cluster.first_block} * kCodeBlock * depth_;
+  }
   void ScanCluster(std::uint32_t cluster, float base, const BitsetView& allow,
                    Scratch* scratch) const;
 
@@ -97,8 +119,11 @@ class ClusterIndex {
   std::size_t depth_ = 0;
   float reach_ = 0.0f;
   float recall_ = 0.0f;
+  double cost_ = 0.0;
 
   std::vector<Cluster> clusters_;
+  /// By cluster: root mean square distance of its vectors from the centroid.
+  std::vector<float> radius_;
   /// [clusters, dimensions].
   AlignedBuffer centroids_;
   /// Codes of the centroids themselves, all with one step, for the first look at a query.
@@ -107,7 +132,6 @@ class ClusterIndex {
   /// Blocks of all clusters in order; a cluster's last block is filled up with kNoSlot.
   AlignedArray<std::uint8_t> codes_;
   std::vector<std::uint32_t> slots_;
-  float max_radius_ = 0.0f;
 };
 
 }  // namespace tandem

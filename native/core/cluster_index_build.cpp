@@ -27,14 +27,13 @@ constexpr double kMostPerRoot = 16.0;
 constexpr std::size_t kSplitFrom = 256;
 constexpr std::uint64_t kSeed = 1;
 
-std::size_t ClusterCount(std::size_t size, const ClusterBuildOptions& options) {
-  const std::size_t wanted =
-      options.clusters > 0
-          ? options.clusters
-          : std::min(size / kPerCluster,
-                     static_cast<std::size_t>(kMostPerRoot * std::sqrt(static_cast<double>(size))));
-  return std::max<std::size_t>(1, std::min(wanted, size));
+/// How many clusters of vectors there are to be at most.
+std::size_t ManyClusters(std::size_t size) {
+  const double root = std::sqrt(static_cast<double>(size));
+  return std::max<std::size_t>(
+      1, std::min(size / kPerCluster, static_cast<std::size_t>(kMostPerRoot * root)));
 }
+std::size_t FewClusters(std::size_t size) { return ManyClusters(size) / 4; }
 
 std::size_t SampleSize(std::size_t size, std::size_t clusters) {
   return std::min(size, clusters * kRowsPerCluster);
@@ -44,16 +43,37 @@ Status OutOfMemory() { return Status::Internal("Out of memory for a cluster inde
 
 }  // namespace
 
-std::size_t ClusterIndex::BuildWork(std::size_t size, const ClusterBuildOptions& options) {
-  const std::size_t clusters = ClusterCount(size, options);
-  const std::size_t sample = SampleSize(size, clusters);
-  return (clusters < kSplitFrom ? kIterations : 2 * kIterations + 2) * sample + size;
+std::size_t ClusterIndex::BuildWork(std::size_t size) {
+  const auto work = [size](std::size_t clusters) {
+    const std::size_t rounds = clusters < kSplitFrom ? kIterations : 2 * kIterations + 2;
+    return rounds * SampleSize(size, clusters) + size;
+  };
+  const std::size_t few = FewClusters(size);
+  return work(ManyClusters(size)) + (few == 0 ? 0 : work(few));
 }
 
 Status ClusterIndex::Build(const float* vectors, std::size_t size, std::size_t dimensions,
-                           const ClusterBuildOptions& options, const KernelTable& kernels,
+                           const ClusterTarget& target, const KernelTable& kernels,
                            std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
                            std::unique_ptr<ClusterIndex>* index) {
+  std::unique_ptr<ClusterIndex> best;
+  for (const std::size_t clusters : {ManyClusters(size), FewClusters(size)}) {
+    if (clusters == 0) continue;
+    std::unique_ptr<ClusterIndex> made;
+    Status status =
+        BuildClusters(vectors, size, dimensions, clusters, kernels, done, cancel, &made);
+    if (status.ok()) status = made->Calibrate(target);
+    if (!status.ok()) return status;
+    if (best == nullptr || made->cost() < best->cost()) best = std::move(made);
+  }
+  *index = std::move(best);
+  return Status::Ok();
+}
+
+Status ClusterIndex::BuildClusters(const float* vectors, std::size_t size, std::size_t dimensions,
+                                   std::size_t clusters, const KernelTable& kernels,
+                                   std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+                                   std::unique_ptr<ClusterIndex>* index) {
   if (size > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     return Status::OutOfRange("Expected at most 2147483647 vectors, received " +
                               std::to_string(size) + ".");
@@ -72,7 +92,8 @@ Status ClusterIndex::Build(const float* vectors, std::size_t size, std::size_t d
     made->size_ = size;
     made->dimensions_ = dimensions;
     made->depth_ = CodeDepth(dimensions);
-    std::size_t clusters = ClusterCount(size, options);
+    clusters = std::max<std::size_t>(1, std::min(clusters, size));
+    PreferHugePages(vectors, size * dimensions * sizeof(float));
 
     // Every so-many-th row: slots carry no order that matters, and no second copy of all is made.
     const std::size_t sample = SampleSize(size, clusters);
@@ -144,6 +165,7 @@ Status ClusterIndex::Encode(const std::vector<std::uint32_t>& nearest, const flo
     slots_[next[place[nearest[slot]]]++] = static_cast<std::uint32_t>(slot);
   }
 
+  radius_.resize(clusters_.size());
   ThreadPool& pool = ThreadPool::Shared();
   std::vector<std::vector<float>> residuals(pool.size());
   for (std::vector<float>& each : residuals) each.resize(dimensions_);
@@ -168,7 +190,7 @@ Status ClusterIndex::Encode(const std::vector<std::uint32_t>& nearest, const flo
       }
     }
     cluster.step = CodeStep(largest, kMaxCode);
-    cluster.radius = static_cast<float>(std::sqrt(squares / static_cast<double>(count)));
+    radius_[c] = static_cast<float>(std::sqrt(squares / static_cast<double>(count)));
     std::memset(codes, kCodeZero, std::size_t{cluster.block_count} * kCodeBlock * depth_);
     for (std::size_t i = 0; i < count; ++i) {
       read(i);
@@ -191,21 +213,21 @@ Status ClusterIndex::FinishLoading() {
   for (std::size_t c = 0; c < clusters; ++c) {
     WriteCode(centroids_.data() + c * dimensions_, dimensions_, centroid_step_, c,
               centroid_codes_.data());
-    max_radius_ = std::max(max_radius_, clusters_[c].radius);
   }
   return Status::Ok();
 }
 
-Status ClusterIndex::Calibrate(const float* queries, std::size_t count, std::size_t k,
-                               double recall_target) {
+Status ClusterIndex::Calibrate(const ClusterTarget& target) {
+  const std::size_t count = target.count;
+  const std::size_t k = target.k;
   if (count < 2 || k < 1 || k > size_) {
     return Status::OutOfRange("Expected at least 2 queries and k from 1 to " +
                               std::to_string(size_) + " to calibrate with, received " +
                               std::to_string(count) + " and " + std::to_string(k) + ".");
   }
-  if (!(recall_target > 0.0) || !(recall_target <= 1.0)) {
+  if (!(target.recall > 0.0) || !(target.recall <= 1.0)) {
     return Status::OutOfRange("Expected a recall target in (0, 1], received " +
-                              std::to_string(recall_target) + ".");
+                              std::to_string(target.recall) + ".");
   }
   try {
     // Every other query is searched for the reach, those between are held out: two blocks, one after the other.
@@ -213,7 +235,7 @@ Status ClusterIndex::Calibrate(const float* queries, std::size_t count, std::siz
     std::vector<float> rows(count * dimensions_);
     for (std::size_t q = 0; q < count; ++q) {
       const std::size_t row = q % 2 * halves[0] + q / 2;
-      std::memcpy(rows.data() + row * dimensions_, queries + q * dimensions_,
+      std::memcpy(rows.data() + row * dimensions_, target.queries + q * dimensions_,
                   dimensions_ * sizeof(float));
     }
     std::vector<std::int32_t> truth(count * k), found(count * k), counts(count);
@@ -234,8 +256,11 @@ Status ClusterIndex::Calibrate(const float* queries, std::size_t count, std::siz
       double error;
     };
     const auto measure = [&](std::size_t first, std::size_t size, Recall* recall) {
-      const Status searched = Search(rows.data() + first * dimensions_, size, k, BitsetView(),
-                                     {found.data(), scores.data(), counts.data()});
+      std::atomic<std::size_t> work{0};
+      const Status searched =
+          SearchCounted(rows.data() + first * dimensions_, size, k, BitsetView(),
+                        {found.data(), scores.data(), counts.data()}, &work);
+      cost_ = static_cast<double>(work) / static_cast<double>(size);
       double sum = 0.0;
       double squares = 0.0;
       for (std::size_t q = 0; q < size; ++q) {
@@ -260,8 +285,9 @@ Status ClusterIndex::Calibrate(const float* queries, std::size_t count, std::siz
       reach_ = 0.5f * (low + high);
       status = measure(0, halves[0], &recall);
       if (!status.ok()) return status;
-      // The target must hold for queries not seen here, hence a standard error more.
-      (recall.mean - recall.error >= recall_target ? high : low) = reach_;
+      // The target must hold for queries not seen here. A mean of 1 has nothing to spare and needs nothing.
+      const bool met = recall.mean - 2.0 * recall.error >= target.recall || recall.mean >= 1.0;
+      (met ? high : low) = reach_;
     }
     reach_ = high;
     status = measure(halves[0], halves[1], &recall);

@@ -94,8 +94,8 @@ Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const 
   header.recall = recall_;
   write(&header, sizeof(header));
   write(centroids_.data(), clusters_.size() * dimensions_ * sizeof(float));
-  for (const Cluster& c : clusters_) {
-    const StoredCluster stored = {c.block_count, c.step, c.radius};
+  for (std::size_t c = 0; c < clusters_.size(); ++c) {
+    const StoredCluster stored = {clusters_[c].block_count, clusters_[c].step, radius_[c]};
     write(&stored, sizeof(stored));
   }
   write(slots_.data(), slots_.size() * sizeof(std::uint32_t));
@@ -177,8 +177,8 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
           !FiniteAtLeast(stored.radius, 0.0f)) {
         return Invalid("a cluster is out of range");
       }
-      cluster = {static_cast<std::uint32_t>(blocks), stored.block_count, stored.step,
-                 stored.radius};
+      cluster = {static_cast<std::uint32_t>(blocks), stored.block_count, stored.step};
+      made->radius_.push_back(stored.radius);
       blocks += stored.block_count;
     }
     if (blocks != header.blocks) return Invalid("the blocks of the clusters are not all there");
@@ -193,6 +193,7 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
     }
     if (filled != size) return Invalid("a slot is missing");
     read(made->codes_.data(), places * depth);
+    PreferHugePages(vectors, size * dimensions * sizeof(float));
     const Status status = made->FinishLoading();
     if (!status.ok()) return status;
     *index = std::move(made);

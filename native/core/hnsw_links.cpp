@@ -1,4 +1,5 @@
-// Walks the links level by level from the entry point; the layout is in hnsw_index.cpp beside CheckBytes.
+// Walks the links of the base level from the entry point, forwards and backwards; the layout is in hnsw_index.cpp beside
+// CheckBytes.
 
 #include "core/hnsw_links.h"
 
@@ -12,7 +13,13 @@ namespace {
 
 constexpr std::size_t kSlotBytes = sizeof(std::uint32_t);
 constexpr std::size_t kNodeHeadBytes = sizeof(std::uint64_t) + sizeof(std::int16_t);
-constexpr std::int16_t kUnreached = -1;
+/// Links that a node without a way in gets: a search that passes by only one of its neighbours may still miss it.
+constexpr std::size_t kWaysIn = 4;
+/// How far out they are looked for, once there is one.
+constexpr std::size_t kNearby = 64;
+/// A node that so many others link to can lose one.
+constexpr std::uint32_t kSpareable = 4;
+constexpr int kRounds = 8;
 
 template <class T>
 T ReadAt(const std::uint8_t* address) {
@@ -21,152 +28,188 @@ T ReadAt(const std::uint8_t* address) {
   return value;
 }
 
-/// The links of a valid graph, by node and level.
+/// The links of the base level of a valid graph.
 class Links {
  public:
   explicit Links(std::uint8_t* bytes) {
     const std::size_t rows = ReadAt<std::uint32_t>(bytes);
     const std::size_t row_bytes = ReadAt<std::uint32_t>(bytes + 4);
-    const std::uint8_t* header = bytes + 8 + rows * row_bytes + 64;
-    room_ = ReadAt<std::uint64_t>(header + 8);
-    base_room_ = ReadAt<std::uint64_t>(header + 16);
+    std::uint8_t* const header = bytes + 8 + rows * row_bytes + 64;
+    const std::size_t upper_room = ReadAt<std::uint64_t>(header + 8);
+    room_ = ReadAt<std::uint64_t>(header + 16);
     entry_ = ReadAt<std::uint64_t>(header + 32);
-    const std::uint8_t* levels = header + 40;
-    levels_.resize(rows);
-    nodes_.resize(rows);
-    std::uint8_t* at = bytes + (levels + rows * sizeof(std::int16_t) - bytes);
+    const std::uint8_t* const levels = header + 40;
+    std::uint8_t* at = header + 40 + rows * sizeof(std::int16_t);
+    lists_.resize(rows);
+    incoming_.resize(rows, 0);
     for (std::size_t node = 0; node < rows; ++node) {
-      levels_[node] = ReadAt<std::int16_t>(levels + node * sizeof(std::int16_t));
-      nodes_[node] = at + kNodeHeadBytes;
-      at = nodes_[node] + ListBytes(base_room_) +
-           static_cast<std::size_t>(levels_[node]) * ListBytes(room_);
+      const std::int16_t level = ReadAt<std::int16_t>(levels + node * sizeof(std::int16_t));
+      lists_[node] = at + kNodeHeadBytes;
+      at = lists_[node] + kSlotBytes * (1 + room_) +
+           static_cast<std::size_t>(level) * kSlotBytes * (1 + upper_room);
+    }
+    for (std::size_t node = 0; node < rows; ++node) {
+      for (std::size_t i = 0; i < count(node); ++i) ++incoming_[to(node, i)];
     }
   }
 
-  std::size_t size() const { return nodes_.size(); }
+  std::size_t size() const { return lists_.size(); }
   std::size_t entry() const { return entry_; }
-  std::int16_t level(std::size_t node) const { return levels_[node]; }
+  std::size_t count(std::size_t node) const { return ReadAt<std::uint32_t>(lists_[node]); }
+  std::size_t to(std::size_t node, std::size_t i) const {
+    return ReadAt<std::uint32_t>(lists_[node] + kSlotBytes * (1 + i));
+  }
+  std::uint32_t incoming(std::size_t node) const { return incoming_[node]; }
 
-  std::size_t count(std::size_t node, std::int16_t level) const {
-    return ReadAt<std::uint32_t>(List(node, level));
-  }
-  std::size_t to(std::size_t node, std::int16_t level, std::size_t i) const {
-    return ReadAt<std::uint32_t>(List(node, level) + kSlotBytes * (1 + i));
-  }
-  bool HasRoom(std::size_t node) const { return count(node, 0) < base_room_; }
-  /// Adds a link on the base level, or overwrites link `at`.
-  void Link(std::size_t from, std::size_t target) { Write(from, count(from, 0), target, true); }
-  void Relink(std::size_t from, std::size_t at, std::size_t target) {
-    Write(from, at, target, false);
+  /// Adds the link, or overwrites one to a node that many others link to. False where there is neither room nor such.
+  bool Link(std::size_t from, std::size_t target, bool may_spare) {
+    const std::size_t size = count(from);
+    if (size < room_) {
+      const std::uint32_t grown = static_cast<std::uint32_t>(size + 1);
+      std::memcpy(lists_[from], &grown, kSlotBytes);
+      Write(from, size, target);
+      return true;
+    }
+    for (std::size_t i = may_spare ? size : 0; i-- > 0;) {
+      const std::size_t spared = to(from, i);
+      if (incoming_[spared] < kSpareable) continue;
+      --incoming_[spared];
+      Write(from, i, target);
+      return true;
+    }
+    return false;
   }
 
  private:
-  static std::size_t ListBytes(std::size_t room) { return kSlotBytes * (1 + room); }
-
-  std::uint8_t* List(std::size_t node, std::int16_t level) const {
-    if (level == 0) return nodes_[node];
-    return nodes_[node] + ListBytes(base_room_) +
-           static_cast<std::size_t>(level - 1) * ListBytes(room_);
-  }
-
-  void Write(std::size_t from, std::size_t at, std::size_t target, bool grow) {
+  void Write(std::size_t from, std::size_t at, std::size_t target) {
     const std::uint32_t slot = static_cast<std::uint32_t>(target);
-    std::memcpy(nodes_[from] + kSlotBytes * (1 + at), &slot, kSlotBytes);
-    if (!grow) return;
-    const std::uint32_t size = static_cast<std::uint32_t>(at + 1);
-    std::memcpy(nodes_[from], &size, kSlotBytes);
+    std::memcpy(lists_[from] + kSlotBytes * (1 + at), &slot, kSlotBytes);
+    ++incoming_[target];
   }
 
   std::size_t room_ = 0;
-  std::size_t base_room_ = 0;
   std::size_t entry_ = 0;
-  std::vector<std::int16_t> levels_;
-  std::vector<std::uint8_t*> nodes_;
+  std::vector<std::uint8_t*> lists_;
+  std::vector<std::uint32_t> incoming_;
 };
 
-/// The highest level on which a walk comes by each node; below it, it may go down.
-class Reach {
+/// Nodes met on a walk; `next(node, visit)` calls visit for each node one step on.
+class Walk {
  public:
-  explicit Reach(const Links& links)
-      : links_(links), level_(links.size(), kUnreached), incoming_(links.size(), 0) {
-    for (std::size_t node = 0; node < links.size(); ++node) {
-      for (std::size_t i = 0; i < links.count(node, 0); ++i) ++incoming_[links.to(node, 0, i)];
-    }
-  }
+  explicit Walk(std::size_t size) : met_(size, false) {}
+  bool met(std::size_t node) const { return met_[node]; }
 
-  bool reached(std::size_t node) const { return level_[node] != kUnreached; }
-  std::uint32_t& incoming(std::size_t node) { return incoming_[node]; }
-
-  void From(std::size_t start, std::int16_t level) {
-    Visit(start, level);
+  template <class Next>
+  void From(std::size_t start, const Next& next) {
+    if (!Meet(start)) return;
     while (!open_.empty()) {
-      const Step step = open_.back();
+      const std::size_t node = open_.back();
       open_.pop_back();
-      for (std::int16_t l = step.first; l <= step.last; ++l) {
-        for (std::size_t i = 0; i < links_.count(step.node, l); ++i) {
-          Visit(links_.to(step.node, l, i), l);
-        }
-      }
+      next(node, [this](std::size_t other) { Meet(other); });
     }
   }
 
  private:
-  /// Levels [first, last] of a node are to be walked.
-  struct Step {
-    std::size_t node;
-    std::int16_t first;
-    std::int16_t last;
-  };
-
-  void Visit(std::size_t node, std::int16_t level) {
-    if (level_[node] >= level) return;
-    open_.push_back({node, static_cast<std::int16_t>(level_[node] + 1), level});
-    level_[node] = level;
+  bool Meet(std::size_t node) {
+    if (met_[node]) return false;
+    met_[node] = true;
+    open_.push_back(node);
+    return true;
   }
 
-  const Links& links_;
-  std::vector<std::int16_t> level_;
-  /// Links to each node on the base level.
-  std::vector<std::uint32_t> incoming_;
-  std::vector<Step> open_;
+  std::vector<bool> met_;
+  std::vector<std::size_t> open_;
 };
 
-/// Links `node` from the nearest place, in links outwards from it, that can be found and has room, or can spare a link
-/// to a node with others. False when there is none in the whole graph.
-bool LinkFromNearby(std::size_t node, Links* links, Reach* reach) {
-  std::vector<std::size_t> ring = {node};
-  std::vector<bool> seen(links->size(), false);
-  seen[node] = true;
+/// Calls visit(node) for `start` and the nodes outwards from it, nearest first in links, until it returns false.
+template <class Visit>
+void Outwards(const Links& links, std::size_t start, const Visit& visit) {
+  std::vector<std::size_t> ring = {start};
+  std::vector<bool> seen(links.size(), false);
+  seen[start] = true;
   for (std::size_t next = 0; next < ring.size(); ++next) {
-    const std::size_t from = ring[next];
-    if (from != node && reach->reached(from)) {
-      if (links->HasRoom(from)) {
-        links->Link(from, node);
-        ++reach->incoming(node);
-        return true;
-      }
-      for (std::size_t i = links->count(from, 0); i-- > 0;) {
-        const std::size_t spared = links->to(from, 0, i);
-        if (reach->incoming(spared) < 4) continue;
-        --reach->incoming(spared);
-        links->Relink(from, i, node);
-        ++reach->incoming(node);
-        return true;
-      }
-    }
-    for (std::size_t i = 0; i < links->count(from, 0); ++i) {
-      const std::size_t to = links->to(from, 0, i);
+    if (!visit(ring[next], next)) return;
+    for (std::size_t i = 0; i < links.count(ring[next]); ++i) {
+      const std::size_t to = links.to(ring[next], i);
       if (seen[to]) continue;
       seen[to] = true;
       ring.push_back(to);
     }
-    // An island: its nodes lead nowhere else, so the entry point's surroundings have to do.
-    if (next + 1 == ring.size() && !seen[links->entry()]) {
-      seen[links->entry()] = true;
-      ring.push_back(links->entry());
+  }
+}
+
+/// Links that lead to each node, as they were when it was made.
+class Backlinks {
+ public:
+  explicit Backlinks(const Links& links) : offsets_(links.size() + 1, 0) {
+    for (std::size_t node = 0; node < links.size(); ++node) {
+      offsets_[node + 1] = offsets_[node] + links.incoming(node);
+    }
+    from_.resize(offsets_.back());
+    std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
+    for (std::size_t node = 0; node < links.size(); ++node) {
+      for (std::size_t i = 0; i < links.count(node); ++i) {
+        from_[next[links.to(node, i)]++] = static_cast<std::uint32_t>(node);
+      }
     }
   }
-  return false;
+  template <class Visit>
+  void Each(std::size_t node, const Visit& visit) const {
+    for (std::size_t i = offsets_[node]; i < offsets_[node + 1]; ++i) visit(from_[i]);
+  }
+
+ private:
+  std::vector<std::size_t> offsets_;
+  std::vector<std::uint32_t> from_;
+};
+
+Status NoRoom(std::size_t node) {
+  return Status::Internal("No node of the graph has room for a link to or from node " +
+                          std::to_string(node) + ". Raise connectivity.");
+}
+
+/// Gives nodes without a way from the entry point up to kWaysIn links, from the nearest nodes that have one and room.
+Status MakeWaysIn(Links* links, std::size_t* repaired) {
+  Walk in(links->size());
+  const auto forward = [links](std::size_t node, const auto& visit) {
+    for (std::size_t i = 0; i < links->count(node); ++i) visit(links->to(node, i));
+  };
+  in.From(links->entry(), forward);
+  for (std::size_t node = 0; node < links->size(); ++node) {
+    if (in.met(node)) continue;
+    std::size_t made = 0;
+    const auto link = [&](std::size_t from, std::size_t place) {
+      if (in.met(from) && links->Link(from, node, made == 0)) ++made;
+      return made < kWaysIn && (made == 0 || place < kNearby);
+    };
+    Outwards(*links, node, link);
+    // An island: none of its nodes leads elsewhere, so the surroundings of the entry point have to do.
+    if (made == 0) Outwards(*links, links->entry(), link);
+    if (made == 0) return NoRoom(node);
+    in.From(node, forward);
+    ++*repaired;
+  }
+  return Status::Ok();
+}
+
+/// Gives nodes without a way to the entry point one, from the nearest of them that has room.
+Status MakeWaysOut(Links* links, std::size_t* repaired) {
+  const Backlinks backlinks(*links);
+  const auto backward = [&](std::size_t node, const auto& visit) { backlinks.Each(node, visit); };
+  Walk out(links->size());
+  out.From(links->entry(), backward);
+  for (std::size_t node = 0; node < links->size(); ++node) {
+    if (out.met(node)) continue;
+    std::size_t gate = links->size();
+    Outwards(*links, node, [&](std::size_t from, std::size_t /*place*/) {
+      if (links->Link(from, links->entry(), true)) gate = from;
+      return gate == links->size();
+    });
+    if (gate == links->size()) return NoRoom(node);
+    out.From(gate, backward);
+    ++*repaired;
+  }
+  return Status::Ok();
 }
 
 }  // namespace
@@ -176,27 +219,15 @@ Status ConnectEveryNode(std::uint8_t* bytes, std::size_t* repaired) {
   if (ReadAt<std::uint32_t>(bytes) == 0) return Status::Ok();
   try {
     Links links(bytes);
-    // A link that was spared may have been somebody's only way in after all: walk again until nobody is missing.
-    for (std::size_t missing = links.size(); missing > 0;) {
-      Reach reach(links);
-      reach.From(links.entry(), links.level(links.entry()));
+    // A link that was spared may have been somebody's only way after all: until nobody is missing.
+    for (int round = 0; round < kRounds; ++round) {
       std::size_t now = 0;
-      for (std::size_t node = 0; node < links.size(); ++node) {
-        if (reach.reached(node)) continue;
-        ++now;
-        if (!LinkFromNearby(node, &links, &reach)) {
-          return Status::Internal("No node of the graph has room for a link to node " +
-                                  std::to_string(node) + ". Raise connectivity.");
-        }
-        reach.From(node, 0);
-      }
+      Status status = MakeWaysIn(&links, &now);
+      if (status.ok()) status = MakeWaysOut(&links, &now);
+      if (!status.ok() || now == 0) return status;
       *repaired += now;
-      if (now >= missing) {
-        return Status::Internal("Nodes of the graph stay out of reach. Raise connectivity.");
-      }
-      missing = now;
     }
-    return Status::Ok();
+    return Status::Internal("Nodes of the graph stay out of reach. Raise connectivity.");
   } catch (const std::exception&) {
     return Status::Internal("Out of memory for the links of an index.");
   }

@@ -42,14 +42,12 @@ std::vector<float> ClusteredRows(Random& random, std::size_t count, std::size_t 
 }
 
 std::unique_ptr<ClusterIndex> Built(const KernelTable& kernels, const std::vector<float>& rows,
-                                    std::size_t dimensions, std::size_t clusters = 0) {
+                                    std::size_t dimensions, std::size_t clusters) {
   std::atomic<std::size_t> done{0};
   const std::atomic<bool> cancel{false};
-  ClusterBuildOptions options;
-  options.clusters = clusters;
   std::unique_ptr<ClusterIndex> index;
-  CHECK_OK(ClusterIndex::Build(rows.data(), rows.size() / dimensions, dimensions, options, kernels,
-                               &done, &cancel, &index));
+  CHECK_OK(ClusterIndex::BuildClusters(rows.data(), rows.size() / dimensions, dimensions, clusters,
+                                       kernels, &done, &cancel, &index));
   return index;
 }
 
@@ -110,7 +108,7 @@ void TestRecallAndScores(const KernelTable& kernels) {
     std::size_t size, dimensions, clusters;
   };
   // One cluster; widths that fill no group of components; more than one round of ranking; split clusters.
-  for (const Shape shape : {Shape{50, 5, 0}, Shape{3000, 17, 40}, Shape{6000, 32, 900}}) {
+  for (const Shape shape : {Shape{50, 5, 1}, Shape{3000, 17, 40}, Shape{6000, 32, 900}}) {
     const std::size_t dimensions = shape.dimensions;
     const std::vector<float> rows =
         ClusteredRows(random, shape.size, dimensions, 1 + shape.size / 60);
@@ -125,7 +123,7 @@ void TestRecallAndScores(const KernelTable& kernels) {
             0.3f * queries[q * dimensions + d] + rows[(q * 31 % shape.size) * dimensions + d];
       }
     }
-    CHECK_OK(index->Calibrate(queries.data(), count, k, 0.97));
+    CHECK_OK(index->Calibrate({queries.data(), count, k, 0.97}));
     CHECK(index->recall() > 0.9);
 
     ExactIndex exact(kernels);
@@ -153,13 +151,37 @@ void TestRecallAndScores(const KernelTable& kernels) {
   }
 }
 
+/// Of two numbers of clusters, Build keeps the one that its own count of work says is cheaper.
+void TestBuildTakesTheCheaper(const KernelTable& kernels) {
+  Random random(45);
+  const std::size_t size = 9000, dimensions = 12, count = 60;
+  for (const std::size_t centres : {std::size_t{3}, std::size_t{400}}) {
+    const std::vector<float> rows = ClusteredRows(random, size, dimensions, centres);
+    const std::vector<float> queries(rows.begin(), rows.begin() + count * dimensions);
+    const ClusterTarget target = {queries.data(), count, 10, 0.95};
+    std::atomic<std::size_t> done{0};
+    const std::atomic<bool> cancel{false};
+    std::unique_ptr<ClusterIndex> best;
+    CHECK_OK(
+        ClusterIndex::Build(rows.data(), size, dimensions, target, kernels, &done, &cancel, &best));
+    if (best == nullptr) return;
+    CHECK(done <= ClusterIndex::BuildWork(size) && 2 * done > ClusterIndex::BuildWork(size));
+    CHECK(best->recall() > 0.85);
+    for (const std::size_t clusters : {size / 64, size / 64 / 4}) {
+      const std::unique_ptr<ClusterIndex> other = Built(kernels, rows, dimensions, clusters);
+      CHECK_OK(other->Calibrate(target));
+      CHECK(best->cost() <= other->cost());
+    }
+  }
+}
+
 void TestFiltersGiveK(const KernelTable& kernels) {
   Random random(42);
   const std::size_t size = 2500, dimensions = 16, count = 6;
   const std::vector<float> rows = ClusteredRows(random, size, dimensions, 50);
   const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 300);
   const std::vector<float> queries = ClusteredRows(random, count, dimensions, count);
-  CHECK_OK(index->Calibrate(queries.data(), count, 10, 0.9));
+  CHECK_OK(index->Calibrate({queries.data(), count, 10, 0.9}));
   for (const std::size_t one_in : {1u, 2u, 50u, 700u, 100000u}) {
     std::vector<std::uint32_t> bits((size + 31) / 32, 0);
     std::size_t allowed = 0;
@@ -196,11 +218,11 @@ void TestFile(const KernelTable& kernels) {
   const std::vector<float> rows = ClusteredRows(random, size, dimensions, 20);
   const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 15);
   const std::vector<float> queries = ClusteredRows(random, 10, dimensions, 10);
-  CHECK_OK(index->Calibrate(queries.data(), 10, k, 0.95));
+  CHECK_OK(index->Calibrate({queries.data(), 10, k, 0.95}));
   const std::vector<std::uint8_t> bytes = Bytes(*index);
   CHECK(bytes == Bytes(*index));
   const std::unique_ptr<ClusterIndex> again = Built(kernels, rows, dimensions, 15);
-  CHECK_OK(again->Calibrate(queries.data(), 10, k, 0.95));
+  CHECK_OK(again->Calibrate({queries.data(), 10, k, 0.95}));
   CHECK(bytes == Bytes(*again));
 
   std::unique_ptr<ClusterIndex> loaded;
@@ -233,12 +255,12 @@ void TestFile(const KernelTable& kernels) {
 void TestRefusals(const KernelTable& kernels) {
   Random random(44);
   const std::vector<float> rows = ClusteredRows(random, 100, 4, 5);
-  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, 4);
+  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, 4, 1);
   std::vector<float> queries = ClusteredRows(random, 2, 4, 2);
-  CHECK(index->Calibrate(queries.data(), 1, 5, 0.9).code() == StatusCode::kOutOfRange);
-  CHECK(index->Calibrate(queries.data(), 2, 101, 0.9).code() == StatusCode::kOutOfRange);
-  CHECK(index->Calibrate(queries.data(), 2, 5, 1.1).code() == StatusCode::kOutOfRange);
-  CHECK_OK(index->Calibrate(queries.data(), 2, 5, 1.0));
+  CHECK(index->Calibrate({queries.data(), 1, 5, 0.9}).code() == StatusCode::kOutOfRange);
+  CHECK(index->Calibrate({queries.data(), 2, 101, 0.9}).code() == StatusCode::kOutOfRange);
+  CHECK(index->Calibrate({queries.data(), 2, 5, 1.1}).code() == StatusCode::kOutOfRange);
+  CHECK_OK(index->Calibrate({queries.data(), 2, 5, 1.0}));
   Results found(2, 3);
   queries[5] = std::nanf("");
   CHECK(index->Search(queries.data(), 2, 3, BitsetView(), found.rows()).code() ==
@@ -249,11 +271,11 @@ void TestRefusals(const KernelTable& kernels) {
   std::atomic<std::size_t> done{0};
   const std::atomic<bool> cancel{false}, cancelled{true};
   std::unique_ptr<ClusterIndex> none;
-  const ClusterBuildOptions options;
-  CHECK(ClusterIndex::Build(rows.data(), 0, 4, options, kernels, &done, &cancel, &none).code() ==
+  const ClusterTarget target = {rows.data(), 2, 5, 0.9};
+  CHECK(ClusterIndex::Build(rows.data(), 0, 4, target, kernels, &done, &cancel, &none).code() ==
         StatusCode::kOutOfRange);
   CHECK(
-      ClusterIndex::Build(rows.data(), 100, 4, options, kernels, &done, &cancelled, &none).code() ==
+      ClusterIndex::Build(rows.data(), 100, 4, target, kernels, &done, &cancelled, &none).code() ==
       StatusCode::kInternal);
   CHECK(none == nullptr);
 }
@@ -266,6 +288,7 @@ int main() {
   ForEachIsa([](const tandem::KernelTable& kernels) {
     TestKMeans(kernels);
     TestRecallAndScores(kernels);
+    TestBuildTakesTheCheaper(kernels);
     TestFiltersGiveK(kernels);
     TestFile(kernels);
     TestRefusals(kernels);

@@ -84,9 +84,9 @@ std::shared_ptr<Indexes> Make(std::uint64_t seed, const std::vector<float>& quer
   CHECK_OK(made->coded->AddCodes());
   std::atomic<std::size_t> done{0};
   const std::atomic<bool> cancel{false};
-  CHECK_OK(ClusterIndex::Build(made->vectors.data(), kSize, kDimensions, ClusterBuildOptions(),
-                               kernels, &done, &cancel, &made->clusters));
-  CHECK_OK(made->clusters->Calibrate(queries.data(), kQueries, kHits, 0.9));
+  CHECK_OK(ClusterIndex::Build(made->vectors.data(), kSize, kDimensions,
+                               {queries.data(), kQueries, kHits, 0.9}, kernels, &done, &cancel,
+                               &made->clusters));
   AlignedBuffer copy;
   CHECK(copy.Reserve(made->vectors.size()));
   std::memcpy(copy.data(), made->vectors.data(), made->vectors.size() * sizeof(float));

@@ -115,9 +115,10 @@ void TestRecallAndFilters(const KernelTable& kernels, std::size_t threads) {
   CHECK(found.slots[0] == -1);
 }
 
-/// Bytes of the same graph in which no list names `lost`.
+/// Bytes of the same graph in which no list names node `lost`, and the key of that node.
 std::vector<std::uint8_t> WithoutLinksTo(std::vector<std::uint8_t> bytes, std::size_t size,
-                                         std::size_t dimensions, std::uint32_t lost) {
+                                         std::size_t dimensions, std::uint32_t lost,
+                                         std::size_t* key) {
   const auto read = [&](std::size_t at, auto value) {
     std::memcpy(&value, bytes.data() + at, sizeof(value));
     return value;
@@ -127,6 +128,7 @@ std::vector<std::uint8_t> WithoutLinksTo(std::vector<std::uint8_t> bytes, std::s
   const std::size_t base_room = read(at + 16, std::uint64_t{});
   at += 40 + size * sizeof(std::int16_t);
   for (std::size_t node = 0; node < size; ++node) {
+    if (node == lost) *key = read(at, std::uint64_t{});
     const std::int16_t level = read(at + 8, std::int16_t{});
     at += 10;
     for (std::int16_t l = 0; l <= level; ++l) {
@@ -165,16 +167,17 @@ void TestEveryNodeCanBeFound(const KernelTable& kernels) {
     // The entry point is found whatever points at it, so at most one of two distinct nodes goes unnoticed.
     std::size_t noticed = 0;
     for (const std::uint32_t lost : {77u, 78u}) {
-      bytes = WithoutLinksTo(BytesOf(*index), size, dimensions, lost);
+      std::size_t key = 0;
+      bytes = WithoutLinksTo(BytesOf(*index), size, dimensions, lost, &key);
       CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
       noticed += repaired > 0;
       std::unique_ptr<HnswIndex> healed;
       CHECK_OK(HnswIndex::Load(bytes.data(), bytes.size(), dimensions, kernels, &healed));
       if (healed == nullptr) return;
-      Results found(1, 20);
-      CHECK_OK(healed->Search(&vectors[lost * dimensions], 1, 20, 200, BitsetView(nullptr, size),
+      Results found(1, size);
+      CHECK_OK(healed->Search(&vectors[key * dimensions], 1, size, size, BitsetView(nullptr, size),
                               found.rows()));
-      CHECK(std::count(found.slots.begin(), found.slots.end(), static_cast<std::int32_t>(lost)) ==
+      CHECK(std::count(found.slots.begin(), found.slots.end(), static_cast<std::int32_t>(key)) ==
             1);
       CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
       CHECK(repaired == 0);

@@ -387,420 +387,420 @@ void TestBag(const KernelTable& kernels) {
         }
       }
     }
-    void TestSoftmaxCausal(const KernelTable& kernels) {
-      Random random(18);
-      for (std::size_t trial = 0; trial < 200; ++trial) {
-        const std::size_t rows = random.Below(27);
-        const std::size_t first = random.Below(70);
-        const std::size_t n = first + rows;
-        const std::size_t stride = n + random.Below(3);
-        Unaligned a(random.Floats(rows == 0 ? 0 : (rows - 1) * stride + n));
-        // What is hidden is larger than all that is seen: a maximum that looked ahead would turn whole rows to 0.
-        for (std::size_t r = 0; r < rows; ++r) {
-          for (std::size_t i = 0; i < n; ++i) {
-            float& x = a.data()[r * stride + i];
-            x = i > first + r ? 1e6f + x : trial % 2 == 0 ? x : 40.0f * x;
-          }
-        }
-        const Unaligned before = a;
-        kernels.softmax_causal(a.data(), stride, rows, first);
-        CHECK(a.intact());
-        for (std::size_t r = 0; r < rows; ++r) {
-          const float* x = before.memory.data() + 1 + r * stride;
-          const float* y = a.data() + r * stride;
-          double max = -1e300;
-          double sum = 0;
-          for (std::size_t i = 0; i <= first + r; ++i)
-            max = std::max(max, static_cast<double>(x[i]));
-          for (std::size_t i = 0; i <= first + r; ++i)
-            sum += std::exp(static_cast<double>(x[i]) - max);
-          for (std::size_t i = 0; i < n; ++i) {
-            const double exponent = static_cast<double>(x[i]) - max;
-            const double expected = i > first + r ? 0 : std::exp(exponent) / sum;
-            CHECK_NEAR(y[i], expected, (1e-6 + 6e-8 * std::fabs(exponent)) * expected + 1e-38);
-          }
-          for (std::size_t i = n; i < stride && r + 1 < rows; ++i) CHECK(y[i] == x[i]);
-        }
-      }
-      float with_nan[8] = {1, 2, kNan, 3, 4, 5, 6, 7};
-      kernels.softmax_causal(with_nan, 4, 2, 2);
-      for (std::size_t i = 0; i < 3; ++i) CHECK(std::isnan(with_nan[i]));
-      for (std::size_t i = 4; i < 8; ++i) CHECK(std::isfinite(with_nan[i]));
-    }
+  }
+}
 
-    void TestLayerNorm(const KernelTable& kernels) {
-      Random random(17);
-      for (const std::size_t n : Sizes()) {
-        if (n == 0) continue;
-        const std::size_t rows = 1 + random.Below(5);
-        const std::size_t stride = n + random.Below(3);
-        Unaligned a(random.Floats(rows * stride));
-        // The second row is far from zero, the third constant: a mean taken off too late would show in the one, epsilon in
-        // the other.
-        for (std::size_t i = 0; i < n && rows > 1; ++i) a.data()[stride + i] += 100.0f;
-        for (std::size_t i = 0; i < n && rows > 2; ++i) a.data()[2 * stride + i] = 3.0f;
-        Unaligned scale(random.Floats(n));
-        Unaligned offset(random.Floats(n));
-        Unaligned out(rows * n);
-        kernels.layer_norm(a.data(), stride, rows, n, scale.data(), offset.data(), 1e-5f,
-                           out.data(), n);
-        CHECK(out.intact());
-        for (std::size_t r = 0; r < rows; ++r) {
-          const float* row = a.data() + r * stride;
-          double mean = 0;
-          double largest = 0;
-          for (std::size_t i = 0; i < n; ++i) {
-            mean += static_cast<double>(row[i]) / static_cast<double>(n);
-            largest = std::max(largest, std::fabs(static_cast<double>(row[i])));
-          }
-          double variance = 0;
-          for (std::size_t i = 0; i < n; ++i) {
-            variance += std::pow(static_cast<double>(row[i]) - mean, 2) / static_cast<double>(n);
-          }
-          const double inverse = 1 / std::sqrt(variance + 1e-5);
-          for (std::size_t i = 0; i < n; ++i) {
-            const double unit = (static_cast<double>(row[i]) - mean) * inverse;
-            const double expected =
-                unit * static_cast<double>(scale.data()[i]) + static_cast<double>(offset.data()[i]);
-            // The mean rounds by an ulp or two of the largest element, which `inverse` magnifies.
-            CHECK_NEAR(out.data()[r * n + i], expected,
-                       1e-6 * (1 + std::fabs(unit)) + 3e-7 * largest * inverse);
-          }
-        }
-        if (stride == n) {
-          kernels.layer_norm(a.data(), n, rows, n, scale.data(), offset.data(), 1e-5f, a.data(), n);
-          for (std::size_t i = 0; i < rows * n; ++i) CHECK(a.data()[i] == out.data()[i]);
-        }
+void TestSoftmaxCausal(const KernelTable& kernels) {
+  Random random(18);
+  for (std::size_t trial = 0; trial < 200; ++trial) {
+    const std::size_t rows = random.Below(27);
+    const std::size_t first = random.Below(70);
+    const std::size_t n = first + rows;
+    const std::size_t stride = n + random.Below(3);
+    Unaligned a(random.Floats(rows == 0 ? 0 : (rows - 1) * stride + n));
+    // What is hidden is larger than all that is seen: a maximum that looked ahead would turn whole rows to 0.
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t i = 0; i < n; ++i) {
+        float& x = a.data()[r * stride + i];
+        x = i > first + r ? 1e6f + x : trial % 2 == 0 ? x : 40.0f * x;
       }
     }
-
-    void TestTransposeAxpyAdam(const KernelTable& kernels) {
-      Random random(8);
-      for (std::size_t rows = 0; rows <= 26; ++rows) {
-        for (std::size_t columns = 0; columns <= 26; ++columns) {
-          Unaligned a(random.Floats(rows * columns));
-          Unaligned out(rows * columns);
-          kernels.transpose(a.data(), columns, rows, columns, out.data(), rows);
-          CHECK(out.intact());
-          for (std::size_t r = 0; r < rows; ++r) {
-            for (std::size_t c = 0; c < columns; ++c) {
-              CHECK(out.data()[c * rows + r] == a.data()[r * columns + c]);
-            }
-          }
-        }
+    const Unaligned before = a;
+    kernels.softmax_causal(a.data(), stride, rows, first);
+    CHECK(a.intact());
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* x = before.memory.data() + 1 + r * stride;
+      const float* y = a.data() + r * stride;
+      double max = -1e300;
+      double sum = 0;
+      for (std::size_t i = 0; i <= first + r; ++i) max = std::max(max, static_cast<double>(x[i]));
+      for (std::size_t i = 0; i <= first + r; ++i) sum += std::exp(static_cast<double>(x[i]) - max);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double exponent = static_cast<double>(x[i]) - max;
+        const double expected = i > first + r ? 0 : std::exp(exponent) / sum;
+        CHECK_NEAR(y[i], expected, (1e-6 + 6e-8 * std::fabs(exponent)) * expected + 1e-38);
       }
-      for (const std::size_t n : Sizes()) {
-        Unaligned x(random.Floats(n));
-        Unaligned y(random.Floats(n));
-        const Unaligned before = y;
-        kernels.axpy(0.3f, x.data(), n, y.data());
-        CHECK(y.intact());
-        for (std::size_t i = 0; i < n; ++i) {
-          const double expected = static_cast<double>(before.memory[i + 1]) +
-                                  static_cast<double>(0.3f) * static_cast<double>(x.data()[i]);
-          CHECK_NEAR(y.data()[i], expected, 3e-7);
-        }
+      for (std::size_t i = n; i < stride && r + 1 < rows; ++i) CHECK(y[i] == x[i]);
+    }
+  }
+  float with_nan[8] = {1, 2, kNan, 3, 4, 5, 6, 7};
+  kernels.softmax_causal(with_nan, 4, 2, 2);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(std::isnan(with_nan[i]));
+  for (std::size_t i = 4; i < 8; ++i) CHECK(std::isfinite(with_nan[i]));
+}
 
-        Unaligned p(random.Floats(n));
-        Unaligned m(random.Floats(n));
-        Unaligned v(random.Floats(n));
-        for (std::size_t i = 0; i < n; ++i) v.data()[i] = std::fabs(v.data()[i]);
-        const Unaligned p0 = p, m0 = m, v0 = v;
-        AdamStep step = {};
-        step.beta1 = 0.9f;
-        step.beta2 = 0.999f;
-        step.first_correction = 1.5f;
-        step.second_correction = 20.0f;
-        step.learning_rate = 0.01f;
-        step.epsilon = 1e-7f;
-        kernels.adam(step, x.data(), n, p.data(), m.data(), v.data());
-        CHECK(p.intact() && m.intact() && v.intact());
-        for (std::size_t i = 0; i < n; ++i) {
-          const double g = static_cast<double>(x.data()[i]);
-          const double m1 = 0.9 * static_cast<double>(m0.memory[i + 1]) + 0.1 * g;
-          const double v1 = 0.999 * static_cast<double>(v0.memory[i + 1]) + 0.001 * g * g;
-          CHECK_NEAR(m.data()[i], m1, 1e-6);
-          CHECK_NEAR(v.data()[i], v1, 1e-6);
-          const double expected = static_cast<double>(p0.memory[i + 1]) -
-                                  0.01 * m1 * 1.5 / (std::sqrt(v1 * 20.0) + 1e-7);
-          CHECK_NEAR(p.data()[i], expected, 1e-5);
+void TestLayerNorm(const KernelTable& kernels) {
+  Random random(17);
+  for (const std::size_t n : Sizes()) {
+    if (n == 0) continue;
+    const std::size_t rows = 1 + random.Below(5);
+    const std::size_t stride = n + random.Below(3);
+    Unaligned a(random.Floats(rows * stride));
+    // The second row is far from zero, the third constant: a mean taken off too late would show in the one, epsilon in
+    // the other.
+    for (std::size_t i = 0; i < n && rows > 1; ++i) a.data()[stride + i] += 100.0f;
+    for (std::size_t i = 0; i < n && rows > 2; ++i) a.data()[2 * stride + i] = 3.0f;
+    Unaligned scale(random.Floats(n));
+    Unaligned offset(random.Floats(n));
+    Unaligned out(rows * n);
+    kernels.layer_norm(a.data(), stride, rows, n, scale.data(), offset.data(), 1e-5f, out.data(),
+                       n);
+    CHECK(out.intact());
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* row = a.data() + r * stride;
+      double mean = 0;
+      double largest = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        mean += static_cast<double>(row[i]) / static_cast<double>(n);
+        largest = std::max(largest, std::fabs(static_cast<double>(row[i])));
+      }
+      double variance = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        variance += std::pow(static_cast<double>(row[i]) - mean, 2) / static_cast<double>(n);
+      }
+      const double inverse = 1 / std::sqrt(variance + 1e-5);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double unit = (static_cast<double>(row[i]) - mean) * inverse;
+        const double expected =
+            unit * static_cast<double>(scale.data()[i]) + static_cast<double>(offset.data()[i]);
+        // The mean rounds by an ulp or two of the largest element, which `inverse` magnifies.
+        CHECK_NEAR(out.data()[r * n + i], expected,
+                   1e-6 * (1 + std::fabs(unit)) + 3e-7 * largest * inverse);
+      }
+    }
+    if (stride == n) {
+      kernels.layer_norm(a.data(), n, rows, n, scale.data(), offset.data(), 1e-5f, a.data(), n);
+      for (std::size_t i = 0; i < rows * n; ++i) CHECK(a.data()[i] == out.data()[i]);
+    }
+  }
+}
+
+void TestTransposeAxpyAdam(const KernelTable& kernels) {
+  Random random(8);
+  for (std::size_t rows = 0; rows <= 26; ++rows) {
+    for (std::size_t columns = 0; columns <= 26; ++columns) {
+      Unaligned a(random.Floats(rows * columns));
+      Unaligned out(rows * columns);
+      kernels.transpose(a.data(), columns, rows, columns, out.data(), rows);
+      CHECK(out.intact());
+      for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t c = 0; c < columns; ++c) {
+          CHECK(out.data()[c * rows + r] == a.data()[r * columns + c]);
         }
       }
     }
-
-    void TestTableIsComplete(const KernelTable& kernels) {
-      std::uintptr_t words[sizeof(KernelTable) / sizeof(std::uintptr_t)];
-      std::memcpy(words, &kernels, sizeof(words));
-      for (const std::uintptr_t word : words) CHECK(word != 0);
+  }
+  for (const std::size_t n : Sizes()) {
+    Unaligned x(random.Floats(n));
+    Unaligned y(random.Floats(n));
+    const Unaligned before = y;
+    kernels.axpy(0.3f, x.data(), n, y.data());
+    CHECK(y.intact());
+    for (std::size_t i = 0; i < n; ++i) {
+      const double expected = static_cast<double>(before.memory[i + 1]) +
+                              static_cast<double>(0.3f) * static_cast<double>(x.data()[i]);
+      CHECK_NEAR(y.data()[i], expected, 3e-7);
     }
 
-    // ---- bf16 ----
-
-    float FromBits(std::uint32_t bits) {
-      float value;
-      std::memcpy(&value, &bits, sizeof(value));
-      return value;
+    Unaligned p(random.Floats(n));
+    Unaligned m(random.Floats(n));
+    Unaligned v(random.Floats(n));
+    for (std::size_t i = 0; i < n; ++i) v.data()[i] = std::fabs(v.data()[i]);
+    const Unaligned p0 = p, m0 = m, v0 = v;
+    AdamStep step = {};
+    step.beta1 = 0.9f;
+    step.beta2 = 0.999f;
+    step.first_correction = 1.5f;
+    step.second_correction = 20.0f;
+    step.learning_rate = 0.01f;
+    step.epsilon = 1e-7f;
+    kernels.adam(step, x.data(), n, p.data(), m.data(), v.data());
+    CHECK(p.intact() && m.intact() && v.intact());
+    for (std::size_t i = 0; i < n; ++i) {
+      const double g = static_cast<double>(x.data()[i]);
+      const double m1 = 0.9 * static_cast<double>(m0.memory[i + 1]) + 0.1 * g;
+      const double v1 = 0.999 * static_cast<double>(v0.memory[i + 1]) + 0.001 * g * g;
+      CHECK_NEAR(m.data()[i], m1, 1e-6);
+      CHECK_NEAR(v.data()[i], v1, 1e-6);
+      const double expected =
+          static_cast<double>(p0.memory[i + 1]) - 0.01 * m1 * 1.5 / (std::sqrt(v1 * 20.0) + 1e-7);
+      CHECK_NEAR(p.data()[i], expected, 1e-5);
     }
+  }
+}
 
-    float FromBf16(std::uint16_t x) { return FromBits(std::uint32_t{x} << 16); }
+void TestTableIsComplete(const KernelTable& kernels) {
+  std::uintptr_t words[sizeof(KernelTable) / sizeof(std::uintptr_t)];
+  std::memcpy(words, &kernels, sizeof(words));
+  for (const std::uintptr_t word : words) CHECK(word != 0);
+}
 
-    /// The nearer of the two neighbours in f64, the even one of two equally near; what lies behind FLT_MAX counts as 2^128.
-    std::uint16_t NearestBf16(float x) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &x, sizeof(bits));
-      const auto down = static_cast<std::uint16_t>(bits >> 16);
-      if (std::isinf(x) || (bits & 0xffff) == 0) return down;
-      const auto up = static_cast<std::uint16_t>(down + 1);
-      const double magnitude = std::fabs(static_cast<double>(x));
-      const double below = std::fabs(static_cast<double>(FromBf16(down)));
-      const double above =
-          (up & 0x7fff) == 0x7f80 ? 0x1p128 : std::fabs(static_cast<double>(FromBf16(up)));
-      const double to_below = magnitude - below;
-      const double to_above = above - magnitude;
-      if (to_below == to_above) return down % 2 == 0 ? down : up;
-      return to_below < to_above ? down : up;
+// ---- bf16 ----
+
+float FromBits(std::uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+float FromBf16(std::uint16_t x) { return FromBits(std::uint32_t{x} << 16); }
+
+/// The nearer of the two neighbours in f64, the even one of two equally near; what lies behind FLT_MAX counts as 2^128.
+std::uint16_t NearestBf16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  const auto down = static_cast<std::uint16_t>(bits >> 16);
+  if (std::isinf(x) || (bits & 0xffff) == 0) return down;
+  const auto up = static_cast<std::uint16_t>(down + 1);
+  const double magnitude = std::fabs(static_cast<double>(x));
+  const double below = std::fabs(static_cast<double>(FromBf16(down)));
+  const double above =
+      (up & 0x7fff) == 0x7f80 ? 0x1p128 : std::fabs(static_cast<double>(FromBf16(up)));
+  const double to_below = magnitude - below;
+  const double to_above = above - magnitude;
+  if (to_below == to_above) return down % 2 == 0 ? down : up;
+  return to_below < to_above ? down : up;
+}
+
+void TestToBf16(const KernelTable& kernels) {
+  // Every upper half with lower halves around the tie: zeros, denormals, both infinities, every kind of NaN.
+  const std::uint32_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+  std::vector<float> values;
+  for (std::uint32_t upper = 0; upper < 0x10000; ++upper) {
+    for (const std::uint32_t rest : lower) values.push_back(FromBits(upper << 16 | rest));
+  }
+  std::vector<std::uint16_t> rounded(values.size());
+  kernels.to_bf16(values.data(), values.size(), rounded.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float back = FromBf16(rounded[i]);
+    if (std::isnan(values[i])) {
+      CHECK(std::isnan(back) && std::signbit(back) == std::signbit(values[i]));
+    } else {
+      CHECK(rounded[i] == NearestBf16(values[i]));
     }
+  }
+  Random random(9);
+  for (const std::size_t n : Sizes()) {
+    Unaligned a(random.Floats(n));
+    std::vector<std::uint16_t> out(n + 2, 7);
+    kernels.to_bf16(a.data(), n, out.data() + 1);
+    CHECK(out.front() == 7 && out.back() == 7);
+    for (std::size_t i = 0; i < n; ++i) CHECK(out[i + 1] == NearestBf16(a.data()[i]));
+  }
+}
 
-    void TestToBf16(const KernelTable& kernels) {
-      // Every upper half with lower halves around the tie: zeros, denormals, both infinities, every kind of NaN.
-      const std::uint32_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
-      std::vector<float> values;
-      for (std::uint32_t upper = 0; upper < 0x10000; ++upper) {
-        for (const std::uint32_t rest : lower) values.push_back(FromBits(upper << 16 | rest));
-      }
-      std::vector<std::uint16_t> rounded(values.size());
-      kernels.to_bf16(values.data(), values.size(), rounded.data());
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        const float back = FromBf16(rounded[i]);
-        if (std::isnan(values[i])) {
-          CHECK(std::isnan(back) && std::signbit(back) == std::signbit(values[i]));
-        } else {
-          CHECK(rounded[i] == NearestBf16(values[i]));
-        }
-      }
-      Random random(9);
-      for (const std::size_t n : Sizes()) {
-        Unaligned a(random.Floats(n));
-        std::vector<std::uint16_t> out(n + 2, 7);
-        kernels.to_bf16(a.data(), n, out.data() + 1);
-        CHECK(out.front() == 7 && out.back() == 7);
-        for (std::size_t i = 0; i < n; ++i) CHECK(out[i + 1] == NearestBf16(a.data()[i]));
-      }
-    }
-
-    /// After each call that may have used tiles.
-    void CheckTilesReleased() {
+/// After each call that may have used tiles.
+void CheckTilesReleased() {
 #if defined(TANDEM_EMULATE)
-      CHECK(!emulation::TilesConfigured());
+  CHECK(!emulation::TilesConfigured());
 #endif
+}
+
+/// From a 64-byte boundary on and not a byte longer, so that the address sanitizer sees what is read past the end.
+template <class T>
+struct Aligned {
+  explicit Aligned(std::size_t n)
+      : memory(static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64)))) {}
+  ~Aligned() { ::operator delete(memory, std::align_val_t(64)); }
+  Aligned(const Aligned&) = delete;
+  Aligned& operator=(const Aligned&) = delete;
+  T* const memory;
+};
+
+/// One product with guards around c and between its rows. With small integers every order of sums is exact.
+void CheckGemmBf16(const KernelTable& kernels, Random& random, std::size_t m, std::size_t n,
+                   std::size_t k, bool integers, bool poison) {
+  const auto operand = [&random, integers](std::size_t count) {
+    std::vector<float> values = random.Floats(count);
+    for (float& value : values) {
+      value = integers ? std::nearbyintf(value * 8.0f) : FromBf16(NearestBf16(value));
     }
-
-    /// From a 64-byte boundary on and not a byte longer, so that the address sanitizer sees what is read past the end.
-    template <class T>
-    struct Aligned {
-      explicit Aligned(std::size_t n)
-          : memory(static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64)))) {}
-      ~Aligned() { ::operator delete(memory, std::align_val_t(64)); }
-      Aligned(const Aligned&) = delete;
-      Aligned& operator=(const Aligned&) = delete;
-      T* const memory;
-    };
-
-    /// One product with guards around c and between its rows. With small integers every order of sums is exact.
-    void CheckGemmBf16(const KernelTable& kernels, Random& random, std::size_t m, std::size_t n,
-                       std::size_t k, bool integers, bool poison) {
-      const auto operand = [&random, integers](std::size_t count) {
-        std::vector<float> values = random.Floats(count);
-        for (float& value : values) {
-          value = integers ? std::nearbyintf(value * 8.0f) : FromBf16(NearestBf16(value));
-        }
-        return values;
+    return values;
+  };
+  const std::size_t a_stride = k + random.Below(3);
+  const std::size_t c_stride = n + random.Below(3);
+  const bool accumulate = random.Below(2) == 0;
+  const bool with_bias = random.Below(2) == 0;
+  const bool relu = random.Below(2) == 0;
+  std::vector<float> a = operand(m * k);
+  std::vector<float> b = operand(k * n);
+  Unaligned bias(operand(n));
+  if (poison) a[0] = kNan;
+  if (poison) b[k * n - 1] = kInf;
+  std::vector<std::uint16_t> a_codes((m - 1) * a_stride + k);
+  for (std::size_t i = 0; i < m; ++i) {
+    kernels.to_bf16(a.data() + i * k, k, a_codes.data() + i * a_stride);
+  }
+  const Aligned<std::uint16_t> panels(PackedBf16Size(kernels, k, n));
+  PackBf16Panels(kernels, b.data(), n, false, k, n, panels.memory);
+  Unaligned c((m - 1) * c_stride + n);
+  std::vector<float> before = operand(m * n);
+  for (std::size_t i = 0; i < m; ++i) {
+    std::copy_n(before.data() + i * n, n, c.data() + i * c_stride);
+  }
+  Bf16GemmBlock g = {};
+  g.a = a_codes.data();
+  g.a_row_stride = static_cast<ptrdiff_t>(a_stride);
+  g.b = panels.memory;
+  g.m = m;
+  g.n = n;
+  g.k = k;
+  g.bias = with_bias ? bias.data() : nullptr;
+  g.accumulate = accumulate;
+  g.relu = relu;
+  g.c = c.data();
+  g.c_row_stride = static_cast<ptrdiff_t>(c_stride);
+  kernels.gemm_bf16(g);
+  CheckTilesReleased();
+  CHECK(c.intact());
+  // A row alone gives the same bits.
+  const std::size_t row = random.Below(m);
+  std::vector<float> alone(before.begin() + static_cast<ptrdiff_t>(row * n),
+                           before.begin() + static_cast<ptrdiff_t>((row + 1) * n));
+  g.a += static_cast<ptrdiff_t>(row) * g.a_row_stride;
+  g.m = 1;
+  g.c = alone.data();
+  kernels.gemm_bf16(g);
+  CHECK(std::memcmp(alone.data(), c.data() + row * c_stride, n * sizeof(float)) == 0);
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = n; j < c_stride && i + 1 < m; ++j) {
+      CHECK(c.data()[i * c_stride + j] == kGuard);
+    }
+    for (std::size_t j = 0; j < n; ++j) {
+      double sum = 0;
+      double magnitude = 0;
+      const auto add = [&sum, &magnitude](double term) {
+        sum += term;
+        magnitude += std::fabs(term);
       };
-      const std::size_t a_stride = k + random.Below(3);
-      const std::size_t c_stride = n + random.Below(3);
-      const bool accumulate = random.Below(2) == 0;
-      const bool with_bias = random.Below(2) == 0;
-      const bool relu = random.Below(2) == 0;
-      std::vector<float> a = operand(m * k);
-      std::vector<float> b = operand(k * n);
-      Unaligned bias(operand(n));
-      if (poison) a[0] = kNan;
-      if (poison) b[k * n - 1] = kInf;
-      std::vector<std::uint16_t> a_codes((m - 1) * a_stride + k);
-      for (std::size_t i = 0; i < m; ++i) {
-        kernels.to_bf16(a.data() + i * k, k, a_codes.data() + i * a_stride);
+      for (std::size_t p = 0; p < k; ++p) {
+        add(static_cast<double>(a[i * k + p]) * static_cast<double>(b[p * n + j]));
       }
-      const Aligned<std::uint16_t> panels(PackedBf16Size(kernels, k, n));
-      PackBf16Panels(kernels, b.data(), n, false, k, n, panels.memory);
-      Unaligned c((m - 1) * c_stride + n);
-      std::vector<float> before = operand(m * n);
-      for (std::size_t i = 0; i < m; ++i) {
-        std::copy_n(before.data() + i * n, n, c.data() + i * c_stride);
-      }
-      Bf16GemmBlock g = {};
-      g.a = a_codes.data();
-      g.a_row_stride = static_cast<ptrdiff_t>(a_stride);
-      g.b = panels.memory;
-      g.m = m;
-      g.n = n;
-      g.k = k;
-      g.bias = with_bias ? bias.data() : nullptr;
-      g.accumulate = accumulate;
-      g.relu = relu;
-      g.c = c.data();
-      g.c_row_stride = static_cast<ptrdiff_t>(c_stride);
-      kernels.gemm_bf16(g);
-      CheckTilesReleased();
-      CHECK(c.intact());
-      // A row alone gives the same bits.
-      const std::size_t row = random.Below(m);
-      std::vector<float> alone(before.begin() + static_cast<ptrdiff_t>(row * n),
-                               before.begin() + static_cast<ptrdiff_t>((row + 1) * n));
-      g.a += static_cast<ptrdiff_t>(row) * g.a_row_stride;
-      g.m = 1;
-      g.c = alone.data();
-      kernels.gemm_bf16(g);
-      CHECK(std::memcmp(alone.data(), c.data() + row * c_stride, n * sizeof(float)) == 0);
-      for (std::size_t i = 0; i < m; ++i) {
-        for (std::size_t j = n; j < c_stride && i + 1 < m; ++j) {
-          CHECK(c.data()[i * c_stride + j] == kGuard);
-        }
-        for (std::size_t j = 0; j < n; ++j) {
-          double sum = 0;
-          double magnitude = 0;
-          const auto add = [&sum, &magnitude](double term) {
-            sum += term;
-            magnitude += std::fabs(term);
-          };
-          for (std::size_t p = 0; p < k; ++p) {
-            add(static_cast<double>(a[i * k + p]) * static_cast<double>(b[p * n + j]));
-          }
-          if (accumulate) add(static_cast<double>(before[i * n + j]));
-          if (with_bias) add(static_cast<double>(bias.data()[j]));
-          if (relu && sum < 0) sum = 0;
-          // k + 2 additions, each within half an ulp of a partial sum that is at most `magnitude`.
-          const double budget = integers ? 0.0 : static_cast<double>(k + 2) * 6e-8 * magnitude;
-          CHECK_NEAR(c.data()[i * c_stride + j], sum, budget);
-        }
+      if (accumulate) add(static_cast<double>(before[i * n + j]));
+      if (with_bias) add(static_cast<double>(bias.data()[j]));
+      if (relu && sum < 0) sum = 0;
+      // k + 2 additions, each within half an ulp of a partial sum that is at most `magnitude`.
+      const double budget = integers ? 0.0 : static_cast<double>(k + 2) * 6e-8 * magnitude;
+      CHECK_NEAR(c.data()[i * c_stride + j], sum, budget);
+    }
+  }
+}
+
+void TestGemmBf16(const KernelTable& kernels) {
+  Random random(10);
+  const std::size_t tile = kernels.column_tile;
+  for (const std::size_t m : {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 15, 16, 17, 25, 31, 32, 33, 50}) {
+    for (const std::size_t n :
+         {std::size_t{1}, std::size_t{3}, tile / 2 - 1, tile / 2, tile / 2 + 1, tile - 1, tile,
+          tile + 1, 2 * tile, 2 * tile + 1, 4 * tile, 4 * tile + 3, 5 * tile - 1}) {
+      for (const std::size_t k : {2, 6, 30, 32, 34, 64, 100}) {
+        CheckGemmBf16(kernels, random, m, n, k, random.Below(2) == 0, false);
       }
     }
+    CheckGemmBf16(kernels, random, m, tile + 1, 36, true, true);
+  }
+}
 
-    void TestGemmBf16(const KernelTable& kernels) {
-      Random random(10);
-      const std::size_t tile = kernels.column_tile;
-      for (const std::size_t m :
-           {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 15, 16, 17, 25, 31, 32, 33, 50}) {
-        for (const std::size_t n :
-             {std::size_t{1}, std::size_t{3}, tile / 2 - 1, tile / 2, tile / 2 + 1, tile - 1, tile,
-              tile + 1, 2 * tile, 2 * tile + 1, 4 * tile, 4 * tile + 3, 5 * tile - 1}) {
-          for (const std::size_t k : {2, 6, 30, 32, 34, 64, 100}) {
-            CheckGemmBf16(kernels, random, m, n, k, random.Below(2) == 0, false);
-          }
-        }
-        CheckGemmBf16(kernels, random, m, tile + 1, 36, true, true);
-      }
+// ---- codes ----
+
+void CheckScanCodes(const KernelTable& kernels, Random& random, std::size_t queries,
+                    std::size_t depth, std::size_t blocks, bool extremes) {
+  const std::size_t items = blocks * kCodeBlock;
+  const std::size_t stride = items + random.Below(3);
+  std::vector<std::int8_t> x(queries * depth);
+  std::vector<std::uint8_t> codes(items * depth);  // [items, depth]
+  const int sign = random.Below(2) == 0 ? 1 : -1;
+  for (std::int8_t& value : x) {
+    const int drawn = static_cast<int>(random.Below(2 * kMaxQueryCode + 1)) - kMaxQueryCode;
+    value = static_cast<std::int8_t>(extremes ? sign * kMaxQueryCode : drawn);
+  }
+  for (std::uint8_t& code : codes) {
+    code = static_cast<std::uint8_t>(extremes ? 255 : random.Below(256));
+  }
+  const Aligned<std::uint8_t> packed(items * depth);
+  for (std::size_t i = 0; i < items; ++i) {
+    for (std::size_t d = 0; d < depth; ++d) {
+      const std::size_t line = i / kCodeBlock * (depth / kCodeGroup) + d / kCodeGroup;
+      packed.memory[(line * kCodeBlock + i % kCodeBlock) * kCodeGroup + d % kCodeGroup] =
+          codes[i * depth + d];
     }
-
-    // ---- codes ----
-
-    void CheckScanCodes(const KernelTable& kernels, Random& random, std::size_t queries,
-                        std::size_t depth, std::size_t blocks, bool extremes) {
-      const std::size_t items = blocks * kCodeBlock;
-      const std::size_t stride = items + random.Below(3);
-      std::vector<std::int8_t> x(queries * depth);
-      std::vector<std::uint8_t> codes(items * depth);  // [items, depth]
-      const int sign = random.Below(2) == 0 ? 1 : -1;
-      for (std::int8_t& value : x) {
-        const int drawn = static_cast<int>(random.Below(2 * kMaxQueryCode + 1)) - kMaxQueryCode;
-        value = static_cast<std::int8_t>(extremes ? sign * kMaxQueryCode : drawn);
+  }
+  constexpr std::int32_t kUntouched = 123456789;
+  std::vector<std::int32_t> sums(queries * stride + 1, kUntouched);
+  kernels.scan_codes(x.data(), queries, depth, packed.memory, blocks, sums.data(), stride);
+  CheckTilesReleased();
+  for (std::size_t q = 0; q < queries; ++q) {
+    for (std::size_t i = 0; i < stride; ++i) {
+      std::int32_t expected = i < items ? 0 : kUntouched;
+      for (std::size_t d = 0; d < depth && i < items; ++d) {
+        expected += std::int32_t{x[q * depth + d]} * std::int32_t{codes[i * depth + d]};
       }
-      for (std::uint8_t& code : codes) {
-        code = static_cast<std::uint8_t>(extremes ? 255 : random.Below(256));
-      }
-      const Aligned<std::uint8_t> packed(items * depth);
-      for (std::size_t i = 0; i < items; ++i) {
-        for (std::size_t d = 0; d < depth; ++d) {
-          const std::size_t line = i / kCodeBlock * (depth / kCodeGroup) + d / kCodeGroup;
-          packed.memory[(line * kCodeBlock + i % kCodeBlock) * kCodeGroup + d % kCodeGroup] =
-              codes[i * depth + d];
-        }
-      }
-      constexpr std::int32_t kUntouched = 123456789;
-      std::vector<std::int32_t> sums(queries * stride + 1, kUntouched);
-      kernels.scan_codes(x.data(), queries, depth, packed.memory, blocks, sums.data(), stride);
-      CheckTilesReleased();
-      for (std::size_t q = 0; q < queries; ++q) {
-        for (std::size_t i = 0; i < stride; ++i) {
-          std::int32_t expected = i < items ? 0 : kUntouched;
-          for (std::size_t d = 0; d < depth && i < items; ++d) {
-            expected += std::int32_t{x[q * depth + d]} * std::int32_t{codes[i * depth + d]};
-          }
-          CHECK(sums[q * stride + i] == expected);
-        }
-      }
-      CHECK(sums.back() == kUntouched);
+      CHECK(sums[q * stride + i] == expected);
     }
+  }
+  CHECK(sums.back() == kUntouched);
+}
 
-    void TestScanCodes(const KernelTable& kernels) {
-      Random random(11);
-      for (std::size_t depth = 4; depth <= 260; depth += 4) {
-        const std::size_t queries = 1 + random.Below(20);
-        CheckScanCodes(kernels, random, queries, depth, 1 + random.Below(6), false);
-        CheckScanCodes(kernels, random, 1, depth, 1 + random.Below(9), false);
-      }
-      for (std::size_t queries = 1; queries <= 20; ++queries) {
-        for (const std::size_t blocks : {0, 1, 2, 3, 5}) {
-          CheckScanCodes(kernels, random, queries, 64, blocks, false);
-          CheckScanCodes(kernels, random, queries, 64, blocks, true);
-        }
-      }
-      for (const std::size_t queries : {31, 32, 33, 48, 63, 64, 65, 130}) {
-        CheckScanCodes(kernels, random, queries, 68, 3, false);
-      }
-      CheckScanCodes(kernels, random, 5, 4096, 3, true);
+void TestScanCodes(const KernelTable& kernels) {
+  Random random(11);
+  for (std::size_t depth = 4; depth <= 260; depth += 4) {
+    const std::size_t queries = 1 + random.Below(20);
+    CheckScanCodes(kernels, random, queries, depth, 1 + random.Below(6), false);
+    CheckScanCodes(kernels, random, 1, depth, 1 + random.Below(9), false);
+  }
+  for (std::size_t queries = 1; queries <= 20; ++queries) {
+    for (const std::size_t blocks : {0, 1, 2, 3, 5}) {
+      CheckScanCodes(kernels, random, queries, 64, blocks, false);
+      CheckScanCodes(kernels, random, queries, 64, blocks, true);
     }
+  }
+  for (const std::size_t queries : {31, 32, 33, 48, 63, 64, 65, 130}) {
+    CheckScanCodes(kernels, random, queries, 68, 3, false);
+  }
+  CheckScanCodes(kernels, random, 5, 4096, 3, true);
+}
 
-    void TestSelectAboveInt(const KernelTable& kernels) {
-      Random random(12);
-      constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
-      constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
-      for (const std::size_t n : Sizes()) {
-        std::vector<std::int32_t> sums(n);
-        for (std::int32_t& sum : sums) sum = static_cast<std::int32_t>(random.Below(7)) - 3;
-        if (n > 4) sums[n - 1] = kHighest;
-        if (n > 4) sums[n - 2] = kLowest;
-        for (const std::int32_t threshold : {kLowest, -1, 0, 3, kHighest - 1, kHighest}) {
-          std::vector<std::uint32_t> expected;
-          for (std::size_t i = 0; i < n; ++i) {
-            if (sums[i] > threshold) expected.push_back(static_cast<std::uint32_t>(i));
-          }
-          std::vector<std::uint32_t> out(n);
-          out.resize(kernels.select_above_int(sums.data(), n, threshold, out.data()));
-          CHECK(out == expected);
-        }
+void TestSelectAboveInt(const KernelTable& kernels) {
+  Random random(12);
+  constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
+  for (const std::size_t n : Sizes()) {
+    std::vector<std::int32_t> sums(n);
+    for (std::int32_t& sum : sums) sum = static_cast<std::int32_t>(random.Below(7)) - 3;
+    if (n > 4) sums[n - 1] = kHighest;
+    if (n > 4) sums[n - 2] = kLowest;
+    for (const std::int32_t threshold : {kLowest, -1, 0, 3, kHighest - 1, kHighest}) {
+      std::vector<std::uint32_t> expected;
+      for (std::size_t i = 0; i < n; ++i) {
+        if (sums[i] > threshold) expected.push_back(static_cast<std::uint32_t>(i));
       }
+      std::vector<std::uint32_t> out(n);
+      out.resize(kernels.select_above_int(sums.data(), n, threshold, out.data()));
+      CHECK(out == expected);
     }
+  }
+}
 
-    /// What extensions replace, so each is run with and without them.
-    void TestQuantised(const KernelTable& kernels) {
-      TestToBf16(kernels);
-      TestGemmBf16(kernels);
-      TestScanCodes(kernels);
-      TestSelectAboveInt(kernels);
-    }
+/// What extensions replace, so each is run with and without them.
+void TestQuantised(const KernelTable& kernels) {
+  TestToBf16(kernels);
+  TestGemmBf16(kernels);
+  TestScanCodes(kernels);
+  TestSelectAboveInt(kernels);
+}
 
-    void TestWithoutExtensions(const KernelTable& kernels) {
-      const std::string isa = kernels.isa;
-      Context() = isa + " without extensions";
+void TestWithoutExtensions(const KernelTable& kernels) {
+  const std::string isa = kernels.isa;
+  Context() = isa + " without extensions";
 #if defined(__x86_64__)
-      if (isa == "avx512") TestQuantised(Avx512Kernels());
+  if (isa == "avx512") TestQuantised(Avx512Kernels());
 #elif defined(__aarch64__)
-      if (isa == "neon") TestQuantised(NeonKernels());
+  if (isa == "neon") TestQuantised(NeonKernels());
 #endif
-      Context() = isa;
-    }
+  Context() = isa;
+}
 
-  }  // namespace
+}  // namespace
 }  // namespace tandem::test
 
 int main() {
