@@ -1,4 +1,5 @@
-// Our indexes against the field's at a million items: each tuned to the same recall on queries of its own, then raced.
+// Our partitions and scans against FAISS's at a million items: each tuned to the same recall on queries of its own, then
+// raced. Graphs, whose building takes long, are in graphs.ts.
 
 import { availableParallelism } from 'node:os';
 import {
@@ -24,8 +25,6 @@ const SIZE = 1_000_000;
 const QUICK_SIZE = 20_000;
 /** Queries that share one call. */
 const BATCH = 64;
-/** Ours, best last: the last that is there is "ours" in every race. */
-const OURS = ['exact', 'hnsw', 'clusters'];
 const NODE_PEERS = ['usearch', 'hnswlib'];
 const BUILD_TIME = timePer('s');
 const QUERY_TIME = timePer('us');
@@ -34,13 +33,20 @@ const ROUND_SECONDS = 0.4;
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const size = quick ? QUICK_SIZE : SIZE;
-  for (const make of [clusteredDataSet, towerDataSet]) {
-    const data = await make(size);
-    await measureDataSet(recorder, quick, data);
-  }
+  for (const make of [clusteredDataSet, towerDataSet])
+    await raceIndexes(recorder, quick, await make(size), {
+      ours: ['exact', 'codes', 'clusters'],
+      graphs: false,
+    });
 }
 
-async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet): Promise<void> {
+/** @param suite - ours: of NODE_ENGINES, the one that all are compared with last; graphs: whether peers are graphs, too. */
+export async function raceIndexes(
+  recorder: Recorder,
+  quick: boolean,
+  data: DataSet,
+  suite: { readonly ours: readonly string[]; readonly graphs: boolean },
+): Promise<void> {
   const cores = Math.min(2, availableParallelism());
   const processes: PeerProcess[] = [];
   try {
@@ -55,14 +61,14 @@ async function measureDataSet(recorder: Recorder, quick: boolean, data: DataSet)
 
     const ours: Tuned[] = [];
     const peers: Tuned[] = [];
-    for (const index of [...OURS, ...NODE_PEERS]) {
+    for (const index of [...suite.ours, ...(suite.graphs ? NODE_PEERS : [])]) {
       const tuned = await tuneNode(single, double, index, cores);
-      if (tuned !== undefined) (OURS.includes(index) ? ours : peers).push(tuned);
+      if (tuned !== undefined) (suite.ours.includes(index) ? ours : peers).push(tuned);
     }
     if (typeof faiss !== 'string') {
       const lists = await tuneFaissLists(faiss, data.size, cores);
       if (lists !== undefined) peers.push(lists);
-      peers.push(await tuneFaissGraph(faiss, cores));
+      if (suite.graphs) peers.push(await tuneFaissGraph(faiss, cores));
     }
     const all = [ours.at(-1)!, ...ours.slice(0, -1), ...peers];
     const onBoth = all

@@ -78,9 +78,10 @@ export const NODE_ENGINES: Readonly<
   >
 > = {
   exact: { name: 'our exact scan', efforts: undefined },
+  codes: { name: 'our exact scan of codes', efforts: undefined },
   hnsw: { name: 'our HNSW', efforts: EXPANSION },
   clusters: { name: 'our clusters', efforts: undefined },
-  planned: { name: 'our plan', efforts: EXPANSION },
+  planned: { name: 'our plan', efforts: undefined },
   usearch: { name: 'usearch JS HNSW', efforts: EXPANSION },
   hnswlib: { name: 'hnswlib-node HNSW', efforts: EXPANSION, oneThread: true },
 };

@@ -3,12 +3,19 @@
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { writeFileAtomic } from '../../src/files.ts';
-import { nativeAddon, type NativeHnswIndex, type SearchOutput } from '../../src/native/binding.ts';
+import {
+  nativeAddon,
+  type NativeClusterIndex,
+  type NativeHnswIndex,
+  type SearchOutput,
+} from '../../src/native/binding.ts';
 import { AllowList } from '../../src/retrieval/allow-list.ts';
 import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
 import { PlannedIndex } from '../../src/retrieval/plan.ts';
-import type { ClusterIndex } from './cluster-index.ts';
-import { openClusters } from './cluster-index.ts';
+import { clusterIndex } from '../../src/retrieval/approximate-index.ts';
+import { DATA_FILES, readFloats } from './data-set.ts';
+
+const RECALL_TARGET = 0.99;
 
 export interface OpenData {
   readonly folder: string;
@@ -57,13 +64,15 @@ export async function buildIndex(
 ): Promise<SearchIndex> {
   switch (parameters.index) {
     case 'exact':
-      return new NativeIndex(data, data.width * 4, exactSearch(data));
+      return new NativeIndex(data, vectorBytes(data), exactSearch(data, false));
+    case 'codes':
+      return new NativeIndex(data, vectorBytes(data) + data.width, exactSearch(data, true));
     case 'hnsw':
       return openHnsw(data, parameters, file);
     case 'clusters':
-      return openOurClusters(data, parameters, file);
+      return openOurClusters(data, file);
     case 'planned':
-      return openPlanned(data, parameters, file);
+      return openPlanned(data, file);
     case 'usearch':
       return openUsearch(data, parameters, file);
     case 'hnswlib':
@@ -123,8 +132,14 @@ class NativeIndex implements SearchIndex {
   }
 }
 
-function exactSearch(data: OpenData): NativeSearch {
+/** Of the f32 vectors that an index refers to. */
+function vectorBytes({ width }: OpenData): number {
+  return width * Float32Array.BYTES_PER_ELEMENT;
+}
+
+function exactSearch(data: OpenData, coded: boolean): NativeSearch {
   const exact = new (nativeAddon().ExactIndex)(data.vectors, data.width);
+  if (coded) exact.addCodes();
   return (queries, count, _effort, allow, out) => {
     exact.search(queries, count, data.k, allow, out);
     return undefined;
@@ -163,50 +178,57 @@ async function hnswOf(
   return { index, bytesPerItem: statSync(file).size / index.size, seconds };
 }
 
-async function openOurClusters(
-  data: OpenData,
-  { threads }: BuildParameters,
-  file: string,
-): Promise<SearchIndex> {
-  const { index, seconds, bytesPerItem } = await openClusters(data, threads, file);
-  return new NativeIndex(data, bytesPerItem, clusterSearch(data, index), seconds);
+async function openOurClusters(data: OpenData, file: string): Promise<SearchIndex> {
+  const { index, seconds, bytesPerItem } = await clustersOf(data, file);
+  return new NativeIndex(
+    data,
+    bytesPerItem,
+    (queries, count, _effort, allow, out) => {
+      index.search(queries, count, data.k, allow, out);
+      return undefined;
+    },
+    seconds,
+  );
 }
 
-function clusterSearch(data: OpenData, index: ClusterIndex): NativeSearch {
-  return (queries, count, effort, allow, out) => {
-    index.search(queries, count, data.k, effort, allow, out);
-    return undefined;
-  };
+/** Calibrated, while it is built, with the queries that the others' efforts are tuned with. */
+async function clustersOf(
+  data: OpenData,
+  file: string,
+): Promise<{ index: NativeClusterIndex; bytesPerItem: number; seconds: number }> {
+  const { folder, k, vectors, width } = data;
+  const { ClusterIndex } = nativeAddon();
+  const startMs = performance.now();
+  const index = existsSync(file)
+    ? ClusterIndex.load(readFileSync(file), vectors, width)
+    : await ClusterIndex.build(vectors, width, {
+        queries: readFloats(folder, DATA_FILES.queries('calibration')),
+        k,
+        recallTarget: RECALL_TARGET,
+      });
+  const seconds = (performance.now() - startMs) / 1000;
+  if (!existsSync(file)) writeFileAtomic(file, index.serialize());
+  const bytesPerItem = statSync(file).size / index.size + vectorBytes(data);
+  return { index, bytesPerItem, seconds };
 }
 
 /** As the request path searches: plan `auto`. */
-async function openPlanned(
-  data: OpenData,
-  parameters: BuildParameters,
-  file: string,
-): Promise<SearchIndex> {
+async function openPlanned(data: OpenData, file: string): Promise<SearchIndex> {
   const exact = new (nativeAddon().ExactIndex)(data.vectors, data.width);
-  const { index: hnsw, bytesPerItem } = await hnswOf(
+  const { index: clusters, bytesPerItem } = await clustersOf(
     data,
-    parameters,
-    file.replace('planned', 'hnsw'),
+    file.replace('planned', 'clusters'),
   );
-  let planned: PlannedIndex | undefined;
-  let plannedEffort = 0;
+  const planned = new PlannedIndex({ exact, approximate: clusterIndex(clusters) });
   let list: AllowList | null = null;
   const index = new NativeIndex(
     data,
-    bytesPerItem + data.width * 4,
-    (queries, count, _e, _a, out) => {
-      return planned!.search(queries, count, data.k, list, out).plan;
-    },
+    bytesPerItem,
+    (queries, count, _e, _a, out) => planned.search(queries, count, data.k, list, out).plan,
   );
   const prepare = index.prepare.bind(index);
   index.prepare = (effort, allow): void => {
     prepare(effort, allow);
-    if (planned === undefined || effort !== plannedEffort)
-      planned = new PlannedIndex({ exact, hnsw, expansionSearch: effort });
-    plannedEffort = effort;
     list = null;
     if (allow === null) return;
     list = AllowList.none(planned.size);
