@@ -44,8 +44,6 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
     const ours = await tuneNode(node, node, 'planned', 1);
     if (ours === undefined) throw new Error('Expected our own index to open.');
     const peers: Tuned[] = [];
-    const hnswlib = await tuneNode(node, node, 'hnswlib', 1);
-    if (hnswlib !== undefined) peers.push(hnswlib);
     const faiss = await startFaiss(data);
     if (typeof faiss === 'string') say(`filters: FAISS is left out: ${faiss}`);
     else {

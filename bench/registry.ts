@@ -46,7 +46,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   filters: {
     about:
-      'The best 100 among the items that a filter leaves of a million x 64 (random centres with Gaussian noise), one query a call, one thread, as the request path searches (plan `auto`). Peers start with the effort that gives them recall@100 >= .99 without a filter, doubled until they reach it with the filter or can look no harder. hnswlib-node calls a JavaScript function for every item it meets, FAISS reads a bitmap (IDSelectorBitmap); the JavaScript binding of usearch has no filter.',
+      'The best 100 among the items that a filter leaves of a million x 64 (random centres with Gaussian noise), one query a call, one thread, as the request path searches (plan `auto`). Peers start with the effort that gives them recall@100 >= .99 without a filter, doubled until they reach it with the filter or can look no harder. FAISS reads a bitmap (IDSelectorBitmap); the JavaScript binding of usearch has no filter, and hnswlib-node calls a JavaScript function for every item it meets.',
     load: () => import('./filters.ts'),
   },
   training: {
