@@ -1,5 +1,6 @@
 // Filters: from the filter of a request to the set of items that pass, made once per distinct filter and bundle.
-// exclude_items is not part of that set: it differs by user, so the pipeline fetches that many more and drops them.
+// exclude_items and advertisers.max_each are no part of that set: the one differs by user, the other depends on the
+// ranking, so the pipeline fetches more and drops what they rule out.
 
 import type { ItemCatalogue, Ragged } from '../bundle/catalogue.ts';
 import { canonicalJson } from '../json.ts';
@@ -38,7 +39,12 @@ export class FilterCompiler {
    */
   compile(filter: Filter | undefined): CompiledFilter | undefined {
     if (filter === undefined) return undefined;
-    const clauses: Filter = { ...filter, exclude_items: undefined };
+    const { advertisers } = filter;
+    const clauses: Filter = {
+      ...filter,
+      exclude_items: undefined,
+      advertisers: advertisers && { in: advertisers.in, out: advertisers.out },
+    };
     if (!restricts(clauses)) return undefined;
     return this.#cache.getOrMake(canonicalJson(clauses), () => {
       const tests = this.#tests(clauses);

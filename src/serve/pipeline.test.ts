@@ -128,6 +128,31 @@ test('a micro-batch that native code refuses runs again one by one', async () =>
   );
 });
 
+test('a cap on advertisers keeps the best of each, and looks as far as it takes', async () => {
+  const pipeline = newPipeline();
+  const advertiserOf = (item: string): string => tinyItem(Number(item.slice(5))).advertiser;
+  const all = (await ask(pipeline, 'a', { k: 100 })).candidates.map(({ item }) => item);
+  const advertisers = new Set(all.map(advertiserOf)).size;
+  for (const [maxEach, k] of [
+    [1, 3],
+    [2, 100],
+    [10, 25],
+    [1000, 100],
+  ] as const) {
+    const filter = { advertisers: { max_each: maxEach } };
+    const { candidates } = await ask(pipeline, 'a', { k, filter });
+    const expected = all.filter((item, i) => {
+      const better = all.slice(0, i).filter((other) => advertiserOf(other) === advertiserOf(item));
+      return better.length < maxEach;
+    });
+    assert.deepEqual(
+      candidates.map(({ item }) => item),
+      expected.slice(0, k),
+    );
+    assert.equal(candidates.length, Math.min(k, advertisers * maxEach, all.length));
+  }
+});
+
 test('the watermark of the last job makes a quiet user fresh', async () => {
   const pipeline = newPipeline();
   pipeline.setWatermark(Date.now() / 1000 - 60);

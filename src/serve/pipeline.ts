@@ -8,6 +8,7 @@ import type { UserId } from '../ids.ts';
 import { newSearchOutput } from '../retrieval/candidate-index.ts';
 import { newStateBatch, type StateBatch, type UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
+import { capAdvertisers } from './advertiser-cap.ts';
 import { encodeAnswer, type AnswerParts, type StateSummary } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { CompiledFilter } from './filters.ts';
@@ -186,7 +187,7 @@ export class Pipeline {
 
     const hits = new Array<AnswerParts['hits']>(resolved.length);
     for (const group of groupBySearch(resolved, engine.index.size))
-      retrieve(engine, group, embeddings, workspace, hits);
+      retrieve(engine, resolved, group, embeddings, workspace, hits);
     const retrieveMs = clock.lap('retrieve');
 
     for (const [row, pending] of resolved.entries()) {
@@ -377,6 +378,7 @@ function groupBySearch(requests: readonly Resolved[], items: number): Group[] {
 
 function retrieve(
   engine: Engine,
+  requests: readonly Resolved[],
   { filter, fetch, rows }: Group,
   embeddings: Float32Array,
   workspace: Workspace,
@@ -389,23 +391,52 @@ function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const out = newSearchOutput(rows.length, fetch);
-  const { plan, reason } = engine.index.search(
-    queries,
-    rows.length,
-    fetch,
-    filter?.allow ?? null,
-    out,
-  );
+  const found = search(engine, filter, queries, rows.length, fetch);
   for (const [i, row] of rows.entries()) {
-    const begin = i * fetch;
-    const end = begin + out.counts[i]!;
-    hits[row] = {
-      plan,
-      planReason: reason,
-      slots: out.slots.subarray(begin, end),
-      scores: out.scores.subarray(begin, end),
-    };
+    const query = queries.subarray(i * width, (i + 1) * width);
+    hits[row] = spread(engine, requests[row]!, query, fetch, found[i]!);
+  }
+}
+
+function search(
+  engine: Engine,
+  filter: CompiledFilter | undefined,
+  queries: Float32Array,
+  count: number,
+  fetch: number,
+): AnswerParts['hits'][] {
+  const out = newSearchOutput(count, fetch);
+  const { plan, reason } = engine.index.search(queries, count, fetch, filter?.allow ?? null, out);
+  return Array.from(out.counts, (hits, i) => ({
+    plan,
+    planReason: reason,
+    slots: out.slots.subarray(i * fetch, i * fetch + hits),
+    scores: out.scores.subarray(i * fetch, i * fetch + hits),
+  }));
+}
+
+/** How many times more hits are fetched when a cap on advertisers leaves fewer than k. */
+const WIDER = 4;
+
+/** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
+function spread(
+  engine: Engine,
+  { request, filter, excluded }: Resolved,
+  query: Float32Array,
+  firstFetch: number,
+  firstHits: AnswerParts['hits'],
+): AnswerParts['hits'] {
+  const maxEach = request.filter?.advertisers?.max_each;
+  if (maxEach === undefined) return firstHits;
+  const items = engine.index.size;
+  let fetch = firstFetch;
+  let hits = firstHits;
+  for (;;) {
+    const kept = capAdvertisers(engine.bundle.catalogue, hits, maxEach, excluded);
+    const seenAll = hits.slots.length < fetch || fetch === items;
+    if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
+    fetch = Math.min(items, fetch * WIDER);
+    hits = search(engine, filter, query, 1, fetch)[0]!;
   }
 }
 

@@ -11,7 +11,11 @@ export const MAX_BATCH_REQUESTS = 1024;
 export interface Filter {
   readonly countries?: readonly string[] | undefined;
   readonly advertisers?:
-    | { readonly in?: readonly string[] | undefined; readonly out?: readonly string[] | undefined }
+    | {
+        readonly in?: readonly string[] | undefined;
+        readonly out?: readonly string[] | undefined;
+        readonly max_each?: number | undefined;
+      }
     | undefined;
   readonly categories?:
     | {
@@ -101,7 +105,17 @@ const filter = z
     countries: names
       .optional()
       .describe('Items that target any of these countries, or every country.'),
-    advertisers: z.strictObject({ in: names.optional(), out: names.optional() }).optional(),
+    advertisers: z
+      .strictObject({
+        in: names.optional(),
+        out: names.optional(),
+        max_each: z
+          .int()
+          .min(1)
+          .optional()
+          .describe('Candidates of one advertiser at most; the best of each are kept.'),
+      })
+      .optional(),
     categories: z.strictObject({ any: names.optional(), none: names.optional() }).optional(),
     exclude_items: names.optional(),
     min_price: z.number().optional().describe('Items without a known price do not pass.'),

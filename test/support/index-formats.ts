@@ -15,6 +15,8 @@ export interface IndexFormat {
   make(): Promise<Uint8Array>;
   /** Where its bytes have integers that say how to read the rest. */
   fields(valid: Uint8Array): readonly HeaderField[];
+  /** Whether it carries a checksum, so that no damage at all goes unseen. */
+  readonly checked: boolean;
   /** What a server calls. */
   load(bytes: Uint8Array): LoadedIndex;
 }
@@ -24,7 +26,34 @@ export const FORMAT_WIDTH = 8;
 const EXPANSION = 64;
 
 export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
+  clusters: {
+    checked: true,
+    make: async () => {
+      const vectors = formatVectors();
+      const queries = vectors.subarray(0, 20 * FORMAT_WIDTH);
+      const options = { queries, k: 10, recallTarget: 0.9 };
+      const { ClusterIndex } = nativeAddon();
+      return (await ClusterIndex.build(vectors, FORMAT_WIDTH, options)).serialize();
+    },
+    // Header of native/core/cluster_index_file.cpp, then the first block count, behind the centroids.
+    fields: (valid) => {
+      const clusters = new DataView(valid.buffer, valid.byteOffset).getUint32(20, true);
+      return [8, 12, 16, 20, 24, 28, 32, 36, 40 + clusters * FORMAT_WIDTH * 4].map(
+        (offset) => ({ offset, bytes: 4 }) as const,
+      );
+    },
+    load: (bytes) => {
+      const index = nativeAddon().ClusterIndex.load(bytes, formatVectors(), FORMAT_WIDTH);
+      return {
+        size: index.size,
+        search: (queries, count, k, out): void => {
+          index.search(queries, count, k, null, out);
+        },
+      };
+    },
+  },
   hnsw: {
+    checked: false,
     make: async () => {
       const options = { connectivity: 4, expansionAdd: 32, threads: 1 };
       const { HnswIndex } = nativeAddon();

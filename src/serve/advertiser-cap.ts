@@ -1,0 +1,38 @@
+// At most so many candidates of one advertiser: the best of each, as far down the list as it takes to find k.
+
+import type { ItemCatalogue } from '../bundle/catalogue.ts';
+
+/** Hits of one request, best first. */
+export interface RankedHits {
+  readonly slots: Int32Array;
+  readonly scores: Float32Array;
+}
+
+/**
+ * The hits that are left when each advertiser keeps its `maxEach` best, without excluded ones, which do not count. Items
+ * of an unknown advertiser are not capped: they need not be of the same one.
+ */
+export function capAdvertisers(
+  { advertiserRows }: Pick<ItemCatalogue, 'advertiserRows'>,
+  { slots, scores }: RankedHits,
+  maxEach: number,
+  excluded: ReadonlySet<number>,
+): RankedHits {
+  const taken = new Map<number, number>();
+  const kept: number[] = [];
+  for (let i = 0; i < slots.length; i++) {
+    const slot = slots[i]!;
+    if (excluded.has(slot)) continue;
+    const advertiser = advertiserRows[slot]!;
+    if (advertiser >= 0) {
+      const count = taken.get(advertiser) ?? 0;
+      if (count === maxEach) continue;
+      taken.set(advertiser, count + 1);
+    }
+    kept.push(i);
+  }
+  return {
+    slots: Int32Array.from(kept, (i) => slots[i]!),
+    scores: Float32Array.from(kept, (i) => scores[i]!),
+  };
+}
