@@ -34,21 +34,21 @@ class CandidatePool {
     if (candidates_.size() >= room_) Compact();
   }
 
-  /// Offers the candidates left to `top`, scored by the kernel's own dot product.
-  void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
-               std::size_t dimensions, TopK* top) {
+  /// Drops what is out and asks for the rows of what is left, which Rescore will read: they lie anywhere.
+  void Close(const float* vectors, std::size_t dimensions) {
     Compact();
-    const std::size_t count = candidates_.size();
-    for (std::size_t i = 0; i < std::min(count, kAhead); ++i) {
-      Prefetch(vectors + candidates_[i].slot * dimensions, dimensions);
+    for (const Candidate& candidate : candidates_) {
+      const float* row = vectors + candidate.slot * dimensions;
+      for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      if (i + kAhead < count) {
-        Prefetch(vectors + candidates_[i + kAhead].slot * dimensions, dimensions);
-      }
-      const std::size_t slot = candidates_[i].slot;
-      top->Offer(kernels.dot(query, vectors + slot * dimensions, dimensions),
-                 static_cast<std::uint32_t>(slot));
+  }
+
+  /// After Close: offers the candidates to `top`, scored by the kernel's own dot product.
+  void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
+               std::size_t dimensions, TopK* top) const {
+    for (const Candidate& candidate : candidates_) {
+      const float score = kernels.dot(query, vectors + candidate.slot * dimensions, dimensions);
+      top->Offer(score, static_cast<std::uint32_t>(candidate.slot));
     }
   }
 
@@ -60,12 +60,6 @@ class CandidatePool {
   };
 
   static constexpr std::size_t kLeastRoom = 256;
-  /// Rows asked for ahead of the one being scored.
-  static constexpr std::size_t kAhead = 16;
-
-  static void Prefetch(const float* row, std::size_t dimensions) {
-    for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);
-  }
 
   void Compact() {
     if (candidates_.size() < rank_ || rank_ == 0) return;

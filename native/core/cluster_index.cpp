@@ -24,7 +24,8 @@ namespace {
 constexpr std::size_t kSampleStep = 32;
 /// Blocks of codes whose sums are taken at once.
 constexpr std::size_t kScanBlocks = 64;
-constexpr std::size_t kParallelQueries = 2;
+/// Queries that share the centroids' way from memory.
+constexpr std::size_t kGroup = 4;
 /// Codes that could be scanned in the time that coming to a cluster takes: its first lines come from memory.
 constexpr std::size_t kClusterCost = 64;
 /// Bytes of the next cluster's codes asked for while one is scanned: the processor's own prefetching sets in after them.
@@ -36,8 +37,16 @@ std::size_t PoolRank(std::size_t k) { return k + std::max<std::size_t>(16, k / 4
 
 }  // namespace
 
+/// What one query of a group keeps until its turn to be scored comes.
+struct ClusterIndex::Lane {
+  QueryCode code;
+  const std::int8_t* codes;
+  CandidatePool pool;
+};
+
 struct ClusterIndex::Scratch {
-  std::vector<std::int8_t> query;
+  Lane lanes[kGroup];
+  std::vector<std::int8_t> codes;
   std::vector<std::int32_t> cluster_sums;
   /// By cluster: the best score that is expected in it.
   std::vector<float> promise;
@@ -53,11 +62,8 @@ struct ClusterIndex::Scratch {
   std::vector<Ranked> ranked;
   std::int32_t sums[kScanBlocks * kCodeBlock];
   std::uint32_t above[kScanBlocks * kCodeBlock];
-
-  QueryCode code;
   /// See ClusterIndex::cost().
   std::size_t work;
-  CandidatePool pool;
   TopK top;
 };
 
@@ -73,53 +79,77 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
   if (status.ok()) status = CheckNorms(*kernels_, queries, count, dimensions_, "queries");
   if (!status.ok()) return status;
   std::atomic<bool> enough{true};
-  const auto one = [&](std::size_t query, std::size_t /*worker*/) {
+  ThreadPool& pool = ThreadPool::Shared();
+  // Few queries: smaller groups, so that every thread has one.
+  const std::size_t share = (count + pool.size() - 1) / pool.size();
+  const std::size_t width = std::max<std::size_t>(1, std::min(kGroup, share));
+  const auto group = [&](std::size_t index, std::size_t /*worker*/) {
     thread_local Scratch scratch;
+    const std::size_t first = index * width;
+    const SearchRows rows = {out.slots + first * k, out.scores + first * k, out.counts + first};
     try {
-      SearchOne(queries + query * dimensions_, k, allow, &scratch, out.slots + query * k,
-                out.scores + query * k, out.counts + query);
+      scratch.work = 0;
+      SearchGroup(queries + first * dimensions_, std::min(width, count - first), k, allow, rows,
+                  &scratch);
+      if (work != nullptr) work->fetch_add(scratch.work, std::memory_order_relaxed);
     } catch (const std::exception&) {
       enough = false;
     }
-    if (work != nullptr) work->fetch_add(scratch.work, std::memory_order_relaxed);
   };
-  ThreadPool& pool = ThreadPool::Shared();
-  if (count >= kParallelQueries && pool.size() > 1) {
-    pool.ParallelFor(count, one);
+  const std::size_t groups = (count + width - 1) / width;
+  if (groups > 1 && pool.size() > 1) {
+    pool.ParallelFor(groups, group);
   } else {
-    for (std::size_t query = 0; query < count; ++query) one(query, 0);
+    for (std::size_t index = 0; index < groups; ++index) group(index, 0);
   }
   if (enough) return Status::Ok();
   return Status::Internal("Out of memory for a search of " + std::to_string(k) + " hits.");
 }
 
-void ClusterIndex::SearchOne(const float* query, std::size_t k, const BitsetView& allow, Scratch* s,
-                             std::int32_t* slots, float* scores, std::int32_t* count) const {
-  s->top.Start(k);
-  s->pool.Start(PoolRank(k), 0.0f);
-  s->query.resize(depth_);
-  s->code = WriteQueryCode(query, dimensions_, s->query.data());
-
+void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::size_t k,
+                               const BitsetView& allow, const SearchRows& out, Scratch* s) const {
   const std::size_t clusters = clusters_.size();
   const std::size_t places = RoundUp(clusters, kCodeBlock);
-  s->cluster_sums.resize(places);
+  s->codes.resize(kGroup * depth_);
+  s->cluster_sums.resize(kGroup * places);
   s->promise.resize(clusters);
-  s->work = clusters;
   s->picked.resize(clusters);
-  kernels_->scan_codes(s->query.data(), 1, depth_, centroid_codes_.data(), places / kCodeBlock,
-                       s->cluster_sums.data(), places);
-  const float scale = centroid_step_ * s->code.step;
-  for (std::size_t c = 0; c < clusters; ++c) {
-    s->promise[c] =
-        scale * static_cast<float>(s->cluster_sums[c] - s->code.zero) + reach_ * radius_[c];
+  for (std::size_t q = 0; q < count; ++q) {
+    std::int8_t* const codes = s->codes.data() + q * depth_;
+    s->lanes[q].codes = codes;
+    s->lanes[q].code = WriteQueryCode(queries + q * dimensions_, dimensions_, codes);
+    s->lanes[q].pool.Start(PoolRank(k), 0.0f);
   }
+  kernels_->scan_codes(s->codes.data(), count, depth_, centroid_codes_.data(), places / kCodeBlock,
+                       s->cluster_sums.data(), places);
+  s->work += count * clusters;
 
-  // First the clusters that promise most, which raises the pool's threshold; then all that promise more than that.
-  const float first = GuessFirst(s->promise);
-  ScanPromising(query, first, std::numeric_limits<float>::infinity(), allow, s);
-  if (s->pool.threshold() < first) ScanPromising(query, s->pool.threshold(), first, allow, s);
-  s->pool.Rescore(*kernels_, query, vectors_, dimensions_, &s->top);
-  *count = static_cast<std::int32_t>(s->top.Finish(slots, scores));
+  for (std::size_t q = 0; q < count; ++q) {
+    const float* const query = queries + q * dimensions_;
+    Lane& lane = s->lanes[q];
+    const std::int32_t* const sums = s->cluster_sums.data() + q * places;
+    const float scale = centroid_step_ * lane.code.step;
+    for (std::size_t c = 0; c < clusters; ++c) {
+      s->promise[c] = scale * static_cast<float>(sums[c] - lane.code.zero) + reach_ * radius_[c];
+    }
+    // First the clusters that promise most, which raises the pool's threshold; then all that promise more than that.
+    const float first = GuessFirst(s->promise);
+    ScanPromising(query, first, std::numeric_limits<float>::infinity(), allow, &lane, s);
+    if (lane.pool.threshold() < first) {
+      ScanPromising(query, lane.pool.threshold(), first, allow, &lane, s);
+    }
+    // Scored one query later: by then its rows have come from memory.
+    lane.pool.Close(vectors_, dimensions_);
+    if (q > 0) Finish(queries, q - 1, k, out, s);
+  }
+  if (count > 0) Finish(queries, count - 1, k, out, s);
+}
+
+void ClusterIndex::Finish(const float* queries, std::size_t q, std::size_t k, const SearchRows& out,
+                          Scratch* s) const {
+  s->top.Start(k);
+  s->lanes[q].pool.Rescore(*kernels_, queries + q * dimensions_, vectors_, dimensions_, &s->top);
+  out.counts[q] = static_cast<std::int32_t>(s->top.Finish(out.slots + q * k, out.scores + q * k));
 }
 
 /// A promise that a few dozen clusters exceed; -Inf where there are no more than that.
@@ -135,7 +165,7 @@ float ClusterIndex::GuessFirst(const std::vector<float>& promise) {
 
 /// Scans the clusters that promise more than `above` and at most `most`, the best ones first.
 void ClusterIndex::ScanPromising(const float* query, float above, float most,
-                                 const BitsetView& allow, Scratch* s) const {
+                                 const BitsetView& allow, Lane* lane, Scratch* s) const {
   const std::size_t found =
       kernels_->select_above(s->promise.data(), s->promise.size(), above, s->picked.data());
   s->ranked.clear();
@@ -148,7 +178,7 @@ void ClusterIndex::ScanPromising(const float* query, float above, float most,
   std::make_heap(begin, s->ranked.end());
   for (auto end = s->ranked.end(); end != begin;) {
     const Scratch::Ranked next = *begin;
-    if (next.promise < s->pool.threshold()) return;
+    if (next.promise < lane->pool.threshold()) return;
     std::pop_heap(begin, end--);
     if (end != begin) {
       const std::uint32_t after = begin->cluster;
@@ -158,31 +188,31 @@ void ClusterIndex::ScanPromising(const float* query, float above, float most,
       for (std::size_t d = 0; d < dimensions_; d += 16) __builtin_prefetch(centroid + d);
     }
     const float* centroid = centroids_.data() + next.cluster * dimensions_;
-    ScanCluster(next.cluster, kernels_->dot(query, centroid, dimensions_), allow, s);
+    ScanCluster(next.cluster, kernels_->dot(query, centroid, dimensions_), allow, lane, s);
   }
 }
 
-void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView& allow,
+void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView& allow, Lane* lane,
                                Scratch* s) const {
   const Cluster& cluster = clusters_[index];
   s->work += kClusterCost + cluster.block_count * kCodeBlock;
-  const float scale = cluster.step * s->code.step;
+  const float scale = cluster.step * lane->code.step;
   const std::uint8_t* codes = codes_.data() + CodesOf(cluster);
   const std::uint32_t* slots = slots_.data() + cluster.first_block * kCodeBlock;
   for (std::size_t first = 0; first < cluster.block_count; first += kScanBlocks) {
     const std::size_t blocks = std::min<std::size_t>(kScanBlocks, cluster.block_count - first);
-    kernels_->scan_codes(s->query.data(), 1, depth_, codes + first * kCodeBlock * depth_, blocks,
+    kernels_->scan_codes(lane->codes, 1, depth_, codes + first * kCodeBlock * depth_, blocks,
                          s->sums, kScanBlocks * kCodeBlock);
-    const std::int32_t limit = SumLimit(s->pool.threshold(), base, scale, s->code.zero);
+    const std::int32_t limit = SumLimit(lane->pool.threshold(), base, scale, lane->code.zero);
     const std::size_t found =
         kernels_->select_above_int(s->sums, blocks * kCodeBlock, limit, s->above);
     for (std::size_t i = 0; i < found; ++i) {
       const std::uint32_t slot = slots[first * kCodeBlock + s->above[i]];
       if (slot == kNoSlot || !allow.Test(slot)) continue;
-      const std::int32_t sum = s->sums[s->above[i]] - s->code.zero;
-      s->pool.Add(base + scale * static_cast<float>(sum), slot);
+      const std::int32_t sum = s->sums[s->above[i]] - lane->code.zero;
+      lane->pool.Add(base + scale * static_cast<float>(sum), slot);
     }
-    s->pool.Settle();
+    lane->pool.Settle();
   }
 }
 

@@ -89,6 +89,7 @@ class ClusterIndex {
     /// Step of its codes.
     float step;
   };
+  struct Lane;
   struct Scratch;
 
   ClusterIndex() = default;
@@ -100,16 +101,18 @@ class ClusterIndex {
   Status SearchCounted(const float* queries, std::size_t count, std::size_t k,
                        const BitsetView& allow, const SearchRows& out,
                        std::atomic<std::size_t>* work) const;
-  void SearchOne(const float* query, std::size_t k, const BitsetView& allow, Scratch* scratch,
-                 std::int32_t* slots, float* scores, std::int32_t* count) const;
+  void SearchGroup(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
+                   const SearchRows& out, Scratch* scratch) const;
+  void Finish(const float* queries, std::size_t q, std::size_t k, const SearchRows& out,
+              Scratch* scratch) const;
   static float GuessFirst(const std::vector<float>& promise);
   void ScanPromising(const float* query, float above, float most, const BitsetView& allow,
-                     Scratch* scratch) const;
+                     Lane* lane, Scratch* scratch) const;
   /// Where the codes of a cluster begin.
   std::size_t CodesOf(const Cluster& cluster) const {
     return std::size_t{cluster.first_block} * kCodeBlock * depth_;
   }
-  void ScanCluster(std::uint32_t cluster, float base, const BitsetView& allow,
+  void ScanCluster(std::uint32_t cluster, float base, const BitsetView& allow, Lane* lane,
                    Scratch* scratch) const;
 
   const KernelTable* kernels_ = nullptr;

@@ -176,6 +176,7 @@ bool ExactIndex::SearchCodes(const float* queries, std::size_t count, std::size_
     }
   }
   for (std::size_t q = 0; q < count; ++q) {
+    s->pools[q].Close(vectors_, dimensions_);
     s->pools[q].Rescore(*kernels_, queries + q * dimensions_, vectors_, dimensions_, &s->top[q]);
   }
   return true;
