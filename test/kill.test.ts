@@ -122,7 +122,7 @@ test('encode items', async () => {
 
 test('publish', async () => {
   // Items are encoded again, so that kills hit that part of publishing, too.
-  for (const part of ['item-vectors', 'item-index'])
+  for (const part of ['item-vectors', 'item-index-clusters'])
     for (const side of ['calm', 'killed'] as const)
       rmSync(join(at(side, 'run'), part), { recursive: true });
   const bundles = at('killed', 'bundles');

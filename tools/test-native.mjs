@@ -76,5 +76,9 @@ for (const preset of presets) {
   console.log(`# native tests, preset ${preset}`);
   run('cmake', ['--preset', preset]);
   run('cmake', ['--build', folder, '--parallel', jobs]);
-  run('ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error'], true);
+  run(
+    'ctest',
+    ['--test-dir', folder, '--parallel', jobs, '--output-on-failure', '--no-tests=error'],
+    true,
+  );
 }

@@ -28,13 +28,14 @@ const CALIBRATION_QUERIES = 512;
 const CALIBRATION_SEED = 12;
 
 const VECTORS = 'item-vectors';
-const INDEX = 'item-index';
+/** Of one kind of index: another one is built beside it. */
+const indexFolder = (kind: IndexKind): string => `item-index-${kind}`;
 
 /**
  * Vectors and index of a finished run, computed where they are missing.
  *
- * @param directory - checkpoint directory; @param kind - of the index, clusters unless given. An index of another kind
- *   that an earlier run left is built again. @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished.
+ * @param directory - checkpoint directory; @param kind - of the index, clusters unless given.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished.
  */
 export async function encodeItems(
   directory: string,
@@ -67,11 +68,10 @@ export async function encodeItems(
     vectorsFile,
   );
 
-  const indexFile = join(directory, INDEX, 'index.bin');
-  const settingsFile = join(directory, INDEX, 'index.json');
-  const readSettings = (): IndexSettings =>
-    JSON.parse(readFileSync(settingsFile, 'utf8')) as IndexSettings;
-  if (!existsSync(indexFile) || readSettings().kind !== kind) {
+  const folderOfIndex = join(directory, indexFolder(kind));
+  const indexFile = join(folderOfIndex, 'index.bin');
+  const settingsFile = join(folderOfIndex, 'index.json');
+  if (!existsSync(indexFile)) {
     const model = await loadModel(directory);
     const queries = calibrationQueries(model, schema, catalogue);
     model.dispose();
@@ -85,7 +85,7 @@ export async function encodeItems(
     });
     progress.update(catalogue.count);
     progress.end(`${kind}, recall@100 ${built.recallAt100.toFixed(4)}`);
-    await writeFolderAtomic(join(directory, INDEX), (folder) => {
+    await writeFolderAtomic(folderOfIndex, (folder) => {
       writeFileSynced(join(folder, 'index.bin'), bytes);
       writeFileSynced(join(folder, 'index.json'), JSON.stringify(built));
     });
@@ -93,7 +93,7 @@ export async function encodeItems(
   return {
     vectors,
     indexBytes: readFileSync(indexFile),
-    index: readSettings(),
+    index: JSON.parse(readFileSync(settingsFile, 'utf8')) as IndexSettings,
   };
 }
 

@@ -41,10 +41,21 @@ describe('encodeItems', () => {
     assert.deepEqual(first.vectors, model.itemVectors());
     model.dispose();
     // The index of another run in its place: a job that built it again would not answer with it.
-    writeFileSync(join(run('concat'), 'item-index', 'index.json'), '{"connectivity":7}');
+    writeFileSync(join(run('concat'), 'item-index-clusters', 'index.json'), '{"connectivity":7}');
     assert.deepEqual((await encodeItems(run('concat'))).index, { connectivity: 7 });
-    rmSync(join(run('concat'), 'item-index'), { recursive: true });
+    rmSync(join(run('concat'), 'item-index-clusters'), { recursive: true });
     assert.deepEqual(await encodeItems(run('concat')), first);
+  });
+
+  it('builds the other kind of index beside the one that is there', async () => {
+    const graph = await encodeItems(run('none'), 'hnsw');
+    assert.equal(graph.index.kind, 'hnsw');
+    const bundles = join(folder, 'graphs');
+    const { directory } = await publish(run('none'), bundles, 'hnsw');
+    assert.equal((await loadBundle(directory)).manifest.index.kind, 'hnsw');
+    const report = await verifyBundle(directory);
+    assert.ok(report.passed && report.indexRecall > 0.95);
+    assert.equal((await encodeItems(run('none'))).index.kind, 'clusters');
   });
 
   it('refuses a run that is not finished', async () => {
