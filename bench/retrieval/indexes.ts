@@ -184,7 +184,7 @@ async function openOurClusters(data: OpenData, file: string): Promise<SearchInde
     data,
     bytesPerItem,
     (queries, count, _effort, allow, out) => {
-      index.search(queries, count, data.k, allow, out);
+      index.search(queries, count, data.k, allow, 1, out);
       return undefined;
     },
     seconds,

@@ -59,8 +59,9 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     const std::size_t k = SizeArgument(info[2], "k", 1, kMaxCount);
     ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
     const BitsetView allow = AllowArgument(info[3], index_->size());
-    const SearchRows out = SearchOutputArgument(info[4], count, k);
-    ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, out));
+    const double selectivity = NumberArgument(info[4], "selectivity");
+    const SearchRows out = SearchOutputArgument(info[5], count, k);
+    ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, selectivity, out));
     return env.Undefined();
   }
 

@@ -68,12 +68,20 @@ struct ClusterIndex::Scratch {
 };
 
 Status ClusterIndex::Search(const float* queries, std::size_t count, std::size_t k,
-                            const BitsetView& allow, const SearchRows& out) const {
-  return SearchCounted(queries, count, k, allow, out, nullptr);
+                            const BitsetView& allow, double selectivity,
+                            const SearchRows& out) const {
+  return SearchCounted(queries, count, k, allow, reach(selectivity), out, nullptr);
+}
+
+float ClusterIndex::reach(double selectivity) const {
+  std::size_t least = 0;
+  // The next harder one that was calibrated, or the hardest.
+  while (least + 1 < kReaches && selectivity < kReachShares[least]) ++least;
+  return reach_[least];
 }
 
 Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std::size_t k,
-                                   const BitsetView& allow, const SearchRows& out,
+                                   const BitsetView& allow, float reach, const SearchRows& out,
                                    std::atomic<std::size_t>* work) const {
   Status status = CheckVectors(*kernels_, queries, count, dimensions_, "queries");
   if (status.ok()) status = CheckNorms(*kernels_, queries, count, dimensions_, "queries");
@@ -89,8 +97,8 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
     const SearchRows rows = {out.slots + first * k, out.scores + first * k, out.counts + first};
     try {
       scratch.work = 0;
-      SearchGroup(queries + first * dimensions_, std::min(width, count - first), k, allow, rows,
-                  &scratch);
+      SearchGroup(queries + first * dimensions_, std::min(width, count - first), k, allow, reach,
+                  rows, &scratch);
       if (work != nullptr) work->fetch_add(scratch.work, std::memory_order_relaxed);
     } catch (const std::exception&) {
       enough = false;
@@ -107,7 +115,8 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
 }
 
 void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::size_t k,
-                               const BitsetView& allow, const SearchRows& out, Scratch* s) const {
+                               const BitsetView& allow, float reach, const SearchRows& out,
+                               Scratch* s) const {
   const std::size_t clusters = clusters_.size();
   const std::size_t places = RoundUp(clusters, kCodeBlock);
   s->codes.resize(kGroup * depth_);
@@ -130,7 +139,7 @@ void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::siz
     const std::int32_t* const sums = s->cluster_sums.data() + q * places;
     const float scale = centroid_step_ * lane.code.step;
     for (std::size_t c = 0; c < clusters; ++c) {
-      s->promise[c] = scale * static_cast<float>(sums[c] - lane.code.zero) + reach_ * radius_[c];
+      s->promise[c] = scale * static_cast<float>(sums[c] - lane.code.zero) + reach * radius_[c];
     }
     // First the clusters that promise most, which raises the pool's threshold; then all that promise more than that.
     const float first = GuessFirst(s->promise);

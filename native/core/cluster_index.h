@@ -63,8 +63,10 @@ class ClusterIndex {
 
   /// Top k of the allowed vectors within reach of each query, by inner product, equal scores by lower slot; their scores
   /// are ExactIndex's to the last bit. Never fewer than k where k are allowed: then it looks further.
+  ///
+  /// @param selectivity share of the vectors that `allow` leaves, in (0, 1]: the fewer, the further it has to look.
   Status Search(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
-                const SearchRows& out) const;
+                double selectivity, const SearchRows& out) const;
 
   std::size_t SerializedSize() const;
   Status Serialize(std::uint8_t* out, std::size_t size_bytes) const;
@@ -74,8 +76,9 @@ class ClusterIndex {
   std::size_t clusters() const { return clusters_.size(); }
   const float* vectors() const { return vectors_; }
   const KernelTable& kernels() const { return *kernels_; }
-  /// How many root-mean-square radii beyond its centroid a cluster is expected to reach towards a query.
-  float reach() const { return reach_; }
+  /// How many root-mean-square radii beyond its centroid a cluster is expected to reach towards a query, under a filter
+  /// that leaves this share of the vectors.
+  float reach(double selectivity) const;
   /// Share of the true top k that Calibrate found; 0 before.
   double recall() const { return static_cast<double>(recall_); }
   /// Work of a search for a calibration query, in codes scanned.
@@ -91,6 +94,9 @@ class ClusterIndex {
   };
   struct Lane;
   struct Scratch;
+  /// Shares of the vectors for which a reach is calibrated.
+  static constexpr std::size_t kReaches = 3;
+  static constexpr double kReachShares[kReaches] = {1.0, 0.5, 0.0625};
 
   ClusterIndex() = default;
   Status Encode(const std::vector<std::uint32_t>& nearest, const float* centroids,
@@ -99,10 +105,10 @@ class ClusterIndex {
   Status FinishLoading();
   /// Search; `work`, if any, grows by what cost() counts.
   Status SearchCounted(const float* queries, std::size_t count, std::size_t k,
-                       const BitsetView& allow, const SearchRows& out,
+                       const BitsetView& allow, float reach, const SearchRows& out,
                        std::atomic<std::size_t>* work) const;
   void SearchGroup(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
-                   const SearchRows& out, Scratch* scratch) const;
+                   float reach, const SearchRows& out, Scratch* scratch) const;
   void Finish(const float* queries, std::size_t q, std::size_t k, const SearchRows& out,
               Scratch* scratch) const;
   static float GuessFirst(const std::vector<float>& promise);
@@ -120,7 +126,8 @@ class ClusterIndex {
   std::size_t size_ = 0;
   std::size_t dimensions_ = 0;
   std::size_t depth_ = 0;
-  float reach_ = 0.0f;
+  /// One for each of kReachShares.
+  float reach_[kReaches] = {};
   float recall_ = 0.0f;
   double cost_ = 0.0;
 

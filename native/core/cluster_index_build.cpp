@@ -39,6 +39,18 @@ std::size_t SampleSize(std::size_t size, std::size_t clusters) {
   return std::min(size, clusters * kRowsPerCluster);
 }
 
+/// Bits of about this share of the slots, drawn by a multiplicative hash.
+std::vector<std::uint32_t> SampleBits(std::size_t size, double share) {
+  std::vector<std::uint32_t> bits((size + 31) / 32, 0);
+  const std::uint32_t limit = static_cast<std::uint32_t>(share * 4294967295.0);
+  for (std::size_t slot = 0; slot < size; ++slot) {
+    std::uint32_t x = static_cast<std::uint32_t>(slot) * 2654435761u;
+    x = (x ^ (x >> 15)) * 2246822519u;
+    if ((x ^ (x >> 13)) <= limit) bits[slot / 32] |= 1u << (slot % 32);
+  }
+  return bits;
+}
+
 Status OutOfMemory() { return Status::Internal("Out of memory for a cluster index."); }
 
 }  // namespace
@@ -243,30 +255,26 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
     ExactIndex exact(*kernels_);
     Status status = exact.Reset(vectors_, size_, dimensions_);
     if (status.ok()) status = exact.AddCodes();
-    if (status.ok()) {
-      status = exact.Search(rows.data(), count, k, BitsetView(),
-                            {truth.data(), scores.data(), counts.data()});
-    }
-    if (!status.ok()) return status;
-    for (std::size_t q = 0; q < count; ++q) std::sort(&truth[q * k], &truth[q * k] + k);
 
-    /// Mean share of the true top k found for queries [first, first + size), and its standard error.
+    /// Mean share of the true top k found for queries [first, first + size), its standard error, and cost().
     struct Recall {
       double mean;
       double error;
+      double cost;
     };
-    const auto measure = [&](std::size_t first, std::size_t size, Recall* recall) {
+    const auto measure = [&](std::size_t first, std::size_t size, const BitsetView& allow,
+                             float reach, Recall* recall) {
       std::atomic<std::size_t> work{0};
       const Status searched =
-          SearchCounted(rows.data() + first * dimensions_, size, k, BitsetView(),
+          SearchCounted(rows.data() + first * dimensions_, size, k, allow, reach,
                         {found.data(), scores.data(), counts.data()}, &work);
-      cost_ = static_cast<double>(work) / static_cast<double>(size);
       double sum = 0.0;
       double squares = 0.0;
       for (std::size_t q = 0; q < size; ++q) {
         const std::int32_t* const expected = &truth[(first + q) * k];
         std::size_t hits = 0;
         for (std::size_t i = 0; i < k; ++i) {
+          // Both lists end in -1 where fewer than k pass.
           if (std::binary_search(expected, expected + k, found[q * k + i])) ++hits;
         }
         const double share = static_cast<double>(hits) / static_cast<double>(k);
@@ -276,22 +284,33 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       const double n = static_cast<double>(size);
       recall->mean = sum / n;
       recall->error = std::sqrt(std::max(0.0, squares / n - recall->mean * recall->mean) / n);
+      recall->cost = static_cast<double>(work) / n;
       return searched;
     };
-    float low = 0.0f;
-    float high = kGreatestReach;
-    Recall recall = {};
-    for (int step = 0; step < kReachSteps; ++step) {
-      reach_ = 0.5f * (low + high);
-      status = measure(0, halves[0], &recall);
-      if (!status.ok()) return status;
-      // The target must hold for queries not seen here. A mean of 1 has nothing to spare and needs nothing.
-      const bool met = recall.mean - 2.0 * recall.error >= target.recall || recall.mean >= 1.0;
-      (met ? high : low) = reach_;
+    for (std::size_t level = 0; status.ok() && level < kReaches; ++level) {
+      const std::vector<std::uint32_t> bits = SampleBits(size_, kReachShares[level]);
+      const BitsetView allow(kReachShares[level] < 1.0 ? bits.data() : nullptr, size_);
+      status =
+          exact.Search(rows.data(), count, k, allow, {truth.data(), scores.data(), counts.data()});
+      if (!status.ok()) break;
+      for (std::size_t q = 0; q < count; ++q) std::sort(&truth[q * k], &truth[q * k] + k);
+      // A filter only makes it harder.
+      float low = level == 0 ? 0.0f : reach_[level - 1];
+      float high = kGreatestReach;
+      Recall recall = {};
+      for (int step = 0; status.ok() && step < kReachSteps; ++step) {
+        const float reach = 0.5f * (low + high);
+        status = measure(0, halves[0], allow, reach, &recall);
+        // The target must hold for queries not seen here. A mean of 1 has nothing to spare and needs nothing.
+        const bool met = recall.mean - 2.0 * recall.error >= target.recall || recall.mean >= 1.0;
+        (met ? high : low) = reach;
+      }
+      reach_[level] = high;
+      if (!status.ok() || level > 0) continue;
+      status = measure(halves[0], halves[1], allow, high, &recall);
+      recall_ = static_cast<float>(recall.mean);
+      cost_ = recall.cost;
     }
-    reach_ = high;
-    status = measure(halves[0], halves[1], &recall);
-    recall_ = static_cast<float>(recall.mean);
     return status;
   } catch (const std::exception&) {
     return OutOfMemory();

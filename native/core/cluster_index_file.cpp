@@ -21,11 +21,10 @@ struct Header {
   std::uint32_t size;
   std::uint32_t clusters;
   std::uint32_t blocks;
-  float reach;
+  float reach[3];
   float recall;
-  std::uint32_t reserved;
 };
-static_assert(sizeof(Header) == 40, "the header has no padding");
+static_assert(sizeof(Header) == 44, "the header has no padding");
 
 struct StoredCluster {
   std::uint32_t block_count;
@@ -90,7 +89,8 @@ Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const 
   header.size = static_cast<std::uint32_t>(size_);
   header.clusters = static_cast<std::uint32_t>(clusters_.size());
   header.blocks = static_cast<std::uint32_t>(slots_.size() / kCodeBlock);
-  header.reach = reach_;
+  static_assert(sizeof(header.reach) == sizeof(reach_), "one for each of kReachShares");
+  std::memcpy(header.reach, reach_, sizeof(reach_));
   header.recall = recall_;
   write(&header, sizeof(header));
   write(centroids_.data(), clusters_.size() * dimensions_ * sizeof(float));
@@ -140,7 +140,8 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
   std::uint64_t sum;
   std::memcpy(&sum, bytes + size_bytes - sizeof(sum), sizeof(sum));
   if (sum != Checksum(bytes, size_bytes - sizeof(sum))) return Invalid("their checksum is wrong");
-  if (!FiniteAtLeast(header.reach, 0.0f) || !FiniteAtLeast(header.recall, 0.0f)) {
+  if (!FiniteAtLeast(header.reach[0], 0.0f) || !FiniteAtLeast(header.reach[1], 0.0f) ||
+      !FiniteAtLeast(header.reach[2], 0.0f) || !FiniteAtLeast(header.recall, 0.0f)) {
     return Invalid("their reach or recall is no such number");
   }
 
@@ -151,7 +152,7 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
     made->size_ = size;
     made->dimensions_ = dimensions;
     made->depth_ = depth;
-    made->reach_ = header.reach;
+    std::memcpy(made->reach_, header.reach, sizeof(header.reach));
     made->recall_ = header.recall;
     if (!made->centroids_.Reserve(header.clusters * dimensions) ||
         !made->codes_.Reserve(places * depth)) {

@@ -130,7 +130,7 @@ void TestRecallAndScores(const KernelTable& kernels) {
     CHECK_OK(exact.Reset(rows.data(), shape.size, dimensions));
     Results truth(count, k), found(count, k);
     CHECK_OK(exact.Search(queries.data(), count, k, BitsetView(), truth.rows()));
-    CHECK_OK(index->Search(queries.data(), count, k, BitsetView(), found.rows()));
+    CHECK_OK(index->Search(queries.data(), count, k, BitsetView(), 1.0, found.rows()));
     std::size_t hits = 0;
     for (std::size_t q = 0; q < count; ++q) {
       CHECK(found.counts[q] == static_cast<std::int32_t>(k));
@@ -146,7 +146,7 @@ void TestRecallAndScores(const KernelTable& kernels) {
 
     // One at a time gives what many at a time give.
     Results alone(1, k);
-    CHECK_OK(index->Search(queries.data(), 1, k, BitsetView(), alone.rows()));
+    CHECK_OK(index->Search(queries.data(), 1, k, BitsetView(), 1.0, alone.rows()));
     CHECK(std::equal(alone.slots.begin(), alone.slots.end(), found.slots.begin()));
   }
 }
@@ -192,8 +192,8 @@ void TestFiltersGiveK(const KernelTable& kernels) {
     }
     for (const std::size_t k : {std::size_t{1}, std::size_t{30}, std::size_t{400}, size}) {
       Results found(count, k);
-      CHECK_OK(
-          index->Search(queries.data(), count, k, BitsetView(bits.data(), size), found.rows()));
+      CHECK_OK(index->Search(queries.data(), count, k, BitsetView(bits.data(), size),
+                             1.0 / static_cast<double>(one_in), found.rows()));
       const std::size_t wanted = std::min(k, allowed);
       for (std::size_t q = 0; q < count; ++q) {
         CHECK(static_cast<std::size_t>(found.counts[q]) == wanted);
@@ -232,10 +232,10 @@ void TestFile(const KernelTable& kernels) {
                               &loaded);
   };
   CHECK_OK(load(bytes, size));
-  CHECK(loaded->reach() == index->reach() && loaded->recall() == index->recall());
+  CHECK(loaded->reach(0.5) == index->reach(0.5) && loaded->recall() == index->recall());
   Results expected(10, k), found(10, k);
-  CHECK_OK(index->Search(queries.data(), 10, k, BitsetView(), expected.rows()));
-  CHECK_OK(loaded->Search(queries.data(), 10, k, BitsetView(), found.rows()));
+  CHECK_OK(index->Search(queries.data(), 10, k, BitsetView(), 1.0, expected.rows()));
+  CHECK_OK(loaded->Search(queries.data(), 10, k, BitsetView(), 1.0, found.rows()));
   CHECK(expected.slots == found.slots && expected.scores == found.scores);
   CHECK(bytes == Bytes(*loaded));
 
@@ -263,10 +263,10 @@ void TestRefusals(const KernelTable& kernels) {
   CHECK_OK(index->Calibrate({queries.data(), 2, 5, 1.0}));
   Results found(2, 3);
   queries[5] = std::nanf("");
-  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), found.rows()).code() ==
+  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.rows()).code() ==
         StatusCode::kNonFinite);
   queries[5] = 1e20f;
-  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), found.rows()).code() ==
+  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.rows()).code() ==
         StatusCode::kOutOfRange);
   std::atomic<std::size_t> done{0};
   const std::atomic<bool> cancel{false}, cancelled{true};

@@ -63,7 +63,7 @@ Status SearchOne(const Indexes& indexes, std::size_t way, const std::vector<floa
     case 1:
       return indexes.coded->Search(rows, kQueries, kHits, allow, out->rows());
     case 2:
-      return indexes.clusters->Search(rows, kQueries, kHits, allow, out->rows());
+      return indexes.clusters->Search(rows, kQueries, kHits, allow, 0.5, out->rows());
     default:
       // Another expansion for each filter: they have to take turns.
       return indexes.graph->Search(rows, kQueries, kHits, 32 + 16 * (way % kFilters), allow,

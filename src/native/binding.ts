@@ -255,12 +255,15 @@ export interface NativeClusterIndex {
   /**
    * Approximate top k with exact scores, ties by lower slot; k of them wherever k are allowed. Same contract for
    * queries, allow (bitset or null) and out as NativeExactIndex.
+   *
+   * @param selectivity - share of the vectors that `allow` leaves, 1 for null: the fewer, the further it looks.
    */
   search(
     queries: Float32Array,
     count: number,
     k: number,
     allow: Uint32Array | null,
+    selectivity: number,
     out: SearchOutput,
   ): void;
   /** The index without its vectors, in this package's own format. */

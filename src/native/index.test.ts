@@ -227,7 +227,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
     assert.equal(index.isa, isa);
     assert.ok(index.clusters > 1 && index.recall > 0.9);
     const found = output(60, k);
-    index.search(queries, 60, k, null, found);
+    index.search(queries, 60, k, null, 1, found);
     const exact = new ExactIndex(vectors, width, isa);
     const scores = new Float32Array(k);
     exact.score(queries.subarray(0, width), found.slots.subarray(0, k), scores);
@@ -236,7 +236,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
     const loaded = ClusterIndex.load(index.serialize(), vectors, width, isa);
     assert.equal(loaded.recall, index.recall);
     const again = output(60, k);
-    loaded.search(queries, 60, k, null, again);
+    loaded.search(queries, 60, k, null, 1, again);
     assert.deepEqual(again, found);
     const damaged = index.serialize();
     damaged[damaged.length >> 1]! ^= 4;
@@ -258,7 +258,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
   const index = await ClusterIndex.build(other, width, { queries, k, recallTarget: 0.5 });
   structuredClone(other, { transfer: [other.buffer] });
   assert.throws(() => {
-    index.search(queries.subarray(0, width), 1, k, null, output(1, k));
+    index.search(queries.subarray(0, width), 1, k, null, 1, output(1, k));
   }, /transferred/);
 });
 

@@ -73,8 +73,8 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     kind: 'clusters',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, _selectivity, out) => {
-      native.search(queries, count, k, allow, out);
+    search: (queries, count, k, allow, selectivity, out) => {
+      native.search(queries, count, k, allow, selectivity, out);
     },
   };
 }

@@ -38,7 +38,7 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
     // Header of native/core/cluster_index_file.cpp, then the first block count, behind the centroids.
     fields: (valid) => {
       const clusters = new DataView(valid.buffer, valid.byteOffset).getUint32(20, true);
-      return [8, 12, 16, 20, 24, 28, 32, 36, 40 + clusters * FORMAT_WIDTH * 4].map(
+      return [8, 12, 16, 20, 24, 28, 32, 36, 40, 44 + clusters * FORMAT_WIDTH * 4].map(
         (offset) => ({ offset, bytes: 4 }) as const,
       );
     },
@@ -47,7 +47,7 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
       return {
         size: index.size,
         search: (queries, count, k, out): void => {
-          index.search(queries, count, k, null, out);
+          index.search(queries, count, k, null, 1, out);
         },
       };
     },
