@@ -18,7 +18,7 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kIterations = 10;
-/// Rows for each cluster that k-means looks at: more moved the centroids without moving recall (bench retrieval).
+/// Rows for each cluster that k-means looks at.
 constexpr std::size_t kRowsPerCluster = 96;
 /// Vectors in a cluster, as far as the second line allows: ranking the clusters costs as much as scanning as many codes.
 constexpr std::size_t kPerCluster = 64;
