@@ -9,17 +9,10 @@
 
 #include "check.h"
 #include "core/k_means.h"
+#include "search_results.h"
 
 namespace tandem::test {
 namespace {
-
-struct Results {
-  Results(std::size_t count, std::size_t k) : slots(count * k), scores(count * k), counts(count) {}
-  SearchRows rows() { return {slots.data(), scores.data(), counts.data()}; }
-  std::vector<std::int32_t> slots;
-  std::vector<float> scores;
-  std::vector<std::int32_t> counts;
-};
 
 /// Unit rows around `centres` random ones: partitions mean something in them.
 std::vector<float> ClusteredRows(Random& random, std::size_t count, std::size_t dimensions,

@@ -11,6 +11,7 @@
 #include "core/cluster_index.h"
 #include "core/exact_index.h"
 #include "core/hnsw_index.h"
+#include "search_results.h"
 
 namespace tandem::test {
 namespace {
@@ -29,13 +30,6 @@ struct Indexes {
   std::unique_ptr<HnswIndex> graph;
   /// Slots that each of them gives for each filter, searched by one thread.
   std::vector<std::vector<std::int32_t>> expected;
-};
-
-struct Results {
-  std::vector<std::int32_t> slots = std::vector<std::int32_t>(kQueries * kHits);
-  std::vector<float> scores = std::vector<float>(kQueries * kHits);
-  std::vector<std::int32_t> counts = std::vector<std::int32_t>(kQueries);
-  SearchRows rows() { return {slots.data(), scores.data(), counts.data()}; }
 };
 
 /// Engines times filters: each a way to search.
@@ -97,7 +91,7 @@ std::shared_ptr<Indexes> Make(std::uint64_t seed, const std::vector<float>& quer
   CHECK_OK(HnswIndex::Build(std::move(copy), kSize, kDimensions, options, kernels, &done, &cancel,
                             &made->graph));
   for (std::size_t way = 0; way < kEngines * kFilters; ++way) {
-    Results results;
+    Results results(kQueries, kHits);
     CHECK_OK(SearchOne(*made, way, queries, filters, &results));
     made->expected.push_back(results.slots);
   }
@@ -125,7 +119,7 @@ void TestSearchesAndSwaps(const KernelTable& kernels) {
           in_use = current;
         }
         const std::size_t way = (round * 5 + t) % (kEngines * kFilters);
-        Results results;
+        Results results(kQueries, kHits);
         const Status status = SearchOne(*in_use, way, queries, filters, &results);
         if (!status.ok() || results.slots != in_use->expected[way]) ++wrong;
       }

@@ -6,17 +6,10 @@
 #include <limits>
 
 #include "check.h"
+#include "search_results.h"
 
 namespace tandem::test {
 namespace {
-
-struct Results {
-  Results(std::size_t count, std::size_t k) : slots(count * k), scores(count * k), counts(count) {}
-  SearchRows rows() { return {slots.data(), scores.data(), counts.data()}; }
-  std::vector<std::int32_t> slots;
-  std::vector<float> scores;
-  std::vector<std::int32_t> counts;
-};
 
 std::vector<std::uint32_t> RandomBits(Random& random, std::size_t size, std::size_t one_in) {
   // Bits past `size` are set on purpose: they must be ignored.

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "core/hnsw_links.h"
+#include "search_results.h"
 
 namespace tandem::test {
 namespace {
@@ -50,14 +51,6 @@ std::vector<std::uint8_t> BytesOf(const HnswIndex& index) {
   CHECK_OK(index.Serialize(bytes.data(), bytes.size()));
   return bytes;
 }
-
-struct Results {
-  Results(std::size_t count, std::size_t k) : slots(count * k), scores(count * k), counts(count) {}
-  SearchRows rows() { return {slots.data(), scores.data(), counts.data()}; }
-  std::vector<std::int32_t> slots;
-  std::vector<float> scores;
-  std::vector<std::int32_t> counts;
-};
 
 double Recall(const Results& found, const Results& truth, std::size_t count, std::size_t k) {
   std::size_t hits = 0, wanted = 0;
