@@ -134,7 +134,7 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
       std::size_t{header.clusters} * (dimensions * sizeof(float) + sizeof(StoredCluster)) +
       places * (sizeof(std::uint32_t) + depth) + sizeof(std::uint64_t);
   if (size_bytes != expected) {
-    return Invalid("they are " + std::to_string(size_bytes) + " instead of " +
+    return Invalid("there are " + std::to_string(size_bytes) + " bytes instead of " +
                    std::to_string(expected));
   }
   std::uint64_t sum;

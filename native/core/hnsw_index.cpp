@@ -73,7 +73,7 @@ us::metric_punned_t MetricFor(const KernelTable& kernels, std::size_t dimensions
 
 Status Invalid(const std::string& what) {
   return Status::IndexInvalid("Expected the bytes of an HNSW index written by this version, but " +
-                              what + ". Build the index again (tandem index).");
+                              what + ". Publish the bundle again (tandem publish --index hnsw).");
 }
 
 /// Reads little-endian fields of the file and refuses to pass its end.
