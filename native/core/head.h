@@ -87,6 +87,8 @@ class Head {
     AlignedBuffer rounded;   // of Linear::Apply
   };
 
+  static constexpr const char* kDemographicTables[3] = {"ageTable", "countryTable", "genderTable"};
+
   explicit Head(const KernelTable& kernels) : kernels_(&kernels) {}
 
   Status CreateContext(const HeadWeightViews& weights);
