@@ -1,12 +1,13 @@
 // What encodes histories in the encoder benchmark: processes that answer on stdin and stdout (ours, PyTorch), and
 // onnxruntime-node in this one. All of them are asked the same way, so that a race can take turns.
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { EncoderWeights, RaggedHistories } from '../src/native/binding.ts';
 import { casesOf, histories } from './encoder-setup.ts';
+import { pythonWith } from './peers/python.ts';
 import { loadOnnxRuntime, onnxName, type OnnxSession } from './onnx-file.ts';
 import { encoderModel } from './onnx-encoder.ts';
 
@@ -30,6 +31,9 @@ export interface Engine {
 /** Users that a peer takes at once. Rates of ONNX Runtime at 8 to 128 were within a sixth of each other, 32 the best. */
 const PEER_CHUNK = 32;
 
+/** What the Python peer cannot do without. */
+export const TORCH_MODULES: readonly string[] = ['torch', 'numpy'];
+
 /** Engines with so many threads each, by name, and how to end their processes. */
 export interface Engines {
   readonly ours: Engine;
@@ -50,12 +54,12 @@ export async function openEngines(
     { TANDEM_THREADS: String(threads) },
   );
   const [ours, oursBf16] = child.engines;
-  const python = findPython();
+  const python = pythonWith(TORCH_MODULES);
   const torch =
-    python === undefined
+    'without' in python
       ? undefined
       : await openProcess(
-          python,
+          python.python,
           [join(import.meta.dirname, 'peers', 'encoder_torch.py'), folder, String(threads)],
           folder,
           { OMP_NUM_THREADS: String(threads) },
@@ -69,12 +73,6 @@ export async function openEngines(
       torch?.stop();
     },
   };
-}
-
-/** A Python that has torch: TANDEM_BENCH_PYTHON, else python3. */
-export function findPython(): string | undefined {
-  const python = process.env['TANDEM_BENCH_PYTHON'] ?? 'python3';
-  return spawnSync(python, ['-c', 'import torch, numpy']).status === 0 ? python : undefined;
 }
 
 async function openProcess(

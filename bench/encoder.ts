@@ -12,12 +12,13 @@ import {
   type Recorder,
 } from './harness.ts';
 import {
-  findPython,
+  TORCH_MODULES,
   openEngines,
   writeInputs,
   type Engine,
   type Engines,
 } from './encoder-engines.ts';
+import { pythonWith } from './peers/python.ts';
 import { casesOf, referenceEncoder } from './encoder-setup.ts';
 
 /** Every f32 engine must agree this closely, in any value of a state, before it is timed. */
@@ -31,8 +32,8 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
   const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-encoder-'));
   const weights = referenceEncoder();
   writeInputs(folder, weights);
-  if (findPython() === undefined)
-    say('encoder: PyTorch is left out; name a Python that has it in TANDEM_BENCH_PYTHON');
+  const python = pythonWith(TORCH_MODULES);
+  if ('without' in python) say(`encoder: PyTorch is left out: ${python.without}`);
   try {
     for (const threads of new Set([1, availableParallelism()])) {
       const engines = await openEngines(folder, weights, threads);
@@ -56,34 +57,40 @@ async function race(
 ): Promise<void> {
   const cases = casesOf();
   const suffix = threads === 1 ? '1 thread' : `${threads} threads`;
-  const contestants = (name: string, repeat: number): Contestant[] =>
-    [ours, oursBf16, ...peers].map((engine) => ({
+  const contestants = (name: string, repeat: number, engines: readonly Engine[]): Contestant[] =>
+    engines.map((engine) => ({
       name: engine.name,
       run: () => engine.run(name, repeat),
       asynchronous: true,
     }));
   const rate = (users: readonly number[]): ReturnType<typeof ratePerSecond> =>
     ratePerSecond('users/s', users.length);
-  await recorder.race(
-    `users of 100 events, ${suffix}`,
-    rate(cases.full.lengths),
-    contestants('full', 1),
-    { quick },
-  );
-  await recorder.race(
-    `users of 5 to 100 events, ${suffix}`,
-    rate(cases.mixed.lengths),
-    contestants('mixed', 1),
-    { quick },
-  );
-  // A single user is the work of one thread; more of them only help the peers.
-  if (threads === 1)
+  // In f32 as the peers compute, and as fast as ours goes.
+  for (const [precision, engines] of [
+    ['', [ours, oursBf16, ...peers]],
+    [', bf16', [oursBf16, ...peers]],
+  ] as const) {
     await recorder.race(
-      `one user of 100 events, ${suffix}`,
-      timePer('ms', REPEATS),
-      contestants('one', REPEATS),
+      `users of 100 events, ${suffix}${precision}`,
+      rate(cases.full.lengths),
+      contestants('full', 1, engines),
       { quick },
     );
+    await recorder.race(
+      `users of 5 to 100 events, ${suffix}${precision}`,
+      rate(cases.mixed.lengths),
+      contestants('mixed', 1, engines),
+      { quick },
+    );
+    // A single user is the work of one thread; more of them only help the peers.
+    if (threads === 1)
+      await recorder.race(
+        `one user of 100 events, ${suffix}${precision}`,
+        timePer('ms', REPEATS),
+        contestants('one', REPEATS, engines),
+        { quick },
+      );
+  }
 }
 
 async function agree({ ours, oursBf16, peers }: Engines): Promise<void> {

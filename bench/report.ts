@@ -39,21 +39,17 @@ export async function writeReport(): Promise<string> {
 function table(results: readonly BenchResult[]): string {
   const isSpread = ({ metric }: BenchResult): boolean => metric.endsWith(SPREAD_SUFFIX);
   const values = results.filter((result) => !isSpread(result));
-  const metricsOf = new Map<string, BenchResult[]>();
-  for (const result of values)
-    metricsOf.set(result.case, [...(metricsOf.get(result.case) ?? []), result]);
-  const wide = [...metricsOf.values()].some(
-    (lines) => new Set(lines.map(({ metric }) => metric)).size > 1,
-  );
-  if (wide) return wideTable(metricsOf);
+  const metrics = new Set(values.map(({ metric }) => metric));
+  const onePeer = new Set(values.map((result) => key({ ...result, peer: null })));
+  if (metrics.size > 1 && onePeer.size === values.length) return wideTable(values);
   const spreads = new Map(results.filter(isSpread).map((result) => [key(result), result]));
   return markdown(
-    ['case', 'unit', 'ours', 'peer', 'peer value', 'ratio'],
+    ['case', 'metric', 'ours', 'peer', 'peer value', 'ratio'],
     values.map((result) => {
       const spread = spreads.get(key({ ...result, metric: result.metric + SPREAD_SUFFIX }));
       return [
         result.case,
-        result.unit,
+        `${result.metric}, ${result.unit}`,
         measured(result.ours, spread?.ours),
         result.peer ?? '-',
         result.peerValue === null ? '-' : measured(result.peerValue, spread?.peerValue),
@@ -63,11 +59,11 @@ function table(results: readonly BenchResult[]): string {
   );
 }
 
-/** One row a case and one column a metric, for a benchmark of several metrics. */
-function wideTable(cases: ReadonlyMap<string, readonly BenchResult[]>): string {
-  const columns = new Map(
-    [...cases.values()].flat().map(({ metric, unit }) => [metric, `${metric}, ${unit}`]),
-  );
+/** One row a case and one column a metric, where a case has one peer at most. */
+function wideTable(values: readonly BenchResult[]): string {
+  const cases = new Map<string, BenchResult[]>();
+  for (const result of values) cases.set(result.case, [...(cases.get(result.case) ?? []), result]);
+  const columns = new Map(values.map(({ metric, unit }) => [metric, `${metric}, ${unit}`]));
   return markdown(
     ['case', ...columns.values(), 'peer'],
     [...cases].map(([name, lines]) => [

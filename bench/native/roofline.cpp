@@ -1,4 +1,5 @@
-// What one core and the whole machine can do at best: f32 multiply-adds on registers alone, and reading memory in order.
+// What one core and the whole machine can do at best: multiply-adds on registers alone, in f32 and where the CPU has them in
+// bf16 and int8, on vectors and on AMX tiles, and reading memory in order.
 // Prints a JSON array of {what, isa, threads, value, unit}. The kernels' own speed is measured elsewhere, against this.
 
 #include <algorithm>
@@ -11,7 +12,10 @@
 #include <vector>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -52,6 +56,76 @@ __attribute__((target("avx512f"))) float SumsAvx512(std::int64_t steps) {
   float total = 0;
   for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
   return total;
+}
+
+__attribute__((target("avx512f,avx512bf16"))) float SumsAvx512Bf16(std::int64_t steps) {
+  const __m512bh pairs = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  __m512 sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (std::int64_t step = 0; step < steps; ++step) {
+    for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, pairs, pairs);
+  }
+  float total = 0;
+  for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
+  return total;
+}
+
+__attribute__((target("avx512f,avx512vnni"))) float SumsAvx512Vnni(std::int64_t steps) {
+  const __m512i bytes = _mm512_set1_epi8(1);
+  __m512i sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_epi32(i);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, bytes, bytes);
+  }
+  int total = 0;
+  for (const __m512i& sum : sums) total += _mm512_cvtsi512_si32(sum);
+  return static_cast<float>(total);
+}
+
+/// Palette 1: eight tiles of 16 rows of 64 bytes.
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// Four sums of 16 cycles each cover the latency of a tile product.
+__attribute__((target("amx-tile,amx-bf16"))) float TilesBf16(std::int64_t steps) {
+  const TileConfig config;
+  _tile_loadconfig(&config);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 0;
+}
+
+__attribute__((target("amx-tile,amx-int8"))) float TilesInt8(std::int64_t steps) {
+  const TileConfig config;
+  _tile_loadconfig(&config);
+  for (std::int64_t step = 0; step < steps; ++step) {
+    _tile_dpbusd(0, 4, 6);
+    _tile_dpbusd(1, 4, 7);
+    _tile_dpbusd(2, 5, 6);
+    _tile_dpbusd(3, 5, 7);
+  }
+  _tile_release();
+  return 0;
+}
+
+/// Bits of CPUID leaf 7, EDX, after the kernel allowed tiles to this process.
+bool HasTiles(unsigned bit) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  constexpr unsigned kTile = 24;
+  if ((d >> kTile & d >> bit & 1U) == 0) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #elif defined(__aarch64__)
 float SumsNeon(std::int64_t steps) {
@@ -102,21 +176,42 @@ double FastestSeconds(unsigned threads, const Body& body) {
 }
 
 struct Isa {
+  const char* what;
   const char* name;
   Loop loop;
   /// Multiply-adds of one step.
   int lanes;
+  std::int64_t steps;
 };
 
 std::vector<Isa> Isas() {
+  const char* const f32 = "f32 multiply-add";
+  const char* const bf16 = "bf16 multiply-add";
+  const char* const int8 = "int8 multiply-add";
   std::vector<Isa> isas;
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    isas.push_back({"avx2", SumsAvx2, kSums * 8});
+    isas.push_back({f32, "avx2", SumsAvx2, kSums * 8, kSteps});
   }
-  if (__builtin_cpu_supports("avx512f")) isas.push_back({"avx512", SumsAvx512, kSums * 16});
+  if (__builtin_cpu_supports("avx512f")) {
+    isas.push_back({f32, "avx512", SumsAvx512, kSums * 16, kSteps});
+  }
+  if (__builtin_cpu_supports("avx512bf16")) {
+    isas.push_back({bf16, "avx512", SumsAvx512Bf16, kSums * 32, kSteps});
+  }
+  if (__builtin_cpu_supports("avx512vnni")) {
+    isas.push_back({int8, "avx512", SumsAvx512Vnni, kSums * 64, kSteps});
+  }
+  constexpr unsigned kBf16Bit = 22, kInt8Bit = 25;
+  constexpr int kTileProducts = 4 * 16 * 16;
+  if (HasTiles(kBf16Bit)) {
+    isas.push_back({bf16, "amx", TilesBf16, kTileProducts * 32, kSteps / 8});
+  }
+  if (HasTiles(kInt8Bit)) {
+    isas.push_back({int8, "amx", TilesInt8, kTileProducts * 64, kSteps / 8});
+  }
 #elif defined(__aarch64__)
-  isas.push_back({"neon", SumsNeon, 16 * 4});
+  isas.push_back({f32, "neon", SumsNeon, 16 * 4, kSteps});
 #endif
   return isas;
 }
@@ -140,9 +235,9 @@ int main() {
   for (const Isa& isa : Isas()) {
     for (const unsigned threads : thread_counts) {
       const double seconds = FastestSeconds(
-          threads, [&isa](unsigned) { sink = static_cast<std::uint64_t>(isa.loop(kSteps)); });
-      const double operations = 2.0 * isa.lanes * static_cast<double>(kSteps) * threads;
-      print("f32 multiply-add", isa.name, threads, operations / seconds / 1e9, "GFLOP/s");
+          threads, [&isa](unsigned) { sink = static_cast<std::uint64_t>(isa.loop(isa.steps)); });
+      const double operations = 2.0 * isa.lanes * static_cast<double>(isa.steps) * threads;
+      print(isa.what, isa.name, threads, operations / seconds / 1e9, "Gop/s");
     }
   }
   for (const unsigned threads : thread_counts) {

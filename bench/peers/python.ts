@@ -19,23 +19,31 @@ export function benchPython(): string | undefined {
   );
 }
 
+/** The interpreter, where it imports the modules; else why not, in words that name the remedy. */
+export function pythonWith(modules: readonly string[]): { python: string } | { without: string } {
+  const remedy = 'run "npm run bench:peers", or set TANDEM_BENCH_PYTHON';
+  const python = benchPython();
+  if (python === undefined) return { without: `no Python environment in ${VENV}: ${remedy}` };
+  const probe = spawnSync(python, ['-c', `import ${modules.join(', ')}`], { encoding: 'utf8' });
+  if (probe.error !== undefined) return { without: `${python} does not start: ${remedy}` };
+  if (probe.status === 0) return { python };
+  const reason = probe.stderr.trim().split('\n').at(-1) ?? '';
+  return { without: `${python} does not import ${modules.join(', ')} (${reason}): ${remedy}` };
+}
+
 /**
  * Starts bench/peers/<script> where a Python that has the modules is there.
  *
  * @param modules - as in `import`.
- * @returns the peer, or why there is none, in words that name the remedy.
+ * @returns the peer, or why there is none.
  */
 export function startPython(
   script: string,
   modules: readonly string[],
   options: PeerOptions = {},
 ): PeerProcess | string {
-  const remedy = 'run "npm run bench:peers", or set TANDEM_BENCH_PYTHON';
-  const python = benchPython();
-  if (python === undefined) return `no Python environment in ${VENV}: ${remedy}`;
-  const probe = spawnSync(python, ['-c', `import ${modules.join(', ')}`], { encoding: 'utf8' });
-  if (probe.error !== undefined) return `${python} does not start: ${remedy}`;
-  if (probe.status !== 0)
-    return `${python} does not import ${modules.join(', ')} (${probe.stderr.trim().split('\n').at(-1) ?? ''}): ${remedy}`;
-  return new PeerProcess(script, [python, join(packageRoot(), 'bench', 'peers', script)], options);
+  const found = pythonWith(modules);
+  if ('without' in found) return found.without;
+  const file = join(packageRoot(), 'bench', 'peers', script);
+  return new PeerProcess(script, [found.python, file], options);
 }

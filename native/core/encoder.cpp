@@ -22,6 +22,8 @@ constexpr std::size_t kMinRangeTokens = 64;
 /// Queries that attend together: a multiple of every row tile, small against a history so that little is computed of
 /// the future, which is thrown away.
 constexpr std::size_t kQueryRows = 24;
+/// Events whose items are on their way from memory while one is summed.
+constexpr std::size_t kEventsAhead = 8;
 /// As in src/model/layers.ts.
 constexpr float kNormEpsilon = 1e-5f;
 
@@ -152,14 +154,21 @@ bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Wor
 /// x [tokens, D] = W [item ; action] + b + gap + position.
 void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, float* x) const {
   const std::size_t d = width_;
+  const std::size_t last = static_cast<std::size_t>(batch.offsets.data[users.end]);
+  const float ones[] = {1.0f, 1.0f, 1.0f, 1.0f};
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t end = static_cast<std::size_t>(batch.offsets.data[user + 1]);
     for (std::size_t i = end - LengthOf(batch, user); i < end; ++i, x += d) {
-      const float* item = RowOf(item_table_, batch.items.data[i], d);
-      const float* action = RowOf(action_table_, batch.actions.data[i], d);
-      const float* gap = RowOf(gap_table_, batch.gaps.data[i], d);
-      const float* position = position_table_.data() + (max_history_ - (end - i)) * d;
-      for (std::size_t j = 0; j < d; ++j) x[j] = item[j] + action[j] + gap[j] + position[j];
+      // Items lie anywhere in a table that no cache holds.
+      if (i + kEventsAhead < last) {
+        const float* ahead = RowOf(item_table_, batch.items.data[i + kEventsAhead], d);
+        for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(ahead + j);
+      }
+      const float* rows[] = {RowOf(item_table_, batch.items.data[i], d),
+                             RowOf(action_table_, batch.actions.data[i], d),
+                             RowOf(gap_table_, batch.gaps.data[i], d),
+                             position_table_.data() + (max_history_ - (end - i)) * d};
+      kernels_->bag(rows, ones, 4, d, false, false, x);
     }
   }
 }
