@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -27,7 +28,7 @@ class CandidatePool {
   /// A score must lie above this to matter.
   float threshold() const { return threshold_; }
 
-  void Add(float score, std::uint32_t slot) { candidates_.push_back({score, slot}); }
+  void Add(float score, std::uint32_t slot) { candidates_.push_back(MakeRankKey(score, slot)); }
 
   /// Raises the threshold once enough was added since the last time; to be called now and then.
   void Settle() {
@@ -37,8 +38,8 @@ class CandidatePool {
   /// Drops what is out and asks for the rows of what is left, which Rescore will read: they lie anywhere.
   void Close(const float* vectors, std::size_t dimensions) {
     Compact();
-    for (const Candidate& candidate : candidates_) {
-      const float* row = vectors + candidate.slot * dimensions;
+    for (const RankKey candidate : candidates_) {
+      const float* row = vectors + std::size_t{SlotOf(candidate)} * dimensions;
       for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);
     }
   }
@@ -46,35 +47,30 @@ class CandidatePool {
   /// After Close: offers the candidates to `top`, scored by the kernel's own dot product.
   void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
                std::size_t dimensions, TopK* top) const {
-    for (const Candidate& candidate : candidates_) {
-      const float score = kernels.dot(query, vectors + candidate.slot * dimensions, dimensions);
-      top->Offer(score, static_cast<std::uint32_t>(candidate.slot));
+    for (const RankKey candidate : candidates_) {
+      const std::uint32_t slot = SlotOf(candidate);
+      const float* row = vectors + std::size_t{slot} * dimensions;
+      top->Offer(kernels.dot(query, row, dimensions), slot);
     }
   }
 
  private:
-  struct Candidate {
-    float score;
-    /// std::size_t, so that the product with the dimensions cannot wrap.
-    std::size_t slot;
-  };
-
   static constexpr std::size_t kLeastRoom = 256;
 
   void Compact() {
     if (candidates_.size() < rank_ || rank_ == 0) return;
     const auto nth = candidates_.begin() + static_cast<std::ptrdiff_t>(rank_ - 1);
-    std::nth_element(candidates_.begin(), nth, candidates_.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
-    threshold_ = std::max(threshold_, nth->score - slack_);
-    const float least = threshold_;
+    std::nth_element(candidates_.begin(), nth, candidates_.end(), std::greater<>());
+    threshold_ = std::max(threshold_, ScoreOf(*nth) - slack_);
+    // The last of those that score the threshold.
+    const RankKey least = MakeRankKey(threshold_, std::numeric_limits<std::uint32_t>::max());
     candidates_.erase(std::partition(nth + 1, candidates_.end(),
-                                     [least](const Candidate& c) { return c.score >= least; }),
+                                     [least](RankKey candidate) { return candidate >= least; }),
                       candidates_.end());
     room_ = std::max(room_, 2 * candidates_.size());
   }
 
-  std::vector<Candidate> candidates_;
+  std::vector<RankKey> candidates_;
   std::size_t rank_ = 0;
   std::size_t room_ = 0;
   float slack_ = 0.0f;

@@ -28,8 +28,10 @@ constexpr std::size_t kScanBlocks = 64;
 constexpr std::size_t kGroup = 4;
 /// Codes that could be scanned in the time that coming to a cluster takes: its first lines come from memory.
 constexpr std::size_t kClusterCost = 64;
-/// Bytes of the next cluster's codes asked for while one is scanned: the processor's own prefetching sets in after them.
-constexpr std::size_t kAheadBytes = 2048;
+/// Of the next cluster, asked for while one is scanned: about all of it. Into L2: L1 takes so many lines at a time that the
+/// asking itself would wait.
+constexpr std::size_t kAheadBytes = 8192;
+constexpr std::size_t kAheadSlots = 128;
 
 /// Candidates kept for f32 scoring: k and what rounding of the codes may have pushed down the list: a
 /// code's rounding moves a hit by a few places.
@@ -51,15 +53,8 @@ struct ClusterIndex::Scratch {
   /// By cluster: the best score that is expected in it.
   std::vector<float> promise;
   std::vector<std::uint32_t> picked;
-  struct Ranked {
-    float promise;
-    std::uint32_t cluster;
-    /// Equal promises by lower cluster, so that the order is one.
-    bool operator<(const Ranked& other) const {
-      return promise < other.promise || (promise == other.promise && cluster > other.cluster);
-    }
-  };
-  std::vector<Ranked> ranked;
+  /// Promises and clusters, those still to be scanned.
+  std::vector<RankKey> ranked;
   std::int32_t sums[kScanBlocks * kCodeBlock];
   std::uint32_t above[kScanBlocks * kCodeBlock];
   /// See ClusterIndex::cost().
@@ -180,25 +175,37 @@ void ClusterIndex::ScanPromising(const float* query, float above, float most,
   s->ranked.clear();
   for (std::size_t i = 0; i < found; ++i) {
     const std::uint32_t cluster = s->picked[i];
-    if (s->promise[cluster] <= most) s->ranked.push_back({s->promise[cluster], cluster});
+    if (s->promise[cluster] <= most) s->ranked.push_back(MakeRankKey(s->promise[cluster], cluster));
   }
   // A heap, because few of them are scanned: sorting all took longer than the scans.
   const auto begin = s->ranked.begin();
   std::make_heap(begin, s->ranked.end());
   for (auto end = s->ranked.end(); end != begin;) {
-    const Scratch::Ranked next = *begin;
-    if (next.promise < lane->pool.threshold()) return;
+    const RankKey next = *begin;
+    if (ScoreOf(next) < lane->pool.threshold()) return;
     std::pop_heap(begin, end--);
-    if (end != begin) {
-      const std::uint32_t after = begin->cluster;
-      const std::uint8_t* codes = codes_.data() + CodesOf(clusters_[after]);
-      for (std::size_t byte = 0; byte < kAheadBytes; byte += 64) __builtin_prefetch(codes + byte);
-      const float* centroid = centroids_.data() + after * dimensions_;
-      for (std::size_t d = 0; d < dimensions_; d += 16) __builtin_prefetch(centroid + d);
-    }
-    const float* centroid = centroids_.data() + next.cluster * dimensions_;
-    ScanCluster(next.cluster, kernels_->dot(query, centroid, dimensions_), allow, lane, s);
+    if (end != begin) Prefetch(SlotOf(*begin));
+    const std::uint32_t cluster = SlotOf(next);
+    const float* centroid = centroids_.data() + cluster * dimensions_;
+    ScanCluster(cluster, kernels_->dot(query, centroid, dimensions_), allow, lane, s);
   }
+}
+
+/// Asks for what scanning a cluster reads first.
+void ClusterIndex::Prefetch(std::uint32_t index) const {
+  const Cluster& cluster = clusters_[index];
+  constexpr int kRead = 0, kIntoL2 = 2;
+  const auto ask = [](const void* from, std::size_t bytes) {
+    const char* const first = static_cast<const char*>(from);
+    for (std::size_t byte = 0; byte < bytes; byte += 64) {
+      __builtin_prefetch(first + byte, kRead, kIntoL2);
+    }
+  };
+  const std::size_t items = cluster.block_count * kCodeBlock;
+  ask(centroids_.data() + index * dimensions_, dimensions_ * sizeof(float));
+  ask(codes_.data() + CodesOf(cluster), std::min(kAheadBytes, items * depth_));
+  ask(slots_.data() + cluster.first_block * kCodeBlock,
+      std::min(kAheadSlots, items) * sizeof(std::uint32_t));
 }
 
 void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView& allow, Lane* lane,

@@ -118,6 +118,7 @@ class ClusterIndex {
   std::size_t CodesOf(const Cluster& cluster) const {
     return std::size_t{cluster.first_block} * kCodeBlock * depth_;
   }
+  void Prefetch(std::uint32_t cluster) const;
   void ScanCluster(std::uint32_t cluster, float base, const BitsetView& allow, Lane* lane,
                    Scratch* scratch) const;
 

@@ -11,6 +11,15 @@
 namespace tandem::test {
 namespace {
 
+struct Hit {
+  float score;
+  std::uint32_t slot;
+};
+
+bool Better(const Hit& a, const Hit& b) {
+  return a.score > b.score || (a.score == b.score && a.slot < b.slot);
+}
+
 std::vector<std::uint32_t> RandomBits(Random& random, std::size_t size, std::size_t one_in) {
   // Bits past `size` are set on purpose: they must be ignored.
   std::vector<std::uint32_t> words((size + 31) / 32, 0);
