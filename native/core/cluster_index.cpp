@@ -65,14 +65,24 @@ struct ClusterIndex::Scratch {
 Status ClusterIndex::Search(const float* queries, std::size_t count, std::size_t k,
                             const BitsetView& allow, double selectivity,
                             const SearchRows& out) const {
-  return SearchCounted(queries, count, k, allow, reach(selectivity), out, nullptr);
+  return SearchCounted(queries, count, k, allow, reach(k, selectivity), out, nullptr);
 }
 
-float ClusterIndex::reach(double selectivity) const {
-  std::size_t least = 0;
-  // The next harder one that was calibrated, or the hardest.
-  while (least + 1 < kReaches && selectivity < kReachShares[least]) ++least;
-  return reach_[least];
+std::size_t ClusterIndex::DepthOf(std::size_t level) const {
+  const double depth = kDepths[level] * static_cast<double>(calibrated_k_);
+  return std::min(size_, std::max<std::size_t>(1, static_cast<std::size_t>(depth)));
+}
+
+float ClusterIndex::reach(std::size_t k, double selectivity) const {
+  const double depth = static_cast<double>(k) / selectivity;
+  for (std::size_t level = 0; level < kReaches; ++level) {
+    const double calibrated = static_cast<double>(DepthOf(level));
+    if (depth > calibrated) continue;
+    if (level == 0 || depth == calibrated) return reach_[level];
+    // Between two that were calibrated.
+    return std::max(reach_[level - 1], reach_[level]);
+  }
+  return reach_[kReaches - 1];
 }
 
 Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std::size_t k,

@@ -58,7 +58,7 @@ class ClusterIndex {
                      std::unique_ptr<ClusterIndex>* index);
 
   /// Sets the smallest reach that meets the target against the true top k, measured with every other query and two standard
-  /// errors to spare; recall() is that of the queries between.
+  /// errors to spare, and likewise for an eighth of k, 2 k and 16 k; recall() is that of the queries between, for k.
   Status Calibrate(const ClusterTarget& target);
 
   /// Top k of the allowed vectors within reach of each query, by inner product, equal scores by lower slot; their scores
@@ -76,9 +76,9 @@ class ClusterIndex {
   std::size_t clusters() const { return clusters_.size(); }
   const float* vectors() const { return vectors_; }
   const KernelTable& kernels() const { return *kernels_; }
-  /// How many root-mean-square radii beyond its centroid a cluster is expected to reach towards a query, under a filter
-  /// that leaves this share of the vectors.
-  float reach(double selectivity) const;
+  /// How many root-mean-square radii beyond its centroid a cluster is expected to reach towards a query, for the best k
+  /// under a filter that leaves this share of the vectors.
+  float reach(std::size_t k, double selectivity) const;
   /// Share of the true top k that Calibrate found; 0 before.
   double recall() const { return static_cast<double>(recall_); }
   /// Work of a search for a calibration query, in codes scanned.
@@ -94,9 +94,10 @@ class ClusterIndex {
   };
   struct Lane;
   struct Scratch;
-  /// Shares of the vectors for which a reach is calibrated.
-  static constexpr std::size_t kReaches = 3;
-  static constexpr double kReachShares[kReaches] = {1.0, 0.5, 0.0625};
+  /// Depths for which a reach is calibrated, in k of the target. The depth of a search is where the last of its hits ranks
+  /// among all vectors: k, and k / selectivity under a filter.
+  static constexpr std::size_t kReaches = 4;
+  static constexpr double kDepths[kReaches] = {0.125, 1.0, 2.0, 16.0};
 
   ClusterIndex() = default;
   Status Encode(const std::vector<std::uint32_t>& nearest, const float* centroids,
@@ -111,6 +112,8 @@ class ClusterIndex {
                    float reach, const SearchRows& out, Scratch* scratch) const;
   void Finish(const float* queries, std::size_t q, std::size_t k, const SearchRows& out,
               Scratch* scratch) const;
+  /// Depth of kDepths[level]; at least 1, at most size().
+  std::size_t DepthOf(std::size_t level) const;
   static float GuessFirst(const std::vector<float>& promise);
   void ScanPromising(const float* query, float above, float most, const BitsetView& allow,
                      Lane* lane, Scratch* scratch) const;
@@ -127,7 +130,8 @@ class ClusterIndex {
   std::size_t size_ = 0;
   std::size_t dimensions_ = 0;
   std::size_t depth_ = 0;
-  /// One for each of kReachShares.
+  std::size_t calibrated_k_ = 1;
+  /// One for each of kDepths.
   float reach_[kReaches] = {};
   float recall_ = 0.0f;
   double cost_ = 0.0;

@@ -39,18 +39,6 @@ std::size_t SampleSize(std::size_t size, std::size_t clusters) {
   return std::min(size, clusters * kRowsPerCluster);
 }
 
-/// Bits of about this share of the slots, drawn by a multiplicative hash.
-std::vector<std::uint32_t> SampleBits(std::size_t size, double share) {
-  std::vector<std::uint32_t> bits((size + 31) / 32, 0);
-  const std::uint32_t limit = static_cast<std::uint32_t>(share * 4294967295.0);
-  for (std::size_t slot = 0; slot < size; ++slot) {
-    std::uint32_t x = static_cast<std::uint32_t>(slot) * 2654435761u;
-    x = (x ^ (x >> 15)) * 2246822519u;
-    if ((x ^ (x >> 13)) <= limit) bits[slot / 32] |= 1u << (slot % 32);
-  }
-  return bits;
-}
-
 Status OutOfMemory() { return Status::Internal("Out of memory for a cluster index."); }
 
 }  // namespace
@@ -250,8 +238,8 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       std::memcpy(rows.data() + row * dimensions_, target.queries + q * dimensions_,
                   dimensions_ * sizeof(float));
     }
-    std::vector<std::int32_t> truth(count * k), found(count * k), counts(count);
-    std::vector<float> scores(count * k);
+    std::vector<std::int32_t> truth, found, counts(count);
+    std::vector<float> scores;
     ExactIndex exact(*kernels_);
     Status status = exact.Reset(vectors_, size_, dimensions_);
     if (status.ok()) status = exact.AddCodes();
@@ -262,22 +250,21 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       double error;
       double cost;
     };
-    const auto measure = [&](std::size_t first, std::size_t size, const BitsetView& allow,
-                             float reach, Recall* recall) {
+    const auto measure = [&](std::size_t first, std::size_t size, std::size_t depth, float reach,
+                             Recall* recall) {
       std::atomic<std::size_t> work{0};
       const Status searched =
-          SearchCounted(rows.data() + first * dimensions_, size, k, allow, reach,
-                        {found.data(), scores.data(), counts.data()}, &work);
+          SearchCounted(rows.data() + first * dimensions_, size, depth, BitsetView(nullptr, size_),
+                        reach, {found.data(), scores.data(), counts.data()}, &work);
       double sum = 0.0;
       double squares = 0.0;
       for (std::size_t q = 0; q < size; ++q) {
-        const std::int32_t* const expected = &truth[(first + q) * k];
+        const std::int32_t* const expected = &truth[(first + q) * depth];
         std::size_t hits = 0;
-        for (std::size_t i = 0; i < k; ++i) {
-          // Both lists end in -1 where fewer than k pass.
-          if (std::binary_search(expected, expected + k, found[q * k + i])) ++hits;
+        for (std::size_t i = 0; i < depth; ++i) {
+          if (std::binary_search(expected, expected + depth, found[q * depth + i])) ++hits;
         }
-        const double share = static_cast<double>(hits) / static_cast<double>(k);
+        const double share = static_cast<double>(hits) / static_cast<double>(depth);
         sum += share;
         squares += share * share;
       }
@@ -287,27 +274,31 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       recall->cost = static_cast<double>(work) / n;
       return searched;
     };
+    calibrated_k_ = k;
     for (std::size_t level = 0; status.ok() && level < kReaches; ++level) {
-      const std::vector<std::uint32_t> bits = SampleBits(size_, kReachShares[level]);
-      const BitsetView allow(kReachShares[level] < 1.0 ? bits.data() : nullptr, size_);
-      status =
-          exact.Search(rows.data(), count, k, allow, {truth.data(), scores.data(), counts.data()});
+      const std::size_t depth = DepthOf(level);
+      truth.resize(count * depth);
+      found.resize(count * depth);
+      scores.resize(count * depth);
+      status = exact.Search(rows.data(), count, depth, BitsetView(nullptr, size_),
+                            {truth.data(), scores.data(), counts.data()});
       if (!status.ok()) break;
-      for (std::size_t q = 0; q < count; ++q) std::sort(&truth[q * k], &truth[q * k] + k);
-      // A filter only makes it harder.
-      float low = level == 0 ? 0.0f : reach_[level - 1];
+      for (std::size_t q = 0; q < count; ++q) {
+        std::sort(&truth[q * depth], &truth[q * depth] + depth);
+      }
+      float low = 0.0f;
       float high = kGreatestReach;
       Recall recall = {};
       for (int step = 0; status.ok() && step < kReachSteps; ++step) {
         const float reach = 0.5f * (low + high);
-        status = measure(0, halves[0], allow, reach, &recall);
+        status = measure(0, halves[0], depth, reach, &recall);
         // The target must hold for queries not seen here. A mean of 1 has nothing to spare and needs nothing.
         const bool met = recall.mean - 2.0 * recall.error >= target.recall || recall.mean >= 1.0;
         (met ? high : low) = reach;
       }
       reach_[level] = high;
-      if (!status.ok() || level > 0) continue;
-      status = measure(halves[0], halves[1], allow, high, &recall);
+      if (!status.ok() || depth != k) continue;
+      status = measure(halves[0], halves[1], depth, high, &recall);
       recall_ = static_cast<float>(recall.mean);
       cost_ = recall.cost;
     }

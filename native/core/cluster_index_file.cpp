@@ -21,10 +21,11 @@ struct Header {
   std::uint32_t size;
   std::uint32_t clusters;
   std::uint32_t blocks;
-  float reach[3];
+  std::uint32_t calibrated_k;
+  float reach[4];
   float recall;
 };
-static_assert(sizeof(Header) == 44, "the header has no padding");
+static_assert(sizeof(Header) == 52, "the header has no padding");
 
 struct StoredCluster {
   std::uint32_t block_count;
@@ -34,7 +35,7 @@ struct StoredCluster {
 static_assert(sizeof(StoredCluster) == 12, "a stored cluster has no padding");
 
 constexpr char kMagic[8] = {'T', 'N', 'D', 'M', 'C', 'L', 'U', 'S'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 /// Four lanes of multiply and rotate over 8-byte words; each step is a bijection of the lane, so that no change of one
 /// word goes unseen. Against damage, not against malice: the bundle's digest is for that.
@@ -89,8 +90,9 @@ Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const 
   header.size = static_cast<std::uint32_t>(size_);
   header.clusters = static_cast<std::uint32_t>(clusters_.size());
   header.blocks = static_cast<std::uint32_t>(slots_.size() / kCodeBlock);
-  static_assert(sizeof(header.reach) == sizeof(reach_), "one for each of kReachShares");
+  static_assert(sizeof(header.reach) == sizeof(reach_), "one for each of kDepths");
   std::memcpy(header.reach, reach_, sizeof(reach_));
+  header.calibrated_k = static_cast<std::uint32_t>(calibrated_k_);
   header.recall = recall_;
   write(&header, sizeof(header));
   write(centroids_.data(), clusters_.size() * dimensions_ * sizeof(float));
@@ -140,10 +142,9 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
   std::uint64_t sum;
   std::memcpy(&sum, bytes + size_bytes - sizeof(sum), sizeof(sum));
   if (sum != Checksum(bytes, size_bytes - sizeof(sum))) return Invalid("their checksum is wrong");
-  if (!FiniteAtLeast(header.reach[0], 0.0f) || !FiniteAtLeast(header.reach[1], 0.0f) ||
-      !FiniteAtLeast(header.reach[2], 0.0f) || !FiniteAtLeast(header.recall, 0.0f)) {
-    return Invalid("their reach or recall is no such number");
-  }
+  bool sound = FiniteAtLeast(header.recall, 0.0f) && header.calibrated_k > 0;
+  for (const float reach : header.reach) sound = sound && FiniteAtLeast(reach, 0.0f);
+  if (!sound) return Invalid("their reach or recall is no such number");
 
   try {
     std::unique_ptr<ClusterIndex> made(new ClusterIndex());
@@ -153,6 +154,7 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
     made->dimensions_ = dimensions;
     made->depth_ = depth;
     std::memcpy(made->reach_, header.reach, sizeof(header.reach));
+    made->calibrated_k_ = header.calibrated_k;
     made->recall_ = header.recall;
     if (!made->centroids_.Reserve(header.clusters * dimensions) ||
         !made->codes_.Reserve(places * depth)) {
