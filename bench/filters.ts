@@ -10,7 +10,13 @@ import { AllowList } from '../src/retrieval/allow-list.ts';
 import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 import type { PeerProcess } from './peers/process.ts';
-import { clusteredDataSet, DATA_FILES, readFloats, type DataSet } from './retrieval/data-set.ts';
+import {
+  clusteredDataSet,
+  DATA_FILES,
+  readFloats,
+  towerDataSet,
+  type DataSet,
+} from './retrieval/data-set.ts';
 import {
   filteredRecall,
   secondsPerQuery,
@@ -34,8 +40,17 @@ interface Filter {
   readonly allowed: number;
 }
 
-export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
-  const data = await clusteredDataSet(quick ? QUICK_SIZE : SIZE);
+export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
+  const size = options.quick ? QUICK_SIZE : SIZE;
+  for (const data of [await clusteredDataSet(size), await towerDataSet(size)])
+    await raceFilters(recorder, options, data);
+}
+
+async function raceFilters(
+  recorder: Recorder,
+  { quick }: BenchOptions,
+  data: DataSet,
+): Promise<void> {
   const filters = new Map(SHARES.map((share) => [share, makeFilter(data, share)]));
   const processes: PeerProcess[] = [];
   try {
@@ -57,7 +72,7 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
       const filteredPeers: Contestant[] = [];
       for (const peer of peers) filteredPeers.push(await filteredPeer(peer, filter));
       await recorder.race(
-        `filter leaves ${share * 100} % (${filter.allowed}): plan ${found.plan ?? '-'}, ${quality(found)}`,
+        `${data.name}, filter leaves ${share * 100} % (${filter.allowed}): plan ${found.plan ?? '-'}, ${quality(found)}`,
         timePer('us'),
         [
           contestant('ours', ours, ours.effort, filter.allow),

@@ -14,7 +14,7 @@ export interface Bench {
 export const BENCHES: Readonly<Record<string, Bench>> = {
   roofline: {
     about:
-      'What the machine can do at best, measured by bench/native/roofline.cpp: chains of f32 multiply-adds that stay in registers, and a sum over 256 MiB a thread, which is past every cache. The fastest of 60 short rounds; runs before whatever else is asked for.',
+      'What the machine can do at best, measured by bench/native/roofline.cpp: chains of multiply-adds that stay in registers, in f32 and what else the CPU multiplies, and a sum over 256 MiB a thread, which is past every cache. The fastest of 60 short rounds; runs before whatever else is asked for.',
     load: () => import('./roofline.ts'),
   },
   kernels: {
@@ -46,7 +46,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   filters: {
     about:
-      'The best 100 among the items that a filter leaves of a million x 64 (random centres with Gaussian noise), one query a call, one thread, as the request path searches (plan `auto`). Peers start with the effort that gives them recall@100 >= .99 without a filter, doubled until they reach it with the filter or can look no harder. FAISS reads a bitmap (IDSelectorBitmap); the JavaScript binding of usearch has no filter, and hnswlib-node calls a JavaScript function for every item it meets.',
+      'The best 100 among the items that a filter leaves of a million x 64 (the two data sets of `retrieval`), one query a call, one thread, as the request path searches (plan `auto`). Peers start with the effort that gives them recall@100 >= .99 without a filter, doubled until they reach it with the filter or can look no harder. FAISS reads a bitmap (IDSelectorBitmap); the JavaScript binding of usearch has no filter, and hnswlib-node calls a JavaScript function for every item it meets.',
     load: () => import('./filters.ts'),
   },
   training: {
