@@ -1,7 +1,7 @@
 // Training: draws a step, takes its gradient, applies Adam; validates, keeps the best weights, stops early, and can be
 // killed at any moment: run again, it continues from its last checkpoint and ends in the same weights.
 
-import { Adam } from '../backend/adam.ts';
+import { Adam, type RowGradient } from '../backend/adam.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
@@ -23,7 +23,12 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import { fullSoftmaxLoss, NegativeSampler, sampledSoftmaxLoss } from './loss.ts';
+import {
+  fullSoftmaxLoss,
+  NegativeSampler,
+  sampledSoftmaxLoss,
+  type SampledColumns,
+} from './loss.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
@@ -39,6 +44,10 @@ export interface TrainOptions {
   readonly validate?: (model: TwoTower) => number | Promise<number>;
 }
 
+/** What a sampled step reads of the catalogue: localiseItems over its histories and columns. */
+type Lookup = ReturnType<typeof localiseItems> & { readonly columns: SampledColumns };
+
+const ITEM_TABLE = 'items.id';
 const SECONDS_PER_DAY = 86_400;
 const POPULARITY_DAYS = 30;
 
@@ -135,7 +144,6 @@ export class Trainer {
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
   readonly #negatives: NegativeSampler;
-  readonly #names: ReadonlyMap<string, string>;
 
   constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
@@ -143,7 +151,6 @@ export class Trainer {
     this.#config = config;
     this.#optimiser = new Adam(model.variables);
     this.#negatives = new NegativeSampler(sampler.itemCounts(), config.unigramShare);
-    this.#names = new Map([...model.variables].map(([name, variable]) => [variable.name, name]));
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
         for (const [suffix, variable] of [
@@ -160,16 +167,37 @@ export class Trainer {
   step(step: number): number {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
-    const gradients = new Map<string, tf.Tensor>();
+    const lookup = this.#config.loss === 'sampled' ? this.#lookup(drawn, random) : undefined;
+    const gradients = new Map<string, tf.Tensor | RowGradient>();
     const loss = tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(
-        () => this.#loss(drawn, random),
-        [...this.#model.variables.values()],
-      );
-      for (const [variableName, gradient] of Object.entries(grads))
-        // tfjs names a variable without a gradient too, with null.
-        if ((gradient as tf.Tensor | null) !== null)
-          gradients.set(this.#names.get(variableName)!, tf.keep(gradient));
+      const leaves = new Map<string, tf.Tensor>(this.#model.variables);
+      // What a step reads of the largest table is a leaf instead of the table: its gradient has as many rows, not N.
+      if (lookup !== undefined)
+        leaves.set(
+          ITEM_TABLE,
+          tf.gather(leaves.get(ITEM_TABLE)!, tf.tensor1d(lookup.slots, 'int32')),
+        );
+      const { value, grads } = tf
+        .engine()
+        .gradients(
+          () =>
+            lookup === undefined
+              ? this.#fullLoss(drawn, random)
+              : this.#sampledLoss(drawn, lookup, leaves.get(ITEM_TABLE)!, random),
+          [...leaves.values()],
+          undefined,
+          true,
+        );
+      for (const [i, name] of [...leaves.keys()].entries()) {
+        const gradient = grads[i] as tf.Tensor | undefined;
+        // What the loss does not depend on has none.
+        if (gradient === undefined) continue;
+        const values = tf.keep(gradient);
+        gradients.set(
+          name,
+          name === ITEM_TABLE && lookup !== undefined ? { rows: lookup.slots, values } : values,
+        );
+      }
       return value.dataSync()[0]!;
     });
     if (!Number.isFinite(loss))
@@ -178,37 +206,47 @@ export class Trainer {
         `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
       );
     this.#optimiser.apply(gradients, learningRate(this.#config, step), step);
-    for (const gradient of gradients.values()) gradient.dispose();
+    for (const gradient of gradients.values())
+      (gradient instanceof tf.Tensor ? gradient : gradient.values).dispose();
     return loss;
   }
 
-  #loss(drawn: TrainingStep, random: Random): tf.Scalar {
-    const { loss, negatives, encoderDropout, contextDropout, temperature } = this.#config;
-    const model = this.#model;
-    const noise: TrainingNoise = {
-      random,
-      encoderRate: encoderDropout,
-      contextRate: contextDropout,
-    };
-    if (loss === 'full') {
-      const inputs = model.itemInputs();
-      const queries = this.#queries(inputs, drawn, drawn.histories.items, noise);
-      return fullSoftmaxLoss(queries, model.itemTower(inputs), drawn, temperature);
-    }
-    const columns = this.#negatives.columns(drawn.positives, negatives, random);
-    const local = localiseItems(drawn.histories.items, columns.slots);
-    const inputs = model.itemInputs(local.slots);
-    const queries = this.#queries(inputs, drawn, local.rows, noise);
-    const candidates = model.itemTower(tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')));
-    return sampledSoftmaxLoss(queries, candidates, columns, drawn, temperature);
+  /** Columns of a sampled step, and the distinct items that it reads. */
+  #lookup(drawn: TrainingStep, random: Random): Lookup {
+    const columns = this.#negatives.columns(drawn.positives, this.#config.negatives, random);
+    return { columns, ...localiseItems(drawn.histories.items, columns.slots) };
+  }
+
+  #fullLoss(drawn: TrainingStep, random: Random): tf.Scalar {
+    const inputs = this.#model.itemInputs();
+    const queries = this.#queries(inputs, drawn, drawn.histories.items, random);
+    return fullSoftmaxLoss(queries, this.#model.itemTower(inputs), drawn, this.#config.temperature);
+  }
+
+  /** @param idRows - rows `lookup.slots` of the item table. */
+  #sampledLoss(
+    drawn: TrainingStep,
+    { columns, slots, rows, alsoRows }: Lookup,
+    idRows: tf.Tensor,
+    random: Random,
+  ): tf.Scalar {
+    const inputs = this.#model.itemInputs(slots, idRows);
+    const queries = this.#queries(inputs, drawn, rows, random);
+    const candidates = this.#model.itemTower(tf.gather(inputs, tf.tensor1d(alsoRows, 'int32')));
+    return sampledSoftmaxLoss(queries, candidates, columns, drawn, this.#config.temperature);
   }
 
   #queries(
     inputs: tf.Tensor2D,
     drawn: TrainingStep,
     items: Int32Array,
-    noise: TrainingNoise,
+    random: Random,
   ): tf.Tensor2D {
+    const noise: TrainingNoise = {
+      random,
+      encoderRate: this.#config.encoderDropout,
+      contextRate: this.#config.contextDropout,
+    };
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
     const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
     return this.#model.fuse(states, drawn.contexts, noise);
