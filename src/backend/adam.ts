@@ -41,6 +41,47 @@ export class Adam {
   }
 
   /**
+   * Takes the gradient of a loss and applies one step; a loss that is not finite changes nothing.
+   *
+   * @param loss - gets what `lookups` names, in place of those variables, and uses the others as they are.
+   * @param lookups - variables of which the loss reads these rows alone, each row at most once. The rows [R, width] are
+   *   leaves of the graph, so gradient and update have R rows, however long the table is.
+   * @param step - counts from 1.
+   * @returns the loss before the update.
+   */
+  minimise(
+    loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar,
+    lookups: ReadonlyMap<string, Int32Array>,
+    learningRate: number,
+    step: number,
+  ): number {
+    return tf.tidy(() => {
+      const rows = new Map(
+        [...lookups].map(([name, indices]) => [
+          name,
+          tf.gather(this.#variables.get(name)!, tf.tensor1d(indices, 'int32')),
+        ]),
+      );
+      const leaves = new Map<string, tf.Tensor>([...this.#variables, ...rows]);
+      const { value, grads } = tf
+        .engine()
+        .gradients(() => loss(rows), [...leaves.values()], undefined, true);
+      const result = value.dataSync()[0]!;
+      if (!Number.isFinite(result)) return result;
+      const gradients = new Map<string, tf.Tensor | RowGradient>();
+      for (const [i, name] of [...leaves.keys()].entries()) {
+        const values = grads[i];
+        // tfjs has none for what the loss does not depend on.
+        if (values === undefined) continue;
+        const indices = lookups.get(name);
+        gradients.set(name, indices === undefined ? values : { rows: indices, values });
+      }
+      this.apply(gradients, learningRate, step);
+      return result;
+    });
+  }
+
+  /**
    * Applies one step.
    *
    * @param gradients - by variable name; a variable, or a row of one, without a gradient keeps its value and moments.
@@ -87,7 +128,7 @@ function updateInPlace({ variable, m, v, gradient, learningRate, step }: Update)
       floats(variable),
       floats(gradient.values),
       gradient.rows,
-      variable.size / variable.shape[0]!,
+      variable.size / variable.shape[0],
       floats(m),
       floats(v),
       ...settings,

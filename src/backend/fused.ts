@@ -46,7 +46,7 @@ export function layerNorm(
         return [dRows, dScale, dOffset];
       },
     };
-  });
+  }) as tf.Tensor2D;
 }
 
 /**
@@ -61,7 +61,7 @@ export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): 
     native.dropout(floats(values), seed, rate, floats(out));
     return out;
   };
-  return withGradient([x], ([values]) => ({ value: drop(values!), gradFunc: (dy) => [drop(dy)] }));
+  return withGradient([x], ([values]) => ({ value: drop(values!), gradFunc: (dy) => [drop(dy)] })) as T;
 }
 
 /**
@@ -107,7 +107,7 @@ export function causalAttention(
         return gradients;
       },
     };
-  });
+  }) as tf.Tensor2D;
 }
 
 /** Pairs of a query and a candidate whose score does not count. */
@@ -138,7 +138,7 @@ export function logSumExpScores(
   if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked);
   const width = queries.shape[1];
   return withGradient([queries, candidates], ([q, v], save) => {
-    const out = newTensor([q!.shape[0]!]);
+    const out = newTensor([q!.shape[0]]);
     native.logSumExpScores(
       floats(q!),
       floats(v!),
@@ -169,7 +169,7 @@ export function logSumExpScores(
         return [dQ, dV];
       },
     };
-  });
+  }) as tf.Tensor1D;
 }
 
 /** What a softmax cross-entropy is taken over. */
@@ -284,12 +284,12 @@ type Compute = (
 };
 
 /** tf.customGrad with types that fit: `gradFunc` gives one gradient for each input. */
-function withGradient<T extends tf.Tensor>(inputs: readonly tf.Tensor[], compute: Compute): T {
+function withGradient(inputs: readonly tf.Tensor[], compute: Compute): tf.Tensor {
   const op = tf.customGrad((...given) => {
     const save = given.pop() as tf.GradSaveFunc;
     return compute(given as tf.Tensor[], save);
   });
-  return op(...inputs) as T;
+  return op(...inputs);
 }
 
 function nativeTraining(): TrainingOps | undefined {

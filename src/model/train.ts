@@ -1,7 +1,7 @@
 // Training: draws a step, takes its gradient, applies Adam; validates, keeps the best weights, stops early, and can be
 // killed at any moment: run again, it continues from its last checkpoint and ends in the same weights.
 
-import { Adam, type RowGradient } from '../backend/adam.ts';
+import { Adam } from '../backend/adam.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
@@ -168,46 +168,20 @@ export class Trainer {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
     const lookup = this.#config.loss === 'sampled' ? this.#lookup(drawn, random) : undefined;
-    const gradients = new Map<string, tf.Tensor | RowGradient>();
-    const loss = tf.tidy(() => {
-      const leaves = new Map<string, tf.Tensor>(this.#model.variables);
-      // What a step reads of the largest table is a leaf instead of the table: its gradient has as many rows, not N.
-      if (lookup !== undefined)
-        leaves.set(
-          ITEM_TABLE,
-          tf.gather(leaves.get(ITEM_TABLE)!, tf.tensor1d(lookup.slots, 'int32')),
-        );
-      const { value, grads } = tf
-        .engine()
-        .gradients(
-          () =>
-            lookup === undefined
-              ? this.#fullLoss(drawn, random)
-              : this.#sampledLoss(drawn, lookup, leaves.get(ITEM_TABLE)!, random),
-          [...leaves.values()],
-          undefined,
-          true,
-        );
-      for (const [i, name] of [...leaves.keys()].entries()) {
-        const gradient = grads[i] as tf.Tensor | undefined;
-        // What the loss does not depend on has none.
-        if (gradient === undefined) continue;
-        const values = tf.keep(gradient);
-        gradients.set(
-          name,
-          name === ITEM_TABLE && lookup !== undefined ? { rows: lookup.slots, values } : values,
-        );
-      }
-      return value.dataSync()[0]!;
-    });
+    const loss = this.#optimiser.minimise(
+      (rows) =>
+        lookup === undefined
+          ? this.#fullLoss(drawn, random)
+          : this.#sampledLoss(drawn, lookup, rows.get(ITEM_TABLE)!, random),
+      new Map(lookup && [[ITEM_TABLE, lookup.slots]]),
+      learningRate(this.#config, step),
+      step,
+    );
     if (!Number.isFinite(loss))
       throw new TandemError(
         'ERR_TRAINING_DIVERGED',
         `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
       );
-    this.#optimiser.apply(gradients, learningRate(this.#config, step), step);
-    for (const gradient of gradients.values())
-      (gradient instanceof tf.Tensor ? gradient : gradient.values).dispose();
     return loss;
   }
 
