@@ -1,9 +1,9 @@
 // Losses: softmax over the catalogue, or over a sample with logQ correction. Order: divide by tau,
 // correct, then mask.
 
-import { tf } from '../backend/tf.ts';
+import { softmaxCrossEntropy, type MaskedPairs } from '../backend/fused.ts';
+import type { tf } from '../backend/tf.ts';
 import type { Random } from '../random.ts';
-import { MASKED } from './layers.ts';
 
 /** What an example of a step is, as far as its loss goes. */
 export interface LossExamples {
@@ -26,13 +26,11 @@ export function fullSoftmaxLoss(
   examples: LossExamples,
   temperature: number,
 ): tf.Scalar {
-  const scaled = tf.mul(queries, 1 / temperature);
-  const chosen = tf.gather(items, tf.tensor1d(examples.positives, 'int32'));
-  return crossEntropy(
-    tf.sum(tf.mul(scaled, chosen), 1),
-    tf.matMul(scaled, items, false, true),
-    examples.weights,
-  );
+  return softmaxCrossEntropy(queries, items, {
+    targets: examples.positives,
+    weights: examples.weights,
+    inverseTemperature: 1 / temperature,
+  });
 }
 
 /** Negatives of a step and the columns of its logits. */
@@ -108,53 +106,35 @@ export function sampledSoftmaxLoss(
   examples: LossExamples,
   temperature: number,
 ): tf.Scalar {
-  const count = examples.positives.length;
-  const width = columns.slots.length;
-  const mask = new Float32Array(count * width);
-  const positivesOf = groupByUser(examples);
-  for (let e = 0; e < count; e++) {
-    const own = positivesOf.get(examples.users[e]!)!;
-    for (let column = 0; column < width; column++)
-      if (column !== e && own.has(columns.slots[column]!)) mask[e * width + column] = MASKED;
+  return softmaxCrossEntropy(queries, candidates, {
+    targets: Int32Array.from(examples.positives, (_, e) => e),
+    weights: examples.weights,
+    inverseTemperature: 1 / temperature,
+    bias: columns.logProbabilities.map((value) => -value),
+    masked: accidentalHits(columns.slots, examples),
+  });
+}
+
+/** Pairs of an example and a column with one of its user's positives, but for its own column. */
+function accidentalHits(slots: Int32Array, examples: LossExamples): MaskedPairs {
+  const columnsOf = new Map<number, number[]>();
+  for (const [column, slot] of slots.entries()) {
+    const columns = columnsOf.get(slot);
+    if (columns === undefined) columnsOf.set(slot, [column]);
+    else columns.push(column);
   }
-  const scaled = tf.mul(queries, 1 / temperature);
-  const logProbabilities = tf.tensor1d(columns.logProbabilities);
-  const logits = tf.add(
-    tf.sub(tf.matMul(scaled, candidates, false, true), logProbabilities),
-    tf.tensor2d(mask, [count, width]),
-  );
-  const positiveLogits = tf.sub(
-    tf.sum(tf.mul(scaled, tf.slice(candidates, 0, count)), 1),
-    tf.slice(logProbabilities, 0, count),
-  );
-  return crossEntropy(positiveLogits, logits, examples.weights);
+  const positivesOf = groupByUser(examples);
+  const rows: number[] = [];
+  const columns: number[] = [];
+  for (const [e, user] of examples.users.entries())
+    for (const slot of positivesOf.get(user)!)
+      for (const column of columnsOf.get(slot)!)
+        if (column !== e) {
+          rows.push(e);
+          columns.push(column);
+        }
+  return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
 }
-
-/** Weighted mean of logSumExp(logits[e]) - positiveLogits[e]. */
-function crossEntropy(
-  positiveLogits: tf.Tensor,
-  logits: tf.Tensor,
-  weights: Float32Array,
-): tf.Scalar {
-  return tf.sum(tf.mul(tf.sub(logSumExp(logits), positiveLogits), tf.tensor1d(weights)));
-}
-
-/**
- * ln sum_j exp(x[e, j]) of every row, [E, N] to [E], with its own gradient: the exponentials of the forward pass are kept,
- * so that the backward pass is one product. tfjs's composite takes twice the passes over [E, N], the step's largest tensor.
- */
-const logSumExp: (x: tf.Tensor) => tf.Tensor = tf.customGrad((x, save) => {
-  const logits = x as tf.Tensor;
-  const largest = tf.max(logits, 1, true);
-  const powers = tf.exp(tf.sub(logits, largest));
-  const sums = tf.sum(powers, 1, true);
-  (save as tf.GradSaveFunc)([powers, sums]);
-  return {
-    value: tf.squeeze(tf.add(tf.log(sums), largest), [1]),
-    gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) =>
-      tf.mul(saved[0]!, tf.div(tf.expandDims(dy, 1), saved[1]!)),
-  };
-});
 
 function groupByUser(examples: LossExamples): Map<number, Set<number>> {
   const groups = new Map<number, Set<number>>();

@@ -23,7 +23,12 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import { fullSoftmaxLoss, NegativeSampler, sampledSoftmaxLoss } from './loss.ts';
+import {
+  fullSoftmaxLoss,
+  NegativeSampler,
+  sampledSoftmaxLoss,
+  type SampledColumns,
+} from './loss.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
@@ -39,6 +44,10 @@ export interface TrainOptions {
   readonly validate?: (model: TwoTower) => number | Promise<number>;
 }
 
+/** What a sampled step reads of the catalogue: localiseItems over its histories and columns. */
+type Lookup = ReturnType<typeof localiseItems> & { readonly columns: SampledColumns };
+
+const ITEM_TABLE = 'items.id';
 const SECONDS_PER_DAY = 86_400;
 const POPULARITY_DAYS = 30;
 
@@ -135,7 +144,6 @@ export class Trainer {
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
   readonly #negatives: NegativeSampler;
-  readonly #names: ReadonlyMap<string, string>;
 
   constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
@@ -143,7 +151,6 @@ export class Trainer {
     this.#config = config;
     this.#optimiser = new Adam(model.variables);
     this.#negatives = new NegativeSampler(sampler.itemCounts(), config.unigramShare);
-    this.#names = new Map([...model.variables].map(([name, variable]) => [variable.name, name]));
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
         for (const [suffix, variable] of [
@@ -160,55 +167,60 @@ export class Trainer {
   step(step: number): number {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
-    const gradients = new Map<string, tf.Tensor>();
-    const loss = tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(
-        () => this.#loss(drawn, random),
-        [...this.#model.variables.values()],
-      );
-      for (const [variableName, gradient] of Object.entries(grads))
-        // tfjs names a variable without a gradient too, with null.
-        if ((gradient as tf.Tensor | null) !== null)
-          gradients.set(this.#names.get(variableName)!, tf.keep(gradient));
-      return value.dataSync()[0]!;
-    });
+    const lookup = this.#config.loss === 'sampled' ? this.#lookup(drawn, random) : undefined;
+    const loss = this.#optimiser.minimise(
+      (rows) =>
+        lookup === undefined
+          ? this.#fullLoss(drawn, random)
+          : this.#sampledLoss(drawn, lookup, rows.get(ITEM_TABLE)!, random),
+      new Map(lookup && [[ITEM_TABLE, lookup.slots]]),
+      learningRate(this.#config, step),
+      step,
+    );
     if (!Number.isFinite(loss))
       throw new TandemError(
         'ERR_TRAINING_DIVERGED',
         `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
       );
-    this.#optimiser.apply(gradients, learningRate(this.#config, step), step);
-    for (const gradient of gradients.values()) gradient.dispose();
     return loss;
   }
 
-  #loss(drawn: TrainingStep, random: Random): tf.Scalar {
-    const { loss, negatives, encoderDropout, contextDropout, temperature } = this.#config;
-    const model = this.#model;
-    const noise: TrainingNoise = {
-      random,
-      encoderRate: encoderDropout,
-      contextRate: contextDropout,
-    };
-    if (loss === 'full') {
-      const inputs = model.itemInputs();
-      const queries = this.#queries(inputs, drawn, drawn.histories.items, noise);
-      return fullSoftmaxLoss(queries, model.itemTower(inputs), drawn, temperature);
-    }
-    const columns = this.#negatives.columns(drawn.positives, negatives, random);
-    const local = localiseItems(drawn.histories.items, columns.slots);
-    const inputs = model.itemInputs(local.slots);
-    const queries = this.#queries(inputs, drawn, local.rows, noise);
-    const candidates = model.itemTower(tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')));
-    return sampledSoftmaxLoss(queries, candidates, columns, drawn, temperature);
+  /** Columns of a sampled step, and the distinct items that it reads. */
+  #lookup(drawn: TrainingStep, random: Random): Lookup {
+    const columns = this.#negatives.columns(drawn.positives, this.#config.negatives, random);
+    return { columns, ...localiseItems(drawn.histories.items, columns.slots) };
+  }
+
+  #fullLoss(drawn: TrainingStep, random: Random): tf.Scalar {
+    const inputs = this.#model.itemInputs();
+    const queries = this.#queries(inputs, drawn, drawn.histories.items, random);
+    return fullSoftmaxLoss(queries, this.#model.itemTower(inputs), drawn, this.#config.temperature);
+  }
+
+  /** @param idRows - rows `lookup.slots` of the item table. */
+  #sampledLoss(
+    drawn: TrainingStep,
+    { columns, slots, rows, alsoRows }: Lookup,
+    idRows: tf.Tensor,
+    random: Random,
+  ): tf.Scalar {
+    const inputs = this.#model.itemInputs(slots, idRows);
+    const queries = this.#queries(inputs, drawn, rows, random);
+    const candidates = this.#model.itemTower(tf.gather(inputs, tf.tensor1d(alsoRows, 'int32')));
+    return sampledSoftmaxLoss(queries, candidates, columns, drawn, this.#config.temperature);
   }
 
   #queries(
     inputs: tf.Tensor2D,
     drawn: TrainingStep,
     items: Int32Array,
-    noise: TrainingNoise,
+    random: Random,
   ): tf.Tensor2D {
+    const noise: TrainingNoise = {
+      random,
+      encoderRate: this.#config.encoderDropout,
+      contextRate: this.#config.contextDropout,
+    };
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
     const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
     return this.#model.fuse(states, drawn.contexts, noise);

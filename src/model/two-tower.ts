@@ -1,6 +1,7 @@
 // The two-tower model: history encoder, context layer, fusion and head (the query tower), and the item tower.
 // This file says how the layers connect; layers.ts what they compute; train.ts how their weights are found.
 
+import { causalAttention } from '../backend/fused.ts';
 import { tf } from '../backend/tf.ts';
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
@@ -9,16 +10,7 @@ import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
-import {
-  attention,
-  causalMask,
-  dense,
-  dropout,
-  layerNorm,
-  unitRows,
-  weightedBag,
-  type Bags,
-} from './layers.ts';
+import { dense, dropout, layerNorm, unitRows, weightedBag, type Bags } from './layers.ts';
 import { tensorSpecs } from './weights.ts';
 
 /** Plain weights by tensor name. */
@@ -121,16 +113,18 @@ export class TwoTower {
   /**
    * Input embeddings of items: id + weighted categories + advertiser + price band. Shared by encoder and item tower.
    *
-   * @param slots - items, or undefined for the whole catalogue. @returns [slots or N, D].
+   * @param slots - items, or undefined for the whole catalogue.
+   * @param idRows - [slots, D] rows of `items.id`, where gradients towards them alone are wanted; else they are looked up.
+   * @returns [slots or N, D].
    */
-  itemInputs(slots?: Int32Array): tf.Tensor2D {
+  itemInputs(slots?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
     const { items } = this;
     const pick = (column: Int32Array): Int32Array =>
       slots === undefined ? column : slots.map((slot) => column[slot]!);
     const parts: tf.Tensor[] = [
       slots === undefined
         ? this.#weight('items.id')
-        : tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32')),
+        : (idRows ?? tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32'))),
     ];
     // A table of one row is the unknown row alone: it would add the same vector to every item.
     if (this.schema.categories.length > 0)
@@ -201,19 +195,16 @@ export class TwoTower {
       [count * length, embeddingWidth],
     );
     let x = dropout(positions, rate, noise?.random) as tf.Tensor2D;
-    const mask = causalMask(batch.lengths, length);
     for (let block = 0; block < blocks; block++) {
       const weight = (name: string): tf.Variable => this.#weight(`encoder.blocks.${block}.${name}`);
       const normed = layerNorm(x, weight('attentionNorm.scale'), weight('attentionNorm.offset'));
       const project = (part: string): tf.Tensor2D =>
         dense(normed, weight(`${part}.weight`), weight(`${part}.bias`));
-      const attended = attention(
+      const attended = causalAttention(
         project('query'),
         project('key'),
         project('value'),
-        mask,
-        count,
-        length,
+        batch.lengths,
         heads,
       );
       const output = dense(
