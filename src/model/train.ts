@@ -23,7 +23,8 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import { fullSoftmaxLoss, NegativeSampler, sampledSoftmaxLoss } from './loss.ts';
+import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
+import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
@@ -128,22 +129,30 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   return loadCheckpoint(directory);
 }
 
-/** Gradient steps on one model; holds the optimiser and the negatives' proposal. */
+/** What the loss learns beside the model: state of the run, no part of a bundle. */
+const TEMPERATURE = 'loss.temperature';
+
+/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
   readonly #sampler: TrainingSampler;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
-  readonly #negatives: NegativeSampler;
+  readonly #loss: CatalogueLoss | ColumnLoss;
+  readonly #temperature: tf.Variable | undefined;
+  /** What is trained, by name: the model's weights but for features that are switched off, and a learned temperature. */
+  readonly #variables: ReadonlyMap<string, tf.Variable>;
   readonly #names: ReadonlyMap<string, string>;
 
   constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
     this.#sampler = sampler;
     this.#config = config;
-    this.#optimiser = new Adam(model.variables);
-    this.#negatives = new NegativeSampler(sampler.itemCounts(), config.unigramShare);
-    this.#names = new Map([...model.variables].map(([name, variable]) => [variable.name, name]));
+    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
+    if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
+    this.#variables = trainedVariables(model, config, this.#temperature);
+    this.#optimiser = new Adam(this.#variables);
+    this.#names = new Map([...this.#variables].map(([name, variable]) => [variable.name, name]));
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
         for (const [suffix, variable] of [
@@ -154,6 +163,9 @@ export class Trainer {
             const saved = moments.get(`${name}.${suffix}`)!;
             variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
           });
+    const learned = moments?.get(TEMPERATURE);
+    if (learned !== undefined)
+      tf.tidy(() => this.#temperature!.assign(tf.tensor1d(learned.data.slice())));
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
@@ -163,8 +175,8 @@ export class Trainer {
     const gradients = new Map<string, tf.Tensor>();
     const loss = tf.tidy(() => {
       const { value, grads } = tf.variableGrads(
-        () => this.#loss(drawn, random),
-        [...this.#model.variables.values()],
+        () => this.#lossOf(drawn, random),
+        [...this.#variables.values()],
       );
       for (const [variableName, gradient] of Object.entries(grads))
         // tfjs names a variable without a gradient too, with null.
@@ -182,27 +194,33 @@ export class Trainer {
     return loss;
   }
 
-  #loss(drawn: TrainingStep, random: Random): tf.Scalar {
-    const { loss, negatives, encoderDropout, contextDropout, temperature } = this.#config;
+  #lossOf(drawn: TrainingStep, random: Random): tf.Scalar {
+    const { encoderDropout, contextDropout } = this.#config;
     const model = this.#model;
     const noise: TrainingNoise = {
       random,
       encoderRate: encoderDropout,
       contextRate: contextDropout,
     };
-    if (loss === 'full') {
+    if (!this.#loss.sampled) {
       const inputs = model.itemInputs();
       const queries = this.#queries(inputs, drawn, drawn.histories.items, noise);
-      return fullSoftmaxLoss(queries, model.itemTower(inputs), drawn, temperature);
+      return this.#loss.value(queries, model.itemTower(inputs), drawn);
     }
-    const columns = this.#negatives.columns(drawn.positives, negatives, random);
-    const local = localiseItems(drawn.histories.items, columns.slots);
+    const columns = this.#loss.draw(drawn.positives, random);
+    const wanted = new Int32Array([...drawn.positives, ...columns.slots]);
+    const local = localiseItems(drawn.histories.items, wanted);
     const inputs = model.itemInputs(local.slots);
     const queries = this.#queries(inputs, drawn, local.rows, noise);
-    const candidates = model.itemTower(tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')));
-    return sampledSoftmaxLoss(queries, candidates, columns, drawn, temperature);
+    // Vectors of distinct items: at all positions of a step an item is positive many times.
+    const vectors = model.itemTower(inputs);
+    const rows = (begin: number, end?: number): tf.Tensor2D =>
+      tf.gather(vectors, tf.tensor1d(local.alsoRows.subarray(begin, end), 'int32'));
+    const count = drawn.positives.length;
+    return this.#loss.value(queries, rows(0, count), rows(count), columns, drawn);
   }
 
+  /** Query embeddings of the examples, divided by tau. */
   #queries(
     inputs: tf.Tensor2D,
     drawn: TrainingStep,
@@ -211,10 +229,24 @@ export class Trainer {
   ): tf.Tensor2D {
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
     const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
-    return this.#model.fuse(states, drawn.contexts, noise);
+    const queries = this.#model.fuse(states, drawn.contexts, noise);
+    return tf.mul(
+      queries,
+      this.#temperature === undefined
+        ? 1 / this.#config.temperature
+        : inverseTemperature(this.#temperature),
+    );
   }
 
-  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`. */
+  /** tau, as it is now. */
+  get temperature(): number {
+    const variable = this.#temperature;
+    return variable === undefined
+      ? this.#config.temperature
+      : 1 / tf.tidy(() => inverseTemperature(variable).dataSync()[0]!);
+  }
+
+  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
   moments(): WeightMap {
     const moments = new Map<string, { shape: number[]; data: Float32Array }>();
     for (const [name, pair] of this.#optimiser.moments)
@@ -225,12 +257,38 @@ export class Trainer {
           data: variable.dataSync<'float32'>().slice(),
         });
       }
+    if (this.#temperature !== undefined)
+      moments.set(TEMPERATURE, {
+        shape: [1],
+        data: this.#temperature.dataSync<'float32'>().slice(),
+      });
     return moments;
   }
 
   dispose(): void {
     this.#optimiser.dispose();
+    this.#temperature?.dispose();
   }
+}
+
+/** What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero. */
+function trainedVariables(
+  model: TwoTower,
+  { gapFeature, positionFeature }: TrainConfig,
+  temperature: tf.Variable | undefined,
+): Map<string, tf.Variable> {
+  const variables = new Map(model.variables);
+  for (const [name, used] of [
+    ['encoder.gap', gapFeature],
+    ['encoder.position', positionFeature],
+  ] as const) {
+    if (used) continue;
+    const variable = variables.get(name)!;
+    tf.tidy(() => variable.assign(tf.zerosLike(variable)));
+    variables.delete(name);
+  }
+  if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
+  return variables;
 }
 
 /** Linear warm-up, then a cosine down to a tenth. */
