@@ -84,6 +84,7 @@ const configs = fc
     demographicWidth: 1,
     contextWidth: 1,
     hiddenWidth: 1,
+    subjectItem: false,
   }));
 
 /** A model whose every weight is random, biases, norms and tables too. */

@@ -56,6 +56,7 @@ const configs = fc
     feedForwardWidth: 1,
     maxHistory: 2,
     actionWidth: 1,
+    subjectItem: false,
   }));
 
 /** A model whose every weight is random, biases too. */

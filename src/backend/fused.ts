@@ -6,7 +6,7 @@ import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
 import { tf } from './tf.ts';
 
 /** Stands for -infinity in masks: a fully masked row still gives a finite softmax. */
-const MASKED = -1e9;
+export const MASKED = -1e9;
 
 /**
  * Normalises the rows of x [n, D] to mean 0 and variance 1 (plus epsilon), then scales and shifts; scale, offset [D].
@@ -170,41 +170,6 @@ export function logSumExpScores(
       },
     };
   }) as tf.Tensor1D;
-}
-
-/** What a softmax cross-entropy is taken over. */
-export interface CrossEntropyOptions {
-  /** [E] row of candidates that is each query's positive. */
-  readonly targets: Int32Array;
-  /** [E] weights of the queries' losses. */
-  readonly weights: Float32Array;
-  /** 1 / tau, a scalar tensor where it is learned. */
-  readonly inverseTemperature: number | tf.Scalar;
-  /** [C], see logSumExpScores. */
-  readonly bias?: Float32Array;
-  /** Must not name a positive. */
-  readonly masked?: MaskedPairs;
-}
-
-/**
- * Softmax cross-entropy: sum_e weight_e (ln sum_c exp(score_ec) - score_e,target(e)), score_ec = q_e . v_c / tau + bias_c.
- *
- * @param queries - [E, D]; @param candidates - [C, D]. @returns nats; ln C when untrained, for weights that sum to 1.
- */
-export function softmaxCrossEntropy(
-  queries: tf.Tensor2D,
-  candidates: tf.Tensor2D,
-  { targets, weights, inverseTemperature, bias, masked }: CrossEntropyOptions,
-): tf.Scalar {
-  const scaled = tf.mul<tf.Tensor2D>(queries, inverseTemperature);
-  const positives = tf.gather(candidates, tf.tensor1d(targets, 'int32'));
-  const products = tf.sum(tf.mul(scaled, positives), 1);
-  const scores =
-    bias === undefined
-      ? products
-      : tf.add(products, tf.tensor1d(Float32Array.from(targets, (target) => bias[target]!)));
-  const losses = tf.sub(logSumExpScores(scaled, candidates, bias, masked), scores);
-  return tf.sum(tf.mul(losses, tf.tensor1d(weights)));
 }
 
 const NO_PAIRS: MaskedPairs = { rows: new Int32Array(0), columns: new Int32Array(0) };

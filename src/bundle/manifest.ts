@@ -53,6 +53,8 @@ export interface ModelConfig {
   readonly contextWidth: number;
   /** H: width of the head's hidden layer. */
   readonly hiddenWidth: number;
+  /** The input embedding of the item in view is part of the context; training only, the native head does not read it yet. */
+  readonly subjectItem: boolean;
 }
 
 export interface BundleManifest {
@@ -93,6 +95,7 @@ const modelConfigSchema = z.strictObject({
   demographicWidth: width,
   contextWidth: width,
   hiddenWidth: width,
+  subjectItem: z.boolean(),
 });
 
 const manifestSchema = z.strictObject({

@@ -12,6 +12,7 @@ import {
   type HistoryBatch,
 } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
+import { LoggedContext } from '../model/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */
@@ -43,9 +44,7 @@ export interface ModelScorerOptions {
 export class ModelEvaluation {
   readonly #model: ScorableModel;
   readonly #dataset: Dataset;
-  readonly #features: ContextFeatures;
-  /** Rows of the schema's categories, by row of the dataset's. */
-  readonly #categoryRows: Int32Array;
+  readonly #logged: LoggedContext;
   /** Rows of the action table, by event. */
   readonly #actions: Int32Array;
   /** User states by historyEnd: the last event that a state knows names its user, too. */
@@ -62,10 +61,7 @@ export class ModelEvaluation {
       );
     this.#model = model;
     this.#dataset = dataset;
-    this.#features = new ContextFeatures(model.schema);
-    this.#categoryRows = Int32Array.from(dataset.items.categoryNames, (name) =>
-      this.#features.categoryRow(name),
-    );
+    this.#logged = new LoggedContext(new ContextFeatures(model.schema), dataset);
     const actions = new Vocabulary(model.schema.actions);
     const rows = dataset.events.actionNames.map((name) => actions.row(name) + 1);
     this.#actions = dataset.events.actions.map((action) => rows[action]!);
@@ -107,7 +103,8 @@ export class ModelEvaluation {
         known ? this.#states.get(query.historyEnd) : undefined,
         known ? stateAge(times[query.historyEnd - 1]!, query.timeSeconds) : 0,
         this.#subject(query, context),
-        context === 'none' ? [0, 0, 0] : this.#demographics(query),
+        context === 'none' ? [0, 0, 0] : this.#logged.demographics(query.user, query.demographics),
+        subjectItemOf(query, context),
       );
     }
     return builder.batch();
@@ -137,37 +134,13 @@ export class ModelEvaluation {
 
   #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {
     if (context === 'none') return NO_SUBJECT;
-    if (context === 'oracle') return this.#itemBag(query.positives[0]!);
-    switch (query.subject.kind) {
-      case 'item':
-        return this.#itemBag(query.subject.item);
-      case 'interests':
-        return this.#features.interestBag(query.subject.interests);
-      case 'query':
-        return this.#features.queryBag(query.subject.query);
-      case 'none':
-        return NO_SUBJECT;
-    }
+    return context === 'oracle'
+      ? this.#logged.item(query.positives[0]!)
+      : this.#logged.subject(query.subject);
   }
+}
 
-  #itemBag(item: number): SubjectBag {
-    const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
-    const begin = categoryOffsets[item]!;
-    const end = categoryOffsets[item + 1]!;
-    return this.#features.categoryBag(
-      categoryValues.subarray(begin, end).map((category) => this.#categoryRows[category]!),
-      categoryConfidences.subarray(begin, end),
-    );
-  }
-
-  #demographics(query: EvaluationQuery): [number, number, number] {
-    const { users } = this.#dataset;
-    const { user, demographics } = query;
-    const age = demographics.age ?? (user < 0 ? Number.NaN : users.ages[user]!);
-    return this.#features.demographicRows({
-      age: Number.isNaN(age) ? undefined : age,
-      gender: demographics.gender ?? (user < 0 ? undefined : users.genders[user]),
-      country: demographics.country ?? (user < 0 ? undefined : users.countries[user]),
-    });
-  }
+/** The item in view; the oracle has the label's categories for a subject, not its vector. */
+function subjectItemOf({ subject }: EvaluationQuery, context: ContextMode): number {
+  return context === 'real' && subject.kind === 'item' ? subject.item : -1;
 }

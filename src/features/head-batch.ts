@@ -20,6 +20,8 @@ export interface HeadBatch {
   readonly subjectWeights: Float32Array;
   /** [B, 3]: age bucket, country, gender rows. */
   readonly demographics: Int32Array;
+  /** [B], catalogue slot of the item in view, -1 without one; a model with subjectItem reads it. */
+  readonly subjectItems?: Int32Array;
   /**
    * [B + 1], ascending from 0; fusion attention only, which then ignores states and hasState: the state of request b is
    * the last of its rows [offsets[b], offsets[b + 1]), oldest first, and no rows are a cold start.
@@ -37,6 +39,7 @@ export class HeadBatchBuilder {
   #stateAge: Float32Array;
   #offsets: Int32Array;
   #demographics: Int32Array;
+  #subjectItems: Int32Array;
   #rows = new Int32Array(256);
   #weights = new Float32Array(256);
   #count = 0;
@@ -49,6 +52,7 @@ export class HeadBatchBuilder {
     this.#stateAge = new Float32Array(capacity);
     this.#offsets = new Int32Array(capacity + 1);
     this.#demographics = new Int32Array(capacity * 3);
+    this.#subjectItems = new Int32Array(capacity);
   }
 
   get count(): number {
@@ -65,12 +69,14 @@ export class HeadBatchBuilder {
    * @param state - [D], or undefined for a cold start.
    * @param stateAge - in [0, 1]; a cold start has age 0.
    * @param demographics - rows of the three demographic tables.
+   * @param subjectItem - catalogue slot of the item in view, -1 without one.
    */
   add(
     state: Float32Array | undefined,
     stateAge: number,
     subject: SubjectBag,
     demographics: readonly [number, number, number],
+    subjectItem = -1,
   ): void {
     const row = this.#count;
     if (row === this.#hasState.length) this.#grow();
@@ -88,6 +94,7 @@ export class HeadBatchBuilder {
     this.#weights.set(subject.weights, begin);
     this.#offsets[row + 1] = end;
     this.#demographics.set(demographics, row * 3);
+    this.#subjectItems[row] = subjectItem;
     this.#count = row + 1;
   }
 
@@ -104,6 +111,7 @@ export class HeadBatchBuilder {
       subjectRows: this.#rows.subarray(0, used),
       subjectWeights: this.#weights.subarray(0, used),
       demographics: this.#demographics.subarray(0, count * 3),
+      subjectItems: this.#subjectItems.subarray(0, count),
     };
   }
 
@@ -114,6 +122,7 @@ export class HeadBatchBuilder {
     this.#stateAge = enlarged(this.#stateAge, new Float32Array(capacity));
     this.#offsets = enlarged(this.#offsets, new Int32Array(capacity + 1));
     this.#demographics = enlarged(this.#demographics, new Int32Array(capacity * 3));
+    this.#subjectItems = enlarged(this.#subjectItems, new Int32Array(capacity));
   }
 }
 

@@ -23,12 +23,8 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import {
-  fullSoftmaxLoss,
-  NegativeSampler,
-  sampledSoftmaxLoss,
-  type SampledColumns,
-} from './loss.ts';
+import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
+import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
@@ -44,10 +40,6 @@ export interface TrainOptions {
   readonly validate?: (model: TwoTower) => number | Promise<number>;
 }
 
-/** What a sampled step reads of the catalogue: localiseItems over its histories and columns. */
-type Lookup = ReturnType<typeof localiseItems> & { readonly columns: SampledColumns };
-
-const ITEM_TABLE = 'items.id';
 const SECONDS_PER_DAY = 86_400;
 const POPULARITY_DAYS = 30;
 
@@ -137,20 +129,36 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   return loadCheckpoint(directory);
 }
 
-/** Gradient steps on one model; holds the optimiser and the negatives' proposal. */
+/** The table that a sampled step reads few rows of. */
+const ITEM_TABLE = 'items.id';
+/** What a step minimises, and the rows of tables that it reads: see Adam.minimise. */
+interface Task {
+  readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
+  readonly lookups: ReadonlyMap<string, Int32Array>;
+}
+
+/** What the loss learns beside the model: state of the run, no part of a bundle. */
+const TEMPERATURE = 'loss.temperature';
+
+/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
   readonly #sampler: TrainingSampler;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
-  readonly #negatives: NegativeSampler;
+  readonly #loss: CatalogueLoss | ColumnLoss;
+  readonly #temperature: tf.Variable | undefined;
+  /** What is trained, by name: the model's weights but for features that are switched off, and a learned temperature. */
+  readonly #variables: ReadonlyMap<string, tf.Variable>;
 
   constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
     this.#sampler = sampler;
     this.#config = config;
-    this.#optimiser = new Adam(model.variables);
-    this.#negatives = new NegativeSampler(sampler.itemCounts(), config.unigramShare);
+    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
+    if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
+    this.#variables = trainedVariables(model, config, this.#temperature);
+    this.#optimiser = new Adam(this.#variables);
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
         for (const [suffix, variable] of [
@@ -161,19 +169,24 @@ export class Trainer {
             const saved = moments.get(`${name}.${suffix}`)!;
             variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
           });
+    const learned = moments?.get(TEMPERATURE);
+    if (learned !== undefined)
+      tf.tidy(() => {
+        this.#temperature!.assign(tf.tensor1d(learned.data.slice()));
+      });
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
   step(step: number): number {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
-    const lookup = this.#config.loss === 'sampled' ? this.#lookup(drawn, random) : undefined;
+    const task =
+      this.#loss.sampled
+        ? this.#sampledTask(this.#loss, drawn, random)
+        : this.#fullTask(this.#loss, drawn, random);
     const loss = this.#optimiser.minimise(
-      (rows) =>
-        lookup === undefined
-          ? this.#fullLoss(drawn, random)
-          : this.#sampledLoss(drawn, lookup, rows.get(ITEM_TABLE)!, random),
-      new Map(lookup && [[ITEM_TABLE, lookup.slots]]),
+      task.loss,
+      task.lookups,
       learningRate(this.#config, step),
       step,
     );
@@ -185,31 +198,37 @@ export class Trainer {
     return loss;
   }
 
-  /** Columns of a sampled step, and the distinct items that it reads. */
-  #lookup(drawn: TrainingStep, random: Random): Lookup {
-    const columns = this.#negatives.columns(drawn.positives, this.#config.negatives, random);
-    return { columns, ...localiseItems(drawn.histories.items, columns.slots) };
+  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Task {
+    return {
+      loss: () => {
+        const inputs = this.#model.itemInputs();
+        const queries = this.#queries(inputs, drawn, drawn.histories.items, random);
+        return loss.value(queries, this.#model.itemTower(inputs), drawn);
+      },
+      lookups: new Map(),
+    };
   }
 
-  #fullLoss(drawn: TrainingStep, random: Random): tf.Scalar {
-    const inputs = this.#model.itemInputs();
-    const queries = this.#queries(inputs, drawn, drawn.histories.items, random);
-    return fullSoftmaxLoss(queries, this.#model.itemTower(inputs), drawn, this.#config.temperature);
+  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Task {
+    const columns = loss.draw(drawn.positives, random);
+    const wanted = new Int32Array([...drawn.positives, ...columns.slots]);
+    const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
+    const count = drawn.positives.length;
+    return {
+      loss: (read) => {
+        const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
+        const queries = this.#queries(inputs, drawn, rows, random);
+        // Vectors of distinct items: at all positions of a step an item is positive many times.
+        const vectors = this.#model.itemTower(inputs);
+        const vectorsOf = (begin: number, end?: number): tf.Tensor2D =>
+          tf.gather(vectors, tf.tensor1d(alsoRows.subarray(begin, end), 'int32'));
+        return loss.value(queries, vectorsOf(0, count), vectorsOf(count), columns, drawn);
+      },
+      lookups: new Map([[ITEM_TABLE, slots]]),
+    };
   }
 
-  /** @param idRows - rows `lookup.slots` of the item table. */
-  #sampledLoss(
-    drawn: TrainingStep,
-    { columns, slots, rows, alsoRows }: Lookup,
-    idRows: tf.Tensor,
-    random: Random,
-  ): tf.Scalar {
-    const inputs = this.#model.itemInputs(slots, idRows);
-    const queries = this.#queries(inputs, drawn, rows, random);
-    const candidates = this.#model.itemTower(tf.gather(inputs, tf.tensor1d(alsoRows, 'int32')));
-    return sampledSoftmaxLoss(queries, candidates, columns, drawn, this.#config.temperature);
-  }
-
+  /** Query embeddings of the examples, divided by tau. */
   #queries(
     inputs: tf.Tensor2D,
     drawn: TrainingStep,
@@ -223,10 +242,24 @@ export class Trainer {
     };
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
     const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
-    return this.#model.fuse(states, drawn.contexts, noise);
+    const queries = this.#model.fuse(states, drawn.contexts, noise);
+    return tf.mul(
+      queries,
+      this.#temperature === undefined
+        ? 1 / this.#config.temperature
+        : inverseTemperature(this.#temperature),
+    );
   }
 
-  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`. */
+  /** tau, as it is now. */
+  get temperature(): number {
+    const variable = this.#temperature;
+    return variable === undefined
+      ? this.#config.temperature
+      : 1 / tf.tidy(() => inverseTemperature(variable).dataSync()[0]!);
+  }
+
+  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
   moments(): WeightMap {
     const moments = new Map<string, { shape: number[]; data: Float32Array }>();
     for (const [name, pair] of this.#optimiser.moments)
@@ -237,12 +270,40 @@ export class Trainer {
           data: variable.dataSync<'float32'>().slice(),
         });
       }
+    if (this.#temperature !== undefined)
+      moments.set(TEMPERATURE, {
+        shape: [1],
+        data: this.#temperature.dataSync<'float32'>().slice(),
+      });
     return moments;
   }
 
   dispose(): void {
     this.#optimiser.dispose();
+    this.#temperature?.dispose();
   }
+}
+
+/** What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero. */
+function trainedVariables(
+  model: TwoTower,
+  { gapFeature, positionFeature }: TrainConfig,
+  temperature: tf.Variable | undefined,
+): Map<string, tf.Variable> {
+  const variables = new Map(model.variables);
+  for (const [name, used] of [
+    ['encoder.gap', gapFeature],
+    ['encoder.position', positionFeature],
+  ] as const) {
+    if (used) continue;
+    const variable = variables.get(name)!;
+    tf.tidy(() => {
+      variable.assign(tf.zerosLike(variable));
+    });
+    variables.delete(name);
+  }
+  if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
+  return variables;
 }
 
 /** Linear warm-up, then a cosine down to a tenth. */

@@ -264,7 +264,7 @@ export class TwoTower {
     return unitRows(output);
   }
 
-  /** c = relu(Wc [bag(subject) ; age ; country ; gender] + bc), [B, F]. */
+  /** c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc), [B, F]; the item with subjectItem alone. */
   #context(batch: HeadBatch): tf.Tensor2D {
     const { bags, empty } = subjectBags(batch);
     const subject = tf.add(
@@ -285,6 +285,7 @@ export class TwoTower {
         demographic('context.ageTable', 0),
         demographic('context.countryTable', 1),
         demographic('context.genderTable', 2),
+        ...(this.config.subjectItem ? [this.#subjectItems(batch)] : []),
       ],
       1,
     ) as tf.Tensor2D;
@@ -293,6 +294,16 @@ export class TwoTower {
       this.#weight('context.contextWeight'),
       this.#weight('context.contextBias'),
       'relu',
+    );
+  }
+
+  /** Input embeddings of the items in view, [B, D]; 0 where there is none. */
+  #subjectItems(batch: HeadBatch): tf.Tensor2D {
+    const slots = Int32Array.from({ length: batch.count }, (_, b) => batch.subjectItems?.[b] ?? -1);
+    const seen = Float32Array.from(slots, (slot) => (slot < 0 ? 0 : 1));
+    return tf.mul(
+      this.itemInputs(slots.map((slot) => Math.max(0, slot))),
+      tf.tensor2d(seen, [batch.count, 1]),
     );
   }
 

@@ -140,13 +140,17 @@ export function tensorSpecs(
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
   specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
+  // The item in view, if the model reads it, comes after the demographics and goes where the subject goes.
+  const items = subjectWidth + 3 * demographicWidth;
   specs.set(
     'context.contextWeight',
     copying(
       contextWidth,
-      subjectWidth + 3 * demographicWidth,
-      { row: 0, column: 0, size, scale: TABLE_GAIN },
-      { row: subjectWidth, column: 0, size, scale: -TABLE_GAIN },
+      config.subjectItem ? items + width : items,
+      ...(config.subjectItem ? [0, items] : [0]).flatMap((column) => [
+        { row: 0, column, size, scale: TABLE_GAIN },
+        { row: subjectWidth, column, size, scale: -TABLE_GAIN },
+      ]),
     ),
   );
   specs.set('context.contextBias', constant(0, contextWidth));

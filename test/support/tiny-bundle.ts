@@ -72,6 +72,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     demographicWidth: 4,
     contextWidth: 8,
     hiddenWidth,
+    subjectItem: false,
   };
   const rows = Array.from({ length: items }, (_, i) => tinyItem(i));
   const columns = {
