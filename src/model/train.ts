@@ -210,8 +210,14 @@ export class Trainer {
     noise: TrainingNoise,
   ): tf.Tensor2D {
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
-    const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
-    return this.#model.fuse(states, drawn.contexts, noise);
+    const rows = {
+      hidden,
+      length: drawn.histories.length,
+      lengths: drawn.histories.lengths,
+      histories: drawn.users,
+      newest: drawn.stateRows,
+    };
+    return this.#model.fuse(rows, drawn.contexts, noise);
   }
 
   /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`. */
