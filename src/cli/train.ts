@@ -10,7 +10,7 @@ import { trainForProtocol } from './training-recipe.ts';
 interface TrainFlags {
   readonly data: string;
   readonly out: string;
-  readonly fusion: 'none' | 'concat';
+  readonly fusion: 'none' | 'concat' | 'attention';
   readonly protocol: 'table' | 'time';
   readonly form: 'all' | 'discovery';
   readonly settings?: string;
@@ -25,8 +25,11 @@ export function trainCommand(): Command {
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .requiredOption('--out <directory>', 'checkpoint directory')
     .addOption(
-      new Option('--fusion <name>', 'none: history only; concat: contextual')
-        .choices(['none', 'concat'])
+      new Option(
+        '--fusion <name>',
+        'none: history only; concat: contextual; attention: the context re-weights the history',
+      )
+        .choices(['none', 'concat', 'attention'])
         .default('concat'),
     )
     .addOption(

@@ -10,6 +10,7 @@ import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
 import type { TwoTower } from '../model/two-tower.ts';
 import { Random } from '../random.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
+import type { StateType } from '../store/state-rows.ts';
 import { encodeItems } from './items.ts';
 import { makeRequests } from './made-up-requests.ts';
 
@@ -21,13 +22,14 @@ const GOLDEN_SEED = 11;
  * Publishes a finished run; the same run always gives the same bundle.
  *
  * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
- *   @param kind - of the index, clusters unless given.
+ *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as.
  * @throws TandemError ERR_CONFIG_INVALID for a model that the native head cannot compute.
  */
 export async function publish(
   directory: string,
   bundlesDirectory: string,
   kind?: IndexKind,
+  stateType: StateType = 'f32',
 ): Promise<PublishedBundle> {
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
   if (settings.config.model.subjectItem)
@@ -48,6 +50,7 @@ export async function publish(
       vectors,
       indexBytes,
       index,
+      stateType,
       goldens,
       dataUntilSeconds: settings.dataUntilSeconds,
       datasetName: settings.datasetName,

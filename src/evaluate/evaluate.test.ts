@@ -51,10 +51,11 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
     config: { embeddingWidth: GROUPS, maxHistory: 4, fusion },
     schema,
     encodeHistories(batch) {
-      const states = new Float32Array(batch.count * GROUPS);
-      for (let b = 0; b < batch.count; b++)
-        states[b * GROUPS + ((batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS)] = 1;
-      return states;
+      return Array.from(batch.lengths, (_, b) => {
+        const state = new Float32Array(GROUPS);
+        state[(batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS] = 1;
+        return state;
+      });
     },
     embedQueries(batch) {
       const queries = Float32Array.from(batch.states);

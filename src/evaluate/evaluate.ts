@@ -17,7 +17,7 @@ import { slicesOf } from './slices.ts';
 export interface EvaluatedModel {
   /** Short name for the rows of the report, e.g. the checkpoint's folder. */
   readonly name: string;
-  readonly model: ScorableModel & { readonly config: { readonly fusion: string } };
+  readonly model: ScorableModel;
   readonly datasetDigest?: string;
   /** Unix seconds of the newest event that training saw. */
   readonly dataUntilSeconds?: number;

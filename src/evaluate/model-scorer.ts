@@ -1,5 +1,6 @@
 // The model as a scorer: which state and which context each row of a report gives it. Features come from features/ alone.
 
+import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
@@ -17,9 +18,9 @@ import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */
 export interface ScorableModel {
-  readonly config: { readonly embeddingWidth: number; readonly maxHistory: number };
+  readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion'>;
   readonly schema: FeatureSchema;
-  encodeHistories(batch: HistoryBatch): Float32Array;
+  encodeHistories(batch: HistoryBatch): Float32Array[];
   embedQueries(batch: HeadBatch): Float32Array;
   itemVectors(): Float32Array;
   scores(queries: Float32Array, vectors: Float32Array): Float32Array;
@@ -96,7 +97,8 @@ export class ModelEvaluation {
   ): HeadBatch {
     const { times } = this.#dataset.events;
     if (history === 'real') this.#encode(queries);
-    const builder = new HeadBatchBuilder(this.#model.config.embeddingWidth, queries.length);
+    const { embeddingWidth, fusion } = this.#model.config;
+    const builder = new HeadBatchBuilder(embeddingWidth, queries.length, fusion === 'attention');
     for (const query of queries) {
       const known = history === 'real' && query.historyEnd > query.historyBegin;
       builder.add(
@@ -124,12 +126,8 @@ export class ModelEvaluation {
     for (const { historyBegin, historyEnd } of missing.values())
       writeHistory(batch, row++, columns, historyBegin, historyEnd);
     const states = this.#model.encodeHistories(batch);
-    const width = this.#model.config.embeddingWidth;
     row = 0;
-    for (const end of missing.keys()) {
-      this.#states.set(end, states.slice(row * width, (row + 1) * width));
-      row++;
-    }
+    for (const end of missing.keys()) this.#states.set(end, states[row++]!);
   }
 
   #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {

@@ -189,7 +189,7 @@ function trainingRecall(model: TwoTower): number {
     const begin = dataset.items.categoryOffsets[slot]!;
     const end = dataset.items.categoryOffsets[slot + 1]!;
     requests.add(
-      batch.lengths[user] === 0 ? undefined : states.subarray(user * width, (user + 1) * width),
+      batch.lengths[user] === 0 ? undefined : states[user],
       batch.lengths[user] === 0 ? 0 : stateAge(times[event - 1]!, times[event]!),
       features.categoryBag(
         dataset.items.categoryValues.subarray(begin, end),

@@ -202,7 +202,8 @@ export class Trainer {
     return {
       loss: () => {
         const inputs = this.#model.itemInputs();
-        const queries = this.#queries(inputs, drawn, drawn.histories.items, random);
+        const subjects = tf.gather(inputs, tf.tensor1d(subjectSlots(drawn), 'int32'));
+        const queries = this.#queries(inputs, subjects, drawn, drawn.histories.items, random);
         return loss.value(queries, this.#model.itemTower(inputs), drawn);
       },
       lookups: new Map(),
@@ -211,18 +212,26 @@ export class Trainer {
 
   #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Task {
     const columns = loss.draw(drawn.positives, random);
-    const wanted = new Int32Array([...drawn.positives, ...columns.slots]);
+    const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
+    const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
     const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
     const count = drawn.positives.length;
+    const end = count + columns.slots.length;
     return {
       loss: (read) => {
         const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
-        const queries = this.#queries(inputs, drawn, rows, random);
+        const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
+          tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
+        const queries = this.#queries(inputs, rowsOf(inputs, end), drawn, rows, random);
         // Vectors of distinct items: at all positions of a step an item is positive many times.
         const vectors = this.#model.itemTower(inputs);
-        const vectorsOf = (begin: number, end?: number): tf.Tensor2D =>
-          tf.gather(vectors, tf.tensor1d(alsoRows.subarray(begin, end), 'int32'));
-        return loss.value(queries, vectorsOf(0, count), vectorsOf(count), columns, drawn);
+        return loss.value(
+          queries,
+          rowsOf(vectors, 0, count),
+          rowsOf(vectors, count, end),
+          columns,
+          drawn,
+        );
       },
       lookups: new Map([[ITEM_TABLE, slots]]),
     };
@@ -231,6 +240,7 @@ export class Trainer {
   /** Query embeddings of the examples, divided by tau. */
   #queries(
     inputs: tf.Tensor2D,
+    subjectInputs: tf.Tensor2D,
     drawn: TrainingStep,
     items: Int32Array,
     random: Random,
@@ -241,10 +251,15 @@ export class Trainer {
       contextRate: this.#config.contextDropout,
     };
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
-    const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
-    const queries = this.#model.fuse(states, drawn.contexts, noise);
+    const states = {
+      hidden,
+      length: drawn.histories.length,
+      lengths: drawn.histories.lengths,
+      histories: drawn.users,
+      newest: drawn.stateRows,
+    };
     return tf.mul(
-      queries,
+      this.#model.fuse(states, drawn.contexts, noise, subjectInputs),
       this.#temperature === undefined
         ? 1 / this.#config.temperature
         : inverseTemperature(this.#temperature),
@@ -282,6 +297,11 @@ export class Trainer {
     this.#optimiser.dispose();
     this.#temperature?.dispose();
   }
+}
+
+/** [E] items in view; item 0 where there is none, for which the model takes nothing. */
+function subjectSlots({ contexts, positives }: TrainingStep): Int32Array {
+  return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
 }
 
 /** What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero. */

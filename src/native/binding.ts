@@ -13,6 +13,9 @@ export type Isa = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon';
 /** Operands of dense products: f32, or rounded to bf16 with sums in f32. */
 export type Precision = 'f32' | 'bf16';
 
+/** Events of a history whose hidden states are a user's state. */
+export type StateRows = 'newest' | 'all';
+
 /**
  * Weights of the online half of the query tower; shapes as in docs/model.md, row-major f32 (out-features first).
  *
@@ -187,7 +190,7 @@ export interface NativeEncoder {
    *
    * A state depends on the events of its user alone, to the last bit: not on the rest of the batch, not on threads.
    *
-   * @param out - [B, D] f32, overwritten in full; the state of a user without events is 0.
+   * @param out - overwritten in full. [B, D] f32 for rows `newest`, 0 for a user without events; [offsets[B], D] for `all`.
    * @throws RangeError naming the position of a wrong length, row or offset; TypeError for a wrong array type;
    *   Error with code ERR_NON_FINITE naming the first user whose state is NaN or Inf.
    */
@@ -479,6 +482,7 @@ export interface NativeAddon {
     weights: EncoderWeights,
     isa?: Isa,
     precision?: Precision,
+    stateRows?: StateRows,
   ) => NativeEncoder;
   /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
   readonly ExactIndex: new (

@@ -66,10 +66,10 @@ describe('LmdbStore', () => {
     const reader = LmdbStore.open(directory);
     const batch = newStateBatch(1, 4);
     reader.read(ENCODER, [userId('a')], batch);
-    assert.equal(batch.found[0], 0);
+    assert.equal(batch.lengths[0], 0);
     await writeInChild(directory, 'await store.close();');
     reader.read(ENCODER, [userId('a')], batch);
-    assert.equal(batch.found[0], 1);
+    assert.equal(batch.lengths[0], 1);
     assert.equal(batch.states[0], 9);
     await reader.close();
   });

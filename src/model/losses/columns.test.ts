@@ -79,7 +79,7 @@ describe('ColumnSampler', () => {
     const all = Int32Array.from(COUNTS.keys());
     const steps = 20_000;
     const seen = new Float64Array(COUNTS.length);
-    let expected = new Float32Array(0);
+    let expected: Float32Array = new Float32Array(0);
     for (let step = 0; step < steps; step++) {
       const positives = Int32Array.from({ length: inBatch }, () => popularity.draw(random));
       const columns = sampler.draw(positives, random);
