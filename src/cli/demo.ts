@@ -165,7 +165,9 @@ async function evaluateModels(
     const report = await evaluate({ dataset, protocol: 'time', form, models, oracle: true });
     await writeReport(join(folder, `report-${form}`), report);
     process.stdout.write(`\n${formatReport(report)}\n`);
-    process.stderr.write(`report.json and recall.svg are in ${join(folder, `report-${form}`)}\n`);
+    process.stderr.write(
+      `report.json, report.md and charts are in ${join(folder, `report-${form}`)}\n`,
+    );
     reports.push(report);
   }
   return reports;

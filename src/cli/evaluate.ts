@@ -14,12 +14,15 @@ interface EvaluateFlags {
   readonly split: 'validation' | 'test';
   readonly out: string;
   readonly oracle?: true;
+  readonly skew?: true;
 }
 
 /** The table goes to standard output, the report into --out, progress to standard error. */
 export function evaluateCommand(): Command {
   return new Command('evaluate')
-    .description('rank all items for held-out requests: models, floors, context rows, swap tests')
+    .description(
+      'rank all items for held-out requests: models, floors, context rows, slices, swap and staleness tests',
+    )
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .option(
       '--checkpoint <directory>',
@@ -44,6 +47,10 @@ export function evaluateCommand(): Command {
     )
     .requiredOption('--out <directory>', `where ${Object.values(REPORT_FILES).join(', ')} go`)
     .option('--oracle', 'add the row whose context is derived from the label, printed as leakage')
+    .option(
+      '--skew',
+      'mix states, head and index of two checkpoints that differ in their seed alone',
+    )
     .action(run);
 }
 
@@ -58,6 +65,7 @@ async function run(flags: EvaluateFlags): Promise<void> {
     split: flags.split,
     models: distinctNames(models),
     oracle: flags.oracle ?? false,
+    skew: flags.skew ?? false,
   });
   await writeReport(flags.out, report);
   process.stdout.write(`${formatReport(report)}\n`);
