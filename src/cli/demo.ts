@@ -23,7 +23,7 @@ import { loadModel } from '../model/checkpoint.ts';
 import { packageRoot } from '../native/binding.ts';
 import { LmdbStore } from '../store/lmdb-store.ts';
 import { ONLINE_RETAIL_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
-import { trainForProtocol } from './training-recipe.ts';
+import { trainForProtocol } from '../experiment/training-recipe.ts';
 
 type DataName = 'world' | 'online-retail';
 

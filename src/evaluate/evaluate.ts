@@ -186,8 +186,9 @@ export function evaluationSet(
   });
 }
 
-function mixtureOf(
-  options: EvaluationOptions,
+/** Weights of the mixed floor for the requests of `set`, and where they are from. */
+export function mixtureOf(
+  options: Omit<EvaluationOptions, 'models'>,
   set: EvaluationSet,
 ): { weights: MixtureWeights; from: string } {
   if (options.mixture !== undefined) return { weights: options.mixture, from: 'given' };
@@ -202,7 +203,9 @@ function mixtureOf(
   };
 }
 
-function validationSetOrNone(options: EvaluationOptions): EvaluationSet | undefined {
+function validationSetOrNone(
+  options: Parameters<typeof evaluationSet>[0],
+): EvaluationSet | undefined {
   try {
     return evaluationSet(options);
   } catch (error) {
@@ -211,7 +214,8 @@ function validationSetOrNone(options: EvaluationOptions): EvaluationSet | undefi
   }
 }
 
-function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
+/** @throws TandemError when the model has trained on other data, or on events that `set` asks it to predict. */
+export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
   if (model.datasetDigest !== undefined && model.datasetDigest !== dataset.digest)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',

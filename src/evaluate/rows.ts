@@ -68,8 +68,8 @@ export function modelRows(
   const { queries } = set;
   const swappable = queries.length > 1;
   const contexts = queries.some(({ subject }) => subject.kind !== 'none');
+  const { name: main, context } = mainRow(name, model);
   const historyOnly = model.config.fusion === 'none';
-  const main = mainRow(name, model);
   const tasks: RowTask[] = [];
   const add = (
     label: Omit<RowLabel, 'model'>,
@@ -82,7 +82,6 @@ export function modelRows(
       queries: changed,
     });
   };
-  const context = historyOnly ? 'none' : 'real';
   if (!historyOnly) add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
   add(
     {
@@ -151,14 +150,23 @@ export function skewRows(
       label: { name, kind: 'skew', versions },
       scorer: new ModelEvaluation(mixed, dataset).scorer({
         name,
-        context: first.model.config.fusion === 'none' ? 'none' : 'real',
+        context: mainRow(first.name, first.model).context,
       }),
       queries: set.queries,
     };
   });
 }
 
-/** Name of the row that stands for a model: what serving would answer. */
-export function mainRow(name: string, model: NamedModel['model']): string {
-  return model.config.fusion === 'none' ? `${name}: history only` : `${name}: context real`;
+/** The scorer of the row that stands for a model: what serving would answer. @throws what ModelEvaluation throws. */
+export function mainScorer({ name, model }: NamedModel, dataset: Dataset): Scorer {
+  return new ModelEvaluation(model, dataset).scorer(mainRow(name, model));
+}
+
+function mainRow(
+  name: string,
+  { config }: NamedModel['model'],
+): { name: string; context: 'none' | 'real' } {
+  return config.fusion === 'none'
+    ? { name: `${name}: history only`, context: 'none' }
+    : { name: `${name}: context real`, context: 'real' };
 }
