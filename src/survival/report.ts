@@ -1,7 +1,7 @@
 // How a survival simulation is shown: survival.json with every number, survival.md for people.
 
 import { join } from 'node:path';
-import { interval, markdownTable } from '../evaluate/markdown.ts';
+import { markdownTable } from '../evaluate/markdown.ts';
 import { writeFileAtomic } from '../files.ts';
 import {
   SURVIVAL_METRICS,
@@ -17,6 +17,7 @@ const TITLES: Readonly<Record<SurvivalMetric, string>> = {
   slotShare: 'slots won',
   medianRelevance: 'median candidate relevance',
   deliveredRelevance: 'relevance of delivered ads',
+  revenuePerRequest: 'revenue a request',
   returnOnAdSpend: 'return on ad spend',
 };
 
@@ -33,10 +34,12 @@ export function writeSurvival(directory: string, report: SurvivalReport): void {
 export function formatSurvival(report: SurvivalReport): string {
   const { generators, dataset, requests, candidates, slots } = report;
   const head = ['generator', ...SURVIVAL_METRICS.flatMap((metric) => [TITLES[metric], '95 %'])];
-  const cells = (row: Readonly<Record<SurvivalMetric, Estimate>>, digits: number): string[] =>
+  // Relevances are small and revenues large: significant digits, not decimals.
+  const digits = (value: number): string => String(Number(value.toPrecision(3)));
+  const cells = (row: Readonly<Record<SurvivalMetric, Estimate>>): string[] =>
     SURVIVAL_METRICS.flatMap((metric) => {
-      const { value, interval: around } = row[metric];
-      return [value.toFixed(digits), interval(around)];
+      const { value, interval } = row[metric];
+      return [digits(value), `${digits(interval.low)} to ${digits(interval.high)}`];
     });
   const lifted = generators.flatMap(({ name, lift }) => (lift === null ? [] : [{ name, lift }]));
   return [
@@ -45,7 +48,7 @@ export function formatSurvival(report: SurvivalReport): string {
     `${report.description}. ${requests} requests, ${candidates} candidates of each generator, ${slots} slots a request. Intervals: 95 %, bootstrap over users.`,
     markdownTable(
       head,
-      generators.map((row) => [row.name, ...cells(row, 5)]),
+      generators.map((row) => [row.name, ...cells(row)]),
     ),
     ...(lifted.length === 0
       ? []
@@ -53,7 +56,7 @@ export function formatSurvival(report: SurvivalReport): string {
           `## As a multiple of ${generators[0]!.name}`,
           markdownTable(
             head,
-            lifted.map(({ name, lift }) => [name, ...cells(lift, 3)]),
+            lifted.map(({ name, lift }) => [name, ...cells(lift)]),
           ),
         ]),
   ].join('\n\n');

@@ -23,6 +23,7 @@ export const SURVIVAL_METRICS = [
   'slotShare',
   'medianRelevance',
   'deliveredRelevance',
+  'revenuePerRequest',
   'returnOnAdSpend',
 ] as const;
 
@@ -146,6 +147,7 @@ class Tally {
     { values: this.#survivors, per: this.#slots },
     { values: this.#medians },
     { values: this.#relevance, per: this.#survivors },
+    { values: this.#revenue },
     { values: this.#revenue, per: this.#spend },
   ];
 

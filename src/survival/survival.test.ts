@@ -88,6 +88,7 @@ describe('survival simulation', () => {
       survivors / slots,
       medians / requests,
       relevance / survivors,
+      revenue / requests,
       revenue / spend,
     ];
     for (const [i, metric] of SURVIVAL_METRICS.entries()) {
