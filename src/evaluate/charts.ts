@@ -83,7 +83,7 @@ export function curveChart(
     type: 'nominal',
     title: null,
     sort: distinct(points.map(({ curve }) => curve)),
-    legend: { labelLimit: 400 },
+    legend: { labelLimit: 400, symbolOpacity: 1 },
   } as const;
   const y = { type: 'quantitative', title: null, scale: { zero: false } } as const;
   return renderSvg({

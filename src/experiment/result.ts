@@ -1,7 +1,7 @@
 // The result of an experiment as it is committed: settings, counts and metrics of every run, rounded so that a diff shows
 // what changed. Slices keep their means; the full reports stay in the work folder.
 
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EvaluationReport } from '../evaluate/evaluate.ts';
 import type { ScorerMetrics } from '../evaluate/metrics.ts';
@@ -78,8 +78,9 @@ export function writeResult(directory: string, result: ExperimentResult): void {
   writeFileAtomic(join(directory, `${result.experiment.name}.json`), `${rounded}\n`);
 }
 
-/** The results in a folder, by name. */
+/** The results in a folder, by name; none before the first experiment has run. */
 export function readResults(directory: string): ExperimentResult[] {
+  if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .filter((name) => name.endsWith('.json'))
     .sort()
