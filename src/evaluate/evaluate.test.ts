@@ -152,7 +152,7 @@ describe('evaluate', () => {
       values.map((_, i) => values[i - (i % GROUPS) + ((i + 1) % GROUPS)]!);
     const turned: EvaluatedModel['model'] = {
       ...own,
-      encodeHistories: (batch) => turn(own.encodeHistories(batch)),
+      encodeHistories: (batch) => own.encodeHistories(batch).map((state) => turn(state)),
       embedQueries: (batch) => {
         // The head knows its own encoder's space: turn states back, add the subject there, turn the sum.
         const back = turn(turn(turn(Float32Array.from(batch.states))));

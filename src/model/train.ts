@@ -180,10 +180,9 @@ export class Trainer {
   step(step: number): number {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
-    const task =
-      this.#loss.sampled
-        ? this.#sampledTask(this.#loss, drawn, random)
-        : this.#fullTask(this.#loss, drawn, random);
+    const task = this.#loss.sampled
+      ? this.#sampledTask(this.#loss, drawn, random)
+      : this.#fullTask(this.#loss, drawn, random);
     const loss = this.#optimiser.minimise(
       task.loss,
       task.lookups,

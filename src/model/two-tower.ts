@@ -270,7 +270,11 @@ export class TwoTower {
     noise: TrainingNoise | undefined,
     subjectInputs: tf.Tensor2D | undefined,
   ): tf.Tensor2D {
-    const context = dropout(this.#context(batch, subjectInputs), noise?.contextRate ?? 0, noise?.random);
+    const context = dropout(
+      this.#context(batch, subjectInputs),
+      noise?.contextRate ?? 0,
+      noise?.random,
+    );
     const parts = [history, context, tf.tensor2d(maskedAges(batch), [batch.count, 1])];
     if (this.config.fusion === 'attention')
       parts.unshift(

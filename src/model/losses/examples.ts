@@ -16,21 +16,25 @@ export interface LossExamples {
  * Accidental hits: columns that hold the example's own positive, or another positive of its user in this step.
  *
  * @param slots - [C] item of each column.
+ * @returns pairs by ascending example.
  */
 export function accidentalHits(examples: LossExamples, slots: Int32Array): MaskedPairs {
   const columnsOf = indicesOf(slots);
-  const examplesOf = indicesOf(examples.users);
+  const hitsOf = new Map<number, number[]>();
+  for (const [user, own] of indicesOf(examples.users)) {
+    const positives = new Set(own.map((e) => examples.positives[e]!));
+    hitsOf.set(
+      user,
+      [...positives].flatMap((slot) => columnsOf.get(slot) ?? []),
+    );
+  }
   const rows: number[] = [];
   const columns: number[] = [];
-  for (const own of examplesOf.values()) {
-    const positives = new Set(own.map((e) => examples.positives[e]!));
-    for (const slot of positives)
-      for (const column of columnsOf.get(slot) ?? [])
-        for (const e of own) {
-          rows.push(e);
-          columns.push(column);
-        }
-  }
+  for (const [e, user] of examples.users.entries())
+    for (const column of hitsOf.get(user)!) {
+      rows.push(e);
+      columns.push(column);
+    }
   return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
 }
 
