@@ -32,6 +32,8 @@ module.exports = {
     room('bundle', ['features', 'native', 'retrieval']),
     room('model', ['backend', 'features', 'bundle', 'data']),
     room('evaluate', ['model', 'retrieval', 'features', 'data', 'bundle']),
+    room('survival', ['evaluate', 'data']),
+    room('experiment', ['evaluate', 'model', 'data']),
     room('encode', ['model', 'native', 'bundle', 'store', 'retrieval', 'features', 'data']),
     room('serve', ['store', 'retrieval', 'native', 'bundle', 'features']),
     {

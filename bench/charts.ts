@@ -2,6 +2,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { renderSvg } from '../src/evaluate/svg.ts';
 import { writeFileAtomic } from '../src/files.ts';
 import { packageRoot } from '../src/native/binding.ts';
 import { SPREAD_SUFFIX, type BenchResult } from './harness.ts';
@@ -53,12 +54,9 @@ export async function writeCharts(
   return images;
 }
 
-async function chartSvg(title: string, bars: readonly Bar[]): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
+function chartSvg(title: string, bars: readonly Bar[]): Promise<string> {
   const panels = [...new Set(bars.map(({ panel }) => panel))];
-  const { spec } = vegaLite.compile({
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    background: 'white',
+  return renderSvg({
     title: { text: title, subtitle: 'queries a second: more is better', anchor: 'start' },
     vconcat: panels.map((panel) => {
       const values = bars
@@ -99,10 +97,4 @@ async function chartSvg(title: string, bars: readonly Bar[]): Promise<string> {
       };
     }),
   });
-  const view = new vega.View(vega.parse(spec), { renderer: 'none' });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
 }

@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifyBundle } from '../src/bundle/verify.ts';
-import { trainForProtocol } from '../src/cli/training-recipe.ts';
+import { trainForProtocol } from '../src/experiment/training-recipe.ts';
 import { importDataset } from '../src/data/import.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
 import { publish } from '../src/encode/publish.ts';

@@ -21,6 +21,8 @@ writeFileSync(at('column.json'), source({ user: 'who', item: 'wat' }));
 writeFileSync(at('field.json'), source({ user: 'who', item: 'what', itm: 'what' }));
 writeFileSync(at('broken.json'), '{');
 
+writeFileSync(at('experiment.json'), JSON.stringify({ about: '', datset: {} }));
+
 interface Case {
   readonly args: readonly string[];
   readonly code: keyof typeof ERROR_TABLE;
@@ -68,6 +70,26 @@ const CASES: Readonly<Record<string, Case>> = {
     args: ['import', '--manifest', at('broken.json'), '--out', at('dataset')],
     code: 'ERR_DATASET_INVALID',
     says: [/broken\.json/],
+  },
+  'experiment of a file that is not there': {
+    args: ['experiment', at('nothing.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/nothing\.json/],
+  },
+  'experiment with a misspelled field': {
+    args: ['experiment', at('experiment.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/experiment\.json/, /docs\/evaluation\.md/],
+  },
+  'survival without such a dataset': {
+    args: ['survival', '--data', at('nothing'), '--out', at('report')],
+    code: 'ERR_DATASET_NOT_FOUND',
+    says: [/nothing/],
+  },
+  'survival of no candidates': {
+    args: ['survival', '--data', 'x', '--out', 'y', '--candidates', '0'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/--candidates/, /received "0"/],
   },
   'a misspelled flag': {
     args: ['serve', '--bundels', 'x'],

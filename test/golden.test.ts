@@ -133,6 +133,8 @@ describe('a server on models/tiny', () => {
             user: user as UserId,
             state: {
               state: Float32Array.from(state),
+              dimensions: bundle.manifest.model.embeddingWidth,
+              type: 'f32',
               lastEventSeconds: nowSeconds - secondsOfAge(stateAge),
               encodedAtSeconds: nowSeconds,
             },

@@ -188,7 +188,7 @@ test('encode users', async () => {
   assert.equal(calm.count, USERS);
   assert.equal(killed.count, calm.count);
   assert.equal(killed.watermark, calm.watermark);
-  assert.deepEqual(killed.states.found, calm.states.found);
+  assert.deepEqual(killed.states.lengths, calm.states.lengths);
   assert.deepEqual(killed.states.lastEventSeconds, calm.states.lastEventSeconds);
   // encodedAtSeconds is the one thing that may differ.
   assert.deepEqual(killed.states.states, calm.states.states);

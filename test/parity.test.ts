@@ -42,20 +42,23 @@ const items = buildItemFeatures(schema, {
 const width = fc.integer({ min: 1, max: 70 });
 const configs = fc
   .record({
-    embeddingWidth: fc.integer({ min: 2, max: 70 }),
+    headWidth: fc.integer({ min: 2, max: 30 }),
     hiddenWidth: width,
     contextWidth: width,
     subjectWidth: fc.integer({ min: 1, max: 20 }),
     demographicWidth: fc.integer({ min: 1, max: 9 }),
-    fusion: fc.constantFrom('none' as const, 'concat' as const),
+    heads: fc.integer({ min: 1, max: 3 }),
+    fusion: fc.constantFrom('none' as const, 'concat' as const, 'attention' as const),
   })
-  .map((sizes): ModelConfig => ({
+  .map(({ headWidth, heads, ...sizes }): ModelConfig => ({
     ...sizes,
+    heads,
+    embeddingWidth: heads * headWidth,
     blocks: 1,
-    heads: 1,
     feedForwardWidth: 1,
     maxHistory: 2,
     actionWidth: 1,
+    subjectItem: false,
   }));
 
 /** A model whose every weight is random, biases too. */
@@ -68,15 +71,22 @@ function randomModel(config: ModelConfig, random: Random): TwoTower {
   return new TwoTower(config, schema, items, weights);
 }
 
-function randomBatch(count: number, dimensions: number, random: Random): HeadBatch {
-  const builder = new HeadBatchBuilder(dimensions, count);
+function randomBatch(
+  count: number,
+  dimensions: number,
+  sequences: boolean,
+  random: Random,
+): HeadBatch {
+  const builder = new HeadBatchBuilder(dimensions, count, sequences);
   const subjects = schema.categories.length + schema.queryBuckets;
   for (let i = 0; i < count; i++) {
     const rows = Array.from({ length: random.integer(6) }, () => random.integer(subjects));
     builder.add(
       random.uniform() < 0.25
         ? undefined
-        : Float32Array.from({ length: dimensions }, () => random.normal()),
+        : Float32Array.from({ length: (1 + random.integer(9)) * dimensions }, () =>
+            random.normal(),
+          ),
       random.uniform(),
       { rows, weights: rows.map(() => (random.uniform() < 0.2 ? 0 : random.uniform())) },
       [
@@ -99,7 +109,12 @@ test('tfjs and the native head give the same query embeddings', async () => {
         const random = new Random(seed);
         await useBackend();
         const model = randomModel(config, random);
-        const batch = randomBatch(count, config.embeddingWidth, random);
+        const batch = randomBatch(
+          count,
+          config.embeddingWidth,
+          config.fusion === 'attention',
+          random,
+        );
         const weights = headWeights(model.weights(), config, schema);
         const expected = new Map<string, Float32Array>();
         for (const backend of ['native', 'cpu'] as const) {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
-import { trainForProtocol } from '../src/cli/training-recipe.ts';
+import { trainForProtocol } from '../src/experiment/training-recipe.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { importDataset } from '../src/data/import.ts';

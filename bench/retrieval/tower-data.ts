@@ -34,7 +34,14 @@ export async function towerData(size: number): Promise<RawData> {
   const config: TrainConfig = {
     ...WORLD_DEMO.training,
     model: { ...WORLD_DEMO.training.model, fusion: 'concat' },
-    loss: 'sampled',
+    loss: {
+      kind: 'sampled',
+      inBatch: true,
+      negatives: 512,
+      unigramShare: 0.5,
+      hardNegatives: 0,
+      logQ: 'negativesOnly',
+    },
     steps: STEPS,
   };
   const held = evaluationSet({ dataset, protocol: 'time', form: 'all', split: 'test' });

@@ -35,6 +35,8 @@ export async function makeServeBundle(
         user: userId(i) as UserId,
         state: {
           state: Float32Array.from({ length: WIDTH }, () => random.normal()),
+          dimensions: WIDTH,
+          type: 'f32',
           lastEventSeconds: nowSeconds - 3600,
           encodedAtSeconds: nowSeconds - 60,
         },

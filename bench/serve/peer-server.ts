@@ -55,7 +55,7 @@ function candidates({ user, subject, k }: Request): object {
   store.read(manifest.encoderId as EncoderId, [user as UserId], states);
   builder.clear();
   builder.add(
-    states.found[0] === 1 ? states.states : undefined,
+    states.lengths[0] === 1 ? states.states : undefined,
     stateAge(states.lastEventSeconds[0]!, Date.now() / 1000),
     subjectBag(bundle, subject),
     [0, 0, 0],

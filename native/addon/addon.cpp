@@ -30,6 +30,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("ClusterIndex", DefineClusterIndex(env));
   exports.Set("HnswIndex", DefineHnswIndex(env));
   exports.Set("ops", DefineTensorOps(env));
+  exports.Set("training", DefineTrainingOps(env));
   return exports;
 }
 

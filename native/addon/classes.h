@@ -16,6 +16,8 @@ Napi::Object DefineClusterIndex(Napi::Env env);
 Napi::Object DefineHnswIndex(Napi::Env env);
 /// The namespace object of tensor operations.
 Napi::Object DefineTensorOps(Napi::Env env);
+/// The namespace object of fused training operations.
+Napi::Object DefineTrainingOps(Napi::Env env);
 
 /// Data of one JavaScript environment (the main thread or a worker): nothing here is static.
 struct AddonData {

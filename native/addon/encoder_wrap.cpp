@@ -1,6 +1,7 @@
 // The JavaScript class Encoder: reads weights once, then one crossing per batch of histories.
 
 #include <memory>
+#include <string>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
@@ -45,6 +46,15 @@ bool ItemRowsField(const Napi::Object& weights, const char* name, FloatView* tab
   return true;
 }
 
+StateRows StateRowsArgument(const Napi::Value& value) {
+  if (value.IsUndefined()) return StateRows::kNewest;
+  const std::string name = StringArgument(value, "stateRows");
+  if (name == "newest") return StateRows::kNewest;
+  if (name == "all") return StateRows::kAll;
+  throw Napi::RangeError::New(
+      value.Env(), "Expected \"newest\" or \"all\" for stateRows, received \"" + name + "\".");
+}
+
 class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -58,6 +68,7 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     const Napi::Env env = info.Env();
     const Napi::Object weights = ObjectArgument(info[0], "weights");
     const Precision precision = PrecisionArgument(info[2]);
+    const StateRows rows = StateRowsArgument(info[3]);
     const KernelTable& kernels = KernelsArgument(info[1]);
     EncoderWeightViews views;
     const auto size = [&](const char* name) {
@@ -92,7 +103,8 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     }
     views.norm_scale = FloatField(weights, "normScale");
     views.norm_offset = FloatField(weights, "normOffset");
-    ThrowUnlessOk(env, Encoder::Create(views, precision, kernels, ThreadPool::Shared(), &encoder_));
+    ThrowUnlessOk(
+        env, Encoder::Create(views, precision, rows, kernels, ThreadPool::Shared(), &encoder_));
   }
 
  private:

@@ -238,24 +238,17 @@ Napi::Value ScatterAddRowsOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-Napi::Value AdamOp(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const ArrayView<float> parameter = Float32Argument(info[0], "parameter");
-  const ArrayView<float> gradient = Float32Argument(info[1], "gradient");
-  const ArrayView<float> m = Float32Argument(info[2], "m");
-  const ArrayView<float> v = Float32Argument(info[3], "v");
-  const double rate = NumberArgument(info[4], "learningRate");
-  const double beta1 = NumberArgument(info[5], "beta1");
-  const double beta2 = NumberArgument(info[6], "beta2");
-  const double epsilon = NumberArgument(info[7], "epsilon");
-  const std::size_t step = SizeArgument(info[8], "step", 1, kMaxCount);
-  ExpectLength(env, "gradient", parameter.size, gradient.size);
-  ExpectLength(env, "m", parameter.size, m.size);
-  ExpectLength(env, "v", parameter.size, v.size);
+/// learningRate, beta1, beta2, epsilon and step from argument `first` on.
+AdamStep AdamArguments(const Napi::CallbackInfo& info, std::size_t first) {
+  const double rate = NumberArgument(info[first], "learningRate");
+  const double beta1 = NumberArgument(info[first + 1], "beta1");
+  const double beta2 = NumberArgument(info[first + 2], "beta2");
+  const double epsilon = NumberArgument(info[first + 3], "epsilon");
+  const std::size_t step = SizeArgument(info[first + 4], "step", 1, kMaxCount);
   if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1) || !std::isfinite(rate) ||
       !std::isfinite(epsilon)) {
     throw Napi::RangeError::New(
-        env, "Expected beta1 and beta2 in [0, 1) and finite learningRate and epsilon.");
+        info.Env(), "Expected beta1 and beta2 in [0, 1) and finite learningRate and epsilon.");
   }
   AdamStep constants = {};
   constants.beta1 = static_cast<float>(beta1);
@@ -265,8 +258,38 @@ Napi::Value AdamOp(const Napi::CallbackInfo& info) {
   constants.second_correction = static_cast<float>(1.0 / (1.0 - std::pow(beta2, t)));
   constants.learning_rate = static_cast<float>(rate);
   constants.epsilon = static_cast<float>(epsilon);
-  AdamUpdate(Kernels(env), constants, gradient.data, parameter.size, parameter.data, m.data,
-             v.data);
+  return constants;
+}
+
+Napi::Value AdamOp(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<float> parameter = Float32Argument(info[0], "parameter");
+  const ArrayView<float> gradient = Float32Argument(info[1], "gradient");
+  const ArrayView<float> m = Float32Argument(info[2], "m");
+  const ArrayView<float> v = Float32Argument(info[3], "v");
+  const AdamStep step = AdamArguments(info, 4);
+  ExpectLength(env, "gradient", parameter.size, gradient.size);
+  ExpectLength(env, "m", parameter.size, m.size);
+  ExpectLength(env, "v", parameter.size, v.size);
+  AdamUpdate(Kernels(env), step, gradient.data, parameter.size, parameter.data, m.data, v.data);
+  return env.Undefined();
+}
+
+Napi::Value AdamRowsOp(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<float> parameter = Float32Argument(info[0], "parameter");
+  const ArrayView<float> gradient = Float32Argument(info[1], "gradient");
+  const ArrayView<std::int32_t> rows = Int32Argument(info[2], "rows");
+  const std::size_t width = SizeArgument(info[3], "rowWidth", 1, kMaxCount);
+  const ArrayView<float> m = Float32Argument(info[4], "m");
+  const ArrayView<float> v = Float32Argument(info[5], "v");
+  const AdamStep step = AdamArguments(info, 6);
+  ExpectLength(env, "gradient", CheckedProduct(env, rows.size, width), gradient.size);
+  ExpectLength(env, "m", parameter.size, m.size);
+  ExpectLength(env, "v", parameter.size, v.size);
+  ThrowUnlessOk(env, AdamUpdateRows(Kernels(env), step, gradient.data, rows.data, rows.size, width,
+                                    RowsArgument(env, "parameter", parameter.size, width),
+                                    parameter.data, m.data, v.data));
   return env.Undefined();
 }
 
@@ -283,6 +306,7 @@ Napi::Object DefineTensorOps(Napi::Env env) {
   ops.Set("gatherRows", Napi::Function::New<GatherRowsOp>(env, "gatherRows"));
   ops.Set("scatterAddRows", Napi::Function::New<ScatterAddRowsOp>(env, "scatterAddRows"));
   ops.Set("adam", Napi::Function::New<AdamOp>(env, "adam"));
+  ops.Set("adamRows", Napi::Function::New<AdamRowsOp>(env, "adamRows"));
   return ops;
 }
 

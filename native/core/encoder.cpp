@@ -42,8 +42,12 @@ std::size_t LengthOf(const HistoryViews& batch, std::size_t user) {
 }  // namespace
 
 Status Encoder::CheckBatch(const HistoryViews& batch, std::size_t out_size) const {
-  Status status = CheckLength("out", batch.count * width_, "[B, D]", out_size);
-  if (status.ok()) status = CheckOffsets("offsets", batch.offsets, batch.count, "[B + 1]");
+  Status status = CheckOffsets("offsets", batch.offsets, batch.count, "[B + 1]");
+  if (!status.ok()) return status;
+  const std::size_t tokens = static_cast<std::size_t>(batch.offsets.data[batch.count]);
+  status = rows_ == StateRows::kAll
+               ? CheckLength("out", tokens * width_, "[offsets[B], D]", out_size)
+               : CheckLength("out", batch.count * width_, "[B, D]", out_size);
   if (!status.ok()) return status;
   for (std::size_t user = 0; user < batch.count; ++user) {
     if (LengthOf(batch, user) <= max_history_) continue;
@@ -52,7 +56,6 @@ Status Encoder::CheckBatch(const HistoryViews& batch, std::size_t out_size) cons
                               std::to_string(LengthOf(batch, user)) + " for user " +
                               std::to_string(user) + ". Keep the newest ones.");
   }
-  const std::size_t tokens = static_cast<std::size_t>(batch.offsets.data[batch.count]);
   status = CheckLength("items", tokens, "[offsets[B]]", batch.items.size);
   if (status.ok()) status = CheckLength("actions", tokens, "[offsets[B]]", batch.actions.size);
   if (status.ok()) status = CheckLength("gaps", tokens, "[offsets[B]]", batch.gaps.size);
@@ -131,19 +134,18 @@ bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Wor
   WriteInputs(batch, users, worker.x.data());
   for (const FullBlock& block : full_blocks_) RunFull(block, batch, users, worker);
 
-  std::size_t user_count = 0;
-  for (std::size_t user = users.begin; user < users.end; ++user) {
-    if (LengthOf(batch, user) > 0) ++user_count;
-  }
-  RunLast(batch, users, user_count, worker);
+  const bool all = rows_ == StateRows::kAll;
+  if (!all) RunLast(batch, users, worker);
 
-  const float* state = worker.last_x.data();
+  const float* x = all ? worker.x.data() : worker.last_x.data();
   for (std::size_t user = users.begin; user < users.end; ++user) {
-    if (LengthOf(batch, user) == 0) continue;
-    float* row = out + user * width_;
-    Normalise(norm_, state, 1, row);
-    state += width_;
-    if (kernels_->all_finite(row, width_)) continue;
+    const std::size_t length = LengthOf(batch, user);
+    if (length == 0) continue;
+    const std::size_t rows = all ? length : 1;
+    float* state = out + (all ? static_cast<std::size_t>(batch.offsets.data[user]) : user) * width_;
+    Normalise(norm_, x, rows, state);
+    x += rows * width_;
+    if (kernels_->all_finite(state, rows * width_)) continue;
     std::size_t first = bad_user->load();
     while (user < first && !bad_user->compare_exchange_weak(first, user)) {
     }
@@ -253,8 +255,7 @@ void Encoder::Attend(const float* projected, std::size_t length, Worker& worker,
 /// values would be needed of every event, 2 D^2 multiplications each, but a single query lets both matrices move to its
 /// side: q . (K n) = (K^T q) . n, and sum p (V n) = V (sum p n). That leaves 2 heads D for each event, whose only row is
 /// the normed one. With two blocks, 100 events and D = 64 all this together halves the encoder's multiplications.
-void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, std::size_t user_count,
-                      Worker& worker) const {
+void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const {
   const std::size_t d = width_;
   const std::size_t tokens =
       static_cast<std::size_t>(batch.offsets.data[users.end] - batch.offsets.data[users.begin]);
@@ -279,6 +280,7 @@ void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, std::si
     std::memcpy(last_normed + last * d, normed + (row - 1) * d, d * sizeof(float));
     ++last;
   }
+  const std::size_t user_count = last;
   block.query.Apply(*kernels_, last_normed, d, user_count, Into::kOverwrite, queries, d,
                     worker.rounded);
   for (std::size_t head = 0; head < heads_; ++head) {

@@ -74,15 +74,19 @@ struct HistoryViews {
   Int32View gaps;     // rows of the gap table
 };
 
+/// Which rows of the last layer are a user's state: what a head reads that attends over the history, or any other.
+enum class StateRows { kNewest, kAll };
+
 /// Owns its packed weights, the projected item table and the scratch of every worker. One call at a time.
 class Encoder {
  public:
   /// OutOfRange names the field with a wrong length or row, NonFinite the one that holds NaN or Inf.
-  static Status Create(const EncoderWeightViews& weights, Precision precision,
+  static Status Create(const EncoderWeightViews& weights, Precision precision, StateRows rows,
                        const KernelTable& kernels, ThreadPool& pool,
                        std::unique_ptr<Encoder>* encoder);
 
-  /// User states out [count, D]; a user without events has the zero state.
+  /// User states. kNewest: out [count, D]; a user without events has the zero state. kAll: out [offsets[count], D], a row
+  /// an event in the order of the batch.
   ///
   /// A state depends on its user's events alone: neither on who else is in the batch nor on the pool's threads, to the
   /// last bit. OutOfRange names the position of what is wrong, NonFinite the first user whose state is NaN or Inf.
@@ -90,6 +94,7 @@ class Encoder {
 
   const KernelTable& kernels() const { return *kernels_; }
   Precision precision() const { return precision_; }
+  StateRows state_rows() const { return rows_; }
   std::size_t embedding_width() const { return width_; }
 
  private:
@@ -111,7 +116,7 @@ class Encoder {
     Linear query_key_value;  // stacked [3 D, D], queries scaled
     BlockTail tail;
   };
-  /// The last block, of which each user's newest position alone is needed.
+  /// The last block under kNewest, where each user's newest position alone is needed.
   struct LastBlock {
     Norm attention_norm;
     Linear query;
@@ -139,10 +144,10 @@ class Encoder {
     AlignedBuffer rounded;      // bf16 [kRows, widest input]
   };
 
-  Encoder(const KernelTable& kernels, Precision precision)
-      : kernels_(&kernels), precision_(precision) {}
+  Encoder(const KernelTable& kernels, Precision precision, StateRows rows)
+      : kernels_(&kernels), precision_(precision), rows_(rows) {}
 
-  static Status TryCreate(const EncoderWeightViews& weights, Precision precision,
+  static Status TryCreate(const EncoderWeightViews& weights, Precision precision, StateRows rows,
                           const KernelTable& kernels, ThreadPool& pool,
                           std::unique_ptr<Encoder>* encoder);
   Status SetItems(const EncoderWeightViews& weights, ThreadPool& pool);
@@ -160,14 +165,14 @@ class Encoder {
   void RunFull(const FullBlock& block, const HistoryViews& batch, const UserRange& users,
                Worker& worker) const;
   void Attend(const float* projected, std::size_t length, Worker& worker, float* out) const;
-  void RunLast(const HistoryViews& batch, const UserRange& users, std::size_t user_count,
-               Worker& worker) const;
+  void RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
   void RunTail(const BlockTail& tail, const float* attended, std::size_t rows, Worker& worker,
                float* x) const;
   void Normalise(const Norm& norm, const float* x, std::size_t rows, float* out) const;
 
   const KernelTable* kernels_;
   Precision precision_;
+  StateRows rows_;
   std::size_t width_ = 0;
   std::size_t heads_ = 0;
   std::size_t head_width_ = 0;
@@ -181,7 +186,7 @@ class Encoder {
   AlignedBuffer action_table_;  // [actions, D], projected, with the input bias
   AlignedBuffer gap_table_;
   AlignedBuffer position_table_;
-  std::vector<FullBlock> full_blocks_;
+  std::vector<FullBlock> full_blocks_;  // all blocks under kAll, else all but the last
   LastBlock last_block_;
   Norm norm_;
 

@@ -56,17 +56,17 @@ const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) 
 
 }  // namespace
 
-Status Encoder::Create(const EncoderWeightViews& weights, Precision precision,
+Status Encoder::Create(const EncoderWeightViews& weights, Precision precision, StateRows rows,
                        const KernelTable& kernels, ThreadPool& pool,
                        std::unique_ptr<Encoder>* encoder) {
   try {
-    return TryCreate(weights, precision, kernels, pool, encoder);
+    return TryCreate(weights, precision, rows, kernels, pool, encoder);
   } catch (const std::exception&) {
     return OutOfMemory();
   }
 }
 
-Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
+Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, StateRows rows,
                           const KernelTable& kernels, ThreadPool& pool,
                           std::unique_ptr<Encoder>* encoder) {
   struct Size {
@@ -126,7 +126,7 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
     if (!status.ok()) return status;
   }
 
-  std::unique_ptr<Encoder> made(new (std::nothrow) Encoder(kernels, precision));
+  std::unique_ptr<Encoder> made(new (std::nothrow) Encoder(kernels, precision, rows));
   if (made == nullptr) return OutOfMemory();
   made->width_ = d;
   made->heads_ = w.heads;
@@ -136,12 +136,13 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision,
   Status status = made->SetItems(w, pool);
   if (status.ok()) status = made->SetEvents(w);
   if (!status.ok()) return status;
-  made->full_blocks_.resize(w.blocks.size() - 1);
+  const bool all = rows == StateRows::kAll;
+  made->full_blocks_.resize(w.blocks.size() - (all ? 0 : 1));
   bool enough = Copy(w.norm_scale, &made->norm_.scale) && Copy(w.norm_offset, &made->norm_.offset);
-  for (std::size_t i = 0; i + 1 < w.blocks.size(); ++i) {
+  for (std::size_t i = 0; i < made->full_blocks_.size(); ++i) {
     enough = enough && made->SetFull(w.blocks[i], &made->full_blocks_[i]);
   }
-  if (!enough || !made->SetLast(w.blocks.back())) return OutOfMemory();
+  if (!enough || !(all || made->SetLast(w.blocks.back()))) return OutOfMemory();
   *encoder = std::move(made);
   return Status::Ok();
 }

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <string>
+#include <vector>
 
 #include "core/thread_pool.h"
 
@@ -294,6 +296,33 @@ void AdamUpdate(const KernelTable& kernels, const AdamStep& step, const float* g
   ForChunks(n, kChunk, kParallelElements, [&](std::size_t begin, std::size_t end) {
     kernels.adam(step, gradient + begin, end - begin, parameter + begin, m + begin, v + begin);
   });
+}
+
+Status AdamUpdateRows(const KernelTable& kernels, const AdamStep& step, const float* gradient,
+                      const std::int32_t* rows, std::size_t count, std::size_t width,
+                      std::size_t table_rows, float* parameter, float* m, float* v) {
+  std::vector<bool> named;
+  try {
+    named.resize(table_rows);
+  } catch (const std::bad_alloc&) {
+    return Status::Internal("Out of memory for the rows of a table.");
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool inside = rows[i] >= 0 && static_cast<std::size_t>(rows[i]) < table_rows;
+    if (!inside || named[static_cast<std::size_t>(rows[i])]) {
+      return Status::OutOfRange("Expected each of the rows below " + std::to_string(table_rows) +
+                                " at most once in rows, received " + std::to_string(rows[i]) +
+                                " at " + std::to_string(i) + ".");
+    }
+    named[static_cast<std::size_t>(rows[i])] = true;
+  }
+  ForRows(count, width, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t at = static_cast<std::size_t>(rows[i]) * width;
+      kernels.adam(step, gradient + i * width, width, parameter + at, m + at, v + at);
+    }
+  });
+  return Status::Ok();
 }
 
 }  // namespace tandem

@@ -74,4 +74,10 @@ Status ScatterAddRows(const KernelTable& kernels, const float* source, const std
 void AdamUpdate(const KernelTable& kernels, const AdamStep& step, const float* gradient,
                 std::size_t n, float* parameter, float* m, float* v);
 
+/// As AdamUpdate on the rows named alone ("lazy"): gradient [count, width] belongs to rows[i] of parameter, m and v
+/// [table_rows, width]; other rows keep values and moments. OutOfRange names a row that is none, or named twice.
+Status AdamUpdateRows(const KernelTable& kernels, const AdamStep& step, const float* gradient,
+                      const std::int32_t* rows, std::size_t count, std::size_t width,
+                      std::size_t table_rows, float* parameter, float* m, float* v);
+
 }  // namespace tandem

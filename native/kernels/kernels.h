@@ -155,6 +155,16 @@ struct KernelTable {
   /// out[r] = (a[r] - mean) / sqrt(mean of (a[r] - mean)^2 + epsilon) * scale + offset. scale, offset [n]; out may be a.
   void (*layer_norm)(const float* a, size_t a_stride, size_t rows, size_t n, const float* scale,
                      const float* offset, float epsilon, float* out, size_t out_stride);
+
+  /// Gradient of layer_norm over a and dy [rows, n]: da in full, dscale and doffset [n] increased by the rows in order.
+  void (*layer_norm_backward)(const float* a, const float* dy, size_t rows, size_t n,
+                              const float* scale, float epsilon, float* da, float* dscale,
+                              float* doffset);
+
+  /// out[i] = 0 where DropoutHash(seed, first + i) < threshold, else a[i] * scale; the same bits on every instruction
+  /// set; out may be a.
+  void (*dropout)(uint32_t seed, uint32_t first, uint32_t threshold, float scale, const float* a,
+                  size_t n, float* out);
 };
 
 const KernelTable& ScalarKernels() noexcept;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "dropout_hash.h"
 #include "kernels.h"
 
 namespace tandem {
@@ -272,6 +273,38 @@ void LayerNorm(const float* a, size_t a_stride, size_t rows, size_t n, const flo
   }
 }
 
+void LayerNormBackward(const float* a, const float* dy, size_t rows, size_t n, const float* scale,
+                       float epsilon, float* da, float* dscale, float* doffset) {
+  const float count = static_cast<float>(n);
+  for (size_t r = 0; r < rows; ++r, a += n, dy += n, da += n) {
+    const float mean = ReduceRow(ReduceOp::kSum, a, n) / count;
+    float squares = 0.0f;
+    for (size_t i = 0; i < n; ++i) squares += (a[i] - mean) * (a[i] - mean);
+    const float inverse = 1.0f / __builtin_sqrtf(squares / count + epsilon);
+    float sum = 0.0f;
+    float product = 0.0f;
+    for (size_t i = 0; i < n; ++i) {
+      const float unit = (a[i] - mean) * inverse;
+      dscale[i] += dy[i] * unit;
+      doffset[i] += dy[i];
+      sum += dy[i] * scale[i];
+      product += dy[i] * scale[i] * unit;
+    }
+    for (size_t i = 0; i < n; ++i) {
+      const float unit = (a[i] - mean) * inverse;
+      da[i] = inverse * (dy[i] * scale[i] - sum / count - unit * (product / count));
+    }
+  }
+}
+
+void Dropout(uint32_t seed, uint32_t first, uint32_t threshold, float scale, const float* a,
+             size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t hash = DropoutHash(seed, first + static_cast<uint32_t>(i));
+    out[i] = hash < threshold ? 0.0f : a[i] * scale;
+  }
+}
+
 constexpr KernelTable Table() {
   KernelTable table = {};
   table.isa = "scalar";
@@ -294,6 +327,8 @@ constexpr KernelTable Table() {
   table.softmax_row = SoftmaxRow;
   table.softmax_causal = SoftmaxCausal;
   table.layer_norm = LayerNorm;
+  table.layer_norm_backward = LayerNormBackward;
+  table.dropout = Dropout;
   table.transpose = Transpose;
   table.adam = Adam;
   return table;

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dropout_hash.h"
 #include "kernels.h"
 #include "quantised_kernels.h"
 
@@ -687,6 +688,63 @@ struct VectorKernels {
     }
   }
 
+  /// Elements i to i + kLanes of a row of n, 0 past its end.
+  static F LoadUpTo(const float* a, size_t i, size_t n) {
+    return n - i < kLanes ? V::MaskLoad(a + i, V::TailMask(n - i)) : V::Load(a + i);
+  }
+  static void StoreUpTo(float* a, size_t i, size_t n, F x) {
+    if (n - i < kLanes) {
+      V::MaskStore(a + i, V::TailMask(n - i), x);
+    } else {
+      V::Store(a + i, x);
+    }
+  }
+
+  /// With u = (a - mean) inverse and g = dy scale: da = inverse (g - mean of g - u mean of g u). Past the end of a row
+  /// u is not 0, but g is.
+  static void LayerNormBackward(const float* a, const float* dy, size_t rows, size_t n,
+                                const float* scale, float epsilon, float* da, float* dscale,
+                                float* doffset) {
+    const float count = static_cast<float>(n);
+    for (size_t r = 0; r < rows; ++r, a += n, dy += n, da += n) {
+      const F mean = V::Set1(SumRow(a, n) / count);
+      F squares = V::Zero();
+      for (size_t i = 0; i < n; i += kLanes) {
+        F x = V::Sub(LoadUpTo(a, i, n), mean);
+        if (n - i < kLanes) x = V::ZeroUnless(V::TailMask(n - i), x);
+        squares = V::Fma(x, x, squares);
+      }
+      const F inverse = V::Set1(1.0f / __builtin_sqrtf(V::ReduceAdd(squares) / count + epsilon));
+      F sums = V::Zero();
+      F products = V::Zero();
+      for (size_t i = 0; i < n; i += kLanes) {
+        const F unit = V::Mul(V::Sub(LoadUpTo(a, i, n), mean), inverse);
+        const F y = LoadUpTo(dy, i, n);
+        StoreUpTo(dscale, i, n, V::Fma(y, unit, LoadUpTo(dscale, i, n)));
+        StoreUpTo(doffset, i, n, V::Add(y, LoadUpTo(doffset, i, n)));
+        const F g = V::Mul(y, LoadUpTo(scale, i, n));
+        sums = V::Add(sums, g);
+        products = V::Fma(g, unit, products);
+      }
+      const F sum = V::Set1(V::ReduceAdd(sums) / count);
+      const F product = V::Set1(V::ReduceAdd(products) / count);
+      for (size_t i = 0; i < n; i += kLanes) {
+        const F unit = V::Mul(V::Sub(LoadUpTo(a, i, n), mean), inverse);
+        const F g = V::Mul(LoadUpTo(dy, i, n), LoadUpTo(scale, i, n));
+        StoreUpTo(da, i, n, V::Mul(inverse, V::NegFma(unit, product, V::Sub(g, sum))));
+      }
+    }
+  }
+
+  /// Plain C++: compilers turn integer loops into this instruction set's own, and no rounding is left to them.
+  static void Dropout(uint32_t seed, uint32_t first, uint32_t threshold, float scale,
+                      const float* a, size_t n, float* out) {
+    for (size_t i = 0; i < n; ++i) {
+      const uint32_t hash = DropoutHash(seed, first + static_cast<uint32_t>(i));
+      out[i] = hash < threshold ? 0.0f : a[i] * scale;
+    }
+  }
+
   // ---- layout ----
 
   static void TransposeScalar(const float* a, size_t a_stride, size_t rows, size_t columns,
@@ -767,6 +825,8 @@ struct VectorKernels {
     table.softmax_row = SoftmaxRow;
     table.softmax_causal = SoftmaxCausal;
     table.layer_norm = LayerNorm;
+    table.layer_norm_backward = LayerNormBackward;
+    table.dropout = Dropout;
     table.transpose = Transpose;
     table.adam = Adam;
     return table;

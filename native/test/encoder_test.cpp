@@ -171,12 +171,11 @@ Row LayerNorm(const Floats& scale, const Floats& offset, const Row& x) {
   return y;
 }
 
-/// The state of one user: every layer for every position, then the last row.
-Row Reference(const Model& m, const Histories& h, std::size_t user) {
+/// The states of all events of one user: every layer for every position.
+std::vector<Row> AllRows(const Model& m, const Histories& h, std::size_t user) {
   const Shape& s = m.shape;
   const std::size_t begin = static_cast<std::size_t>(h.offsets[user]);
   const std::size_t length = static_cast<std::size_t>(h.offsets[user + 1]) - begin;
-  if (length == 0) return Row(s.d, 0.0);
   std::vector<Row> x;
   for (std::size_t t = 0; t < length; ++t) {
     const std::size_t item = static_cast<std::size_t>(h.items[begin + t]);
@@ -243,18 +242,30 @@ Row Reference(const Model& m, const Histories& h, std::size_t user) {
       for (std::size_t j = 0; j < s.d; ++j) row[j] += update[j];
     }
   }
-  return LayerNorm(m.norm, m.offset, x.back());
+  for (Row& row : x) row = LayerNorm(m.norm, m.offset, row);
+  return x;
 }
 
-std::unique_ptr<Encoder> Make(const Model& model, Precision precision, const KernelTable& kernels) {
+/// The state of one user: the row of the newest event.
+Row Reference(const Model& m, const Histories& h, std::size_t user) {
+  const std::vector<Row> rows = AllRows(m, h, user);
+  return rows.empty() ? Row(m.shape.d, 0.0) : rows.back();
+}
+
+std::unique_ptr<Encoder> Make(const Model& model, Precision precision, const KernelTable& kernels,
+                              StateRows rows = StateRows::kNewest) {
   std::unique_ptr<Encoder> encoder;
-  CHECK_OK(Encoder::Create(model.Views(), precision, kernels, ThreadPool::Shared(), &encoder));
+  CHECK_OK(
+      Encoder::Create(model.Views(), precision, rows, kernels, ThreadPool::Shared(), &encoder));
   return encoder;
 }
 
 Floats Encode(Encoder& encoder, const Histories& histories, ThreadPool& pool) {
   // One more than needed: nothing may be written behind the last state.
-  Floats out(histories.count() * encoder.embedding_width() + 1, 7.0f);
+  const std::size_t rows = encoder.state_rows() == StateRows::kAll
+                               ? static_cast<std::size_t>(histories.offsets.back())
+                               : histories.count();
+  Floats out(rows * encoder.embedding_width() + 1, 7.0f);
   CHECK_OK(encoder.Encode(histories.Views(), pool, out.data(), out.size() - 1));
   CHECK(out.back() == 7.0f);
   out.pop_back();
@@ -305,6 +316,34 @@ void TestAgainstReference(const KernelTable& kernels) {
   }
 }
 
+/// States of all events: against the formula, and to the last bit those of the user alone.
+void TestAllRows(const KernelTable& kernels) {
+  ThreadPool one(1), three(3);
+  std::uint64_t seed = 200;
+  for (const Shape& shape : kShapes) {
+    const Model model(shape, ++seed);
+    const Histories histories(Lengths(shape, 30, seed), seed);
+    const std::unique_ptr<Encoder> encoder = Make(model, Precision::kF32, kernels, StateRows::kAll);
+    const Floats states = Encode(*encoder, histories, three);
+    CHECK(Encode(*encoder, histories, one) == states);
+    for (std::size_t user = 0; user < histories.count(); ++user) {
+      const std::size_t begin = static_cast<std::size_t>(histories.offsets[user]) * shape.d;
+      const Floats alone = Encode(*encoder, histories.Only(user), one);
+      for (std::size_t i = 0; i < alone.size(); ++i) CHECK(alone[i] == states[begin + i]);
+      std::size_t i = begin;
+      for (const Row& row : AllRows(model, histories, user)) {
+        double largest = 0;
+        for (const double value : row) largest = std::max(largest, std::fabs(value));
+        // Many times the rows of the test above: norms of two values make a few of them ill-conditioned.
+        for (const double value : row) CHECK_NEAR(states[i++], value, 1e-4 * largest);
+      }
+    }
+    Floats out(states.size());
+    const Status status = encoder->Encode(histories.Views(), one, out.data(), out.size() - 1);
+    CHECK(status.message().find("[offsets[B], D] for out") != std::string::npos);
+  }
+}
+
 /// States to the last bit: alone, in any company, on any number of threads.
 void TestIndependence(const KernelTable& kernels) {
   const Shape& shape = kShapes[2];
@@ -343,8 +382,8 @@ void TestRefusedWeights(const KernelTable& kernels) {
   const Model model(shape, 20);
   const auto refused = [&](const EncoderWeightViews& views, StatusCode code, const char* name) {
     std::unique_ptr<Encoder> encoder;
-    const Status status =
-        Encoder::Create(views, Precision::kF32, kernels, ThreadPool::Shared(), &encoder);
+    const Status status = Encoder::Create(views, Precision::kF32, StateRows::kNewest, kernels,
+                                          ThreadPool::Shared(), &encoder);
     if (status.code() != code || status.message().find(name) == std::string::npos) {
       Fail(__FILE__, __LINE__, std::string("expected ") + name + ", received: " + status.message());
     }
@@ -452,6 +491,7 @@ int main() {
   using namespace tandem::test;
   ForEachIsa([](const tandem::KernelTable& kernels) {
     TestAgainstReference(kernels);
+    TestAllRows(kernels);
     TestIndependence(kernels);
     TestLongHistory(kernels);
     TestRefusedWeights(kernels);

@@ -475,6 +475,89 @@ void TestLayerNorm(const KernelTable& kernels) {
   }
 }
 
+void TestLayerNormBackward(const KernelTable& kernels) {
+  Random random(18);
+  for (const std::size_t n : Sizes()) {
+    if (n == 0) continue;
+    const std::size_t rows = 1 + random.Below(4);
+    Unaligned a(random.Floats(rows * n));
+    Unaligned dy(random.Floats(rows * n));
+    Unaligned scale(random.Floats(n));
+    const std::vector<float> before = random.Floats(2 * n);
+    Unaligned dscale(std::vector<float>(before.begin(), before.begin() + static_cast<long>(n)));
+    Unaligned doffset(std::vector<float>(before.begin() + static_cast<long>(n), before.end()));
+    Unaligned da(rows * n);
+    kernels.layer_norm_backward(a.data(), dy.data(), rows, n, scale.data(), 1e-3f, da.data(),
+                                dscale.data(), doffset.data());
+    CHECK(da.intact() && dscale.intact() && doffset.intact());
+    std::vector<double> expected_scale(before.begin(), before.begin() + static_cast<long>(n));
+    std::vector<double> expected_offset(before.begin() + static_cast<long>(n), before.end());
+    const double count = static_cast<double>(n);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float* row = a.data() + r * n;
+      const float* gradient = dy.data() + r * n;
+      double mean = 0, variance = 0, sum = 0, product = 0;
+      for (std::size_t i = 0; i < n; ++i) mean += static_cast<double>(row[i]) / count;
+      for (std::size_t i = 0; i < n; ++i) {
+        variance += std::pow(static_cast<double>(row[i]) - mean, 2) / count;
+      }
+      const double inverse = 1 / std::sqrt(variance + 1e-3);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double unit = (static_cast<double>(row[i]) - mean) * inverse;
+        const double y = static_cast<double>(gradient[i]);
+        expected_scale[i] += y * unit;
+        expected_offset[i] += y;
+        sum += y * static_cast<double>(scale.data()[i]) / count;
+        product += y * static_cast<double>(scale.data()[i]) * unit / count;
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        const double unit = (static_cast<double>(row[i]) - mean) * inverse;
+        const double g = static_cast<double>(gradient[i]) * static_cast<double>(scale.data()[i]);
+        // Differences of near numbers, magnified by `inverse`, which epsilon keeps below 32.
+        CHECK_NEAR(da.data()[r * n + i], inverse * (g - sum - unit * product), 1e-6 * inverse * 4);
+      }
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      CHECK_NEAR(dscale.data()[i], expected_scale[i], 1e-5);
+      CHECK_NEAR(doffset.data()[i], expected_offset[i], 2e-6);
+    }
+  }
+}
+
+void TestDropout(const KernelTable& kernels) {
+  Random random(19);
+  for (const std::size_t n : Sizes()) {
+    Unaligned a(random.Floats(n));
+    Unaligned out(n);
+    Unaligned reference(n);
+    const std::uint32_t seed = static_cast<std::uint32_t>(random.Next());
+    // A place that wraps around 32 bits inside the run.
+    const std::uint32_t first = 0u - static_cast<std::uint32_t>(n / 2);
+    kernels.dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, out.data());
+    ScalarKernels().dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, reference.data());
+    CHECK(out.intact());
+    for (std::size_t i = 0; i < n; ++i) CHECK(out.data()[i] == reference.data()[i]);
+    kernels.dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, a.data());
+    for (std::size_t i = 0; i < n; ++i) CHECK(a.data()[i] == out.data()[i]);
+  }
+  // Shares of dropped units, alone and at neighbouring places and seeds: independent draws differ by 5 deviations at
+  // most.
+  const std::size_t n = 100000;
+  const std::vector<float> ones(n, 1.0f);
+  std::vector<float> one(n), other(n);
+  kernels.dropout(7, 0, 0x40000000u, 1.0f, ones.data(), n, one.data());
+  kernels.dropout(8, 0, 0x40000000u, 1.0f, ones.data(), n, other.data());
+  double kept = 0, kept_in_both = 0, kept_neighbours = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    kept += static_cast<double>(one[i]);
+    kept_in_both += static_cast<double>(one[i] * other[i]);
+    if (i > 0) kept_neighbours += static_cast<double>(one[i] * one[i - 1]);
+  }
+  CHECK_NEAR(kept / n, 0.75, 0.007);
+  CHECK_NEAR(kept_in_both / n, 0.5625, 0.008);
+  CHECK_NEAR(kept_neighbours / n, 0.5625, 0.008);
+}
+
 void TestTransposeAxpyAdam(const KernelTable& kernels) {
   Random random(8);
   for (std::size_t rows = 0; rows <= 26; ++rows) {
@@ -817,6 +900,8 @@ int main() {
     TestSoftmax(kernels);
     TestSoftmaxCausal(kernels);
     TestLayerNorm(kernels);
+    TestLayerNormBackward(kernels);
+    TestDropout(kernels);
     TestTransposeAxpyAdam(kernels);
     TestBag(kernels);
     TestQuantised(kernels);

@@ -10,6 +10,17 @@ const BETA1 = 0.9;
 const BETA2 = 0.98;
 const EPSILON = 1e-8;
 
+/**
+ * Gradient of a table of which a step has read few rows. Only those are updated ("lazy" Adam): a row's moments do not fade
+ * while no step reads it.
+ */
+export interface RowGradient {
+  /** [R], each row at most once. */
+  readonly rows: Int32Array;
+  /** [R, width]. */
+  readonly values: tf.Tensor;
+}
+
 /** Optimiser of a fixed set of named variables. @see Kingma and Ba, Adam, ICLR 2015. */
 export class Adam {
   /** Moments by variable name, `m` and `v` of its shape. */
@@ -30,32 +41,61 @@ export class Adam {
   }
 
   /**
+   * Takes the gradient of a loss and applies one step; a loss that is not finite changes nothing.
+   *
+   * @param loss - gets what `lookups` names, in place of those variables, and uses the others as they are.
+   * @param lookups - variables of which the loss reads these rows alone, each row at most once. The rows [R, width] are
+   *   leaves of the graph, so gradient and update have R rows, however long the table is.
+   * @param step - counts from 1.
+   * @returns the loss before the update.
+   */
+  minimise(
+    loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar,
+    lookups: ReadonlyMap<string, Int32Array>,
+    learningRate: number,
+    step: number,
+  ): number {
+    return tf.tidy(() => {
+      const rows = new Map(
+        [...lookups].map(([name, indices]) => [
+          name,
+          tf.gather(this.#variables.get(name)!, tf.tensor1d(indices, 'int32')),
+        ]),
+      );
+      const leaves = new Map<string, tf.Tensor>([...this.#variables, ...rows]);
+      const { value, grads } = tf
+        .engine()
+        .gradients(() => loss(rows), [...leaves.values()], undefined, true);
+      const result = value.dataSync()[0]!;
+      if (!Number.isFinite(result)) return result;
+      const gradients = new Map<string, tf.Tensor | RowGradient>();
+      for (const [i, name] of [...leaves.keys()].entries()) {
+        const values = grads[i];
+        // tfjs has none for what the loss does not depend on.
+        if (values === undefined) continue;
+        const indices = lookups.get(name);
+        gradients.set(name, indices === undefined ? values : { rows: indices, values });
+      }
+      this.apply(gradients, learningRate, step);
+      return result;
+    });
+  }
+
+  /**
    * Applies one step.
    *
-   * @param gradients - by variable name; a variable without one keeps its value and moments.
+   * @param gradients - by variable name; a variable, or a row of one, without a gradient keeps its value and moments.
    * @param step - counts from 1, for the bias correction.
    */
-  apply(gradients: ReadonlyMap<string, tf.Tensor>, learningRate: number, step: number): void {
-    const native = tf.getBackend() === NATIVE_BACKEND;
+  apply(
+    gradients: ReadonlyMap<string, tf.Tensor | RowGradient>,
+    learningRate: number,
+    step: number,
+  ): void {
+    const update = tf.getBackend() === NATIVE_BACKEND ? updateInPlace : updateWithOps;
     for (const [name, gradient] of gradients) {
-      const variable = this.#variables.get(name)!;
-      const { m, v } = this.moments.get(name)!;
-      if (native)
-        nativeAddon().ops.adam(
-          valuesInPlace(variable),
-          valuesInPlace(gradient),
-          valuesInPlace(m),
-          valuesInPlace(v),
-          learningRate,
-          BETA1,
-          BETA2,
-          EPSILON,
-          step,
-        );
-      else
-        tf.tidy(() => {
-          applyWithOps(variable, gradient, m, v, learningRate, step);
-        });
+      const moments = this.moments.get(name)!;
+      update({ variable: this.#variables.get(name)!, ...moments, gradient, learningRate, step });
     }
   }
 
@@ -67,23 +107,61 @@ export class Adam {
   }
 }
 
-function applyWithOps(
-  variable: tf.Variable,
-  gradient: tf.Tensor,
-  m: tf.Variable,
-  v: tf.Variable,
-  learningRate: number,
-  step: number,
-): void {
-  m.assign(tf.add(tf.mul(m, BETA1), tf.mul(gradient, 1 - BETA1)));
-  v.assign(tf.add(tf.mul(v, BETA2), tf.mul(tf.square(gradient), 1 - BETA2)));
-  const mean = tf.div(m, 1 - BETA1 ** step);
-  const deviation = tf.add(tf.sqrt(tf.div(v, 1 - BETA2 ** step)), EPSILON);
-  variable.assign(tf.sub(variable, tf.mul(tf.div(mean, deviation), learningRate)));
+interface Update {
+  readonly variable: tf.Variable;
+  readonly m: tf.Variable;
+  readonly v: tf.Variable;
+  readonly gradient: tf.Tensor | RowGradient;
+  readonly learningRate: number;
+  readonly step: number;
 }
 
-/** The typed array behind a tensor of the native backend. */
-function valuesInPlace(tensor: tf.Tensor): Float32Array {
+function updateInPlace({ variable, m, v, gradient, learningRate, step }: Update): void {
   const backend: unknown = tf.backend();
-  return (backend as NativeBackend).data.get(tensor.dataId).values as Float32Array;
+  const floats = (tensor: tf.Tensor): Float32Array => (backend as NativeBackend).floats(tensor);
+  const settings = [learningRate, BETA1, BETA2, EPSILON, step] as const;
+  const { ops } = nativeAddon();
+  if (gradient instanceof tf.Tensor)
+    ops.adam(floats(variable), floats(gradient), floats(m), floats(v), ...settings);
+  else
+    ops.adamRows(
+      floats(variable),
+      floats(gradient.values),
+      gradient.rows,
+      variable.size / variable.shape[0],
+      floats(m),
+      floats(v),
+      ...settings,
+    );
+}
+
+function updateWithOps({ variable, m, v, gradient, learningRate, step }: Update): void {
+  tf.tidy(() => {
+    if (gradient instanceof tf.Tensor) {
+      const next = formula(variable, m, v, gradient, learningRate, step);
+      for (const [i, target] of [variable, m, v].entries()) target.assign(next[i]!);
+      return;
+    }
+    const rows = tf.tensor1d(gradient.rows, 'int32');
+    const [p, pm, pv] = [variable, m, v].map((table) => tf.gather(table, rows));
+    const next = formula(p!, pm!, pv!, gradient.values, learningRate, step);
+    for (const [i, table] of [variable, m, v].entries())
+      table.assign(tf.tensorScatterUpdate(table, tf.expandDims(rows, 1), next[i]!));
+  });
+}
+
+/** Value and moments after one step. */
+function formula(
+  value: tf.Tensor,
+  m: tf.Tensor,
+  v: tf.Tensor,
+  gradient: tf.Tensor,
+  learningRate: number,
+  step: number,
+): [value: tf.Tensor, m: tf.Tensor, v: tf.Tensor] {
+  const nextM = tf.add(tf.mul(m, BETA1), tf.mul(gradient, 1 - BETA1));
+  const nextV = tf.add(tf.mul(v, BETA2), tf.mul(tf.square(gradient), 1 - BETA2));
+  const mean = tf.div(nextM, 1 - BETA1 ** step);
+  const deviation = tf.add(tf.sqrt(tf.div(nextV, 1 - BETA2 ** step)), EPSILON);
+  return [tf.sub(value, tf.mul(tf.div(mean, deviation), learningRate)), nextM, nextV];
 }

@@ -24,6 +24,12 @@ export class NativeBackend extends MathBackendCPU {
     };
   }
 
+  /** The values of a f32 tensor, in place; a copy where tfjs keeps a plain array. */
+  floats({ dataId }: Pick<tf.TensorInfo, 'dataId'>): Float32Array {
+    const { values } = this.data.get(dataId);
+    return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
+  }
+
   /**
    * As the parent's, without its advice on standard error to install another backend. Values that alias a pooled buffer
    * (tfjs's slice returns views) are copied: that buffer may be reused while they live.

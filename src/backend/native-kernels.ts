@@ -439,10 +439,8 @@ function newFloat(
   return (backend as NativeBackend).newFloat(shape);
 }
 
-/** The values of a f32 tensor; tfjs lets some of them be plain arrays. */
 function floats(backend: unknown, tensor: tf.TensorInfo): Float32Array {
-  const values = (backend as NativeBackend).data.get(tensor.dataId).values;
-  return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
+  return (backend as NativeBackend).floats(tensor);
 }
 
 function integers(backend: unknown, tensor: tf.TensorInfo): Int32Array {

@@ -1,9 +1,8 @@
 // From the tensors of a bundle to the weights that the native head takes, with every shape checked on the way.
 
-import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { ContextWeights, HeadWeights } from '../native/binding.ts';
-import { BUNDLE_FILES, type ModelConfig } from './manifest.ts';
+import { BUNDLE_FILES, fusedWidth, type ModelConfig } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
 
 /** Rows that the schema gives each context table; without it any number of rows is taken. */
@@ -16,8 +15,7 @@ type Rows = Pick<
  * Copies the `head.*` and `context.*` tensors out, so that the rest of the weights can be freed.
  *
  * @param schema - gives the rows of the context tables; leave it out only where there is none.
- * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape, or a fusion that bundles
- *   do not have.
+ * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
 export function headWeights(
   tensors: ReadonlyMap<string, Tensor>,
@@ -25,15 +23,9 @@ export function headWeights(
   schema?: Rows,
 ): HeadWeights {
   const { fusion, embeddingWidth: width, hiddenWidth, contextWidth } = config;
-  if (fusion === 'attention')
-    throw new TandemError(
-      'ERR_BUNDLE_INVALID',
-      'Expected fusion "none" or "concat" in a bundle, received "attention", which the native head computes but training does not give weights for. Train with --fusion concat.',
-      { details: { fusion } },
-    );
   const copy = (name: string, ...shape: (number | null)[]): Float32Array =>
     expectTensor(tensors, name, Float32Array, shape, BUNDLE_FILES.weights).slice();
-  const fused = fusion === 'none' ? width : width + contextWidth + 1;
+  const fused = fusedWidth(config);
   const head = {
     fusion,
     embeddingWidth: width,
@@ -64,7 +56,15 @@ export function headWeights(
     contextWeight: copy('context.contextWeight', contextWidth, subjectWidth + 3 * demographicWidth),
     contextBias: copy('context.contextBias', contextWidth),
   };
-  return { ...head, context };
+  if (fusion === 'concat') return { ...head, context };
+  const attention = {
+    heads: config.heads,
+    queryWeight: copy('head.queryWeight', width, contextWidth),
+    keyWeight: copy('head.keyWeight', width, width),
+    valueWeight: copy('head.valueWeight', width, width),
+    outputWeight: copy('head.attentionOutputWeight', width, width),
+  };
+  return { ...head, context, attention };
 }
 
 /** A row for each value and row 0 for the unknown one. */

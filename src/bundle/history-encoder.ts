@@ -8,10 +8,12 @@ import {
   type Isa,
   type NativeEncoder,
   type RaggedHistories,
+  type StateRows,
 } from '../native/binding.ts';
 import { encoderWeights } from './encoder-weights.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import type { Bundle } from './load.ts';
+import { stateRows } from './manifest.ts';
 
 export interface HistoryEncoderOptions {
   /** `bf16` is faster where the CPU has instructions for it, and a little less exact. Default f32. */
@@ -25,26 +27,40 @@ export class HistoryEncoder {
   readonly embeddingWidth: number;
   /** T: longest history that `encode` takes. */
   readonly maxHistory: number;
+  readonly #stateRows: StateRows;
   readonly #native: NativeEncoder;
 
-  /** @throws RangeError or ERR_NON_FINITE naming the weight that is wrong. */
-  constructor(weights: EncoderWeights, options: HistoryEncoderOptions = {}) {
+  /**
+   * @param stateRows - which rows a state has.
+   * @throws RangeError or ERR_NON_FINITE naming the weight that is wrong.
+   */
+  constructor(weights: EncoderWeights, stateRows: StateRows, options: HistoryEncoderOptions = {}) {
     this.embeddingWidth = weights.embeddingWidth;
     this.maxHistory = weights.maxHistory;
-    this.#native = new (nativeAddon().Encoder)(weights, options.isa, options.precision);
+    this.#stateRows = stateRows;
+    this.#native = new (nativeAddon().Encoder)(weights, options.isa, options.precision, stateRows);
   }
 
   /**
    * User states, on all threads of the addon's pool while the caller waits: about a quarter of a millisecond for one
    * user of 100 events.
    *
-   * @param batch - items are catalogue slots + 1. @returns [B, D]; rows of empty histories are 0.
+   * @param batch - items are catalogue slots + 1.
+   * @returns for each history its newest event's state [1, D], or those of all events [L, D], oldest first; an empty
+   *   history has an empty state.
    * @throws RangeError naming what is out of range; ERR_NON_FINITE naming the first user without a finite state.
    */
-  encode(batch: HistoryBatch): Float32Array {
-    const out = new Float32Array(batch.count * this.embeddingWidth);
-    this.#native.encode(ragged(batch), out);
-    return out;
+  encode(batch: HistoryBatch): Float32Array[] {
+    const { embeddingWidth: width } = this;
+    const histories = ragged(batch);
+    const all = this.#stateRows === 'all';
+    const out = new Float32Array((all ? histories.items.length : batch.count) * width);
+    this.#native.encode(histories, out);
+    return Array.from(batch.lengths, (events, b) => {
+      const begin = all ? histories.offsets[b]! : b;
+      const rows = all ? events : Math.min(1, events);
+      return out.subarray(begin * width, (begin + rows) * width);
+    });
   }
 }
 
@@ -57,6 +73,7 @@ export function bundleHistoryEncoder(
   const items = catalogueItemFeatures(schema, catalogue);
   return new HistoryEncoder(
     encoderWeights(bundle.tensors(), manifest.model, schema, items),
+    stateRows(manifest.model) === 1 ? 'newest' : 'all',
     options,
   );
 }

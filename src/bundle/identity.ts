@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { TandemError } from '../errors.ts';
 import type { BundleId, EncoderId } from '../ids.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
-import type { BundleManifest, ModelConfig } from './manifest.ts';
+import { stateRows, type BundleManifest, type ModelConfig } from './manifest.ts';
 import { littleEndianBytes, type Tensor } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, Tensor>;
@@ -12,22 +12,32 @@ type Tensors = ReadonlyMap<string, Tensor>;
 /**
  * Identifies the history encoder: user states of the same encoderId live in one space.
  *
- * Covers `items.*` and `encoder.*`, the encoder's sizes, and the feature schema.
+ * Covers `items.*` and `encoder.*`, the encoder's sizes, the feature schema, and which rows a state has: one row cannot
+ * stand for a sequence.
  */
 export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: string): EncoderId {
   const { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth } = config;
-  const part = { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth };
+  const part = {
+    embeddingWidth,
+    blocks,
+    heads,
+    feedForwardWidth,
+    maxHistory,
+    actionWidth,
+    stateRows: stateRows(config),
+  };
   return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
 }
 
 /** Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema. */
 export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
-  const { fusion, embeddingWidth, subjectWidth, demographicWidth, contextWidth, hiddenWidth } =
-    config;
-  const part =
-    fusion === 'none'
-      ? { fusion, embeddingWidth, hiddenWidth }
-      : { fusion, embeddingWidth, hiddenWidth, subjectWidth, demographicWidth, contextWidth };
+  const { fusion, embeddingWidth, hiddenWidth, heads } = config;
+  const { subjectWidth, demographicWidth, contextWidth } = config;
+  const part = {
+    ...{ fusion, embeddingWidth, hiddenWidth },
+    ...(fusion !== 'none' && { subjectWidth, demographicWidth, contextWidth }),
+    ...(fusion === 'attention' && { heads }),
+  };
   return digestPart('head', tensors, ['context.', 'head.'], part, schemaHash);
 }
 

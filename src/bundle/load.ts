@@ -15,6 +15,7 @@ import {
   MANIFEST_FILE,
   parseGoldens,
   parseSchema,
+  stateRows,
   type BundleManifest,
   type GoldenRequest,
 } from './manifest.ts';
@@ -127,9 +128,12 @@ export async function loadBundle(path: string): Promise<Bundle> {
   same(BUNDLE_FILES.index, 'indexId', manifest.indexId, manifest.files[BUNDLE_FILES.index]!.sha256);
   const goldens = parseGoldens(parseJson(files.goldens, BUNDLE_FILES.goldens));
   for (const golden of goldens) {
-    const widths = [golden.embedding.length, golden.state?.length ?? model.embeddingWidth];
-    for (const width of widths)
-      same(BUNDLE_FILES.goldens, `width for user "${golden.user}"`, model.embeddingWidth, width);
+    const width = model.embeddingWidth;
+    const label = `for user "${golden.user}"`;
+    same(BUNDLE_FILES.goldens, `width ${label}`, width, golden.embedding.length);
+    const rows = (golden.state?.length ?? width) / width;
+    const fit = Math.min(stateRows(model), Math.max(1, Math.ceil(rows)));
+    same(BUNDLE_FILES.goldens, `rows of a state ${label}`, fit, rows);
   }
   return {
     directory,

@@ -7,7 +7,7 @@ import { canonicalJson } from '../json.ts';
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 
 export const BUNDLE_FORMAT = 'tandem-bundle';
-export const BUNDLE_VERSION = 2;
+export const BUNDLE_VERSION = 3;
 /** Name of the manifest in a bundle directory. */
 export const MANIFEST_FILE = 'manifest.json';
 /** Names the directory of the bundle to serve, in a directory of bundles. */
@@ -31,7 +31,7 @@ export const BUNDLE_FILES = {
 
 /** Sizes of the model's layers; letters as in docs/model.md. */
 export interface ModelConfig {
-  /** `attention` has its place here and in the bundle; training it is not implemented yet. */
+  /** How state and context meet; docs/model.md has the formulas. */
   readonly fusion: 'none' | 'concat' | 'attention';
   /** D: width of user states, query embeddings and item vectors. */
   readonly embeddingWidth: number;
@@ -53,6 +53,19 @@ export interface ModelConfig {
   readonly contextWidth: number;
   /** H: width of the head's hidden layer. */
   readonly hiddenWidth: number;
+  /** The input embedding of the item in view is part of the context; training only, the native head does not read it yet. */
+  readonly subjectItem: boolean;
+}
+
+/** Z: width of what the head's layers read. */
+export function fusedWidth({ fusion, embeddingWidth, contextWidth }: ModelConfig): number {
+  if (fusion === 'none') return embeddingWidth;
+  return (fusion === 'concat' ? 1 : 2) * embeddingWidth + contextWidth + 1;
+}
+
+/** Most rows of a user's cached state: of the newest event alone, or of all of them where the context attends over them. */
+export function stateRows({ fusion, maxHistory }: ModelConfig): number {
+  return fusion === 'attention' ? maxHistory : 1;
 }
 
 export interface BundleManifest {
@@ -69,6 +82,8 @@ export interface BundleManifest {
   readonly model: ModelConfig;
   readonly counts: { readonly items: number; readonly categories: number };
   readonly metric: 'inner-product';
+  /** What user states of this bundle are stored as. */
+  readonly stateType: 'f32' | 'bf16' | 'int8';
   readonly index: IndexSettings;
   /** Unix seconds of the newest training event: what the catalogue and the model have seen. */
   readonly dataUntilSeconds: number;
@@ -93,6 +108,7 @@ const modelConfigSchema = z.strictObject({
   demographicWidth: width,
   contextWidth: width,
   hiddenWidth: width,
+  subjectItem: z.boolean(),
 });
 
 const manifestSchema = z.strictObject({
@@ -107,6 +123,7 @@ const manifestSchema = z.strictObject({
   model: modelConfigSchema,
   counts: z.strictObject({ items: z.int().min(1), categories: z.int().min(0) }),
   metric: z.literal('inner-product'),
+  stateType: z.enum(['f32', 'bf16', 'int8']),
   index: z.discriminatedUnion('kind', [
     z.strictObject({
       kind: z.literal('clusters'),
@@ -222,7 +239,7 @@ function firstIssue(error: z.ZodError): string {
 /** One request whose answer is known: replayed through tfjs, every ISA, and the server. */
 export interface GoldenRequest {
   readonly user: string;
-  /** [D], absent for a cold start. */
+  /** [D], or [L, D] for fusion attention, oldest event first; absent for a cold start. */
   readonly state?: readonly number[];
   readonly stateAge: number;
   readonly subject:

@@ -40,6 +40,7 @@ export interface BundleInput {
   /** File of the index, slots = rows. */
   readonly indexBytes: Uint8Array;
   readonly index: BundleManifest['index'];
+  readonly stateType: BundleManifest['stateType'];
   readonly goldens: readonly GoldenRequest[];
   /** Unix seconds of the newest training event. */
   readonly dataUntilSeconds: number;
@@ -145,6 +146,7 @@ function makeManifest(input: BundleInput, files: Record<BundleFile, Uint8Array>)
     model,
     counts: { items: input.catalogue.count, categories: input.schema.categories.length },
     metric: 'inner-product',
+    stateType: input.stateType,
     index,
     dataUntilSeconds: input.dataUntilSeconds,
     datasetName: input.datasetName,

@@ -125,7 +125,8 @@ export function embedGoldens(source: GoldenSource, head: NativeHead): Float32Arr
   const { goldens, schema, catalogue, manifest } = source;
   const width = manifest.model.embeddingWidth;
   const features = new ContextFeatures(schema);
-  const builder = new HeadBatchBuilder(width, Math.max(1, goldens.length));
+  const sequences = manifest.model.fusion === 'attention';
+  const builder = new HeadBatchBuilder(width, Math.max(1, goldens.length), sequences);
   for (const { state, stateAge, subject, demographics } of goldens) {
     let bag: SubjectBag = NO_SUBJECT;
     if (subject !== null && 'query' in subject) bag = features.queryBag(subject.query);

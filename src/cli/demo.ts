@@ -23,7 +23,7 @@ import { loadModel } from '../model/checkpoint.ts';
 import { packageRoot } from '../native/binding.ts';
 import { LmdbStore } from '../store/lmdb-store.ts';
 import { ONLINE_RETAIL_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
-import { trainForProtocol } from './training-recipe.ts';
+import { trainForProtocol } from '../experiment/training-recipe.ts';
 
 type DataName = 'world' | 'online-retail';
 
@@ -165,7 +165,9 @@ async function evaluateModels(
     const report = await evaluate({ dataset, protocol: 'time', form, models, oracle: true });
     await writeReport(join(folder, `report-${form}`), report);
     process.stdout.write(`\n${formatReport(report)}\n`);
-    process.stderr.write(`report.json and recall.svg are in ${join(folder, `report-${form}`)}\n`);
+    process.stderr.write(
+      `report.json, report.md and charts are in ${join(folder, `report-${form}`)}\n`,
+    );
     reports.push(report);
   }
   return reports;

@@ -5,6 +5,7 @@ import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
 import type { EncodeEngine } from '../encode/users.ts';
 import type { Precision } from '../native/binding.ts';
+import type { StateType } from '../store/state-rows.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -20,6 +21,7 @@ interface PublishFlags {
   readonly checkpoint: string;
   readonly bundles: string;
   readonly index: IndexKind;
+  readonly stateType: StateType;
 }
 
 export function encodeCommand(): Command {
@@ -70,9 +72,15 @@ export function publishCommand(): Command {
     .requiredOption('--checkpoint <directory>', 'finished training run')
     .requiredOption('--bundles <directory>', 'where bundles lie')
     .addOption(indexOption())
-    .action(async ({ checkpoint, bundles, index }: PublishFlags) => {
+    .addOption(
+      new Option('--state-type <name>', 'what user states are stored as')
+        .choices(['f32', 'bf16', 'int8'])
+        .default('f32'),
+    )
+    .action(async ({ checkpoint, bundles, index, stateType }: PublishFlags) => {
       const { publish } = await import('../encode/publish.ts');
-      process.stdout.write(`${JSON.stringify(await publish(checkpoint, bundles, index))}\n`);
+      const published = await publish(checkpoint, bundles, index, stateType);
+      process.stdout.write(`${JSON.stringify(published)}\n`);
     });
 }
 

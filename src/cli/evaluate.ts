@@ -1,9 +1,9 @@
 // tandem evaluate: judges checkpoints against every floor on a dataset, and writes the report.
 
-import { basename, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
-import { evaluate, type EvaluatedModel } from '../evaluate/evaluate.ts';
+import { evaluate } from '../evaluate/evaluate.ts';
+import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
 import { formatReport, REPORT_FILES, writeReport } from '../evaluate/report.ts';
 
 interface EvaluateFlags {
@@ -14,12 +14,15 @@ interface EvaluateFlags {
   readonly split: 'validation' | 'test';
   readonly out: string;
   readonly oracle?: true;
+  readonly skew?: true;
 }
 
 /** The table goes to standard output, the report into --out, progress to standard error. */
 export function evaluateCommand(): Command {
   return new Command('evaluate')
-    .description('rank all items for held-out requests: models, floors, context rows, swap tests')
+    .description(
+      'rank all items for held-out requests: models, floors, context rows, slices, swap and staleness tests',
+    )
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .option(
       '--checkpoint <directory>',
@@ -44,45 +47,24 @@ export function evaluateCommand(): Command {
     )
     .requiredOption('--out <directory>', `where ${Object.values(REPORT_FILES).join(', ')} go`)
     .option('--oracle', 'add the row whose context is derived from the label, printed as leakage')
+    .option(
+      '--skew',
+      'mix states, head and index of two checkpoints that differ in their seed alone',
+    )
     .action(run);
 }
 
 async function run(flags: EvaluateFlags): Promise<void> {
   const dataset = await readDataset(flags.data);
-  const models: EvaluatedModel[] = [];
-  for (const directory of flags.checkpoint) models.push(await loadEvaluated(directory));
   const report = await evaluate({
     dataset,
     protocol: flags.protocol,
     form: flags.form,
     split: flags.split,
-    models: distinctNames(models),
+    models: await loadAllEvaluated(flags.checkpoint),
     oracle: flags.oracle ?? false,
+    skew: flags.skew ?? false,
   });
   await writeReport(flags.out, report);
   process.stdout.write(`${formatReport(report)}\n`);
-}
-
-/** Loads tfjs only here, so that a report of floors alone starts at once. */
-async function loadEvaluated(directory: string): Promise<EvaluatedModel> {
-  const { loadCheckpoint, loadModel } = await import('../model/checkpoint.ts');
-  const { settings } = loadCheckpoint(directory);
-  return {
-    name: basename(resolve(directory)),
-    model: await loadModel(directory),
-    datasetDigest: settings.datasetDigest,
-    dataUntilSeconds: settings.dataUntilSeconds,
-    trainingEvents: settings.trainingEvents,
-    identity: { schemaHash: settings.schemaHash, config: settings.config },
-  };
-}
-
-/** Two folders of one name get a number, so that rows stay apart. */
-function distinctNames(models: readonly EvaluatedModel[]): EvaluatedModel[] {
-  const seen = new Map<string, number>();
-  return models.map((model) => {
-    const count = (seen.get(model.name) ?? 0) + 1;
-    seen.set(model.name, count);
-    return count === 1 ? model : { ...model, name: `${model.name} (${count})` };
-  });
 }

@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { readManifest } from '../bundle/files.ts';
 import { resolveBundle } from '../bundle/load.ts';
-import type { BundleManifest } from '../bundle/manifest.ts';
+import { stateRows, type BundleManifest } from '../bundle/manifest.ts';
 
 export function inspectCommand(): Command {
   return new Command('inspect')
@@ -37,6 +37,7 @@ export function describeManifest(directory: string, manifest: BundleManifest): s
     ['items', `${counts.items} in ${counts.categories} categories`],
     ['fusion', model.fusion],
     ['embedding', `width ${model.embeddingWidth}, ${manifest.metric}`],
+    ['states', `up to ${stateRows(model)} rows of ${manifest.stateType}`],
     [
       'encoder',
       `${model.blocks} blocks, ${model.heads} heads, feed-forward ${model.feedForwardWidth}, history ${model.maxHistory}, action ${model.actionWidth}`,

@@ -11,6 +11,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   import: async () => (await import('./import.ts')).importCommand(),
   train: async () => (await import('./train.ts')).trainCommand(),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
+  experiment: async () => (await import('./experiment.ts')).experimentCommand(),
+  survival: async () => (await import('./survival.ts')).survivalCommand(),
   encode: async () => (await import('./encode.ts')).encodeCommand(),
   publish: async () => (await import('./encode.ts')).publishCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),

@@ -4,13 +4,14 @@ import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
 import { TandemError } from '../errors.ts';
-import { DEFAULT_TRAINING, parseTrainConfig, type TrainConfig } from '../model/train-config.ts';
-import { trainForProtocol } from './training-recipe.ts';
+import type { TrainConfig } from '../model/train-config.ts';
+import { layerSettings, type SettingsLayer } from '../experiment/settings.ts';
+import { trainForProtocol } from '../experiment/training-recipe.ts';
 
 interface TrainFlags {
   readonly data: string;
   readonly out: string;
-  readonly fusion: 'none' | 'concat';
+  readonly fusion: 'none' | 'concat' | 'attention';
   readonly protocol: 'table' | 'time';
   readonly form: 'all' | 'discovery';
   readonly settings?: string;
@@ -25,8 +26,11 @@ export function trainCommand(): Command {
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .requiredOption('--out <directory>', 'checkpoint directory')
     .addOption(
-      new Option('--fusion <name>', 'none: history only; concat: contextual')
-        .choices(['none', 'concat'])
+      new Option(
+        '--fusion <name>',
+        'none: history only; concat: contextual; attention: the context re-weights the history',
+      )
+        .choices(['none', 'concat', 'attention'])
         .default('concat'),
     )
     .addOption(
@@ -63,10 +67,10 @@ export function trainCommand(): Command {
 
 /** Defaults, overridden by the file, overridden by --fusion. */
 function readSettings(flags: TrainFlags): TrainConfig {
-  let given: Partial<TrainConfig> = {};
+  let given: SettingsLayer = {};
   if (flags.settings !== undefined)
     try {
-      given = JSON.parse(readFileSync(flags.settings, 'utf8')) as Partial<TrainConfig>;
+      given = JSON.parse(readFileSync(flags.settings, 'utf8')) as SettingsLayer;
     } catch (cause) {
       throw new TandemError(
         'ERR_CONFIG_INVALID',
@@ -74,9 +78,5 @@ function readSettings(flags: TrainFlags): TrainConfig {
         { cause },
       );
     }
-  return parseTrainConfig({
-    ...DEFAULT_TRAINING,
-    ...given,
-    model: { ...DEFAULT_TRAINING.model, ...given.model, fusion: flags.fusion },
-  });
+  return layerSettings(given, { model: { fusion: flags.fusion } });
 }

@@ -24,7 +24,8 @@ export function makeRequests(
   const pick = (names: readonly string[]): string | undefined =>
     names[random.integer(names.length)];
   const features = new ContextFeatures(schema);
-  const builder = new HeadBatchBuilder(model.config.embeddingWidth, count);
+  const { embeddingWidth, fusion } = model.config;
+  const builder = new HeadBatchBuilder(embeddingWidth, count, fusion === 'attention');
   const requests: MadeUpRequest[] = [];
   for (let i = 0; i < count; i++) {
     const state = i % 4 === 3 ? undefined : randomState(model, random, item);
@@ -78,5 +79,5 @@ function randomState(model: TwoTower, random: Random, item: () => number): Float
     0,
     length,
   );
-  return model.encodeHistories(batch);
+  return model.encodeHistories(batch)[0]!;
 }

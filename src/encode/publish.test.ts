@@ -17,7 +17,7 @@ const dataset = shopDataset(makeShop({ items: 64, users: 40, seed: 3 }));
 const run = (fusion: string): string => join(folder, `run-${fusion}`);
 
 before(async () => {
-  for (const fusion of ['none', 'concat'] as const)
+  for (const fusion of ['none', 'concat', 'attention'] as const)
     await train({
       dataset,
       trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
@@ -64,7 +64,7 @@ describe('encodeItems', () => {
 });
 
 describe('publish', () => {
-  for (const fusion of ['none', 'concat'])
+  for (const fusion of ['none', 'concat', 'attention'])
     it(`makes a bundle that verifies, and the same one again (${fusion})`, async () => {
       const first = await publish(run(fusion), join(folder, `bundles-${fusion}`));
       const again = await publish(run(fusion), join(folder, `others-${fusion}`));

@@ -5,10 +5,12 @@ import { publishBundle, type PublishedBundle } from '../bundle/publish.ts';
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
 import type { FeatureSchema } from '../features/schema.ts';
+import { TandemError } from '../errors.ts';
 import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
 import type { TwoTower } from '../model/two-tower.ts';
 import { Random } from '../random.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
+import type { StateType } from '../store/state-rows.ts';
 import { encodeItems } from './items.ts';
 import { makeRequests } from './made-up-requests.ts';
 
@@ -20,15 +22,22 @@ const GOLDEN_SEED = 11;
  * Publishes a finished run; the same run always gives the same bundle.
  *
  * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
- *   @param kind - of the index, clusters unless given.
+ *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as.
+ * @throws TandemError ERR_CONFIG_INVALID for a model that the native head cannot compute.
  */
 export async function publish(
   directory: string,
   bundlesDirectory: string,
   kind?: IndexKind,
+  stateType: StateType = 'f32',
 ): Promise<PublishedBundle> {
-  const { vectors, indexBytes, index } = await encodeItems(directory, kind);
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
+  if (settings.config.model.subjectItem)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a model without subjectItem to publish, ${directory} holds one with it. The native head does not read the item in view yet, so it could be evaluated but not served: train with subjectItem false.`,
+    );
+  const { vectors, indexBytes, index } = await encodeItems(directory, kind);
   const model = await loadModel(directory);
   const goldens = answerGoldens(model, schema, catalogue, vectors);
   model.dispose();
@@ -41,6 +50,7 @@ export async function publish(
       vectors,
       indexBytes,
       index,
+      stateType,
       goldens,
       dataUntilSeconds: settings.dataUntilSeconds,
       datasetName: settings.datasetName,

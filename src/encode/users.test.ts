@@ -73,7 +73,7 @@ describe('encodeUsers', () => {
     await encodeUsers({ bundle, dataset, store: once, untilSeconds: until });
     const [a, b] = [statesOf(daily), statesOf(once)];
     assert.deepEqual(a.lastEventSeconds, lastBefore(until));
-    assert.deepEqual(a.found, b.found);
+    assert.deepEqual(a.lengths, b.lengths);
     assert.equal(a.states.length, b.states.length);
     for (let i = 0; i < a.states.length; i++)
       assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-5);
@@ -119,7 +119,7 @@ describe('encodeUsers', () => {
           .some((item) => item % 2 === 1),
       ),
     );
-    assert.deepEqual([...statesOf(store, half).found], known);
+    assert.deepEqual([...statesOf(store, half).lengths], known);
     const foreign = { ...dataset.items, ids: ids.map((id) => `other-${id}`) };
     await assert.rejects(encodeUsers({ bundle, dataset: { ...dataset, items: foreign }, store }), {
       code: 'ERR_DATASET_INVALID',
@@ -131,7 +131,7 @@ describe('encodeUsers', () => {
     await encodeUsers({ bundle, dataset, store: native });
     await encodeUsers({ bundle, dataset, store: tfjs, engine: 'tfjs' });
     const [a, b] = [statesOf(native), statesOf(tfjs)];
-    assert.deepEqual(a.found, b.found);
+    assert.deepEqual(a.lengths, b.lengths);
     assert.ok(a.states.some((value) => value !== 0));
     for (let i = 0; i < a.states.length; i++)
       assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-4, `${a.states[i]!} ${b.states[i]!}`);

@@ -4,6 +4,7 @@
 
 import { bundleHistoryEncoder } from '../bundle/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
+import { stateRows } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import {
@@ -76,18 +77,19 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
   let encoded = 0;
   try {
     const width = bundle.manifest.model.embeddingWidth;
-    const stored = newStateBatch(USERS_PER_BATCH, width);
+    const { stateType: type } = bundle.manifest;
+    const stored = newStateBatch(USERS_PER_BATCH, width, stateRows(bundle.manifest.model));
     for (let at = 0; at < active.length; at += USERS_PER_BATCH) {
       const batch = active.slice(at, at + USERS_PER_BATCH);
       const ids = batch.map(({ user }) => dataset.users.ids[user]! as UserId);
       // An explicit --since asks for these users again, whatever is stored.
       if (options.sinceSeconds === undefined) await store.read(encoderId, ids, stored);
-      else stored.found.fill(0);
+      else stored.lengths.fill(0);
       const due = batch
         .map((entry, i) => ({ ...entry, id: ids[i]!, i }))
         .filter(
           ({ end, i }) =>
-            stored.found[i] !== 1 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
+            stored.lengths[i] === 0 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
         );
       const histories = newHistoryBatch(due.length, bundle.manifest.model.maxHistory);
       for (const [row, { begin, end }] of due.entries())
@@ -99,7 +101,9 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
         due.map(({ id, end }, row) => ({
           user: id,
           state: {
-            state: states.subarray(row * width, (row + 1) * width),
+            state: states[row]!,
+            dimensions: width,
+            type,
             lastEventSeconds: columns.times[end - 1]!,
             encodedAtSeconds,
           },
@@ -124,8 +128,8 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
 }
 
 interface OpenEncoder {
-  /** States [B, D] of a batch, rows of empty histories 0. */
-  readonly encode: (batch: HistoryBatch) => Float32Array;
+  /** The state of each history, as the bundle's head reads them. */
+  readonly encode: (batch: HistoryBatch) => Float32Array[];
   readonly dispose: () => void;
 }
 

@@ -51,10 +51,11 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
     config: { embeddingWidth: GROUPS, maxHistory: 4, fusion },
     schema,
     encodeHistories(batch) {
-      const states = new Float32Array(batch.count * GROUPS);
-      for (let b = 0; b < batch.count; b++)
-        states[b * GROUPS + ((batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS)] = 1;
-      return states;
+      return Array.from(batch.lengths, (_, b) => {
+        const state = new Float32Array(GROUPS);
+        state[(batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS] = 1;
+        return state;
+      });
     },
     embedQueries(batch) {
       const queries = Float32Array.from(batch.states);
@@ -104,8 +105,10 @@ describe('evaluate', () => {
         'leak',
         'swap',
         'swap',
+        ...new Array<string>(4).fill('stale'),
         'model',
         'swap',
+        ...new Array<string>(4).fill('stale'),
       ],
     );
     assert.ok(report.rows.some(({ name }) => name === `both: ${ORACLE_LABEL}`));
@@ -134,10 +137,62 @@ describe('evaluate', () => {
       assert.deepEqual(JSON.parse(read(REPORT_FILES.json)), JSON.parse(JSON.stringify(report)));
       assert.equal(read(REPORT_FILES.text), `${formatReport(report)}\n`);
       assert.match(read(REPORT_FILES.text), /higher score first, then lower catalogue slot/);
-      assert.match(read(REPORT_FILES.chart), /^<svg[^]*both: context real/);
+      for (const chart of [REPORT_FILES.recall, REPORT_FILES.slices])
+        assert.match(read(chart), /^<svg[^]*both: context real/);
+      assert.match(read(REPORT_FILES.staleness), /^<svg[^]*days late/);
     } finally {
       rmSync(directory, { recursive: true });
     }
+  });
+
+  it('reports the skew matrix: two versions alone are as good, mixed they are not', async () => {
+    // The same model with its dimensions in another order, as another seed would give.
+    const own = groupModel('concat');
+    const turn = (values: Float32Array): Float32Array =>
+      values.map((_, i) => values[i - (i % GROUPS) + ((i + 1) % GROUPS)]!);
+    const turned: EvaluatedModel['model'] = {
+      ...own,
+      encodeHistories: (batch) => own.encodeHistories(batch).map((state) => turn(state)),
+      embedQueries: (batch) => {
+        // The head knows its own encoder's space: turn states back, add the subject there, turn the sum.
+        const back = turn(turn(turn(Float32Array.from(batch.states))));
+        return turn(own.embedQueries({ ...batch, states: back }));
+      },
+      itemVectors: () => turn(own.itemVectors()),
+    };
+    const models = [
+      { name: 'a', model: own },
+      { name: 'b', model: turned },
+    ];
+    const report = await evaluate({
+      dataset,
+      protocol: 'time',
+      floors: false,
+      skew: true,
+      models,
+    });
+    const cells = report.rows.filter(({ versions }) => versions !== undefined);
+    assert.equal(new Set(cells.map(({ versions }) => JSON.stringify(versions))).size, 8);
+    const pure = cells.filter(({ kind }) => kind === 'model');
+    assert.equal(pure.length, 2);
+    assert.deepEqual(pure[0]!.metrics, pure[1]!.metrics);
+    for (const cell of cells.filter(({ kind }) => kind === 'skew'))
+      assert.ok(cell.metrics.recall['10']! < pure[0]!.metrics.recall['10']!, cell.name);
+    assert.match(formatReport(report), /\| a +\| +b \| +a \|/);
+    assert.equal(report.floors, null);
+    await assert.rejects(
+      evaluate({ dataset, protocol: 'time', skew: true, models: models.slice(1) }),
+      (error: TandemError) => error.code === 'ERR_INVALID_ARGUMENT',
+    );
+    await assert.rejects(
+      evaluate({
+        dataset,
+        protocol: 'time',
+        skew: true,
+        models: [models[0]!, { name: 'none', model: groupModel('none') }],
+      }),
+      /two that differ: a, none/,
+    );
   });
 
   it('refuses a context that is derived from the label', () => {

@@ -1,23 +1,24 @@
-// One evaluation: a protocol's requests, every floor, every model with its context rows and swap tests, one report.
+// One evaluation: the requests of a protocol, every row of rows.ts ranked, one report.
 
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { startProgress } from '../telemetry.ts';
 import { DEFAULT_MIXTURE, Floors, type MixtureWeights } from './baselines.ts';
-import { swapContexts, swapHistories } from './context-swap.ts';
 import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts';
+import { requireTwoTrainings } from './mixed-versions.ts';
 import { chooseMixture } from './mixture.ts';
-import { ModelEvaluation, ORACLE_LABEL, type ScorableModel } from './model-scorer.ts';
+import type { ScorableModel } from './model-scorer.ts';
 import { tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
-import type { EvaluationSet, Scorer } from './query.ts';
+import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
+import { floorRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
 import { slicesOf } from './slices.ts';
 
 /** A trained model to judge, with what its checkpoint says it has seen. */
 export interface EvaluatedModel {
   /** Short name for the rows of the report, e.g. the checkpoint's folder. */
   readonly name: string;
-  readonly model: ScorableModel & { readonly config: { readonly fusion: string } };
+  readonly model: ScorableModel;
   readonly datasetDigest?: string;
   /** Unix seconds of the newest event that training saw. */
   readonly dataUntilSeconds?: number;
@@ -37,21 +38,14 @@ export interface EvaluationOptions {
   readonly models?: readonly EvaluatedModel[];
   /** Adds the row whose context is derived from the label. */
   readonly oracle?: boolean;
+  /** Mixes states, head and index of the two models, which must be trainings of the same settings. */
+  readonly skew?: boolean;
+  /** False where another report has the floors of these requests already. */
+  readonly floors?: boolean;
   /** Weights of the mixed floor; chosen on the validation split when absent. */
   readonly mixture?: MixtureWeights;
   /** Of the bootstrap and of the swaps; 1 when absent. */
   readonly seed?: number;
-}
-
-/** `swap` and `leak` rows test the evaluation; they are no results. */
-export type RowKind = 'floor' | 'model' | 'swap' | 'leak';
-
-export interface ReportRow {
-  readonly name: string;
-  readonly kind: RowKind;
-  /** Name of the model; absent for floors. */
-  readonly model?: string;
-  readonly metrics: ScorerMetrics;
 }
 
 /** Recall@100 must fall when contexts or histories are swapped between requests. */
@@ -66,7 +60,7 @@ export interface SwapCheck {
 
 export interface EvaluationReport {
   readonly format: 'tandem-evaluation';
-  readonly version: 1;
+  readonly version: 2;
   readonly dataset: { readonly name: string; readonly digest: string };
   readonly protocol: {
     readonly name: 'table' | 'time';
@@ -81,25 +75,17 @@ export interface EvaluationReport {
     readonly cutSeconds: number | null;
     readonly dropped: Readonly<Record<string, number>>;
   };
+  /** Null where floors were left to another report. */
   readonly floors: {
     readonly basketRule: string;
     readonly mixture: MixtureWeights;
     readonly mixtureFrom: string;
-  };
+  } | null;
   readonly seed: number;
   readonly models: readonly Readonly<Record<string, unknown>>[];
   readonly rows: readonly ReportRow[];
   readonly swapChecks: readonly SwapCheck[];
   readonly seconds: number;
-}
-
-interface Task {
-  readonly scorer: Scorer;
-  readonly kind: RowKind;
-  readonly model?: string;
-  readonly set: EvaluationSet;
-  /** Of a swap row: the row that it must stay below. */
-  readonly swapped?: { readonly what: 'contexts' | 'histories'; readonly base: string };
 }
 
 /**
@@ -111,50 +97,47 @@ interface Task {
  */
 export async function evaluate(options: EvaluationOptions): Promise<EvaluationReport> {
   const startedMs = performance.now();
-  const { dataset, oracle = false, seed = 1, models = [] } = options;
+  const { dataset, oracle = false, skew = false, seed = 1, models = [] } = options;
   const set = evaluationSet(options);
   for (const model of models) refuseLeakage(model, dataset, set);
-  const mixture = mixtureOf(options, set);
+  if (skew) requireTwoTrainings(models);
   const floors = new Floors(dataset, set);
-  const tasks: Task[] = floors
-    .scorers(mixture.weights)
-    .map((scorer) => ({ scorer, kind: 'floor', set }));
-  for (const model of models) tasks.push(...modelTasks(model, dataset, set, oracle, seed));
+  const mixture = options.floors === false ? undefined : mixtureOf(options, set);
+  const tasks = [
+    ...(mixture === undefined ? [] : floorRows(floors.scorers(mixture.weights), set)),
+    ...models.flatMap((model) => modelRows(model, dataset, set, { oracle, seed, skew })),
+    ...(skew ? skewRows(models[0]!, models[1]!, dataset, set) : []),
+  ];
 
   const progress = startProgress('evaluate', tasks.length * set.queries.length, 'rankings');
   const rows: ReportRow[] = [];
   const swapChecks: SwapCheck[] = [];
   try {
-    for (const [i, task] of tasks.entries()) {
+    for (const [i, { label, scorer, queries }] of tasks.entries()) {
       const collector = new MetricsCollector(floors.popularity, set.candidates);
       await rankAll(
-        task.set,
-        task.scorer,
+        { ...set, queries },
+        scorer,
         Math.max(...COVERAGE_AT),
-        // Slices describe the request as it is, also where its history was swapped.
+        // Slices describe the request as it is, also where its history was exchanged.
         (_query, ranked, index) => {
           const query = set.queries[index]!;
           collector.add(query, ranked, slicesOf(query, dataset));
         },
         (done) => {
-          progress.update(i * set.queries.length + done, task.scorer.name);
+          progress.update(i * set.queries.length + done, label.name);
         },
       );
       const metrics = collector.result(seed);
-      rows.push({
-        name: task.scorer.name,
-        kind: task.kind,
-        ...(task.model !== undefined && { model: task.model }),
-        metrics,
-      });
-      if (task.swapped !== undefined) swapChecks.push(swapCheck(task, metrics, rows));
+      rows.push({ ...label, metrics });
+      if (label.swapped !== undefined) swapChecks.push(swapCheck(label, metrics, rows));
     }
   } finally {
     progress.end();
   }
   return {
     format: 'tandem-evaluation',
-    version: 1,
+    version: 2,
     dataset: { name: dataset.name, digest: dataset.digest },
     protocol: {
       name: set.protocol,
@@ -168,11 +151,14 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
       cutSeconds: Number.isNaN(set.cutSeconds) ? null : set.cutSeconds,
       dropped: set.dropped,
     },
-    floors: {
-      basketRule: floors.basketRule,
-      mixture: mixture.weights,
-      mixtureFrom: mixture.from,
-    },
+    floors:
+      mixture === undefined
+        ? null
+        : {
+            basketRule: floors.basketRule,
+            mixture: mixture.weights,
+            mixtureFrom: mixture.from,
+          },
     seed,
     models: models.map(({ name, model, datasetDigest, dataUntilSeconds, identity }) => ({
       name,
@@ -200,8 +186,9 @@ export function evaluationSet(
   });
 }
 
-function mixtureOf(
-  options: EvaluationOptions,
+/** Weights of the mixed floor for the requests of `set`, and where they are from. */
+export function mixtureOf(
+  options: Omit<EvaluationOptions, 'models'>,
   set: EvaluationSet,
 ): { weights: MixtureWeights; from: string } {
   if (options.mixture !== undefined) return { weights: options.mixture, from: 'given' };
@@ -216,7 +203,9 @@ function mixtureOf(
   };
 }
 
-function validationSetOrNone(options: EvaluationOptions): EvaluationSet | undefined {
+function validationSetOrNone(
+  options: Parameters<typeof evaluationSet>[0],
+): EvaluationSet | undefined {
   try {
     return evaluationSet(options);
   } catch (error) {
@@ -225,7 +214,8 @@ function validationSetOrNone(options: EvaluationOptions): EvaluationSet | undefi
   }
 }
 
-function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
+/** @throws TandemError when the model has trained on other data, or on events that `set` asks it to predict. */
+export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
   if (model.datasetDigest !== undefined && model.datasetDigest !== dataset.digest)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
@@ -247,61 +237,18 @@ function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationS
     );
 }
 
-/** Rows of one model: its contexts, and the swaps that must hurt it. */
-function modelTasks(
-  { name, model }: EvaluatedModel,
-  dataset: Dataset,
-  set: EvaluationSet,
-  oracle: boolean,
-  seed: number,
-): Task[] {
-  const evaluation = new ModelEvaluation(model, dataset);
-  const swappable = set.queries.length > 1;
-  const contexts = set.queries.some(({ subject }) => subject.kind !== 'none');
-  const historyOnly = model.config.fusion === 'none';
-  const base = historyOnly ? `${name}: history only` : `${name}: context real`;
-  const tasks: Task[] = [];
-  const add = (
-    label: string,
-    kind: RowKind,
-    options: { context: 'none' | 'real' | 'oracle'; history?: 'real' | 'cold' },
-    swapped?: 'contexts' | 'histories',
-  ): void => {
-    const queries =
-      swapped === 'contexts'
-        ? swapContexts(set.queries, seed)
-        : swapped === 'histories'
-          ? swapHistories(set.queries, seed)
-          : set.queries;
-    tasks.push({
-      scorer: evaluation.scorer({ name: `${name}: ${label}`, oracle, ...options }),
-      kind,
-      model: name,
-      set: { ...set, queries },
-      ...(swapped !== undefined && { swapped: { what: swapped, base } }),
-    });
-  };
-  if (historyOnly) {
-    add('history only', 'model', { context: 'none' });
-  } else {
-    add('context none', 'model', { context: 'none' });
-    add('context real', 'model', { context: 'real' });
-    add('context only (cold start)', 'model', { context: 'real', history: 'cold' });
-    if (oracle) add(ORACLE_LABEL, 'leak', { context: 'oracle' });
-    if (swappable && contexts) add('contexts swapped', 'swap', { context: 'real' }, 'contexts');
-  }
-  if (swappable) add('histories swapped', 'swap', { context: 'real' }, 'histories');
-  return tasks;
-}
-
-function swapCheck(task: Task, metrics: ScorerMetrics, rows: readonly ReportRow[]): SwapCheck {
-  const { what, base } = task.swapped!;
-  const whole = rows.find(({ name }) => name === base)!.metrics;
+/** @param rows - with the row that must not be reached. */
+function swapCheck(
+  { model, swapped }: RowLabel,
+  metrics: ScorerMetrics,
+  rows: readonly ReportRow[],
+): SwapCheck {
+  const whole = rows.find(({ name }) => name === swapped!.base)!.metrics;
   const recallAt100 = whole.recall['100']!;
   const recallAt100Swapped = metrics.recall['100']!;
   return {
-    model: task.model!,
-    swapped: what,
+    model: model!,
+    swapped: swapped!.what,
     recallAt100,
     recallAt100Swapped,
     fell: recallAt100Swapped < whole.recallInterval['100']!.low,

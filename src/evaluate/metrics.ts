@@ -1,33 +1,26 @@
-// Metrics over ranks, and their intervals. Each is defined in docs/evaluation.md.
+// Metrics over ranks, with their intervals. Each is defined in docs/evaluation.md.
 
-import { Random } from '../random.ts';
+import { bootstrap, intervalOf, ratioOf, type Interval } from './bootstrap.ts';
 import type { EvaluationQuery } from './query.ts';
 import type { RankedQuery } from './ranking.ts';
 
 export const RECALL_AT = [10, 50, 100, 200] as const;
 export const COVERAGE_AT = [10, 100] as const;
 
-const RESAMPLES = 1000;
-const INTERVAL = 0.95;
-
-export interface Interval {
-  readonly low: number;
-  readonly high: number;
-}
-
-/** Means over the requests of one scorer, or of one slice of them. */
+/** Means over the requests of one scorer, or of one slice of them; intervals are 95 %, of the bootstrap. */
 export interface Metrics {
   /** Requests. */
   readonly count: number;
   /** By K, in the order of RECALL_AT; higher is better. */
   readonly recall: Readonly<Record<string, number>>;
+  readonly recallInterval: Readonly<Record<string, Interval>>;
   readonly ndcgAt10: number;
+  readonly ndcgAt10Interval: Interval;
   readonly mrr: number;
+  readonly mrrInterval: Interval;
 }
 
 export interface ScorerMetrics extends Metrics {
-  /** 95 % bootstrap interval of recall, by K. */
-  readonly recallInterval: Readonly<Record<string, Interval>>;
   /** Share of the candidates that appear in some request's best K, by K. */
   readonly coverage: Readonly<Record<string, number>>;
   /** Mean popularity of the best K over the mean popularity of the candidates, by K; 1 = no bias. */
@@ -65,10 +58,8 @@ export class MetricsCollector {
   readonly #retrieved: Uint8Array[];
   readonly #retrievedPopularity: number[] = COVERAGE_AT.map(() => 0);
   readonly #retrievedCount: number[] = COVERAGE_AT.map(() => 0);
-  readonly #all = new Means();
-  readonly #slices = new Map<string, Means>();
-  readonly #recalls: number[][] = RECALL_AT.map(() => []);
-  readonly #users: number[] = [];
+  readonly #all = new Sample();
+  readonly #slices = new Map<string, Sample>();
 
   /** @param popularity - [N] of training events; @param candidates - [N], 1 = ranked. */
   constructor(popularity: Float64Array, candidates: Uint8Array) {
@@ -79,17 +70,12 @@ export class MetricsCollector {
 
   /** @param slices - names of the groups that the query belongs to. */
   add(query: EvaluationQuery, ranked: RankedQuery, slices: readonly string[]): void {
-    const recalls = RECALL_AT.map((k) => recallAtK(ranked.ranks, k));
-    const ndcg = ndcgAtK(ranked.ranks, 10);
-    const reciprocal = reciprocalRank(ranked.ranks);
-    this.#all.add(recalls, ndcg, reciprocal);
+    this.#all.add(query.user, ranked.ranks);
     for (const slice of slices) {
-      const means = this.#slices.get(slice) ?? new Means();
-      this.#slices.set(slice, means);
-      means.add(recalls, ndcg, reciprocal);
+      const sample = this.#slices.get(slice) ?? new Sample();
+      this.#slices.set(slice, sample);
+      sample.add(query.user, ranked.ranks);
     }
-    for (const [i, recall] of recalls.entries()) this.#recalls[i]!.push(recall);
-    this.#users.push(query.user);
     for (const [i, k] of COVERAGE_AT.entries())
       for (const item of ranked.top.subarray(0, k)) {
         this.#retrieved[i]![item] = 1;
@@ -104,12 +90,10 @@ export class MetricsCollector {
     let popularity = 0;
     for (const [item, ranked] of this.#candidates.entries())
       if (ranked === 1) popularity += this.#popularity[item]!;
-    const intervals = bootstrapIntervals(this.#recalls, this.#users, seed);
     const byCoverage = (value: (i: number) => number): Record<string, number> =>
       Object.fromEntries(COVERAGE_AT.map((k, i) => [String(k), value(i)]));
     return {
-      ...this.#all.means(),
-      recallInterval: Object.fromEntries(RECALL_AT.map((k, i) => [String(k), intervals[i]!])),
+      ...this.#all.metrics(seed),
       coverage: byCoverage((i) => sum(this.#retrieved[i]!) / candidates),
       popularityLift: byCoverage((i) =>
         popularity === 0
@@ -119,83 +103,47 @@ export class MetricsCollector {
       slices: Object.fromEntries(
         [...this.#slices]
           .sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true }))
-          .map(([name, means]) => [name, means.means()]),
+          .map(([name, sample]) => [name, sample.metrics(seed)]),
       ),
     };
   }
 }
 
-/**
- * Percentile bootstrap of means, resampling users: requests of one user resemble each other.
- *
- * @param values - [metrics][requests]; @param users - [requests], -1 = a user of its own.
- */
-export function bootstrapIntervals(
-  values: readonly (readonly number[])[],
-  users: readonly number[],
-  seed: number,
-): Interval[] {
-  const clusterOf = new Map<number, number>();
-  let clusters = 0;
-  const rows = users.map((user) => {
-    const known = user < 0 ? undefined : clusterOf.get(user);
-    if (known !== undefined) return known;
-    if (user >= 0) clusterOf.set(user, clusters);
-    return clusters++;
-  });
-  const sizes = new Float64Array(clusters);
-  const sums = values.map(() => new Float64Array(clusters));
-  for (const [request, cluster] of rows.entries()) {
-    sizes[cluster]!++;
-    for (const [i, column] of values.entries()) sums[i]![cluster]! += column[request]!;
-  }
-  const random = new Random(seed);
-  const means = values.map(() => new Float64Array(RESAMPLES));
-  const totals = new Float64Array(values.length);
-  for (let resample = 0; resample < RESAMPLES; resample++) {
-    totals.fill(0);
-    let size = 0;
-    for (let draw = 0; draw < clusters; draw++) {
-      const cluster = random.integer(clusters);
-      size += sizes[cluster]!;
-      for (let i = 0; i < totals.length; i++) totals[i]! += sums[i]![cluster]!;
-    }
-    for (let i = 0; i < totals.length; i++) means[i]![resample] = totals[i]! / size;
-  }
-  return means.map((column) => {
-    column.sort();
-    const at = (share: number): number => column[Math.round(share * (RESAMPLES - 1))]!;
-    return { low: at((1 - INTERVAL) / 2), high: at((1 + INTERVAL) / 2) };
-  });
-}
+/** Metrics of single requests, until they are averaged. */
+class Sample {
+  readonly #users: number[] = [];
+  readonly #recalls: number[][] = RECALL_AT.map(() => []);
+  readonly #ndcg: number[] = [];
+  readonly #reciprocal: number[] = [];
 
-class Means {
-  #count = 0;
-  #ndcg = 0;
-  #reciprocal = 0;
-  readonly #recalls: number[] = RECALL_AT.map(() => 0);
-
-  add(recalls: readonly number[], ndcg: number, reciprocal: number): void {
-    this.#count++;
-    this.#ndcg += ndcg;
-    this.#reciprocal += reciprocal;
-    for (const [i, recall] of recalls.entries()) this.#recalls[i]! += recall;
+  add(user: number, ranks: Int32Array): void {
+    this.#users.push(user);
+    for (const [i, k] of RECALL_AT.entries()) this.#recalls[i]!.push(recallAtK(ranks, k));
+    this.#ndcg.push(ndcgAtK(ranks, 10));
+    this.#reciprocal.push(reciprocalRank(ranks));
   }
 
-  means(): Metrics {
+  metrics(seed: number): Metrics {
+    const columns = [...this.#recalls, this.#ndcg, this.#reciprocal].map((values) => ({ values }));
+    const means = columns.map(ratioOf);
+    const intervals = bootstrap(columns, this.#users, seed).map(intervalOf);
+    const ndcg = RECALL_AT.length;
+    const byK = <T>(values: readonly T[]): Record<string, T> =>
+      Object.fromEntries(RECALL_AT.map((k, i) => [String(k), values[i]!]));
     return {
-      count: this.#count,
-      recall: Object.fromEntries(
-        RECALL_AT.map((k, i) => [String(k), this.#recalls[i]! / this.#count]),
-      ),
-      ndcgAt10: this.#ndcg / this.#count,
-      mrr: this.#reciprocal / this.#count,
+      count: this.#users.length,
+      recall: byK(means),
+      recallInterval: byK(intervals),
+      ndcgAt10: means[ndcg]!,
+      ndcgAt10Interval: intervals[ndcg]!,
+      mrr: means[ndcg + 1]!,
+      mrrInterval: intervals[ndcg + 1]!,
     };
   }
 }
 
-function sum(values: ArrayLike<number>): number {
+function sum(values: Uint8Array): number {
   let total = 0;
-  for (let i = 0; i < values.length; i++) total += values[i]!;
+  for (const value of values) total += value;
   return total;
 }

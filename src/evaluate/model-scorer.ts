@@ -1,5 +1,6 @@
 // The model as a scorer: which state and which context each row of a report gives it. Features come from features/ alone.
 
+import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
@@ -12,13 +13,14 @@ import {
   type HistoryBatch,
 } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
+import { LoggedContext } from '../model/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */
 export interface ScorableModel {
-  readonly config: { readonly embeddingWidth: number; readonly maxHistory: number };
+  readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion'>;
   readonly schema: FeatureSchema;
-  encodeHistories(batch: HistoryBatch): Float32Array;
+  encodeHistories(batch: HistoryBatch): Float32Array[];
   embedQueries(batch: HeadBatch): Float32Array;
   itemVectors(): Float32Array;
   scores(queries: Float32Array, vectors: Float32Array): Float32Array;
@@ -43,9 +45,7 @@ export interface ModelScorerOptions {
 export class ModelEvaluation {
   readonly #model: ScorableModel;
   readonly #dataset: Dataset;
-  readonly #features: ContextFeatures;
-  /** Rows of the schema's categories, by row of the dataset's. */
-  readonly #categoryRows: Int32Array;
+  readonly #logged: LoggedContext;
   /** Rows of the action table, by event. */
   readonly #actions: Int32Array;
   /** User states by historyEnd: the last event that a state knows names its user, too. */
@@ -62,10 +62,7 @@ export class ModelEvaluation {
       );
     this.#model = model;
     this.#dataset = dataset;
-    this.#features = new ContextFeatures(model.schema);
-    this.#categoryRows = Int32Array.from(dataset.items.categoryNames, (name) =>
-      this.#features.categoryRow(name),
-    );
+    this.#logged = new LoggedContext(new ContextFeatures(model.schema), dataset);
     const actions = new Vocabulary(model.schema.actions);
     const rows = dataset.events.actionNames.map((name) => actions.row(name) + 1);
     this.#actions = dataset.events.actions.map((action) => rows[action]!);
@@ -100,14 +97,16 @@ export class ModelEvaluation {
   ): HeadBatch {
     const { times } = this.#dataset.events;
     if (history === 'real') this.#encode(queries);
-    const builder = new HeadBatchBuilder(this.#model.config.embeddingWidth, queries.length);
+    const { embeddingWidth, fusion } = this.#model.config;
+    const builder = new HeadBatchBuilder(embeddingWidth, queries.length, fusion === 'attention');
     for (const query of queries) {
       const known = history === 'real' && query.historyEnd > query.historyBegin;
       builder.add(
         known ? this.#states.get(query.historyEnd) : undefined,
         known ? stateAge(times[query.historyEnd - 1]!, query.timeSeconds) : 0,
         this.#subject(query, context),
-        context === 'none' ? [0, 0, 0] : this.#demographics(query),
+        context === 'none' ? [0, 0, 0] : this.#logged.demographics(query.user, query.demographics),
+        subjectItemOf(query, context),
       );
     }
     return builder.batch();
@@ -127,47 +126,19 @@ export class ModelEvaluation {
     for (const { historyBegin, historyEnd } of missing.values())
       writeHistory(batch, row++, columns, historyBegin, historyEnd);
     const states = this.#model.encodeHistories(batch);
-    const width = this.#model.config.embeddingWidth;
     row = 0;
-    for (const end of missing.keys()) {
-      this.#states.set(end, states.slice(row * width, (row + 1) * width));
-      row++;
-    }
+    for (const end of missing.keys()) this.#states.set(end, states[row++]!);
   }
 
   #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {
     if (context === 'none') return NO_SUBJECT;
-    if (context === 'oracle') return this.#itemBag(query.positives[0]!);
-    switch (query.subject.kind) {
-      case 'item':
-        return this.#itemBag(query.subject.item);
-      case 'interests':
-        return this.#features.interestBag(query.subject.interests);
-      case 'query':
-        return this.#features.queryBag(query.subject.query);
-      case 'none':
-        return NO_SUBJECT;
-    }
+    return context === 'oracle'
+      ? this.#logged.item(query.positives[0]!)
+      : this.#logged.subject(query.subject);
   }
+}
 
-  #itemBag(item: number): SubjectBag {
-    const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
-    const begin = categoryOffsets[item]!;
-    const end = categoryOffsets[item + 1]!;
-    return this.#features.categoryBag(
-      categoryValues.subarray(begin, end).map((category) => this.#categoryRows[category]!),
-      categoryConfidences.subarray(begin, end),
-    );
-  }
-
-  #demographics(query: EvaluationQuery): [number, number, number] {
-    const { users } = this.#dataset;
-    const { user, demographics } = query;
-    const age = demographics.age ?? (user < 0 ? Number.NaN : users.ages[user]!);
-    return this.#features.demographicRows({
-      age: Number.isNaN(age) ? undefined : age,
-      gender: demographics.gender ?? (user < 0 ? undefined : users.genders[user]),
-      country: demographics.country ?? (user < 0 ? undefined : users.countries[user]),
-    });
-  }
+/** The item in view; the oracle has the label's categories for a subject, not its vector. */
+function subjectItemOf({ subject }: EvaluationQuery, context: ContextMode): number {
+  return context === 'real' && subject.kind === 'item' ? subject.item : -1;
 }

@@ -1,200 +1,222 @@
-// How an evaluation is shown: a table for the terminal, report.json with every setting, and a chart.
+// How an evaluation is shown: report.json with every number, report.md for people, and charts, all from one structure.
 
 import { join } from 'node:path';
 import { writeFileAtomic } from '../files.ts';
-import type { EvaluationReport, ReportRow } from './evaluate.ts';
-import { COVERAGE_AT, RECALL_AT } from './metrics.ts';
+import { barChart, curveChart, type Bar, type ChartTitle } from './charts.ts';
+import type { EvaluationReport } from './evaluate.ts';
+import { interval, markdownTable, share } from './markdown.ts';
+import { COVERAGE_AT, RECALL_AT, type Metrics } from './metrics.ts';
+import type { ReportRow } from './rows.ts';
 
 export const REPORT_FILES = {
   json: 'report.json',
-  text: 'report.txt',
-  chart: 'recall.svg',
+  text: 'report.md',
+  recall: 'recall.svg',
+  slices: 'slices.svg',
+  staleness: 'staleness.svg',
 } as const;
 
-const KIND_NOTE: Readonly<Record<ReportRow['kind'], string>> = {
-  floor: 'floor',
-  model: 'model',
-  swap: 'test',
-  leak: 'LEAK',
-};
-
-/** Writes report.json, report.txt and recall.svg into `directory`, each in one step. */
+/** Writes report.json, report.md and the charts that its rows allow into `directory`, each in one step. */
 export async function writeReport(directory: string, report: EvaluationReport): Promise<void> {
-  const chart = await chartSvg(report);
-  writeFileAtomic(join(directory, REPORT_FILES.json), `${JSON.stringify(report, undefined, 2)}\n`);
+  const charts: [string, string | undefined][] = [
+    [REPORT_FILES.recall, await recallChart(report)],
+    [REPORT_FILES.slices, await sliceChart(report)],
+    [REPORT_FILES.staleness, await stalenessChart(report)],
+  ];
+  for (const [name, svg] of charts)
+    if (svg !== undefined) writeFileAtomic(join(directory, name), svg);
   writeFileAtomic(join(directory, REPORT_FILES.text), `${formatReport(report)}\n`);
-  writeFileAtomic(join(directory, REPORT_FILES.chart), chart);
+  writeFileAtomic(join(directory, REPORT_FILES.json), `${JSON.stringify(report, undefined, 2)}\n`);
 }
 
-/** The whole report as text of aligned columns. */
+/** The whole report as Markdown. */
 export function formatReport(report: EvaluationReport): string {
   const { protocol, dataset, floors } = report;
   const dropped = Object.entries(protocol.dropped)
     .map(([reason, count]) => `${count} ${reason}`)
     .join(', ');
-  const mixture = Object.entries(floors.mixture)
-    .map(([part, weight]) => `${weight} ${part}`)
-    .join(' + ');
   return [
-    `${dataset.name} (${dataset.digest.slice(0, 12)}), ${protocol.name} protocol, ${protocol.split} split`,
-    protocol.description,
-    `${protocol.requests} requests (left out: ${dropped}), ${protocol.candidates} candidates; seen: ${protocol.seenFilter}; ties: ${protocol.tieRule}`,
-    `floors: a basket is ${floors.basketRule}; mixed = ${mixture} (${floors.mixtureFrom})`,
-    '',
+    `# ${dataset.name}: ${protocol.name} protocol, ${protocol.split} split`,
+    `${protocol.description}. Dataset ${dataset.digest.slice(0, 12)}; ${protocol.requests} requests (left out: ${dropped}), ${protocol.candidates} candidates. Seen: ${protocol.seenFilter}. Ties: ${protocol.tieRule}. Intervals: 95 %, bootstrap over users.`,
+    ...(floors === null ? [] : [floorsLine(floors)]),
     metricsTable(report.rows),
     ...swapLines(report),
-    ...sliceTable(report.rows),
-  ].join('\n');
+    ...stalenessTable(report.rows),
+    ...skewTable(report.rows),
+    ...sliceTables(report.rows),
+  ].join('\n\n');
+}
+
+function floorsLine({ basketRule, mixture, mixtureFrom }: NonNullable<EvaluationReport['floors']>) {
+  const weights = Object.entries(mixture)
+    .map(([part, weight]) => `${weight} ${part}`)
+    .join(' + ');
+  return `Floors: a basket is ${basketRule}; mixed = ${weights} (${mixtureFrom}).`;
 }
 
 function metricsTable(rows: readonly ReportRow[]): string {
-  const header = [
-    '',
+  const head = [
     'row',
+    'kind',
     ...RECALL_AT.map((k) => `R@${k}`),
-    'R@100 95 %',
+    'R@10, 95 %',
+    'R@100, 95 %',
     'NDCG@10',
+    'NDCG@10, 95 %',
     'MRR',
-    ...COVERAGE_AT.map((k) => `cover@${k}`),
-    'lift@100',
-    'requests',
+    ...COVERAGE_AT.flatMap((k) => [`coverage@${k}`, `lift@${k}`]),
   ];
-  return alignedTable([
-    header,
-    ...rows.map(({ name, kind, metrics }) => {
-      const interval = metrics.recallInterval['100']!;
-      return [
-        KIND_NOTE[kind],
+  return markdownTable(
+    head,
+    rows
+      .filter(({ kind }) => kind !== 'stale' && kind !== 'skew')
+      .map(({ name, kind, metrics }) => [
         name,
+        kind === 'leak' ? 'LEAK' : kind,
         ...RECALL_AT.map((k) => share(metrics.recall[String(k)]!)),
-        `${share(interval.low)}-${share(interval.high)}`,
+        interval(metrics.recallInterval['10']!),
+        interval(metrics.recallInterval['100']!),
         share(metrics.ndcgAt10),
+        interval(metrics.ndcgAt10Interval),
         share(metrics.mrr),
-        ...COVERAGE_AT.map((k) => share(metrics.coverage[String(k)]!)),
-        metrics.popularityLift['100']!.toFixed(1),
-        String(metrics.count),
-      ];
-    }),
-  ]);
+        ...COVERAGE_AT.flatMap((k) => [
+          share(metrics.coverage[String(k)]!),
+          metrics.popularityLift[String(k)]!.toFixed(1),
+        ]),
+      ]),
+  );
 }
 
-function swapLines(report: EvaluationReport): string[] {
-  if (report.swapChecks.length === 0) return [];
+function swapLines({ swapChecks }: EvaluationReport): string[] {
+  if (swapChecks.length === 0) return [];
+  const lines = swapChecks.map(
+    ({ model, swapped, recallAt100, recallAt100Swapped, fell }) =>
+      `- ${model}: ${swapped} swapped between requests: R@100 ${share(recallAt100)} to ${share(recallAt100Swapped)}, ${fell ? 'falls as it must' : `DID NOT FALL beyond chance: no sign that the model uses ${swapped}`}`,
+  );
+  return ['## Swap tests', lines.join('\n')];
+}
+
+/** Recall by age of the states, of the models that have such rows. */
+function stalenessTable(rows: readonly ReportRow[]): string[] {
+  const curves = stalenessCurves(rows);
+  if (curves.length === 0) return [];
   return [
-    '',
-    ...report.swapChecks.map(
-      ({ model, swapped, recallAt100, recallAt100Swapped, fell }) =>
-        `${model}: ${swapped} swapped between requests: R@100 ${share(recallAt100)} -> ${share(recallAt100Swapped)}, ${fell ? 'falls as it must' : `DID NOT FALL beyond chance: no sign that the model uses ${swapped}`}`,
+    '## Staleness: states so many days late',
+    markdownTable(
+      ['model', 'days late', ...recallHead()],
+      curves.map(({ model, staleDays, metrics }) => [
+        model!,
+        String(staleDays),
+        ...recallCells(metrics),
+      ]),
     ),
   ];
 }
 
-/** Recall@100 by slice; tests of the evaluation are left to report.json. */
-function sliceTable(rows: readonly ReportRow[]): string[] {
-  const shown = rows.filter(({ kind }) => kind === 'floor' || kind === 'model');
-  const names = Object.keys(shown[0]?.metrics.slices ?? {});
-  if (names.length === 0) return [];
+function skewTable(rows: readonly ReportRow[]): string[] {
+  if (!rows.some(({ kind }) => kind === 'skew')) return [];
   return [
-    '',
-    `R@100 by slice (requests in brackets); columns: ${shown.map(({ name }, i) => `${i + 1} ${name}`).join(', ')}`,
-    alignedTable([
-      ['', 'slice', ...shown.map((_, i) => String(i + 1))],
-      ...names.map((name) => [
-        '',
-        `${name} (${shown[0]!.metrics.slices[name]!.count})`,
-        ...shown.map(({ metrics }) => share(metrics.slices[name]!.recall['100']!)),
-      ]),
-    ]),
+    '## Skew: states, head and index of two trainings',
+    markdownTable(
+      ['state of', 'head of', 'index of', ...recallHead()],
+      rows.flatMap(({ versions, metrics }) =>
+        versions === undefined
+          ? []
+          : [[versions.state, versions.head, versions.index, ...recallCells(metrics)]],
+      ),
+    ),
   ];
 }
 
-/** Columns padded to their widest cell: the first two to the right, numbers to the left. */
-function alignedTable(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) =>
-          column < 2 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+/** A table a slice; tests of the evaluation are left to report.json. */
+function sliceTables(rows: readonly ReportRow[]): string[] {
+  const shown = rows.filter(({ kind }) => kind === 'floor' || kind === 'model');
+  const names = Object.keys(shown[0]?.metrics.slices ?? {});
+  return names.flatMap((slice) => [
+    `## ${slice} (${shown[0]!.metrics.slices[slice]!.count} requests)`,
+    markdownTable(
+      ['row', ...recallHead()],
+      shown.map(({ name, metrics }) => [name, ...recallCells(metrics.slices[slice]!)]),
+    ),
+  ]);
 }
 
-function share(value: number): string {
-  return value.toFixed(4).replace(/^0\./, '.');
+function recallHead(): string[] {
+  return ['R@10', 'R@10, 95 %', 'R@100', 'R@100, 95 %'];
 }
 
-/** Recall by row with its interval, one panel per K, as SVG text. Loads vega only when called. */
-export async function chartSvg(report: EvaluationReport): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
-  const rows = report.rows.filter(({ kind }) => kind !== 'swap');
-  const values = rows.flatMap(({ name, kind, metrics }) =>
-    RECALL_AT.map((k) => ({
-      name,
-      kind,
-      k: `Recall@${k}`,
-      recall: metrics.recall[String(k)]!,
-      low: metrics.recallInterval[String(k)]!.low,
-      high: metrics.recallInterval[String(k)]!.high,
-    })),
+function recallCells({ recall, recallInterval }: Metrics): string[] {
+  return ['10', '100'].flatMap((k) => [share(recall[k]!), interval(recallInterval[k]!)]);
+}
+
+/** Recall by row and K. */
+export function recallChart(report: EvaluationReport): Promise<string> {
+  const { rows, protocol } = report;
+  return barChart(
+    titleOf(
+      report,
+      `${protocol.requests} requests, ${protocol.candidates} candidates, ${protocol.split} split; lines are 95 % intervals`,
+    ),
+    RECALL_AT.flatMap((k) =>
+      rows.flatMap(({ name, kind, metrics }) => barOf(`Recall@${k}`, name, kind, metrics, k)),
+    ),
+    RECALL_AT.length,
   );
-  const y = {
-    field: 'name',
-    type: 'nominal',
-    sort: rows.map(({ name }) => name),
-    title: null,
-  } as const;
-  const { spec } = vegaLite.compile({
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    background: 'white',
-    title: {
-      text: `${report.dataset.name}: ${report.protocol.name} protocol${report.protocol.form === null ? '' : `, ${report.protocol.form}`}`,
-      subtitle: `${report.protocol.requests} requests, ${report.protocol.candidates} candidates, ${report.protocol.split} split; lines are 95 % intervals`,
-      anchor: 'start',
-    },
-    data: { values },
-    facet: {
-      column: {
-        field: 'k',
-        type: 'nominal',
-        sort: RECALL_AT.map((k) => `Recall@${k}`),
-        title: null,
-      },
-    },
-    spec: {
-      width: 180,
-      height: { step: 18 },
-      layer: [
-        {
-          mark: { type: 'bar', height: 11 },
-          encoding: {
-            y,
-            x: { field: 'recall', type: 'quantitative', title: null, axis: { tickCount: 4 } },
-            color: {
-              field: 'kind',
-              type: 'nominal',
-              title: null,
-              scale: {
-                domain: ['floor', 'model', 'leak'],
-                range: ['#b8b8b8', '#2f6db3', '#d95f4c'],
-              },
-            },
-          },
-        },
-        {
-          mark: { type: 'rule', color: '#333333' },
-          encoding: { y, x: { field: 'low', type: 'quantitative' }, x2: { field: 'high' } },
-        },
-      ],
-    },
-  });
-  const view = new vega.View(vega.parse(spec), { renderer: 'none' });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
+}
+
+/** Recall@100 by slice; undefined without slices. */
+export async function sliceChart(report: EvaluationReport): Promise<string | undefined> {
+  const bars = report.rows.flatMap(({ name, kind, metrics }) =>
+    Object.entries(metrics.slices).flatMap(([slice, means]) =>
+      barOf(`${slice} (${means.count})`, name, kind, means, 100),
+    ),
+  );
+  if (bars.length === 0) return undefined;
+  return barChart(
+    titleOf(report, 'Recall@100 by slice (requests); lines are 95 % intervals'),
+    bars,
+    3,
+  );
+}
+
+/** Recall over the days that states are late by; undefined without such rows. */
+export async function stalenessChart(report: EvaluationReport): Promise<string | undefined> {
+  const rows = stalenessCurves(report.rows);
+  if (rows.length === 0) return undefined;
+  return curveChart(
+    titleOf(report, 'recall with older states; bands are 95 % intervals'),
+    'days late',
+    RECALL_AT.flatMap((k) =>
+      rows.map(({ model, staleDays, metrics }) => ({
+        panel: `Recall@${k}`,
+        curve: model!,
+        x: staleDays!,
+        value: metrics.recall[String(k)]!,
+        interval: metrics.recallInterval[String(k)]!,
+      })),
+    ),
+  );
+}
+
+/** Rows of the curves, a model after the other; none where nothing but the fresh states were ranked. */
+function stalenessCurves(rows: readonly ReportRow[]): ReportRow[] {
+  if (!rows.some(({ kind }) => kind === 'stale')) return [];
+  return rows.filter(({ staleDays }) => staleDays !== undefined);
+}
+
+function barOf(
+  panel: string,
+  name: string,
+  kind: ReportRow['kind'],
+  { recall, recallInterval }: Metrics,
+  k: number,
+): Bar[] {
+  if (kind !== 'floor' && kind !== 'model' && kind !== 'leak') return [];
+  const value = recall[String(k)]!;
+  return [{ panel, name, kind, value, interval: recallInterval[String(k)]! }];
+}
+
+function titleOf({ dataset, protocol }: EvaluationReport, subtitle: string): ChartTitle {
+  const form = protocol.form === null ? '' : `, ${protocol.form}`;
+  return { text: `${dataset.name}: ${protocol.name} protocol${form}`, subtitle };
 }

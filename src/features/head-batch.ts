@@ -6,7 +6,7 @@ import type { SubjectBag } from './context.ts';
 export interface HeadBatch {
   /** B. */
   readonly count: number;
-  /** [B, D] user states; the row of a user without one is ignored. */
+  /** [B, D] user states, of a sequence its newest row; the row of a user without one is ignored. */
   readonly states: Float32Array;
   /** [B], 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
   readonly hasState: Uint8Array;
@@ -20,6 +20,8 @@ export interface HeadBatch {
   readonly subjectWeights: Float32Array;
   /** [B, 3]: age bucket, country, gender rows. */
   readonly demographics: Int32Array;
+  /** [B], catalogue slot of the item in view, -1 without one; a model with subjectItem reads it. */
+  readonly subjectItems?: Int32Array;
   /**
    * [B + 1], ascending from 0; fusion attention only, which then ignores states and hasState: the state of request b is
    * the last of its rows [offsets[b], offsets[b + 1]), oldest first, and no rows are a cold start.
@@ -32,23 +34,32 @@ export interface HeadBatch {
 /** Fills reusable arrays with requests; `batch()` views what was added since `clear()`. Grows when it must. */
 export class HeadBatchBuilder {
   readonly #width: number;
+  readonly #sequences: boolean;
   #states: Float32Array;
   #hasState: Uint8Array;
   #stateAge: Float32Array;
   #offsets: Int32Array;
   #demographics: Int32Array;
+  #subjectItems: Int32Array;
   #rows = new Int32Array(256);
   #weights = new Float32Array(256);
+  #sequenceOffsets = new Int32Array(1);
+  #sequenceRows = new Float32Array(0);
   #count = 0;
 
-  /** @param width - D; @param capacity - requests to make room for at first. */
-  constructor(width: number, capacity: number) {
+  /**
+   * @param width - D; @param capacity - requests to make room for at first.
+   * @param sequences - whether batches have sequences, too.
+   */
+  constructor(width: number, capacity: number, sequences = false) {
     this.#width = width;
+    this.#sequences = sequences;
     this.#states = new Float32Array(capacity * width);
     this.#hasState = new Uint8Array(capacity);
     this.#stateAge = new Float32Array(capacity);
     this.#offsets = new Int32Array(capacity + 1);
     this.#demographics = new Int32Array(capacity * 3);
+    this.#subjectItems = new Int32Array(capacity);
   }
 
   get count(): number {
@@ -62,20 +73,23 @@ export class HeadBatchBuilder {
   /**
    * Adds one request.
    *
-   * @param state - [D], or undefined for a cold start.
+   * @param state - [L, D], oldest row first, or undefined for a cold start.
    * @param stateAge - in [0, 1]; a cold start has age 0.
    * @param demographics - rows of the three demographic tables.
+   * @param subjectItem - catalogue slot of the item in view, -1 without one.
    */
   add(
     state: Float32Array | undefined,
     stateAge: number,
     subject: SubjectBag,
     demographics: readonly [number, number, number],
+    subjectItem = -1,
   ): void {
     const row = this.#count;
     if (row === this.#hasState.length) this.#grow();
     if (state === undefined) this.#states.fill(0, row * this.#width, (row + 1) * this.#width);
-    else this.#states.set(state, row * this.#width);
+    else this.#states.set(state.subarray(-this.#width), row * this.#width);
+    if (this.#sequences) this.#addSequence(row, state);
     this.#hasState[row] = state === undefined ? 0 : 1;
     this.#stateAge[row] = state === undefined ? 0 : stateAge;
     const begin = this.#offsets[row]!;
@@ -88,6 +102,7 @@ export class HeadBatchBuilder {
     this.#weights.set(subject.weights, begin);
     this.#offsets[row + 1] = end;
     this.#demographics.set(demographics, row * 3);
+    this.#subjectItems[row] = subjectItem;
     this.#count = row + 1;
   }
 
@@ -104,7 +119,23 @@ export class HeadBatchBuilder {
       subjectRows: this.#rows.subarray(0, used),
       subjectWeights: this.#weights.subarray(0, used),
       demographics: this.#demographics.subarray(0, count * 3),
+      subjectItems: this.#subjectItems.subarray(0, count),
+      ...(this.#sequences && {
+        sequenceOffsets: this.#sequenceOffsets.subarray(0, count + 1),
+        sequenceRows: this.#sequenceRows.subarray(0, this.#sequenceOffsets[count]! * this.#width),
+      }),
     };
+  }
+
+  #addSequence(row: number, state: Float32Array | undefined): void {
+    if (row + 1 === this.#sequenceOffsets.length)
+      this.#sequenceOffsets = enlarged(this.#sequenceOffsets, new Int32Array(2 * row + 2));
+    const begin = this.#sequenceOffsets[row]! * this.#width;
+    const end = begin + (state?.length ?? 0);
+    if (end > this.#sequenceRows.length)
+      this.#sequenceRows = enlarged(this.#sequenceRows, new Float32Array(2 * end));
+    if (state !== undefined) this.#sequenceRows.set(state, begin);
+    this.#sequenceOffsets[row + 1] = end / this.#width;
   }
 
   #grow(): void {
@@ -114,6 +145,7 @@ export class HeadBatchBuilder {
     this.#stateAge = enlarged(this.#stateAge, new Float32Array(capacity));
     this.#offsets = enlarged(this.#offsets, new Int32Array(capacity + 1));
     this.#demographics = enlarged(this.#demographics, new Int32Array(capacity * 3));
+    this.#subjectItems = enlarged(this.#subjectItems, new Int32Array(capacity));
   }
 }
 

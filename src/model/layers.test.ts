@@ -3,20 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { causalAttention } from '../backend/fused.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { Random } from '../random.ts';
-import {
-  attention,
-  causalMask,
-  dense,
-  dropout,
-  layerNorm,
-  MASKED,
-  unitRows,
-  weightedBag,
-  type Bags,
-} from './layers.ts';
+import { dense, dropout, layerNorm, unitRows, weightedBag, type Bags } from './layers.ts';
 
 type Matrix = readonly (readonly number[])[];
 
@@ -48,7 +39,7 @@ const BAGS: Bags = {
   weights: Float32Array.of(0.5, 0.25, 1, 0, 0.75),
 };
 
-/** What attention() says: head by head, each place sees itself and the valid places before it. */
+/** What causalAttention() says: head by head, each place sees itself and the valid places before it. */
 function plainAttention(queries: Matrix, keys: Matrix, values: Matrix): Matrix {
   const headWidth = WIDTH / HEADS;
   return queries.map((query, row) => {
@@ -144,10 +135,7 @@ const CASES: readonly LayerCase[] = [
       [BATCH * LENGTH, WIDTH],
     ],
     layer: (q, k, v) =>
-      tf.mul(
-        attention(q, k, v, causalMask(LENGTHS, LENGTH), BATCH, LENGTH, HEADS),
-        tf.tensor2d(VALID, [VALID.length, 1]),
-      ),
+      tf.mul(causalAttention(q, k, v, LENGTHS, HEADS), tf.tensor2d(VALID, [VALID.length, 1])),
     plain: (q, k, v) =>
       plainAttention(q, k, v).map((row, i) => row.map((value) => (VALID[i] === 1 ? value : 0))),
   },
@@ -208,18 +196,6 @@ test('unitRows of a zero row is zero with a finite gradient', async () => {
     );
     assert.equal(value.dataSync()[0], 0);
     assert.ok(grad.dataSync().every(Number.isFinite));
-  });
-});
-
-test('causalMask shows the past and hides the future and the padding', () => {
-  tf.tidy(() => {
-    const mask = causalMask(Int32Array.of(2, 0), 3);
-    assert.deepEqual(mask.shape, [2, 1, 3, 3]);
-    const x = MASKED;
-    assert.deepEqual(
-      [...mask.dataSync()],
-      [...[x, x, x, x, 0, x, x, 0, 0], ...new Array<number>(9).fill(x)],
-    );
   });
 });
 

@@ -1,5 +1,7 @@
-// Layers as pure functions of tensors: what each computes is here, where its weights come from is two-tower.ts.
+// Layers as pure functions of tensors: what each computes is here (attention is
+// backend/fused.ts), where its weights come from is two-tower.ts.
 
+import * as fused from '../backend/fused.ts';
 import { tf } from '../backend/tf.ts';
 import type { Random } from '../random.ts';
 
@@ -7,8 +9,6 @@ import type { Random } from '../random.ts';
 const NORM_EPSILON = 1e-5;
 /** Added to a squared norm before its root: keeps the gradient finite at zero, below f32's resolution elsewhere. */
 const UNIT_EPSILON = 1e-12;
-/** Stands for -infinity in masks: a fully masked row still gives a finite softmax. */
-export const MASKED = -1e9;
 
 /** y = x Wᵀ + b, then relu if asked. x [n, in], weight [out, in], bias [out]; returns [n, out]. */
 export function dense(
@@ -21,12 +21,9 @@ export function dense(
   return tf.fused.matMul(bias === undefined ? operands : { ...operands, bias }) as tf.Tensor2D;
 }
 
-/** Normalises the rows of x [n, D] to mean 0 and variance 1, then scales and shifts. */
+/** Normalises the rows of x [n, D] to mean 0 and variance 1, then scales and shifts; scale, offset [D]. */
 export function layerNorm(x: tf.Tensor2D, scale: tf.Tensor, offset: tf.Tensor): tf.Tensor2D {
-  const centred = tf.sub(x, tf.mean(x, 1, true));
-  const variance = tf.mean(tf.square(centred), 1, true);
-  const unit = tf.mul(centred, tf.rsqrt(tf.add(variance, NORM_EPSILON)));
-  return tf.add(tf.mul(unit, scale), offset);
+  return fused.layerNorm(x, scale, offset, NORM_EPSILON);
 }
 
 /** Rows of x [n, D] divided by their L2 norm. */
@@ -74,51 +71,5 @@ export function weightedBag(table: tf.Tensor, bags: Bags): tf.Tensor2D {
 /** Zeroes a share `rate` of x's elements and scales the rest by 1 / (1 - rate); x itself without a random stream. */
 export function dropout<T extends tf.Tensor>(x: T, rate: number, random: Random | undefined): T {
   if (random === undefined || rate === 0) return x;
-  const mask = new Float32Array(x.size);
-  const kept = 1 / (1 - rate);
-  const threshold = rate * 0x1_0000_0000;
-  for (let i = 0; i < mask.length; i++) mask[i] = random.nextUint32() < threshold ? 0 : kept;
-  return tf.mul(x, tf.tensor(mask, x.shape));
-}
-
-/**
- * Multi-head self-attention in which a row sees itself and the valid rows before it.
- *
- * @param queries, keys, values - [B * T, D] each.
- * @param mask - [B, 1, T, T] f32 added to the scores: 0 or MASKED.
- * @returns [B * T, D].
- */
-export function attention(
-  queries: tf.Tensor2D,
-  keys: tf.Tensor2D,
-  values: tf.Tensor2D,
-  mask: tf.Tensor,
-  batch: number,
-  length: number,
-  heads: number,
-): tf.Tensor2D {
-  const width = queries.shape[1];
-  const headWidth = width / heads;
-  const split = (x: tf.Tensor2D): tf.Tensor =>
-    tf.transpose(tf.reshape(x, [batch, length, heads, headWidth]), [0, 2, 1, 3]);
-  const scores = tf.mul(
-    tf.matMul(split(queries), split(keys), false, true),
-    1 / Math.sqrt(headWidth),
-  );
-  const weights = tf.softmax(tf.add(scores, mask));
-  const mixed = tf.matMul(weights, split(values));
-  return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch * length, width]);
-}
-
-/** Additive mask of a left-padded batch: row t sees s when s <= t and s is not padding. [B, 1, T, T]. */
-export function causalMask(lengths: Int32Array, length: number): tf.Tensor {
-  const mask = new Float32Array(lengths.length * length * length).fill(MASKED);
-  for (let b = 0; b < lengths.length; b++) {
-    const first = length - lengths[b]!;
-    for (let t = first; t < length; t++) {
-      const row = (b * length + t) * length;
-      mask.fill(0, row + first, row + t + 1);
-    }
-  }
-  return tf.tensor(mask, [lengths.length, 1, length, length]);
+  return fused.dropout(x, rate, random.nextUint32());
 }

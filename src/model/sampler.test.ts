@@ -14,11 +14,12 @@ import type { TrainConfig } from './train-config.ts';
 
 const HOUR = 3600;
 const MAX_HISTORY = 6;
+const POSITIVES = 3;
 const BASE: TrainConfig = {
   ...SHOP_TRAINING,
   model: { ...SHOP_TRAINING.model, maxHistory: MAX_HISTORY },
   usersPerStep: 5,
-  positivesPerUser: 3,
+  positivesPerUser: POSITIVES,
   queryShare: 0,
 };
 
@@ -171,7 +172,7 @@ describe('TrainingSampler', () => {
         }
         for (const [row, total] of totals.entries()) {
           assert.ok(Math.abs(total - 1 / BASE.usersPerStep) < 1e-6);
-          assert.ok(positives[row]!.size <= BASE.positivesPerUser);
+          assert.ok(positives[row]!.size <= POSITIVES);
         }
       }),
     );
@@ -226,7 +227,9 @@ describe('TrainingSampler', () => {
     ]);
     const sampler = samplerOf(dataset, BASE, Int32Array.of(2, 4));
     assert.equal(sampler.userCount, 2);
-    assert.deepEqual([...sampler.itemCounts()], [1, 2, 0]);
+    const { counts, positives } = sampler.itemStatistics();
+    assert.deepEqual([...counts], [1, 2, 0]);
+    assert.deepEqual([...positives], [1 / 3, 2 / 3, 0]);
   });
 
   it('refuses a cut before the first event', () => {

@@ -1,8 +1,9 @@
-// The sampler: which users, which positives, which states and contexts make up a training step.
+// The sampler: which users, which positives and which states make up a training step; example-contexts.ts has contexts.
 // A step is a pure function of (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
 
-import type { Dataset } from '../data/dataset.ts';
-import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../features/context.ts';
+import type { Dataset, ItemTable } from '../data/dataset.ts';
+import { TandemError } from '../errors.ts';
+import type { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import {
   newHistoryBatch,
@@ -11,28 +12,41 @@ import {
   type EventColumns,
   type HistoryBatch,
 } from '../features/sequence.ts';
-import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
-import type { LossExamples } from './loss.ts';
-import { PseudoContext } from './pseudo-context.ts';
+import { ExampleContexts, type ExampleContext } from './example-contexts.ts';
+import type { LossExamples } from './losses/examples.ts';
+import type { ItemStatistics } from './losses/step-loss.ts';
 import type { TrainConfig } from './train-config.ts';
 
-/** Conversions on either side of a positive that are looked at for a neighbour. */
-const NEIGHBOUR_REACH = 10;
+const DAY_SECONDS = 86_400;
 
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
   /** [E] row of the encoder's [B * T] output that is the example's state; 0 for a cold start (its hasState is 0). */
   readonly stateRows: Int32Array;
-  /** [E] contexts; its `states` are not filled, stateRows says where they are. */
+  /** [E] contexts without states: stateRows says where they are. */
   readonly contexts: HeadBatch;
+}
+
+/** What a step takes of a user: the events that are encoded, and positions of them with the positives of each. */
+interface Draw {
+  /** The encoder reads the last T events before it. */
+  readonly encodedEnd: number;
+  readonly examples: readonly Example[];
+}
+
+interface Example {
+  /** The positive. */
+  readonly event: number;
+  /** The event whose hidden state is the example's; before the user's first event for a cold start. */
+  readonly state: number;
+  readonly context: ExampleContext;
 }
 
 export class TrainingSampler {
   readonly #dataset: Dataset;
   readonly #config: TrainConfig;
-  readonly #features: ContextFeatures;
-  readonly #pseudoContext: PseudoContext;
+  readonly #contexts: ExampleContexts;
   readonly #columns: EventColumns;
   /** Users with at least one training event, and where their training events end. */
   readonly #users: Int32Array;
@@ -41,8 +55,9 @@ export class TrainingSampler {
   readonly #untilSeconds: number;
 
   /**
-   * @param untilSeconds - only events before it are seen.
-   * @throws TandemError ERR_DATASET_INVALID when no event is left to train on.
+   * @param trainingEnds - [users]: only the events [userOffsets[u], trainingEnds[u]) of user u are seen.
+   * @throws TandemError ERR_DATASET_INVALID when no event is left to train on; ERR_CONFIG_INVALID when the settings need
+   *   times or logged requests that the dataset does not have.
    */
   constructor(
     dataset: Dataset,
@@ -50,10 +65,15 @@ export class TrainingSampler {
     config: TrainConfig,
     trainingEnds: Int32Array,
   ) {
+    const { objective } = config;
+    if (objective.kind !== 'next' && objective.windowDays !== undefined && !dataset.hasTime)
+      throw new TandemError(
+        'ERR_CONFIG_INVALID',
+        `Expected a window in events for dataset "${dataset.name}", which has positions instead of times, received windowDays ${objective.windowDays}. Set windowEvents instead.`,
+      );
     this.#dataset = dataset;
     this.#config = config;
-    this.#features = features;
-    this.#pseudoContext = new PseudoContext(features, dataset.items);
+    this.#contexts = new ExampleContexts(dataset, features, config, trainingEnds);
     this.#columns = eventColumns(dataset, features);
     this.#ends = trainingEnds;
     const users: number[] = [];
@@ -71,24 +91,47 @@ export class TrainingSampler {
     );
   }
 
+  get items(): ItemTable {
+    return this.#dataset.items;
+  }
+
   get userCount(): number {
     return this.#users.length;
   }
 
-  /** Training events of each item, for the negatives' proposal. [N] */
-  itemCounts(): Float64Array {
+  /**
+   * What negatives are drawn and corrected by.
+   *
+   * Users are drawn evenly, so an event of somebody with few counts for more among positives than among all events. Every
+   * event of a user is taken to be drawn as often as another.
+   */
+  itemStatistics(): ItemStatistics {
+    const { items, userOffsets } = this.#dataset.events;
+    const { positivesPerUser, model } = this.#config;
+    // Positions before an event of a window: T events, and the one after them.
+    const positions = model.maxHistory + 1;
+    const most = positivesPerUser === 'all' ? positions : Math.min(positivesPerUser, positions);
     const counts = new Float64Array(this.#dataset.items.count);
-    for (const user of this.#users)
-      for (let i = this.#dataset.events.userOffsets[user]!; i < this.#ends[user]!; i++)
-        counts[this.#dataset.events.items[i]!]!++;
-    return counts;
+    const positives = new Float64Array(this.#dataset.items.count);
+    let drawn = 0;
+    for (const user of this.#users) {
+      const first = userOffsets[user]!;
+      const end = this.#ends[user]!;
+      const perUser = Math.min(most, end - first);
+      drawn += perUser;
+      for (let i = first; i < end; i++) {
+        counts[items[i]!]!++;
+        positives[items[i]!]! += perUser / (end - first);
+      }
+    }
+    return { counts, positives: positives.map((expected) => expected / drawn) };
   }
 
   sample(step: number): TrainingStep {
-    const { usersPerStep, positivesPerUser, model } = this.#config;
+    const { usersPerStep, userWeighting, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
     const histories = newHistoryBatch(usersPerStep, model.maxHistory);
-    const contexts = new HeadBatchBuilder(model.embeddingWidth, usersPerStep * positivesPerUser);
+    const contexts = new HeadBatchBuilder(0, usersPerStep);
     const stateRows: number[] = [];
     const positives: number[] = [];
     const users: number[] = [];
@@ -96,23 +139,22 @@ export class TrainingSampler {
     for (let row = 0; row < usersPerStep; row++) {
       const user = this.#users[random.integer(this.#users.length)]!;
       const first = this.#dataset.events.userOffsets[user]!;
-      const end = this.#windowEnd(first, this.#ends[user]!, random);
-      // The last event of the window is a positive only, so the encoder reads the T before it.
-      writeHistory(histories, row, this.#columns, first, end - 1);
-      const windowBegin = Math.max(first, end - 1 - model.maxHistory);
-      const chosen = this.#choosePositives(first, windowBegin, end, random);
-      for (const { event, state } of chosen) {
+      const { encodedEnd, examples } = this.#draw(user, first, this.#ends[user]!, random);
+      writeHistory(histories, row, this.#columns, first, encodedEnd);
+      const sharing = userWeighting === 'user' ? examples.length : 1;
+      for (const { event, state, context } of examples) {
         const cold = state < first;
-        stateRows.push(cold ? 0 : (row + 1) * model.maxHistory - (end - 1 - state));
+        stateRows.push(cold ? 0 : (row + 1) * model.maxHistory - (encodedEnd - state));
         contexts.add(
-          cold ? undefined : EMPTY_STATE,
-          cold ? 0 : stateAge(this.#columns.times[state]!, this.#columns.times[event]!),
-          this.#subject(event, first, this.#ends[user]!, random),
-          this.#demographics(user, random),
+          cold ? undefined : NO_VALUES,
+          cold ? 0 : stateAge(this.#columns.times[state]!, context.timeSeconds),
+          context.subject,
+          context.demographics,
+          context.subjectItem,
         );
         positives.push(this.#columns.items[event]!);
         users.push(row);
-        weights.push(this.#recencyWeight(event) / chosen.length);
+        weights.push(this.#recencyWeight(event) / sharing);
       }
     }
     const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -130,85 +172,103 @@ export class TrainingSampler {
   #recencyWeight(event: number): number {
     const { halfLifeDays } = this.#config;
     if (halfLifeDays === 0 || !this.#dataset.hasTime) return 1;
-    const days = (this.#untilSeconds - this.#columns.times[event]!) / 86_400;
+    const days = (this.#untilSeconds - this.#columns.times[event]!) / DAY_SECONDS;
     return 2 ** (-days / halfLifeDays);
   }
 
-  /** Long histories are seen through random windows, short ones whole. */
-  #windowEnd(first: number, end: number, random: Random): number {
-    const spare = end - first - (this.#config.model.maxHistory + 1);
-    return spare <= 0 ? end : end - random.integer(spare + 1);
-  }
-
-  /** Up to positivesPerUser events of the window, each with the event whose hidden state its request would have seen. */
-  #choosePositives(
-    first: number,
-    windowBegin: number,
-    end: number,
-    random: Random,
-  ): { event: number; state: number }[] {
-    const events = Array.from({ length: end - windowBegin }, (_, i) => windowBegin + i);
-    const chosen: { event: number; state: number }[] = [];
-    for (const event of random.shuffle(events)) {
-      const state = this.#stateBefore(event, first, random);
+  /**
+   * Examples of a user. A position is the number of an event that the future begins with: `all` takes one, and events of its
+   * future window; the others take several, and an event of the future window of each.
+   */
+  #draw(user: number, first: number, end: number, random: Random): Draw {
+    const { objective, positivesPerUser, model } = this.#config;
+    const wanted = positivesPerUser === 'all' ? Infinity : positivesPerUser;
+    const examples: Example[] = [];
+    // Long histories are seen through random windows, short ones whole; the last event of one is a positive only.
+    const spare = Math.max(0, end - first - (model.maxHistory + 1));
+    const encodedEnd =
+      objective.kind === 'all'
+        ? first + random.integer(end - first)
+        : end - 1 - random.integer(spare + 1);
+    const windowBegin = Math.max(first, encodedEnd - model.maxHistory);
+    const add = (event: number, position: number): void => {
+      const context = this.#contexts.draw(event, user, first, end, random);
+      const state = this.#stateBefore(event, position, first, context.timeSeconds, random);
       // A state from before the window is not among the encoder's outputs.
-      if (state >= first && state < windowBegin) continue;
-      chosen.push({ event, state });
-      if (chosen.length === this.#config.positivesPerUser) break;
+      if (state < first || state >= windowBegin) examples.push({ event, state, context });
+    };
+    if (objective.kind === 'all')
+      for (const event of shuffled(encodedEnd, this.#windowEnd(encodedEnd, first, end), random)) {
+        add(event, encodedEnd);
+        if (examples.length === wanted) break;
+      }
+    else
+      for (const position of shuffled(windowBegin, encodedEnd + 1, random)) {
+        const window = this.#windowEnd(position, first, end) - position;
+        if (window > 0) add(position + random.integer(window), position);
+        if (examples.length === wanted) break;
+      }
+    // Every user of a step has an example: the next event, as if the batch had just run.
+    if (examples.length === 0) {
+      const context = this.#contexts.draw(encodedEnd, user, first, end, random);
+      examples.push({ event: encodedEnd, state: encodedEnd - 1, context });
     }
-    if (chosen.length === 0) chosen.push({ event: end - 1, state: Math.max(end - 2, first - 1) });
-    return chosen;
+    return { encodedEnd, examples };
   }
 
-  /** The last event that a batch U(0, R) hours before `event` has seen; first - 1 when there is none. */
-  #stateBefore(event: number, first: number, random: Random): number {
-    if (!this.#dataset.hasTime || this.#config.recencyMaskHours === 0) return event - 1;
+  /** Where the future window of a position ends; at the position itself when nothing happened in it. */
+  #windowEnd(position: number, first: number, end: number): number {
+    const { objective } = this.#config;
+    if (objective.kind === 'next') return position + 1;
+    const { windowEvents = Infinity, windowDays = Infinity } = objective;
     const { times } = this.#columns;
-    const seen = times[event]! - random.uniform() * this.#config.recencyMaskHours * 3600;
-    let state = event - 1;
+    const until = times[Math.max(first, position - 1)]! + windowDays * DAY_SECONDS;
+    const last = Math.min(end, position + windowEvents);
+    let low = position;
+    let high = last;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (times[middle]! <= until) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The last event before the position that a batch U(0, R) hours before the request had seen; first - 1 without one. */
+  #stateBefore(
+    event: number,
+    position: number,
+    first: number,
+    requestSeconds: number,
+    random: Random,
+  ): number {
+    const { recencyMaskHours } = this.#config;
+    const { times } = this.#columns;
+    let state = position - 1;
+    if (!this.#dataset.hasTime) return state;
+    const seen = requestSeconds - random.uniform() * recencyMaskHours * 3600;
+    // Without a mask and a request the events before are known, also those of the same second.
+    if (recencyMaskHours === 0 && requestSeconds === times[event]) return state;
     while (state >= first && times[state]! >= seen) state--;
     return state;
-  }
-
-  #subject(event: number, first: number, end: number, random: Random): SubjectBag {
-    const { subjectDropout, neighbourShare, queryShare } = this.#config;
-    if (random.uniform() < subjectDropout) return NO_SUBJECT;
-    const source =
-      random.uniform() < neighbourShare ? this.#neighbour(event, first, end, random) : event;
-    const slot = this.#columns.items[source]!;
-    return random.uniform() < queryShare
-      ? this.#pseudoContext.query(slot, random)
-      : this.#pseudoContext.categories(slot, random);
-  }
-
-  /** Another conversion of the user close in time, on another item; the event itself when there is none. */
-  #neighbour(event: number, first: number, end: number, random: Random): number {
-    const { times, items } = this.#columns;
-    const near: number[] = [];
-    const from = Math.max(first, event - NEIGHBOUR_REACH);
-    const to = Math.min(end, event + NEIGHBOUR_REACH + 1);
-    for (let other = from; other < to; other++)
-      if (
-        items[other] !== items[event] &&
-        Math.abs(times[other]! - times[event]!) <= this.#config.neighbourSeconds
-      )
-        near.push(other);
-    return near.length === 0 ? event : near[random.integer(near.length)]!;
-  }
-
-  #demographics(user: number, random: Random): [number, number, number] {
-    if (random.uniform() < this.#config.demographicDropout) return [0, 0, 0];
-    const { ages, countries, genders } = this.#dataset.users;
-    return this.#features.demographicRows({
-      age: ages[user]!,
-      country: countries[user]!,
-      gender: genders[user]!,
-    });
   }
 }
 
 /** Marks an example as having a state; which one is in stateRows. */
-const EMPTY_STATE = new Float32Array(0);
+const NO_VALUES = new Float32Array(0);
+
+/** The integers [begin, end) in random order; costs what is taken of it. */
+function* shuffled(begin: number, end: number, random: Random): Generator<number> {
+  const order = new Int32Array(end - begin);
+  for (let i = 0; i < order.length; i++) order[i] = begin + i;
+  for (let i = 0; i < order.length; i++) {
+    const j = i + random.integer(order.length - i);
+    const chosen = order[j]!;
+    order[j] = order[i]!;
+    order[i] = chosen;
+    yield chosen;
+  }
+}
 
 /** Events with actions as rows of the schema's action table. */
 export function eventColumns(dataset: Dataset, features: ContextFeatures): EventColumns {

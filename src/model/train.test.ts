@@ -19,7 +19,7 @@ import {
 } from './checkpoint.ts';
 import { eventColumns, TrainingSampler } from './sampler.ts';
 import { Trainer, train } from './train.ts';
-import type { TrainConfig } from './train-config.ts';
+import type { LossConfig, TrainConfig } from './train-config.ts';
 import type { TwoTower } from './two-tower.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-train-'));
@@ -53,11 +53,31 @@ function filesOf(directory: string): Map<string, Buffer> {
   );
 }
 
-const LOSSES = ['full', 'sampled'] as const;
+const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] = [
+  { loss: { kind: 'full' } },
+  {
+    loss: {
+      kind: 'sampled',
+      inBatch: true,
+      negatives: 16,
+      unigramShare: 0.5,
+      hardNegatives: 8,
+      logQ: 'negativesOnly',
+    },
+    learnTemperature: true,
+    loggedShare: 0.5,
+  },
+  {
+    loss: { kind: 'bce', negatives: 16, unigramShare: 0, hardNegatives: 0, calibration: 0.75 },
+    objective: { kind: 'denseAll', windowEvents: 3 },
+    positivesPerUser: 'all',
+    gapFeature: false,
+  },
+];
 
-for (const loss of LOSSES)
-  describe(`training with the ${loss} loss`, () => {
-    const config: TrainConfig = { ...SHORT, loss, negatives: 16 };
+for (const settings of LOSSES)
+  describe(`training with the ${settings.loss.kind} loss`, () => {
+    const config: TrainConfig = { ...SHORT, ...settings };
 
     it('gives the same bytes for the same seed, and others for another', async () => {
       const [one, again, other] = [folder(), folder(), folder()];
@@ -169,7 +189,7 @@ function trainingRecall(model: TwoTower): number {
     const begin = dataset.items.categoryOffsets[slot]!;
     const end = dataset.items.categoryOffsets[slot + 1]!;
     requests.add(
-      batch.lengths[user] === 0 ? undefined : states.subarray(user * width, (user + 1) * width),
+      batch.lengths[user] === 0 ? undefined : states[user],
       batch.lengths[user] === 0 ? 0 : stateAge(times[event - 1]!, times[event]!),
       features.categoryBag(
         dataset.items.categoryValues.subarray(begin, end),

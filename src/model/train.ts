@@ -23,7 +23,8 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import { fullSoftmaxLoss, NegativeSampler, sampledSoftmaxLoss } from './loss.ts';
+import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
+import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
@@ -128,22 +129,36 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   return loadCheckpoint(directory);
 }
 
-/** Gradient steps on one model; holds the optimiser and the negatives' proposal. */
+/** The table that a sampled step reads few rows of. */
+const ITEM_TABLE = 'items.id';
+/** What a step minimises, and the rows of tables that it reads: see Adam.minimise. */
+interface Task {
+  readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
+  readonly lookups: ReadonlyMap<string, Int32Array>;
+}
+
+/** What the loss learns beside the model: state of the run, no part of a bundle. */
+const TEMPERATURE = 'loss.temperature';
+
+/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
   readonly #sampler: TrainingSampler;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
-  readonly #negatives: NegativeSampler;
-  readonly #names: ReadonlyMap<string, string>;
+  readonly #loss: CatalogueLoss | ColumnLoss;
+  readonly #temperature: tf.Variable | undefined;
+  /** What is trained, by name: the model's weights but for features that are switched off, and a learned temperature. */
+  readonly #variables: ReadonlyMap<string, tf.Variable>;
 
   constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
     this.#model = model;
     this.#sampler = sampler;
     this.#config = config;
-    this.#optimiser = new Adam(model.variables);
-    this.#negatives = new NegativeSampler(sampler.itemCounts(), config.unigramShare);
-    this.#names = new Map([...model.variables].map(([name, variable]) => [variable.name, name]));
+    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
+    if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
+    this.#variables = trainedVariables(model, config, this.#temperature);
+    this.#optimiser = new Adam(this.#variables);
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
         for (const [suffix, variable] of [
@@ -154,67 +169,111 @@ export class Trainer {
             const saved = moments.get(`${name}.${suffix}`)!;
             variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
           });
+    const learned = moments?.get(TEMPERATURE);
+    if (learned !== undefined)
+      tf.tidy(() => {
+        this.#temperature!.assign(tf.tensor1d(learned.data.slice()));
+      });
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
   step(step: number): number {
     const drawn = this.#sampler.sample(step);
     const random = new Random(this.#config.seed, 2, step);
-    const gradients = new Map<string, tf.Tensor>();
-    const loss = tf.tidy(() => {
-      const { value, grads } = tf.variableGrads(
-        () => this.#loss(drawn, random),
-        [...this.#model.variables.values()],
-      );
-      for (const [variableName, gradient] of Object.entries(grads))
-        // tfjs names a variable without a gradient too, with null.
-        if ((gradient as tf.Tensor | null) !== null)
-          gradients.set(this.#names.get(variableName)!, tf.keep(gradient));
-      return value.dataSync()[0]!;
-    });
+    const task = this.#loss.sampled
+      ? this.#sampledTask(this.#loss, drawn, random)
+      : this.#fullTask(this.#loss, drawn, random);
+    const loss = this.#optimiser.minimise(
+      task.loss,
+      task.lookups,
+      learningRate(this.#config, step),
+      step,
+    );
     if (!Number.isFinite(loss))
       throw new TandemError(
         'ERR_TRAINING_DIVERGED',
         `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
       );
-    this.#optimiser.apply(gradients, learningRate(this.#config, step), step);
-    for (const gradient of gradients.values()) gradient.dispose();
     return loss;
   }
 
-  #loss(drawn: TrainingStep, random: Random): tf.Scalar {
-    const { loss, negatives, encoderDropout, contextDropout, temperature } = this.#config;
-    const model = this.#model;
-    const noise: TrainingNoise = {
-      random,
-      encoderRate: encoderDropout,
-      contextRate: contextDropout,
+  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Task {
+    return {
+      loss: () => {
+        const inputs = this.#model.itemInputs();
+        const subjects = tf.gather(inputs, tf.tensor1d(subjectSlots(drawn), 'int32'));
+        const queries = this.#queries(inputs, subjects, drawn, drawn.histories.items, random);
+        return loss.value(queries, this.#model.itemTower(inputs), drawn);
+      },
+      lookups: new Map(),
     };
-    if (loss === 'full') {
-      const inputs = model.itemInputs();
-      const queries = this.#queries(inputs, drawn, drawn.histories.items, noise);
-      return fullSoftmaxLoss(queries, model.itemTower(inputs), drawn, temperature);
-    }
-    const columns = this.#negatives.columns(drawn.positives, negatives, random);
-    const local = localiseItems(drawn.histories.items, columns.slots);
-    const inputs = model.itemInputs(local.slots);
-    const queries = this.#queries(inputs, drawn, local.rows, noise);
-    const candidates = model.itemTower(tf.gather(inputs, tf.tensor1d(local.alsoRows, 'int32')));
-    return sampledSoftmaxLoss(queries, candidates, columns, drawn, temperature);
   }
 
+  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Task {
+    const columns = loss.draw(drawn.positives, random);
+    const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
+    const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
+    const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
+    const count = drawn.positives.length;
+    const end = count + columns.slots.length;
+    return {
+      loss: (read) => {
+        const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
+        const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
+          tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
+        const queries = this.#queries(inputs, rowsOf(inputs, end), drawn, rows, random);
+        // Vectors of distinct items: at all positions of a step an item is positive many times.
+        const vectors = this.#model.itemTower(inputs);
+        return loss.value(
+          queries,
+          rowsOf(vectors, 0, count),
+          rowsOf(vectors, count, end),
+          columns,
+          drawn,
+        );
+      },
+      lookups: new Map([[ITEM_TABLE, slots]]),
+    };
+  }
+
+  /** Query embeddings of the examples, divided by tau. */
   #queries(
     inputs: tf.Tensor2D,
+    subjectInputs: tf.Tensor2D,
     drawn: TrainingStep,
     items: Int32Array,
-    noise: TrainingNoise,
+    random: Random,
   ): tf.Tensor2D {
+    const noise: TrainingNoise = {
+      random,
+      encoderRate: this.#config.encoderDropout,
+      contextRate: this.#config.contextDropout,
+    };
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
-    const states = tf.gather(hidden, tf.tensor1d(drawn.stateRows, 'int32'));
-    return this.#model.fuse(states, drawn.contexts, noise);
+    const states = {
+      hidden,
+      length: drawn.histories.length,
+      lengths: drawn.histories.lengths,
+      histories: drawn.users,
+      newest: drawn.stateRows,
+    };
+    return tf.mul(
+      this.#model.fuse(states, drawn.contexts, noise, subjectInputs),
+      this.#temperature === undefined
+        ? 1 / this.#config.temperature
+        : inverseTemperature(this.#temperature),
+    );
   }
 
-  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`. */
+  /** tau, as it is now. */
+  get temperature(): number {
+    const variable = this.#temperature;
+    return variable === undefined
+      ? this.#config.temperature
+      : 1 / tf.tidy(() => inverseTemperature(variable).dataSync()[0]!);
+  }
+
+  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
   moments(): WeightMap {
     const moments = new Map<string, { shape: number[]; data: Float32Array }>();
     for (const [name, pair] of this.#optimiser.moments)
@@ -225,12 +284,45 @@ export class Trainer {
           data: variable.dataSync<'float32'>().slice(),
         });
       }
+    if (this.#temperature !== undefined)
+      moments.set(TEMPERATURE, {
+        shape: [1],
+        data: this.#temperature.dataSync<'float32'>().slice(),
+      });
     return moments;
   }
 
   dispose(): void {
     this.#optimiser.dispose();
+    this.#temperature?.dispose();
   }
+}
+
+/** [E] items in view; item 0 where there is none, for which the model takes nothing. */
+function subjectSlots({ contexts, positives }: TrainingStep): Int32Array {
+  return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
+}
+
+/** What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero. */
+function trainedVariables(
+  model: TwoTower,
+  { gapFeature, positionFeature }: TrainConfig,
+  temperature: tf.Variable | undefined,
+): Map<string, tf.Variable> {
+  const variables = new Map(model.variables);
+  for (const [name, used] of [
+    ['encoder.gap', gapFeature],
+    ['encoder.position', positionFeature],
+  ] as const) {
+    if (used) continue;
+    const variable = variables.get(name)!;
+    tf.tidy(() => {
+      variable.assign(tf.zerosLike(variable));
+    });
+    variables.delete(name);
+  }
+  if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
+  return variables;
 }
 
 /** Linear warm-up, then a cosine down to a tenth. */

@@ -38,14 +38,17 @@ const items = catalogueItemFeatures(
 
 let model: TwoTower;
 let historyOnly: TwoTower;
+let attentive: TwoTower;
 before(async () => {
   await useBackend();
   model = new TwoTower(config, schema, items, { seed: 1 });
   historyOnly = new TwoTower({ ...config, fusion: 'none' }, schema, items, { seed: 1 });
+  attentive = new TwoTower({ ...config, fusion: 'attention' }, schema, items, { seed: 1 });
 });
 after(() => {
   model.dispose();
   historyOnly.dispose();
+  attentive.dispose();
 });
 
 interface Event {
@@ -78,6 +81,11 @@ function batchOf(histories: readonly (readonly Event[])[], length = LENGTH): His
   return batch;
 }
 
+/** The state of one history. */
+function stateOf(tower: TwoTower, events: readonly Event[]): Float32Array {
+  return tower.encodeHistories(batchOf([events]))[0]!;
+}
+
 /** Hidden states of every place, [T, D]. */
 function hidden(events: readonly Event[]): Float32Array {
   return tf.tidy(() =>
@@ -103,8 +111,9 @@ function headBatch(
     subject?: SubjectBag;
     demographics?: readonly [number, number, number];
   }[],
+  sequences = false,
 ): HeadBatch {
-  const builder = new HeadBatchBuilder(width, rows.length);
+  const builder = new HeadBatchBuilder(width, rows.length, sequences);
   for (const { state, age = 0, subject = NO_SUBJECT, demographics = UNKNOWN } of rows)
     builder.add(state, age, subject, demographics);
   return builder.batch();
@@ -143,7 +152,7 @@ describe('history encoder', () => {
       action: 1,
       time: i * 1000,
     }));
-    const state = (list: readonly Event[]): Float32Array => model.encodeHistories(batchOf([list]));
+    const state = (list: readonly Event[]): Float32Array => stateOf(model, list);
     const whole = state(events);
     for (let at = 0; at < events.length; at++) {
       const changed = state(events.with(at, { ...events[at]!, item: (at + 1) % ITEMS }));
@@ -158,10 +167,8 @@ describe('history encoder', () => {
         const together = model.encodeHistories(batchOf(histories));
         const backwards = model.encodeHistories(batchOf(histories.toReversed()));
         for (const [row, events] of histories.entries()) {
-          const state = together.subarray(row * width, (row + 1) * width);
-          near(state, model.encodeHistories(batchOf([events])));
-          const other = histories.length - 1 - row;
-          near(state, backwards.subarray(other * width, (other + 1) * width));
+          near(together[row]!, stateOf(model, events));
+          near(together[row]!, backwards[histories.length - 1 - row]!);
         }
       }),
       { numRuns: 20 },
@@ -171,7 +178,7 @@ describe('history encoder', () => {
   it('gives the same state from a shorter window when the history fits it', () => {
     fc.assert(
       fc.property(history(1, 6), (events) => {
-        near(model.encodeHistories(batchOf([events], 6)), model.encodeHistories(batchOf([events])));
+        near(model.encodeHistories(batchOf([events], 6))[0]!, stateOf(model, events));
       }),
       { numRuns: 20 },
     );
@@ -189,20 +196,38 @@ describe('history encoder', () => {
     const batch = batchOf(histories, 4);
     const states = model.encodeHistories(batch);
     for (const row of [0, 1, 510, 511, 512, 514])
-      near(
-        states.subarray(row * width, (row + 1) * width),
-        model.encodeHistories(batchOf([histories[row]!], 4)),
-      );
+      near(states[row]!, model.encodeHistories(batchOf([histories[row]!], 4))[0]!);
   });
 
-  it('answers empty histories with zeros, and no NaN anywhere', () => {
-    const states = model.encodeHistories(batchOf([[], [{ item: 1, action: 1, time: 5 }], []]));
-    assert.ok(states.every(Number.isFinite));
-    assert.ok(states.subarray(0, width).every((value) => value === 0));
-    assert.ok(states.subarray(width, 2 * width).some((value) => value !== 0));
-    assert.ok(states.subarray(2 * width).every((value) => value === 0));
+  it('gives empty histories no state, and no NaN anywhere', () => {
+    const histories = [[], [{ item: 1, action: 1, time: 5 }], []];
+    for (const tower of [model, attentive]) {
+      const states = tower.encodeHistories(batchOf(histories));
+      assert.deepEqual(
+        states.map((state) => state.length),
+        [0, width, 0],
+      );
+      assert.ok(states[1]!.every((value) => Number.isFinite(value) && value !== 0));
+    }
     assert.ok(hidden([]).every(Number.isFinite));
     assert.equal(model.encodeHistories(newHistoryBatch(0, LENGTH)).length, 0);
+  });
+});
+
+describe('states of fusion attention', () => {
+  it('are those of all events of the window, each as if it were the newest', () => {
+    fc.assert(
+      fc.property(history(1), (events) => {
+        const [state] = attentive.encodeHistories(batchOf([events]));
+        const kept = Math.min(LENGTH, events.length);
+        assert.equal(state!.length, kept * width);
+        near(state!.subarray(-width), stateOf(model, events));
+        // Positions count from the newest event, so an earlier state is that of its place in this history.
+        const rows = hidden(events).subarray((LENGTH - kept) * width);
+        near(state!, rows);
+      }),
+      { numRuns: 20 },
+    );
   });
 });
 
@@ -242,9 +267,9 @@ describe('head', () => {
   });
 
   it('replaces a missing state by the cold-start vector, whatever the arrays hold', () => {
-    for (const tower of [model, historyOnly]) {
+    for (const tower of [model, historyOnly, attentive]) {
       const cold = tower.variables.get('head.coldStart')!.dataSync<'float32'>().slice();
-      const batch = headBatch([{ subject }, { state: cold, subject }]);
+      const batch = headBatch([{ subject }, { state: cold, subject }], tower === attentive);
       const polluted: HeadBatch = {
         ...batch,
         states: batch.states.map((value, i) => (i < width ? 1e3 : value)),
@@ -312,13 +337,14 @@ describe('weights', () => {
     copy.dispose();
   });
 
-  it('are those of the seed, and shared by both fusions where both have them', () => {
+  it('are those of the seed, and shared by the fusions that have them', () => {
     const again = new TwoTower(config, schema, items, { seed: 1 });
     const other = new TwoTower(config, schema, items, { seed: 2 });
     assert.deepEqual(again.weights(), model.weights());
     assert.notDeepEqual(other.weights(), model.weights());
     for (const name of ['items.id', 'encoder.position', 'tower.hiddenWeight'])
-      assert.deepEqual(historyOnly.weights().get(name), model.weights().get(name));
+      for (const tower of [historyOnly, attentive])
+        assert.deepEqual(tower.weights().get(name), model.weights().get(name));
     again.dispose();
     other.dispose();
   });
@@ -341,12 +367,6 @@ describe('weights', () => {
       (copy) => copy.set('items.price', { shape: [1, 2], data: new Float32Array(2) }),
       /items\.price.*\[1,2\]/,
     );
-    assert.throws(
-      () => new TwoTower({ ...config, fusion: 'attention' }, schema, items, { seed: 1 }),
-      {
-        code: 'ERR_CONFIG_INVALID',
-      },
-    );
   });
 
   it('leave no tensor behind when used', () => {
@@ -355,6 +375,7 @@ describe('weights', () => {
     model.encodeHistories(batchOf([[{ item: 1, action: 1, time: 5 }]]));
     const queries = model.embedQueries(headBatch([{}]));
     model.scores(queries, model.itemVectors());
+    attentive.embedQueries(headBatch([{}, { state: new Float32Array(3 * width) }], true));
     assert.equal(tf.memory().numTensors, start);
   });
 });

@@ -1,24 +1,17 @@
 // The two-tower model: history encoder, context layer, fusion and head (the query tower), and the item tower.
 // This file says how the layers connect; layers.ts what they compute; train.ts how their weights are found.
 
+import { causalAttention } from '../backend/fused.ts';
 import { tf } from '../backend/tf.ts';
-import type { ModelConfig } from '../bundle/manifest.ts';
+import { stateRows, type ModelConfig } from '../bundle/manifest.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
 import type { ItemFeatures } from '../features/item-features.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
-import {
-  attention,
-  causalMask,
-  dense,
-  dropout,
-  layerNorm,
-  unitRows,
-  weightedBag,
-  type Bags,
-} from './layers.ts';
+import { attendContext, type StateRows } from './context-attention.ts';
+import { dense, dropout, layerNorm, unitRows, weightedBag, type Bags } from './layers.ts';
 import { tensorSpecs } from './weights.ts';
 
 /** Plain weights by tensor name. */
@@ -47,8 +40,7 @@ export class TwoTower {
 
   /**
    * @param weights - values of every tensor, or a seed to draw them from.
-   * @throws TandemError ERR_CHECKPOINT_INVALID when a tensor is missing or has another shape;
-   *   ERR_CONFIG_INVALID for fusion `attention`, which is not implemented yet.
+   * @throws TandemError ERR_CHECKPOINT_INVALID when a tensor is missing or has another shape.
    */
   constructor(
     config: ModelConfig,
@@ -56,11 +48,6 @@ export class TwoTower {
     items: ItemFeatures,
     weights: WeightMap | { readonly seed: number },
   ) {
-    if (config.fusion === 'attention')
-      throw new TandemError(
-        'ERR_CONFIG_INVALID',
-        'Expected fusion "none" or "concat", received "attention", which is not implemented yet. Choose "concat".',
-      );
     this.config = config;
     this.schema = schema;
     this.items = items;
@@ -121,16 +108,18 @@ export class TwoTower {
   /**
    * Input embeddings of items: id + weighted categories + advertiser + price band. Shared by encoder and item tower.
    *
-   * @param slots - items, or undefined for the whole catalogue. @returns [slots or N, D].
+   * @param slots - items, or undefined for the whole catalogue.
+   * @param idRows - [slots, D] rows of `items.id`, where gradients towards them alone are wanted; else they are looked up.
+   * @returns [slots or N, D].
    */
-  itemInputs(slots?: Int32Array): tf.Tensor2D {
+  itemInputs(slots?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
     const { items } = this;
     const pick = (column: Int32Array): Int32Array =>
       slots === undefined ? column : slots.map((slot) => column[slot]!);
     const parts: tf.Tensor[] = [
       slots === undefined
         ? this.#weight('items.id')
-        : tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32')),
+        : (idRows ?? tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32'))),
     ];
     // A table of one row is the unknown row alone: it would add the same vector to every item.
     if (this.schema.categories.length > 0)
@@ -201,19 +190,16 @@ export class TwoTower {
       [count * length, embeddingWidth],
     );
     let x = dropout(positions, rate, noise?.random) as tf.Tensor2D;
-    const mask = causalMask(batch.lengths, length);
     for (let block = 0; block < blocks; block++) {
       const weight = (name: string): tf.Variable => this.#weight(`encoder.blocks.${block}.${name}`);
       const normed = layerNorm(x, weight('attentionNorm.scale'), weight('attentionNorm.offset'));
       const project = (part: string): tf.Tensor2D =>
         dense(normed, weight(`${part}.weight`), weight(`${part}.bias`));
-      const attended = attention(
+      const attended = causalAttention(
         project('query'),
         project('key'),
         project('value'),
-        mask,
-        count,
-        length,
+        batch.lengths,
         heads,
       );
       const output = dense(
@@ -239,11 +225,20 @@ export class TwoTower {
   }
 
   /**
-   * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z), z = h or [h ; c ; stateAge].
+   * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z), z = h, [h ; c ; stateAge] or [a ; h ; c ; stateAge].
    *
-   * @param states - [B, D]; rows with hasState 0 are replaced by the cold-start vector. @returns [B, D], unit rows.
+   * @param rows - hidden states of the histories, and which are those of the batch's requests.
+   * @param batch - its states and sequences are not read; where hasState is 0, the cold-start vector is all there is.
+   * @param subjectInputs - [B, D] input embeddings of the items in view, where the caller has them, for gradients.
+   * @returns [B, D], unit rows.
    */
-  fuse(states: tf.Tensor2D, batch: HeadBatch, noise?: TrainingNoise): tf.Tensor2D {
+  fuse(
+    rows: StateRows,
+    batch: HeadBatch,
+    noise?: TrainingNoise,
+    subjectInputs?: tf.Tensor2D,
+  ): tf.Tensor2D {
+    const states = tf.gather(rows.hidden, tf.tensor1d(rows.newest, 'int32'));
     const known = tf.tensor2d(Float32Array.from(batch.hasState), [batch.count, 1]);
     const history = tf.add<tf.Tensor2D>(
       tf.mul(states, known),
@@ -252,14 +247,7 @@ export class TwoTower {
     const fused =
       this.config.fusion === 'none'
         ? history
-        : tf.concat<tf.Tensor2D>(
-            [
-              history,
-              dropout(this.#context(batch), noise?.contextRate ?? 0, noise?.random),
-              tf.tensor2d(maskedAges(batch), [batch.count, 1]),
-            ],
-            1,
-          );
+        : this.#withContext(rows, history, known, batch, noise, subjectInputs);
     const hidden = dense(
       fused,
       this.#weight('head.hiddenWeight'),
@@ -273,8 +261,37 @@ export class TwoTower {
     return unitRows(output);
   }
 
-  /** c = relu(Wc [bag(subject) ; age ; country ; gender] + bc), [B, F]. */
-  #context(batch: HeadBatch): tf.Tensor2D {
+  /** [h ; c ; stateAge], for fusion attention [a ; h ; c ; stateAge]. */
+  #withContext(
+    rows: StateRows,
+    history: tf.Tensor2D,
+    known: tf.Tensor2D,
+    batch: HeadBatch,
+    noise: TrainingNoise | undefined,
+    subjectInputs: tf.Tensor2D | undefined,
+  ): tf.Tensor2D {
+    const context = dropout(
+      this.#context(batch, subjectInputs),
+      noise?.contextRate ?? 0,
+      noise?.random,
+    );
+    const parts = [history, context, tf.tensor2d(maskedAges(batch), [batch.count, 1])];
+    if (this.config.fusion === 'attention')
+      parts.unshift(
+        attendContext(rows, context, known, {
+          heads: this.config.heads,
+          query: this.#weight('head.queryWeight'),
+          key: this.#weight('head.keyWeight'),
+          value: this.#weight('head.valueWeight'),
+          output: this.#weight('head.attentionOutputWeight'),
+          coldStart: this.#weight('head.coldStart'),
+        }),
+      );
+    return tf.concat(parts, 1);
+  }
+
+  /** c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc), [B, F]; the item with subjectItem alone. */
+  #context(batch: HeadBatch, subjectInputs?: tf.Tensor2D): tf.Tensor2D {
     const { bags, empty } = subjectBags(batch);
     const subject = tf.add(
       weightedBag(this.#weight('context.subjectTable'), bags),
@@ -294,6 +311,7 @@ export class TwoTower {
         demographic('context.ageTable', 0),
         demographic('context.countryTable', 1),
         demographic('context.genderTable', 2),
+        ...(this.config.subjectItem ? [this.#subjectItems(batch, subjectInputs)] : []),
       ],
       1,
     ) as tf.Tensor2D;
@@ -305,40 +323,78 @@ export class TwoTower {
     );
   }
 
+  /** Input embeddings of the items in view, [B, D]; 0 where there is none. */
+  #subjectItems(batch: HeadBatch, subjectInputs: tf.Tensor2D | undefined): tf.Tensor2D {
+    const slots = Int32Array.from({ length: batch.count }, (_, b) => batch.subjectItems?.[b] ?? -1);
+    const seen = Float32Array.from(slots, (slot) => (slot < 0 ? 0 : 1));
+    return tf.mul(
+      subjectInputs ?? this.itemInputs(slots.map((slot) => Math.max(0, slot))),
+      tf.tensor2d(seen, [batch.count, 1]),
+    );
+  }
+
   /**
-   * User states of histories: the last hidden state, computed in blocks of users.
+   * User states of histories, computed in blocks of users: what the feature store keeps of them.
    *
-   * @param batch - items are catalogue slots + 1. @returns [B, D]; rows of empty histories are 0.
+   * @param batch - items are catalogue slots + 1.
+   * @returns for each history the hidden state of its newest event [1, D], for fusion attention those of all its events
+   *   [L, D], oldest first; an empty history has an empty state.
    */
-  encodeHistories(batch: HistoryBatch): Float32Array {
-    const { embeddingWidth } = this.config;
-    const out = new Float32Array(batch.count * embeddingWidth);
+  encodeHistories(batch: HistoryBatch): Float32Array[] {
+    const { embeddingWidth: width } = this.config;
+    const most = stateRows(this.config);
+    const out: Float32Array[] = [];
     for (let begin = 0; begin < batch.count; begin += INFERENCE_ROWS) {
       const end = Math.min(batch.count, begin + INFERENCE_ROWS);
       const part = compacted(batch, begin, end);
+      const rows = Math.min(most, batch.length);
       const states = valuesOf(() => {
         const hidden = this.encode(this.itemInputs(part.slots), part.batch);
-        const last = Int32Array.from(
-          { length: end - begin },
-          (_, i) => (i + 1) * part.batch.length - 1,
-        );
-        return tf.gather(hidden, tf.tensor1d(last, 'int32'));
+        const byUser = tf.reshape(hidden, [end - begin, batch.length, width]);
+        return tf.slice(byUser, [0, batch.length - rows, 0], [end - begin, rows, width]);
       });
-      for (let b = begin; b < end; b++)
-        if (batch.lengths[b]! > 0)
-          out.set(
-            states.subarray((b - begin) * embeddingWidth, (b - begin + 1) * embeddingWidth),
-            b * embeddingWidth,
-          );
+      for (let b = begin; b < end; b++) {
+        const last = (b - begin + 1) * rows;
+        const kept = Math.min(rows, batch.lengths[b]!);
+        out.push(states.subarray((last - kept) * width, last * width));
+      }
     }
     return out;
   }
 
   /** Query embeddings of a micro-batch, [B, D] unit rows. */
   embedQueries(batch: HeadBatch): Float32Array {
-    return valuesOf(() =>
-      this.fuse(tf.tensor2d(batch.states, [batch.count, this.config.embeddingWidth]), batch),
-    );
+    return valuesOf(() => this.fuse(this.#rowsOf(batch), batch));
+  }
+
+  /** The states that a batch brings along, one history a request: its sequences where the context attends to them. */
+  #rowsOf(batch: HeadBatch): StateRows {
+    const { embeddingWidth: width, fusion } = this.config;
+    const { count, states, hasState, sequenceOffsets, sequenceRows } = batch;
+    const histories = Int32Array.from({ length: count }, (_, i) => i);
+    if (fusion !== 'attention')
+      return {
+        hidden: tf.tensor2d(states, [count, width]),
+        length: 1,
+        lengths: Int32Array.from(hasState),
+        histories,
+        newest: histories,
+      };
+    const lengths = histories.map((i) => sequenceOffsets![i + 1]! - sequenceOffsets![i]!);
+    const length = lengths.reduce((most, rows) => Math.max(most, rows), 1);
+    const padded = new Float32Array(count * length * width);
+    for (let i = 0; i < count; i++)
+      padded.set(
+        sequenceRows!.subarray(sequenceOffsets![i]! * width, sequenceOffsets![i + 1]! * width),
+        ((i + 1) * length - lengths[i]!) * width,
+      );
+    return {
+      hidden: tf.tensor2d(padded, [count * length, width]),
+      length,
+      lengths,
+      histories,
+      newest: histories.map((i) => (i + 1) * length - 1),
+    };
   }
 
   /** Item vectors of the whole catalogue, [N, D] unit rows. */

@@ -1,6 +1,6 @@
 // Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
 
-import type { ModelConfig } from '../bundle/manifest.ts';
+import { fusedWidth, type ModelConfig } from '../bundle/manifest.ts';
 import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
 
 export interface TensorSpec {
@@ -109,13 +109,15 @@ export function tensorSpecs(
   specs.set('tower.outputWeight', copying(width, hiddenWidth));
   specs.set('tower.outputBias', constant(0, width));
 
-  const fused = config.fusion === 'none' ? width : width + config.contextWidth + 1;
+  const fused = fusedWidth(config);
   specs.set('head.coldStart', table(1, width));
   specs.set('head.hiddenWeight', dense(hiddenWidth, fused));
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
   specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  const state: Diagonal = { row: 0, column: 0, size: width, scale: 1 };
+  // What was attended comes before the state.
+  const at = config.fusion === 'attention' ? width : 0;
+  const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
   if (config.fusion === 'none') {
     specs.set('head.skipWeight', copying(width, fused, state));
     return specs;
@@ -130,8 +132,8 @@ export function tensorSpecs(
       width,
       fused,
       state,
-      { row: 0, column: width, size, scale: 1 },
-      { row: 0, column: width + subjectWidth, size, scale: -1 },
+      { row: 0, column: at + width, size, scale: 1 },
+      { row: 0, column: at + width + subjectWidth, size, scale: -1 },
     ),
   );
   const subjects = schema.categories.length + schema.queryBuckets;
@@ -140,15 +142,34 @@ export function tensorSpecs(
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
   specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
+  // The item in view, if the model reads it, comes after the demographics and goes where the subject goes.
+  const items = subjectWidth + 3 * demographicWidth;
   specs.set(
     'context.contextWeight',
     copying(
       contextWidth,
-      subjectWidth + 3 * demographicWidth,
-      { row: 0, column: 0, size, scale: TABLE_GAIN },
-      { row: subjectWidth, column: 0, size, scale: -TABLE_GAIN },
+      config.subjectItem ? items + width : items,
+      ...(config.subjectItem ? [0, items] : [0]).flatMap((column) => [
+        { row: 0, column, size, scale: TABLE_GAIN },
+        { row: subjectWidth, column, size, scale: -TABLE_GAIN },
+      ]),
     ),
   );
   specs.set('context.contextBias', constant(0, contextWidth));
+  if (config.fusion === 'concat') return specs;
+
+  // Events that are like the subject score higher from the first step on.
+  specs.set(
+    'head.queryWeight',
+    copying(
+      width,
+      contextWidth,
+      { row: 0, column: 0, size, scale: 1 },
+      { row: 0, column: subjectWidth, size, scale: -1 },
+    ),
+  );
+  const whole: Diagonal = { row: 0, column: 0, size: width, scale: 1 };
+  for (const part of ['key', 'value', 'attentionOutput'])
+    specs.set(`head.${part}Weight`, copying(width, width, whole));
   return specs;
 }

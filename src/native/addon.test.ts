@@ -18,6 +18,7 @@ test('exports what NativeAddon declares', () => {
   assert.ok(addon.availableIsas.includes(addon.defaultIsa));
   assert.deepEqual(Object.keys(addon.ops).sort(), [
     'adam',
+    'adamRows',
     'binary',
     'gatherRows',
     'matmul',

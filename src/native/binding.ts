@@ -13,6 +13,9 @@ export type Isa = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon';
 /** Operands of dense products: f32, or rounded to bf16 with sums in f32. */
 export type Precision = 'f32' | 'bf16';
 
+/** Events of a history whose hidden states are a user's state. */
+export type StateRows = 'newest' | 'all';
+
 /**
  * Weights of the online half of the query tower; shapes as in docs/model.md, row-major f32 (out-features first).
  *
@@ -187,7 +190,7 @@ export interface NativeEncoder {
    *
    * A state depends on the events of its user alone, to the last bit: not on the rest of the batch, not on threads.
    *
-   * @param out - [B, D] f32, overwritten in full; the state of a user without events is 0.
+   * @param out - overwritten in full. [B, D] f32 for rows `newest`, 0 for a user without events; [offsets[B], D] for `all`.
    * @throws RangeError naming the position of a wrong length, row or offset; TypeError for a wrong array type;
    *   Error with code ERR_NON_FINITE naming the first user whose state is NaN or Inf.
    */
@@ -366,6 +369,100 @@ export interface TensorOps {
     epsilon: number,
     step: number,
   ): void;
+  /**
+   * Lazy Adam: the step on the rows named, gradient [rows, rowWidth]; values and moments of other rows stay.
+   * RangeError for a row outside the table, or named twice.
+   */
+  adamRows(
+    parameter: Float32Array,
+    gradient: Float32Array,
+    rows: Int32Array,
+    rowWidth: number,
+    m: Float32Array,
+    v: Float32Array,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    epsilon: number,
+    step: number,
+  ): void;
+}
+
+/**
+ * Fused operations of a training step and their gradients; all f32, outputs last and overwritten in full. Results do not
+ * depend on the number of threads. RangeError for lengths, rows and columns that do not fit.
+ */
+export interface TrainingOps {
+  /** Rows of x [n, D] to mean 0 and variance 1, then scaled and shifted; scale, offset [D]. */
+  layerNorm(
+    x: Float32Array,
+    scale: Float32Array,
+    offset: Float32Array,
+    epsilon: number,
+    out: Float32Array,
+  ): void;
+  layerNormBackward(
+    x: Float32Array,
+    scale: Float32Array,
+    dy: Float32Array,
+    epsilon: number,
+    dx: Float32Array,
+    dScale: Float32Array,
+    dOffset: Float32Array,
+  ): void;
+  /** Zeroes a share `rate` in [0, 1) of x, chosen by (seed, place) alone, and divides the rest by 1 - rate. */
+  dropout(x: Float32Array, seed: number, rate: number, out: Float32Array): void;
+  /**
+   * Multi-head attention over left-padded [B * T, D] arrays: a row sees itself and its user's rows before it. Rows of
+   * padding are not read; their output and gradients are 0. `lengths` [B], 0 to T.
+   */
+  causalAttention(
+    queries: Float32Array,
+    keys: Float32Array,
+    values: Float32Array,
+    lengths: Int32Array,
+    width: number,
+    heads: number,
+    out: Float32Array,
+  ): void;
+  causalAttentionBackward(
+    queries: Float32Array,
+    keys: Float32Array,
+    values: Float32Array,
+    dy: Float32Array,
+    lengths: Int32Array,
+    width: number,
+    heads: number,
+    dQueries: Float32Array,
+    dKeys: Float32Array,
+    dValues: Float32Array,
+  ): void;
+  /**
+   * out[e] = ln sum over c of exp(queries[e] . candidates[c] + bias[c]) without the pairs (maskRows[i], maskColumns[i]),
+   * whose rows ascend. queries [E, width], candidates [C, width]; [E, C] is never held in whole.
+   */
+  logSumExpScores(
+    queries: Float32Array,
+    candidates: Float32Array,
+    width: number,
+    bias: Float32Array | null,
+    maskRows: Int32Array,
+    maskColumns: Int32Array,
+    out: Float32Array,
+  ): void;
+  /** Gradients along dy [E]; `logSums` [E] is what logSumExpScores gave. */
+  logSumExpScoresBackward(
+    queries: Float32Array,
+    candidates: Float32Array,
+    width: number,
+    bias: Float32Array | null,
+    maskRows: Int32Array,
+    maskColumns: Int32Array,
+    logSums: Float32Array,
+    dy: Float32Array,
+    dQueries: Float32Array,
+    dCandidates: Float32Array,
+  ): void;
 }
 
 export interface NativeAddon {
@@ -385,6 +482,7 @@ export interface NativeAddon {
     weights: EncoderWeights,
     isa?: Isa,
     precision?: Precision,
+    stateRows?: StateRows,
   ) => NativeEncoder;
   /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
   readonly ExactIndex: new (
@@ -423,6 +521,7 @@ export interface NativeAddon {
     load(bytes: Uint8Array, dimensions: number, isa?: Isa): NativeHnswIndex;
   };
   readonly ops: TensorOps;
+  readonly training: TrainingOps;
 }
 
 /** The package's root: the nearest folder upwards with a package.json (works from src/ and from dist/). */

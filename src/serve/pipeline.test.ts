@@ -46,6 +46,8 @@ before(async () => {
     user: user as UserId,
     state: {
       state: new Float32Array(engine.width).fill(i + 1),
+      dimensions: engine.width,
+      type: 'f32' as const,
       lastEventSeconds: 1,
       encodedAtSeconds: 1000,
     },

@@ -1,12 +1,19 @@
 // The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: resolve bundle, hydrate states,
 // context + head, retrieve, select and encode, record. Requests that arrive in one turn of the event loop run together.
 
+import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { stateAge } from '../features/sequence.ts';
 import type { UserId } from '../ids.ts';
 import { newSearchOutput } from '../retrieval/candidate-index.ts';
-import { newStateBatch, type StateBatch, type UserStateStore } from '../store/store.ts';
+import {
+  newStateBatch,
+  onlyState,
+  stateOf,
+  type StateBatch,
+  type UserStateStore,
+} from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import { encodeAnswer, type AnswerParts, type StateSummary } from './encode-answer.ts';
@@ -161,7 +168,7 @@ export class Pipeline {
 
   /** Runs a micro-batch; when it fails as a whole, each request alone, so that one bad request fails alone. */
   async #settle(batch: readonly Pending[]): Promise<void> {
-    const workspace = this.#workspaces.pop() ?? new Workspace(this.#engine.width);
+    const workspace = this.#workspaces.pop() ?? new Workspace(this.#engine);
     try {
       await this.#run(batch, workspace);
     } catch (error) {
@@ -236,7 +243,7 @@ export class Pipeline {
       this.#noteStore(undefined);
       return [];
     } catch (error) {
-      states.found.fill(0);
+      states.lengths.fill(0);
       if (!(error instanceof TandemError) || error.code !== 'ERR_STORE_CORRUPT') {
         this.#noteStore(error);
         return users.map(() => 'store_unavailable');
@@ -259,13 +266,7 @@ export class Pipeline {
     states: StateBatch,
     row: number,
   ): Promise<[string | undefined]> {
-    const alone: StateBatch = {
-      states: states.states.subarray(row * engine.width, (row + 1) * engine.width),
-      found: states.found.subarray(row, row + 1),
-      lastEventSeconds: states.lastEventSeconds.subarray(row, row + 1),
-      encodedAtSeconds: states.encodedAtSeconds.subarray(row, row + 1),
-    };
-    const [reason] = await this.#hydrate(engine, [request], alone);
+    const [reason] = await this.#hydrate(engine, [request], onlyState(states, row));
     return [reason];
   }
 
@@ -290,9 +291,9 @@ export class Pipeline {
     const { builder, states } = workspace;
     builder.clear();
     for (const [row, { request, subject }] of requests.entries()) {
-      const found = states.found[row] === 1;
+      const found = states.lengths[row]! > 0;
       builder.add(
-        found ? states.states.subarray(row * engine.width, (row + 1) * engine.width) : undefined,
+        found ? stateOf(states, row) : undefined,
         found ? stateAge(states.lastEventSeconds[row]!, nowSeconds) : 0,
         subject.bag,
         engine.demographicRows(request.demographics),
@@ -304,7 +305,7 @@ export class Pipeline {
   }
 
   #summarise(states: StateBatch, row: number, nowSeconds: number): StateSummary {
-    if (states.found[row] !== 1) return { status: 'missing', ageSeconds: null };
+    if (states.lengths[row] === 0) return { status: 'missing', ageSeconds: null };
     const knownUntil = Math.max(states.encodedAtSeconds[row]!, this.#watermarkSeconds);
     const ageSeconds = Math.max(0, Math.round(nowSeconds - knownUntil));
     return {
@@ -444,18 +445,22 @@ function spread(
 class Workspace {
   readonly builder: HeadBatchBuilder;
   readonly #width: number;
+  readonly #stateRows: number;
   states: StateBatch;
   #embeddings = new Float32Array(0);
   #queries = new Float32Array(0);
 
-  constructor(width: number) {
+  constructor({ width, bundle }: Engine) {
+    const { model } = bundle.manifest;
     this.#width = width;
-    this.builder = new HeadBatchBuilder(width, 1);
+    this.#stateRows = stateRows(model);
+    this.builder = new HeadBatchBuilder(width, 1, model.fusion === 'attention');
     this.states = newStateBatch(0, width);
   }
 
   statesFor(count: number): StateBatch {
-    if (this.states.found.length < count) this.states = newStateBatch(count, this.#width);
+    if (this.states.lengths.length < count)
+      this.states = newStateBatch(count, this.#width, this.#stateRows);
     return this.states;
   }
 

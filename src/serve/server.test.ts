@@ -102,6 +102,8 @@ async function filledStore(): Promise<TestStore> {
     user: user as UserId,
     state: {
       state,
+      dimensions: state.length,
+      type: 'f32',
       // Years ago, where stateAge() has stopped growing: the same request then gives the same score every time.
       lastEventSeconds: nowSeconds - 1e8,
       encodedAtSeconds: nowSeconds - ageSeconds,

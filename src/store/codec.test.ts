@@ -9,45 +9,93 @@ import {
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
-  recordBytes,
 } from './codec.ts';
-import { newStateBatch, type UserState } from './store.ts';
+import { storedAs } from './state-rows.ts';
+import { newStateBatch, stateOf, type UserState } from './store.ts';
 
 const ENCODER = '0123456789abcdef'.repeat(4) as EncoderId;
 const PREFIX = encoderPrefix(ENCODER);
 
 const finite = { noNaN: true, noDefaultInfinity: true } as const;
-const states: fc.Arbitrary<UserState> = fc.record({
-  state: fc.float32Array({ ...finite, maxLength: 16 }),
-  lastEventSeconds: fc.double(finite),
-  encodedAtSeconds: fc.double(finite),
-});
+const TYPES = ['f32', 'bf16', 'int8'] as const;
+const states: fc.Arbitrary<UserState> = fc
+  .tuple(fc.integer({ min: 1, max: 16 }), fc.integer({ min: 1, max: 5 }))
+  .chain(([dimensions, rows]) =>
+    fc.record({
+      state: fc.float32Array({
+        ...finite,
+        minLength: rows * dimensions,
+        maxLength: rows * dimensions,
+      }),
+      dimensions: fc.constant(dimensions),
+      type: fc.constantFrom(...TYPES),
+      lastEventSeconds: fc.double(finite),
+      encodedAtSeconds: fc.double(finite),
+    }),
+  );
+/** Header and checksum; bytes of a row by type and width, as docs/bundle.md has them. */
+const FRAME_BYTES = 48;
+const ROW_BYTES = {
+  f32: (d: number) => 4 * d,
+  bf16: (d: number) => 2 * d,
+  int8: (d: number) => 4 + d,
+};
+/** How far a value may be from what was written: half a step of its type. */
+const STEP = {
+  f32: () => 0,
+  // Eight bits of mantissa; denormals have fewer.
+  bf16: (x: number) => Math.abs(x) / 256 + 2 ** -133,
+  int8: (_x: number, largest: number) => (largest / 127 / 2) * (1 + 1e-4) + 2 ** -142,
+};
+
+function single(
+  state: Float32Array,
+  lastEventSeconds: number,
+  encodedAtSeconds: number,
+): UserState {
+  return { state, dimensions: state.length, type: 'f32', lastEventSeconds, encodedAtSeconds };
+}
 
 describe('record of a user state', () => {
-  it('gives back the same values', () => {
+  it('gives back the same values, to half a step of their type', () => {
     fc.assert(
       fc.property(states, (userState) => {
         const record = encodeRecord(PREFIX, userState, 'u');
-        const width = userState.state.length;
-        assert.equal(record.length, recordBytes(width));
-        const batch = newStateBatch(2, width);
+        const { state, dimensions, type } = userState;
+        const rows = state.length / dimensions;
+        assert.equal(record.length, FRAME_BYTES + rows * ROW_BYTES[type](dimensions));
+        const batch = newStateBatch(2, dimensions, rows + 1);
         assert.equal(decodeRecord(record, PREFIX, 'u', batch, 1), true);
-        assert.deepEqual(batch.states.subarray(width), userState.state);
+        const received = stateOf(batch, 1);
+        assert.deepEqual(received, storedAs(state, dimensions, type));
+        for (const [i, value] of state.entries()) {
+          const row = state.slice(i - (i % dimensions), i - (i % dimensions) + dimensions);
+          const largest = Math.max(...row.map(Math.abs));
+          assert.ok(
+            Math.abs(received[i]! - value) <= STEP[type](value, largest),
+            `${type}: ${value} became ${received[i]!}`,
+          );
+        }
+        // Behind the last row nothing was written.
+        assert.ok(batch.states.subarray(-dimensions).every((value) => value === 0));
+        assert.ok(batch.states.subarray(0, (rows + 1) * dimensions).every((value) => value === 0));
         assert.equal(batch.lastEventSeconds[1], userState.lastEventSeconds);
         assert.equal(batch.encodedAtSeconds[1], userState.encodedAtSeconds);
-        assert.deepEqual([...batch.found], [0, 1]);
+        assert.deepEqual([...batch.lengths], [0, rows]);
       }),
     );
   });
 
   it('detects every single flipped bit and every truncation', () => {
     const userState = {
-      state: Float32Array.of(1, -2.5, 3),
+      state: Float32Array.of(1, -2.5, 3, 4, 5, 6),
+      dimensions: 3,
+      type: 'int8' as const,
       lastEventSeconds: 1_700_000_000,
       encodedAtSeconds: 1_700_000_100,
     };
     const record = encodeRecord(PREFIX, userState, 'someone');
-    const batch = newStateBatch(1, 3);
+    const batch = newStateBatch(1, 3, 4);
     const corrupt = { code: 'ERR_STORE_CORRUPT', message: /"someone"/ };
     for (let bit = 0; bit < record.length * 8; bit++) {
       const damaged = Buffer.from(record);
@@ -59,8 +107,11 @@ describe('record of a user state', () => {
         () => decodeRecord(record.subarray(0, length), PREFIX, 'someone', batch, 0),
         corrupt,
       );
-    assert.equal(batch.found[0], 0);
-    assert.deepEqual([...batch.states], [0, 0, 0], 'nothing of a damaged record is read');
+    assert.equal(batch.lengths[0], 0);
+    assert.ok(
+      batch.states.every((value) => value === 0),
+      'nothing of a damaged record is read',
+    );
   });
 
   it('never lets random bytes pass', () => {
@@ -76,7 +127,7 @@ describe('record of a user state', () => {
 
   it('counts a whole record of another encoder as missing', () => {
     const foreign = encoderPrefix('f'.repeat(64) as EncoderId);
-    const userState = { state: Float32Array.of(1), lastEventSeconds: 0, encodedAtSeconds: 0 };
+    const userState = single(Float32Array.of(1), 0, 0);
     const batch = newStateBatch(1, 1);
     const record = encodeRecord(foreign, userState, 'u');
     assert.equal(decodeRecord(record, PREFIX, 'u', batch, 0), false);
@@ -84,16 +135,29 @@ describe('record of a user state', () => {
   });
 
   it('is laid out as docs/bundle.md says', () => {
-    const record = encodeRecord(
-      PREFIX,
-      { state: Float32Array.of(1), lastEventSeconds: 2, encodedAtSeconds: 1 },
-      'u',
-    );
+    const record = encodeRecord(PREFIX, single(Float32Array.of(1), 2, 1), 'u');
     const header = `${Buffer.from('TDS1').toString('hex')}01000000${ENCODER.slice(0, 32)}`;
     const times = '000000000000f03f' + '0000000000000040';
     const body = record.toString('hex', 0, 48);
     assert.equal(body, `${header}${times}010000000000803f`);
     assert.equal(record.readUInt32LE(48), crc32c(record.subarray(0, 48)));
+    const payload = (type: 'bf16' | 'int8', ...values: number[]): string => {
+      const userState = { ...single(Float32Array.from(values), 2, 1), dimensions: 2, type };
+      const bytes = encodeRecord(PREFIX, userState, 'u');
+      assert.equal(bytes[6], type === 'bf16' ? 1 : 2);
+      return bytes.toString('hex', 44, bytes.length - 4);
+    };
+    // 1 + 2^-8 and 1 + 3 * 2^-8 lie between two values of bf16: the even one is taken.
+    assert.equal(payload('bf16', 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2, 0), '803f823f00c00000');
+    // A row is its scale, largest / 127, and codes.
+    assert.equal(payload('int8', 127, -64, 0, 0), '0000803f7fc0' + '000000000000');
+  });
+
+  it('refuses a state that is not whole rows', () => {
+    const state = { ...single(new Float32Array(3), 0, 0), dimensions: 2 };
+    assert.throws(() => encodeRecord(PREFIX, state, 'u'), { name: 'RangeError', message: /"u"/ });
+    const none = { ...state, state: new Float32Array(0) };
+    assert.throws(() => encodeRecord(PREFIX, none, 'u'), RangeError);
   });
 
   it('refuses an encoderId that is not hex', () => {

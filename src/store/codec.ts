@@ -3,18 +3,19 @@
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
-import type { StateBatch, UserState } from './store.ts';
+import { ROW_CODECS, type RowCodec } from './state-rows.ts';
+import { stateOf, type StateBatch, type UserState } from './store.ts';
 
 const MAGIC = 0x3153_4454; // "TDS1" read as a little-endian u32
 const VERSION = 1;
-const DTYPE_F32 = 0;
 const ENCODER_BYTES = 16;
 const HEADER_BYTES = 44;
 const CHECKSUM_BYTES = 4;
+const CODECS = new Map(Object.values(ROW_CODECS).map((codec) => [codec.code, codec]));
 
-/** Bytes of the record of a state of width `dimensions`. */
-export function recordBytes(dimensions: number): number {
-  return HEADER_BYTES + dimensions * 4 + CHECKSUM_BYTES;
+/** Bytes of the record of a state of `rows` rows. */
+function recordBytes(codec: RowCodec, rows: number, dimensions: number): number {
+  return HEADER_BYTES + rows * codec.rowBytes(dimensions) + CHECKSUM_BYTES;
 }
 
 /** The part of an encoderId that keys and records carry: its first 16 bytes. */
@@ -32,73 +33,82 @@ export function encoderPrefix(encoderId: EncoderId): Buffer {
  *
  * @param prefix - encoderPrefix of the encoder that made the state.
  * @throws TandemError ERR_NON_FINITE when a value or a time is NaN or infinite; `key` names the user in its message.
+ *   RangeError for a state that is not whole rows.
  */
 export function encodeRecord(prefix: Uint8Array, userState: UserState, key: string): Buffer {
-  const { state, encodedAtSeconds, lastEventSeconds } = userState;
+  const { state, dimensions, type, encodedAtSeconds, lastEventSeconds } = userState;
+  const rows = state.length / dimensions;
+  if (!Number.isInteger(rows) || rows === 0)
+    throw new RangeError(
+      `Expected a state of one or more rows of width ${dimensions} for user "${key}", received ${state.length} values.`,
+    );
   for (let i = 0; i < state.length; i++)
     if (!Number.isFinite(state[i])) throw nonFinite(`state value ${i}`, state[i]!, key);
   if (!Number.isFinite(encodedAtSeconds)) throw nonFinite('encodedAt', encodedAtSeconds, key);
   if (!Number.isFinite(lastEventSeconds)) throw nonFinite('lastEvent', lastEventSeconds, key);
-  const record = Buffer.alloc(recordBytes(state.length));
+  const codec = ROW_CODECS[type];
+  const record = Buffer.alloc(recordBytes(codec, rows, dimensions));
   record.writeUInt32LE(MAGIC, 0);
   record.writeUInt16LE(VERSION, 4);
-  record.writeUInt8(DTYPE_F32, 6);
+  record.writeUInt8(codec.code, 6);
   record.set(prefix, 8);
   record.writeDoubleLE(encodedAtSeconds, 24);
   record.writeDoubleLE(lastEventSeconds, 32);
-  record.writeUInt32LE(state.length, 40);
-  for (let i = 0; i < state.length; i++) record.writeFloatLE(state[i]!, HEADER_BYTES + i * 4);
+  record.writeUInt32LE(dimensions, 40);
+  codec.write(state, dimensions, record, HEADER_BYTES);
   const end = record.length - CHECKSUM_BYTES;
   record.writeUInt32LE(crc32c(record, end), end);
   return record;
 }
 
 /**
- * Writes a record into a row of a batch.
+ * Writes a record into a batch, whatever type its values have.
  *
  * @param record - as stored; read before the call returns, not kept.
  * @param key - names the record in messages.
- * @returns false, and leaves the row alone, for a whole record of another encoder: a miss, never another space's state.
- * @throws TandemError ERR_STORE_CORRUPT for anything but a whole record of the batch's width.
+ * @param index - of the user in the batch.
+ * @returns false, and leaves the batch alone, for a whole record of another encoder: a miss, never another space's state.
+ * @throws TandemError ERR_STORE_CORRUPT for anything but a whole record of the batch's width and of at most its rows.
  */
 export function decodeRecord(
   record: Buffer,
   prefix: Uint8Array,
   key: string,
   out: StateBatch,
-  row: number,
+  index: number,
 ): boolean {
-  const dimensions = out.states.length / out.found.length;
+  const { dimensions } = out;
   const end = record.length - CHECKSUM_BYTES;
   if (end < HEADER_BYTES)
-    throw corrupt(key, `at least ${recordBytes(0)} bytes`, `${record.length} bytes`);
+    throw corrupt(key, `at least ${HEADER_BYTES + CHECKSUM_BYTES} bytes`, `${record.length} bytes`);
   const checksum = record.readUInt32LE(end);
   const computed = crc32c(record, end);
   if (checksum !== computed)
     throw corrupt(key, `CRC32C ${hex(computed)} of its content`, hex(checksum));
   const magic = record.readUInt32LE(0);
   const version = record.readUInt16LE(4);
-  const dtype = record.readUInt8(6);
-  if (magic !== MAGIC || version !== VERSION || dtype !== DTYPE_F32)
+  const code = record.readUInt8(6);
+  const codec = CODECS.get(code);
+  if (magic !== MAGIC || version !== VERSION || codec === undefined)
     throw corrupt(
       key,
-      `magic ${hex(MAGIC)}, version ${VERSION}, dtype ${DTYPE_F32}`,
-      `magic ${hex(magic)}, version ${version}, dtype ${dtype}`,
+      `magic ${hex(MAGIC)}, version ${VERSION}, a known type`,
+      `magic ${hex(magic)}, version ${version}, type ${code}`,
     );
   for (let i = 0; i < ENCODER_BYTES; i++) if (record[8 + i] !== prefix[i]) return false;
   const stored = record.readUInt32LE(40);
-  if (stored !== dimensions || record.length !== recordBytes(dimensions))
+  const most = out.states.length / (out.lengths.length * dimensions);
+  const rows = (end - HEADER_BYTES) / codec.rowBytes(dimensions);
+  if (stored !== dimensions || !Number.isInteger(rows) || rows < 1 || rows > most)
     throw corrupt(
       key,
-      `a state of width ${dimensions} in ${recordBytes(dimensions)} bytes`,
+      `a state of width ${dimensions} in 1 to ${most} rows`,
       `width ${stored} in ${record.length} bytes`,
     );
-  const begin = row * dimensions;
-  for (let i = 0; i < dimensions; i++)
-    out.states[begin + i] = record.readFloatLE(HEADER_BYTES + i * 4);
-  out.encodedAtSeconds[row] = record.readDoubleLE(24);
-  out.lastEventSeconds[row] = record.readDoubleLE(32);
-  out.found[row] = 1;
+  out.lengths[index] = rows;
+  out.encodedAtSeconds[index] = record.readDoubleLE(24);
+  out.lastEventSeconds[index] = record.readDoubleLE(32);
+  codec.read(record, HEADER_BYTES, dimensions, stateOf(out, index));
   return true;
 }
 
@@ -126,11 +136,11 @@ export function decodeWatermark(record: Buffer, encoderId: EncoderId): number {
   );
 }
 
-/** Marks a row as having no state; its state values stay as they were. */
-export function writeMissing(out: StateBatch, row: number): void {
-  out.found[row] = 0;
-  out.encodedAtSeconds[row] = Number.NaN;
-  out.lastEventSeconds[row] = Number.NaN;
+/** Marks a user as having no state; the values stay as they were. */
+export function writeMissing(out: StateBatch, index: number): void {
+  out.lengths[index] = 0;
+  out.encodedAtSeconds[index] = Number.NaN;
+  out.lastEventSeconds[index] = Number.NaN;
 }
 
 const CRC_TABLES = crcTables();

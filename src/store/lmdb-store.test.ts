@@ -66,10 +66,10 @@ describe('LmdbStore', () => {
     const reader = LmdbStore.open(directory);
     const batch = newStateBatch(1, 4);
     reader.read(ENCODER, [userId('a')], batch);
-    assert.equal(batch.found[0], 0);
+    assert.equal(batch.lengths[0], 0);
     await writeInChild(directory, 'await store.close();');
     reader.read(ENCODER, [userId('a')], batch);
-    assert.equal(batch.found[0], 1);
+    assert.equal(batch.lengths[0], 1);
     assert.equal(batch.states[0], 9);
     await reader.close();
   });
@@ -99,7 +99,7 @@ async function writeInChild(directory: string, ending: string): Promise<void> {
   const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(directory)});
-    const state = { state: Float32Array.of(9, 9, 9, 9), lastEventSeconds: 1, encodedAtSeconds: 1 };
+    const state = { state: Float32Array.of(9, 9, 9, 9), dimensions: 4, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 1 };
     await store.write(${JSON.stringify(ENCODER)}, [{ user: 'a', state }]);
     ${ending}`;
   const child = spawn(

@@ -1,11 +1,16 @@
 // The feature store's interface: user states by (encoder, user). One conformance suite runs over every implementation.
 
 import type { EncoderId, UserId } from '../ids.ts';
+import type { StateType } from './state-rows.ts';
 
 /** A user's cached encoder output and what is known of its making. */
 export interface UserState {
-  /** [D] f32: the last hidden state of the history encoder. */
+  /** [L, D] hidden states of the history encoder, oldest first: the newest event's alone, or those of all events. */
   readonly state: Float32Array;
+  /** D. */
+  readonly dimensions: number;
+  /** What the values are kept as; a reader always gets f32. */
+  readonly type: StateType;
   /** Unix seconds of the newest event that the state has seen. */
   readonly lastEventSeconds: number;
   /** Unix seconds at which the batch job computed it. */
@@ -14,10 +19,12 @@ export interface UserState {
 
 /** States of a micro-batch, written into arrays that the caller owns and reuses. */
 export interface StateBatch {
-  /** [C, D] f32. */
+  /** D. */
+  readonly dimensions: number;
+  /** [C, R, D] f32; R is the most rows that a state may have. */
   readonly states: Float32Array;
-  /** [C] 1 where a state was found. */
-  readonly found: Uint8Array;
+  /** [C] rows of the state, 0 where none was found. */
+  readonly lengths: Int32Array;
   /** [C] Unix seconds, NaN where none was found. */
   readonly lastEventSeconds: Float64Array;
   /** [C] Unix seconds, NaN where none was found. */
@@ -28,11 +35,11 @@ export interface UserStateStore {
   /**
    * Reads the states of many users, keeping the order of `userIds`.
    *
-   * A user without a state is a cold start, not an error: its row is left as it was and its `found` is 0. A state of
+   * A user without a state is a cold start, not an error: its rows are left as they were and its length is 0. A state of
    * another encoder counts as missing, so one answer never mixes two embedding spaces.
    *
    * @param userIds - C ids, duplicates allowed.
-   * @param out - arrays of at least C rows, owned by the caller.
+   * @param out - arrays of at least C states, owned by the caller.
    * @throws TandemError ERR_STORE_UNAVAILABLE (retryable); ERR_STORE_CORRUPT names the key (not retryable).
    */
   read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void | Promise<void>;
@@ -53,12 +60,33 @@ export interface UserStateStore {
   close(): Promise<void>;
 }
 
-/** Arrays for a batch of `count` users of width `dimensions`. */
-export function newStateBatch(count: number, dimensions: number): StateBatch {
+/** Arrays for the states of `count` users, of width `dimensions` and at most `rows` rows each. */
+export function newStateBatch(count: number, dimensions: number, rows = 1): StateBatch {
   return {
-    states: new Float32Array(count * dimensions),
-    found: new Uint8Array(count),
+    dimensions,
+    states: new Float32Array(count * rows * dimensions),
+    lengths: new Int32Array(count),
     lastEventSeconds: new Float64Array(count).fill(Number.NaN),
     encodedAtSeconds: new Float64Array(count).fill(Number.NaN),
+  };
+}
+
+/** State of user `index` of a batch: a view [L, D], empty where none was found. */
+export function stateOf(batch: StateBatch, index: number): Float32Array {
+  const { states, lengths, dimensions } = batch;
+  const begin = index * (states.length / lengths.length);
+  return states.subarray(begin, begin + lengths[index]! * dimensions);
+}
+
+/** User `index` of a batch as a batch of its own, over the same memory. */
+export function onlyState(batch: StateBatch, index: number): StateBatch {
+  const { states, lengths, lastEventSeconds, encodedAtSeconds, dimensions } = batch;
+  const size = states.length / lengths.length;
+  return {
+    dimensions,
+    states: states.subarray(index * size, (index + 1) * size),
+    lengths: lengths.subarray(index, index + 1),
+    lastEventSeconds: lastEventSeconds.subarray(index, index + 1),
+    encodedAtSeconds: encodedAtSeconds.subarray(index, index + 1),
   };
 }

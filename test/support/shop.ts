@@ -272,6 +272,7 @@ export const SHOP_TRAINING: TrainConfig = {
     demographicWidth: 2,
     contextWidth: 8,
     hiddenWidth: 16,
+    subjectItem: false,
   },
   usersPerStep: 16,
   positivesPerUser: 4,

@@ -3,7 +3,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EncoderId, UserId } from '../../src/ids.ts';
-import { newStateBatch, type UserState, type UserStateStore } from '../../src/store/store.ts';
+import {
+  newStateBatch,
+  stateOf,
+  type UserState,
+  type UserStateStore,
+} from '../../src/store/store.ts';
 
 const ENCODER = 'a'.repeat(64) as EncoderId;
 const OTHER_ENCODER = `${'a'.repeat(31)}b${'a'.repeat(32)}` as EncoderId;
@@ -16,7 +21,10 @@ export function userId(name: string): UserId {
 
 export function userState(first: number, seconds = 1000): UserState {
   const state = Float32Array.from({ length: WIDTH }, (_, i) => first + i);
-  return { state, lastEventSeconds: seconds, encodedAtSeconds: seconds + 1 };
+  return {
+    ...{ state, dimensions: WIDTH, type: 'f32' },
+    ...{ lastEventSeconds: seconds, encodedAtSeconds: seconds + 1 },
+  };
 }
 
 /**
@@ -45,9 +53,9 @@ export function storeConformance(
       ]);
       const batch = newStateBatch(4, WIDTH);
       batch.states.fill(-7);
-      batch.found.fill(1);
+      batch.lengths.fill(1);
       await store.read(ENCODER, ['b', 'missing', 'a', 'b'].map(userId), batch);
-      assert.deepEqual([...batch.found], [1, 0, 1, 1]);
+      assert.deepEqual([...batch.lengths], [1, 0, 1, 1]);
       assert.deepEqual(
         [...batch.states],
         [10, 11, 12, 13, -7, -7, -7, -7, 1, 2, 3, 4, 10, 11, 12, 13],
@@ -56,12 +64,35 @@ export function storeConformance(
       assert.deepEqual([...batch.encodedAtSeconds], [2001, NaN, 1001, 2001]);
     });
 
+    test('keeps sequences of any type and length side by side', async (store) => {
+      const types = ['f32', 'bf16', 'int8'] as const;
+      // Small integers under a largest one of 127: every type keeps them as they are.
+      const sequence = (rows: number): Float32Array =>
+        Float32Array.from({ length: rows * WIDTH }, (_, i) => (i % WIDTH === 0 ? 127 : -i % 100));
+      await store.write(
+        ENCODER,
+        types.map((type, i) => ({
+          user: userId(type),
+          state: { ...userState(0), type, state: sequence(i + 1) },
+        })),
+      );
+      const batch = newStateBatch(4, WIDTH, 3);
+      await store.read(ENCODER, ['int8', 'missing', 'bf16', 'f32'].map(userId), batch);
+      assert.deepEqual([...batch.lengths], [3, 0, 2, 1]);
+      for (const [index, rows] of [3, 0, 2, 1].entries())
+        assert.deepEqual(stateOf(batch, index), sequence(rows));
+      await assert.rejects(
+        async () => store.read(ENCODER, [userId('int8')], newStateBatch(1, WIDTH, 2)),
+        { code: 'ERR_STORE_CORRUPT', message: /1 to 2 rows/ },
+      );
+    });
+
     test('keeps encoders apart', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       await store.write(LAST_ENCODER, [{ user: userId('z'), state: userState(2) }]);
       const batch = newStateBatch(1, WIDTH);
       await store.read(OTHER_ENCODER, [userId('a')], batch);
-      assert.deepEqual([...batch.found], [0]);
+      assert.deepEqual([...batch.lengths], [0]);
       assert.equal(await store.count(ENCODER), 1);
       assert.equal(await store.count(LAST_ENCODER), 1);
       assert.equal(await store.count(OTHER_ENCODER), 0);
@@ -100,7 +131,7 @@ export function storeConformance(
       const batch = newStateBatch(names.length, WIDTH);
       await store.read(ENCODER, names.map(userId), batch);
       for (const [row, user] of names.entries()) {
-        assert.equal(batch.found[row], 1, user.slice(0, 9));
+        assert.equal(batch.lengths[row], 1, user.slice(0, 9));
         assert.equal(batch.states[row * WIDTH], row, user.slice(0, 9));
       }
       assert.equal(await store.count(ENCODER), names.length);

@@ -1,6 +1,6 @@
 // A bundle of random weights, small enough to publish in a test: right in form, without any meaning.
 
-import type { ModelConfig } from '../../src/bundle/manifest.ts';
+import { stateRows, type ModelConfig } from '../../src/bundle/manifest.ts';
 import { buildCatalogue } from '../../src/bundle/catalogue.ts';
 import { publishBundle, type BundleInput, type PublishedBundle } from '../../src/bundle/publish.ts';
 import type { Tensor } from '../../src/bundle/safetensors.ts';
@@ -16,7 +16,8 @@ import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
 
 export interface TinyBundleOptions {
   readonly items?: number;
-  readonly fusion?: 'none' | 'concat';
+  readonly fusion?: ModelConfig['fusion'];
+  readonly stateType?: BundleInput['stateType'];
   readonly width?: number;
   readonly hiddenWidth?: number;
   /** Another seed is another model over the same catalogue. */
@@ -59,6 +60,7 @@ export async function publishTinyBundle(
 /** The parts of a tiny bundle, to be changed before publishing. */
 export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<BundleInput> {
   const { items = 200, fusion = 'concat', width = 16, hiddenWidth = 16, seed = 1 } = options;
+  const { stateType = 'f32' } = options;
   const random = new Random(seed);
   const model: ModelConfig = {
     fusion,
@@ -72,6 +74,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     demographicWidth: 4,
     contextWidth: 8,
     hiddenWidth,
+    subjectItem: false,
   };
   const rows = Array.from({ length: items }, (_, i) => tinyItem(i));
   const columns = {
@@ -115,6 +118,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     vectors,
     indexBytes: built.bytes,
     index: built.settings,
+    stateType,
     goldens: [],
     dataUntilSeconds: 1_700_000_000,
     datasetName: 'tiny',
@@ -127,7 +131,8 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
 function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
   const { model, schema, catalogue, tensors, vectors } = input;
   const width = model.embeddingWidth;
-  const state = Array.from({ length: width }, () => Math.fround(random.normal()));
+  const rows = Math.min(3, stateRows(model));
+  const state = Array.from({ length: rows * width }, () => Math.fround(random.normal()));
   const requests: Pick<
     GoldenRequest,
     'user' | 'state' | 'stateAge' | 'subject' | 'demographics'

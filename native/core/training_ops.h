@@ -1,0 +1,79 @@
+// Fused operations of a training step, forward and backward, over contiguous f32 arrays. Arguments were checked by
+// addon/: nothing here is.
+//
+// Work is cut by shapes alone, never by the number of threads, and partial sums are added in the order of the cuts: a
+// result depends on its inputs and the instruction set, on nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/status.h"
+#include "kernels/kernels.h"
+
+namespace tandem {
+
+/// Rows of a [rows, n] to mean 0 and variance 1, then scaled and shifted; scale, offset [n].
+void LayerNorm(const KernelTable& kernels, const float* a, std::size_t rows, std::size_t n,
+               const float* scale, const float* offset, float epsilon, float* out);
+
+/// Gradients of LayerNorm along dy [rows, n]. Mean and deviation are computed again: a row is in cache by then, and two
+/// saved numbers a row would be two more tensors. da [rows, n], dscale and doffset [n], overwritten in full.
+Status LayerNormBackward(const KernelTable& kernels, const float* a, const float* dy,
+                         std::size_t rows, std::size_t n, const float* scale, float epsilon,
+                         float* da, float* dscale, float* doffset);
+
+/// out[i] = 0 for a share of `threshold` / 2^32 of the places, a[i] * scale elsewhere; which, follows from seed and i.
+void Dropout(const KernelTable& kernels, std::uint32_t seed, std::uint32_t threshold, float scale,
+             const float* a, std::size_t n, float* out);
+
+/// Left-padded histories: rows [b T + T - lengths[b], b T + T) of a [B * T, D] array are those of user b.
+struct AttentionShape {
+  std::size_t batch;
+  /// T.
+  std::size_t length;
+  /// Divides width.
+  std::size_t heads;
+  /// D.
+  std::size_t width;
+  /// [B], 0 to T.
+  const std::int32_t* lengths;
+};
+
+/// Multi-head attention in which a row sees itself and the rows of its user before it. q, k, v, out [B * T, D]; rows of
+/// padding are never read, and 0 in `out`.
+Status CausalAttention(const KernelTable& kernels, const AttentionShape& shape, const float* q,
+                       const float* k, const float* v, float* out);
+
+/// Gradients along dy [B * T, D], 0 in rows of padding. The weights are computed again: that takes a fifth of the
+/// multiplications here, and keeping them would move heads T^2 floats a user to memory and back.
+Status CausalAttentionBackward(const KernelTable& kernels, const AttentionShape& shape,
+                               const float* q, const float* k, const float* v, const float* dy,
+                               float* dq, float* dk, float* dv);
+
+/// Scores of every query with every candidate: score[e, c] = q_e . v_c + bias[c], without the masked pairs.
+struct ScoreShape {
+  /// E.
+  std::size_t queries;
+  /// C.
+  std::size_t candidates;
+  /// D.
+  std::size_t width;
+  /// [C] or null.
+  const float* bias;
+  /// Pairs (mask_rows[i], mask_columns[i]) that do not count; rows ascend.
+  const std::int32_t* mask_rows;
+  const std::int32_t* mask_columns;
+  std::size_t mask_count;
+};
+
+/// out[e] = ln sum over c of exp(score[e, c]), [E]. Scores exist in blocks that fit L2, never as [E, C].
+Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, const float* queries,
+                       const float* candidates, float* out);
+
+/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D] and dcandidates [C, D].
+Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
+                               const float* queries, const float* candidates, const float* log_sums,
+                               const float* dy, float* dqueries, float* dcandidates);
+
+}  // namespace tandem

@@ -1,0 +1,280 @@
+// Operations that a training step spends its time in, each with a gradient of its own: computed by the addon on the native
+// backend, composed of tfjs ops on every other. What a layer or a loss makes of them is in model/.
+
+import { nativeAddon, type TrainingOps } from '../native/binding.ts';
+import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
+import { tf } from './tf.ts';
+
+/** Stands for -infinity in masks: a fully masked row still gives a finite softmax. */
+export const MASKED = -1e9;
+
+/**
+ * Normalises the rows of x [n, D] to mean 0 and variance 1 (plus epsilon), then scales and shifts; scale, offset [D].
+ */
+export function layerNorm(
+  x: tf.Tensor2D,
+  scale: tf.Tensor,
+  offset: tf.Tensor,
+  epsilon: number,
+): tf.Tensor2D {
+  const native = nativeTraining();
+  if (native === undefined) {
+    const centred = tf.sub(x, tf.mean(x, 1, true));
+    const variance = tf.mean(tf.square(centred), 1, true);
+    const unit = tf.mul(centred, tf.rsqrt(tf.add(variance, epsilon)));
+    return tf.add(tf.mul(unit, scale), offset);
+  }
+  return withGradient([x, scale, offset], ([rows, scales, offsets], save) => {
+    const out = newTensor(rows!.shape);
+    native.layerNorm(floats(rows!), floats(scales!), floats(offsets!), epsilon, floats(out));
+    save([rows!, scales!]);
+    return {
+      value: out,
+      gradFunc: (dy, [savedRows, savedScale]) => {
+        const dRows = newTensor(savedRows!.shape);
+        const dScale = newTensor(savedScale!.shape);
+        const dOffset = newTensor(savedScale!.shape);
+        native.layerNormBackward(
+          floats(savedRows!),
+          floats(savedScale!),
+          floats(dy),
+          epsilon,
+          floats(dRows),
+          floats(dScale),
+          floats(dOffset),
+        );
+        return [dRows, dScale, dOffset];
+      },
+    };
+  }) as tf.Tensor2D;
+}
+
+/**
+ * Zeroes a share `rate` in [0, 1) of x's elements and divides the rest by 1 - rate. Which elements, follows from `seed` (32
+ * bits) and their place, by the same hash on every backend: no mask is stored.
+ */
+export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): T {
+  const native = nativeTraining();
+  if (native === undefined) return tf.mul(x, tf.tensor(dropoutMask(x.size, rate, seed), x.shape));
+  const drop = (values: tf.Tensor): tf.Tensor => {
+    const out = newTensor(values.shape);
+    native.dropout(floats(values), seed, rate, floats(out));
+    return out;
+  };
+  return withGradient([x], ([values]) => ({
+    value: drop(values!),
+    gradFunc: (dy) => [drop(dy)],
+  })) as T;
+}
+
+/**
+ * Multi-head self-attention over left-padded histories: a row sees itself and the rows of its history before it.
+ *
+ * @param queries, keys, values - [B * T, D] each.
+ * @param lengths - [B] rows of each history that are no padding, 0 to T.
+ * @param heads - divides D.
+ * @returns [B * T, D]; rows of padding are finite and mean nothing (0 on the native backend).
+ */
+export function causalAttention(
+  queries: tf.Tensor2D,
+  keys: tf.Tensor2D,
+  values: tf.Tensor2D,
+  lengths: Int32Array,
+  heads: number,
+): tf.Tensor2D {
+  const native = nativeTraining();
+  if (native === undefined) return composedAttention(queries, keys, values, lengths, heads);
+  return withGradient([queries, keys, values], ([q, k, v], save) => {
+    const width = queries.shape[1];
+    const out = newTensor(q!.shape);
+    native.causalAttention(floats(q!), floats(k!), floats(v!), lengths, width, heads, floats(out));
+    save([q!, k!, v!]);
+    return {
+      value: out,
+      gradFunc: (dy, saved) => {
+        const gradients = saved.map((input) => newTensor(input.shape));
+        const [savedQ, savedK, savedV] = saved.map(floats);
+        const [dQ, dK, dV] = gradients.map(floats);
+        native.causalAttentionBackward(
+          savedQ!,
+          savedK!,
+          savedV!,
+          floats(dy),
+          lengths,
+          width,
+          heads,
+          dQ!,
+          dK!,
+          dV!,
+        );
+        return gradients;
+      },
+    };
+  }) as tf.Tensor2D;
+}
+
+/** Pairs of a query and a candidate whose score does not count. */
+export interface MaskedPairs {
+  /** Rows of queries, ascending. */
+  readonly rows: Int32Array;
+  /** Rows of candidates, as many. */
+  readonly columns: Int32Array;
+}
+
+/**
+ * ln sum_c exp(q_e . v_c + bias_c) of every query, in blocks: the scores [E, C] are never held in whole.
+ *
+ * A softmax cross-entropy is this less the positive's score. Gradients go to queries and candidates.
+ *
+ * @param queries - [E, D], already divided by tau; @param candidates - [C, D].
+ * @param bias - [C] added to the scores of each candidate, -ln Q for a logQ correction.
+ * @param masked - pairs left out; at least one candidate of every query must be left.
+ * @returns [E].
+ */
+export function logSumExpScores(
+  queries: tf.Tensor2D,
+  candidates: tf.Tensor2D,
+  bias?: Float32Array,
+  masked: MaskedPairs = NO_PAIRS,
+): tf.Tensor1D {
+  const native = nativeTraining();
+  if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked);
+  const width = queries.shape[1];
+  return withGradient([queries, candidates], ([q, v], save) => {
+    const out = newTensor([q!.shape[0]]);
+    native.logSumExpScores(
+      floats(q!),
+      floats(v!),
+      width,
+      bias ?? null,
+      masked.rows,
+      masked.columns,
+      floats(out),
+    );
+    save([q!, v!, out]);
+    return {
+      value: out,
+      gradFunc: (dy, [savedQ, savedV, sums]) => {
+        const dQ = newTensor(savedQ!.shape);
+        const dV = newTensor(savedV!.shape);
+        native.logSumExpScoresBackward(
+          floats(savedQ!),
+          floats(savedV!),
+          width,
+          bias ?? null,
+          masked.rows,
+          masked.columns,
+          floats(sums!),
+          floats(dy),
+          floats(dQ),
+          floats(dV),
+        );
+        return [dQ, dV];
+      },
+    };
+  }) as tf.Tensor1D;
+}
+
+const NO_PAIRS: MaskedPairs = { rows: new Int32Array(0), columns: new Int32Array(0) };
+
+function composedAttention(
+  queries: tf.Tensor2D,
+  keys: tf.Tensor2D,
+  values: tf.Tensor2D,
+  lengths: Int32Array,
+  heads: number,
+): tf.Tensor2D {
+  const batch = lengths.length;
+  const [rows, width] = queries.shape;
+  const length = rows / batch;
+  const headWidth = width / heads;
+  const split = (x: tf.Tensor2D): tf.Tensor =>
+    tf.transpose(tf.reshape(x, [batch, length, heads, headWidth]), [0, 2, 1, 3]);
+  const scores = tf.mul(
+    tf.matMul(split(queries), split(keys), false, true),
+    1 / Math.sqrt(headWidth),
+  );
+  const weights = tf.softmax(tf.add(scores, causalMask(lengths, length)));
+  const mixed = tf.matMul(weights, split(values));
+  return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [rows, width]);
+}
+
+/** Additive mask of a left-padded batch: row t sees s when s <= t and s is no padding. [B, 1, T, T]. */
+function causalMask(lengths: Int32Array, length: number): tf.Tensor {
+  const mask = new Float32Array(lengths.length * length * length).fill(MASKED);
+  for (let b = 0; b < lengths.length; b++) {
+    const first = length - lengths[b]!;
+    for (let t = first; t < length; t++) {
+      const row = (b * length + t) * length;
+      mask.fill(0, row + first, row + t + 1);
+    }
+  }
+  return tf.tensor(mask, [lengths.length, 1, length, length]);
+}
+
+function composedLogSumExp(
+  queries: tf.Tensor2D,
+  candidates: tf.Tensor2D,
+  bias: Float32Array | undefined,
+  { rows, columns }: MaskedPairs,
+): tf.Tensor1D {
+  let scores: tf.Tensor = tf.matMul(queries, candidates, false, true);
+  if (bias !== undefined) scores = tf.add(scores, tf.tensor1d(bias));
+  if (rows.length > 0) {
+    const [count, width] = [queries.shape[0], candidates.shape[0]];
+    const mask = new Float32Array(count * width);
+    for (const [i, row] of rows.entries()) mask[row * width + columns[i]!] = MASKED;
+    scores = tf.add(scores, tf.tensor2d(mask, [count, width]));
+  }
+  return tf.logSumExp(scores, 1);
+}
+
+/** 0 where DropoutHash of native/kernels/dropout_hash.h is below the rate, 1 / (1 - rate) elsewhere. */
+function dropoutMask(size: number, rate: number, seed: number): Float32Array {
+  const mix = (bits: number): number => {
+    let x = Math.imul(bits ^ (bits >>> 16), 0x7feb352d);
+    x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+    return (x ^ (x >>> 16)) >>> 0;
+  };
+  const threshold = Math.floor(rate * 0x1_0000_0000);
+  const kept = 1 / (1 - rate);
+  const mask = new Float32Array(size);
+  for (let i = 0; i < size; i++) mask[i] = mix(mix(i) ^ seed) < threshold ? 0 : kept;
+  return mask;
+}
+
+type Compute = (
+  inputs: readonly tf.Tensor[],
+  save: (tensors: tf.Tensor[]) => void,
+) => {
+  value: tf.Tensor;
+  gradFunc: (dy: tf.Tensor, saved: readonly tf.Tensor[]) => tf.Tensor[];
+};
+
+/** tf.customGrad with types that fit: `gradFunc` gives one gradient for each input. */
+function withGradient(inputs: readonly tf.Tensor[], compute: Compute): tf.Tensor {
+  const op = tf.customGrad((...given) => {
+    const save = given.pop() as tf.GradSaveFunc;
+    return compute(given as tf.Tensor[], save);
+  });
+  return op(...inputs);
+}
+
+function nativeTraining(): TrainingOps | undefined {
+  return tf.getBackend() === NATIVE_BACKEND ? nativeAddon().training : undefined;
+}
+
+function nativeBackend(): NativeBackend {
+  const backend: unknown = tf.backend();
+  return backend as NativeBackend;
+}
+
+/** A tensor whose values the caller fills in full. */
+function newTensor(shape: readonly number[]): tf.Tensor {
+  return tf.engine().makeTensorFromTensorInfo(nativeBackend().newFloat(shape).info);
+}
+
+/** The values behind a tensor, in place. */
+function floats(tensor: tf.Tensor): Float32Array {
+  return nativeBackend().floats(tensor);
+}

@@ -1,0 +1,61 @@
+// tandem survival: simulates what ranker and auction of the synthetic world make of the candidates of several generators.
+
+import { Command, InvalidArgumentError } from 'commander';
+import { readDataset } from '../data/read-dataset.ts';
+import { Floors } from '../evaluate/baselines.ts';
+import { evaluationSet, mixtureOf, refuseLeakage } from '../evaluate/evaluate.ts';
+import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
+import { mainScorer } from '../evaluate/rows.ts';
+import { formatSurvival, SURVIVAL_FILES, writeSurvival } from '../survival/report.ts';
+import { simulateSurvival } from '../survival/simulate.ts';
+
+interface SurvivalFlags {
+  readonly data: string;
+  readonly checkpoint: readonly string[];
+  readonly candidates: number;
+  readonly seed: number;
+  readonly out: string;
+}
+
+export function survivalCommand(): Command {
+  return new Command('survival')
+    .description(
+      'simulate delivery: candidates of models and floors under one ranker and auction (synthetic world only)',
+    )
+    .requiredOption('--data <directory>', 'dataset of a synthetic world, as tandem world writes it')
+    .option(
+      '--checkpoint <directory>',
+      'trained model, may be repeated; the first is what the others are compared with',
+      (directory: string, others: readonly string[]) => [...others, directory],
+      [] as readonly string[],
+    )
+    .option('--candidates <count>', 'K: candidates of each generator a request', positive, 100)
+    .option('--seed <number>', 'of the bootstrap', positive, 1)
+    .requiredOption('--out <directory>', `where ${Object.values(SURVIVAL_FILES).join(', ')} go`)
+    .action(run);
+}
+
+async function run(flags: SurvivalFlags): Promise<void> {
+  const dataset = await readDataset(flags.data);
+  const request = { dataset, protocol: 'time', form: 'all', split: 'test' } as const;
+  const set = evaluationSet(request);
+  const models = await loadAllEvaluated(flags.checkpoint);
+  for (const model of models) refuseLeakage(model, dataset, set);
+  const report = await simulateSurvival({
+    dataset,
+    set,
+    generators: [
+      ...models.map((model) => mainScorer(model, dataset)),
+      ...new Floors(dataset, set).scorers(mixtureOf(request, set).weights),
+    ],
+    candidates: flags.candidates,
+    seed: flags.seed,
+  });
+  writeSurvival(flags.out, report);
+  process.stdout.write(`${formatSurvival(report)}\n`);
+}
+
+function positive(text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Expected a whole number above 0.');
+  return Number(text);
+}

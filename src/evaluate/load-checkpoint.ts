@@ -1,0 +1,42 @@
+// A finished training run as a model to judge. Loads tfjs only when called, so that floors alone start at once.
+
+import { basename, resolve } from 'node:path';
+import type { EvaluatedModel } from './evaluate.ts';
+
+export interface EvaluatedCheckpoint extends EvaluatedModel {
+  /** Frees the weights. */
+  dispose(): void;
+}
+
+/** @param name - of its rows. @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run. */
+export async function loadEvaluated(directory: string, name: string): Promise<EvaluatedCheckpoint> {
+  const { loadCheckpoint, loadModel } = await import('../model/checkpoint.ts');
+  const { settings } = loadCheckpoint(directory);
+  const model = await loadModel(directory);
+  return {
+    name,
+    model,
+    datasetDigest: settings.datasetDigest,
+    dataUntilSeconds: settings.dataUntilSeconds,
+    trainingEvents: settings.trainingEvents,
+    identity: { schemaHash: settings.schemaHash, config: settings.config },
+    dispose: () => {
+      model.dispose();
+    },
+  };
+}
+
+/** The runs of several folders, named by them; two folders of one name get a number, so that rows stay apart. */
+export async function loadAllEvaluated(
+  directories: readonly string[],
+): Promise<EvaluatedCheckpoint[]> {
+  const seen = new Map<string, number>();
+  const loaded: EvaluatedCheckpoint[] = [];
+  for (const directory of directories) {
+    const name = basename(resolve(directory));
+    const count = (seen.get(name) ?? 0) + 1;
+    seen.set(name, count);
+    loaded.push(await loadEvaluated(directory, count === 1 ? name : `${name} (${count})`));
+  }
+  return loaded;
+}

@@ -1,0 +1,172 @@
+// Which rows a report has: floors, each model's contexts, the swaps that must hurt it, older states, mixed versions.
+
+import type { Dataset } from '../data/dataset.ts';
+import { swapContexts, swapHistories } from './context-swap.ts';
+import type { ScorerMetrics } from './metrics.ts';
+import { mixtures, mixVersions, type Versions } from './mixed-versions.ts';
+import { ModelEvaluation, ORACLE_LABEL, type ScorableModel } from './model-scorer.ts';
+import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
+import { STALE_DAYS, staleQueries } from './staleness.ts';
+
+/** Results are `floor` and `model`; the others test the evaluation (`swap`, `leak`) or how serving may fail (`stale`, `skew`). */
+export type RowKind = 'floor' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
+
+/** What a row is, whoever ranks. */
+export interface RowLabel {
+  readonly name: string;
+  readonly kind: RowKind;
+  /** Name of the model; absent for floors and mixed versions. */
+  readonly model?: string;
+  /** Of a swap row: the row that it must stay below. */
+  readonly swapped?: { readonly what: 'contexts' | 'histories'; readonly base: string };
+  /** Days that the states are late by; a model's main row is its 0. */
+  readonly staleDays?: number;
+  /** Where the parts come from; with the skew matrix only. */
+  readonly versions?: Versions;
+}
+
+export interface ReportRow extends RowLabel {
+  readonly metrics: ScorerMetrics;
+}
+
+/** A row to compute. */
+export interface RowTask {
+  readonly label: RowLabel;
+  readonly scorer: Scorer;
+  readonly queries: readonly EvaluationQuery[];
+}
+
+interface NamedModel {
+  readonly name: string;
+  readonly model: ScorableModel & { readonly config: { readonly fusion: string } };
+}
+
+export interface ModelRowsOptions {
+  readonly oracle: boolean;
+  /** Of the swaps. */
+  readonly seed: number;
+  /** Whether the rows are part of a skew matrix. */
+  readonly skew: boolean;
+}
+
+export function floorRows(scorers: readonly Scorer[], set: EvaluationSet): RowTask[] {
+  return scorers.map((scorer) => ({
+    label: { name: scorer.name, kind: 'floor' },
+    scorer,
+    queries: set.queries,
+  }));
+}
+
+/** Rows of one model. @throws what ModelEvaluation throws. */
+export function modelRows(
+  { name, model }: NamedModel,
+  dataset: Dataset,
+  set: EvaluationSet,
+  { oracle, seed, skew }: ModelRowsOptions,
+): RowTask[] {
+  const evaluation = new ModelEvaluation(model, dataset);
+  const { queries } = set;
+  const swappable = queries.length > 1;
+  const contexts = queries.some(({ subject }) => subject.kind !== 'none');
+  const { name: main, context } = mainRow(name, model);
+  const historyOnly = model.config.fusion === 'none';
+  const tasks: RowTask[] = [];
+  const add = (
+    label: Omit<RowLabel, 'model'>,
+    options: { context: 'none' | 'real' | 'oracle'; history?: 'real' | 'cold' },
+    changed = queries,
+  ): void => {
+    tasks.push({
+      label: { ...label, model: name },
+      scorer: evaluation.scorer({ name: label.name, oracle, ...options }),
+      queries: changed,
+    });
+  };
+  if (!historyOnly) add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
+  add(
+    {
+      name: main,
+      kind: 'model',
+      staleDays: 0,
+      ...(skew && { versions: { state: name, head: name, index: name } }),
+    },
+    { context },
+  );
+  if (!historyOnly) {
+    add(
+      { name: `${name}: context only (cold start)`, kind: 'model' },
+      { context: 'real', history: 'cold' },
+    );
+    if (oracle) add({ name: `${name}: ${ORACLE_LABEL}`, kind: 'leak' }, { context: 'oracle' });
+    if (swappable && contexts)
+      add(
+        {
+          name: `${name}: contexts swapped`,
+          kind: 'swap',
+          swapped: { what: 'contexts', base: main },
+        },
+        { context: 'real' },
+        swapContexts(queries, seed),
+      );
+  }
+  if (swappable)
+    add(
+      {
+        name: `${name}: histories swapped`,
+        kind: 'swap',
+        swapped: { what: 'histories', base: main },
+      },
+      { context },
+      swapHistories(queries, seed),
+    );
+  // Leave-one-out has no clock that a batch could miss.
+  if (set.protocol === 'time')
+    for (const days of STALE_DAYS)
+      add(
+        {
+          name: `${name}: states ${days} ${days === 1 ? 'day' : 'days'} late`,
+          kind: 'stale',
+          staleDays: days,
+        },
+        { context },
+        staleQueries(queries, dataset, days),
+      );
+  return tasks;
+}
+
+/** Rows of the skew matrix: states, head and index of two trainings, in every mixture. */
+export function skewRows(
+  first: NamedModel,
+  second: NamedModel,
+  dataset: Dataset,
+  set: EvaluationSet,
+): RowTask[] {
+  const models = new Map([first, second].map(({ name, model }) => [name, model]));
+  return mixtures(first.name, second.name).map((versions) => {
+    const { state, head, index } = versions;
+    const mixed = mixVersions(models.get(state)!, models.get(head)!, models.get(index)!);
+    const name = `state of ${state}, head of ${head}, index of ${index}`;
+    return {
+      label: { name, kind: 'skew', versions },
+      scorer: new ModelEvaluation(mixed, dataset).scorer({
+        name,
+        context: mainRow(first.name, first.model).context,
+      }),
+      queries: set.queries,
+    };
+  });
+}
+
+/** The scorer of the row that stands for a model: what serving would answer. @throws what ModelEvaluation throws. */
+export function mainScorer({ name, model }: NamedModel, dataset: Dataset): Scorer {
+  return new ModelEvaluation(model, dataset).scorer(mainRow(name, model));
+}
+
+function mainRow(
+  name: string,
+  { config }: NamedModel['model'],
+): { name: string; context: 'none' | 'real' } {
+  return config.fusion === 'none'
+    ? { name: `${name}: history only`, context: 'none' }
+    : { name: `${name}: context real`, context: 'real' };
+}

@@ -1,0 +1,29 @@
+// Older states: what a request would have known had the daily batch failed for some days.
+
+import type { Dataset } from '../data/dataset.ts';
+import { dayStart, eventsBefore } from '../data/splits.ts';
+import type { EvaluationQuery } from './query.ts';
+
+/** Days that states are late by, beside 0: the state of 00:00 UTC of the request's day. */
+export const STALE_DAYS = [1, 3, 7, 14] as const;
+
+const DAY_SECONDS = 86_400;
+
+/**
+ * Each request with the events that a batch at 00:00 UTC, `days` days before the request's day, knew.
+ *
+ * What is ranked and sought stays, so recall at several ages is of the same task. A user without events by then is a
+ * cold start.
+ */
+export function staleQueries(
+  queries: readonly EvaluationQuery[],
+  dataset: Dataset,
+  days: number,
+): readonly EvaluationQuery[] {
+  return queries.map((query) => ({
+    ...query,
+    historyEnd:
+      query.historyBegin +
+      eventsBefore(dataset, query.user, dayStart(query.timeSeconds) - days * DAY_SECONDS),
+  }));
+}

@@ -1,0 +1,88 @@
+// The result of an experiment as it is committed: settings, counts and metrics of every run, rounded so that a diff shows
+// what changed. Slices keep their means; the full reports stay in the work folder.
+
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EvaluationReport } from '../evaluate/evaluate.ts';
+import type { ScorerMetrics } from '../evaluate/metrics.ts';
+import type { ReportRow, RowLabel } from '../evaluate/rows.ts';
+import { writeFileAtomic } from '../files.ts';
+import type { TrainConfig } from '../model/train-config.ts';
+import type { Experiment } from './experiment-file.ts';
+
+export interface ResultRow extends RowLabel {
+  readonly metrics: Omit<ScorerMetrics, 'slices'> & {
+    readonly slices: Readonly<
+      Record<string, { readonly count: number; readonly recall: Readonly<Record<string, number>> }>
+    >;
+  };
+}
+
+/** One training of one row. */
+export interface RunResult {
+  readonly row: string;
+  readonly seed: number;
+  readonly config: TrainConfig;
+  readonly bestStep: number;
+  readonly stepsRun: number;
+  /** One for each of the experiment's forms, in their order. */
+  readonly evaluations: readonly (readonly ResultRow[])[];
+}
+
+export interface ExperimentResult {
+  readonly format: 'tandem-experiment';
+  readonly version: 1;
+  /** Version of the package that measured. */
+  readonly tandem: string;
+  readonly experiment: Experiment;
+  readonly dataset: {
+    readonly name: string;
+    readonly digest: string;
+    readonly events: number;
+    readonly users: number;
+    readonly items: number;
+  };
+  /** One for each form: what was ranked, and the floors. */
+  readonly evaluations: readonly {
+    readonly protocol: EvaluationReport['protocol'];
+    readonly floors: EvaluationReport['floors'];
+    readonly rows: readonly ResultRow[];
+  }[];
+  /** Seed by seed; fewer than rows x seeds while the experiment runs. */
+  readonly runs: readonly RunResult[];
+}
+
+export function resultRow({ metrics, ...label }: ReportRow): ResultRow {
+  return {
+    ...label,
+    metrics: {
+      ...metrics,
+      slices: Object.fromEntries(
+        Object.entries(metrics.slices).map(([name, { count, recall }]) => [
+          name,
+          { count, recall },
+        ]),
+      ),
+    },
+  };
+}
+
+/** Writes `<directory>/<experiment>.json` in one step. */
+export function writeResult(directory: string, result: ExperimentResult): void {
+  const rounded = JSON.stringify(
+    result,
+    (_key, value: unknown) =>
+      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
+    1,
+  );
+  writeFileAtomic(join(directory, `${result.experiment.name}.json`), `${rounded}\n`);
+}
+
+/** The results in a folder, by name; none before the first experiment has run. */
+export function readResults(directory: string): ExperimentResult[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as ExperimentResult);
+}

@@ -1,0 +1,157 @@
+// Runs an experiment: finds or imports its data, trains each row with each seed, evaluates, writes the result. Killed and
+// run again, it skips what is done and continues what is not.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Dataset } from '../data/dataset.ts';
+import { importDataset } from '../data/import.ts';
+import { readDataset } from '../data/read-dataset.ts';
+import { generateWorld } from '../data/world/generate.ts';
+import { worldName } from '../data/world/law.ts';
+import { evaluate, type EvaluationReport } from '../evaluate/evaluate.ts';
+import { loadEvaluated } from '../evaluate/load-checkpoint.ts';
+import { writeFileAtomic } from '../files.ts';
+import { canonicalJson, sha256Hex } from '../json.ts';
+import type { TrainConfig } from '../model/train-config.ts';
+import { logger } from '../telemetry.ts';
+import { packageVersion } from '../version.ts';
+import { rowSettings, type Experiment } from './experiment-file.ts';
+import { resultRow, writeResult, type ExperimentResult, type RunResult } from './result.ts';
+import { trainForProtocol } from './training-recipe.ts';
+
+export interface ExperimentPlaces {
+  /** Folder that holds the public data sets; an experiment's `source` is a path in it. */
+  readonly sources: string;
+  /** Datasets, checkpoints and full reports, kept between runs. */
+  readonly work: string;
+  /** Where `<name>.json` goes. */
+  readonly results: string;
+}
+
+/**
+ * Runs what is missing of an experiment, and writes its result after every run.
+ *
+ * A run is named by its settings and its data, so a changed row trains anew beside the old one. A change of the code is
+ * not noticed: delete the work folder to measure again.
+ *
+ * @throws what import, training and evaluation throw.
+ */
+export async function runExperiment(
+  experiment: Experiment,
+  places: ExperimentPlaces,
+): Promise<ExperimentResult> {
+  const dataset = await openDataset(experiment, places);
+  const folder = join(places.work, experiment.name);
+  const evaluations: EvaluationReport[] = [];
+  for (const form of experiment.forms)
+    evaluations.push(
+      await once(join(folder, `floors-${form}-${dataset.digest.slice(0, 12)}.json`), () =>
+        evaluate({ dataset, protocol: experiment.protocol, form }),
+      ),
+    );
+  const runs: RunResult[] = [];
+  const result = (): ExperimentResult => ({
+    format: 'tandem-experiment',
+    version: 1,
+    tandem: packageVersion(),
+    experiment,
+    dataset: {
+      name: dataset.name,
+      digest: dataset.digest,
+      events: dataset.events.count,
+      users: dataset.users.count,
+      items: dataset.items.count,
+    },
+    evaluations: evaluations.map(({ protocol, floors, rows }) => ({
+      protocol,
+      floors,
+      rows: rows.map(resultRow),
+    })),
+    runs,
+  });
+  // Seed by seed: the table is whole, without its spread, as early as can be.
+  for (const seed of experiment.seeds)
+    for (const row of experiment.rows) {
+      const config = rowSettings(experiment, row, seed);
+      logger.info({ experiment: experiment.name, row: row.name, seed }, 'run');
+      runs.push({
+        row: row.name,
+        seed,
+        ...(await trainAndEvaluate(experiment, dataset, config, row.name, folder)),
+      });
+      writeResult(places.results, result());
+    }
+  return result();
+}
+
+async function trainAndEvaluate(
+  experiment: Experiment,
+  dataset: Dataset,
+  config: TrainConfig,
+  name: string,
+  folder: string,
+): Promise<Omit<RunResult, 'row' | 'seed'>> {
+  const { protocol, forms, refit, oracle } = experiment;
+  const form = forms[0]!;
+  const digest = sha256Hex(
+    canonicalJson({ config, dataset: dataset.digest, protocol, form, refit }),
+  ).slice(0, 12);
+  const directory = join(folder, `${name}-seed${config.seed}-${digest}`);
+  const { result } = await trainForProtocol({
+    dataset,
+    protocol,
+    form,
+    config,
+    directory,
+    refit,
+  });
+  const model = await loadEvaluated(directory, name);
+  try {
+    const reports: EvaluationReport[] = [];
+    for (const reported of forms)
+      reports.push(
+        await once(join(directory, `report-${reported}${oracle ? '-oracle' : ''}.json`), () =>
+          evaluate({ dataset, protocol, form: reported, oracle, floors: false, models: [model] }),
+        ),
+      );
+    return {
+      config,
+      bestStep: result.bestStep,
+      stepsRun: result.stepsRun,
+      evaluations: reports.map(({ rows }) => rows.map(resultRow)),
+    };
+  } finally {
+    model.dispose();
+  }
+}
+
+/** The experiment's dataset, imported or generated the first time. */
+async function openDataset(
+  { dataset: wanted }: Experiment,
+  { sources, work }: ExperimentPlaces,
+): Promise<Dataset> {
+  const name =
+    'world' in wanted
+      ? worldName(wanted.world)
+      : `${wanted.adapter}-${wanted.source.replaceAll(/[^A-Za-z0-9.-]+/g, '-')}`;
+  const outputDirectory = join(work, 'datasets', name);
+  if (!existsSync(outputDirectory))
+    if ('world' in wanted) await generateWorld({ ...wanted.world, outputDirectory });
+    else
+      await importDataset({
+        adapter: { name: wanted.adapter, source: join(sources, wanted.source) },
+        outputDirectory,
+      });
+  return readDataset(outputDirectory);
+}
+
+/** The report that an earlier run left at `path`, or a new one. */
+async function once(
+  path: string,
+  make: () => Promise<EvaluationReport>,
+): Promise<EvaluationReport> {
+  if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8')) as EvaluationReport;
+  const report = await make();
+  writeFileAtomic(path, JSON.stringify(report));
+  return report;
+}

@@ -1,0 +1,50 @@
+// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives.
+
+import type { MaskedPairs } from '../../backend/fused.ts';
+
+/** E examples; those of one user are answers to each other's queries. */
+export interface LossExamples {
+  /** [E] item slots. */
+  readonly positives: Int32Array;
+  /** [E] user of each example, by row in the step. */
+  readonly users: Int32Array;
+  /** [E] weights, summing to 1. */
+  readonly weights: Float32Array;
+}
+
+/**
+ * Accidental hits: columns that hold the example's own positive, or another positive of its user in this step.
+ *
+ * @param slots - [C] item of each column.
+ * @returns pairs by ascending example.
+ */
+export function accidentalHits(examples: LossExamples, slots: Int32Array): MaskedPairs {
+  const columnsOf = indicesOf(slots);
+  const hitsOf = new Map<number, number[]>();
+  for (const [user, own] of indicesOf(examples.users)) {
+    const positives = new Set(own.map((e) => examples.positives[e]!));
+    hitsOf.set(
+      user,
+      [...positives].flatMap((slot) => columnsOf.get(slot) ?? []),
+    );
+  }
+  const rows: number[] = [];
+  const columns: number[] = [];
+  for (const [e, user] of examples.users.entries())
+    for (const column of hitsOf.get(user)!) {
+      rows.push(e);
+      columns.push(column);
+    }
+  return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
+}
+
+/** Indices of each value. */
+function indicesOf(values: Int32Array): Map<number, number[]> {
+  const groups = new Map<number, number[]>();
+  for (const [i, value] of values.entries()) {
+    const group = groups.get(value);
+    if (group === undefined) groups.set(value, [i]);
+    else group.push(i);
+  }
+  return groups;
+}
