@@ -61,7 +61,10 @@ export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): 
     native.dropout(floats(values), seed, rate, floats(out));
     return out;
   };
-  return withGradient([x], ([values]) => ({ value: drop(values!), gradFunc: (dy) => [drop(dy)] })) as T;
+  return withGradient([x], ([values]) => ({
+    value: drop(values!),
+    gradFunc: (dy) => [drop(dy)],
+  })) as T;
 }
 
 /**
