@@ -1,8 +1,10 @@
 // Fused operations on both backends against f64 formulas: values, and gradients against central differences.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { packageRoot } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import {
   causalAttention,
@@ -228,7 +230,7 @@ test('softmaxCrossEntropy, with a gradient towards the temperature', () =>
           softmaxCrossEntropy(q, v, {
             targets,
             weights,
-            inverseTemperature: tf.reshape(scale, []) as tf.Scalar,
+            inverseTemperature: tf.reshape<tf.Rank.R0>(scale, []),
             masked,
             ...(bias && { bias }),
           }),
@@ -290,4 +292,41 @@ test('arguments that do not fit are refused', async () => {
       assert.throws(() => logSumExpScores(x, x, undefined, wrong), RangeError);
     assert.throws(() => logSumExpScores(x, x, new Float32Array(5)), RangeError);
   });
+});
+
+test('a result does not depend on the number of threads', () => {
+  // The pool reads TANDEM_THREADS once a process. Sizes are those of several blocks, and of a gradient cut into parts.
+  const program = `
+    import { createHash } from 'node:crypto';
+    import { Random } from './src/random.ts';
+    import { nativeAddon } from './src/native/binding.ts';
+    const { training } = nativeAddon();
+    const random = new Random(1);
+    const draw = (size) => Float32Array.from({ length: size }, () => random.normal());
+    const hash = createHash('sha256');
+    const none = new Int32Array(0);
+    const x = draw(1500 * 16), y = draw(1500 * 16), scale = draw(16);
+    const outputs = Array.from({ length: 5 }, () => new Float32Array(1500 * 16));
+    const sums = new Float32Array(1500), few = new Float32Array(600 * 16);
+    const [dScale, dOffset] = [new Float32Array(16), new Float32Array(16)];
+    training.layerNormBackward(x, scale, y, 1e-5, outputs[0], dScale, dOffset);
+    training.causalAttentionBackward(
+      x, y, x, y, Int32Array.from({ length: 30 }, (_, i) => i + 20), 16, 2, ...outputs.slice(1, 4),
+    );
+    training.logSumExpScores(x, y.subarray(0, few.length), 16, null, none, none, sums);
+    training.logSumExpScoresBackward(
+      x, y.subarray(0, few.length), 16, null, none, none, sums, sums, outputs[4], few,
+    );
+    for (const values of [...outputs, dScale, dOffset, sums, few]) hash.update(values);
+    process.stdout.write(hash.digest('hex'));
+  `;
+  const digests = ['1', '2', '5'].map((threads) =>
+    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program], {
+      cwd: packageRoot(),
+      env: { ...process.env, TANDEM_THREADS: threads },
+      encoding: 'utf8',
+    }),
+  );
+  assert.match(digests[0]!, /^[0-9a-f]{64}$/);
+  assert.deepEqual(digests, [digests[0], digests[0], digests[0]]);
 });
