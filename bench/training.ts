@@ -1,7 +1,8 @@
-// One training step of the demo's configuration on our native tfjs backend against tfjs's own cpu backend.
+// One training step on our native tfjs backend: the reference step against PyTorch, the demo's configuration, and a small one
+// against tfjs's own cpu backend.
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { useBackend, type BackendName } from '../src/backend/select.ts';
 import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
@@ -20,6 +21,16 @@ import { TrainingSampler } from '../src/model/sampler.ts';
 import { Trainer } from '../src/model/train.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
+import type { PeerProcess } from './peers/process.ts';
+import { startPython } from './peers/python.ts';
+import {
+  REFERENCE_CASE,
+  ReferenceTrainer,
+  referenceBatch,
+  referenceModel,
+  writeReference,
+  type ReferenceBatch,
+} from './training-reference.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 
 /** Fewer users than the demo's: a step draws 64 of them either way, and the world is ready sooner. */
@@ -29,7 +40,75 @@ const SMALL_USERS = 4;
 /** Two steps from equal weights must have losses this close on both backends. */
 const LOSS_TOLERANCE = 1e-3;
 
-export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
+/** Losses of the first steps must be this close to PyTorch's with sparse gradients, which takes the same steps. */
+const TORCH_TOLERANCE = 2e-3;
+const BATCHES = 4;
+
+export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
+  await raceTorch(recorder, options);
+  await raceTfjs(recorder, options);
+}
+
+/** The reference step, on as many threads as ours has. */
+async function raceTorch(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
+  await useBackend();
+  const threads = availableParallelism();
+  const batches = Array.from({ length: BATCHES }, (_, i) => referenceBatch(i));
+  const model = referenceModel();
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-training-'));
+  writeReference(folder, model, batches);
+  const ours = new ReferenceTrainer(model);
+  const torch = startPython('training_torch.py', ['torch', 'numpy'], {
+    environment: { OMP_NUM_THREADS: String(threads) },
+  });
+  try {
+    const contestants: Contestant[] = [];
+    if (typeof torch === 'string') say(`training: PyTorch is left out: ${torch}`);
+    else {
+      const { version } = await torch.request<{ version: string }>('open', { folder, threads });
+      await agree(ours, torch, batches);
+      for (const optimiser of ['dense', 'sparse'])
+        contestants.push({
+          name: `torch ${version}, ${optimiser} Adam`,
+          measure: async (seconds) => {
+            const measured = await torch.request<{ seconds: number }>('measure', {
+              optimiser,
+              seconds,
+            });
+            return measured.seconds;
+          },
+        });
+    }
+    let step = 0;
+    await recorder.race(
+      `${REFERENCE_CASE}, ${threads} threads`,
+      timePer('ms'),
+      [{ name: 'ours', run: () => ours.step(batches[step++ % BATCHES]!) }, ...contestants],
+      { quick, roundSeconds: 2 },
+    );
+  } finally {
+    ours.dispose();
+    if (typeof torch !== 'string') await torch.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function agree(
+  ours: ReferenceTrainer,
+  torch: PeerProcess,
+  batches: readonly ReferenceBatch[],
+): Promise<void> {
+  for (const [i, batch] of batches.entries()) {
+    const received = ours.step(batch);
+    const { loss } = await torch.request<{ loss: number }>('step', { optimiser: 'sparse' });
+    if (!(Math.abs(received - loss) < TORCH_TOLERANCE))
+      throw new Error(
+        `Expected the loss of PyTorch, ${loss}, in step ${i + 1}, received ${received}.`,
+      );
+  }
+}
+
+async function raceTfjs(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const { training } = WORLD_DEMO;
   const demo: TrainConfig = { ...training, model: { ...training.model, fusion: 'concat' } };
   const dataset = await makeWorld();

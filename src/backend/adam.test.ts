@@ -96,3 +96,64 @@ test('it finds the bottom of a bowl, and its own tensors are gone afterwards', a
   x.dispose();
   assert.equal(tf.memory().numTensors, start);
 });
+
+test('rows that a loss looks up move as a dense step moves them, the others keep value and moments', async () => {
+  for (const backend of ['cpu', 'native'] as const) {
+    await useBackend(backend);
+    const start = tf.memory().numTensors;
+    const draw = (): Float32Array => Float32Array.from({ length: 15 }, (_, i) => Math.sin(i + 1));
+    const make = (): tf.Variable => tf.tidy(() => tf.variable(tf.tensor2d(draw(), [5, 3])));
+    const table = make();
+    const whole = make();
+    const lazy = new Adam(new Map([['table', table]]));
+    const dense = new Adam(new Map([['table', whole]]));
+    const rows = Int32Array.of(3, 0);
+    const loss = (read: tf.Tensor): tf.Scalar => tf.sum(tf.square(tf.sub(read, 0.3)));
+    for (let step = 1; step <= 3; step++) {
+      const lookups = new Map([['table', rows]]);
+      const lazyLoss = lazy.minimise((leaves) => loss(leaves.get('table')!), lookups, 0.1, step);
+      const denseLoss = dense.minimise(
+        () => loss(tf.gather(whole, tf.tensor1d(rows, 'int32'))),
+        new Map(),
+        0.1,
+        step,
+      );
+      assert.ok(Math.abs(lazyLoss - denseLoss) < 1e-5);
+    }
+    const values = table.dataSync<'float32'>().slice();
+    const expected = whole.dataSync<'float32'>().slice();
+    for (const [i, value] of values.entries()) assert.ok(Math.abs(value - expected[i]!) < 1e-6);
+    for (const row of [1, 2, 4]) {
+      const kept = (all: Float32Array): Float32Array => all.slice(row * 3, row * 3 + 3);
+      assert.deepEqual(kept(values), kept(draw()));
+      for (const moment of Object.values(lazy.moments.get('table')!))
+        assert.deepEqual([...kept(moment.dataSync<'float32'>().slice())], [0, 0, 0]);
+    }
+    lazy.dispose();
+    dense.dispose();
+    table.dispose();
+    whole.dispose();
+    assert.equal(tf.memory().numTensors, start);
+  }
+});
+
+test('a loss that is not finite changes nothing, and a row that is named twice is refused', async () => {
+  await useBackend();
+  const table = tf.tidy(() => tf.variable(tf.ones([4, 2])));
+  const adam = new Adam(new Map([['table', table]]));
+  const loss = adam.minimise(() => tf.sum(tf.div(table, 0)), new Map(), 0.1, 1);
+  assert.equal(loss, Infinity);
+  assert.ok(table.dataSync().every((value) => value === 1));
+  assert.throws(
+    () =>
+      adam.minimise(
+        (leaves) => tf.sum(leaves.get('table')!),
+        new Map([['table', Int32Array.of(2, 2)]]),
+        0.1,
+        1,
+      ),
+    { name: 'RangeError', message: /at most once/ },
+  );
+  adam.dispose();
+  table.dispose();
+});

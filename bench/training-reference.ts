@@ -1,0 +1,155 @@
+// The reference step of the training benchmark: the history encoder over full histories, softmax at every position over
+// its own positive and shared negatives, Adam. Ours here, PyTorch's in peers/training_torch.py, from the same files.
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Adam } from '../src/backend/adam.ts';
+import { logSumExpScores } from '../src/backend/fused.ts';
+import { tf } from '../src/backend/tf.ts';
+import { buildSchema } from '../src/features/build-schema.ts';
+import { buildItemFeatures } from '../src/features/item-features.ts';
+import { GAP_BUCKETS } from '../src/features/schema.ts';
+import type { HistoryBatch } from '../src/features/sequence.ts';
+import { localiseItems, TwoTower } from '../src/model/two-tower.ts';
+import { Random } from '../src/random.ts';
+import { REFERENCE_MODEL } from './encoder-setup.ts';
+
+const USERS = 128;
+const ITEMS = 50_000;
+const NEGATIVES = 512;
+const ACTIONS = ['view', 'click', 'cart', 'purchase'];
+export const LEARNING_RATE = 1e-3;
+export const REFERENCE_CASE: string = `${USERS} users x ${REFERENCE_MODEL.maxHistory} positions, ${NEGATIVES} shared negatives of ${ITEMS} items`;
+
+/** One step's histories, and what is ranked. */
+export interface ReferenceBatch {
+  readonly histories: HistoryBatch;
+  /** [B * T] item slots: the positive of every position. */
+  readonly positives: Int32Array;
+  /** [S] item slots. */
+  readonly negatives: Int32Array;
+}
+
+/** Batch number `index`: items, actions and gaps at random, every history full. */
+export function referenceBatch(index: number): ReferenceBatch {
+  const random = new Random(31, index);
+  const length = REFERENCE_MODEL.maxHistory;
+  const draw = (count: number, bound: number): Int32Array =>
+    Int32Array.from({ length: count }, () => random.integer(bound));
+  const places = USERS * length;
+  return {
+    histories: {
+      count: USERS,
+      length,
+      items: draw(places, ITEMS).map((slot) => slot + 1),
+      actions: draw(places, ACTIONS.length + 1),
+      gaps: draw(places, GAP_BUCKETS),
+      lengths: new Int32Array(USERS).fill(length),
+    },
+    positives: draw(places, ITEMS),
+    negatives: draw(NEGATIVES, ITEMS),
+  };
+}
+
+/** A model whose items are ids alone, as those of the peer are. */
+export function referenceModel(): TwoTower {
+  const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
+  const nothing = { advertisers: ids.map(() => ''), prices: new Float64Array(ITEMS).fill(NaN) };
+  const schema = buildSchema({
+    maxHistory: REFERENCE_MODEL.maxHistory,
+    actionNames: ACTIONS,
+    itemIds: ids,
+    categoryNames: [],
+    ...nothing,
+    genders: [],
+    countries: [],
+  });
+  const items = buildItemFeatures(schema, {
+    count: ITEMS,
+    categoryOffsets: new Int32Array(ITEMS + 1),
+    categoryRows: new Int32Array(0),
+    categoryConfidences: new Float32Array(0),
+    ...nothing,
+  });
+  return new TwoTower({ ...REFERENCE_MODEL, fusion: 'none' }, schema, items, { seed: 1 });
+}
+
+/** Takes steps on a model's encoder and item table; its other weights have no part in the loss. */
+export class ReferenceTrainer {
+  readonly #model: TwoTower;
+  readonly #optimiser: Adam;
+  #steps = 0;
+
+  constructor(model: TwoTower) {
+    this.#model = model;
+    this.#optimiser = new Adam(model.variables);
+  }
+
+  /** @returns the loss before the update, mean nats over the positions. */
+  step({ histories, positives, negatives }: ReferenceBatch): number {
+    const ranked = new Int32Array(positives.length + negatives.length);
+    ranked.set(positives);
+    ranked.set(negatives, positives.length);
+    const { slots, rows, alsoRows } = localiseItems(histories.items, ranked);
+    return this.#optimiser.minimise(
+      (leaves) => {
+        const inputs = leaves.get('items.id') as tf.Tensor2D;
+        const hidden = this.#model.encode(inputs, { ...histories, items: rows });
+        const pick = (begin: number, end: number): tf.Tensor2D =>
+          tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
+        const positive = tf.sum(tf.mul(hidden, pick(0, positives.length)), 1);
+        const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
+        // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
+        return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
+      },
+      new Map([['items.id', slots]]),
+      LEARNING_RATE,
+      ++this.#steps,
+    );
+  }
+
+  dispose(): void {
+    this.#optimiser.dispose();
+    this.#model.dispose();
+  }
+}
+
+/** Weights and batches for the peer: config.json says what lies where in weights.f32, and batches.i32 is a row a batch. */
+export function writeReference(
+  folder: string,
+  model: TwoTower,
+  batches: readonly ReferenceBatch[],
+): void {
+  const tensors = [...model.weights()].map(([name, { shape, data }]) => ({ name, shape, data }));
+  let offset = 0;
+  const index = tensors.map(({ name, shape, data }) => {
+    const entry = { name, shape, offset };
+    offset += data.length;
+    return entry;
+  });
+  const weights = new Float32Array(offset);
+  for (const [i, { data }] of tensors.entries()) weights.set(data, index[i]!.offset);
+  writeFileSync(join(folder, 'weights.f32'), weights);
+  const columns = batches.map(({ histories: { items, actions, gaps }, positives, negatives }) => [
+    ...items.map((item) => item - 1),
+    ...actions,
+    ...gaps,
+    ...positives,
+    ...negatives,
+  ]);
+  writeFileSync(join(folder, 'batches.i32'), Int32Array.from(columns.flat()));
+  const { embeddingWidth, heads, blocks, maxHistory } = model.config;
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({
+      embeddingWidth,
+      heads,
+      blocks,
+      maxHistory,
+      users: USERS,
+      batches: batches.length,
+      learningRate: LEARNING_RATE,
+      tensors: index,
+    }),
+  );
+}

@@ -1,0 +1,286 @@
+// Fused operations on both backends against f64 formulas: values, and gradients against central differences.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { packageRoot } from '../native/binding.ts';
+import { Random } from '../random.ts';
+import { causalAttention, dropout, layerNorm, logSumExpScores, type MaskedPairs } from './fused.ts';
+import { useBackend } from './select.ts';
+import { tf } from './tf.ts';
+
+type Matrix = number[][];
+
+const BACKENDS = ['cpu', 'native'] as const;
+const RUNS = { numRuns: 25 };
+
+function normals(random: Random, rows: number, width: number): Matrix {
+  return Array.from({ length: rows }, () =>
+    Array.from({ length: width }, () => Math.fround(random.normal())),
+  );
+}
+
+const dot = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+
+/** Holds `op` to `plain`, and its gradients along a random dy to slopes of `plain`, on both backends. */
+async function check(
+  op: (...inputs: tf.Tensor2D[]) => tf.Tensor,
+  plain: (...inputs: Matrix[]) => number[],
+  inputs: readonly Matrix[],
+  random: Random,
+): Promise<void> {
+  const expected = plain(...inputs);
+  const dy = expected.map(() => random.normal());
+  for (const backend of BACKENDS) {
+    await useBackend(backend);
+    tf.tidy(() => {
+      const tensors = inputs.map((rows) => tf.tensor2d(rows));
+      const output = op(...tensors);
+      const received = output.dataSync<'float32'>();
+      for (const [i, value] of expected.entries())
+        assert.ok(
+          Math.abs(received[i]! - value) < 2e-5 * (1 + Math.abs(value)),
+          `${backend} at ${i}: expected ${value}, received ${received[i]!}`,
+        );
+      const gradients = tf.grads((...given: tf.Tensor[]) => op(...(given as tf.Tensor2D[])))(
+        tensors,
+        tf.tensor(dy, output.shape, 'float32'),
+      );
+      for (const [which, rows] of inputs.entries()) {
+        const gradient = gradients[which]!.dataSync<'float32'>();
+        for (let sample = 0; sample < 8; sample++) {
+          const at = random.integer(gradient.length);
+          const row = rows[Math.floor(at / rows[0]!.length)]!;
+          const column = at % rows[0]!.length;
+          const kept = row[column]!;
+          const step = 1e-5;
+          row[column] = kept + step;
+          const above = dot(plain(...inputs), dy);
+          row[column] = kept - step;
+          const below = dot(plain(...inputs), dy);
+          row[column] = kept;
+          const slope = (above - below) / (2 * step);
+          assert.ok(
+            Math.abs(gradient[at]! - slope) < 5e-4 * (1 + Math.abs(slope)),
+            `${backend}, input ${which} at ${at}: expected slope ${slope}, received ${gradient[at]!}`,
+          );
+        }
+      }
+    });
+  }
+}
+
+test('layerNorm', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.nat(),
+      fc.integer({ min: 1, max: 300 }),
+      fc.integer({ min: 1, max: 40 }),
+      async (seed, rows, width) => {
+        const random = new Random(seed);
+        await check(
+          (x, scale, offset) =>
+            layerNorm(x, tf.reshape(scale, [width]), tf.reshape(offset, [width]), 0.1),
+          (x, scale, offset) =>
+            x.flatMap((row) => {
+              const mean = row.reduce((sum, value) => sum + value, 0) / width;
+              const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
+              return row.map(
+                (value, i) =>
+                  ((value - mean) / Math.sqrt(variance + 0.1)) * scale[0]![i]! + offset[0]![i]!,
+              );
+            }),
+          [normals(random, rows, width), normals(random, 1, width), normals(random, 1, width)],
+          random,
+        );
+      },
+    ),
+    RUNS,
+  ));
+
+test('causalAttention', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.nat(),
+      fc.integer({ min: 1, max: 30 }),
+      fc.constantFrom(1, 2, 3),
+      fc.integer({ min: 1, max: 5 }),
+      fc.integer({ min: 1, max: 3 }),
+      async (seed, length, heads, headWidth, batch) => {
+        const random = new Random(seed);
+        const lengths = Int32Array.from({ length: batch }, () => random.integer(length + 1));
+        const width = heads * headWidth;
+        const isValid = (row: number): boolean =>
+          row % length >= length - lengths[Math.floor(row / length)]!;
+        // Rows of padding mean nothing: they are left out of what is compared.
+        const valid = Array.from({ length: batch * length }, (_, row) => (isValid(row) ? 1 : 0));
+        await check(
+          (q, k, v) =>
+            tf.mul(causalAttention(q, k, v, lengths, heads), tf.tensor2d(valid, [valid.length, 1])),
+          (q, k, v) =>
+            q.flatMap((query, row) => {
+              const out = new Array<number>(width).fill(0);
+              if (!isValid(row)) return out;
+              const user = Math.floor(row / length);
+              const first = (user + 1) * length - lengths[user]!;
+              for (let h = 0; h < width; h += headWidth) {
+                const part = (vector: readonly number[]): number[] =>
+                  vector.slice(h, h + headWidth);
+                const powers: number[] = [];
+                for (let other = first; other <= row; other++)
+                  powers.push(Math.exp(dot(part(query), part(k[other]!)) / Math.sqrt(headWidth)));
+                const total = powers.reduce((sum, power) => sum + power, 0);
+                for (const [i, power] of powers.entries())
+                  for (let d = h; d < h + headWidth; d++)
+                    out[d]! += (power / total) * v[first + i]![d]!;
+              }
+              return out;
+            }),
+          [0, 1, 2].map(() => normals(random, batch * length, width)),
+          random,
+        );
+      },
+    ),
+    RUNS,
+  ));
+
+const scoreCases = fc.record({
+  seed: fc.nat(),
+  queries: fc.integer({ min: 1, max: 110 }),
+  candidates: fc.oneof(fc.integer({ min: 2, max: 40 }), fc.constant(520)),
+  width: fc.integer({ min: 1, max: 6 }),
+  biased: fc.boolean(),
+});
+
+/** Up to two masked pairs a query, never with candidate 0. */
+function drawPairs(random: Random, queries: number, candidates: number): MaskedPairs {
+  const rows: number[] = [];
+  for (let e = 0; e < queries; e++) for (let i = random.integer(3); i > 0; i--) rows.push(e);
+  return {
+    rows: Int32Array.from(rows),
+    columns: Int32Array.from(rows, () => 1 + random.integer(candidates - 1)),
+  };
+}
+
+function plainLogSums(
+  q: Matrix,
+  v: Matrix,
+  bias: Float32Array | undefined,
+  { rows, columns }: MaskedPairs,
+): number[] {
+  const masked = new Set(Array.from(rows, (row, i) => row * v.length + columns[i]!));
+  return q.map((query, e) =>
+    Math.log(
+      v.reduce(
+        (sum, vector, c) =>
+          masked.has(e * v.length + c)
+            ? sum
+            : sum + Math.exp(dot(query, vector) + (bias?.[c] ?? 0)),
+        0,
+      ),
+    ),
+  );
+}
+
+test('logSumExpScores, with bias and masked pairs', () =>
+  fc.assert(
+    fc.asyncProperty(scoreCases, async ({ seed, queries, candidates, width, biased }) => {
+      const random = new Random(seed);
+      const bias = biased
+        ? Float32Array.from({ length: candidates }, () => random.normal())
+        : undefined;
+      const masked = drawPairs(random, queries, candidates);
+      await check(
+        (q, v) => logSumExpScores(q, v, bias, masked),
+        (q, v) => plainLogSums(q, v, bias, masked),
+        [normals(random, queries, width), normals(random, candidates, width)],
+        random,
+      );
+    }),
+    RUNS,
+  ));
+
+test('dropout drops the same units on both backends, forwards and backwards', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 0, max: 0xffffffff }),
+      fc.constantFrom(0.1, 0.5, 0.9),
+      fc.integer({ min: 1, max: 20_000 }),
+      async (seed, rate, size) => {
+        const results: Float32Array[] = [];
+        for (const backend of BACKENDS) {
+          await useBackend(backend);
+          tf.tidy(() => {
+            const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => dropout(x, rate, seed))(
+              tf.ones([size]),
+              tf.ones([size]),
+            );
+            results.push(value.dataSync<'float32'>().slice(), grad.dataSync<'float32'>().slice());
+          });
+        }
+        for (const other of results) assert.deepEqual(other, results[0]);
+        const kept = Math.fround(1 / (1 - rate));
+        assert.ok(results[0]!.every((value) => value === 0 || value === kept));
+      },
+    ),
+    { numRuns: 20 },
+  ));
+
+test('arguments that do not fit are refused', async () => {
+  await useBackend();
+  tf.tidy(() => {
+    const x = tf.ones<tf.Rank.R2>([6, 4]);
+    assert.throws(() => causalAttention(x, x, x, Int32Array.of(3, 4), 2), /lengths from 0 to 3/);
+    assert.throws(() => causalAttention(x, x, x, Int32Array.of(3, 3), 3), /heads to divide/);
+    assert.throws(() => causalAttention(x, x, x, Int32Array.of(1, 1, 1, 1), 2), RangeError);
+    assert.throws(() => layerNorm(x, tf.ones([4]), tf.ones([3]), 1e-5), RangeError);
+    assert.throws(() => layerNorm(x, tf.ones([4]), tf.ones([4]), 0), RangeError);
+    assert.throws(() => dropout(x, 1, 0), RangeError);
+    const pairs = (rows: number[], columns: number[]): MaskedPairs => ({
+      rows: Int32Array.from(rows),
+      columns: Int32Array.from(columns),
+    });
+    for (const wrong of [pairs([1, 0], [0, 0]), pairs([6], [0]), pairs([0], [6]), pairs([0], [])])
+      assert.throws(() => logSumExpScores(x, x, undefined, wrong), RangeError);
+    assert.throws(() => logSumExpScores(x, x, new Float32Array(5)), RangeError);
+  });
+});
+
+test('a result does not depend on the number of threads', () => {
+  // The pool reads TANDEM_THREADS once a process. Sizes are those of several blocks, and of a gradient cut into parts.
+  const program = `
+    import { createHash } from 'node:crypto';
+    import { Random } from './src/random.ts';
+    import { nativeAddon } from './src/native/binding.ts';
+    const { training } = nativeAddon();
+    const random = new Random(1);
+    const draw = (size) => Float32Array.from({ length: size }, () => random.normal());
+    const hash = createHash('sha256');
+    const none = new Int32Array(0);
+    const x = draw(1500 * 16), y = draw(1500 * 16), scale = draw(16);
+    const outputs = Array.from({ length: 5 }, () => new Float32Array(1500 * 16));
+    const sums = new Float32Array(1500), few = new Float32Array(600 * 16);
+    const [dScale, dOffset] = [new Float32Array(16), new Float32Array(16)];
+    training.layerNormBackward(x, scale, y, 1e-5, outputs[0], dScale, dOffset);
+    training.causalAttentionBackward(
+      x, y, x, y, Int32Array.from({ length: 30 }, (_, i) => i + 20), 16, 2, ...outputs.slice(1, 4),
+    );
+    training.logSumExpScores(x, y.subarray(0, few.length), 16, null, none, none, sums);
+    training.logSumExpScoresBackward(
+      x, y.subarray(0, few.length), 16, null, none, none, sums, sums, outputs[4], few,
+    );
+    for (const values of [...outputs, dScale, dOffset, sums, few]) hash.update(values);
+    process.stdout.write(hash.digest('hex'));
+  `;
+  const digests = ['1', '2', '5'].map((threads) =>
+    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program], {
+      cwd: packageRoot(),
+      env: { ...process.env, TANDEM_THREADS: threads },
+      encoding: 'utf8',
+    }),
+  );
+  assert.match(digests[0]!, /^[0-9a-f]{64}$/);
+  assert.deepEqual(digests, [digests[0], digests[0], digests[0]]);
+});
