@@ -148,9 +148,9 @@ void TestRecallAndScores(const KernelTable& kernels) {
 /// 10 do. The target holds for them, too.
 void TestDepths(const KernelTable& kernels) {
   Random random(46);
-  const std::size_t size = 24000, dimensions = 32, count = 60, k = 10;
+  const std::size_t size = 9600, dimensions = 32, count = 60, k = 10;
   const std::vector<float> rows = ClusteredRows(random, size, dimensions, size / 12);
-  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 2400);
+  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 960);
   const std::vector<float> queries(rows.begin(), rows.begin() + count * dimensions);
   CHECK_OK(index->Calibrate({queries.data(), count, k, 0.95}));
   ExactIndex exact(kernels);
@@ -208,7 +208,7 @@ void TestFiltersGiveK(const KernelTable& kernels) {
   Random random(42);
   const std::size_t size = 2500, dimensions = 16, count = 6;
   const std::vector<float> rows = ClusteredRows(random, size, dimensions, 50);
-  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 2400);
+  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 960);
   const std::vector<float> queries = ClusteredRows(random, count, dimensions, count);
   CHECK_OK(index->Calibrate({queries.data(), count, 10, 0.9}));
   for (const std::size_t one_in : {1u, 2u, 50u, 700u, 100000u}) {
