@@ -128,7 +128,7 @@ export class TrainingSampler {
   }
 
   sample(step: number): TrainingStep {
-    const { usersPerStep, positivesPerUser, userWeighting, model } = this.#config;
+    const { usersPerStep, userWeighting, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
     const histories = newHistoryBatch(usersPerStep, model.maxHistory);
     const contexts = new HeadBatchBuilder(0, usersPerStep);

@@ -165,7 +165,9 @@ export class Trainer {
           });
     const learned = moments?.get(TEMPERATURE);
     if (learned !== undefined)
-      tf.tidy(() => this.#temperature!.assign(tf.tensor1d(learned.data.slice())));
+      tf.tidy(() => {
+        this.#temperature!.assign(tf.tensor1d(learned.data.slice()));
+      });
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
@@ -284,7 +286,9 @@ function trainedVariables(
   ] as const) {
     if (used) continue;
     const variable = variables.get(name)!;
-    tf.tidy(() => variable.assign(tf.zerosLike(variable)));
+    tf.tidy(() => {
+      variable.assign(tf.zerosLike(variable));
+    });
     variables.delete(name);
   }
   if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
