@@ -201,7 +201,7 @@ describe('sampledSoftmaxLoss', () => {
     tf.tidy(() => {
       const columns = { slots: Int32Array.of(1, 2, 1), logExpectedCount: zeros };
       const vectors = tf.tensor2d([1, 0, 0, 1], [2, 2]);
-      const candidates = tf.gather(vectors, tf.tensor1d([0, 1, 0], 'int32')) as tf.Tensor2D;
+      const candidates = tf.gather<tf.Tensor2D>(vectors, tf.tensor1d([0, 1, 0], 'int32'));
       const { value, grad } = tf.valueAndGrad((q: tf.Tensor) =>
         sampledSoftmaxLoss(
           q as tf.Tensor2D,
