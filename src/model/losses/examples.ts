@@ -23,19 +23,23 @@ export interface MaskedPairs {
  */
 export function accidentalHits(examples: LossExamples, slots: Int32Array): MaskedPairs {
   const columnsOf = indicesOf(slots);
-  const examplesOf = indicesOf(examples.users);
-  const rows: number[] = [];
-  const columns: number[] = [];
-  for (const own of examplesOf.values()) {
+  let count = 0;
+  const groups = [...indicesOf(examples.users).values()].map((own) => {
     const positives = new Set(own.map((e) => examples.positives[e]!));
-    for (const slot of positives)
-      for (const column of columnsOf.get(slot) ?? [])
-        for (const e of own) {
-          rows.push(e);
-          columns.push(column);
-        }
-  }
-  return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
+    const hits = [...positives].flatMap((slot) => columnsOf.get(slot) ?? []);
+    count += own.length * hits.length;
+    return { own, hits };
+  });
+  const rows = new Int32Array(count);
+  const columns = new Int32Array(count);
+  let pair = 0;
+  for (const { own, hits } of groups)
+    for (const e of own)
+      for (const column of hits) {
+        rows[pair] = e;
+        columns[pair++] = column;
+      }
+  return { rows, columns };
 }
 
 /** Indices of each value. */
