@@ -58,7 +58,8 @@ export class ExampleContexts {
     const logged = random.uniform() < loggedShare;
     const request = logged ? this.#dataset.requests[this.#requests[event]!] : undefined;
     const timeSeconds = request?.time ?? this.#dataset.events.times[event]!;
-    if (model.fusion === 'none') return { ...NOTHING, demographics: UNKNOWN, timeSeconds };
+    if (model.fusion === 'none')
+      return { subject: NO_SUBJECT, subjectItem: -1, demographics: UNKNOWN, timeSeconds };
     const dropped = random.uniform() < subjectDropout;
     const withoutDemographics = random.uniform() < demographicDropout;
     let view: View = NOTHING;
@@ -66,7 +67,8 @@ export class ExampleContexts {
     else if (!logged && !dropped)
       view = { subject: this.#pseudoSubject(event, first, end, random), subjectItem: -1 };
     return {
-      ...view,
+      subject: view.subject,
+      subjectItem: view.subjectItem,
       demographics: withoutDemographics
         ? UNKNOWN
         : this.#logged.demographics(user, request?.demographics ?? {}),

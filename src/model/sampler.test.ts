@@ -10,7 +10,7 @@ import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { stateAge } from '../features/sequence.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
-import type { TrainConfig } from './train-config.ts';
+import type { FutureWindow, Objective, TrainConfig } from './train-config.ts';
 
 const HOUR = 3600;
 const MAX_HISTORY = 6;
@@ -62,6 +62,14 @@ const cases = fc.record({
   shares: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 5, maxLength: 5 }),
   recencyMaskHours: fc.constantFrom(0, 6, 24),
   neighbourShare: fc.constantFrom(0, 0.5, 1),
+  objective: fc.constantFrom<Objective[]>(
+    { kind: 'next' },
+    { kind: 'all' },
+    { kind: 'all', windowEvents: 3 },
+    { kind: 'denseAll', windowDays: 2 },
+    { kind: 'denseAll', windowEvents: 2, windowDays: 4 },
+  ),
+  positivesPerUser: fc.constantFrom<(number | 'all')[]>(POSITIVES, 'all'),
   seed: fc.nat(1000),
   step: fc.integer({ min: 1, max: 1000 }),
 });
@@ -158,6 +166,58 @@ describe('TrainingSampler', () => {
     );
   });
 
+  it('takes positives from the future window of a position, `all` from one position alone', () => {
+    fc.assert(
+      fc.property(cases, ({ histories, shares, seed, step, objective, positivesPerUser }) => {
+        const dataset = datasetOf(histories);
+        const config = { ...BASE, recencyMaskHours: 0, objective, positivesPerUser, seed };
+        const drawn = samplerOf(dataset, config, endsOf(dataset, shares)).sample(step);
+        const { users, userOffsets, times } = dataset.events;
+        const {
+          windowEvents = objective.kind === 'next' ? 1 : Infinity,
+          windowDays = Infinity,
+        }: FutureWindow = objective.kind === 'next' ? {} : objective;
+        const examples = examplesOf(drawn);
+        for (const { event, state, row } of examples) {
+          const first = userOffsets[users[event]!]!;
+          const before = state < 0 ? first - 1 : state;
+          const ofUser = examples.filter((other) => other.row === row);
+          if (objective.kind === 'all')
+            assert.equal(state, drawn.histories.items[(row + 1) * MAX_HISTORY - 1]! - 1);
+          // Where nothing happened in a window the example is the event after the last position.
+          if (ofUser.length === 1 && event === before + 1) continue;
+          assert.ok(event > before && event <= before + windowEvents, `${event} after ${before}`);
+          const elapsed = times[event]! - times[Math.max(first, before)]!;
+          assert.ok(elapsed <= windowDays * 24 * HOUR, `${event}: ${elapsed} s after ${before}`);
+        }
+      }),
+    );
+  });
+
+  it('takes every position of a history that fits, once, when it is asked for all', () => {
+    const dataset = datasetOf([Array.from({ length: MAX_HISTORY + 1 }, (_, i) => i * HOUR)]);
+    const config: TrainConfig = {
+      ...BASE,
+      usersPerStep: 1,
+      positivesPerUser: 'all',
+      recencyMaskHours: 0,
+    };
+    const drawn = samplerOf(dataset, config, dataset.events.userOffsets.slice(1)).sample(1);
+    const pairs = examplesOf(drawn).map(({ event, state }) => [event, state] as const);
+    assert.deepEqual(
+      pairs.sort(([a], [b]) => a - b),
+      Array.from({ length: MAX_HISTORY + 1 }, (_, event) => [event, event - 1]),
+    );
+  });
+
+  it('gives every example the same weight when examples are what weighs', () => {
+    const dataset = datasetOf([[HOUR], [HOUR, 30 * HOUR, 90 * HOUR]]);
+    const config: TrainConfig = { ...BASE, userWeighting: 'example', usersPerStep: 8 };
+    const { weights } = samplerOf(dataset, config, dataset.events.userOffsets.slice(1)).sample(3);
+    assert.ok(weights.length > 8);
+    for (const weight of weights) assert.equal(weight, Math.fround(1 / weights.length));
+  });
+
   it('gives every user of a step the same weight, and every example of a user a different positive', () => {
     fc.assert(
       fc.property(cases, ({ histories, shares, seed, step }) => {
@@ -230,6 +290,40 @@ describe('TrainingSampler', () => {
     const { counts, positives } = sampler.itemStatistics();
     assert.deepEqual([...counts], [1, 2, 0]);
     assert.deepEqual([...positives], [1 / 3, 2 / 3, 0]);
+  });
+
+  it('says how often an item is a positive, which is not how often it is converted on', () => {
+    const dataset = microDataset(3, [
+      { user: 0, item: 0, time: 1 },
+      ...[1, 1, 2, 2, 2].map((item, i) => ({ user: 1, item, time: i })),
+    ]);
+    const config: TrainConfig = { ...BASE, positivesPerUser: 2, recencyMaskHours: 0 };
+    const sampler = samplerOf(dataset, config, Int32Array.of(1, 6));
+    const { positives } = sampler.itemStatistics();
+    // Of three examples one is of user 0; 2/5 and 3/5 of the others.
+    assert.deepEqual(
+      [...positives].map((share) => Math.round(15 * share)),
+      [5, 4, 6],
+    );
+    const seen = new Float64Array(3);
+    const steps = 2000;
+    let drawn = 0;
+    for (let step = 1; step <= steps; step++)
+      for (const slot of sampler.sample(step).positives) {
+        seen[slot]!++;
+        drawn++;
+      }
+    for (const [slot, times] of seen.entries())
+      assert.ok(Math.abs(times / drawn - positives[slot]!) < 6 * Math.sqrt(0.25 / drawn));
+  });
+
+  it('refuses a window in days without times', () => {
+    const dataset = { ...datasetOf([[HOUR, 2 * HOUR]]), hasTime: false };
+    const config: TrainConfig = { ...BASE, objective: { kind: 'all', windowDays: 7 } };
+    assert.throws(() => samplerOf(dataset, config, Int32Array.of(2)), {
+      code: 'ERR_CONFIG_INVALID',
+      message: /windowEvents/,
+    });
   });
 
   it('refuses a cut before the first event', () => {

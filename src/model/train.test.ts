@@ -65,7 +65,8 @@ const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] 
       logQ: 'negativesOnly',
     },
     learnTemperature: true,
-    loggedShare: 0.5,
+    loggedShare: 1,
+    model: { ...SHORT.model, subjectItem: true },
   },
   {
     loss: { kind: 'bce', negatives: 16, unigramShare: 0, hardNegatives: 0, calibration: 0.75 },
@@ -112,6 +113,31 @@ for (const settings of LOSSES)
       assert.equal(calls, 3);
       assert.equal(result.bestStep, 4);
       assert.deepEqual(filesOf(killed), filesOf(straight));
+    });
+
+    it('trains what is switched on, and holds the rest at zero', async () => {
+      const model = modelOf(await run({ ...config, steps: 2 }));
+      const trainer = new Trainer(
+        model,
+        new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds),
+        config,
+      );
+      trainer.step(1);
+      assert.equal(trainer.temperature !== config.temperature, config.learnTemperature);
+      for (const [name, used] of [
+        ['encoder.gap', config.gapFeature],
+        ['encoder.position', config.positionFeature],
+      ] as const)
+        assert.equal(
+          model.variables
+            .get(name)!
+            .dataSync()
+            .some((value) => value !== 0),
+          used,
+          name,
+        );
+      trainer.dispose();
+      model.dispose();
     });
 
     it('keeps no tensor from step to step', async () => {

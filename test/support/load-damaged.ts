@@ -5,6 +5,19 @@ import { readFileSync, writeSync } from 'node:fs';
 import { damage, RESIZING } from './corruption.ts';
 import { INDEX_FORMATS, searchThoroughly } from './index-formats.ts';
 
+/** Straight to the descriptor: what a stream still holds is lost in a crash. A full pipe is waited for. */
+function say(line: string): void {
+  for (;;)
+    try {
+      writeSync(1, `${line}\n`);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PIPE_FULL_MS);
+    }
+}
+
+const PIPE_FULL_MS = 5;
 const [name, file, seed, count] = process.argv.slice(2);
 const format = INDEX_FORMATS[name!]!;
 const valid = new Uint8Array(readFileSync(file!));
@@ -13,8 +26,7 @@ const summary: Record<string, { refused: number; loaded: number }> = {};
 
 searchThoroughly(format.load(valid));
 for (let n = 0; n < Number(count); n++) {
-  // Straight to the descriptor: what a stream still holds is lost in a crash.
-  writeSync(1, `${n}\n`);
+  say(String(n));
   const { kind, bytes } = damage(valid, fields, Number(seed), n);
   const sums = (summary[kind] ??= { refused: 0, loaded: 0 });
   let index;
@@ -33,4 +45,4 @@ for (let n = 0; n < Number(count); n++) {
   searchThoroughly(index);
   sums.loaded++;
 }
-writeSync(1, `${JSON.stringify(summary)}\n`);
+say(JSON.stringify(summary));

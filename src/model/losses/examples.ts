@@ -21,21 +21,22 @@ export interface LossExamples {
 export function accidentalHits(examples: LossExamples, slots: Int32Array): MaskedPairs {
   const columnsOf = indicesOf(slots);
   const hitsOf = new Map<number, number[]>();
+  let count = 0;
   for (const [user, own] of indicesOf(examples.users)) {
     const positives = new Set(own.map((e) => examples.positives[e]!));
-    hitsOf.set(
-      user,
-      [...positives].flatMap((slot) => columnsOf.get(slot) ?? []),
-    );
+    const hits = [...positives].flatMap((slot) => columnsOf.get(slot) ?? []);
+    hitsOf.set(user, hits);
+    count += own.length * hits.length;
   }
-  const rows: number[] = [];
-  const columns: number[] = [];
+  const rows = new Int32Array(count);
+  const columns = new Int32Array(count);
+  let pair = 0;
   for (const [e, user] of examples.users.entries())
     for (const column of hitsOf.get(user)!) {
-      rows.push(e);
-      columns.push(column);
+      rows[pair] = e;
+      columns[pair++] = column;
     }
-  return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
+  return { rows, columns };
 }
 
 /** Indices of each value. */

@@ -24,7 +24,7 @@ describe('temperature', () => {
         const slope = tf.tidy(
           () =>
             tf
-              .grad(() => tf.neg(tf.log(inverseTemperature(variable))))(variable)
+              .grad((x) => tf.neg(tf.log(inverseTemperature(x))))(variable)
               .dataSync()[0]!,
         );
         near(slope, share * (1 - share) * Math.log(100), 1e-3, 'slope of ln tau');

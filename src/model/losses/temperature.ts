@@ -14,6 +14,6 @@ export function temperatureVariable(temperature: number): tf.Variable {
 }
 
 /** 1 / tau of that variable, [1]. */
-export function inverseTemperature(variable: tf.Variable): tf.Tensor {
+export function inverseTemperature(variable: tf.Tensor): tf.Tensor {
   return tf.div(1 / low, tf.exp(tf.mul(tf.sigmoid(variable), LOG_RANGE)));
 }
