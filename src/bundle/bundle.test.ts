@@ -19,7 +19,6 @@ import { describeManifest } from '../cli/inspect.ts';
 import { describeReport } from '../cli/verify.ts';
 import { TandemError, type ErrorCode } from '../errors.ts';
 import { sha256Hex } from '../json.ts';
-import { tensorSpecs } from '../model/weights.ts';
 import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { headWeights } from './head-weights.ts';

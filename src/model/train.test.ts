@@ -53,11 +53,16 @@ function filesOf(directory: string): Map<string, Buffer> {
   );
 }
 
-const LOSSES = ['full', 'sampled'] as const;
+const RUNS = [
+  { loss: 'full', fusion: 'concat' },
+  { loss: 'sampled', fusion: 'concat' },
+  { loss: 'full', fusion: 'attention' },
+] as const;
 
-for (const loss of LOSSES)
-  describe(`training with the ${loss} loss`, () => {
-    const config: TrainConfig = { ...SHORT, loss, negatives: 16 };
+for (const { loss, fusion } of RUNS)
+  describe(`training with the ${loss} loss and fusion ${fusion}`, () => {
+    const model = { ...SHORT.model, fusion };
+    const config: TrainConfig = { ...SHORT, model, loss, negatives: 16 };
 
     it('gives the same bytes for the same seed, and others for another', async () => {
       const [one, again, other] = [folder(), folder(), folder()];

@@ -260,6 +260,7 @@ function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
     maxHistory: config.model.maxHistory,
     actionNames: dataset.events.actionNames,
     itemIds: dataset.items.ids,
+    titles: dataset.items.titles,
     categoryNames: dataset.items.categoryNames,
     advertisers: dataset.items.advertisers,
     prices: dataset.items.prices,

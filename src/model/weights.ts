@@ -1,7 +1,7 @@
 // Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
 
 import { fusedWidth, type ModelConfig } from '../bundle/manifest.ts';
-import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
+import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../features/schema.ts';
 
 export interface TensorSpec {
   readonly shape: readonly number[];
@@ -136,8 +136,7 @@ export function tensorSpecs(
       { row: 0, column: at + width + subjectWidth, size, scale: -1 },
     ),
   );
-  const subjects = schema.categories.length + schema.queryBuckets;
-  specs.set('context.subjectTable', table(subjects, subjectWidth, 'categories'));
+  specs.set('context.subjectTable', table(subjectRows(schema), subjectWidth, 'categories'));
   specs.set('context.noSubject', table(1, subjectWidth));
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));

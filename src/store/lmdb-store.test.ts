@@ -99,7 +99,7 @@ async function writeInChild(directory: string, ending: string): Promise<void> {
   const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(directory)});
-    const state = { state: Float32Array.of(9, 9, 9, 9), lastEventSeconds: 1, encodedAtSeconds: 1 };
+    const state = { state: Float32Array.of(9, 9, 9, 9), dimensions: 4, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 1 };
     await store.write(${JSON.stringify(ENCODER)}, [{ user: 'a', state }]);
     ${ending}`;
   const child = spawn(

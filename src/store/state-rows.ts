@@ -8,15 +8,17 @@ export interface RowCodec {
   /** Number that stands for the type in a record. */
   readonly code: number;
   /** Bytes of a row of `dimensions` values. */
-  rowBytes(dimensions: number): number;
+  readonly rowBytes: (dimensions: number) => number;
   /** Writes finite `values` [L, D] to `to` at `at`. */
-  write(values: Float32Array, dimensions: number, to: Buffer, at: number): void;
+  readonly write: (values: Float32Array, dimensions: number, to: Buffer, at: number) => void;
   /** Reads `out.length` values from `from` at `at`. */
-  read(from: Buffer, at: number, dimensions: number, out: Float32Array): void;
+  readonly read: (from: Buffer, at: number, dimensions: number, out: Float32Array) => void;
 }
 
 const SCALE_BYTES = 4;
 const INT8_MAX = 127;
+/** Just under the largest f32: a scale that was rounded up must not make the largest code infinite. */
+const INT8_LARGEST = (2 - 2 ** -22) * 2 ** 127;
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
@@ -62,7 +64,7 @@ export const ROW_CODECS: Readonly<Record<StateType, RowCodec>> = {
         let largest = 0;
         for (let i = row; i < row + dimensions; i++)
           largest = Math.max(largest, Math.abs(values[i]!));
-        const scale = Math.fround(largest / INT8_MAX);
+        const scale = Math.fround(Math.min(largest, INT8_LARGEST) / INT8_MAX);
         byte = to.writeFloatLE(scale, byte);
         for (let i = row; i < row + dimensions; i++) {
           // A row of zeros has no scale to divide by.
