@@ -11,6 +11,7 @@ import { ModelEvaluation, ORACLE_LABEL, type ScorableModel } from './model-score
 import { tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
 import type { EvaluationSet, Scorer } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
+import { searchQueries } from './search.ts';
 import { slicesOf } from './slices.ts';
 
 /** A trained model to judge, with what its checkpoint says it has seen. */
@@ -131,9 +132,9 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
         task.set,
         task.scorer,
         Math.max(...COVERAGE_AT),
-        // Slices describe the request as it is, also where its history was swapped.
-        (_query, ranked, index) => {
-          const query = set.queries[index]!;
+        (asked, ranked, index) => {
+          // Slices describe the request as it is, also where its context or history was swapped.
+          const query = task.swapped === undefined ? asked : set.queries[index]!;
           collector.add(query, ranked, slicesOf(query, dataset));
         },
         (done) => {
@@ -266,13 +267,14 @@ function modelTasks(
     kind: RowKind,
     options: { context: 'none' | 'real' | 'oracle'; history?: 'real' | 'cold' },
     swapped?: 'contexts' | 'histories',
+    asked = set.queries,
   ): void => {
     const queries =
       swapped === 'contexts'
-        ? swapContexts(set.queries, seed)
+        ? swapContexts(asked, seed)
         : swapped === 'histories'
-          ? swapHistories(set.queries, seed)
-          : set.queries;
+          ? swapHistories(asked, seed)
+          : asked;
     tasks.push({
       scorer: evaluation.scorer({ name: `${name}: ${label}`, oracle, ...options }),
       kind,
@@ -287,6 +289,9 @@ function modelTasks(
     add('context none', 'model', { context: 'none' });
     add('context real', 'model', { context: 'real' });
     add('context only (cold start)', 'model', { context: 'real', history: 'cold' });
+    const search = searchQueries(set.queries, dataset);
+    if (search !== undefined)
+      add(search.label, 'model', { context: 'real' }, undefined, search.queries);
     if (oracle) add(ORACLE_LABEL, 'leak', { context: 'oracle' });
     if (swappable && contexts) add('contexts swapped', 'swap', { context: 'real' }, 'contexts');
   }
