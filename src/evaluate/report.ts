@@ -102,7 +102,11 @@ function sliceTable(rows: readonly ReportRow[]): string[] {
       ...names.map((name) => [
         '',
         `${name} (${shown[0]!.metrics.slices[name]!.count})`,
-        ...shown.map(({ metrics }) => share(metrics.slices[name]!.recall['100']!)),
+        // A search row has the requests with a query alone.
+        ...shown.map(({ metrics }) => {
+          const slice = metrics.slices[name];
+          return slice === undefined ? '-' : share(slice.recall['100']!);
+        }),
       ]),
     ]),
   ];

@@ -37,7 +37,7 @@ export function queryVocabulary(texts: Iterable<string>, limit: number): string[
 /** `^word$` and the trigrams of it, by code point. */
 function wordNgrams(word: string): string[] {
   const marked = `^${word}$`;
-  const characters = [...marked];
+  const characters = Array.from(marked);
   return [
     marked,
     ...characters.slice(2).map((_, start) => characters.slice(start, start + 3).join('')),

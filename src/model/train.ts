@@ -14,6 +14,7 @@ import { schemaHash, type FeatureSchema } from '../features/schema.ts';
 import { Random } from '../random.ts';
 import { logger, startProgress } from '../telemetry.ts';
 import {
+  CHECKPOINT_VERSION,
   finishRun,
   isFinished,
   loadCheckpoint,
@@ -62,7 +63,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     directory,
     {
       format: 'tandem-checkpoint',
-      version: 1,
+      version: CHECKPOINT_VERSION,
       config,
       schemaHash: schemaHash(schema),
       datasetName: dataset.name,

@@ -115,7 +115,7 @@ export function tensorSpecs(
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
   specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  // What was attended comes before the state.
+  // What was attended comes before the state, and counts as much.
   const at = config.fusion === 'attention' ? width : 0;
   const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
   if (config.fusion === 'none') {
@@ -131,6 +131,7 @@ export function tensorSpecs(
     copying(
       width,
       fused,
+      { row: 0, column: 0, size: at, scale: 1 },
       state,
       { row: 0, column: at + width, size, scale: 1 },
       { row: 0, column: at + width + subjectWidth, size, scale: -1 },
