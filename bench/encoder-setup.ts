@@ -31,6 +31,7 @@ export function referenceEncoder(): EncoderWeights {
     maxHistory: REFERENCE_MODEL.maxHistory,
     actionNames: ACTIONS,
     itemIds: ids,
+    titles: [],
     categoryNames: [],
     ...nothing,
     genders: [],

@@ -43,6 +43,7 @@ export function headSetup(requests: number): HeadSetup {
     maxHistory: DEFAULT_MODEL.maxHistory,
     actionNames: ['conversion'],
     itemIds: columns.ids,
+    titles: ['red shoes'],
     categoryNames: names,
     advertisers: columns.advertisers,
     prices: columns.prices,

@@ -59,6 +59,7 @@ export function referenceModel(): TwoTower {
     maxHistory: REFERENCE_MODEL.maxHistory,
     actionNames: ACTIONS,
     itemIds: ids,
+    titles: [],
     categoryNames: [],
     ...nothing,
     genders: [],

@@ -189,6 +189,7 @@ async function openTrainer(
     maxHistory: config.model.maxHistory,
     actionNames: events.actionNames,
     itemIds: items.ids,
+    titles: dataset.items.titles,
     categoryNames: items.categoryNames,
     advertisers: items.advertisers,
     prices: items.prices,

@@ -42,6 +42,7 @@ function world(maxHistory: number, withFeatures: boolean): World {
     maxHistory,
     actionNames: ['click', 'purchase'],
     itemIds: ids,
+    titles: [],
     categoryNames: categories,
     advertisers,
     prices,
@@ -49,21 +50,18 @@ function world(maxHistory: number, withFeatures: boolean): World {
     countries: [],
   });
   const bags = ids.map((_, i) => (withFeatures ? [i % 5, (i + 2) % 5].slice(0, i % 3) : []));
-  const items = buildItemFeatures(
-    { ...schema, queryBuckets: 16 },
-    {
-      count: ITEMS,
-      categoryOffsets: Int32Array.from([
-        0,
-        ...bags.map((_, i) => bags.slice(0, i + 1).flat().length),
-      ]),
-      categoryRows: Int32Array.from(bags.flat()),
-      categoryConfidences: Float32Array.from(bags.flat(), (_, i) => 1 / (1 + (i % 3))),
-      advertisers,
-      prices,
-    },
-  );
-  return { schema: { ...schema, queryBuckets: 16 }, items };
+  const items = buildItemFeatures(schema, {
+    count: ITEMS,
+    categoryOffsets: Int32Array.from([
+      0,
+      ...bags.map((_, i) => bags.slice(0, i + 1).flat().length),
+    ]),
+    categoryRows: Int32Array.from(bags.flat()),
+    categoryConfidences: Float32Array.from(bags.flat(), (_, i) => 1 / (1 + (i % 3))),
+    advertisers,
+    prices,
+  });
+  return { schema, items };
 }
 
 const configs = fc

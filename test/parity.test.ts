@@ -8,6 +8,7 @@ import { headWeights } from '../src/bundle/head-weights.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../src/features/head-batch.ts';
+import { subjectRows } from '../src/features/schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
 import { nativeAddon } from '../src/native/binding.ts';
@@ -15,20 +16,17 @@ import { Random } from '../src/random.ts';
 
 const TOLERANCE = 1e-5;
 const addon = nativeAddon();
-const schema = {
-  ...buildSchema({
-    maxHistory: 2,
-    actionNames: [],
-    itemIds: ['i'],
-    categoryNames: ['a', 'b', 'c', 'd', 'e'],
-    advertisers: [],
-    prices: new Float64Array(0),
-    genders: ['f', 'm'],
-    countries: ['DE', 'FR', 'US'],
-  }),
-  // The query part of the subject table is thousands of rows that add nothing to this test but time.
-  queryBuckets: 16,
-};
+const schema = buildSchema({
+  maxHistory: 2,
+  actionNames: [],
+  itemIds: ['i'],
+  titles: ['red lantern'],
+  categoryNames: ['a', 'b', 'c', 'd', 'e'],
+  advertisers: [],
+  prices: new Float64Array(0),
+  genders: ['f', 'm'],
+  countries: ['DE', 'FR', 'US'],
+});
 const items = buildItemFeatures(schema, {
   count: 1,
   categoryOffsets: Int32Array.of(0, 0),
@@ -78,9 +76,10 @@ function randomBatch(
   random: Random,
 ): HeadBatch {
   const builder = new HeadBatchBuilder(dimensions, count, sequences);
-  const subjects = schema.categories.length + schema.queryBuckets;
   for (let i = 0; i < count; i++) {
-    const rows = Array.from({ length: random.integer(6) }, () => random.integer(subjects));
+    const rows = Array.from({ length: random.integer(6) }, () =>
+      random.integer(subjectRows(schema)),
+    );
     builder.add(
       random.uniform() < 0.25
         ? undefined

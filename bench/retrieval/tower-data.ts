@@ -85,6 +85,7 @@ function trainedModel(dataset: Dataset, config: TrainConfig, trainEnd: Int32Arra
     maxHistory: config.model.maxHistory,
     actionNames: events.actionNames,
     itemIds: items.ids,
+    titles: dataset.items.titles,
     categoryNames: items.categoryNames,
     advertisers: items.advertisers,
     prices: items.prices,

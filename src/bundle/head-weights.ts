@@ -1,6 +1,6 @@
 // From the tensors of a bundle to the weights that the native head takes, with every shape checked on the way.
 
-import type { FeatureSchema } from '../features/schema.ts';
+import { subjectRows, type FeatureSchema } from '../features/schema.ts';
 import type { ContextWeights, HeadWeights } from '../native/binding.ts';
 import { BUNDLE_FILES, fusedWidth, type ModelConfig } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
@@ -8,7 +8,7 @@ import { expectTensor, type Tensor } from './safetensors.ts';
 /** Rows that the schema gives each context table; without it any number of rows is taken. */
 type Rows = Pick<
   FeatureSchema,
-  'categories' | 'queryBuckets' | 'ageBounds' | 'countries' | 'genders'
+  'categories' | 'queryNgrams' | 'ageBounds' | 'countries' | 'genders'
 >;
 
 /**
@@ -46,7 +46,7 @@ export function headWeights(
     demographicWidth,
     subjectTable: copy(
       'context.subjectTable',
-      schema === undefined ? null : schema.categories.length + schema.queryBuckets,
+      schema === undefined ? null : subjectRows(schema),
       subjectWidth,
     ),
     noSubject: copy('context.noSubject', 1, subjectWidth),

@@ -153,7 +153,7 @@ const featureSchemaSchema = z.strictObject({
   maxHistory: z.int().min(1),
   actions: names,
   categories: names,
-  queryBuckets: z.int().min(1),
+  queryNgrams: names,
   maxSubjectCategories: z.int().min(1),
   ageBounds: z.array(finite),
   countries: names,

@@ -63,6 +63,22 @@ export function encodeCommand(): Command {
       const { index } = await encodeItems(checkpoint, kind);
       process.stdout.write(`${JSON.stringify({ checkpoint, ...index })}\n`);
     });
+  command
+    .command('state-loss')
+    .description(
+      'what storing states as bf16 or int8 costs: query embeddings and candidates against f32',
+    )
+    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .requiredOption('--bundles <directory>', 'a bundle, or a directory of bundles')
+    .action(async ({ data, bundles }: { data: string; bundles: string }) => {
+      const [{ measureStateLoss }, { loadBundle }, { readDataset }] = await Promise.all([
+        import('../encode/state-loss.ts'),
+        import('../bundle/load.ts'),
+        import('../data/read-dataset.ts'),
+      ]);
+      const losses = await measureStateLoss(await loadBundle(bundles), await readDataset(data));
+      for (const loss of losses) process.stdout.write(`${JSON.stringify(loss)}\n`);
+    });
   return command;
 }
 

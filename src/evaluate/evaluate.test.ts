@@ -38,6 +38,7 @@ const schema = buildSchema({
   maxHistory: 4,
   actionNames: dataset.events.actionNames,
   itemIds: dataset.items.ids,
+  titles: dataset.items.titles,
   categoryNames: dataset.items.categoryNames,
   advertisers: dataset.items.advertisers,
   prices: dataset.items.prices,

@@ -109,25 +109,28 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
     ...(skew ? skewRows(models[0]!, models[1]!, dataset, set) : []),
   ];
 
-  const progress = startProgress('evaluate', tasks.length * set.queries.length, 'rankings');
+  const rankings = tasks.reduce((sum, { queries }) => sum + queries.length, 0);
+  const progress = startProgress('evaluate', rankings, 'rankings');
   const rows: ReportRow[] = [];
   const swapChecks: SwapCheck[] = [];
+  let ranked = 0;
   try {
-    for (const [i, { label, scorer, queries }] of tasks.entries()) {
+    for (const { label, scorer, queries, requests } of tasks) {
       const collector = new MetricsCollector(floors.popularity, set.candidates);
       await rankAll(
         { ...set, queries },
         scorer,
         Math.max(...COVERAGE_AT),
         // Slices describe the request as it is, also where its history was exchanged.
-        (_query, ranked, index) => {
-          const query = set.queries[index]!;
-          collector.add(query, ranked, slicesOf(query, dataset));
+        (_query, ranking, index) => {
+          const request = requests[index]!;
+          collector.add(request, ranking, slicesOf(request, dataset));
         },
         (done) => {
-          progress.update(i * set.queries.length + done, label.name);
+          progress.update(ranked + done, label.name);
         },
       );
+      ranked += queries.length;
       const metrics = collector.result(seed);
       rows.push({ ...label, metrics });
       if (label.swapped !== undefined) swapChecks.push(swapCheck(label, metrics, rows));

@@ -136,7 +136,11 @@ function sliceTables(rows: readonly ReportRow[]): string[] {
     `## ${slice} (${shown[0]!.metrics.slices[slice]!.count} requests)`,
     markdownTable(
       ['row', ...recallHead()],
-      shown.map(({ name, metrics }) => [name, ...recallCells(metrics.slices[slice]!)]),
+      // A search row has the requests with a query alone.
+      shown.flatMap(({ name, metrics }) => {
+        const part = metrics.slices[slice];
+        return part === undefined ? [] : [[name, ...recallCells(part)]];
+      }),
     ),
   ]);
 }

@@ -6,6 +6,7 @@ import type { ScorerMetrics } from './metrics.ts';
 import { mixtures, mixVersions, type Versions } from './mixed-versions.ts';
 import { ModelEvaluation, ORACLE_LABEL, type ScorableModel } from './model-scorer.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
+import { searchQueries } from './search.ts';
 import { STALE_DAYS, staleQueries } from './staleness.ts';
 
 /** Results are `floor` and `model`; the others test the evaluation (`swap`, `leak`) or how serving may fail (`stale`, `skew`). */
@@ -33,7 +34,10 @@ export interface ReportRow extends RowLabel {
 export interface RowTask {
   readonly label: RowLabel;
   readonly scorer: Scorer;
+  /** What the scorer is asked. */
   readonly queries: readonly EvaluationQuery[];
+  /** The same requests as they were made: what slices describe. */
+  readonly requests: readonly EvaluationQuery[];
 }
 
 interface NamedModel {
@@ -54,6 +58,7 @@ export function floorRows(scorers: readonly Scorer[], set: EvaluationSet): RowTa
     label: { name: scorer.name, kind: 'floor' },
     scorer,
     queries: set.queries,
+    requests: set.queries,
   }));
 }
 
@@ -75,11 +80,13 @@ export function modelRows(
     label: Omit<RowLabel, 'model'>,
     options: { context: 'none' | 'real' | 'oracle'; history?: 'real' | 'cold' },
     changed = queries,
+    requests = queries,
   ): void => {
     tasks.push({
       label: { ...label, model: name },
       scorer: evaluation.scorer({ name: label.name, oracle, ...options }),
       queries: changed,
+      requests,
     });
   };
   if (!historyOnly) add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
@@ -97,6 +104,14 @@ export function modelRows(
       { name: `${name}: context only (cold start)`, kind: 'model' },
       { context: 'real', history: 'cold' },
     );
+    const search = searchQueries(queries, dataset);
+    if (search !== undefined)
+      add(
+        { name: `${name}: ${search.label}`, kind: 'model' },
+        { context: 'real' },
+        search.queries,
+        search.queries,
+      );
     if (oracle) add({ name: `${name}: ${ORACLE_LABEL}`, kind: 'leak' }, { context: 'oracle' });
     if (swappable && contexts)
       add(
@@ -153,6 +168,7 @@ export function skewRows(
         context: mainRow(first.name, first.model).context,
       }),
       queries: set.queries,
+      requests: set.queries,
     };
   });
 }

@@ -3,10 +3,11 @@
 import {
   AGE_BOUNDS,
   MAX_SUBJECT_CATEGORIES,
-  QUERY_BUCKETS,
+  MAX_QUERY_NGRAMS,
   catalogueDigest,
   type FeatureSchema,
 } from './schema.ts';
+import { queryVocabulary } from './query.ts';
 
 const PRICE_BANDS = 8;
 
@@ -14,6 +15,8 @@ export interface SchemaSource {
   readonly maxHistory: number;
   readonly actionNames: readonly string[];
   readonly itemIds: readonly string[];
+  /** Of items, empty where unknown. */
+  readonly titles: readonly string[];
   readonly categoryNames: readonly string[];
   readonly advertisers: readonly string[];
   readonly prices: Float64Array;
@@ -27,7 +30,7 @@ export function buildSchema(source: SchemaSource): FeatureSchema {
     maxHistory: source.maxHistory,
     actions: distinct(source.actionNames),
     categories: distinct(source.categoryNames),
-    queryBuckets: QUERY_BUCKETS,
+    queryNgrams: queryVocabulary([...source.titles, ...source.categoryNames], MAX_QUERY_NGRAMS),
     maxSubjectCategories: MAX_SUBJECT_CATEGORIES,
     ageBounds: AGE_BOUNDS,
     countries: distinct(source.countries),

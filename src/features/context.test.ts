@@ -3,11 +3,13 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { buildSchema } from './build-schema.ts';
 import { ContextFeatures } from './context.ts';
+import { queryNgrams } from './query.ts';
 
 const schema = buildSchema({
   maxHistory: 4,
   actionNames: ['buy'],
   itemIds: ['i0'],
+  titles: ['Red Lantern', 'lantern stand'],
   categoryNames: ['a', 'b', 'c', 'd', 'e', 'f', 'g'],
   advertisers: [],
   prices: new Float64Array(0),
@@ -15,6 +17,10 @@ const schema = buildSchema({
   countries: ['DE', 'FR'],
 });
 const features = new ContextFeatures(schema);
+/** Words of the catalogue, parts of them, and others. */
+const words = fc
+  .array(fc.constantFrom('red', 'lantern', 'lanterns', 'stand', 'sta', 'xyzzy'), { maxLength: 5 })
+  .map((list) => list.join(' '));
 const rowArbitrary = fc.integer({ min: -1, max: schema.categories.length - 1 });
 // Few distinct weights, so that ties are common.
 const confidence = fc.constantFrom(-1, 0, 0.25, 0.5, 1);
@@ -79,18 +85,34 @@ describe('subjects by name', () => {
     assert.deepEqual(features.interestBag(interests), { rows: [0, 2], weights: [0.75, 0.5] });
   });
 
-  it('keeps query rows behind the categories and inside the table', () => {
+  it('reads a query as its known n-grams: rows behind the categories, ascending', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'grapheme' }), (query) => {
+      fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), words), (query) => {
         const { rows, weights } = features.queryBag(query);
         const categories = schema.categories.length;
-        for (const row of rows)
-          assert.ok(row >= categories && row < categories + schema.queryBuckets);
+        assert.deepEqual(
+          rows.map((row) => schema.queryNgrams[row - categories]),
+          queryNgrams(query)
+            .filter((ngram) => schema.queryNgrams.includes(ngram))
+            .sort(),
+        );
         assert.deepEqual(weights, new Array<number>(rows.length).fill(1));
       }),
     );
-    assert.deepEqual(features.queryBag(' ,.- '), { rows: [], weights: [] });
-    assert.notDeepEqual(features.queryBag('a').rows, []);
+  });
+
+  it('reads an unseen word by the parts that it shares with seen ones', () => {
+    const named = (query: string): (string | undefined)[] =>
+      features
+        .queryBag(query)
+        .rows.map((row) => schema.queryNgrams[row - schema.categories.length]);
+    assert.deepEqual(named('LANTERNS'), ['^la', 'ant', 'ern', 'lan', 'nte', 'ter']);
+    assert.ok(named('lantern').includes('^lantern$'));
+  });
+
+  it('gives no subject for a query without anything known', () => {
+    for (const query of [' ,.- ', 'xyzzy', '東京'])
+      assert.deepEqual(features.queryBag(query), { rows: [], weights: [] });
   });
 });
 

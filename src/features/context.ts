@@ -24,12 +24,14 @@ export const NO_SUBJECT: SubjectBag = { rows: [], weights: [] };
 export class ContextFeatures {
   readonly schema: FeatureSchema;
   readonly #categories: Vocabulary;
+  readonly #ngrams: Vocabulary;
   readonly #countries: Vocabulary;
   readonly #genders: Vocabulary;
 
   constructor(schema: FeatureSchema) {
     this.schema = schema;
     this.#categories = new Vocabulary(schema.categories);
+    this.#ngrams = new Vocabulary(schema.queryNgrams);
     this.#countries = new Vocabulary(schema.countries);
     this.#genders = new Vocabulary(schema.genders);
   }
@@ -63,10 +65,17 @@ export class ContextFeatures {
     );
   }
 
-  /** A search query as hashed word and character n-grams, each of weight 1; an empty query is no subject. */
+  /**
+   * A search query as its known n-grams, ascending, each of weight 1: words of the catalogue, and of any other word the
+   * trigrams that it shares with them. A query without a known n-gram is no subject.
+   */
   queryBag(query: string): SubjectBag {
     const base = this.schema.categories.length;
-    const rows = queryNgrams(query, this.schema.queryBuckets).map((bucket) => base + bucket);
+    const rows = queryNgrams(query)
+      .map((ngram) => this.#ngrams.row(ngram))
+      .filter((row) => row >= 0)
+      .map((row) => base + row)
+      .sort((a, b) => a - b);
     return { rows, weights: rows.map(() => 1) };
   }
 

@@ -8,6 +8,7 @@ const schema = buildSchema({
   maxHistory: 4,
   actionNames: [],
   itemIds: ['i0'],
+  titles: [],
   categoryNames: ['a', 'b', 'c'],
   advertisers: ['acme'],
   prices: Float64Array.of(1, 2, 3),

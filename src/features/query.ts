@@ -1,4 +1,5 @@
-// Query text to hash buckets: words and character trigrams, so that unseen words still share their parts.
+// Query text to n-grams, words and character trigrams, so that an unseen word still shares its parts with seen ones; and
+// the vocabulary of them that a catalogue's texts give.
 
 /** At most this many words of a query are read; the rest of a pasted text says little about intent. */
 const MAX_WORDS = 16;
@@ -9,27 +10,36 @@ export function queryWords(text: string): string[] {
   return (folded.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, MAX_WORDS);
 }
 
-/**
- * Distinct hash buckets in [0, buckets) of a query's words and of the character trigrams of each `^word$`.
- *
- * Ascending order, so that equal queries give equal bags whatever the order of their words.
- */
-export function queryNgrams(text: string, buckets: number): number[] {
-  const found = new Set<number>();
-  for (const word of queryWords(text)) {
-    found.add(fnv1a(`w:${word}`) % buckets);
-    const marked = `^${word}$`;
-    for (let start = 0; start + 3 <= marked.length; start++)
-      found.add(fnv1a(`t:${marked.slice(start, start + 3)}`) % buckets);
-  }
-  return [...found].sort((a, b) => a - b);
+/** Distinct n-grams of a query in the order of its words: each `^word$` whole, and its character trigrams. */
+export function queryNgrams(text: string): string[] {
+  return [...new Set(queryWords(text).flatMap(wordNgrams))];
 }
 
-/** 32-bit FNV-1a over UTF-16 code units, finished with murmur3's mixer (FNV's low bits alone are weak). */
-function fnv1a(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+/**
+ * The n-grams of `texts` that a model gets rows for: the `limit` most frequent, sorted. Of two that are equally frequent
+ * the first in order stays.
+ */
+export function queryVocabulary(texts: Iterable<string>, limit: number): string[] {
+  const words = new Map<string, number>();
+  for (const text of texts)
+    for (const word of queryWords(text)) words.set(word, (words.get(word) ?? 0) + 1);
+  const counts = new Map<string, number>();
+  for (const [word, count] of words)
+    for (const ngram of new Set(wordNgrams(word)))
+      counts.set(ngram, (counts.get(ngram) ?? 0) + count);
+  return [...counts]
+    .sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1))
+    .slice(0, limit)
+    .map(([ngram]) => ngram)
+    .sort();
+}
+
+/** `^word$` and the trigrams of it, by code point. */
+function wordNgrams(word: string): string[] {
+  const marked = `^${word}$`;
+  const characters = Array.from(marked);
+  return [
+    marked,
+    ...characters.slice(2).map((_, start) => characters.slice(start, start + 3).join('')),
+  ];
 }

@@ -8,6 +8,7 @@ const SOURCE: SchemaSource = {
   maxHistory: 8,
   actionNames: ['view', 'buy'],
   itemIds: ['i0', 'i1', 'i2'],
+  titles: ['Red shoes', '', 'A book'],
   categoryNames: ['shoes', 'books'],
   advertisers: ['acme', '', 'globex', 'acme'],
   prices: Float64Array.of(3, Number.NaN, 1, 2, 2),
@@ -103,7 +104,7 @@ describe('schemaHash', () => {
   it('changes with every field, and with the order of a vocabulary', () => {
     const changed: FeatureSchema[] = [
       { ...schema, maxHistory: 9 },
-      { ...schema, queryBuckets: 1 },
+      { ...schema, queryNgrams: schema.queryNgrams.toReversed() },
       { ...schema, maxSubjectCategories: 1 },
       { ...schema, catalogueDigest: catalogueDigest(['i1', 'i0', 'i2']) },
     ];

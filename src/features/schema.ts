@@ -11,8 +11,8 @@ export interface FeatureSchema {
   readonly actions: readonly string[];
   /** Interest categories: rows 0..C-1 of the subject table and of the item tower's category table. */
   readonly categories: readonly string[];
-  /** Rows C..C+Q-1 of the subject table: hashed n-grams of search queries. */
-  readonly queryBuckets: number;
+  /** Rows C..C+Q-1 of the subject table: n-grams of the catalogue's texts, which search queries are read as. */
+  readonly queryNgrams: readonly string[];
   /** Strongest categories of a subject that the context layer looks at. */
   readonly maxSubjectCategories: number;
   /** Ascending lower bounds in years: row i + 1 covers [ageBounds[i], ageBounds[i + 1]); row 0 = unknown. */
@@ -30,11 +30,20 @@ export interface FeatureSchema {
 }
 
 export const MAX_SUBJECT_CATEGORIES = 5;
-export const QUERY_BUCKETS = 4096;
+/** Q at most; rarer n-grams are left out, and a word of them to its trigrams. */
+export const MAX_QUERY_NGRAMS = 16_384;
 /** Age bands of the usual advertising reports. */
 export const AGE_BOUNDS: readonly number[] = [0, 18, 25, 35, 45, 55, 65];
 /** Gaps between events: bucket 0 = first event, then one bucket a power of two of minutes, up to 2^20 min = 2 years. */
 export const GAP_BUCKETS = 22;
+
+/** Rows of the subject table: at least one, which nothing reads where there are neither categories nor texts. */
+export function subjectRows({
+  categories,
+  queryNgrams,
+}: Pick<FeatureSchema, 'categories' | 'queryNgrams'>): number {
+  return Math.max(1, categories.length + queryNgrams.length);
+}
 
 /** Identifies a schema: two models with the same hash read the same features in the same rows. */
 export function schemaHash(schema: FeatureSchema): string {

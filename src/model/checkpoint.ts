@@ -25,9 +25,12 @@ import { canonicalJson } from '../json.ts';
 import { parseTrainConfig, type TrainConfig } from './train-config.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
+/** 2: the schema has the n-grams of queries. */
+export const CHECKPOINT_VERSION = 2;
+
 export interface RunSettings {
   readonly format: 'tandem-checkpoint';
-  readonly version: 1;
+  readonly version: typeof CHECKPOINT_VERSION;
   readonly config: TrainConfig;
   readonly schemaHash: string;
   readonly datasetName: string;
@@ -171,6 +174,12 @@ export function loadCheckpoint(directory: string): Checkpoint {
       `Expected a finished training run in ${directory}, found ${existsSync(join(directory, 'run.json')) ? 'an unfinished one' : 'none'}. Run "tandem train --out ${directory}" (it continues where it stopped).`,
     );
   const settings = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8')) as RunSettings;
+  const version: number = settings.version;
+  if (version !== CHECKPOINT_VERSION)
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected a checkpoint of version ${CHECKPOINT_VERSION} in ${directory}, received version ${version}. Train again with this version.`,
+    );
   const schema = JSON.parse(readFileSync(join(directory, 'schema.json'), 'utf8')) as FeatureSchema;
   if (schemaHash(schema) !== settings.schemaHash)
     throw new TandemError(

@@ -52,6 +52,7 @@ function contextsOf(dataset: Dataset, config: TrainConfig, ends: Int32Array): Ex
     maxHistory: config.model.maxHistory,
     actionNames: dataset.events.actionNames,
     itemIds: dataset.items.ids,
+    titles: [],
     categoryNames: dataset.items.categoryNames,
     advertisers: [],
     prices: new Float64Array(0),

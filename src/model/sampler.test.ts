@@ -40,6 +40,7 @@ function samplerOf(dataset: Dataset, config: TrainConfig, ends: Int32Array): Tra
     maxHistory: config.model.maxHistory,
     actionNames: dataset.events.actionNames,
     itemIds: dataset.items.ids,
+    titles: dataset.items.titles,
     categoryNames: dataset.items.categoryNames,
     advertisers: [],
     prices: new Float64Array(0),

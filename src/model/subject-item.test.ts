@@ -18,6 +18,7 @@ const schema = buildSchema({
   maxHistory: SHOP_TRAINING.model.maxHistory,
   actionNames: events.actionNames,
   itemIds: items.ids,
+  titles: [],
   categoryNames: items.categoryNames,
   advertisers: items.advertisers,
   prices: items.prices,

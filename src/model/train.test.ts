@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -74,10 +74,11 @@ const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] 
     positivesPerUser: 'all',
     gapFeature: false,
   },
+  { loss: { kind: 'full' }, model: { ...SHORT.model, fusion: 'attention' } },
 ];
 
 for (const settings of LOSSES)
-  describe(`training with the ${settings.loss.kind} loss`, () => {
+  describe(`training with the ${settings.loss.kind} loss, fusion ${(settings.model ?? SHORT.model).fusion}`, () => {
     const config: TrainConfig = { ...SHORT, ...settings };
 
     it('gives the same bytes for the same seed, and others for another', async () => {
@@ -283,6 +284,13 @@ describe('train', () => {
     assert.throws(() => loadCheckpoint(folder()), {
       code: 'ERR_CHECKPOINT_INVALID',
       message: /found none/,
+    });
+    const path = join(directory, 'run.json');
+    const old = readFileSync(path, 'utf8').replace(/"version":\d+/, '"version":1');
+    writeFileSync(path, old);
+    assert.throws(() => loadCheckpoint(directory), {
+      code: 'ERR_CHECKPOINT_INVALID',
+      message: /received version 1.*Train again/,
     });
   });
 

@@ -14,6 +14,7 @@ import { schemaHash, type FeatureSchema } from '../features/schema.ts';
 import { Random } from '../random.ts';
 import { logger, startProgress } from '../telemetry.ts';
 import {
+  CHECKPOINT_VERSION,
   finishRun,
   isFinished,
   loadCheckpoint,
@@ -63,7 +64,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     directory,
     {
       format: 'tandem-checkpoint',
-      version: 1,
+      version: CHECKPOINT_VERSION,
       config,
       schemaHash: schemaHash(schema),
       datasetName: dataset.name,
@@ -346,6 +347,7 @@ function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
     maxHistory: config.model.maxHistory,
     actionNames: dataset.events.actionNames,
     itemIds: dataset.items.ids,
+    titles: dataset.items.titles,
     categoryNames: dataset.items.categoryNames,
     advertisers: dataset.items.advertisers,
     prices: dataset.items.prices,

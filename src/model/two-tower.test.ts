@@ -24,6 +24,7 @@ const schema = buildSchema({
   maxHistory: LENGTH,
   actionNames: dataset.events.actionNames,
   itemIds: dataset.items.ids,
+  titles: dataset.items.titles,
   categoryNames: dataset.items.categoryNames,
   advertisers: dataset.items.advertisers,
   prices: dataset.items.prices,
@@ -228,6 +229,68 @@ describe('states of fusion attention', () => {
       }),
       { numRuns: 20 },
     );
+  });
+});
+
+describe('fusion attention in training', () => {
+  it('answers an example as serving answers it from the states up to its own', () => {
+    const examples = fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat(5)), {
+      minLength: 1,
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(
+        fc.array(history(0), { minLength: 1, maxLength: 4 }),
+        examples,
+        (histories, drawn) => {
+          const batch = batchOf(histories);
+          const states = attentive.encodeHistories(batch);
+          const rows = drawn.map(([user, place, category]) => {
+            const at = user % histories.length;
+            const events = batch.lengths[at]!;
+            // Now and then a cold start, also of a user with a history.
+            const seen = events === 0 ? 0 : place % (events + 1);
+            const subject = features.categoryBag([category], [1]);
+            return { at, newest: (at + 1) * LENGTH - events + seen - 1, seen, subject };
+          });
+          const served = headBatch(
+            rows.map(({ at, seen, subject }) =>
+              seen === 0 ? { subject } : { subject, state: states[at]!.subarray(0, seen * width) },
+            ),
+            true,
+          );
+          const trained = tf.tidy(() =>
+            attentive
+              .fuse(
+                {
+                  hidden: attentive.encode(attentive.itemInputs(), batch),
+                  length: LENGTH,
+                  lengths: batch.lengths,
+                  histories: Int32Array.from(rows, ({ at }) => at),
+                  newest: Int32Array.from(rows, ({ newest, seen }) => (seen === 0 ? 0 : newest)),
+                },
+                served,
+              )
+              .dataSync<'float32'>()
+              .slice(),
+          );
+          near(trained, attentive.embedQueries(served), 1e-4);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('reads every event of a sequence', () => {
+    const events = Array.from({ length: 5 }, (_, i) => ({ item: i, action: 1, time: 100 * i }));
+    const [state] = attentive.encodeHistories(batchOf([events]));
+    const ask = (rows: Float32Array): Float32Array =>
+      attentive.embedQueries(headBatch([{ state: rows }], true));
+    for (let place = 0; place < events.length; place++) {
+      const changed = state!.slice();
+      for (let i = place * width; i < (place + 1) * width; i++) changed[i]! *= -1;
+      assert.notDeepEqual(ask(changed), ask(state!));
+    }
   });
 });
 

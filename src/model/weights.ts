@@ -1,7 +1,7 @@
 // Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
 
 import { fusedWidth, type ModelConfig } from '../bundle/manifest.ts';
-import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
+import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../features/schema.ts';
 
 export interface TensorSpec {
   readonly shape: readonly number[];
@@ -115,7 +115,7 @@ export function tensorSpecs(
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
   specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  // What was attended comes before the state.
+  // What was attended comes before the state, and counts as much.
   const at = config.fusion === 'attention' ? width : 0;
   const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
   if (config.fusion === 'none') {
@@ -131,13 +131,13 @@ export function tensorSpecs(
     copying(
       width,
       fused,
+      { row: 0, column: 0, size: at, scale: 1 },
       state,
       { row: 0, column: at + width, size, scale: 1 },
       { row: 0, column: at + width + subjectWidth, size, scale: -1 },
     ),
   );
-  const subjects = schema.categories.length + schema.queryBuckets;
-  specs.set('context.subjectTable', table(subjects, subjectWidth, 'categories'));
+  specs.set('context.subjectTable', table(subjectRows(schema), subjectWidth, 'categories'));
   specs.set('context.noSubject', table(1, subjectWidth));
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));

@@ -77,6 +77,23 @@ test('an encoder by hand: the state is the normed newest event', () => {
     }
 });
 
+test('the states of all events, oldest first, under rows "all"', () => {
+  for (const isa of addon.availableIsas) {
+    const encoder = new addon.Encoder(weights(), isa, 'f32', 'all');
+    const out = new Float32Array(8).fill(9);
+    encoder.encode(batch, out);
+    const expected = [-2, 3, -2, 3, 2, -1, 2, -1];
+    for (const [i, value] of expected.entries()) assert.ok(Math.abs(out[i]! - value) < 1e-4);
+    assert.throws(() => {
+      encoder.encode(batch, new Float32Array(6));
+    }, /length 8 \[offsets\[B\], D\] for out, received length 6/);
+  }
+  assert.throws(
+    () => new addon.Encoder(weights(), undefined, 'f32', 'some' as 'all'),
+    /"newest" or "all" for stateRows, received "some"/,
+  );
+});
+
 test('weights of wrong shape or with NaN are refused by name', () => {
   const refused = (changed: Partial<EncoderWeights>, expected: object): void => {
     assert.throws(() => new addon.Encoder({ ...weights(), ...changed }), expected);

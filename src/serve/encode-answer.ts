@@ -55,16 +55,15 @@ export function encodeAnswer(
     `{"request_id":${JSON.stringify(parts.requestId)},"bundle_id":"${engine.bundle.manifest.bundleId}",` +
     `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},"degraded":${degraded},` +
     `"plan":"${hits.plan}","truncated":${returned < request.k},"candidates":[${candidates}]` +
-    `${ignoredMembers(engine, request)}${request.explain ? explainAnswer(parts) : ''}}`;
+    `${ignoredMembers(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`;
   return { json, returned };
 }
 
-/** A bundle without context layer says which members of the request made no difference. */
-function ignoredMembers(engine: Engine, request: CandidatesRequest): string {
-  if (engine.usesContext) return '';
-  const ignored = (['subject', 'demographics'] as const).filter(
-    (name) => request[name] !== undefined,
-  );
+/** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
+function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string {
+  const ignored: string[] = [];
+  if (request.subject !== undefined && subject.bag.rows.length === 0) ignored.push('subject');
+  if (request.demographics !== undefined && !engine.usesContext) ignored.push('demographics');
   return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
 }
 

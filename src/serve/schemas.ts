@@ -199,7 +199,9 @@ const candidatesResponse = z
     ignored: z
       .array(z.string())
       .optional()
-      .describe('Members of the request that this bundle cannot use.'),
+      .describe(
+        'Members of the request that made no difference to the scores: the bundle has no context layer, or knows nothing of the subject.',
+      ),
     explain: z
       .strictObject({
         plan_reason: z.string(),

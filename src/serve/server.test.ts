@@ -552,6 +552,36 @@ describe('bundles', () => {
     rmSync(other, { recursive: true });
   });
 
+  it('read a query by what their catalogue knows, and say when that is nothing', async () => {
+    const server = await start('uws', new MemoryStore());
+    const search = async (query: string): Promise<Body> => {
+      const response = await fetch(`${server.base}/v1/candidates`, {
+        method: 'POST',
+        body: JSON.stringify({ user: 'u', surface: 'search', subject: { query }, k: 20 }),
+      });
+      assert.equal(response.status, 200);
+      return (await response.json()) as Body;
+    };
+    const [known, unseen, unknown] = [
+      await search('shoes'),
+      await search('shoe'),
+      await search('xyzzy'),
+    ];
+    for (const { candidates } of [known, unseen, unknown]) assert.equal(candidates.length, 20);
+    // "shoe" is no word of the catalogue; its trigrams are some of those of "shoes".
+    for (const { ignored } of [known, unseen]) assert.equal(ignored, undefined);
+    assert.deepEqual(unknown.ignored, ['subject']);
+    assert.notDeepEqual(known.candidates, unseen.candidates);
+    const response = await fetch(`${server.base}/v1/candidates`, {
+      method: 'POST',
+      body: JSON.stringify({ user: 'u', surface: 'search', k: 20 }),
+    });
+    const without = (await response.json()) as Body;
+    assert.deepEqual(unknown.candidates, without.candidates);
+    assert.equal(without.ignored, undefined);
+    await server.close();
+  });
+
   it('that are not there stop the start', async () => {
     await assert.rejects(
       start('uws', new MemoryStore(), { bundles: join(folder, 'nowhere') }),

@@ -17,8 +17,8 @@ export interface RowCodec {
 
 const SCALE_BYTES = 4;
 const INT8_MAX = 127;
-/** Times INT8_MAX it is finite in f32; the next one is not. */
-const LARGEST_SCALE = Math.fround(2.67938e36);
+/** Just under the largest f32: a scale that was rounded up must not make the largest code infinite. */
+const INT8_LARGEST = (2 - 2 ** -22) * 2 ** 127;
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
@@ -64,7 +64,7 @@ export const ROW_CODECS: Readonly<Record<StateType, RowCodec>> = {
         let largest = 0;
         for (let i = row; i < row + dimensions; i++)
           largest = Math.max(largest, Math.abs(values[i]!));
-        const scale = Math.min(Math.fround(largest / INT8_MAX), LARGEST_SCALE);
+        const scale = Math.fround(Math.min(largest, INT8_LARGEST) / INT8_MAX);
         byte = to.writeFloatLE(scale, byte);
         for (let i = row; i < row + dimensions; i++) {
           // A row of zeros has no scale to divide by.

@@ -94,6 +94,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     maxHistory: model.maxHistory,
     actionNames: ['click', 'purchase'],
     itemIds: columns.ids,
+    titles: columns.titles,
     categoryNames: TINY_CATEGORIES,
     advertisers: columns.advertisers,
     prices: columns.prices,

@@ -1,0 +1,91 @@
+// What a bundle's answers lose when user states are stored in fewer bits: the same requests from states of every type,
+// against those from f32. Decides nothing; publish --state-type does.
+
+import type { Bundle } from '../bundle/load.ts';
+import type { Dataset } from '../data/dataset.ts';
+import { ContextFeatures } from '../features/context.ts';
+import { HeadBatchBuilder } from '../features/head-batch.ts';
+import type { EncoderId, UserId } from '../ids.ts';
+import { nativeAddon } from '../native/binding.ts';
+import { Random } from '../random.ts';
+import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { MemoryStore } from '../store/memory-store.ts';
+import { storedAs, type StateType } from '../store/state-rows.ts';
+import { newStateBatch, stateOf } from '../store/store.ts';
+import { encodeUsers } from './users.ts';
+
+export interface StateLoss {
+  readonly type: StateType;
+  /** Of query embeddings to those from f32. */
+  readonly meanCosine: number;
+  readonly minCosine: number;
+  /** Share of the best 100 items by f32 states that are among the best 100 by these. */
+  readonly recallAt100: number;
+}
+
+const K = 100;
+/** Random users whose states are compared. */
+const USERS = 1000;
+const SEED = 13;
+
+/**
+ * Encodes users of `dataset` and asks the bundle's head for each of them, with a random item as subject.
+ *
+ * @returns one row a type, f32 first: that one is exact. @throws what encodeUsers throws.
+ */
+export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promise<StateLoss[]> {
+  const { manifest, catalogue, vectors } = bundle;
+  const { embeddingWidth: width, fusion, maxHistory } = manifest.model;
+  const random = new Random(SEED);
+  const users = random.shuffle([...(dataset.users.ids as readonly UserId[])]).slice(0, USERS);
+  const store = new MemoryStore();
+  await encodeUsers({
+    bundle: { ...bundle, manifest: { ...manifest, stateType: 'f32' } },
+    dataset,
+    store,
+  });
+  const stored = newStateBatch(users.length, width, maxHistory);
+  store.read(manifest.encoderId as EncoderId, users, stored);
+  const subjects = users.map(() => random.integer(catalogue.count));
+
+  const features = new ContextFeatures(bundle.schema);
+  const addon = nativeAddon();
+  const head = new addon.Head(bundle.headWeights);
+  const index = new addon.ExactIndex(vectors, width);
+  const k = Math.min(K, catalogue.count);
+  const answer = (type: StateType): { queries: Float32Array; slots: Int32Array } => {
+    const builder = new HeadBatchBuilder(width, users.length, fusion === 'attention');
+    for (const [user, item] of subjects.entries()) {
+      const state = stateOf(stored, user);
+      const bag = features.categoryBag(catalogue.categoryRows(item), catalogue.confidences(item));
+      builder.add(state.length === 0 ? undefined : storedAs(state, width, type), 0, bag, [0, 0, 0]);
+    }
+    const queries = new Float32Array(users.length * width);
+    head.embed(builder.batch(), queries);
+    const found = newSearchOutput(users.length, k);
+    index.search(queries, users.length, k, null, found);
+    return { queries, slots: found.slots };
+  };
+  const exact = answer('f32');
+  return (['f32', 'bf16', 'int8'] as const).map((type) => {
+    const { queries, slots } = answer(type);
+    let total = 0;
+    let minCosine = 1;
+    let kept = 0;
+    for (let user = 0; user < users.length; user++) {
+      let cosine = 0;
+      for (let i = user * width; i < (user + 1) * width; i++)
+        cosine += queries[i]! * exact.queries[i]!;
+      total += cosine;
+      minCosine = Math.min(minCosine, cosine);
+      const best = new Set(exact.slots.subarray(user * k, (user + 1) * k));
+      for (const slot of slots.subarray(user * k, (user + 1) * k)) kept += Number(best.has(slot));
+    }
+    return {
+      type,
+      meanCosine: total / users.length,
+      minCosine,
+      recallAt100: kept / (users.length * k),
+    };
+  });
+}
