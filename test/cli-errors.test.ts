@@ -135,6 +135,7 @@ describe('a wrong command line', () => {
       'broken.json',
       'column.json',
       'events.csv',
+      'experiment.json',
       'field.json',
     ]);
   });
