@@ -5,6 +5,7 @@
 #include <cmath>
 #include <exception>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "core/cluster_index.h"
@@ -37,6 +38,13 @@ std::size_t FewClusters(std::size_t size) { return ManyClusters(size) / 4; }
 
 std::size_t SampleSize(std::size_t size, std::size_t clusters) {
   return std::min(size, clusters * kRowsPerCluster);
+}
+
+/// A bijection of 32 bits.
+std::uint32_t Scrambled(std::uint32_t x) {
+  x *= 2654435761u;
+  x = (x ^ (x >> 15)) * 2246822519u;
+  return x ^ (x >> 13);
 }
 
 Status OutOfMemory() { return Status::Internal("Out of memory for a cluster index."); }
@@ -230,12 +238,17 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
                               std::to_string(target.recall) + ".");
   }
   try {
-    // Every other query is searched for the reach, those between are held out: two blocks, one after the other.
+    // Every other query is searched for the reach, those between are held out: two blocks, one after the other. Every
+    // other one by a hash, for queries may alternate in kind.
+    std::vector<std::uint32_t> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    std::sort(order.begin(), order.end(),
+              [](std::uint32_t a, std::uint32_t b) { return Scrambled(a) < Scrambled(b); });
     const std::size_t halves[2] = {(count + 1) / 2, count / 2};
     std::vector<float> rows(count * dimensions_);
-    for (std::size_t q = 0; q < count; ++q) {
-      const std::size_t row = q % 2 * halves[0] + q / 2;
-      std::memcpy(rows.data() + row * dimensions_, target.queries + q * dimensions_,
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t row = i % 2 * halves[0] + i / 2;
+      std::memcpy(rows.data() + row * dimensions_, target.queries + order[i] * dimensions_,
                   dimensions_ * sizeof(float));
     }
     std::vector<std::int32_t> truth, found, counts(count);

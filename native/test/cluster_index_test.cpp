@@ -180,6 +180,20 @@ void TestDepths(const KernelTable& kernels) {
   }
 }
 
+/// Queries of two kinds in turn: near vectors, and anywhere. Both kinds are calibrated for.
+void TestAlternatingQueries(const KernelTable& kernels) {
+  Random random(47);
+  const std::size_t size = 3000, dimensions = 32, count = 200, k = 50;
+  const std::vector<float> rows = ClusteredRows(random, size, dimensions, 40);
+  const std::unique_ptr<ClusterIndex> index = Built(kernels, rows, dimensions, 40);
+  std::vector<float> queries(rows.begin(), rows.begin() + count * dimensions);
+  for (std::size_t q = 1; q < count; q += 2) {
+    for (std::size_t d = 0; d < dimensions; ++d) queries[q * dimensions + d] = random.Unit();
+  }
+  CHECK_OK(index->Calibrate({queries.data(), count, k, 0.95}));
+  CHECK(index->recall() > 0.94);
+}
+
 /// Of two numbers of clusters, Build keeps the one that its own count of work says is cheaper.
 void TestBuildTakesTheCheaper(const KernelTable& kernels) {
   Random random(45);
@@ -322,7 +336,8 @@ int main() {
     TestFile(kernels);
     TestRefusals(kernels);
   });
-  // Codes and their sums are the same integers everywhere, and this takes longer than all the rest: once will do.
+  // Codes and their sums are the same integers everywhere, and these take longer than all the rest: once will do.
   TestDepths(*tandem::ProbeKernels().tables[tandem::ProbeKernels().count > 1 ? 1 : 0]);
+  TestAlternatingQueries(*tandem::ProbeKernels().tables[tandem::ProbeKernels().count > 1 ? 1 : 0]);
   return Finish("cluster_index");
 }
