@@ -95,7 +95,7 @@ async function bf16(recorder: Recorder, { quick }: BenchOptions, requests: numbe
   const expected = out.slice();
   ours.embed(batch, out);
   expectSame('bf16', expected, out, BF16_TOLERANCE);
-  const contestants = [
+  const contestants: Contestant[] = [
     {
       name: 'ours',
       run: () => {
@@ -109,6 +109,9 @@ async function bf16(recorder: Recorder, { quick }: BenchOptions, requests: numbe
       },
     },
   ];
+  const onnx = await openOnnxHead(weights, batch);
+  if (onnx !== undefined)
+    contestants.push({ name: `${onnx.name} in f32`, run: onnx.run, asynchronous: true });
   await recorder.race(`bf16, ${caseOf(requests)}`, timePer('us'), contestants, { quick });
 }
 
