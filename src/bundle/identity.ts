@@ -9,6 +9,18 @@ import { littleEndianBytes, type Tensor } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, Tensor>;
 
+/** How the names of the tensors begin that each id covers. */
+const COVERED = {
+  encoder: ['items.', 'encoder.'],
+  head: ['context.', 'head.'],
+  tower: ['items.', 'tower.'],
+} as const;
+
+/** Whether a tensor belongs to the head: it may change while states and item vectors stay what they are. */
+export function isHeadTensor(name: string): boolean {
+  return COVERED.head.some((prefix) => name.startsWith(prefix));
+}
+
 /**
  * Identifies the history encoder: user states of the same encoderId live in one space.
  *
@@ -26,7 +38,7 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
     actionWidth,
     stateRows: stateRows(config),
   };
-  return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
+  return digestPart('encoder', tensors, part, schemaHash) as EncoderId;
 }
 
 /** Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema. */
@@ -38,14 +50,14 @@ export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string
     ...(fusion !== 'none' && { subjectWidth, demographicWidth, contextWidth }),
     ...(fusion === 'attention' && { heads }),
   };
-  return digestPart('head', tensors, ['context.', 'head.'], part, schemaHash);
+  return digestPart('head', tensors, part, schemaHash);
 }
 
 /** Identifies the item tower: `items.*`, `tower.*`, their sizes, and the schema. */
 export function itemTowerId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
   const { embeddingWidth, hiddenWidth } = config;
   const part = { embeddingWidth, hiddenWidth };
-  return digestPart('tower', tensors, ['items.', 'tower.'], part, schemaHash);
+  return digestPart('tower', tensors, part, schemaHash);
 }
 
 /** Identifies a search index: the digest of its file. */
@@ -62,12 +74,12 @@ export function bundleId(manifest: Omit<BundleManifest, 'bundleId'>): BundleId {
 }
 
 function digestPart(
-  part: string,
+  part: keyof typeof COVERED,
   tensors: Tensors,
-  prefixes: readonly string[],
   config: object,
   schemaHash: string,
 ): string {
+  const prefixes: readonly string[] = COVERED[part];
   const names = [...tensors.keys()]
     .filter((name) => prefixes.some((prefix) => name.startsWith(prefix)))
     .sort();

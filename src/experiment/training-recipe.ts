@@ -10,10 +10,11 @@ import { validationWindow } from '../evaluate/protocols.ts';
 import type { EvaluationSet } from '../evaluate/query.ts';
 import { rankAll } from '../evaluate/ranking.ts';
 import { recallAtK } from '../evaluate/metrics.ts';
-import type { Checkpoint } from '../model/checkpoint.ts';
+import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
 import { train } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import type { TwoTower } from '../model/two-tower.ts';
+import type { WarmStart } from '../model/warm-start.ts';
 import { Random } from '../random.ts';
 
 export interface TrainingPlan {
@@ -25,6 +26,8 @@ export interface TrainingPlan {
   readonly directory: string;
   /** Trains once more on everything before the test period, for as many steps as were best on validation data. */
   readonly refit: boolean;
+  /** What the run begins with; drawn weights when absent. */
+  readonly start?: WarmStart;
 }
 
 /** Requests of the validation split that are ranked at each validation. */
@@ -36,10 +39,11 @@ const VALIDATION_K = 50;
  * Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context.
  *
  * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
- * without the validation period; the second has that period in its training data, as production would.
+ * without the validation period; the second has that period in its training data, as production would. Of a start that has
+ * both, too, each begins with its like: what has seen the validation period cannot be judged by it.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
-  const { dataset, protocol, form, config, directory, refit } = plan;
+  const { dataset, protocol, form, config, directory, refit, start } = plan;
   const trainingEnds =
     protocol === 'table'
       ? lastEventsSplit(dataset, 'validation').trainEnd
@@ -49,8 +53,9 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     dataset,
     trainingEnds,
     config,
-    directory: refit ? join(directory, 'search') : directory,
+    directory: refit ? searchOf(directory) : directory,
     validate: (model) => validationRecall(model, dataset, validation),
+    ...(start !== undefined && { start: refit ? searchStart(start) : start }),
   });
   if (!refit) return searched;
   return train({
@@ -58,7 +63,18 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     trainingEnds: evaluationSet({ dataset, protocol, form, split: 'test' }).trainEnd,
     config: { ...config, steps: searched.result.bestStep },
     directory,
+    ...(start !== undefined && { start }),
   });
+}
+
+/** Where the first of the two runs of a refit lies. */
+function searchOf(directory: string): string {
+  return join(directory, 'search');
+}
+
+function searchStart(start: WarmStart): WarmStart {
+  const directory = searchOf(start.directory);
+  return isFinished(directory) ? { ...start, directory } : start;
 }
 
 async function validationRecall(

@@ -18,8 +18,9 @@ import {
   type Checkpoint,
 } from './checkpoint.ts';
 import { eventColumns, TrainingSampler } from './sampler.ts';
-import { Trainer, train } from './train.ts';
+import { train } from './train.ts';
 import type { LossConfig, TrainConfig } from './train-config.ts';
+import { Trainer } from './trainer.ts';
 import type { TwoTower } from './two-tower.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-train-'));

@@ -1,17 +1,13 @@
-// Training: draws a step, takes its gradient, applies Adam; validates, keeps the best weights, stops early, and can be
-// killed at any moment: run again, it continues from its last checkpoint and ends in the same weights.
+// Training: takes steps (trainer.ts), validates, keeps the best weights, stops early, and can be killed at any moment: run
+// again, it continues from its last checkpoint and ends in the same weights.
 
-import { Adam } from '../backend/adam.ts';
 import { useBackend } from '../backend/select.ts';
-import { tf } from '../backend/tf.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { schemaHash, type FeatureSchema } from '../features/schema.ts';
-import { Random } from '../random.ts';
 import { logger, startProgress } from '../telemetry.ts';
 import {
   CHECKPOINT_VERSION,
@@ -22,13 +18,14 @@ import {
   openRun,
   saveTrainingState,
   type Checkpoint,
+  type RunSettings,
   type Validation,
 } from './checkpoint.ts';
-import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
-import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
-import { TrainingSampler, type TrainingStep } from './sampler.ts';
+import { TrainingSampler } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
-import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
+import { Trainer } from './trainer.ts';
+import { TwoTower, type WeightMap } from './two-tower.ts';
+import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
 
 export interface TrainOptions {
   readonly dataset: Dataset;
@@ -39,6 +36,8 @@ export interface TrainOptions {
   readonly directory: string;
   /** A number that is higher for a better model, from validation data; without it the last step wins. */
   readonly validate?: (model: TwoTower) => number | Promise<number>;
+  /** What the first weights are carried over from; they are drawn when absent. */
+  readonly start?: WarmStart;
 }
 
 const SECONDS_PER_DAY = 86_400;
@@ -47,8 +46,8 @@ const POPULARITY_DAYS = 30;
 /**
  * Trains a model, or continues, or returns the finished run.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run; ERR_TRAINING_DIVERGED when the loss
- *   is not finite; ERR_DATASET_INVALID when there is nothing to train on.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start does not fit this one;
+ *   ERR_TRAINING_DIVERGED when the loss is not finite; ERR_DATASET_INVALID when there is nothing to train on.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
   const { dataset, trainingEnds, config, directory } = options;
@@ -60,18 +59,21 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     schema.categories,
     recentPopularity(dataset, trainingEnds, seen.untilSeconds),
   );
+  const settings: RunSettings = {
+    format: 'tandem-checkpoint',
+    version: CHECKPOINT_VERSION,
+    config,
+    schemaHash: schemaHash(schema),
+    datasetName: dataset.name,
+    datasetDigest: dataset.digest,
+    dataUntilSeconds: seen.untilSeconds,
+    trainingEvents: seen.events,
+  };
+  const start =
+    options.start && openStart(options.start, { settings, schema, dataset, trainingEnds });
   openRun(
     directory,
-    {
-      format: 'tandem-checkpoint',
-      version: CHECKPOINT_VERSION,
-      config,
-      schemaHash: schemaHash(schema),
-      datasetName: dataset.name,
-      datasetDigest: dataset.digest,
-      dataUntilSeconds: seen.untilSeconds,
-      trainingEvents: seen.events,
-    },
+    start === undefined ? settings : { ...settings, start: start.identity },
     schema,
     catalogue,
   );
@@ -83,10 +85,16 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     config.model,
     schema,
     catalogueItemFeatures(schema, catalogue),
-    saved?.weights ?? { seed: config.seed },
+    saved?.weights ??
+      (start === undefined
+        ? { seed: config.seed }
+        : startingWeights(start, config.model, schema, catalogue.ids, config.seed)),
   );
   const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainingEnds);
-  const trainer = new Trainer(model, sampler, config, saved?.moments);
+  const trainer = new Trainer(model, sampler, config, {
+    headOnly: options.start?.headOnly ?? false,
+    ...(saved !== undefined && { moments: saved.moments }),
+  });
   const validations: Validation[] = [...(saved?.validations ?? [])];
   let best: WeightMap = saved?.best ?? model.weights();
   let lossSum = 0;
@@ -128,209 +136,6 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     validations,
   });
   return loadCheckpoint(directory);
-}
-
-/** The table that a sampled step reads few rows of. */
-const ITEM_TABLE = 'items.id';
-/** What a step minimises, and the rows of tables that it reads: see Adam.minimise. */
-interface Task {
-  readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
-  readonly lookups: ReadonlyMap<string, Int32Array>;
-}
-
-/** What the loss learns beside the model: state of the run, no part of a bundle. */
-const TEMPERATURE = 'loss.temperature';
-
-/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
-export class Trainer {
-  readonly #model: TwoTower;
-  readonly #sampler: TrainingSampler;
-  readonly #config: TrainConfig;
-  readonly #optimiser: Adam;
-  readonly #loss: CatalogueLoss | ColumnLoss;
-  readonly #temperature: tf.Variable | undefined;
-  /** What is trained, by name: the model's weights but for features that are switched off, and a learned temperature. */
-  readonly #variables: ReadonlyMap<string, tf.Variable>;
-
-  constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
-    this.#model = model;
-    this.#sampler = sampler;
-    this.#config = config;
-    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
-    if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
-    this.#variables = trainedVariables(model, config, this.#temperature);
-    this.#optimiser = new Adam(this.#variables);
-    if (moments !== undefined)
-      for (const [name, { m, v }] of this.#optimiser.moments)
-        for (const [suffix, variable] of [
-          ['m', m],
-          ['v', v],
-        ] as const)
-          tf.tidy(() => {
-            const saved = moments.get(`${name}.${suffix}`)!;
-            variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
-          });
-    const learned = moments?.get(TEMPERATURE);
-    if (learned !== undefined)
-      tf.tidy(() => {
-        this.#temperature!.assign(tf.tensor1d(learned.data.slice()));
-      });
-  }
-
-  /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
-  step(step: number): number {
-    const drawn = this.#sampler.sample(step);
-    const random = new Random(this.#config.seed, 2, step);
-    const task = this.#loss.sampled
-      ? this.#sampledTask(this.#loss, drawn, random)
-      : this.#fullTask(this.#loss, drawn, random);
-    const loss = this.#optimiser.minimise(
-      task.loss,
-      task.lookups,
-      learningRate(this.#config, step),
-      step,
-    );
-    if (!Number.isFinite(loss))
-      throw new TandemError(
-        'ERR_TRAINING_DIVERGED',
-        `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
-      );
-    return loss;
-  }
-
-  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Task {
-    return {
-      loss: () => {
-        const inputs = this.#model.itemInputs();
-        const subjects = tf.gather(inputs, tf.tensor1d(subjectSlots(drawn), 'int32'));
-        const queries = this.#queries(inputs, subjects, drawn, drawn.histories.items, random);
-        return loss.value(queries, this.#model.itemTower(inputs), drawn);
-      },
-      lookups: new Map(),
-    };
-  }
-
-  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Task {
-    const columns = loss.draw(drawn.positives, random);
-    const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
-    const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
-    const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
-    const count = drawn.positives.length;
-    const end = count + columns.slots.length;
-    return {
-      loss: (read) => {
-        const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
-        const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
-          tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
-        const queries = this.#queries(inputs, rowsOf(inputs, end), drawn, rows, random);
-        // Vectors of distinct items: at all positions of a step an item is positive many times.
-        const vectors = this.#model.itemTower(inputs);
-        return loss.value(
-          queries,
-          rowsOf(vectors, 0, count),
-          rowsOf(vectors, count, end),
-          columns,
-          drawn,
-        );
-      },
-      lookups: new Map([[ITEM_TABLE, slots]]),
-    };
-  }
-
-  /** Query embeddings of the examples, divided by tau. */
-  #queries(
-    inputs: tf.Tensor2D,
-    subjectInputs: tf.Tensor2D,
-    drawn: TrainingStep,
-    items: Int32Array,
-    random: Random,
-  ): tf.Tensor2D {
-    const noise: TrainingNoise = {
-      random,
-      encoderRate: this.#config.encoderDropout,
-      contextRate: this.#config.contextDropout,
-    };
-    const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
-    const states = {
-      hidden,
-      length: drawn.histories.length,
-      lengths: drawn.histories.lengths,
-      histories: drawn.users,
-      newest: drawn.stateRows,
-    };
-    return tf.mul(
-      this.#model.fuse(states, drawn.contexts, noise, subjectInputs),
-      this.#temperature === undefined
-        ? 1 / this.#config.temperature
-        : inverseTemperature(this.#temperature),
-    );
-  }
-
-  /** tau, as it is now. */
-  get temperature(): number {
-    const variable = this.#temperature;
-    return variable === undefined
-      ? this.#config.temperature
-      : 1 / tf.tidy(() => inverseTemperature(variable).dataSync()[0]!);
-  }
-
-  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
-  moments(): WeightMap {
-    const moments = new Map<string, { shape: number[]; data: Float32Array }>();
-    for (const [name, pair] of this.#optimiser.moments)
-      for (const suffix of ['m', 'v'] as const) {
-        const variable = pair[suffix];
-        moments.set(`${name}.${suffix}`, {
-          shape: [...variable.shape],
-          data: variable.dataSync<'float32'>().slice(),
-        });
-      }
-    if (this.#temperature !== undefined)
-      moments.set(TEMPERATURE, {
-        shape: [1],
-        data: this.#temperature.dataSync<'float32'>().slice(),
-      });
-    return moments;
-  }
-
-  dispose(): void {
-    this.#optimiser.dispose();
-    this.#temperature?.dispose();
-  }
-}
-
-/** [E] items in view; item 0 where there is none, for which the model takes nothing. */
-function subjectSlots({ contexts, positives }: TrainingStep): Int32Array {
-  return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
-}
-
-/** What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero. */
-function trainedVariables(
-  model: TwoTower,
-  { gapFeature, positionFeature }: TrainConfig,
-  temperature: tf.Variable | undefined,
-): Map<string, tf.Variable> {
-  const variables = new Map(model.variables);
-  for (const [name, used] of [
-    ['encoder.gap', gapFeature],
-    ['encoder.position', positionFeature],
-  ] as const) {
-    if (used) continue;
-    const variable = variables.get(name)!;
-    tf.tidy(() => {
-      variable.assign(tf.zerosLike(variable));
-    });
-    variables.delete(name);
-  }
-  if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
-  return variables;
-}
-
-/** Linear warm-up, then a cosine down to a tenth. */
-function learningRate(config: TrainConfig, step: number): number {
-  const warm = Math.min(1, step / Math.max(1, config.warmupSteps));
-  const share = step / config.steps;
-  return config.learningRate * warm * (0.1 + 0.45 * (1 + Math.cos(Math.PI * share)));
 }
 
 function bestOf(validations: readonly Validation[]): Validation {
