@@ -21,7 +21,7 @@ export function sha256Hex(...parts: readonly (string | Uint8Array)[]): string {
 }
 
 /** Characters of a value that a message shows. */
-const SHOWN = 60;
+const SHOWN = 80;
 
 /**
  * Where two JSON values differ first, in the order of canonicalJson, for messages: `model.blocks: found 2, wanted 3`.

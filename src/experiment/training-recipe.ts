@@ -44,14 +44,15 @@ const VALIDATION_K = 50;
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
   const { dataset, protocol, form, config, directory, refit, start } = plan;
-  const trainingEnds =
+  const window = validationWindow(dataset);
+  const trainedUntil = (cutSeconds: number): Int32Array =>
     protocol === 'table'
       ? lastEventsSplit(dataset, 'validation').trainEnd
-      : timeCutSplit(dataset, validationWindow(dataset).from);
+      : timeCutSplit(dataset, cutSeconds);
   const validation = sampled(evaluationSet({ dataset, protocol, form, split: 'validation' }));
   const searched = await train({
     dataset,
-    trainingEnds,
+    trainingEnds: trainedUntil(window.from),
     config,
     directory: refit ? searchOf(directory) : directory,
     validate: (model) => validationRecall(model, dataset, validation),
@@ -60,7 +61,8 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
   if (!refit) return searched;
   return train({
     dataset,
-    trainingEnds: evaluationSet({ dataset, protocol, form, split: 'test' }).trainEnd,
+    // Not from the test requests: a retrain has none yet.
+    trainingEnds: trainedUntil(window.until),
     config: { ...config, steps: searched.result.bestStep },
     directory,
     ...(start !== undefined && { start }),

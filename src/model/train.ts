@@ -147,7 +147,8 @@ function exhausted(validations: readonly Validation[], patience: number): boolea
   return oldestTried !== undefined && oldestTried.step > bestOf(validations).step;
 }
 
-function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
+/** The schema that a run on this dataset has. */
+export function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
   return buildSchema({
     maxHistory: config.model.maxHistory,
     actionNames: dataset.events.actionNames,

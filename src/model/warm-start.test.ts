@@ -263,7 +263,7 @@ describe('weights carried to another schema', () => {
     assert.ok(fresh.every((value) => value !== 0 && Math.abs(value) < 0.2));
     assert.ok(fresh.every((value) => !old.includes(value)));
     assert.deepEqual(carried.get('items.id')!.data.subarray(4 * width), old);
-    // The tables of one stream begin alike there, too.
+    // What no vocabulary gives rows to is carried whole.
     assert.deepEqual(carried.get('tower.hiddenWeight'), weights.get('tower.hiddenWeight'));
   });
 
@@ -295,7 +295,7 @@ describe('weights carried to another schema', () => {
       itemTowerId(of, config, 'schema'),
     ];
     assert.deepEqual(ids(carried, model), ids(weights, modelWith('none')));
-    // The head reads the state as it did: with nothing else to read, its answer is the same.
+    // The head reads the state with the columns that it had, wherever they lie now.
     const attention = startingWeights(
       openStart(modelWith('none'), weights),
       modelWith('attention'),

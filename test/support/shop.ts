@@ -194,11 +194,7 @@ export function shopDataset(shop: Shop): Dataset {
 }
 
 /** Writes the shop as raw files with a source manifest, source.json, for `tandem import`. */
-export function writeShop(
-  folder: string,
-  shop: Shop,
-  testFrom: number = SHOP_TEST_FROM,
-): void {
+export function writeShop(folder: string, shop: Shop, testFrom: number = SHOP_TEST_FROM): void {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, lines: readonly string[]): void => {
     writeFileSync(join(folder, name), lines.map((line) => `${line}\n`).join(''));
