@@ -14,7 +14,7 @@ import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures, type ItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS, type FeatureSchema } from '../src/features/schema.ts';
-import { HistoryBatchBuilder, type HistoryBatch } from '../src/features/sequence.ts';
+import type { HistoryBatch } from '../src/features/sequence.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
