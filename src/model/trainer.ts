@@ -192,8 +192,7 @@ export class Trainer {
   ): tf.Tensor2D {
     const states = {
       hidden,
-      length: drawn.histories.length,
-      lengths: drawn.histories.lengths,
+      offsets: drawn.histories.offsets,
       histories: drawn.users,
       newest: drawn.stateRows,
     };

@@ -21,7 +21,7 @@ import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { buildItemFeatures } from '../features/item-features.ts';
 import { schemaHash, type FeatureSchema } from '../features/schema.ts';
-import { newHistoryBatch, writeHistory } from '../features/sequence.ts';
+import { HistoryBatchBuilder } from '../features/sequence.ts';
 import { Random } from '../random.ts';
 import { loadCheckpoint, loadTrainingState, modelOf, type Checkpoint } from './checkpoint.ts';
 import { initialWeights } from './initial-weights.ts';
@@ -224,14 +224,14 @@ describe('weights carried to another schema', () => {
           const names = ['', ...OLD.schema.actions];
           const knownAction = schema.actions.includes(names[action]!) ? names[action]! : '';
           const answer = (of: TwoTower, { schema: mine, itemIds: ids }: World): Float32Array => {
-            const history = newHistoryBatch(1, model.maxHistory);
+            const history = new HistoryBatchBuilder(model.maxHistory);
             const columns = {
               items: shared.map((id) => ids.indexOf(id)),
               actions: shared.map(() => mine.actions.indexOf(knownAction) + 1),
               times: shared.map((_, i) => 3600 * i),
             };
-            writeHistory(history, 0, columns, 0, shared.length);
-            const [state] = of.encodeHistories(history);
+            history.add(columns, 0, shared.length);
+            const [state] = of.encodeHistories(history.batch());
             const features = new ContextFeatures(mine);
             const builder = new HeadBatchBuilder(width, 3, fusion === 'attention');
             const mine3 = features.demographicRows({ age: 20, country, gender });
