@@ -124,7 +124,7 @@ describe('a warm start on newer data', () => {
     assert.notEqual(startOf('refit'), startOf('refit/search'));
     const { code, stderr } = await runCli([
       'train',
-      ...['--data', at('now'), '--out', at('judged'), '--warm-start', at('old-refit')],
+      ...['--data', at('then'), '--out', at('judged'), '--warm-start', at('old-refit')],
     ]);
     assert.equal(code, 1);
     assert.match(stderr, /ERR_CHECKPOINT_INVALID: .*has seen events until/);
