@@ -6,6 +6,7 @@ import { after, describe, it } from 'node:test';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
@@ -17,9 +18,11 @@ import {
   modelOf,
   type Checkpoint,
 } from './checkpoint.ts';
-import { eventColumns, TrainingSampler } from './sampler.ts';
+import { eventColumns } from './sampler.ts';
+import { ShardSampler } from './shard-sampler.ts';
 import { Trainer, train } from './train.ts';
 import type { LossConfig, TrainConfig } from './train-config.ts';
+import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import type { TwoTower } from './two-tower.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-train-'));
@@ -28,7 +31,9 @@ after(() => {
 });
 
 const dataset = shopDataset(makeShop({ items: 64, users: 60, seed: 3 }));
-const trainingEnds = timeCutSplit(dataset, SHOP_TEST_FROM);
+const endsOf: TrainingEnds = (shard) => timeCutSplit(shard, SHOP_TEST_FROM);
+const trainingEnds = endsOf(dataset);
+const shards = oneShard(dataset);
 const SHORT: TrainConfig = { ...SHOP_TRAINING, steps: 6, validateEvery: 2, usersPerStep: 8 };
 
 function folder(): string {
@@ -40,7 +45,25 @@ function run(
   directory = folder(),
   validate?: (model: TwoTower) => number,
 ): Promise<Checkpoint> {
-  return train({ dataset, trainingEnds, config, directory, ...(validate && { validate }) });
+  return train({
+    shards,
+    trainingEnds: endsOf,
+    config,
+    directory,
+    ...(validate && { validate }),
+  });
+}
+
+/** A trainer, and what takes a step with it. */
+async function openTrainer(
+  model: TwoTower,
+  config: TrainConfig,
+): Promise<{ trainer: Trainer; step: (step: number) => Promise<number> }> {
+  const statistics = await trainingStatistics(shards, endsOf, config);
+  const features = new ContextFeatures(model.schema);
+  const sampler = new ShardSampler(shards, endsOf, features, config, statistics);
+  const trainer = new Trainer(model, shards.items, statistics.items, config);
+  return { trainer, step: async (step) => trainer.step(step, await sampler.sample(step)) };
 }
 
 /** Every file of a directory by its path. */
@@ -118,12 +141,8 @@ for (const settings of LOSSES)
 
     it('trains what is switched on, and holds the rest at zero', async () => {
       const model = modelOf(await run({ ...config, steps: 2 }));
-      const trainer = new Trainer(
-        model,
-        new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds),
-        config,
-      );
-      trainer.step(1);
+      const { trainer, step } = await openTrainer(model, config);
+      await step(1);
       assert.equal(trainer.temperature !== config.temperature, config.learnTemperature);
       for (const [name, used] of [
         ['encoder.gap', config.gapFeature],
@@ -143,15 +162,11 @@ for (const settings of LOSSES)
 
     it('keeps no tensor from step to step', async () => {
       const model = modelOf(await run({ ...config, steps: 1 }));
-      const trainer = new Trainer(
-        model,
-        new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds),
-        config,
-      );
-      trainer.step(1);
+      const { trainer, step } = await openTrainer(model, config);
+      await step(1);
       const { numTensors, numBytes } = tf.memory();
-      for (let step = 2; step <= 5; step++) {
-        trainer.step(step);
+      for (let n = 2; n <= 5; n++) {
+        await step(n);
         assert.equal(tf.memory().numTensors, numTensors);
         assert.equal(tf.memory().numBytes, numBytes);
       }
@@ -164,14 +179,8 @@ for (const settings of LOSSES)
       const step = async (backend: 'cpu' | 'native'): Promise<[number, TwoTower]> => {
         await useBackend(backend);
         const model = modelOf(checkpoint);
-        const sampler = new TrainingSampler(
-          dataset,
-          new ContextFeatures(model.schema),
-          config,
-          trainingEnds,
-        );
-        const trainer = new Trainer(model, sampler, config);
-        const value = trainer.step(2);
+        const { trainer, step: take } = await openTrainer(model, config);
+        const value = await take(2);
         trainer.dispose();
         return [value, model];
       };
