@@ -109,21 +109,21 @@ export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
   return users.subarray(0, count);
 }
 
-/** Calls `visit` for one shard after the other, and shows which. */
+/** Calls `visit` for one shard after the other; of several it shows which. */
 export async function eachShard(
   shards: DatasetShards,
   what: string,
   visit: (shard: number) => Promise<void>,
 ): Promise<void> {
   const count = shards.userCounts.length;
-  const progress = startProgress(`read for ${what}`, count, 'shards');
+  const progress = count > 1 ? startProgress(`read for ${what}`, count, 'shards') : undefined;
   try {
     for (let shard = 0; shard < count; shard++) {
       await visit(shard);
-      progress.update(shard + 1);
+      progress?.update(shard + 1);
     }
   } finally {
-    progress.end();
+    progress?.end();
   }
 }
 
