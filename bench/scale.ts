@@ -91,8 +91,7 @@ function jobsOf(log: string): string[] {
   const last = new Map<string, string>();
   for (const line of log.split('\n').filter((text) => text.startsWith('{'))) {
     const { job, done, total, unit, ratePerSecond } = JSON.parse(line) as Record<string, string>;
-    if (job !== undefined)
-      last.set(job, `${job}: ${done} of ${total} ${unit}, ${ratePerSecond}/s`);
+    if (job !== undefined) last.set(job, `${job}: ${done} of ${total} ${unit}, ${ratePerSecond}/s`);
   }
   return [...last.values()];
 }

@@ -42,8 +42,7 @@ describe('ShardSampler', () => {
     const sampler = new ShardSampler(oneShard(shop), endsOf, features, CONFIG, whole);
     const { untilSeconds } = whole;
     const plain = new TrainingSampler(shop, features, CONFIG, endsOf(shop), untilSeconds);
-    for (const step of [1, 2, 17])
-      assert.deepEqual(await sampler.sample(step), plain.sample(step));
+    for (const step of [1, 2, 17]) assert.deepEqual(await sampler.sample(step), plain.sample(step));
   });
 
   it('draws a step from the users of its shard, the same wherever the run was continued', async () => {

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { inShards } from '../../test/support/in-shards.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
@@ -301,6 +302,41 @@ describe('train', () => {
       code: 'ERR_CHECKPOINT_INVALID',
       message: /received version 1.*Train again/,
     });
+  });
+
+  it('over shards continues after a kill in the same bytes, and refuses to with other shards', async () => {
+    const sharded = (
+      directory: string,
+      cuts: number[],
+      validate?: () => number,
+    ): ReturnType<typeof train> =>
+      train({
+        shards: inShards(dataset, cuts),
+        trainingEnds: endsOf,
+        config: { ...SHORT, loggedShare: 0.5 },
+        directory,
+        ...(validate && { validate }),
+      });
+    const [straight, killed, one] = [folder(), folder(), folder()];
+    const { settings } = await sharded(straight, [20, 45]);
+    assert.equal(settings.shardEvents, 1000);
+    let calls = 0;
+    await assert.rejects(
+      sharded(killed, [20, 45], () => {
+        if (calls++ === 1) throw new Error('killed');
+        return 2 * calls;
+      }),
+      /killed/,
+    );
+    await assert.rejects(sharded(killed, []), {
+      code: 'ERR_CHECKPOINT_INVALID',
+      message: /shardEvents/,
+    });
+    await sharded(killed, [20, 45], () => 2 * ++calls);
+    const weights = join('final', 'weights.safetensors');
+    assert.deepEqual(readFileSync(join(killed, weights)), readFileSync(join(straight, weights)));
+    await sharded(one, []);
+    assert.notDeepEqual(readFileSync(join(one, weights)), readFileSync(join(straight, weights)));
   });
 
   it('says so when the loss is no number', async () => {

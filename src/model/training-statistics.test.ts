@@ -35,7 +35,9 @@ describe('trainingStatistics', () => {
     const cuts = fc.uniqueArray(fc.integer({ min: 1, max: shop.users.count - 1 }), {
       maxLength: 6,
     });
-    const statistics = (shards: ReturnType<typeof oneShard>): ReturnType<typeof trainingStatistics> =>
+    const statistics = (
+      shards: ReturnType<typeof oneShard>,
+    ): ReturnType<typeof trainingStatistics> =>
       trainingStatistics(shards, (shard) => timeCutSplit(shard, SHOP_TEST_FROM), config);
     const whole = await statistics(oneShard(shop));
     await fc.assert(
