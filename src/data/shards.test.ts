@@ -57,7 +57,9 @@ function requestsOf(datasets: readonly Dataset[]): unknown[] {
 describe('openShards', () => {
   it('gives all users, events and requests, once, in order', async () => {
     const longest = Math.max(
-      ...whole.users.ids.map((_, u) => whole.events.userOffsets[u + 1]! - whole.events.userOffsets[u]!),
+      ...whole.users.ids.map(
+        (_, u) => whole.events.userOffsets[u + 1]! - whole.events.userOffsets[u]!,
+      ),
     );
     for (const shardEvents of [100, 700]) {
       const shards = await openShards(directory, shardEvents);
@@ -90,7 +92,10 @@ describe('openShards', () => {
   it('deals out requests without a user', async () => {
     const read = await readAll(await openShards(directory, 300));
     const anonymous = read.map(({ requests }) => requests.filter(({ user }) => user < 0).length);
-    assert.equal(anonymous.reduce((sum, count) => sum + count, 0), 40);
+    assert.equal(
+      anonymous.reduce((sum, count) => sum + count, 0),
+      40,
+    );
     assert.ok(Math.max(...anonymous) < 40, String(anonymous));
   });
 
