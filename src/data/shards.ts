@@ -7,8 +7,8 @@ import { readPart } from './read-dataset.ts';
 import { ALL_TIME, type TimeRange } from './read-requests.ts';
 import { readItems } from './read-tables.ts';
 
-/** Below so many events a dataset is one shard, unless told otherwise: about 0.3 GB, a kilobyte more for each request. */
-export const DEFAULT_SHARD_EVENTS = 4_000_000;
+/** Below so many events a dataset is one shard, unless told otherwise. */
+export const DEFAULT_SHARD_EVENTS = 2_000_000;
 
 export interface DatasetShards {
   readonly name: string;
