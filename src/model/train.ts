@@ -4,7 +4,7 @@
 import { useBackend } from '../backend/select.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { DatasetShards } from '../data/shards.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { schemaHash, type FeatureSchema } from '../features/schema.ts';
@@ -21,16 +21,16 @@ import {
   type RunSettings,
   type Validation,
 } from './checkpoint.ts';
-import { TrainingSampler } from './sampler.ts';
+import { ShardSampler } from './shard-sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { Trainer } from './trainer.ts';
+import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
 
 export interface TrainOptions {
-  readonly dataset: Dataset;
-  /** [users]: training sees the events [userOffsets[u], trainingEnds[u]) of user u. */
-  readonly trainingEnds: Int32Array;
+  readonly shards: DatasetShards;
+  readonly trainingEnds: TrainingEnds;
   readonly config: TrainConfig;
   /** Checkpoint directory; a run that is already there with the same settings is continued. */
   readonly directory: string;
@@ -40,37 +40,33 @@ export interface TrainOptions {
   readonly start?: WarmStart;
 }
 
-const SECONDS_PER_DAY = 86_400;
-const POPULARITY_DAYS = 30;
-
 /**
- * Trains a model, or continues, or returns the finished run.
+ * Trains a model, or continues, or returns the finished run. At most two shards are in memory at any time.
  *
  * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start does not fit this one;
- *   ERR_TRAINING_DIVERGED when the loss is not finite; ERR_DATASET_INVALID when there is nothing to train on.
+ *   ERR_TRAINING_DIVERGED when the loss is not finite; what trainingStatistics throws.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
-  const { dataset, trainingEnds, config, directory } = options;
+  const { shards, trainingEnds, config, directory } = options;
   await useBackend();
-  const schema = schemaOf(dataset, config);
-  const seen = trainingExtent(dataset, trainingEnds);
-  const catalogue = buildCatalogue(
-    dataset.items,
-    schema.categories,
-    recentPopularity(dataset, trainingEnds, seen.untilSeconds),
-  );
+  const schema = schemaOf(shards, config);
+  const statistics = await trainingStatistics(shards, trainingEnds, config);
+  const catalogue = buildCatalogue(shards.items, schema.categories, statistics.popularity);
   const settings: RunSettings = {
     format: 'tandem-checkpoint',
     version: CHECKPOINT_VERSION,
     config,
     schemaHash: schemaHash(schema),
-    datasetName: dataset.name,
-    datasetDigest: dataset.digest,
-    dataUntilSeconds: seen.untilSeconds,
-    trainingEvents: seen.events,
+    datasetName: shards.name,
+    datasetDigest: shards.digest,
+    dataUntilSeconds: statistics.untilSeconds,
+    trainingEvents: statistics.events,
+    ...(shards.shardEvents !== undefined && { shardEvents: shards.shardEvents }),
   };
+  const { heldOutFrom } = statistics;
   const start =
-    options.start && openStart(options.start, { settings, schema, dataset, trainingEnds });
+    options.start &&
+    openStart(options.start, { settings, schema, heldOutFrom, hasTime: shards.hasTime });
   openRun(
     directory,
     start === undefined ? settings : { ...settings, start: start.identity },
@@ -90,8 +86,9 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
         ? { seed: config.seed }
         : startingWeights(start, config.model, schema, catalogue.ids, config.seed)),
   );
-  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainingEnds);
-  const trainer = new Trainer(model, sampler, config, {
+  const features = new ContextFeatures(schema);
+  const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);
+  const trainer = new Trainer(model, shards.items, statistics.items, config, {
     headOnly: options.start?.headOnly ?? false,
     ...(saved !== undefined && { moments: saved.moments }),
   });
@@ -104,7 +101,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   try {
     while (step < config.steps && !exhausted(validations, config.patience)) {
       step++;
-      lossSum += trainer.step(step);
+      lossSum += trainer.step(step, await sampler.sample(step));
       lossSteps++;
       progress.update(step, `loss ${(lossSum / lossSteps).toFixed(3)}`);
       if (step % config.validateEvery !== 0 && step !== config.steps) continue;
@@ -127,6 +124,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       `best ${bestOf(validations).metric.toFixed(4)} at step ${bestOf(validations).step}`,
     );
   } finally {
+    await sampler.close();
     trainer.dispose();
     model.dispose();
   }
@@ -147,46 +145,20 @@ function exhausted(validations: readonly Validation[], patience: number): boolea
   return oldestTried !== undefined && oldestTried.step > bestOf(validations).step;
 }
 
-/** The schema that a run on this dataset has. */
-export function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
+/** The schema that a run on this data has. */
+export function schemaOf(
+  { items, actionNames, genders, countries }: DatasetShards,
+  config: TrainConfig,
+): FeatureSchema {
   return buildSchema({
     maxHistory: config.model.maxHistory,
-    actionNames: dataset.events.actionNames,
-    itemIds: dataset.items.ids,
-    titles: dataset.items.titles,
-    categoryNames: dataset.items.categoryNames,
-    advertisers: dataset.items.advertisers,
-    prices: dataset.items.prices,
-    genders: dataset.users.genders,
-    countries: dataset.users.countries,
+    actionNames,
+    itemIds: items.ids,
+    titles: items.titles,
+    categoryNames: items.categoryNames,
+    advertisers: items.advertisers,
+    prices: items.prices,
+    genders,
+    countries,
   });
-}
-
-function trainingExtent(
-  dataset: Dataset,
-  trainingEnds: Int32Array,
-): { events: number; untilSeconds: number } {
-  let events = 0;
-  let untilSeconds = 0;
-  for (let user = 0; user < dataset.users.count; user++) {
-    const begin = dataset.events.userOffsets[user]!;
-    const end = trainingEnds[user]!;
-    events += end - begin;
-    if (end > begin) untilSeconds = Math.max(untilSeconds, dataset.events.times[end - 1]!);
-  }
-  return { events, untilSeconds };
-}
-
-/** Training events of each item in the last 30 days before `untilSeconds`; of all time without real times. [N] */
-function recentPopularity(
-  dataset: Dataset,
-  trainingEnds: Int32Array,
-  untilSeconds: number,
-): Float32Array {
-  const from = dataset.hasTime ? untilSeconds - POPULARITY_DAYS * SECONDS_PER_DAY : -Infinity;
-  const popularity = new Float32Array(dataset.items.count);
-  for (let user = 0; user < dataset.users.count; user++)
-    for (let i = dataset.events.userOffsets[user]!; i < trainingEnds[user]!; i++)
-      if (dataset.events.times[i]! >= from) popularity[dataset.events.items[i]!]!++;
-  return popularity;
 }

@@ -4,18 +4,20 @@ import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { isHeadTensor } from '../bundle/identity.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { buildItemFeatures } from '../features/item-features.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { nativeAddon } from '../native/binding.ts';
-import { TrainingSampler } from './sampler.ts';
+import { ShardSampler } from './shard-sampler.ts';
 import { schemaOf } from './train.ts';
 import type { TrainConfig } from './train-config.ts';
 import { Trainer } from './trainer.ts';
+import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
-const dataset = shopDataset(makeShop({ items: 64, users: 60, seed: 3 }));
-const trainingEnds = timeCutSplit(dataset, SHOP_TEST_FROM);
+const shards = oneShard(shopDataset(makeShop({ items: 64, users: 60, seed: 3 })));
+const trainingEnds: TrainingEnds = (shard) => timeCutSplit(shard, SHOP_TEST_FROM);
 const BASE: TrainConfig = { ...SHOP_TRAINING, usersPerStep: 8 };
 
 const CASES: Readonly<Record<string, TrainConfig>> = {
@@ -42,8 +44,8 @@ const CASES: Readonly<Record<string, TrainConfig>> = {
 };
 
 function newModel(config: TrainConfig): TwoTower {
-  const schema = schemaOf(dataset, config);
-  const { items } = dataset;
+  const schema = schemaOf(shards, config);
+  const { items } = shards;
   const features = buildItemFeatures(schema, {
     ...items,
     categoryRows: items.categoryValues,
@@ -51,21 +53,24 @@ function newModel(config: TrainConfig): TwoTower {
   return new TwoTower(config.model, schema, features, { seed: 1 });
 }
 
-function newTrainer(model: TwoTower, config: TrainConfig, headOnly: boolean): Trainer {
-  const sampler = new TrainingSampler(
-    dataset,
-    new ContextFeatures(model.schema),
-    config,
-    trainingEnds,
-  );
-  return new Trainer(model, sampler, config, { headOnly });
+/** A trainer, and what takes a step with it. */
+async function openTrainer(
+  model: TwoTower,
+  config: TrainConfig,
+  headOnly: boolean,
+): Promise<{ trainer: Trainer; step: (step: number) => Promise<number> }> {
+  const statistics = await trainingStatistics(shards, trainingEnds, config);
+  const features = new ContextFeatures(model.schema);
+  const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);
+  const trainer = new Trainer(model, shards.items, statistics.items, config, { headOnly });
+  return { trainer, step: async (step) => trainer.step(step, await sampler.sample(step)) };
 }
 
 /** Losses and weights of three steps of the head alone. */
-function headSteps(config: TrainConfig): { losses: number[]; weights: WeightMap } {
+async function headSteps(config: TrainConfig): Promise<{ losses: number[]; weights: WeightMap }> {
   const model = newModel(config);
-  const trainer = newTrainer(model, config, true);
-  const losses = [1, 2, 3].map((step) => trainer.step(step));
+  const { trainer, step } = await openTrainer(model, config, true);
+  const losses = [await step(1), await step(2), await step(3)];
   trainer.dispose();
   const weights = model.weights();
   model.dispose();
@@ -78,8 +83,8 @@ for (const [name, config] of Object.entries(CASES))
       await useBackend();
       const model = newModel(config);
       const before = model.weights();
-      const trainer = newTrainer(model, config, true);
-      for (let step = 1; step <= 3; step++) trainer.step(step);
+      const { trainer, step } = await openTrainer(model, config, true);
+      for (let n = 1; n <= 3; n++) await step(n);
       const changed = [...model.weights()].filter(([tensor, { data }]) =>
         data.some((value, i) => value !== before.get(tensor)!.data[i]),
       );
@@ -98,14 +103,14 @@ for (const [name, config] of Object.entries(CASES))
       const { training } = nativeAddon();
       for (const headOnly of [false, true]) {
         const model = newModel(config);
-        const trainer = newTrainer(model, config, headOnly);
+        const { trainer, step } = await openTrainer(model, config, headOnly);
         const backward = [
           mock.method(training, 'layerNormBackward'),
           mock.method(training, 'causalAttentionBackward'),
         ];
         const scores = mock.method(training, 'logSumExpScoresBackward');
         const forward = mock.method(training, 'causalAttention');
-        trainer.step(1);
+        await step(1);
         for (const { mock: spy } of backward) assert.equal(spy.callCount() === 0, headOnly);
         assert.equal(forward.mock.callCount(), config.model.blocks);
         if (config.loss.kind === 'full')
@@ -118,19 +123,20 @@ for (const [name, config] of Object.entries(CASES))
 
     it('see states as serving does: the rate of dropout in the encoder makes no difference', async () => {
       await useBackend();
-      assert.deepEqual(headSteps({ ...config, encoderDropout: 0.9 }), headSteps(config));
-      const other = headSteps({ ...config, contextDropout: 0.9 });
-      assert.notDeepEqual(other.losses, headSteps(config).losses);
+      const steps = await headSteps(config);
+      assert.deepEqual(await headSteps({ ...config, encoderDropout: 0.9 }), steps);
+      const other = await headSteps({ ...config, contextDropout: 0.9 });
+      assert.notDeepEqual(other.losses, steps.losses);
     });
 
     it('keep no tensor from step to step, and give all back at the end', async () => {
       await useBackend();
       const model = newModel(config);
       const { numTensors: without } = tf.memory();
-      const trainer = newTrainer(model, config, true);
-      trainer.step(1);
+      const { trainer, step } = await openTrainer(model, config, true);
+      await step(1);
       const { numTensors } = tf.memory();
-      trainer.step(2);
+      await step(2);
       assert.equal(tf.memory().numTensors, numTensors);
       trainer.dispose();
       assert.equal(tf.memory().numTensors, without);
@@ -139,9 +145,9 @@ for (const [name, config] of Object.entries(CASES))
 
     it('are the same on both backends', async () => {
       await useBackend('cpu');
-      const cpu = headSteps(config);
+      const cpu = await headSteps(config);
       await useBackend('native');
-      const native = headSteps(config);
+      const native = await headSteps(config);
       for (const [i, loss] of native.losses.entries())
         assert.ok(Math.abs(loss - cpu.losses[i]!) < 1e-3, `${loss} and ${cpu.losses[i]!}`);
     });

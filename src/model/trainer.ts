@@ -3,11 +3,17 @@
 import { Adam } from '../backend/adam.ts';
 import { tf } from '../backend/tf.ts';
 import { isHeadTensor } from '../bundle/identity.ts';
+import type { ItemTable } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
-import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
+import {
+  stepLoss,
+  type CatalogueLoss,
+  type ColumnLoss,
+  type ItemStatistics,
+} from './losses/step-loss.ts';
 import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
-import type { TrainingSampler, TrainingStep } from './sampler.ts';
+import type { TrainingStep } from './sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { localiseItems, type TrainingNoise, type TwoTower, type WeightMap } from './two-tower.ts';
 
@@ -32,7 +38,6 @@ export interface TrainerOptions {
 /** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
-  readonly #sampler: TrainingSampler;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
   readonly #loss: CatalogueLoss | ColumnLoss;
@@ -42,19 +47,19 @@ export class Trainer {
 
   constructor(
     model: TwoTower,
-    sampler: TrainingSampler,
+    items: ItemTable,
+    statistics: ItemStatistics,
     config: TrainConfig,
     { headOnly = false, moments }: TrainerOptions = {},
   ) {
     this.#model = model;
-    this.#sampler = sampler;
     this.#config = config;
-    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
+    this.#loss = stepLoss(config.loss, items, statistics);
     if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
     if (headOnly)
       this.#frozenVectors = tf.tidy(() =>
         tf.variable(
-          tf.tensor2d(model.itemVectors(), [sampler.items.count, config.model.embeddingWidth]),
+          tf.tensor2d(model.itemVectors(), [items.count, config.model.embeddingWidth]),
           false,
         ),
       );
@@ -77,8 +82,7 @@ export class Trainer {
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
-  step(step: number): number {
-    const drawn = this.#sampler.sample(step);
+  step(step: number, drawn: TrainingStep): number {
     const random = new Random(this.#config.seed, 2, step);
     const loss = tf.tidy(() => {
       const task = this.#task(drawn, random);

@@ -16,6 +16,7 @@ import { useBackend } from '../backend/select.ts';
 import { encoderId, headId, itemTowerId } from '../bundle/identity.ts';
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
@@ -53,8 +54,13 @@ function run(
   config: TrainConfig,
   options: Partial<TrainOptions> = {},
 ): Promise<Checkpoint> {
-  const trainingEnds = timeCutSplit(of, until);
-  return train({ dataset: of, trainingEnds, config, directory: folder(), ...options });
+  return train({
+    shards: oneShard(of),
+    trainingEnds: (shard) => timeCutSplit(shard, until),
+    config,
+    directory: folder(),
+    ...options,
+  });
 }
 
 function modelWith(fusion: ModelConfig['fusion']): ModelConfig {
@@ -414,17 +420,9 @@ describe('a warm start', () => {
     };
     await assert.rejects(run(dataset, EARLIER - 5 * DAY, STILL, from(startOf())), seen);
     // The same events of another dataset may be held out elsewhere.
-    const trainingEnds = earlier.events.userOffsets.slice(1).map((end) => end - 1);
-    await assert.rejects(
-      train({
-        dataset: earlier,
-        trainingEnds,
-        config: STILL,
-        directory: folder(),
-        ...from(startOf()),
-      }),
-      seen,
-    );
+    const trainingEnds = (): Int32Array =>
+      earlier.events.userOffsets.slice(1).map((end) => end - 1);
+    await assert.rejects(run(earlier, EARLIER, STILL, { ...from(startOf()), trainingEnds }), seen);
   });
 });
 

@@ -2,7 +2,6 @@
 // decides what may differ between the two; row-maps.ts which rows are the same.
 
 import { stateRows, type ModelConfig } from '../bundle/manifest.ts';
-import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import { firstDifference } from '../json.ts';
@@ -32,9 +31,10 @@ export interface WarmStart {
 export interface NewRun {
   readonly settings: Omit<RunSettings, 'start'>;
   readonly schema: FeatureSchema;
-  readonly dataset: Dataset;
-  /** [users]: where the training events of each user end. */
-  readonly trainingEnds: Int32Array;
+  /** Time of the oldest event that it does not train on. */
+  readonly heldOutFrom: number;
+  /** Times are times, not positions. */
+  readonly hasTime: boolean;
 }
 
 export interface OpenStart {
@@ -150,22 +150,17 @@ function sizes(
  */
 function refuseSeenAnswers(
   { directory, settings }: Checkpoint,
-  { settings: own, dataset, trainingEnds }: NewRun,
+  { settings: own, heldOutFrom, hasTime }: NewRun,
 ): void {
   const sameCut =
     settings.datasetDigest === own.datasetDigest &&
     settings.trainingEvents === own.trainingEvents &&
     settings.dataUntilSeconds === own.dataUntilSeconds;
-  if (sameCut) return;
-  const { times, userOffsets } = dataset.events;
-  let heldOut = Infinity;
-  for (const [user, end] of trainingEnds.entries())
-    if (end < userOffsets[user + 1]!) heldOut = Math.min(heldOut, times[end]!);
-  if (settings.dataUntilSeconds < heldOut) return;
+  if (sameCut || settings.dataUntilSeconds < heldOutFrom) return;
   const shown = (time: number): string =>
-    dataset.hasTime ? new Date(time * 1000).toISOString() : `position ${time}`;
+    hasTime ? new Date(time * 1000).toISOString() : `position ${time}`;
   throw unfit(
-    `a start that has seen nothing of what this run holds out, from ${shown(heldOut)} on`,
+    `a start that has seen nothing of what this run holds out, from ${shown(heldOutFrom)} on`,
     `${directory} has seen events until ${shown(settings.dataUntilSeconds)}`,
     'Validation would measure what it remembers. Start from a run with an earlier cut; with --refit on both, the search starts from the search of that run.',
   );
