@@ -5,7 +5,8 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { EncoderWeights, RaggedHistories } from '../src/native/binding.ts';
+import type { HistoryBatch } from '../src/features/sequence.ts';
+import type { EncoderWeights } from '../src/native/binding.ts';
 import { casesOf, histories } from './encoder-setup.ts';
 import { pythonWith } from './peers/python.ts';
 import { loadOnnxRuntime, onnxName, type OnnxSession } from './onnx-file.ts';
@@ -166,7 +167,7 @@ async function onnxEngines(weights: EncoderWeights, threads: number): Promise<En
 
 /** Left-padded to `length` columns; items + 1, valid 1 for events. */
 function padded(
-  { offsets, items, actions, gaps }: RaggedHistories,
+  { offsets, items, actions, gaps }: HistoryBatch,
   length: number,
 ): { items: Int32Array; actions: Int32Array; gaps: Int32Array; valid: Int32Array } {
   const count = offsets.length - 1;

@@ -7,7 +7,8 @@ import { buildItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS } from '../src/features/schema.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
 import { tensorSpecs } from '../src/model/weights.ts';
-import type { EncoderWeights, RaggedHistories } from '../src/native/binding.ts';
+import type { HistoryBatch } from '../src/features/sequence.ts';
+import type { EncoderWeights } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
 /** What figures of other encoders are given for: two pre-norm blocks of width 64, 24.8 MFLOP a user of 100 events. */
@@ -61,7 +62,7 @@ export function referenceEncoder(): EncoderWeights {
 }
 
 /** Random histories of the given lengths. */
-export function histories(lengths: readonly number[], seed: number): RaggedHistories {
+export function histories(lengths: readonly number[], seed: number): HistoryBatch {
   const random = new Random(seed);
   const offsets = new Int32Array(lengths.length + 1);
   for (const [user, length] of lengths.entries()) offsets[user + 1] = offsets[user]! + length;

@@ -39,12 +39,10 @@ export function referenceBatch(index: number): ReferenceBatch {
   const places = USERS * length;
   return {
     histories: {
-      count: USERS,
-      length,
-      items: draw(places, ITEMS).map((slot) => slot + 1),
+      offsets: Int32Array.from({ length: USERS + 1 }, (_, user) => user * length),
+      items: draw(places, ITEMS),
       actions: draw(places, ACTIONS.length + 1),
       gaps: draw(places, GAP_BUCKETS),
-      lengths: new Int32Array(USERS).fill(length),
     },
     positives: draw(places, ITEMS),
     negatives: draw(NEGATIVES, ITEMS),
@@ -132,7 +130,7 @@ export function writeReference(
   for (const [i, { data }] of tensors.entries()) weights.set(data, index[i]!.offset);
   writeFileSync(join(folder, 'weights.f32'), weights);
   const columns = batches.map(({ histories: { items, actions, gaps }, positives, negatives }) => [
-    ...items.map((item) => item - 1),
+    ...items,
     ...actions,
     ...gaps,
     ...positives,

@@ -13,7 +13,7 @@ import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
 import { ContextFeatures } from '../src/features/context.ts';
 import { HeadBatchBuilder } from '../src/features/head-batch.ts';
-import { newHistoryBatch, stateAge, writeHistory } from '../src/features/sequence.ts';
+import { HistoryBatchBuilder, stateAge } from '../src/features/sequence.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { eventColumns } from '../src/model/sampler.ts';
@@ -51,15 +51,17 @@ async function expectedQueries(bundle: Bundle): Promise<Float32Array> {
   const model = await loadBundleModel(bundle);
   const features = new ContextFeatures(bundle.schema);
   const { userOffsets, times } = dataset.events;
-  const batch = newHistoryBatch(users.length, model.config.maxHistory);
+  const histories = new HistoryBatchBuilder(model.config.maxHistory);
   const columns = eventColumns(dataset, features);
   for (let user = 0; user < users.length; user++)
-    writeHistory(batch, user, columns, userOffsets[user]!, userOffsets[user + 1]!);
+    histories.add(columns, userOffsets[user]!, userOffsets[user + 1]!);
+  const batch = histories.batch();
   const builder = new HeadBatchBuilder(model.config.embeddingWidth, users.length + 1, true);
   const subject = features.interestBag([{ category: SUBJECT, confidence: 1 }]);
   const nowSeconds = Date.now() / 1000;
   for (const [user, state] of model.encodeHistories(batch).entries()) {
-    assert.equal(state.length, batch.lengths[user]! * model.config.embeddingWidth);
+    const events = batch.offsets[user + 1]! - batch.offsets[user]!;
+    assert.equal(state.length, events * model.config.embeddingWidth);
     const age = stateAge(times[userOffsets[user + 1]! - 1]!, nowSeconds);
     builder.add(state, age, subject, [0, 0, 0]);
   }

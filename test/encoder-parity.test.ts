@@ -14,7 +14,7 @@ import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures, type ItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS, type FeatureSchema } from '../src/features/schema.ts';
-import { newHistoryBatch, type HistoryBatch } from '../src/features/sequence.ts';
+import type { HistoryBatch } from '../src/features/sequence.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
@@ -103,30 +103,26 @@ interface Rows {
 
 /** Random histories: empty ones, full ones, and lengths in between. */
 function randomHistories(count: number, length: number, rows: Rows, random: Random): HistoryBatch {
-  const batch = newHistoryBatch(count, length);
-  for (let b = 0; b < count; b++) {
-    const kept = [0, length, random.integer(length + 1)][random.integer(3)]!;
-    batch.lengths[b] = kept;
-    for (let i = (b + 1) * length - kept; i < (b + 1) * length; i++) {
-      batch.items[i] = 1 + random.integer(rows.items);
-      batch.actions[i] = random.integer(rows.actions);
-      batch.gaps[i] = random.integer(GAP_BUCKETS);
-    }
-  }
-  return batch;
+  const offsets = new Int32Array(count + 1);
+  for (let b = 0; b < count; b++)
+    offsets[b + 1] = offsets[b]! + [0, length, random.integer(length + 1)][random.integer(3)]!;
+  const draw = (bound: number): Int32Array =>
+    Int32Array.from({ length: offsets[count]! }, () => random.integer(bound));
+  return { offsets, items: draw(rows.items), actions: draw(rows.actions), gaps: draw(GAP_BUCKETS) };
 }
 
 /** Users `from` to `to` of a batch. */
-function cut(batch: HistoryBatch, from: number, to: number): HistoryBatch {
-  const { length } = batch;
-  const part = (column: Int32Array): Int32Array => column.subarray(from * length, to * length);
+function cut(
+  { offsets, items, actions, gaps }: HistoryBatch,
+  from: number,
+  to: number,
+): HistoryBatch {
+  const [begin, end] = [offsets[from]!, offsets[to]!];
   return {
-    count: to - from,
-    length,
-    items: part(batch.items),
-    actions: part(batch.actions),
-    gaps: part(batch.gaps),
-    lengths: batch.lengths.subarray(from, to),
+    offsets: offsets.subarray(from, to + 1).map((offset) => offset - begin),
+    items: items.subarray(begin, end),
+    actions: actions.subarray(begin, end),
+    gaps: gaps.subarray(begin, end),
   };
 }
 
@@ -135,11 +131,12 @@ function assertNear(
   received: readonly Float32Array[],
   rowsOf: (events: number) => number,
   width: number,
-  lengths: Int32Array,
+  offsets: Int32Array,
   context: string,
 ): void {
   assert.equal(received.length, expected.length);
-  for (const [user, events] of lengths.entries()) {
+  for (const [user, end] of offsets.subarray(1).entries()) {
+    const events = end - offsets[user]!;
     const [a, b] = [expected[user]!, received[user]!];
     for (const state of [a, b]) assert.equal(state.length, rowsOf(events) * width);
     const largest = a.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -199,7 +196,7 @@ test('tfjs and the native encoder give the same states, on any weights', async (
             encoder.encode(batch),
             sequences ? all : newest,
             config.embeddingWidth,
-            batch.lengths,
+            batch.offsets,
             isa,
           );
         }
@@ -219,7 +216,7 @@ test('tfjs and the native encoder give the same states of the tiny bundle, in f3
   model.dispose();
   for (const isa of isas) {
     const f32 = bundleHistoryEncoder(bundle, { isa });
-    assertNear(expected, f32.encode(batch), newest, embeddingWidth, batch.lengths, isa);
+    assertNear(expected, f32.encode(batch), newest, embeddingWidth, batch.offsets, isa);
     const bf16 = bundleHistoryEncoder(bundle, { isa, precision: 'bf16' });
     assertSameDirection(expected, bf16.encode(batch), isa);
   }
@@ -254,15 +251,15 @@ test('a state does not depend on the number of threads', () => {
     const { createHash } = await import('node:crypto');
     const { bundleHistoryEncoder } = await import('./src/bundle/history-encoder.ts');
     const { loadBundle } = await import('./src/bundle/load.ts');
-    const { newHistoryBatch } = await import('./src/features/sequence.ts');
+    const { HistoryBatchBuilder } = await import('./src/features/sequence.ts');
     const bundle = await loadBundle(${JSON.stringify(tinyBundle)});
     const { maxHistory } = bundle.manifest.model;
-    const batch = newHistoryBatch(300, maxHistory);
+    const histories = new HistoryBatchBuilder(maxHistory);
     for (let b = 0; b < 300; b++) {
-      batch.lengths[b] = (b * 7) % (maxHistory + 1);
-      for (let i = 1; i <= batch.lengths[b]; i++)
-        batch.items[(b + 1) * maxHistory - i] = 1 + ((b * 31 + i * 17) % bundle.catalogue.count);
+      const items = Array.from({ length: (b * 7) % (maxHistory + 1) }, (_, i) => (b * 31 + i * 17) % bundle.catalogue.count);
+      histories.add({ items, actions: items.map(() => 0), times: items.map((_, i) => i) }, 0, items.length);
     }
+    const batch = histories.batch();
     const states = bundleHistoryEncoder(bundle).encode(batch);
     process.stdout.write(createHash('sha256').update(Buffer.from(states[0].buffer)).digest('hex'));
   `;

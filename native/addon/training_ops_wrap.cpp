@@ -7,6 +7,7 @@
 #include "addon/arguments.h"
 #include "addon/classes.h"
 #include "core/training_ops.h"
+#include "core/view_checks.h"
 
 namespace tandem {
 namespace {
@@ -77,14 +78,17 @@ Napi::Value DropoutOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// lengths [B] and heads, which follow the arrays of both attention calls; `size` is that of one array.
+/// offsets [B + 1], width and heads, which follow the arrays of both attention calls; `size` is that of one array.
 AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t first,
                                   std::size_t size) {
   const Napi::Env env = info.Env();
-  const ArrayView<std::int32_t> lengths = Int32Argument(info[first], "lengths");
+  const ArrayView<std::int32_t> offsets = Int32Argument(info[first], "offsets");
+  if (offsets.size == 0) {
+    throw Napi::RangeError::New(env, "Expected length B + 1 for offsets, received length 0.");
+  }
   AttentionShape shape = {};
-  shape.batch = lengths.size;
-  shape.lengths = lengths.data;
+  shape.batch = offsets.size - 1;
+  shape.offsets = offsets.data;
   shape.width = SizeArgument(info[first + 1], "width", 1, kMaxDimensions);
   shape.heads = SizeArgument(info[first + 2], "heads", 1, shape.width);
   if (shape.width % shape.heads != 0) {
@@ -93,19 +97,9 @@ AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t fi
                                          std::to_string(shape.heads) + ".");
   }
   const std::size_t rows = RowsArgument(env, "queries", size, shape.width);
-  if (shape.batch == 0 ? rows != 0 : rows % shape.batch != 0) {
-    throw Napi::RangeError::New(env, "Expected equally many rows of queries for each of the " +
-                                         std::to_string(shape.batch) + " lengths, received " +
-                                         std::to_string(rows) + " rows.");
-  }
-  shape.length = shape.batch == 0 ? 0 : rows / shape.batch;
-  for (std::size_t b = 0; b < shape.batch; ++b) {
-    if (lengths.data[b] < 0 || static_cast<std::size_t>(lengths.data[b]) > shape.length) {
-      throw Napi::RangeError::New(
-          env, "Expected lengths from 0 to " + std::to_string(shape.length) + ", received " +
-                   std::to_string(lengths.data[b]) + " at " + std::to_string(b) + ".");
-    }
-  }
+  ThrowUnlessOk(env, CheckOffsets("offsets", {offsets.data, offsets.size}, shape.batch, "[B + 1]"));
+  ExpectLength(env, "queries", static_cast<std::size_t>(offsets.data[shape.batch]) * shape.width,
+               rows * shape.width);
   return shape;
 }
 

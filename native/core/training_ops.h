@@ -27,25 +27,22 @@ Status LayerNormBackward(const KernelTable& kernels, const float* a, const float
 void Dropout(const KernelTable& kernels, std::uint32_t seed, std::uint32_t threshold, float scale,
              const float* a, std::size_t n, float* out);
 
-/// Left-padded histories: rows [b T + T - lengths[b], b T + T) of a [B * T, D] array are those of user b.
+/// Histories one after the other: rows [offsets[b], offsets[b + 1]) of an [offsets[B], D] array are those of user b.
 struct AttentionShape {
   std::size_t batch;
-  /// T.
-  std::size_t length;
   /// Divides width.
   std::size_t heads;
   /// D.
   std::size_t width;
-  /// [B], 0 to T.
-  const std::int32_t* lengths;
+  /// [B + 1], ascending from 0.
+  const std::int32_t* offsets;
 };
 
-/// Multi-head attention in which a row sees itself and the rows of its user before it. q, k, v, out [B * T, D]; rows of
-/// padding are never read, and 0 in `out`.
+/// Multi-head attention in which a row sees itself and the rows of its user before it. q, k, v, out [offsets[B], D].
 Status CausalAttention(const KernelTable& kernels, const AttentionShape& shape, const float* q,
                        const float* k, const float* v, float* out);
 
-/// Gradients along dy [B * T, D], 0 in rows of padding. The weights are computed again: that takes a fifth of the
+/// Gradients along dy [offsets[B], D]. The weights are computed again: that takes a fifth of the
 /// multiplications here, and keeping them would move heads T^2 floats a user to memory and back.
 Status CausalAttentionBackward(const KernelTable& kernels, const AttentionShape& shape,
                                const float* q, const float* k, const float* v, const float* dy,

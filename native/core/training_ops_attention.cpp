@@ -1,10 +1,9 @@
 // Causal attention with its gradient: a thread takes a user through all heads, in blocks of queries against the events
-// up to the last of them, so that neither padding nor the future is computed.
+// up to the last of them, so that the future is not computed.
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 
 #include "core/aligned_buffer.h"
 #include "core/gemm.h"
@@ -41,7 +40,7 @@ class Head {
         head_width_(shape.width / shape.heads),
         length_(length),
         // Not a multiple of 4 KiB: columns of a block would share one set of the cache.
-        stride_(RoundUp(shape.length, 16) + 16),
+        stride_(RoundUp(length, 16) + 16),
         scratch_(ThreadScratch()) {}
 
   bool Reserve() {
@@ -168,17 +167,13 @@ class Head {
   Scratch& scratch_;
 };
 
-/// Calls body(head, offset of its first element) for every head of every user over the pool, after `clear` was called
-/// with the offset and the size of the user's padding.
-template <class Clear, class Body>
-Status ForHeads(const KernelTable& kernels, const AttentionShape& shape, const Clear& clear,
-                const Body& body) {
+/// Calls body(head, offset of its first element) for every head of every user over the pool.
+template <class Body>
+Status ForHeads(const KernelTable& kernels, const AttentionShape& shape, const Body& body) {
   std::atomic<bool> enough{true};
   ThreadPool::Shared().ParallelFor(shape.batch, [&](std::size_t user, std::size_t /*worker*/) {
-    const std::size_t length = static_cast<std::size_t>(shape.lengths[user]);
-    const std::size_t begin = user * shape.length * shape.width;
-    const std::size_t padding = (shape.length - length) * shape.width;
-    clear(begin, padding);
+    const std::size_t begin = static_cast<std::size_t>(shape.offsets[user]);
+    const std::size_t length = static_cast<std::size_t>(shape.offsets[user + 1]) - begin;
     if (length == 0) return;
     Head head(kernels, shape, length);
     if (!head.Reserve()) {
@@ -186,7 +181,7 @@ Status ForHeads(const KernelTable& kernels, const AttentionShape& shape, const C
       return;
     }
     for (std::size_t h = 0; h < shape.heads; ++h) {
-      body(head, begin + padding + h * (shape.width / shape.heads));
+      body(head, begin * shape.width + h * (shape.width / shape.heads));
     }
   });
   return enough ? Status::Ok() : Status::Internal("Out of memory for attention.");
@@ -196,23 +191,17 @@ Status ForHeads(const KernelTable& kernels, const AttentionShape& shape, const C
 
 Status CausalAttention(const KernelTable& kernels, const AttentionShape& shape, const float* q,
                        const float* k, const float* v, float* out) {
-  return ForHeads(
-      kernels, shape,
-      [&](std::size_t at, std::size_t size) { std::memset(out + at, 0, size * sizeof(float)); },
-      [&](Head& head, std::size_t at) { head.Forward(q + at, k + at, v + at, out + at); });
+  return ForHeads(kernels, shape, [&](Head& head, std::size_t at) {
+    head.Forward(q + at, k + at, v + at, out + at);
+  });
 }
 
 Status CausalAttentionBackward(const KernelTable& kernels, const AttentionShape& shape,
                                const float* q, const float* k, const float* v, const float* dy,
                                float* dq, float* dk, float* dv) {
-  return ForHeads(
-      kernels, shape,
-      [&](std::size_t at, std::size_t size) {
-        for (float* out : {dq, dk, dv}) std::memset(out + at, 0, size * sizeof(float));
-      },
-      [&](Head& head, std::size_t at) {
-        head.Backward(q + at, k + at, v + at, dy + at, dq + at, dk + at, dv + at);
-      });
+  return ForHeads(kernels, shape, [&](Head& head, std::size_t at) {
+    head.Backward(q + at, k + at, v + at, dy + at, dq + at, dk + at, dv + at);
+  });
 }
 
 }  // namespace tandem

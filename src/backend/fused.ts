@@ -3,6 +3,7 @@
 
 import { nativeAddon, type TrainingOps } from '../native/binding.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
+import { gatherOrZero, paddedPlaces } from './ragged.ts';
 import { tf } from './tf.ts';
 
 /** Stands for -infinity in masks: a fully masked row still gives a finite softmax. */
@@ -68,26 +69,26 @@ export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): 
 }
 
 /**
- * Multi-head self-attention over left-padded histories: a row sees itself and the rows of its history before it.
+ * Multi-head self-attention over histories one after the other: a row sees itself and the rows of its history before it.
  *
- * @param queries, keys, values - [B * T, D] each.
- * @param lengths - [B] rows of each history that are no padding, 0 to T.
+ * @param queries, keys, values - [R, D] each.
+ * @param offsets - [B + 1], ascending from 0 to R: history b has the rows [offsets[b], offsets[b + 1]).
  * @param heads - divides D.
- * @returns [B * T, D]; rows of padding are finite and mean nothing (0 on the native backend).
+ * @returns [R, D].
  */
 export function causalAttention(
   queries: tf.Tensor2D,
   keys: tf.Tensor2D,
   values: tf.Tensor2D,
-  lengths: Int32Array,
+  offsets: Int32Array,
   heads: number,
 ): tf.Tensor2D {
   const native = nativeTraining();
-  if (native === undefined) return composedAttention(queries, keys, values, lengths, heads);
+  if (native === undefined) return composedAttention(queries, keys, values, offsets, heads);
   return withGradient([queries, keys, values], ([q, k, v], save) => {
     const width = queries.shape[1];
     const out = newTensor(q!.shape);
-    native.causalAttention(floats(q!), floats(k!), floats(v!), lengths, width, heads, floats(out));
+    native.causalAttention(floats(q!), floats(k!), floats(v!), offsets, width, heads, floats(out));
     save([q!, k!, v!]);
     return {
       value: out,
@@ -100,7 +101,7 @@ export function causalAttention(
           savedK!,
           savedV!,
           floats(dy),
-          lengths,
+          offsets,
           width,
           heads,
           dQ!,
@@ -181,35 +182,29 @@ function composedAttention(
   queries: tf.Tensor2D,
   keys: tf.Tensor2D,
   values: tf.Tensor2D,
-  lengths: Int32Array,
+  offsets: Int32Array,
   heads: number,
 ): tf.Tensor2D {
-  const batch = lengths.length;
-  const [rows, width] = queries.shape;
-  const length = rows / batch;
+  const { length, rows, places } = paddedPlaces(offsets);
+  const width = queries.shape[1];
   const headWidth = width / heads;
   const split = (x: tf.Tensor2D): tf.Tensor =>
-    tf.transpose(tf.reshape(x, [batch, length, heads, headWidth]), [0, 2, 1, 3]);
+    tf.transpose(tf.reshape(gatherOrZero(x, rows), [-1, length, heads, headWidth]), [0, 2, 1, 3]);
   const scores = tf.mul(
     tf.matMul(split(queries), split(keys), false, true),
     1 / Math.sqrt(headWidth),
   );
-  const weights = tf.softmax(tf.add(scores, causalMask(lengths, length)));
-  const mixed = tf.matMul(weights, split(values));
-  return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [rows, width]);
+  // Padding comes behind the rows of a history, so what hides the future hides it, too.
+  const weights = tf.softmax(tf.add(scores, causalMask(length)));
+  const mixed = tf.transpose(tf.matMul(weights, split(values)), [0, 2, 1, 3]);
+  return tf.gather(tf.reshape(mixed, [-1, width]), tf.tensor1d(places, 'int32'));
 }
 
-/** Additive mask of a left-padded batch: row t sees s when s <= t and s is no padding. [B, 1, T, T]. */
-function causalMask(lengths: Int32Array, length: number): tf.Tensor {
-  const mask = new Float32Array(lengths.length * length * length).fill(MASKED);
-  for (let b = 0; b < lengths.length; b++) {
-    const first = length - lengths[b]!;
-    for (let t = first; t < length; t++) {
-      const row = (b * length + t) * length;
-      mask.fill(0, row + first, row + t + 1);
-    }
-  }
-  return tf.tensor(mask, [lengths.length, 1, length, length]);
+/** Added to the scores [T, T]: row t sees s when s <= t. */
+function causalMask(length: number): tf.Tensor {
+  const mask = new Float32Array(length * length).fill(MASKED);
+  for (let t = 0; t < length; t++) mask.fill(0, t * length, t * length + t + 1);
+  return tf.tensor2d(mask, [length, length]);
 }
 
 function composedLogSumExp(

@@ -55,9 +55,28 @@ describe('BufferPool', () => {
     const foreign = new Float32Array(2048);
     assert.ok(!pool.owns(foreign) && !pool.owns([1]) && !pool.owns(undefined));
     pool.give(foreign);
-    assert.notEqual(pool.take(2048), foreign);
+    assert.notEqual(pool.take(2048).buffer, foreign.buffer);
     pool.give(own);
-    assert.equal(pool.take(2048), own);
+    assert.equal(pool.take(2048).buffer, own.buffer);
+  });
+
+  it('gives a buffer to requests of nearly its size, and none far larger than asked for', () => {
+    const lengths = fc.integer({ min: 1024, max: 1 << 22 });
+    fc.assert(
+      fc.property(lengths, (length) => {
+        const pool = new BufferPool();
+        const taken = pool.take(length);
+        assert.equal(taken.length, length);
+        assert.ok(taken.buffer.byteLength <= 4 * length * 1.125);
+        pool.give(taken);
+        assert.equal(pool.take(length).buffer, taken.buffer);
+      }),
+      { numRuns: 20 },
+    );
+    const pool = new BufferPool();
+    const { buffer } = pool.take(10_000);
+    pool.give(new Float32Array(buffer));
+    assert.equal(pool.take(9_900).buffer, buffer);
   });
 });
 

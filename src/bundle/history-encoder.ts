@@ -7,7 +7,6 @@ import {
   type EncoderWeights,
   type Isa,
   type NativeEncoder,
-  type RaggedHistories,
   type StateRows,
 } from '../native/binding.ts';
 import { encoderWeights } from './encoder-weights.ts';
@@ -45,19 +44,21 @@ export class HistoryEncoder {
    * User states, on all threads of the addon's pool while the caller waits: about a quarter of a millisecond for one
    * user of 100 events.
    *
-   * @param batch - items are catalogue slots + 1.
+   * @param batch - items are catalogue slots.
    * @returns for each history its newest event's state [1, D], or those of all events [L, D], oldest first; an empty
    *   history has an empty state.
    * @throws RangeError naming what is out of range; ERR_NON_FINITE naming the first user without a finite state.
    */
   encode(batch: HistoryBatch): Float32Array[] {
     const { embeddingWidth: width } = this;
-    const histories = ragged(batch);
+    const { offsets } = batch;
     const all = this.#stateRows === 'all';
-    const out = new Float32Array((all ? histories.items.length : batch.count) * width);
-    this.#native.encode(histories, out);
-    return Array.from(batch.lengths, (events, b) => {
-      const begin = all ? histories.offsets[b]! : b;
+    const count = offsets.length - 1;
+    const out = new Float32Array((all ? offsets[count]! : count) * width);
+    this.#native.encode(batch, out);
+    return Array.from({ length: count }, (_, b) => {
+      const events = offsets[b + 1]! - offsets[b]!;
+      const begin = all ? offsets[b]! : b;
       const rows = all ? events : Math.min(1, events);
       return out.subarray(begin * width, (begin + rows) * width);
     });
@@ -76,24 +77,4 @@ export function bundleHistoryEncoder(
     stateRows(manifest.model) === 1 ? 'newest' : 'all',
     options,
   );
-}
-
-/** The events of a left-padded batch, one user after the other. */
-function ragged(batch: HistoryBatch): RaggedHistories {
-  const { count, length, lengths } = batch;
-  const offsets = new Int32Array(count + 1);
-  for (let b = 0; b < count; b++) offsets[b + 1] = offsets[b]! + lengths[b]!;
-  const total = offsets[count]!;
-  const items = new Int32Array(total);
-  const actions = new Int32Array(total);
-  const gaps = new Int32Array(total);
-  for (let b = 0; b < count; b++) {
-    const begin = (b + 1) * length - lengths[b]!;
-    const end = (b + 1) * length;
-    const to = offsets[b]!;
-    for (let i = begin; i < end; i++) items[to + i - begin] = batch.items[i]! - 1;
-    actions.set(batch.actions.subarray(begin, end), to);
-    gaps.set(batch.gaps.subarray(begin, end), to);
-  }
-  return { offsets, items, actions, gaps };
 }

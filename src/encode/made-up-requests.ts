@@ -6,7 +6,7 @@ import type { ItemCatalogue } from '../bundle/catalogue.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import type { FeatureSchema } from '../features/schema.ts';
-import { newHistoryBatch, writeHistory } from '../features/sequence.ts';
+import { HistoryBatchBuilder } from '../features/sequence.ts';
 import type { TwoTower } from '../model/two-tower.ts';
 import type { Random } from '../random.ts';
 
@@ -75,13 +75,8 @@ export function makeRequests(
 function randomState(model: TwoTower, random: Random, item: () => number): Float32Array {
   const length = 1 + random.integer(10);
   const items = Array.from({ length }, item);
-  const batch = newHistoryBatch(1, model.config.maxHistory);
-  writeHistory(
-    batch,
-    0,
-    { items, actions: items.map(() => 1), times: items.map((_, i) => i * 86_400) },
-    0,
-    length,
-  );
-  return model.encodeHistories(batch)[0]!;
+  const batch = new HistoryBatchBuilder(model.config.maxHistory);
+  const times = items.map((_, i) => i * 86_400);
+  batch.add({ items, actions: items.map(() => 1), times }, 0, length);
+  return model.encodeHistories(batch.batch())[0]!;
 }

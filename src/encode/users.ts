@@ -7,12 +7,7 @@ import type { Bundle } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
-import {
-  newHistoryBatch,
-  writeHistory,
-  type EventColumns,
-  type HistoryBatch,
-} from '../features/sequence.ts';
+import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import type { Precision } from '../native/binding.ts';
@@ -91,10 +86,9 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
           ({ end, i }) =>
             stored.lengths[i] === 0 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
         );
-      const histories = newHistoryBatch(due.length, bundle.manifest.model.maxHistory);
-      for (const [row, { begin, end }] of due.entries())
-        writeHistory(histories, row, columns, begin, end);
-      const states = encoder.encode(histories);
+      const histories = new HistoryBatchBuilder(bundle.manifest.model.maxHistory);
+      for (const { begin, end } of due) histories.add(columns, begin, end);
+      const states = encoder.encode(histories.batch());
       const encodedAtSeconds = Date.now() / 1000;
       await store.write(
         encoderId,

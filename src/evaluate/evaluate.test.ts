@@ -52,9 +52,9 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
     config: { embeddingWidth: GROUPS, maxHistory: 4, fusion },
     schema,
     encodeHistories(batch) {
-      return Array.from(batch.lengths, (_, b) => {
+      return Array.from(batch.offsets.subarray(1), (end) => {
         const state = new Float32Array(GROUPS);
-        state[(batch.items[(b + 1) * batch.length - 1]! - 1) % GROUPS] = 1;
+        state[batch.items[end - 1]! % GROUPS] = 1;
         return state;
       });
     },

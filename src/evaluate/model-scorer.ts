@@ -6,12 +6,7 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
-import {
-  newHistoryBatch,
-  stateAge,
-  writeHistory,
-  type HistoryBatch,
-} from '../features/sequence.ts';
+import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import { LoggedContext } from '../model/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
@@ -121,13 +116,11 @@ export class ModelEvaluation {
     if (missing.size === 0) return;
     const { items, times } = this.#dataset.events;
     const columns = { items, actions: this.#actions, times };
-    const batch = newHistoryBatch(missing.size, this.#model.config.maxHistory);
-    let row = 0;
+    const batch = new HistoryBatchBuilder(this.#model.config.maxHistory);
     for (const { historyBegin, historyEnd } of missing.values())
-      writeHistory(batch, row++, columns, historyBegin, historyEnd);
-    const states = this.#model.encodeHistories(batch);
-    row = 0;
-    for (const end of missing.keys()) this.#states.set(end, states[row++]!);
+      batch.add(columns, historyBegin, historyEnd);
+    const states = this.#model.encodeHistories(batch.batch());
+    for (const [row, end] of [...missing.keys()].entries()) this.#states.set(end, states[row]!);
   }
 
   #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {

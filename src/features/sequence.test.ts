@@ -2,13 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { GAP_BUCKETS } from './schema.ts';
-import {
-  gapBucket,
-  newHistoryBatch,
-  stateAge,
-  writeHistory,
-  type EventColumns,
-} from './sequence.ts';
+import { gapBucket, HistoryBatchBuilder, stateAge, type EventColumns } from './sequence.ts';
 
 const seconds = fc.integer({ min: 0, max: 2_000_000_000 });
 const history = fc
@@ -32,40 +26,37 @@ function columnsOf(
   };
 }
 
-/** [item, action, gap] at each place of a written row. */
+/** [item, action, gap] of each event of a written history. */
 function written(
   events: EventColumns,
   begin: number,
   end: number,
   length: number,
 ): readonly (readonly [number, number, number])[] {
-  // Row 1 of 3, over old content: a row must neither keep nor touch what is beside it.
-  const batch = newHistoryBatch(3, length);
-  for (const column of [batch.items, batch.actions, batch.gaps]) column.fill(77);
-  writeHistory(batch, 1, events, begin, end);
-  assert.deepEqual([...batch.lengths], [0, Math.min(length, end - begin), 0]);
-  for (const column of [batch.items, batch.actions, batch.gaps]) {
-    assert.ok(column.subarray(0, length).every((value) => value === 77));
-    assert.ok(column.subarray(2 * length).every((value) => value === 77));
-  }
-  return Array.from({ length }, (_, i) => [
-    batch.items[length + i]!,
-    batch.actions[length + i]!,
-    batch.gaps[length + i]!,
-  ]);
+  // Between two others, which it must not disturb.
+  const builder = new HistoryBatchBuilder(length);
+  const other = columnsOf([{ item: 77, action: 7, time: 0 }]);
+  builder.add(other, 0, 1);
+  builder.add(events, begin, end);
+  builder.add(other, 0, 1);
+  const { offsets, items, actions, gaps } = builder.batch();
+  const kept = Math.min(length, end - begin);
+  assert.deepEqual([...offsets], [0, 1, 1 + kept, 2 + kept]);
+  assert.equal(builder.eventCount, 2 + kept);
+  for (const place of [0, 1 + kept])
+    assert.deepEqual([items[place], actions[place], gaps[place]], [77, 7, 0]);
+  return Array.from({ length: kept }, (_, i) => [items[1 + i]!, actions[1 + i]!, gaps[1 + i]!]);
 }
 
-describe('writeHistory', () => {
-  it('puts the last T events at the end and zeros before them', () => {
+describe('HistoryBatchBuilder', () => {
+  it('keeps the last T events, oldest first', () => {
     fc.assert(
       fc.property(history, fc.integer({ min: 1, max: 24 }), (events, length) => {
         const row = written(columnsOf(events), 0, events.length, length);
-        const kept = events.slice(-length);
         assert.deepEqual(
-          row.slice(length - kept.length).map(([item, action]) => [item, action]),
-          kept.map(({ item, action }) => [item + 1, action]),
+          row.map(([item, action]) => [item, action]),
+          events.slice(-length).map(({ item, action }) => [item, action]),
         );
-        for (const place of row.slice(0, length - kept.length)) assert.deepEqual(place, [0, 0, 0]);
       }),
     );
   });
@@ -99,11 +90,8 @@ describe('writeHistory', () => {
     );
   });
 
-  it('writes an empty history as padding', () => {
-    assert.deepEqual(written(columnsOf([]), 0, 0, 2), [
-      [0, 0, 0],
-      [0, 0, 0],
-    ]);
+  it('takes a history without events', () => {
+    assert.deepEqual(written(columnsOf([]), 0, 0, 2), []);
   });
 });
 

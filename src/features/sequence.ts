@@ -2,31 +2,16 @@
 
 import { GAP_BUCKETS } from './schema.ts';
 
-/** B histories, left-padded to T; row 0 of every table is padding here, so a real item is slot + 1. */
+/** B histories, one after the other, without padding. */
 export interface HistoryBatch {
-  /** B. */
-  readonly count: number;
-  /** T. */
-  readonly length: number;
-  /** [B, T] item slot + 1; 0 = padding. */
+  /** [B + 1], ascending from 0: history b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them. */
+  readonly offsets: Int32Array;
+  /** [events] item slots. */
   readonly items: Int32Array;
-  /** [B, T] action row (0 = unknown action or padding). */
+  /** [events] rows of the action table (0 = unknown action). */
   readonly actions: Int32Array;
-  /** [B, T] bucket of the time since the event before; 0 = first event of the history or padding. */
+  /** [events] buckets of the time since the event before; 0 = first event of the history. */
   readonly gaps: Int32Array;
-  /** [B] number of real events, at the end of each row. */
-  readonly lengths: Int32Array;
-}
-
-export function newHistoryBatch(count: number, length: number): HistoryBatch {
-  return {
-    count,
-    length,
-    items: new Int32Array(count * length),
-    actions: new Int32Array(count * length),
-    gaps: new Int32Array(count * length),
-    lengths: new Int32Array(count),
-  };
 }
 
 /** Columns of events in time order; only [begin, end) of them are read. */
@@ -39,33 +24,49 @@ export interface EventColumns {
   readonly times: ArrayLike<number>;
 }
 
-/**
- * Writes the last T events of [begin, end) into row `row` of a batch.
- *
- * The gap of an event looks at the event before it, also when that one fell out of the window: the same event at the
- * same place of a history has the same features in training, batch encoding and fresh encoding.
- */
-export function writeHistory(
-  batch: HistoryBatch,
-  row: number,
-  events: EventColumns,
-  begin: number,
-  end: number,
-): void {
-  const kept = Math.min(batch.length, end - begin);
-  const first = end - kept;
-  const offset = (row + 1) * batch.length - kept;
-  batch.items.fill(0, row * batch.length, offset);
-  batch.actions.fill(0, row * batch.length, offset);
-  batch.gaps.fill(0, row * batch.length, offset);
-  for (let i = 0; i < kept; i++) {
-    const event = first + i;
-    batch.items[offset + i] = events.items[event]! + 1;
-    batch.actions[offset + i] = events.actions[event]!;
-    batch.gaps[offset + i] =
-      event === begin ? 0 : gapBucket(events.times[event]! - events.times[event - 1]!);
+/** Collects the histories of a batch. */
+export class HistoryBatchBuilder {
+  readonly #maxHistory: number;
+  readonly #offsets: number[] = [0];
+  readonly #items: number[] = [];
+  readonly #actions: number[] = [];
+  readonly #gaps: number[] = [];
+
+  /** @param maxHistory - T. */
+  constructor(maxHistory: number) {
+    this.#maxHistory = maxHistory;
   }
-  batch.lengths[row] = kept;
+
+  /**
+   * Adds the last T events of [begin, end) as the next history.
+   *
+   * The gap of an event looks at the event before it, also when that one fell out of the window: the same event at the
+   * same place of a history has the same features in training, batch encoding and fresh encoding.
+   */
+  add(events: EventColumns, begin: number, end: number): void {
+    for (let event = Math.max(begin, end - this.#maxHistory); event < end; event++) {
+      this.#items.push(events.items[event]!);
+      this.#actions.push(events.actions[event]!);
+      this.#gaps.push(
+        event === begin ? 0 : gapBucket(events.times[event]! - events.times[event - 1]!),
+      );
+    }
+    this.#offsets.push(this.#items.length);
+  }
+
+  /** Events added so far. */
+  get eventCount(): number {
+    return this.#items.length;
+  }
+
+  batch(): HistoryBatch {
+    return {
+      offsets: Int32Array.from(this.#offsets),
+      items: Int32Array.from(this.#items),
+      actions: Int32Array.from(this.#actions),
+      gaps: Int32Array.from(this.#gaps),
+    };
+  }
 }
 
 /** 1 for gaps under a minute, then one bucket per power of two of minutes, capped at GAP_BUCKETS - 1. */

@@ -1,21 +1,20 @@
-// Attention of the context over the states of a history: the formula of docs/model.md on left-padded histories, each
-// with any number of examples that see it up to a row of their own.
+// Attention of the context over the states of a history: the formula of docs/model.md, each history with any number of
+// examples that see it up to a row of their own.
 
 import { MASKED } from '../backend/fused.ts';
+import { gatherOrZero, paddedPlaces } from '../backend/ragged.ts';
 import { tf } from '../backend/tf.ts';
 import { dense } from './layers.ts';
 
-/** Where the states of examples lie among those of left-padded histories. */
+/** Where the states of examples lie among those of histories, one history after the other. */
 export interface StateRows {
-  /** [U * T, D] hidden states, row-major by history; rows of padding are finite. */
+  /** [R, D] hidden states. */
   readonly hidden: tf.Tensor2D;
-  /** T. */
-  readonly length: number;
-  /** [U] events of each history, at the end of its T rows. */
-  readonly lengths: Int32Array;
+  /** [U + 1], ascending from 0 to R: history u has the rows [offsets[u], offsets[u + 1]). */
+  readonly offsets: Int32Array;
   /** [E] history of each example. */
   readonly histories: Int32Array;
-  /** [E] row of `hidden` that is the example's newest state; ignored for a cold start. */
+  /** [E] row of `hidden` that is the example's newest state; -1 for a cold start. */
   readonly newest: Int32Array;
 }
 
@@ -43,28 +42,26 @@ export function attendContext(
   known: tf.Tensor2D,
   weights: ContextAttentionWeights,
 ): tf.Tensor2D {
-  const { hidden, length, lengths, histories } = rows;
+  const { hidden, offsets, histories } = rows;
   const { heads, query, key, value, output, coldStart } = weights;
   const width = hidden.shape[1];
   const headWidth = width / heads;
-  const count = lengths.length;
+  const count = offsets.length - 1;
+  const { length, rows: rowOf } = paddedPlaces(offsets);
   const { places, most } = placesOf(histories, count);
-  // The row behind the last one is zeros, for places without an example.
-  const examples = new Int32Array(count * most).fill(places.length);
-  for (const [e, place] of places.entries()) examples[place] = e;
+  const exampleAt = new Int32Array(count * most).fill(-1);
+  for (const [e, place] of places.entries()) exampleAt[place] = e;
   const split = (x: tf.Tensor, perHistory: number): tf.Tensor =>
     tf.transpose(tf.reshape(x, [count, perHistory, heads, headWidth]), [0, 2, 1, 3]);
+  const states = gatherOrZero(hidden, rowOf);
 
-  const queries = tf.gather(
-    tf.concat([dense(context, query, undefined), tf.zeros([1, width])]),
-    tf.tensor1d(examples, 'int32'),
-  );
+  const queries = gatherOrZero(dense(context, query, undefined), exampleAt);
   const scores = tf.mul(
-    tf.matMul(split(queries, most), split(dense(hidden, key, undefined), length), false, true),
+    tf.matMul(split(queries, most), split(dense(states, key, undefined), length), false, true),
     1 / Math.sqrt(headWidth),
   );
-  const shares = tf.softmax(tf.add(scores, seenMask(rows, places, most)));
-  const mixed = tf.matMul(shares, split(dense(hidden, value, undefined), length));
+  const shares = tf.softmax(tf.add(scores, seenMask(rows, places, most, length)));
+  const mixed = tf.matMul(shares, split(dense(states, value, undefined), length));
   const seen = tf.gather(
     tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [count * most, width]),
     tf.tensor1d(places, 'int32'),
@@ -83,15 +80,18 @@ function placesOf(histories: Int32Array, count: number): { places: Int32Array; m
   return { places: order.map((place, e) => histories[e]! * most + place), most };
 }
 
-/** [U, 1, most, T] added to the scores: 0 for what an example sees, MASKED for padding and later events. */
-function seenMask(rows: StateRows, places: Int32Array, most: number): tf.Tensor {
-  const { length, lengths, histories, newest } = rows;
-  const mask = new Float32Array(lengths.length * most * length).fill(MASKED);
+/** [U, 1, most, T] added to the scores: 0 for what an example sees, MASKED for later events and padding. */
+function seenMask(
+  { offsets, histories, newest }: StateRows,
+  places: Int32Array,
+  most: number,
+  length: number,
+): tf.Tensor {
+  const count = offsets.length - 1;
+  const mask = new Float32Array(count * most * length).fill(MASKED);
   for (const [e, place] of places.entries()) {
-    const history = histories[e]!;
-    const first = length - lengths[history]!;
-    const last = newest[e]! - history * length;
-    if (last >= first) mask.fill(0, place * length + first, place * length + last + 1);
+    const last = newest[e]! - offsets[histories[e]!]!;
+    if (last >= 0) mask.fill(0, place * length, place * length + last + 1);
   }
-  return tf.tensor(mask, [lengths.length, 1, most, length]);
+  return tf.tensor(mask, [count, 1, most, length]);
 }

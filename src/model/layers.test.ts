@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { causalAttention } from '../backend/fused.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { Random } from '../random.ts';
@@ -22,48 +21,12 @@ const sum = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0);
 const dot = (a: readonly number[], b: readonly number[]): number =>
   sum(a.map((value, i) => value * b[i]!));
-const softmax = (row: readonly number[]): number[] => {
-  const powers = row.map((value) => Math.exp(value - Math.max(...row)));
-  return powers.map((power) => power / sum(powers));
-};
-
-const BATCH = 2;
-const LENGTH = 3;
-const HEADS = 2;
-const WIDTH = 4;
-const LENGTHS = Int32Array.of(3, 2);
 /** Three bags: a row twice, nothing at all, a row of weight 0. */
 const BAGS: Bags = {
   offsets: Int32Array.of(0, 3, 3, 5),
   rows: Int32Array.of(0, 2, 2, 1, 0),
   weights: Float32Array.of(0.5, 0.25, 1, 0, 0.75),
 };
-
-/** What causalAttention() says: head by head, each place sees itself and the valid places before it. */
-function plainAttention(queries: Matrix, keys: Matrix, values: Matrix): Matrix {
-  const headWidth = WIDTH / HEADS;
-  return queries.map((query, row) => {
-    const b = Math.floor(row / LENGTH);
-    const first = b * LENGTH + LENGTH - LENGTHS[b]!;
-    // Places of padding see everything with equal masks; nobody reads them.
-    const seen = row < first ? [] : Array.from({ length: row - first + 1 }, (_, i) => first + i);
-    return Array.from({ length: HEADS }, (_, head) => {
-      const part = (vector: readonly number[]): readonly number[] =>
-        vector.slice(head * headWidth, (head + 1) * headWidth);
-      const weights = softmax(
-        seen.map((other) => dot(part(query), part(keys[other]!)) / Math.sqrt(headWidth)),
-      );
-      return Array.from({ length: headWidth }, (_, d) =>
-        sum(weights.map((weight, i) => weight * part(values[seen[i]!]!)[d]!)),
-      );
-    }).flat();
-  });
-}
-
-/** Zeroes the rows of padding, which have no meaning. */
-const VALID = Array.from({ length: BATCH * LENGTH }, (_, row) =>
-  row % LENGTH >= LENGTH - LENGTHS[Math.floor(row / LENGTH)]! ? 1 : 0,
-);
 
 const CASES: readonly LayerCase[] = [
   {
@@ -126,18 +89,6 @@ const CASES: readonly LayerCase[] = [
           ),
         ),
       ),
-  },
-  {
-    name: 'attention over left-padded histories',
-    shapes: [
-      [BATCH * LENGTH, WIDTH],
-      [BATCH * LENGTH, WIDTH],
-      [BATCH * LENGTH, WIDTH],
-    ],
-    layer: (q, k, v) =>
-      tf.mul(causalAttention(q, k, v, LENGTHS, HEADS), tf.tensor2d(VALID, [VALID.length, 1])),
-    plain: (q, k, v) =>
-      plainAttention(q, k, v).map((row, i) => row.map((value) => (VALID[i] === 1 ? value : 0))),
   },
 ];
 

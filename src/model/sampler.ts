@@ -6,9 +6,8 @@ import { TandemError } from '../errors.ts';
 import type { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import {
-  newHistoryBatch,
+  HistoryBatchBuilder,
   stateAge,
-  writeHistory,
   type EventColumns,
   type HistoryBatch,
 } from '../features/sequence.ts';
@@ -22,7 +21,7 @@ const DAY_SECONDS = 86_400;
 
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
-  /** [E] row of the encoder's [B * T] output that is the example's state; 0 for a cold start (its hasState is 0). */
+  /** [E] event of `histories` whose hidden state is the example's; -1 for a cold start. */
   readonly stateRows: Int32Array;
   /** [E] contexts without states: stateRows says where they are. */
   readonly contexts: HeadBatch;
@@ -130,7 +129,7 @@ export class TrainingSampler {
   sample(step: number): TrainingStep {
     const { usersPerStep, userWeighting, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
-    const histories = newHistoryBatch(usersPerStep, model.maxHistory);
+    const histories = new HistoryBatchBuilder(model.maxHistory);
     const contexts = new HeadBatchBuilder(0, usersPerStep);
     const stateRows: number[] = [];
     const positives: number[] = [];
@@ -140,11 +139,11 @@ export class TrainingSampler {
       const user = this.#users[random.integer(this.#users.length)]!;
       const first = this.#dataset.events.userOffsets[user]!;
       const { encodedEnd, examples } = this.#draw(user, first, this.#ends[user]!, random);
-      writeHistory(histories, row, this.#columns, first, encodedEnd);
+      histories.add(this.#columns, first, encodedEnd);
       const sharing = userWeighting === 'user' ? examples.length : 1;
       for (const { event, state, context } of examples) {
         const cold = state < first;
-        stateRows.push(cold ? 0 : (row + 1) * model.maxHistory - (encodedEnd - state));
+        stateRows.push(cold ? -1 : histories.eventCount - (encodedEnd - state));
         contexts.add(
           cold ? undefined : NO_VALUES,
           cold ? 0 : stateAge(this.#columns.times[state]!, context.timeSeconds),
@@ -159,7 +158,7 @@ export class TrainingSampler {
     }
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     return {
-      histories,
+      histories: histories.batch(),
       stateRows: Int32Array.from(stateRows),
       contexts: contexts.batch(),
       positives: Int32Array.from(positives),

@@ -9,7 +9,7 @@ import { tf } from '../backend/tf.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
-import { newHistoryBatch, stateAge, writeHistory } from '../features/sequence.ts';
+import { HistoryBatchBuilder, stateAge } from '../features/sequence.ts';
 import {
   isFinished,
   loadCheckpoint,
@@ -198,17 +198,11 @@ function trainingRecall(model: TwoTower): number {
   const features = new ContextFeatures(model.schema);
   const columns = eventColumns(dataset, features);
   const { items, times, userOffsets } = dataset.events;
-  const batch = newHistoryBatch(dataset.users.count, model.config.maxHistory);
+  const histories = new HistoryBatchBuilder(model.config.maxHistory);
   const last = Array.from(trainingEnds, (end) => end - 1);
   for (let user = 0; user < dataset.users.count; user++)
-    writeHistory(
-      batch,
-      user,
-      columns,
-      userOffsets[user]!,
-      Math.max(userOffsets[user]!, last[user]!),
-    );
-  const states = model.encodeHistories(batch);
+    histories.add(columns, userOffsets[user]!, Math.max(userOffsets[user]!, last[user]!));
+  const states = model.encodeHistories(histories.batch());
   const width = model.config.embeddingWidth;
   const requests = new HeadBatchBuilder(width, dataset.users.count);
   for (const [user, event] of last.entries()) {
@@ -216,8 +210,8 @@ function trainingRecall(model: TwoTower): number {
     const begin = dataset.items.categoryOffsets[slot]!;
     const end = dataset.items.categoryOffsets[slot + 1]!;
     requests.add(
-      batch.lengths[user] === 0 ? undefined : states[user],
-      batch.lengths[user] === 0 ? 0 : stateAge(times[event - 1]!, times[event]!),
+      states[user]!.length === 0 ? undefined : states[user],
+      states[user]!.length === 0 ? 0 : stateAge(times[event - 1]!, times[event]!),
       features.categoryBag(
         dataset.items.categoryValues.subarray(begin, end),
         dataset.items.categoryConfidences.subarray(begin, end),

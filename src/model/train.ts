@@ -253,8 +253,7 @@ export class Trainer {
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items }, noise);
     const states = {
       hidden,
-      length: drawn.histories.length,
-      lengths: drawn.histories.lengths,
+      offsets: drawn.histories.offsets,
       histories: drawn.users,
       newest: drawn.stateRows,
     };

@@ -11,7 +11,7 @@ import { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
-import { newHistoryBatch, writeHistory, type HistoryBatch } from '../features/sequence.ts';
+import { HistoryBatchBuilder, type HistoryBatch } from '../features/sequence.ts';
 import { Random } from '../random.ts';
 import { localiseItems, TwoTower } from './two-tower.ts';
 
@@ -66,11 +66,9 @@ const history = (minLength: number, maxLength = 40): fc.Arbitrary<Event[]> =>
   fc.array(event, { minLength, maxLength }).map((events) => events.sort((a, b) => a.time - b.time));
 
 function batchOf(histories: readonly (readonly Event[])[], length = LENGTH): HistoryBatch {
-  const batch = newHistoryBatch(histories.length, length);
-  for (const [row, events] of histories.entries())
-    writeHistory(
-      batch,
-      row,
+  const batch = new HistoryBatchBuilder(length);
+  for (const events of histories)
+    batch.add(
       {
         items: events.map(({ item }) => item),
         actions: events.map(({ action }) => action),
@@ -79,7 +77,7 @@ function batchOf(histories: readonly (readonly Event[])[], length = LENGTH): His
       0,
       events.length,
     );
-  return batch;
+  return batch.batch();
 }
 
 /** The state of one history. */
@@ -87,7 +85,7 @@ function stateOf(tower: TwoTower, events: readonly Event[]): Float32Array {
   return tower.encodeHistories(batchOf([events]))[0]!;
 }
 
-/** Hidden states of every place, [T, D]. */
+/** Hidden states of every event, [L, D]. */
 function hidden(events: readonly Event[]): Float32Array {
   return tf.tidy(() =>
     model
@@ -129,18 +127,13 @@ describe('history encoder', () => {
         const others = events.with(changed, { ...other, time: events[changed]!.time });
         const before = hidden(events);
         const after = hidden(others);
-        // Hidden states of padding have no meaning, and nobody reads them.
-        const first = (LENGTH - events.length) * width;
-        const place = LENGTH - events.length + changed;
-        assert.deepEqual(
-          after.subarray(first, place * width),
-          before.subarray(first, place * width),
-        );
+        const place = changed * width;
+        assert.deepEqual(after.subarray(0, place), before.subarray(0, place));
         const { item, action } = events[changed]!;
         if (item !== other.item || action !== other.action)
           assert.notDeepEqual(
-            after.subarray(place * width, (place + 1) * width),
-            before.subarray(place * width, (place + 1) * width),
+            after.subarray(place, place + width),
+            before.subarray(place, place + width),
           );
       }),
       { numRuns: 20 },
@@ -210,8 +203,8 @@ describe('history encoder', () => {
       );
       assert.ok(states[1]!.every((value) => Number.isFinite(value) && value !== 0));
     }
-    assert.ok(hidden([]).every(Number.isFinite));
-    assert.equal(model.encodeHistories(newHistoryBatch(0, LENGTH)).length, 0);
+    assert.equal(hidden([]).length, 0);
+    assert.equal(model.encodeHistories(batchOf([])).length, 0);
   });
 });
 
@@ -224,8 +217,7 @@ describe('states of fusion attention', () => {
         assert.equal(state!.length, kept * width);
         near(state!.subarray(-width), stateOf(model, events));
         // Positions count from the newest event, so an earlier state is that of its place in this history.
-        const rows = hidden(events).subarray((LENGTH - kept) * width);
-        near(state!, rows);
+        near(state!, hidden(events));
       }),
       { numRuns: 20 },
     );
@@ -247,11 +239,12 @@ describe('fusion attention in training', () => {
           const states = attentive.encodeHistories(batch);
           const rows = drawn.map(([user, place, category]) => {
             const at = user % histories.length;
-            const events = batch.lengths[at]!;
+            const first = batch.offsets[at]!;
+            const events = batch.offsets[at + 1]! - first;
             // Now and then a cold start, also of a user with a history.
             const seen = events === 0 ? 0 : place % (events + 1);
             const subject = features.categoryBag([category], [1]);
-            return { at, newest: (at + 1) * LENGTH - events + seen - 1, seen, subject };
+            return { at, newest: seen === 0 ? -1 : first + seen - 1, seen, subject };
           });
           const served = headBatch(
             rows.map(({ at, seen, subject }) =>
@@ -264,10 +257,9 @@ describe('fusion attention in training', () => {
               .fuse(
                 {
                   hidden: attentive.encode(attentive.itemInputs(), batch),
-                  length: LENGTH,
-                  lengths: batch.lengths,
+                  offsets: batch.offsets,
                   histories: Int32Array.from(rows, ({ at }) => at),
-                  newest: Int32Array.from(rows, ({ newest, seen }) => (seen === 0 ? 0 : newest)),
+                  newest: Int32Array.from(rows, ({ newest }) => newest),
                 },
                 served,
               )
@@ -383,8 +375,7 @@ describe('localiseItems', () => {
         );
         assert.equal(new Set(slots).size, slots.length);
         assert.ok(slots.length > 0);
-        for (const [i, item] of list.entries())
-          assert.equal(item === 0 ? 0 : slots[rows[i]! - 1]! + 1, item === 0 ? rows[i] : item);
+        for (const [i, slot] of list.entries()) assert.equal(slots[rows[i]!], slot);
         for (const [i, slot] of more.entries()) assert.equal(slots[alsoRows[i]!], slot);
       }),
     );

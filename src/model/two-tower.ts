@@ -155,19 +155,18 @@ export class TwoTower {
   }
 
   /**
-   * Hidden states of left-padded histories, every position seeing itself and the past.
+   * Hidden states of histories, every event seeing itself and the past. Positions count from the newest event of a history.
    *
-   * @param inputs - [M, D] input embeddings; @param batch.items - rows of `inputs` + 1, 0 = padding.
-   * @returns [B * T, D]; rows of padding are meaningless but finite.
+   * @param inputs - [M, D] input embeddings; @param batch.items - rows of `inputs`.
+   * @returns [offsets[B], D], a row an event.
    */
   encode(inputs: tf.Tensor2D, batch: HistoryBatch, noise?: TrainingNoise): tf.Tensor2D {
-    const { heads, blocks, embeddingWidth } = this.config;
-    const { count, length } = batch;
+    const { heads, blocks, embeddingWidth, maxHistory } = this.config;
+    if (batch.items.length === 0) return tf.zeros([0, embeddingWidth]);
     const rate = noise?.encoderRate ?? 0;
-    const padded = tf.concat([tf.zeros([1, embeddingWidth]), inputs]);
     const events = tf.concat(
       [
-        tf.gather(padded, tf.tensor1d(batch.items, 'int32')),
+        tf.gather(inputs, tf.tensor1d(batch.items, 'int32')),
         tf.gather(this.#weight('encoder.action'), tf.tensor1d(batch.actions, 'int32')),
       ],
       1,
@@ -178,18 +177,12 @@ export class TwoTower {
       this.#weight('encoder.input.bias'),
     );
     const gaps = tf.gather(this.#weight('encoder.gap'), tf.tensor1d(batch.gaps, 'int32'));
-    const positions = tf.reshape(
-      tf.add(
-        tf.reshape(tf.add(projected, gaps), [count, length, embeddingWidth]),
-        tf.slice(
-          this.#weight('encoder.position'),
-          [this.config.maxHistory - length, 0],
-          [length, embeddingWidth],
-        ),
-      ),
-      [count * length, embeddingWidth],
+    const positions = tf.gather(
+      this.#weight('encoder.position'),
+      tf.tensor1d(positionRows(batch.offsets, maxHistory), 'int32'),
     );
-    let x = dropout(positions, rate, noise?.random) as tf.Tensor2D;
+    const embedded = tf.add<tf.Tensor2D>(tf.add(projected, gaps), positions);
+    let x = dropout(embedded, rate, noise?.random);
     for (let block = 0; block < blocks; block++) {
       const weight = (name: string): tf.Variable => this.#weight(`encoder.blocks.${block}.${name}`);
       const normed = layerNorm(x, weight('attentionNorm.scale'), weight('attentionNorm.offset'));
@@ -199,7 +192,7 @@ export class TwoTower {
         project('query'),
         project('key'),
         project('value'),
-        batch.lengths,
+        batch.offsets,
         heads,
       );
       const output = dense(
@@ -228,7 +221,7 @@ export class TwoTower {
    * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z), z = h, [h ; c ; stateAge] or [a ; h ; c ; stateAge].
    *
    * @param rows - hidden states of the histories, and which are those of the batch's requests.
-   * @param batch - its states and sequences are not read; where hasState is 0, the cold-start vector is all there is.
+   * @param batch - its states and sequences are not read.
    * @param subjectInputs - [B, D] input embeddings of the items in view, where the caller has them, for gradients.
    * @returns [B, D], unit rows.
    */
@@ -238,11 +231,16 @@ export class TwoTower {
     noise?: TrainingNoise,
     subjectInputs?: tf.Tensor2D,
   ): tf.Tensor2D {
-    const states = tf.gather(rows.hidden, tf.tensor1d(rows.newest, 'int32'));
-    const known = tf.tensor2d(Float32Array.from(batch.hasState), [batch.count, 1]);
-    const history = tf.add<tf.Tensor2D>(
-      tf.mul(states, known),
-      tf.mul(tf.sub(1, known), this.#weight('head.coldStart')),
+    const known = tf.tensor2d(
+      Float32Array.from(rows.newest, (row) => (row < 0 ? 0 : 1)),
+      [batch.count, 1],
+    );
+    const history = tf.gather(
+      tf.concat([this.#weight('head.coldStart') as tf.Tensor2D, rows.hidden]),
+      tf.tensor1d(
+        rows.newest.map((row) => row + 1),
+        'int32',
+      ),
     );
     const fused =
       this.config.fusion === 'none'
@@ -336,27 +334,21 @@ export class TwoTower {
   /**
    * User states of histories, computed in blocks of users: what the feature store keeps of them.
    *
-   * @param batch - items are catalogue slots + 1.
+   * @param batch - items are catalogue slots.
    * @returns for each history the hidden state of its newest event [1, D], for fusion attention those of all its events
    *   [L, D], oldest first; an empty history has an empty state.
    */
   encodeHistories(batch: HistoryBatch): Float32Array[] {
     const { embeddingWidth: width } = this.config;
     const most = stateRows(this.config);
+    const count = batch.offsets.length - 1;
     const out: Float32Array[] = [];
-    for (let begin = 0; begin < batch.count; begin += INFERENCE_ROWS) {
-      const end = Math.min(batch.count, begin + INFERENCE_ROWS);
-      const part = compacted(batch, begin, end);
-      const rows = Math.min(most, batch.length);
-      const states = valuesOf(() => {
-        const hidden = this.encode(this.itemInputs(part.slots), part.batch);
-        const byUser = tf.reshape(hidden, [end - begin, batch.length, width]);
-        return tf.slice(byUser, [0, batch.length - rows, 0], [end - begin, rows, width]);
-      });
-      for (let b = begin; b < end; b++) {
-        const last = (b - begin + 1) * rows;
-        const kept = Math.min(rows, batch.lengths[b]!);
-        out.push(states.subarray((last - kept) * width, last * width));
+    for (let begin = 0; begin < count; begin += INFERENCE_ROWS) {
+      const { slots, part } = compacted(batch, begin, Math.min(count, begin + INFERENCE_ROWS));
+      const hidden = valuesOf(() => this.encode(this.itemInputs(slots), part));
+      for (const [b, end] of part.offsets.subarray(1).entries()) {
+        const first = Math.max(part.offsets[b]!, end - most);
+        out.push(hidden.slice(first * width, end * width));
       }
     }
     return out;
@@ -375,25 +367,15 @@ export class TwoTower {
     if (fusion !== 'attention')
       return {
         hidden: tf.tensor2d(states, [count, width]),
-        length: 1,
-        lengths: Int32Array.from(hasState),
+        offsets: Int32Array.from({ length: count + 1 }, (_, i) => i),
         histories,
-        newest: histories,
+        newest: histories.map((i) => (hasState[i] === 1 ? i : -1)),
       };
-    const lengths = histories.map((i) => sequenceOffsets![i + 1]! - sequenceOffsets![i]!);
-    const length = lengths.reduce((most, rows) => Math.max(most, rows), 1);
-    const padded = new Float32Array(count * length * width);
-    for (let i = 0; i < count; i++)
-      padded.set(
-        sequenceRows!.subarray(sequenceOffsets![i]! * width, sequenceOffsets![i + 1]! * width),
-        ((i + 1) * length - lengths[i]!) * width,
-      );
     return {
-      hidden: tf.tensor2d(padded, [count * length, width]),
-      length,
-      lengths,
+      hidden: tf.tensor2d(sequenceRows!, [sequenceOffsets![count]!, width]),
+      offsets: sequenceOffsets!,
       histories,
-      newest: histories.map((i) => (i + 1) * length - 1),
+      newest: histories.map((i) => (hasState[i] === 1 ? sequenceOffsets![i + 1]! - 1 : -1)),
     };
   }
 
@@ -485,33 +467,39 @@ function subjectBags(batch: HeadBatch): { bags: Bags; empty: Float32Array } {
   return { bags: { offsets: subjectOffsets, rows: subjectRows, weights }, empty };
 }
 
-/** Histories [begin, end) over the items that occur in them: `slots` lists those, batch.items points into it. */
+/** Row of the position table of every event: the newest of a history has the last one. */
+function positionRows(offsets: Int32Array, maxHistory: number): Int32Array {
+  const rows = new Int32Array(offsets.at(-1)!);
+  for (const [b, end] of offsets.subarray(1).entries())
+    for (let i = offsets[b]!; i < end; i++) rows[i] = maxHistory - end + i;
+  return rows;
+}
+
+/** Histories [begin, end) over the items that occur in them: `slots` lists those, part.items points into it. */
 function compacted(
   batch: HistoryBatch,
   begin: number,
   end: number,
-): { slots: Int32Array; batch: HistoryBatch } {
-  const from = begin * batch.length;
-  const to = end * batch.length;
-  const localised = localiseItems(batch.items.subarray(from, to));
+): { slots: Int32Array; part: HistoryBatch } {
+  const from = batch.offsets[begin]!;
+  const to = batch.offsets[end]!;
+  const { slots, rows } = localiseItems(batch.items.subarray(from, to));
   return {
-    slots: localised.slots,
-    batch: {
-      count: end - begin,
-      length: batch.length,
-      items: localised.rows,
+    slots,
+    part: {
+      offsets: batch.offsets.subarray(begin, end + 1).map((offset) => offset - from),
+      items: rows,
       actions: batch.actions.subarray(from, to),
       gaps: batch.gaps.subarray(from, to),
-      lengths: batch.lengths.subarray(begin, end),
     },
   };
 }
 
 /**
- * Distinct items of `items` (slot + 1; 0 = padding) and the same array re-pointed into them.
+ * Distinct items of `items` and the same array re-pointed into them.
  *
- * @param also - further slots to include. @returns slots (at least one), rows (index into slots + 1; 0 = padding), and
- *   where each of `also` lies in slots.
+ * @param also - further slots to include. @returns slots (at least one), rows (index into slots), and where each of `also`
+ *   lies in slots.
  */
 export function localiseItems(
   items: Int32Array,
@@ -526,7 +514,7 @@ export function localiseItems(
     }
     return row;
   };
-  const rows = items.map((item) => (item === 0 ? 0 : locate(item - 1) + 1));
+  const rows = items.map(locate);
   const alsoRows = also.map(locate);
   if (rowOf.size === 0) locate(0);
   return { slots: Int32Array.from(rowOf.keys()), rows, alsoRows };

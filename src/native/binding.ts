@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TandemError } from '../errors.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
+import type { HistoryBatch } from '../features/sequence.ts';
 
 /** Instruction sets with their own kernels, slowest first. */
 export type Isa = 'scalar' | 'avx2' | 'avx512' | 'amx' | 'neon';
@@ -174,18 +175,6 @@ export interface EncoderBlockWeights {
   readonly feedForwardOutputBias: Float32Array;
 }
 
-/** Histories one after the other, without padding. */
-export interface RaggedHistories {
-  /** [B + 1], ascending from 0: user b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them. */
-  readonly offsets: Int32Array;
-  /** Catalogue slots. */
-  readonly items: Int32Array;
-  /** Rows of the action table. */
-  readonly actions: Int32Array;
-  /** Rows of the gap table. */
-  readonly gaps: Int32Array;
-}
-
 export interface NativeEncoder {
   /**
    * User states, on the threads of the pool (TANDEM_THREADS), while the caller waits.
@@ -196,7 +185,7 @@ export interface NativeEncoder {
    * @throws RangeError naming the position of a wrong length, row or offset; TypeError for a wrong array type;
    *   Error with code ERR_NON_FINITE naming the first user whose state is NaN or Inf.
    */
-  encode(batch: RaggedHistories, out: Float32Array): void;
+  encode(batch: HistoryBatch, out: Float32Array): void;
   readonly isa: Isa;
   readonly precision: Precision;
 }
@@ -415,14 +404,14 @@ export interface TrainingOps {
   /** Zeroes a share `rate` in [0, 1) of x, chosen by (seed, place) alone, and divides the rest by 1 - rate. */
   dropout(x: Float32Array, seed: number, rate: number, out: Float32Array): void;
   /**
-   * Multi-head attention over left-padded [B * T, D] arrays: a row sees itself and its user's rows before it. Rows of
-   * padding are not read; their output and gradients are 0. `lengths` [B], 0 to T.
+   * Multi-head attention over histories one after the other, [offsets[B], D]: a row sees itself and its history's rows
+   * before it. `offsets` [B + 1], ascending from 0.
    */
   causalAttention(
     queries: Float32Array,
     keys: Float32Array,
     values: Float32Array,
-    lengths: Int32Array,
+    offsets: Int32Array,
     width: number,
     heads: number,
     out: Float32Array,
@@ -432,7 +421,7 @@ export interface TrainingOps {
     keys: Float32Array,
     values: Float32Array,
     dy: Float32Array,
-    lengths: Int32Array,
+    offsets: Int32Array,
     width: number,
     heads: number,
     dQueries: Float32Array,

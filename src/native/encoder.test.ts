@@ -2,12 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  nativeAddon,
-  type EncoderBlockWeights,
-  type EncoderWeights,
-  type RaggedHistories,
-} from './binding.ts';
+import { nativeAddon, type EncoderBlockWeights, type EncoderWeights } from './binding.ts';
+import type { HistoryBatch } from '../features/sequence.ts';
 
 const addon = nativeAddon();
 
@@ -115,7 +111,7 @@ test('weights of wrong shape or with NaN are refused by name', () => {
 
 test('batches that do not fit are refused by position', () => {
   const encoder = new addon.Encoder(weights());
-  const refused = (changed: Partial<RaggedHistories>, expected: object, length = 6): void => {
+  const refused = (changed: Partial<HistoryBatch>, expected: object, length = 6): void => {
     assert.throws(() => {
       encoder.encode({ ...batch, ...changed }, new Float32Array(length));
     }, expected);
