@@ -29,16 +29,21 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
   return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
 }
 
-/** Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema. */
+/**
+ * Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema; with
+ * subjectItem also `items.*`, of which that head reads the item in view.
+ */
 export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
   const { fusion, embeddingWidth, hiddenWidth, heads } = config;
-  const { subjectWidth, demographicWidth, contextWidth } = config;
+  const { subjectWidth, demographicWidth, contextWidth, subjectItem } = config;
   const part = {
     ...{ fusion, embeddingWidth, hiddenWidth },
     ...(fusion !== 'none' && { subjectWidth, demographicWidth, contextWidth }),
     ...(fusion === 'attention' && { heads }),
+    ...(subjectItem && { subjectItem }),
   };
-  return digestPart('head', tensors, ['context.', 'head.'], part, schemaHash);
+  const prefixes = ['context.', 'head.', ...(subjectItem ? ['items.'] : [])];
+  return digestPart('head', tensors, prefixes, part, schemaHash);
 }
 
 /** Identifies the item tower: `items.*`, `tower.*`, their sizes, and the schema. */
