@@ -63,7 +63,7 @@ export function headSetup(requests: number): HeadSetup {
     }),
   );
   return {
-    weights: headWeights(tensors, DEFAULT_MODEL, schema),
+    weights: headWeights(tensors, DEFAULT_MODEL, schema, catalogue),
     tensors,
     schema,
     items: catalogueItemFeatures(schema, catalogue),

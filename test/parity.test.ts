@@ -1,4 +1,5 @@
-// Training and serving compute the same function: tfjs and the addon's head at every instruction set, on any weights.
+// Training and serving compute the same function: tfjs and the addon's head at every instruction set, on any weights, and
+// nearly the same in bf16.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -6,35 +7,46 @@ import fc from 'fast-check';
 import { useBackend } from '../src/backend/select.ts';
 import { headWeights } from '../src/bundle/head-weights.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
+import { buildCatalogue } from '../src/bundle/catalogue.ts';
+import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../src/features/head-batch.ts';
 import { subjectRows } from '../src/features/schema.ts';
-import { buildItemFeatures } from '../src/features/item-features.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
 const TOLERANCE = 1e-5;
+const BF16_COSINE = 0.999;
+const ITEMS = 7;
 const addon = nativeAddon();
+const categoryNames = ['a', 'b', 'c', 'd', 'e'];
+const bags = Array.from({ length: ITEMS }, (_, i) => [i % 5, (i + 2) % 5].slice(0, i % 3));
+/** Items with and without categories, advertiser and price. */
+const columns = {
+  ids: bags.map((_, i) => `item-${i}`),
+  titles: bags.map((_, i) => (i === 0 ? 'red lantern' : '')),
+  advertisers: bags.map((_, i) => (i % 4 === 0 ? '' : `advertiser-${i % 2}`)),
+  prices: Float64Array.from(bags, (_, i) => (i % 3 === 0 ? NaN : i)),
+  categoryNames,
+  categoryOffsets: Int32Array.from([0, ...bags.map((_, i) => bags.slice(0, i + 1).flat().length)]),
+  categoryValues: Int32Array.from(bags.flat()),
+  categoryConfidences: Float32Array.from(bags.flat(), (_, i) => 1 / (1 + (i % 3))),
+  countries: bags.map(() => []),
+};
 const schema = buildSchema({
   maxHistory: 2,
   actionNames: [],
-  itemIds: ['i'],
-  titles: ['red lantern'],
-  categoryNames: ['a', 'b', 'c', 'd', 'e'],
-  advertisers: [],
-  prices: new Float64Array(0),
+  itemIds: columns.ids,
+  titles: columns.titles,
+  categoryNames,
+  advertisers: columns.advertisers,
+  prices: columns.prices,
   genders: ['f', 'm'],
   countries: ['DE', 'FR', 'US'],
 });
-const items = buildItemFeatures(schema, {
-  count: 1,
-  categoryOffsets: Int32Array.of(0, 0),
-  categoryRows: new Int32Array(0),
-  categoryConfidences: new Float32Array(0),
-  advertisers: [''],
-  prices: [Number.NaN],
-});
+const catalogue = buildCatalogue(columns, schema.categories, new Float32Array(ITEMS));
+const items = catalogueItemFeatures(schema, catalogue);
 
 /** Odd widths, so that every kernel has a tail. */
 const width = fc.integer({ min: 1, max: 70 });
@@ -47,6 +59,7 @@ const configs = fc
     demographicWidth: fc.integer({ min: 1, max: 9 }),
     heads: fc.integer({ min: 1, max: 3 }),
     fusion: fc.constantFrom('none' as const, 'concat' as const, 'attention' as const),
+    subjectItem: fc.boolean(),
   })
   .map(({ headWidth, heads, ...sizes }): ModelConfig => ({
     ...sizes,
@@ -56,16 +69,16 @@ const configs = fc
     feedForwardWidth: 1,
     maxHistory: 2,
     actionWidth: 1,
-    subjectItem: false,
   }));
 
-/** A model whose every weight is random, biases too. */
+/** A model whose every weight is random, biases too, and item tables as wide as they are after training. */
 function randomModel(config: ModelConfig, random: Random): TwoTower {
   const drawn = new TwoTower(config, schema, items, { seed: random.nextUint32() });
   const weights = drawn.weights();
   drawn.dispose();
   for (const [name, { data }] of weights)
-    if (/bias$/i.test(name)) for (let i = 0; i < data.length; i++) data[i] = 0.3 * random.normal();
+    if (/bias$|^items/i.test(name))
+      for (let i = 0; i < data.length; i++) data[i] = 0.3 * random.normal();
   return new TwoTower(config, schema, items, weights);
 }
 
@@ -93,6 +106,7 @@ function randomBatch(
         random.integer(schema.countries.length + 1),
         random.integer(schema.genders.length + 1),
       ],
+      random.integer(ITEMS + 1) - 1,
     );
   }
   return builder.batch();
@@ -114,7 +128,7 @@ test('tfjs and the native head give the same query embeddings', async () => {
           config.fusion === 'attention',
           random,
         );
-        const weights = headWeights(model.weights(), config, schema);
+        const weights = headWeights(model.weights(), config, schema, catalogue);
         const expected = new Map<string, Float32Array>();
         for (const backend of ['native', 'cpu'] as const) {
           await useBackend(backend);
@@ -131,6 +145,14 @@ test('tfjs and the native head give the same query embeddings', async () => {
                 Math.abs(received[i]! - value) <= TOLERANCE,
                 `${isa} and ${backend} at ${i}: ${received[i]!} and ${value}`,
               );
+          const rounded = new Float32Array(received.length);
+          new addon.Head(weights, isa, 'bf16').embed(batch, rounded);
+          for (let b = 0; b < count; b++) {
+            let cosine = 0;
+            for (let i = b * config.embeddingWidth; i < (b + 1) * config.embeddingWidth; i++)
+              cosine += rounded[i]! * expected.get('native')![i]!;
+            assert.ok(cosine > BF16_COSINE, `${isa} in bf16: request ${b} at cosine ${cosine}`);
+          }
         }
       },
     ),

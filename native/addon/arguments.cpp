@@ -66,6 +66,16 @@ ArrayView<T> TypedArgument(const Napi::Value& value, napi_typedarray_type wanted
   return {static_cast<T*>(data), length};
 }
 
+/// A table and the row of each item in it, false when the object is left out.
+bool ItemRowsField(const Napi::Object& weights, const char* name, FloatView* table,
+                   Int32View* rows) {
+  if (weights.Get(name).IsUndefined()) return false;
+  const Napi::Object object = ObjectArgument(weights.Get(name), name);
+  *table = FloatField(object, "table");
+  *rows = Int32Field(object, "rows");
+  return true;
+}
+
 }  // namespace
 
 ArrayView<float> Float32Argument(const Napi::Value& value, const char* name) {
@@ -129,6 +139,27 @@ void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::si
 FloatView FloatField(const Napi::Object& object, const char* name) {
   const ArrayView<float> view = Float32Argument(object.Get(name), name);
   return {view.data, view.size};
+}
+
+Int32View Int32Field(const Napi::Object& object, const char* name) {
+  const ArrayView<std::int32_t> view = Int32Argument(object.Get(name), name);
+  return {view.data, view.size};
+}
+
+ItemInputViews ItemInputFields(const Napi::Object& weights) {
+  ItemInputViews views;
+  views.item_table = FloatField(weights, "itemTable");
+  views.has_categories =
+      ItemRowsField(weights, "categories", &views.category_table, &views.category_rows);
+  if (views.has_categories) {
+    const Napi::Object categories = weights.Get("categories").As<Napi::Object>();
+    views.category_offsets = Int32Field(categories, "offsets");
+    views.category_weights = FloatField(categories, "weights");
+  }
+  views.has_advertisers =
+      ItemRowsField(weights, "advertisers", &views.advertiser_table, &views.advertiser_rows);
+  views.has_prices = ItemRowsField(weights, "prices", &views.price_table, &views.price_rows);
+  return views;
 }
 
 Precision PrecisionArgument(const Napi::Value& value) {

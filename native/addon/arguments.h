@@ -9,7 +9,7 @@
 
 #include "core/bitset.h"
 #include "core/exact_index.h"
-#include "core/head.h"
+#include "core/item_inputs.h"
 #include "core/linear.h"
 #include "core/status.h"
 #include "kernels/kernels.h"
@@ -42,6 +42,10 @@ void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::si
 
 /// The Float32Array `object[name]`.
 FloatView FloatField(const Napi::Object& object, const char* name);
+/// The Int32Array `object[name]`.
+Int32View Int32Field(const Napi::Object& object, const char* name);
+/// The fields of an ItemInputWeights.
+ItemInputViews ItemInputFields(const Napi::Object& weights);
 
 /// An optional "f32" or "bf16", f32 when left out.
 Precision PrecisionArgument(const Napi::Value& value);

@@ -10,11 +10,6 @@
 namespace tandem {
 namespace {
 
-Int32View Int32Field(const Napi::Object& object, const char* name) {
-  const ArrayView<std::int32_t> view = Int32Argument(object.Get(name), name);
-  return {view.data, view.size};
-}
-
 EncoderBlockViews BlockArgument(const Napi::Object& block) {
   EncoderBlockViews views;
   views.attention_norm_scale = FloatField(block, "attentionNormScale");
@@ -34,16 +29,6 @@ EncoderBlockViews BlockArgument(const Napi::Object& block) {
   views.feed_forward_output_weight = FloatField(block, "feedForwardOutputWeight");
   views.feed_forward_output_bias = FloatField(block, "feedForwardOutputBias");
   return views;
-}
-
-/// A table and the row of each item in it, false when the object is left out.
-bool ItemRowsField(const Napi::Object& weights, const char* name, FloatView* table,
-                   Int32View* rows) {
-  if (weights.Get(name).IsUndefined()) return false;
-  const Napi::Object object = ObjectArgument(weights.Get(name), name);
-  *table = FloatField(object, "table");
-  *rows = Int32Field(object, "rows");
-  return true;
 }
 
 StateRows StateRowsArgument(const Napi::Value& value) {
@@ -79,17 +64,7 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     views.feed_forward_width = size("feedForwardWidth");
     views.max_history = size("maxHistory");
     views.action_width = size("actionWidth");
-    views.item_table = FloatField(weights, "itemTable");
-    views.has_categories =
-        ItemRowsField(weights, "categories", &views.category_table, &views.category_rows);
-    if (views.has_categories) {
-      const Napi::Object categories = weights.Get("categories").As<Napi::Object>();
-      views.category_offsets = Int32Field(categories, "offsets");
-      views.category_weights = FloatField(categories, "weights");
-    }
-    views.has_advertisers =
-        ItemRowsField(weights, "advertisers", &views.advertiser_table, &views.advertiser_rows);
-    views.has_prices = ItemRowsField(weights, "prices", &views.price_table, &views.price_rows);
+    views.items = ItemInputFields(weights);
     views.action_table = FloatField(weights, "actionTable");
     views.gap_table = FloatField(weights, "gapTable");
     views.position_table = FloatField(weights, "positionTable");

@@ -44,6 +44,11 @@ void ReadContext(const Napi::Object& context, HeadWeightViews* views) {
   views->gender_table = FloatField(context, "genderTable");
   views->context_weight = FloatField(context, "contextWeight");
   views->context_bias = FloatField(context, "contextBias");
+  const Napi::Value items = context.Get("subjectItems");
+  views->has_subject_items = !items.IsUndefined();
+  if (views->has_subject_items) {
+    views->subject_items = ItemInputFields(ObjectArgument(items, "subjectItems"));
+  }
 }
 
 void ReadAttention(const Napi::Object& attention, HeadWeightViews* views) {
@@ -91,8 +96,8 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
     HeadBatchViews views;
     views.count = SizeArgument(info[0], "count", 0, kMaxDimensions);
     if (head_->fusion() == HeadFusion::kAttention) {
-      views.sequence_offsets = Int32Elements(info[8], "sequenceOffsets");
-      views.sequence_rows = FloatElements(info[9], "sequenceRows");
+      views.sequence_offsets = Int32Elements(info[9], "sequenceOffsets");
+      views.sequence_rows = FloatElements(info[10], "sequenceRows");
     } else {
       views.states = FloatElements(info[1], "states");
       const ArrayView<std::uint8_t> has_state = Uint8Argument(info[2], "hasState");
@@ -105,8 +110,11 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
       views.subject_rows = Int32Elements(info[5], "subjectRows");
       views.subject_weights = FloatElements(info[6], "subjectWeights");
       views.demographics = Int32Elements(info[7], "demographics");
+      if (head_->reads_subject_items()) {
+        views.subject_items = Int32Elements(info[8], "subjectItems");
+      }
     }
-    const ArrayView<float> out = Float32Argument(info[10], "out");
+    const ArrayView<float> out = Float32Argument(info[11], "out");
     ThrowUnlessOk(info.Env(), head_->Embed(views, out.data, out.size));
     return info.Env().Undefined();
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/aligned_buffer.h"
+#include "core/item_inputs.h"
 #include "core/linear.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
@@ -43,18 +44,7 @@ struct EncoderWeightViews {
   std::size_t feed_forward_width = 0;  // F
   std::size_t max_history = 0;         // T
   std::size_t action_width = 0;        // A
-  FloatView item_table;                // [N, D]
-  bool has_categories = false;
-  FloatView category_table;    // [categories, D]
-  Int32View category_offsets;  // [N + 1]
-  Int32View category_rows;
-  FloatView category_weights;
-  bool has_advertisers = false;
-  FloatView advertiser_table;  // [advertisers, D]
-  Int32View advertiser_rows;   // [N]
-  bool has_prices = false;
-  FloatView price_table;     // [prices, D]
-  Int32View price_rows;      // [N]
+  ItemInputViews items;
   FloatView action_table;    // [actions, A]
   FloatView gap_table;       // [gaps, D]
   FloatView position_table;  // [T, D], the newest event has the last row

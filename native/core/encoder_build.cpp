@@ -27,19 +27,7 @@ struct Field {
 
 Status CheckField(const KernelTable& kernels, const Field& field) {
   const Status status = CheckLength(field.name, field.length, field.shape, field.view.size);
-  if (!status.ok()) return status;
-  if (!kernels.all_finite(field.view.data, field.view.size)) {
-    return Status::NonFinite("Expected finite weights in " + field.name +
-                             ", received NaN or Inf. Take a checkpoint whose loss is finite.");
-  }
-  return Status::Ok();
-}
-
-/// A table of any number of rows, at least one, all finite.
-Status CheckTable(const KernelTable& kernels, const char* name, const FloatView& table,
-                  const char* width_name, std::size_t width, std::size_t* rows) {
-  const Status status = CountRows(name, table, width_name, width, rows);
-  return status.ok() ? CheckField(kernels, {name, table, table.size, ""}) : status;
+  return status.ok() ? CheckFinite(kernels, field.name, field.view) : status;
 }
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the history encoder."); }
@@ -48,10 +36,6 @@ bool Copy(const FloatView& from, AlignedBuffer* to) {
   if (!to->Reserve(from.size)) return false;
   if (from.size > 0) std::memcpy(to->data(), from.data, from.size * sizeof(float));
   return true;
-}
-
-const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) {
-  return table.data + static_cast<std::size_t>(row) * width;
 }
 
 }  // namespace
@@ -154,81 +138,16 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
 /// width 64 take 8 GFLOP once and the 256 MB that their ids alone took.
 Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   const std::size_t d = width_;
-  Status status = CheckTable(*kernels_, "itemTable", w.item_table, kWidth, d, &items_);
+  const Status status = CheckItemInputs(*kernels_, w.items, d, &items_);
   if (!status.ok()) return status;
-  if (w.has_categories) {
-    std::size_t categories = 0;
-    status = CheckTable(*kernels_, "categories.table", w.category_table, kWidth, d, &categories);
-    if (status.ok()) {
-      status = CheckOffsets("categories.offsets", w.category_offsets, items_, "[N + 1]");
-    }
-    if (!status.ok()) return status;
-    const std::size_t terms = static_cast<std::size_t>(w.category_offsets.data[items_]);
-    status = CheckLength("categories.rows", terms, "[categories.offsets[N]]", w.category_rows.size);
-    if (status.ok()) status = CheckRows("categories.rows", w.category_rows, terms, categories);
-    if (status.ok()) {
-      status = CheckField(
-          *kernels_, {"categories.weights", w.category_weights, terms, "[categories.offsets[N]]"});
-    }
-    if (!status.ok()) return status;
-  }
-  struct Feature {
-    bool has;
-    const char* table_name;
-    const char* rows_name;
-    const FloatView& table;
-    const Int32View& rows;
-  };
-  const Feature features[] = {
-      {w.has_advertisers, "advertisers.table", "advertisers.rows", w.advertiser_table,
-       w.advertiser_rows},
-      {w.has_prices, "prices.table", "prices.rows", w.price_table, w.price_rows},
-  };
-  for (const Feature& feature : features) {
-    if (!feature.has) continue;
-    std::size_t rows = 0;
-    status = CheckTable(*kernels_, feature.table_name, feature.table, kWidth, d, &rows);
-    if (status.ok()) status = CheckLength(feature.rows_name, items_, "[N]", feature.rows.size);
-    if (status.ok()) status = CheckRows(feature.rows_name, feature.rows, items_, rows);
-    if (!status.ok()) return status;
-  }
-
   // In f32 whatever the precision: rounding here would buy nothing.
   Linear projection;
-  if (!item_table_.Reserve(items_ * d) ||
-      !projection.Pack(*kernels_, Precision::kF32, w.input_weight.data, d + w.action_width, true, d,
-                       d, nullptr)) {
+  if (!projection.Pack(*kernels_, Precision::kF32, w.input_weight.data, d + w.action_width, true, d,
+                       d, nullptr) ||
+      !MakeItemInputs(*kernels_, w.items, d, items_, &projection, pool, &item_table_)) {
     return OutOfMemory();
   }
-  std::vector<AlignedBuffer> inputs(pool.size());
-  for (AlignedBuffer& buffer : inputs) {
-    if (!buffer.Reserve(Linear::kRows * d)) return OutOfMemory();
-  }
-  const std::size_t groups = (items_ + Linear::kRows - 1) / Linear::kRows;
-  pool.ParallelFor(groups, [&](std::size_t group, std::size_t worker) {
-    const std::size_t begin = group * Linear::kRows;
-    const std::size_t end = std::min(items_, begin + Linear::kRows);
-    float* rows = inputs[worker].data();
-    std::memcpy(rows, w.item_table.data + begin * d, (end - begin) * d * sizeof(float));
-    for (std::size_t item = begin; item < end; ++item) {
-      float* row = rows + (item - begin) * d;
-      if (w.has_categories) {
-        for (std::int32_t i = w.category_offsets.data[item]; i < w.category_offsets.data[item + 1];
-             ++i) {
-          kernels_->axpy(w.category_weights.data[i],
-                         RowOf(w.category_table, w.category_rows.data[i], d), d, row);
-        }
-      }
-      for (const Feature& feature : features) {
-        if (feature.has)
-          kernels_->axpy(1.0f, RowOf(feature.table, feature.rows.data[item], d), d, row);
-      }
-    }
-    AlignedBuffer no_scratch;
-    projection.Apply(*kernels_, rows, d, end - begin, Into::kOverwrite,
-                     item_table_.data() + begin * d, d, no_scratch);
-  });
-  return Status::Ok();
+  return status;
 }
 
 /// W [item ; action] + b = W_item item + (W_action action + b): the second half is one row for each action, made here.

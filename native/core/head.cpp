@@ -104,6 +104,15 @@ Status Head::CheckContext(const HeadBatchViews& batch) const {
                                 std::to_string(row) + " at " + std::to_string(i) + ".");
     }
   }
+  if (items_ == 0) return status;
+  status = CheckLength("subjectItems", b, "[B]", batch.subject_items.size);
+  for (std::size_t i = 0; i < b && status.ok(); ++i) {
+    const std::int32_t row = batch.subject_items.data[i];
+    if (row >= -1 && row < static_cast<std::int64_t>(items_)) continue;
+    status = Status::OutOfRange("Expected rows from 0 to " + std::to_string(items_ - 1) +
+                                ", or -1 for none, in subjectItems, received " +
+                                std::to_string(row) + " at " + std::to_string(i) + ".");
+  }
   return status;
 }
 
@@ -119,7 +128,8 @@ bool Head::ReserveScratch(std::size_t workers, std::size_t block, std::size_t lo
   for (std::size_t i = 0; i < workers; ++i) {
     Worker& worker = workers_[i];
     if (!worker.rows.Reserve(block * row_width_) ||
-        !worker.subjects.Reserve(multiplied_ ? 0 : block * subject_width_) ||
+        !worker.subjects.Reserve(subject_table_.multiplied ? 0 : block * subject_width_) ||
+        !worker.items.Reserve(item_table_.multiplied ? 0 : block * embedding_width_) ||
         !worker.queries.Reserve(queries) || !worker.sums.Reserve(queries) ||
         !worker.scores.Reserve(attention ? heads_ * longest : 0) ||
         !worker.rounded.Reserve(Linear::ScratchSize(precision_, widest))) {
@@ -129,10 +139,10 @@ bool Head::ReserveScratch(std::size_t workers, std::size_t block, std::size_t lo
   return true;
 }
 
-/// context [F]: the sum of the request's table rows; without the subject's part, which goes to subject [E], where the
-/// subject table is not multiplied. Indices were checked.
+/// context [F]: the sum of the request's rows of multiplied tables, through the relu where that is all. What it looks up
+/// in other tables goes to subject [E] and item [D]. Indices were checked.
 void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject,
-                        float* context) const {
+                        float* item, float* context) const {
   const float* rows[kTerms];
   float weights[kTerms];
   std::size_t used = 0;
@@ -141,12 +151,22 @@ void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float*
     rows[used] = demographic_tables_[used].data() + row * context_width_;
     weights[used] = 1.0f;
   }
-  if (!multiplied_) {
+  const std::int32_t viewed = items_ == 0 ? -1 : batch.subject_items.data[request];
+  const std::size_t slot = viewed < 0 ? 0 : static_cast<std::size_t>(viewed);
+  if (!item_table_.multiplied) {
+    const std::size_t d = embedding_width_;
+    std::memset(item, 0, d * sizeof(float));
+    if (viewed >= 0) std::memcpy(item, item_table_.rows.data() + slot * d, d * sizeof(float));
+  } else if (viewed >= 0) {
+    rows[used] = item_table_.rows.data() + slot * context_width_;
+    weights[used++] = 1.0f;
+  }
+  if (!subject_table_.multiplied) {
     kernels_->bag(rows, weights, used, context_width_, false, false, context);
     used = 0;
   }
-  float* out = multiplied_ ? context : subject;
-  const std::size_t n = multiplied_ ? context_width_ : subject_width_;
+  float* out = subject_table_.multiplied ? context : subject;
+  const std::size_t n = subject_table_.multiplied ? context_width_ : subject_width_;
   const std::size_t begin = static_cast<std::size_t>(batch.subject_offsets.data[request]);
   const std::size_t end = static_cast<std::size_t>(batch.subject_offsets.data[request + 1]);
   float total = 0.0f;
@@ -160,14 +180,14 @@ void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float*
         used = 0;
       }
       const std::size_t row = static_cast<std::size_t>(batch.subject_rows.data[i]);
-      rows[used] = subject_table_.data() + row * n;
+      rows[used] = subject_table_.rows.data() + row * n;
       weights[used++] = batch.subject_weights.data[i] / total;
     }
   } else {
-    rows[used] = subject_table_.data() + subjects_ * n;
+    rows[used] = subject_table_.rows.data() + subjects_ * n;
     weights[used++] = 1.0f;
   }
-  kernels_->bag(rows, weights, used, n, accumulate, multiplied_, out);
+  kernels_->bag(rows, weights, used, n, accumulate, ContextIsSum(), out);
 }
 
 /// State, age and context of each request's row.
@@ -178,6 +198,7 @@ void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size
   const std::size_t state_at = hidden_width_ + (attention ? d : 0);
   float* const contexts = worker.rows.data() + state_at + d;
   float* const subjects = worker.subjects.data();
+  float* const items = worker.items.data();
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t request = first + i;
     float* row = worker.rows.data() + i * row_width_;
@@ -194,12 +215,19 @@ void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size
     if (fusion_ == HeadFusion::kNone) continue;
     // The age of a state that is not there is 0, whatever the array holds.
     row[row_width_ - 1] = state == nullptr ? 0.0f : batch.state_age.data[request];
-    WriteContext(batch, request, multiplied_ ? nullptr : subjects + i * subject_width_,
-                 contexts + i * row_width_);
+    WriteContext(batch, request,
+                 subject_table_.multiplied ? nullptr : subjects + i * subject_width_,
+                 item_table_.multiplied ? nullptr : items + i * d, contexts + i * row_width_);
   }
-  if (fusion_ == HeadFusion::kNone || multiplied_) return;
-  subject_layer_.Apply(*kernels_, subjects, subject_width_, count, Linear::Into::kAdd, contexts,
-                       row_width_, worker.rounded);
+  if (fusion_ == HeadFusion::kNone || ContextIsSum()) return;
+  if (!subject_table_.multiplied) {
+    subject_table_.layer.Apply(*kernels_, subjects, subject_width_, count, Linear::Into::kAdd,
+                               contexts, row_width_, worker.rounded);
+  }
+  if (!item_table_.multiplied) {
+    item_table_.layer.Apply(*kernels_, items, d, count, Linear::Into::kAdd, contexts, row_width_,
+                            worker.rounded);
+  }
   for (std::size_t i = 0; i < count; ++i) {
     float* context = contexts + i * row_width_;
     kernels_->unary(UnaryOp::kRelu, context, context_width_, context);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/aligned_buffer.h"
+#include "core/item_inputs.h"
 #include "core/linear.h"
 #include "core/status.h"
 #include "core/views.h"
@@ -37,8 +38,11 @@ struct HeadWeightViews {
   FloatView age_table;       // [ages, G]
   FloatView country_table;   // [countries, G]
   FloatView gender_table;    // [genders, G]
-  FloatView context_weight;  // [F, E + 3 G]
+  FloatView context_weight;  // [F, E + 3 G], with subject items [F, E + 3 G + D]
   FloatView context_bias;    // [F]
+  /// Whether the context reads the item in view, too.
+  bool has_subject_items = false;
+  ItemInputViews subject_items;
   // Fusion attention.
   FloatView query_weight;             // [D, F]
   FloatView key_weight;               // [D, D]
@@ -57,12 +61,14 @@ struct HeadBatchViews {
   Int32View subject_rows;
   FloatView subject_weights;
   Int32View demographics;
+  /// Heads with subject items.
+  Int32View subject_items;
   /// Fusion attention reads these in place of states and has_state.
   Int32View sequence_offsets;
   FloatView sequence_rows;
 };
 
-/// Owns its packed weights and its scratch. One thread at a time: scratch is reused between calls.
+/// Owns its packed weights and its scratch; tables of items and subjects are made by the shared pool. One thread at a time: scratch is reused between calls.
 class Head {
  public:
   /// Packs (copies) the weights for `kernels`. OutOfRange names the field with a wrong length.
@@ -74,6 +80,7 @@ class Head {
   Status Embed(const HeadBatchViews& batch, float* out, std::size_t out_size);
 
   HeadFusion fusion() const { return fusion_; }
+  bool reads_subject_items() const { return items_ > 0; }
   const KernelTable& kernels() const { return *kernels_; }
 
  private:
@@ -81,10 +88,20 @@ class Head {
   struct Worker {
     AlignedBuffer rows;      // [block, row_width_]: hidden, then z
     AlignedBuffer subjects;  // [block, E], where the subject table is not multiplied
+    AlignedBuffer items;     // [block, D], where the item table is not multiplied
     AlignedBuffer queries;   // [block, heads D], folded
     AlignedBuffer sums;      // [block, heads D], of states
     AlignedBuffer scores;    // [heads, longest sequence]
     AlignedBuffer rounded;   // of Linear::Apply
+  };
+
+  /// A table whose rows enter the context layer, multiplied by their part of Wc at load or with each block of requests.
+  struct ContextTable {
+    /// The part of Wc.
+    Linear layer;
+    /// [rows, F] when multiplied, else as they are.
+    AlignedBuffer rows;
+    bool multiplied = true;
   };
 
   static constexpr const char* kDemographicTables[3] = {"ageTable", "countryTable", "genderTable"};
@@ -92,11 +109,15 @@ class Head {
   explicit Head(const KernelTable& kernels) : kernels_(&kernels) {}
 
   Status CreateContext(const HeadWeightViews& weights);
+  Status CreateSubjects(const HeadWeightViews& weights, std::size_t inputs);
+  Status CreateItems(const HeadWeightViews& weights, std::size_t inputs);
   Status CreateAttention(const HeadWeightViews& weights);
   Status CheckBatch(const HeadBatchViews& batch, std::size_t out_size) const;
   Status CheckContext(const HeadBatchViews& batch) const;
+  /// Whether a context is a sum of table rows, with no product to follow.
+  bool ContextIsSum() const { return subject_table_.multiplied && item_table_.multiplied; }
   bool ReserveScratch(std::size_t workers, std::size_t block, std::size_t longest);
-  void WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject,
+  void WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject, float* item,
                     float* context) const;
   void WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size_t count,
                    Worker& worker) const;
@@ -116,6 +137,8 @@ class Head {
   std::size_t fused_width_ = 0;  // Z
   std::size_t row_width_ = 0;    // H + Z
   std::size_t subjects_ = 0;
+  /// 0 where the context does not read the item in view.
+  std::size_t items_ = 0;
   std::size_t demographic_rows_[3] = {};
 
   AlignedBuffer cold_start_;
@@ -123,10 +146,9 @@ class Head {
   /// [Wo ; Ws] side by side over [hidden ; z].
   Linear output_layer_;
 
-  /// Whether subject_table_ holds Wc e of each row, [S + 1, F], instead of e, [S + 1, E]. The last row is "no subject".
-  bool multiplied_ = false;
-  AlignedBuffer subject_table_;
-  Linear subject_layer_;
+  /// The last row is "no subject".
+  ContextTable subject_table_;
+  ContextTable item_table_;
   /// Wc e of each row, [rows, F]; the context layer's bias is in the first table.
   AlignedBuffer demographic_tables_[3];
 

@@ -13,7 +13,7 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMaxWidth = 1 << 16;
-/// Floats (64 MiB) up to which the subject table is stored multiplied by the context layer.
+/// Floats (64 MiB) up to which a table of subjects or items is stored multiplied by the context layer.
 constexpr std::size_t kMultipliedSize = std::size_t{1} << 24;
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the head."); }
@@ -82,31 +82,29 @@ Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelT
   return status;
 }
 
-/// c = relu(Wc [s ; age ; country ; gender] + bc) is a sum of one product per part, and each part is a (mean of) table
-/// rows: so rows are multiplied here, once, and a request only adds them up.
+/// c = relu(Wc [s ; age ; country ; gender ; x] + bc) is a sum of one product per part, and each part is a (mean of)
+/// table rows: so rows are multiplied here, once, and a request only adds them up.
 Status Head::CreateContext(const HeadWeightViews& w) {
   const KernelTable& kernels = *kernels_;
   const std::size_t f = context_width_ = w.context_width;
   const std::size_t e = subject_width_ = w.subject_width;
   const std::size_t g = w.demographic_width;
-  const std::size_t x = e + 3 * g;
-  Status status = CheckLength("noSubject", e, "[E]", w.no_subject.size);
-  if (status.ok()) {
-    status = CheckLength("contextWeight", f * x, "[F, E + 3 G]", w.context_weight.size);
-  }
+  const std::size_t inputs = e + 3 * g + (w.has_subject_items ? embedding_width_ : 0);
+  Status status = CheckLength("contextWeight", f * inputs,
+                              w.has_subject_items ? "[F, E + 3 G + D]" : "[F, E + 3 G]",
+                              w.context_weight.size);
   if (status.ok()) status = CheckLength("contextBias", f, "[F]", w.context_bias.size);
-  if (status.ok())
-    status = CountRows("subjectTable", w.subject_table, "subjectWidth", e, &subjects_);
-  if (!status.ok()) return status;
+  if (status.ok()) status = CreateSubjects(w, inputs);
+  if (status.ok() && w.has_subject_items) status = CreateItems(w, inputs);
 
   AlignedBuffer none;
   const FloatView* tables[3] = {&w.age_table, &w.country_table, &w.gender_table};
-  for (std::size_t t = 0; t < 3; ++t) {
+  for (std::size_t t = 0; t < 3 && status.ok(); ++t) {
     status =
         CountRows(kDemographicTables[t], *tables[t], "demographicWidth", g, &demographic_rows_[t]);
     if (!status.ok()) return status;
     Linear layer;
-    if (!layer.Pack(kernels, Precision::kF32, w.context_weight.data + e + t * g, x, true, g, f,
+    if (!layer.Pack(kernels, Precision::kF32, w.context_weight.data + e + t * g, inputs, true, g, f,
                     t == 0 ? w.context_bias.data : nullptr) ||
         !demographic_tables_[t].Reserve(demographic_rows_[t] * f)) {
       return OutOfMemory();
@@ -114,23 +112,52 @@ Status Head::CreateContext(const HeadWeightViews& w) {
     layer.Apply(kernels, tables[t]->data, g, demographic_rows_[t], Linear::Into::kOverwrite,
                 demographic_tables_[t].data(), f, none);
   }
+  return status;
+}
 
-  multiplied_ = (subjects_ + 1) * f <= kMultipliedSize;
-  AlignedBuffer table;
-  if (!table.Reserve((subjects_ + 1) * e)) return OutOfMemory();
-  std::memcpy(table.data(), w.subject_table.data, subjects_ * e * sizeof(float));
-  std::memcpy(table.data() + subjects_ * e, w.no_subject.data, e * sizeof(float));
-  const Precision precision = multiplied_ ? Precision::kF32 : precision_;
-  if (!subject_layer_.Pack(kernels, precision, w.context_weight.data, x, true, e, f, nullptr)) {
+Status Head::CreateSubjects(const HeadWeightViews& w, std::size_t inputs) {
+  const std::size_t e = subject_width_;
+  const std::size_t f = context_width_;
+  Status status = CheckLength("noSubject", e, "[E]", w.no_subject.size);
+  if (status.ok())
+    status = CountRows("subjectTable", w.subject_table, "subjectWidth", e, &subjects_);
+  if (!status.ok()) return status;
+
+  AlignedBuffer rows;
+  if (!rows.Reserve((subjects_ + 1) * e)) return OutOfMemory();
+  std::memcpy(rows.data(), w.subject_table.data, subjects_ * e * sizeof(float));
+  std::memcpy(rows.data() + subjects_ * e, w.no_subject.data, e * sizeof(float));
+  ContextTable& table = subject_table_;
+  table.multiplied = (subjects_ + 1) * f <= kMultipliedSize;
+  if (!table.layer.Pack(*kernels_, table.multiplied ? Precision::kF32 : precision_,
+                        w.context_weight.data, inputs, true, e, f, nullptr)) {
     return OutOfMemory();
   }
-  if (!multiplied_) {
-    subject_table_ = std::move(table);
+  if (!table.multiplied) {
+    table.rows = std::move(rows);
     return status;
   }
-  if (!subject_table_.Reserve((subjects_ + 1) * f)) return OutOfMemory();
-  subject_layer_.Apply(kernels, table.data(), e, subjects_ + 1, Linear::Into::kOverwrite,
-                       subject_table_.data(), f, none);
+  if (!table.rows.Reserve((subjects_ + 1) * f)) return OutOfMemory();
+  AlignedBuffer none;
+  table.layer.Apply(*kernels_, rows.data(), e, subjects_ + 1, Linear::Into::kOverwrite,
+                    table.rows.data(), f, none);
+  return status;
+}
+
+Status Head::CreateItems(const HeadWeightViews& w, std::size_t inputs) {
+  const std::size_t d = embedding_width_;
+  const std::size_t f = context_width_;
+  const Status status = CheckItemInputs(*kernels_, w.subject_items, d, &items_);
+  if (!status.ok()) return status;
+  ContextTable& table = item_table_;
+  table.multiplied = items_ * f <= kMultipliedSize;
+  if (!table.layer.Pack(*kernels_, table.multiplied ? Precision::kF32 : precision_,
+                        w.context_weight.data + inputs - d, inputs, true, d, f, nullptr) ||
+      !MakeItemInputs(*kernels_, w.subject_items, d, items_,
+                      table.multiplied ? &table.layer : nullptr, ThreadPool::Shared(),
+                      &table.rows)) {
+    return OutOfMemory();
+  }
   return status;
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/status.h"
 #include "core/views.h"
+#include "kernels/kernels.h"
 
 namespace tandem {
 
@@ -26,6 +27,20 @@ inline Status CountRows(const char* name, const FloatView& table, const char* wi
   return Status::OutOfRange("Expected a positive multiple of " + std::to_string(width) + " (" +
                             width_name + ") as length of " + name + ", received " +
                             std::to_string(table.size) + ".");
+}
+
+inline Status CheckFinite(const KernelTable& kernels, const std::string& name,
+                          const FloatView& weights) {
+  if (kernels.all_finite(weights.data, weights.size)) return Status::Ok();
+  return Status::NonFinite("Expected finite weights in " + name +
+                           ", received NaN or Inf. Take a checkpoint whose loss is finite.");
+}
+
+/// CountRows and CheckFinite.
+inline Status CheckTable(const KernelTable& kernels, const char* name, const FloatView& table,
+                         const char* width_name, std::size_t width, std::size_t* rows) {
+  const Status status = CountRows(name, table, width_name, width, rows);
+  return status.ok() ? CheckFinite(kernels, name, table) : status;
 }
 
 /// offsets [count + 1], ascending from 0.

@@ -14,15 +14,20 @@ struct Shape {
   std::size_t d, h, f, e, g;
   std::size_t heads = 1;
   std::size_t subjects = 11;
+  /// Of the catalogue; 0 where the context does not read the item in view.
+  std::size_t items = 0;
 };
 constexpr std::size_t kRows[3] = {5, 7, 3};
+constexpr std::size_t kCategories = 4;
+constexpr std::size_t kAdvertisers = 3;
+constexpr std::size_t kPrices = 2;
 
 struct Model {
   Model(const Shape& s, std::uint64_t seed) : shape(s) {
     Random random(seed);
     const std::size_t z = s.d * (s.fusion == HeadFusion::kAttention ? 2 : 1) +
                           (s.fusion == HeadFusion::kNone ? 0 : s.f + 1);
-    const std::size_t x = s.e + 3 * s.g;
+    const std::size_t x = s.e + 3 * s.g + (s.items > 0 ? s.d : 0);
     cold = random.Floats(s.d);
     wh = random.Floats(s.h * z);
     bh = random.Floats(s.h);
@@ -36,10 +41,27 @@ struct Model {
     bc = random.Floats(s.f);
     query = random.Floats(s.d * s.f);
     for (auto* square : {&key, &value, &merge}) *square = random.Floats(s.d * s.d);
+    ids = random.Floats(s.items * s.d);
+    categories = random.Floats(kCategories * s.d);
+    advertisers = random.Floats(kAdvertisers * s.d);
+    prices = random.Floats(kPrices * s.d);
+    category_offsets.push_back(0);
+    for (std::size_t i = 0; i < s.items; ++i) {
+      for (std::size_t t = random.Below(4); t > 0; --t) {
+        category_rows.push_back(static_cast<std::int32_t>(random.Below(kCategories)));
+        category_weights.push_back(std::fabs(random.Unit()));
+      }
+      category_offsets.push_back(static_cast<std::int32_t>(category_rows.size()));
+      advertiser_rows.push_back(static_cast<std::int32_t>(random.Below(kAdvertisers)));
+      price_rows.push_back(static_cast<std::int32_t>(random.Below(kPrices)));
+    }
   }
 
   HeadWeightViews Views() const {
     const auto view = [](const std::vector<float>& v) { return FloatView{v.data(), v.size()}; };
+    const auto rows = [](const std::vector<std::int32_t>& v) {
+      return Int32View{v.data(), v.size()};
+    };
     HeadWeightViews w;
     w.fusion = shape.fusion;
     w.heads = shape.heads;
@@ -65,12 +87,29 @@ struct Model {
     w.key_weight = view(key);
     w.value_weight = view(value);
     w.attention_output_weight = view(merge);
+    w.has_subject_items = shape.items > 0;
+    ItemInputViews& items = w.subject_items;
+    items.item_table = view(ids);
+    // Every other number of items has ids alone.
+    items.has_categories = items.has_advertisers = items.has_prices = HasFeatures();
+    items.category_table = view(categories);
+    items.category_offsets = rows(category_offsets);
+    items.category_rows = rows(category_rows);
+    items.category_weights = view(category_weights);
+    items.advertiser_table = view(advertisers);
+    items.advertiser_rows = rows(advertiser_rows);
+    items.price_table = view(prices);
+    items.price_rows = rows(price_rows);
     return w;
   }
+
+  bool HasFeatures() const { return shape.items % 2 == 1; }
 
   Shape shape;
   std::vector<float> cold, wh, bh, wo, bo, ws, subjects, none, wc, bc, query, key, value, merge;
   std::vector<float> tables[3];
+  std::vector<float> ids, categories, advertisers, prices, category_weights;
+  std::vector<std::int32_t> category_offsets, category_rows, advertiser_rows, price_rows;
 };
 
 struct Requests {
@@ -95,6 +134,7 @@ struct Requests {
       for (int t = 0; t < 3; ++t) {
         demographics.push_back(static_cast<std::int32_t>(random.Below(kRows[t])));
       }
+      items.push_back(static_cast<std::int32_t>(random.Below(s.items + 1)) - 1);
     }
   }
 
@@ -117,6 +157,7 @@ struct Requests {
     one.weights = part(weights, at(offsets, i), at(offsets, i + 1));
     one.offsets = {0, offsets[i + 1] - offsets[i]};
     one.demographics = part(demographics, 3 * i, 3 * i + 3);
+    one.items = {items[i]};
     one.sequence = part(sequence, at(sequence_offsets, i) * d, at(sequence_offsets, i + 1) * d);
     one.sequence_offsets = {0, sequence_offsets[i + 1] - sequence_offsets[i]};
     return one;
@@ -133,6 +174,7 @@ struct Requests {
     b.subject_rows = {rows.data(), rows.size()};
     b.subject_weights = {weights.data(), weights.size()};
     b.demographics = {demographics.data(), demographics.size()};
+    b.subject_items = {items.data(), items.size()};
     b.sequence_offsets = {sequence_offsets.data(), sequence_offsets.size()};
     b.sequence_rows = {sequence.data(), sequence.size()};
     return b;
@@ -141,7 +183,7 @@ struct Requests {
   std::size_t count;
   std::vector<float> states, age, weights, sequence;
   std::vector<std::uint8_t> has_state;
-  std::vector<std::int32_t> offsets, rows, demographics, sequence_offsets;
+  std::vector<std::int32_t> offsets, rows, demographics, items, sequence_offsets;
 };
 
 using Row = std::vector<double>;
@@ -194,6 +236,26 @@ Row Attended(const Model& m, const std::vector<Row>& states, const Row& c) {
   return Dense(m.merge, merged, d);
 }
 
+/// x of an item, or zeros for none.
+Row ItemInput(const Model& m, std::int32_t slot) {
+  const std::size_t d = m.shape.d;
+  if (slot < 0) return Row(d, 0.0);
+  const std::size_t item = static_cast<std::size_t>(slot);
+  Row x = Part(m.ids, item * d, d);
+  const auto add = [&](const std::vector<float>& table, std::int32_t row, double weight) {
+    const Row part = Part(table, static_cast<std::size_t>(row) * d, d);
+    for (std::size_t j = 0; j < d; ++j) x[j] += weight * part[j];
+  };
+  if (!m.HasFeatures()) return x;
+  for (std::int32_t t = m.category_offsets[item]; t < m.category_offsets[item + 1]; ++t) {
+    const std::size_t term = static_cast<std::size_t>(t);
+    add(m.categories, m.category_rows[term], static_cast<double>(m.category_weights[term]));
+  }
+  add(m.advertisers, m.advertiser_rows[item], 1.0);
+  add(m.prices, m.price_rows[item], 1.0);
+  return x;
+}
+
 Row Reference(const Model& m, const Requests& r, std::size_t i) {
   const Shape& s = m.shape;
   const bool known = r.has_state[i] != 0;
@@ -225,6 +287,10 @@ Row Reference(const Model& m, const Requests& r, std::size_t i) {
       const Row part = Part(m.tables[t], row * s.g, s.g);
       x.insert(x.end(), part.begin(), part.end());
     }
+    if (s.items > 0) {
+      const Row item = ItemInput(m, r.items[i]);
+      x.insert(x.end(), item.begin(), item.end());
+    }
     const Row c = Relu(Dense(m.wc, x, s.f, &m.bc));
     if (s.fusion == HeadFusion::kAttention) {
       const Row attended = Attended(m, states, c);
@@ -254,12 +320,20 @@ void TestAgainstReference(const KernelTable& kernels) {
                           {kConcat, 33, 65, 17, 9, 3},
                           // 4201 x 4096 floats are too many to multiply the table at load.
                           {kConcat, 3, 4, 4096, 2, 1, 1, 4200},
+                          {kConcat, 64, 256, 64, 32, 8, 1, 11, 201},
+                          {kConcat, 7, 5, 3, 2, 1, 1, 11, 96},
+                          // As above, of the items alone and of both.
+                          {kConcat, 3, 4, 4096, 2, 1, 1, 11, 4201},
+                          {kConcat, 3, 4, 4096, 2, 1, 1, 4200, 4101},
+                          {kConcat, 3, 4, 4096, 2, 1, 1, 4200, 7},
                           {kNone, 64, 128, 0, 0, 0},
                           {kNone, 1, 1, 0, 0, 0},
                           {kNone, 20, 31, 0, 0, 0},
                           {kAttention, 64, 128, 96, 32, 8, 2},
                           {kAttention, 6, 5, 7, 3, 1, 6},
-                          {kAttention, 33, 20, 17, 9, 3, 1}};
+                          {kAttention, 33, 20, 17, 9, 3, 1},
+                          {kAttention, 6, 5, 7, 3, 1, 2, 11, 13},
+                          {kAttention, 6, 5, 4096, 3, 1, 2, 11, 4101}};
   std::uint64_t seed = 10;
   for (const Shape& shape : shapes) {
     const Model model(shape, ++seed);
@@ -296,8 +370,10 @@ void TestAgainstReference(const KernelTable& kernels) {
 /// A request alone gives what it gives in a batch that several threads share, to the last bit, and a batch without a
 /// direction is refused by its first such request.
 void TestBatches(const KernelTable& kernels) {
-  for (const HeadFusion fusion : {kNone, kConcat, kAttention}) {
-    const Shape shape = {fusion, 16, 20, 12, 8, 2, 2};
+  for (const Shape& shape : {Shape{kNone, 16, 20, 12, 8, 2, 2}, Shape{kConcat, 16, 20, 12, 8, 2, 2},
+                             Shape{kConcat, 16, 20, 12, 8, 2, 2, 11, 40},
+                             Shape{kConcat, 3, 20, 4096, 8, 2, 1, 11, 4097},
+                             Shape{kAttention, 16, 20, 12, 8, 2, 2, 11, 40}}) {
     const Model model(shape, 60);
     std::unique_ptr<Head> head;
     CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));
@@ -409,6 +485,36 @@ void TestRefusals(const KernelTable& kernels) {
   CHECK(code() == StatusCode::kOk);
   requests.sequence_offsets = {0, 3};
   CHECK(code() == StatusCode::kOutOfRange);
+
+  const Shape viewing = {kConcat, 8, 9, 4, 3, 2, 1, 11, 5};
+  const Model seen(viewing, 54);
+  views = seen.Views();
+  views.has_subject_items = false;
+  status = Head::Create(views, Precision::kF32, kernels, &head);
+  CHECK(status.message().find("[F, E + 3 G] for contextWeight") != std::string::npos);
+  views = seen.Views();
+  views.subject_items.advertiser_rows.size -= 1;
+  status = Head::Create(views, Precision::kF32, kernels, &head);
+  CHECK(status.code() == StatusCode::kOutOfRange);
+  CHECK(status.message().find("advertisers.rows") != std::string::npos);
+  Model infinite = seen;
+  infinite.prices[3] = INFINITY;
+  status = Head::Create(infinite.Views(), Precision::kF32, kernels, &head);
+  CHECK(status.code() == StatusCode::kNonFinite);
+  CHECK(status.message().find("prices.table") != std::string::npos);
+  CHECK_OK(Head::Create(seen.Views(), Precision::kF32, kernels, &head));
+  requests.items = {-1, 4, 0};
+  CHECK(code() == StatusCode::kOk);
+  for (const std::int32_t wrong_item : {-2, 5}) {
+    requests.items[1] = wrong_item;
+    status = head->Embed(requests.Views(), out.data(), out.size());
+    CHECK(status.code() == StatusCode::kOutOfRange);
+    CHECK(status.message().find("subjectItems, received " + std::to_string(wrong_item) + " at 1") !=
+          std::string::npos);
+  }
+  requests.items = {0, 0};
+  CHECK(code() == StatusCode::kOutOfRange);
+  requests.items = {0, 0, 0};
 
   Model zero(shape, 52);
   for (auto* values : {&zero.wo, &zero.bo, &zero.ws})

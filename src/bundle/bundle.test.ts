@@ -206,7 +206,8 @@ describe('loadBundle', () => {
     assert.deepEqual(bundle.goldens, input.goldens);
     assert.deepEqual(Buffer.from(bundle.indexBytes), Buffer.from(input.indexBytes));
     assert.deepEqual(bundle.catalogue.ids, input.catalogue.ids);
-    assert.deepEqual(bundle.headWeights, headWeights(input.tensors, input.model, input.schema));
+    const { tensors: all, model, schema, catalogue } = input;
+    assert.deepEqual(bundle.headWeights, headWeights(all, model, schema, catalogue));
     const tensors = bundle.tensors();
     assert.equal(tensors.size, input.tensors.size);
     for (const [name, { shape, data }] of input.tensors)
@@ -373,6 +374,19 @@ describe('ids', () => {
     assert.ok(ids(tensors, '1'.repeat(64)).every((id, i) => id !== original[i]));
   });
 
+  it('say that a head which reads the item in view is valid with these items alone', async () => {
+    const { tensors, model } = await tinyBundleInput({ items: 9, subjectItem: true });
+    const { shape, data } = tensors.get('items.price')!;
+    const weights = new Map(tensors).set('items.price', {
+      shape,
+      data: changed(data as Float32Array, 0, 9),
+    });
+    assert.notEqual(headId(weights, model, ''), headId(tensors, model, ''));
+    const plain = { ...model, subjectItem: false };
+    assert.equal(headId(weights, plain, ''), headId(tensors, plain, ''));
+    assert.equal(encoderId(tensors, plain, ''), encoderId(tensors, model, ''));
+  });
+
   it('tell a value from its neighbour tensor: shapes and names count', () => {
     const { tensors, model } = input;
     const { data } = tensors.get('encoder.gap')!;
@@ -382,15 +396,23 @@ describe('ids', () => {
 });
 
 describe('headWeights', () => {
-  it('covers every head and context tensor of the model', async () => {
-    for (const fusion of ['none', 'concat', 'attention'] as const) {
-      const { tensors, model, schema } = await tinyBundleInput({ fusion, items: 9 });
-      const weights = headWeights(tensors, model, schema);
+  it('covers every tensor of the model that a head reads', async () => {
+    for (const options of [
+      { fusion: 'none' },
+      { fusion: 'concat' },
+      { fusion: 'attention' },
+      { fusion: 'concat', subjectItem: true },
+    ] as const) {
+      const { tensors, model, schema, catalogue } = await tinyBundleInput({ ...options, items: 9 });
+      const weights = headWeights(tensors, model, schema, catalogue);
+      const { itemTable, categories, advertisers, prices } = weights.context?.subjectItems ?? {};
       const taken = [weights, weights.context ?? {}, weights.attention ?? {}]
         .flatMap((part) => Object.values<unknown>(part))
+        .concat(itemTable, categories?.table, advertisers?.table, prices?.table)
         .filter((value) => value instanceof Float32Array).length;
-      const named = [...tensors.keys()].filter((name) => /^(head|context)\./.test(name));
-      assert.equal(taken, named.length, fusion);
+      const read = model.subjectItem ? /^(head|context|items)\./ : /^(head|context)\./;
+      const named = [...tensors.keys()].filter((name) => read.test(name));
+      assert.equal(taken, named.length, JSON.stringify(options));
     }
   });
 
@@ -399,7 +421,10 @@ describe('headWeights', () => {
       shape: [9, 4],
       data: new Float32Array(36),
     });
-    assert.throws(() => headWeights(tensors, input.model, input.schema), /context\.genderTable/);
+    assert.throws(
+      () => headWeights(tensors, input.model, input.schema, input.catalogue),
+      /context\.genderTable/,
+    );
   });
 });
 

@@ -4,6 +4,7 @@
 import type { ItemFeatures } from '../features/item-features.ts';
 import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
 import type { EncoderBlockWeights, EncoderWeights } from '../native/binding.ts';
+import { itemInputWeights } from './item-input-weights.ts';
 import { BUNDLE_FILES, type ModelConfig } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
 
@@ -21,7 +22,6 @@ export function encoderWeights(
   const { embeddingWidth: width, feedForwardWidth, actionWidth, maxHistory, heads } = config;
   const get = (name: string, ...shape: number[]): Float32Array =>
     expectTensor(tensors, name, Float32Array, shape, BUNDLE_FILES.weights);
-  const table = (name: string, rows: number): Float32Array => get(`items.${name}`, rows, width);
   const block = (index: number): EncoderBlockWeights => {
     const part = (name: string, ...shape: number[]): Float32Array =>
       get(`encoder.blocks.${index}.${name}`, ...shape);
@@ -44,31 +44,13 @@ export function encoderWeights(
       feedForwardOutputBias: part('feedForwardOutput.bias', width),
     };
   };
-  // As in TwoTower.itemInputs: a table that the schema gives no values adds nothing.
   return {
     embeddingWidth: width,
     heads,
     feedForwardWidth,
     maxHistory,
     actionWidth,
-    itemTable: table('id', items.count),
-    ...(schema.categories.length > 0 && {
-      categories: {
-        table: table('category', schema.categories.length),
-        offsets: items.categoryOffsets,
-        rows: items.categoryRows,
-        weights: items.categoryWeights,
-      },
-    }),
-    ...(schema.advertisers.length > 0 && {
-      advertisers: {
-        table: table('advertiser', schema.advertisers.length + 1),
-        rows: items.advertiserRows,
-      },
-    }),
-    ...(schema.priceBounds.length > 0 && {
-      prices: { table: table('price', schema.priceBounds.length + 1), rows: items.priceRows },
-    }),
+    ...itemInputWeights(tensors, width, schema, items),
     actionTable: get('encoder.action', schema.actions.length + 1, actionWidth),
     gapTable: get('encoder.gap', GAP_BUCKETS, width),
     positionTable: get('encoder.position', maxHistory, width),

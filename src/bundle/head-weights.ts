@@ -2,28 +2,27 @@
 
 import { subjectRows, type FeatureSchema } from '../features/schema.ts';
 import type { ContextWeights, HeadWeights } from '../native/binding.ts';
+import type { ItemCatalogue } from './catalogue.ts';
+import { catalogueItemFeatures } from './item-features.ts';
+import { itemInputWeights } from './item-input-weights.ts';
 import { BUNDLE_FILES, fusedWidth, type ModelConfig } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
 
-/** Rows that the schema gives each context table; without it any number of rows is taken. */
-type Rows = Pick<
-  FeatureSchema,
-  'categories' | 'queryNgrams' | 'ageBounds' | 'countries' | 'genders'
->;
-
 /**
- * Copies the `head.*` and `context.*` tensors out, so that the rest of the weights can be freed.
+ * Copies the `head.*` and `context.*` tensors out, so that the rest of the weights can be freed. A model with subjectItem
+ * also refers to `items.*`, without a copy.
  *
- * @param schema - gives the rows of the context tables; leave it out only where there is none.
+ * @param catalogue - its items' features are read with subjectItem alone.
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
 export function headWeights(
   tensors: ReadonlyMap<string, Tensor>,
   config: ModelConfig,
-  schema?: Rows,
+  schema: FeatureSchema,
+  catalogue: ItemCatalogue,
 ): HeadWeights {
   const { fusion, embeddingWidth: width, hiddenWidth, contextWidth } = config;
-  const copy = (name: string, ...shape: (number | null)[]): Float32Array =>
+  const copy = (name: string, ...shape: number[]): Float32Array =>
     expectTensor(tensors, name, Float32Array, shape, BUNDLE_FILES.weights).slice();
   const fused = fusedWidth(config);
   const head = {
@@ -39,22 +38,30 @@ export function headWeights(
   };
   if (fusion === 'none') return head;
 
-  const { subjectWidth, demographicWidth } = config;
+  const { subjectWidth, demographicWidth, subjectItem } = config;
+  // A row for each value and row 0 for the unknown one.
+  const demographic = (name: string, values: readonly unknown[]): Float32Array =>
+    copy(`context.${name}`, values.length + 1, demographicWidth);
+  const inputs = subjectWidth + 3 * demographicWidth + (subjectItem ? width : 0);
   const context: ContextWeights = {
     contextWidth,
     subjectWidth,
     demographicWidth,
-    subjectTable: copy(
-      'context.subjectTable',
-      schema === undefined ? null : subjectRows(schema),
-      subjectWidth,
-    ),
+    subjectTable: copy('context.subjectTable', subjectRows(schema), subjectWidth),
     noSubject: copy('context.noSubject', 1, subjectWidth),
-    ageTable: copy('context.ageTable', rowsFor(schema?.ageBounds), demographicWidth),
-    countryTable: copy('context.countryTable', rowsFor(schema?.countries), demographicWidth),
-    genderTable: copy('context.genderTable', rowsFor(schema?.genders), demographicWidth),
-    contextWeight: copy('context.contextWeight', contextWidth, subjectWidth + 3 * demographicWidth),
+    ageTable: demographic('ageTable', schema.ageBounds),
+    countryTable: demographic('countryTable', schema.countries),
+    genderTable: demographic('genderTable', schema.genders),
+    contextWeight: copy('context.contextWeight', contextWidth, inputs),
     contextBias: copy('context.contextBias', contextWidth),
+    ...(subjectItem && {
+      subjectItems: itemInputWeights(
+        tensors,
+        width,
+        schema,
+        catalogueItemFeatures(schema, catalogue),
+      ),
+    }),
   };
   if (fusion === 'concat') return { ...head, context };
   const attention = {
@@ -65,9 +72,4 @@ export function headWeights(
     outputWeight: copy('head.attentionOutputWeight', width, width),
   };
   return { ...head, context, attention };
-}
-
-/** A row for each value and row 0 for the unknown one. */
-function rowsFor(values: readonly unknown[] | undefined): number | null {
-  return values === undefined ? null : values.length + 1;
 }

@@ -9,16 +9,12 @@ import { littleEndianBytes, type Tensor } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, Tensor>;
 
-/** How the names of the tensors begin that each id covers. */
-const COVERED = {
-  encoder: ['items.', 'encoder.'],
-  head: ['context.', 'head.'],
-  tower: ['items.', 'tower.'],
-} as const;
+/** How the names of the head's own tensors begin. */
+const HEAD_PREFIXES = ['context.', 'head.'] as const;
 
-/** Whether a tensor belongs to the head: it may change while states and item vectors stay what they are. */
+/** Whether a tensor is the head's own: it may change while encoderId and itemTowerId stay what they are. */
 export function isHeadTensor(name: string): boolean {
-  return COVERED.head.some((prefix) => name.startsWith(prefix));
+  return HEAD_PREFIXES.some((prefix) => name.startsWith(prefix));
 }
 
 /**
@@ -38,26 +34,31 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
     actionWidth,
     stateRows: stateRows(config),
   };
-  return digestPart('encoder', tensors, part, schemaHash) as EncoderId;
+  return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
 }
 
-/** Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema. */
+/**
+ * Identifies the online half of the query tower: `context.*`, `head.*`, fusion, their sizes, and the schema; with
+ * subjectItem also `items.*`, of which that head reads the item in view.
+ */
 export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
   const { fusion, embeddingWidth, hiddenWidth, heads } = config;
-  const { subjectWidth, demographicWidth, contextWidth } = config;
+  const { subjectWidth, demographicWidth, contextWidth, subjectItem } = config;
   const part = {
     ...{ fusion, embeddingWidth, hiddenWidth },
     ...(fusion !== 'none' && { subjectWidth, demographicWidth, contextWidth }),
     ...(fusion === 'attention' && { heads }),
+    ...(subjectItem && { subjectItem }),
   };
-  return digestPart('head', tensors, part, schemaHash);
+  const prefixes = [...HEAD_PREFIXES, ...(subjectItem ? ['items.'] : [])];
+  return digestPart('head', tensors, prefixes, part, schemaHash);
 }
 
 /** Identifies the item tower: `items.*`, `tower.*`, their sizes, and the schema. */
 export function itemTowerId(tensors: Tensors, config: ModelConfig, schemaHash: string): string {
   const { embeddingWidth, hiddenWidth } = config;
   const part = { embeddingWidth, hiddenWidth };
-  return digestPart('tower', tensors, part, schemaHash);
+  return digestPart('tower', tensors, ['items.', 'tower.'], part, schemaHash);
 }
 
 /** Identifies a search index: the digest of its file. */
@@ -74,12 +75,12 @@ export function bundleId(manifest: Omit<BundleManifest, 'bundleId'>): BundleId {
 }
 
 function digestPart(
-  part: keyof typeof COVERED,
+  part: string,
   tensors: Tensors,
+  prefixes: readonly string[],
   config: object,
   schemaHash: string,
 ): string {
-  const prefixes: readonly string[] = COVERED[part];
   const names = [...tensors.keys()]
     .filter((name) => prefixes.some((prefix) => name.startsWith(prefix)))
     .sort();

@@ -34,6 +34,7 @@ export interface Bundle {
   /** usearch's bytes, for HnswIndex.load. */
   readonly indexBytes: Uint8Array;
   readonly goldens: readonly GoldenRequest[];
+  /** With subjectItem as large as `items.*`: not for keeping once a head is made. */
   readonly headWeights: HeadWeights;
   /**
    * Every weight, read and checked again at each call: a server needs the head's alone and does not keep the rest.
@@ -143,7 +144,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
     vectors,
     indexBytes: files.index,
     goldens,
-    headWeights: headWeights(weights, model, schema),
+    headWeights: headWeights(weights, model, schema, catalogue),
     tensors: () =>
       decodeSafetensors(readBundleFileSync(directory, manifest, 'weights'), BUNDLE_FILES.weights)
         .tensors,

@@ -53,7 +53,7 @@ export interface ModelConfig {
   readonly contextWidth: number;
   /** H: width of the head's hidden layer. */
   readonly hiddenWidth: number;
-  /** The input embedding of the item in view is part of the context; training only, the native head does not read it yet. */
+  /** The input embedding of the item in view is part of the context. */
   readonly subjectItem: boolean;
 }
 

@@ -68,7 +68,9 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
       `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, received ${index.size}. Build the index again and publish.`,
       { details: { expected: manifest.counts.items, received: index.size } },
     );
-  const isas = addon.availableIsas.map((isa) => replayGoldens(bundle, isa));
+  const isas = addon.availableIsas.map((isa) =>
+    replayGoldens(bundle, new addon.Head(bundle.headWeights, isa)),
+  );
   const k = Math.max(0, ...bundle.goldens.map(({ candidates }) => candidates.length));
   const queries = Float32Array.from(bundle.goldens.flatMap(({ embedding }) => embedding));
   return {
@@ -83,13 +85,14 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
   };
 }
 
-/** Replays a bundle's goldens at one instruction set; also what a server does before it takes a bundle into service. */
-export function replayGoldens(bundle: Bundle, isa?: Isa): GoldenReport {
+/**
+ * Replays a bundle's goldens at the instruction set of its head; also what a server does before it takes a bundle into
+ * service.
+ */
+export function replayGoldens(bundle: Bundle, head: NativeHead): GoldenReport {
   const { goldens, catalogue, vectors, manifest } = bundle;
-  const addon = nativeAddon();
   const width = manifest.model.embeddingWidth;
-  const head = new addon.Head(bundle.headWeights, isa);
-  const index = new addon.ExactIndex(vectors, width, isa);
+  const index = new (nativeAddon().ExactIndex)(vectors, width, head.isa);
   const embeddings = embedGoldens(bundle, head);
   let maxAbsoluteError = 0;
   let minCosine = 1;
@@ -129,24 +132,29 @@ export function embedGoldens(source: GoldenSource, head: NativeHead): Float32Arr
   const builder = new HeadBatchBuilder(width, Math.max(1, goldens.length), sequences);
   for (const { state, stateAge, subject, demographics } of goldens) {
     let bag: SubjectBag = NO_SUBJECT;
+    let subjectItem = -1;
     if (subject !== null && 'query' in subject) bag = features.queryBag(subject.query);
     else if (subject !== null && 'interests' in subject)
       bag = features.interestBag([...subject.interests]);
     else if (subject !== null) {
-      const row = catalogue.row(subject.item);
-      if (row < 0)
+      subjectItem = catalogue.row(subject.item);
+      if (subjectItem < 0)
         throw new TandemError(
           'ERR_BUNDLE_INVALID',
           `Expected the subject of a golden to be in the catalogue, received "${subject.item}". Publish the bundle again.`,
           { details: { item: subject.item } },
         );
-      bag = features.categoryBag(catalogue.categoryRows(row), catalogue.confidences(row));
+      bag = features.categoryBag(
+        catalogue.categoryRows(subjectItem),
+        catalogue.confidences(subjectItem),
+      );
     }
     builder.add(
       state === undefined ? undefined : Float32Array.from(state),
       stateAge,
       bag,
       features.demographicRows(demographics),
+      subjectItem,
     );
   }
   const out = new Float32Array(goldens.length * width);

@@ -32,11 +32,15 @@ export function makeRequests(
     const stateAge = state === undefined ? 0 : random.uniform();
     let subject: GoldenRequest['subject'] = null;
     let bag: SubjectBag = NO_SUBJECT;
+    let subjectItem = -1;
     const category = pick(schema.categories);
     if (i % 3 === 0) {
-      const row = item();
-      subject = { item: catalogue.ids[row]! };
-      bag = features.categoryBag(catalogue.categoryRows(row), catalogue.confidences(row));
+      subjectItem = item();
+      subject = { item: catalogue.ids[subjectItem]! };
+      bag = features.categoryBag(
+        catalogue.categoryRows(subjectItem),
+        catalogue.confidences(subjectItem),
+      );
     } else if (i % 3 === 1 && category !== undefined) {
       const interests = [{ category, confidence: 0.75 }];
       subject = { interests };
@@ -55,7 +59,7 @@ export function makeRequests(
             ...(country !== undefined && { country }),
             ...(gender !== undefined && { gender }),
           };
-    builder.add(state, stateAge, bag, features.demographicRows(demographics));
+    builder.add(state, stateAge, bag, features.demographicRows(demographics), subjectItem);
     requests.push({
       user: `golden-${i}`,
       ...(state !== undefined && { state: [...state] }),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -65,26 +65,6 @@ describe('encodeItems', () => {
 });
 
 describe('publish', () => {
-  it('refuses a model that the native head cannot compute', async () => {
-    await train({
-      shards: oneShard(dataset),
-      trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
-      config: {
-        ...SHOP_TRAINING,
-        model: { ...SHOP_TRAINING.model, subjectItem: true },
-        loggedShare: 1,
-        steps: 1,
-      },
-      directory: run('subject-item'),
-    });
-    const bundles = join(folder, 'refused');
-    await assert.rejects(publish(run('subject-item'), bundles), {
-      code: 'ERR_CONFIG_INVALID',
-      message: /subjectItem false/,
-    });
-    assert.ok(!existsSync(bundles));
-  });
-
   for (const fusion of ['none', 'concat', 'attention'])
     it(`makes a bundle that verifies, and the same one again (${fusion})`, async () => {
       const first = await publish(run(fusion), join(folder, `bundles-${fusion}`));

@@ -5,7 +5,6 @@ import { publishBundle, type PublishedBundle } from '../bundle/publish.ts';
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
 import type { FeatureSchema } from '../features/schema.ts';
-import { TandemError } from '../errors.ts';
 import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
 import type { TwoTower } from '../model/two-tower.ts';
 import { Random } from '../random.ts';
@@ -23,7 +22,6 @@ const GOLDEN_SEED = 11;
  *
  * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
  *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as.
- * @throws TandemError ERR_CONFIG_INVALID for a model that the native head cannot compute.
  */
 export async function publish(
   directory: string,
@@ -32,11 +30,6 @@ export async function publish(
   stateType: StateType = 'f32',
 ): Promise<PublishedBundle> {
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
-  if (settings.config.model.subjectItem)
-    throw new TandemError(
-      'ERR_CONFIG_INVALID',
-      `Expected a model without subjectItem to publish, ${directory} holds one with it. The native head does not read the item in view yet, so it could be evaluated but not served: train with subjectItem false.`,
-    );
   const { vectors, indexBytes, index } = await encodeItems(directory, kind);
   const model = await loadModel(directory);
   const goldens = answerGoldens(model, schema, catalogue, vectors);

@@ -58,7 +58,8 @@ export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promis
     for (const [user, item] of subjects.entries()) {
       const state = stateOf(stored, user);
       const bag = features.categoryBag(catalogue.categoryRows(item), catalogue.confidences(item));
-      builder.add(state.length === 0 ? undefined : storedAs(state, width, type), 0, bag, [0, 0, 0]);
+      const known = state.length === 0 ? undefined : storedAs(state, width, type);
+      builder.add(known, 0, bag, [0, 0, 0], item);
     }
     const queries = new Float32Array(users.length * width);
     head.embed(builder.batch(), queries);

@@ -130,7 +130,7 @@ describe('ExampleContexts', () => {
     );
   });
 
-  it('mixes logged and pseudo-contexts by share; a pseudo-context has no item', () => {
+  it('mixes logged and pseudo-contexts by share; one made of the positive has no item', () => {
     const share = 0.3;
     const contexts = contextsOf(dataset, { ...BASE, loggedShare: share }, Int32Array.of(4));
     const random = new Random(5);
@@ -144,5 +144,23 @@ describe('ExampleContexts', () => {
       assert.equal(timeSeconds, isLogged ? 1900 : 2000);
     }
     assert.ok(Math.abs(logged / draws - share) < 6 * Math.sqrt((share * (1 - share)) / draws));
+  });
+
+  it('has a neighbour in view, never the positive, and nothing next to a query', () => {
+    const made = (settings: Partial<TrainConfig>): ExampleContexts =>
+      contextsOf(
+        dataset,
+        { ...BASE, loggedShare: 0, neighbourShare: 0.5, neighbourSeconds: 1000, ...settings },
+        Int32Array.of(3),
+      );
+    const random = new Random(6);
+    const seen = new Set<number>();
+    for (let i = 0; i < 200; i++) {
+      const { subject, subjectItem } = made({}).draw(1, 0, 0, 3, random);
+      assert.deepEqual(subject.rows, [subjectItem < 0 ? 1 : subjectItem]);
+      seen.add(subjectItem);
+      assert.equal(made({ queryShare: 1 }).draw(1, 0, 0, 3, random).subjectItem, -1);
+    }
+    assert.deepEqual(seen, new Set([-1, 0, 2]));
   });
 });

@@ -12,7 +12,7 @@ const NEIGHBOUR_REACH = 10;
 
 export interface ExampleContext {
   readonly subject: SubjectBag;
-  /** Slot of the item in view, -1 when there is none. */
+  /** Slot of the item in view, -1 when there is none; never the positive. */
   readonly subjectItem: number;
   /** Rows of the three demographic tables. */
   readonly demographics: readonly [number, number, number];
@@ -58,8 +58,7 @@ export class ExampleContexts {
     const withoutDemographics = random.uniform() < demographicDropout;
     let view: View = NOTHING;
     if (request !== undefined && !dropped) view = this.#viewOf(request, event);
-    else if (!logged && !dropped)
-      view = { subject: this.#pseudoSubject(event, first, end, random), subjectItem: -1 };
+    else if (!logged && !dropped) view = this.#pseudoView(event, first, end, random);
     return {
       subject: view.subject,
       subjectItem: view.subjectItem,
@@ -77,14 +76,21 @@ export class ExampleContexts {
     return { subject: this.#logged.subject(subject), subjectItem };
   }
 
-  #pseudoSubject(event: number, first: number, end: number, random: Random): SubjectBag {
+  /**
+   * What the user might have looked at. A neighbour is an item in view like a logged one; what is made up from the positive
+   * itself has none, for it would be the label, and neither has a query.
+   */
+  #pseudoView(event: number, first: number, end: number, random: Random): View {
     const { neighbourShare, queryShare } = this.#config;
     const source =
       random.uniform() < neighbourShare ? this.#neighbour(event, first, end, random) : event;
     const slot = this.#dataset.events.items[source]!;
-    return random.uniform() < queryShare
-      ? this.#pseudo.query(slot, random)
-      : this.#pseudo.categories(slot, random);
+    if (random.uniform() < queryShare)
+      return { subject: this.#pseudo.query(slot, random), subjectItem: -1 };
+    return {
+      subject: this.#pseudo.categories(slot, random),
+      subjectItem: source === event ? -1 : slot,
+    };
   }
 
   /** Another conversion of the user close in time, on another item; the event itself when there is none. */

@@ -1,14 +1,20 @@
-// The item in view as a context feature: what it adds to the model, and that it adds nothing where there is none.
+// The item in view as a context feature: what it adds to the model, that it adds nothing where there is none, and that no
+// example of training has its label in view.
 
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { makeShop, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { useBackend } from '../backend/select.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
+import { microDataset, microRequest } from '../evaluate/micro-dataset.ts';
 import { buildSchema } from '../features/build-schema.ts';
-import { NO_SUBJECT } from '../features/context.ts';
+import { ContextFeatures, NO_SUBJECT } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import { requestsOfEvents } from './logged-context.ts';
+import { TrainingSampler } from './sampler.ts';
+import type { Objective, TrainConfig } from './train-config.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
 before(() => useBackend());
@@ -66,5 +72,91 @@ describe('subjectItem', () => {
     assert.ok(distance(one!, none!) > 1e-3 && distance(one!, other!) > 1e-3);
     model.dispose();
     plain.dispose();
+  });
+
+  it('is never the positive of its example, whatever contexts and objective', () => {
+    // Few items, so that users come back to them.
+    const item = fc.nat(4);
+    const user = fc.nat(1);
+    const hour = fc.nat(20).map((hours) => hours * 3600);
+    const share = fc.constantFrom(0, 0.5, 1);
+    const settings = fc.record({
+      loggedShare: share,
+      neighbourShare: share,
+      queryShare: fc.constantFrom(0, 0.5),
+      neighbourSeconds: fc.constantFrom(0, 3600, 1e5),
+      recencyMaskHours: fc.constantFrom(0, 6),
+      positivesPerUser: fc.constantFrom(2, 'all' as const),
+      objective: fc.constantFrom<Objective[]>(
+        { kind: 'next' },
+        { kind: 'all' },
+        { kind: 'denseAll', windowEvents: 3 },
+      ),
+      seed: fc.nat(1000),
+    });
+    const events = fc.array(fc.record({ user, item, time: hour }), {
+      minLength: 1,
+      maxLength: 20,
+    });
+    // All that was ever bought after it, so that many events have a logged request.
+    const requests = fc.array(fc.record({ user, time: hour, subject: item }), { maxLength: 6 });
+    let inView = 0;
+    fc.assert(
+      fc.property(
+        events,
+        requests,
+        settings,
+        (bought, viewed, { loggedShare, ...drawnSettings }) => {
+          const dataset = microDataset(
+            5,
+            bought,
+            viewed
+              .sort((a, b) => a.time - b.time)
+              .map(({ subject, ...request }, i) =>
+                microRequest({
+                  ...request,
+                  id: `r${i}`,
+                  subject: { kind: 'item', item: subject },
+                  positives: [0, 1, 2, 3, 4],
+                }),
+              ),
+            Number.NaN,
+            [['a'], ['b'], [], ['a', 'b'], ['c']],
+          );
+          const { userOffsets } = dataset.events;
+          const ends = userOffsets.slice(1);
+          const logged = requestsOfEvents(dataset, ends).some((row) => row >= 0);
+          const features = new ContextFeatures(
+            buildSchema({
+              maxHistory: config.maxHistory,
+              actionNames: dataset.events.actionNames,
+              itemIds: dataset.items.ids,
+              titles: [],
+              categoryNames: dataset.items.categoryNames,
+              advertisers: [],
+              prices: new Float64Array(0),
+              genders: [],
+              countries: [],
+            }),
+          );
+          const training: TrainConfig = {
+            ...SHOP_TRAINING,
+            model: config,
+            ...drawnSettings,
+            loggedShare: logged ? loggedShare : 0,
+          };
+          const sampler = new TrainingSampler(dataset, features, training, ends);
+          for (const step of [1, 2, 3]) {
+            const { positives, contexts } = sampler.sample(step);
+            for (const [example, positive] of positives.entries()) {
+              const viewedItem = contexts.subjectItems![example]!;
+              assert.notEqual(viewedItem, positive);
+              inView += Number(viewedItem >= 0);
+            }
+          }
+        },
+      ),
+    );
+    assert.ok(inView > 1000, `${inView} items in view`);
   });
 });

@@ -62,10 +62,13 @@ describe('parseTrainConfig', () => {
     }
   });
 
-  it('refuses the subject item with pseudo-context, where it would be the label', () => {
+  it('refuses the subject item where no example has an item in view', () => {
     const model = { ...DEFAULT_TRAINING.model, subjectItem: true };
-    refuses({ model, loggedShare: 0.99 }, /would be the label/);
+    for (const none of [{ neighbourShare: 0 }, { queryShare: 1 }]) {
+      refuses({ model, ...none }, /item in view for subjectItem/);
+      parseTrainConfig({ ...DEFAULT_TRAINING, model, ...none, loggedShare: 0.1 });
+    }
     refuses({ model: { ...model, fusion: 'none' }, loggedShare: 1 }, /fusion/);
-    parseTrainConfig({ ...DEFAULT_TRAINING, model, loggedShare: 1 });
+    parseTrainConfig({ ...DEFAULT_TRAINING, model });
   });
 });

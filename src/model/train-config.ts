@@ -234,7 +234,8 @@ export function parseTrainConfig(value: unknown): TrainConfig {
 
 /** What each setting allows alone and together makes no sense, with the remedy. */
 function contradictionOf(config: TrainConfig): string | undefined {
-  const { loss, temperature, learnTemperature, model, loggedShare } = config;
+  const { loss, temperature, learnTemperature, model } = config;
+  const { loggedShare, neighbourShare, queryShare } = config;
   const { low, high } = TEMPERATURE_BOUNDS;
   if (loss.kind === 'sampled' && loss.inBatch && loss.logQ === 'none')
     return 'Expected a logQ correction for in-batch negatives, received logQ "none". They come as often as users convert on them, so popular items would be pushed away in proportion to their popularity. Choose logQ "negativesOnly", or inBatch false.';
@@ -247,7 +248,7 @@ function contradictionOf(config: TrainConfig): string | undefined {
     return `Expected a learned temperature to start between ${low} and ${high}, its bounds, received ${temperature}. Choose one inside, or learnTemperature false.`;
   if (model.subjectItem && model.fusion === 'none')
     return 'Expected a fusion with context for subjectItem, received fusion "none". Choose fusion "concat", or subjectItem false.';
-  if (model.subjectItem && loggedShare < 1)
-    return `Expected logged contexts alone for subjectItem, received loggedShare ${loggedShare}. In a pseudo-context the subject item would be the label itself. Set loggedShare to 1, or subjectItem to false.`;
+  if (model.subjectItem && loggedShare === 0 && neighbourShare * (1 - queryShare) === 0)
+    return `Expected examples with an item in view for subjectItem, received loggedShare 0, neighbourShare ${neighbourShare} and queryShare ${queryShare}, with which no example has one. Raise loggedShare or neighbourShare, or set subjectItem to false.`;
   return undefined;
 }

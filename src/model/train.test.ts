@@ -90,7 +90,7 @@ const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] 
       logQ: 'negativesOnly',
     },
     learnTemperature: true,
-    loggedShare: 1,
+    loggedShare: 0.5,
     model: { ...SHORT.model, subjectItem: true },
   },
   {

@@ -61,7 +61,8 @@ function constant(value: number, ...shape: number[]): TensorSpec {
  * Every tensor by name, in a fixed order.
  *
  * `items.*` feed both the history encoder and the item tower; `encoder.*`, `tower.*`, `context.*` and `head.*` belong
- * to one part each. encoderId covers items and encoder; itemTowerId items and tower; headId context and head.
+ * to one part each. encoderId covers items and encoder; itemTowerId items and tower; headId context and head,
+ * with subjectItem items, too.
  */
 export function tensorSpecs(
   config: ModelConfig,

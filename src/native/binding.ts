@@ -63,10 +63,36 @@ export interface ContextWeights {
   readonly countryTable: Float32Array;
   /** [genders, G], row 0 = unknown. */
   readonly genderTable: Float32Array;
-  /** [F, E + 3 G]. */
+  /** [F, E + 3 G], with `subjectItems` [F, E + 3 G + D]. */
   readonly contextWeight: Float32Array;
   /** [F]. */
   readonly contextBias: Float32Array;
+  /** Of a model that reads the item in view. */
+  readonly subjectItems?: ItemInputWeights;
+}
+
+/** The input embedding of an item is its row of `itemTable`, plus what of categories, advertisers and prices is there. */
+export interface ItemInputWeights {
+  /** [N, D]. */
+  readonly itemTable: Float32Array;
+  readonly categories?: {
+    /** [categories, D]. */
+    readonly table: Float32Array;
+    /** [N + 1], ascending from 0: item i has the terms [offsets[i], offsets[i + 1]). */
+    readonly offsets: Int32Array;
+    readonly rows: Int32Array;
+    readonly weights: Float32Array;
+  };
+  readonly advertisers?: ItemRows;
+  readonly prices?: ItemRows;
+}
+
+/** One row of a table for each item. */
+export interface ItemRows {
+  /** [rows, D]. */
+  readonly table: Float32Array;
+  /** [N]. */
+  readonly rows: Int32Array;
 }
 
 /** Attention of the context over the states of a history; head p has the rows [p D / heads, (p + 1) D / heads). */
@@ -85,8 +111,8 @@ export interface AttentionWeights {
 
 export interface NativeHead {
   /**
-   * Query embeddings of a micro-batch: x = [bag(subject) ; age ; country ; gender], c = relu(Wc x + bc),
-   * z = [h ; c ; stateAge], u = normalise(Wo relu(Wh z + bh) + bo + Ws z). Fusion attention: z = [attended ; h ; c ; stateAge].
+   * Query embeddings of a micro-batch: c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc), the item
+   * with subjectItems alone, z = [h ; c ; stateAge] or [attended ; h ; c ; stateAge], u = normalise(Wo relu(Wh z + bh) + bo + Ws z).
    *
    * @param out - [B, D] f32, overwritten in full with rows of unit L2 norm.
    * @throws RangeError when a row index or a length is out of range; TypeError for a wrong array type;
@@ -96,12 +122,8 @@ export interface NativeHead {
   readonly isa: Isa;
 }
 
-/**
- * Weights of the history encoder; names and shapes as in docs/model.md, row-major f32 (out-features first).
- *
- * The input embedding of an item is its row of `itemTable`, plus what of categories, advertisers and prices is there.
- */
-export interface EncoderWeights {
+/** Weights of the history encoder; names and shapes as in docs/model.md, row-major f32 (out-features first). */
+export interface EncoderWeights extends ItemInputWeights {
   /** D. */
   readonly embeddingWidth: number;
   /** Divides D. */
@@ -112,18 +134,6 @@ export interface EncoderWeights {
   readonly maxHistory: number;
   /** A. */
   readonly actionWidth: number;
-  /** [N, D]. */
-  readonly itemTable: Float32Array;
-  readonly categories?: {
-    /** [categories, D]. */
-    readonly table: Float32Array;
-    /** [N + 1], ascending from 0: item i has the terms [offsets[i], offsets[i + 1]). */
-    readonly offsets: Int32Array;
-    readonly rows: Int32Array;
-    readonly weights: Float32Array;
-  };
-  readonly advertisers?: ItemRows;
-  readonly prices?: ItemRows;
   /** [actions, A], row 0 = unknown. */
   readonly actionTable: Float32Array;
   /** [gaps, D]. */
@@ -140,14 +150,6 @@ export interface EncoderWeights {
   readonly normScale: Float32Array;
   /** [D]. */
   readonly normOffset: Float32Array;
-}
-
-/** One row of a table for each item. */
-export interface ItemRows {
-  /** [rows, D]. */
-  readonly table: Float32Array;
-  /** [N]. */
-  readonly rows: Int32Array;
 }
 
 /** A pre-norm Transformer block: vectors are [D], weights [D, D] where nothing else is said. */
@@ -461,7 +463,10 @@ export interface NativeAddon {
   readonly availableIsas: readonly Isa[];
   /** What constructors and `ops` use by default: TANDEM_ISA, else the fastest available. */
   readonly defaultIsa: Isa;
-  /** Packs (copies) the weights for the ISA's tiles. RangeError naming the field on a wrong length. */
+  /**
+   * Packs (copies) the weights for the ISA's tiles, those of items as one [N, F], or [N, D] where that would take more than
+   * 64 MiB: nothing of `weights` is kept. RangeError naming the field on a wrong length or row.
+   */
   readonly Head: new (weights: HeadWeights, isa?: Isa, precision?: Precision) => NativeHead;
   /**
    * Packs (copies) the weights, the item tables as one [N, D] of projected inputs: nothing of `weights` is kept.
@@ -536,6 +541,7 @@ interface ArrayHead {
     subjectRows: Int32Array,
     subjectWeights: Float32Array,
     demographics: Int32Array,
+    subjectItems: Int32Array | undefined,
     sequenceOffsets: Int32Array | undefined,
     sequenceRows: Float32Array | undefined,
     out: Float32Array,
@@ -557,6 +563,7 @@ function headOf(
         batch.subjectRows,
         batch.subjectWeights,
         batch.demographics,
+        batch.subjectItems,
         batch.sequenceOffsets,
         batch.sequenceRows,
         out,

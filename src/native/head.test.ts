@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { nativeAddon } from './binding.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
-import type { AttentionWeights, HeadWeights } from './binding.ts';
+import type { AttentionWeights, ContextWeights, HeadWeights } from './binding.ts';
 
 const addon = nativeAddon();
 
@@ -254,6 +254,125 @@ test('a head by hand: fusion none, one unit', () => {
   const norm = Math.hypot(4, 2);
   assert.ok(Math.abs(out[0]! - 4 / norm) < 1e-6 && Math.abs(out[1]! - 2 / norm) < 1e-6);
   assert.deepEqual([...out.subarray(2)], [0, 1]);
+});
+
+/** Two items of width 2; the context is relu(x + [1, 0]), x of the item in view, and the embedding its direction. */
+function viewingWeights(): HeadWeights & { readonly context: ContextWeights } {
+  const zeros = (length: number): Float32Array => new Float32Array(length);
+  return {
+    fusion: 'concat',
+    embeddingWidth: 2,
+    hiddenWidth: 1,
+    coldStart: zeros(2),
+    hiddenWeight: zeros(5),
+    hiddenBias: zeros(1),
+    outputWeight: zeros(2),
+    outputBias: zeros(2),
+    skipWeight: Float32Array.of(0, 0, 1, 0, 0, 0, 0, 0, 1, 0),
+    context: {
+      contextWidth: 2,
+      subjectWidth: 1,
+      demographicWidth: 1,
+      subjectTable: zeros(1),
+      noSubject: zeros(1),
+      ageTable: zeros(1),
+      countryTable: zeros(1),
+      genderTable: zeros(1),
+      contextWeight: Float32Array.of(0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1),
+      contextBias: Float32Array.of(1, 0),
+      subjectItems: {
+        itemTable: Float32Array.of(2, 3, 4, 2),
+        categories: {
+          table: Float32Array.of(9, 9, 2, 4),
+          offsets: Int32Array.of(0, 1, 1),
+          rows: Int32Array.of(1),
+          weights: Float32Array.of(0.5),
+        },
+        advertisers: { table: Float32Array.of(0, 0, -1, 1), rows: Int32Array.of(0, 1) },
+        prices: { table: Float32Array.of(0, 0, 0, 5), rows: Int32Array.of(0, 1) },
+      },
+    },
+  };
+}
+
+function viewingBatch(subjectItems: Int32Array): HeadBatch {
+  const count = subjectItems.length;
+  return {
+    count,
+    states: new Float32Array(2 * count),
+    hasState: new Uint8Array(count),
+    stateAge: new Float32Array(count),
+    subjectOffsets: new Int32Array(count + 1),
+    subjectRows: new Int32Array(0),
+    subjectWeights: new Float32Array(0),
+    demographics: new Int32Array(3 * count),
+    subjectItems,
+  };
+}
+
+test('a head by hand: the item in view', () => {
+  for (const isa of addon.availableIsas) {
+    const out = new Float32Array(6);
+    new addon.Head(viewingWeights(), isa).embed(viewingBatch(Int32Array.of(1, -1, 0)), out);
+    // x = id + categories + advertiser + price: [4 - 1, 2 + 1 + 5], none, [2 + 0.5 * 2, 3 + 0.5 * 4].
+    for (const [i, [a, b]] of (
+      [
+        [4, 8],
+        [1, 0],
+        [4, 5],
+      ] as const
+    ).entries()) {
+      assert.ok(Math.abs(out[2 * i]! - a / Math.hypot(a, b)) < 1e-6);
+      assert.ok(Math.abs(out[2 * i + 1]! - b / Math.hypot(a, b)) < 1e-6);
+    }
+  }
+});
+
+test('items in view that do not fit are refused by name', () => {
+  const weights = viewingWeights();
+  const { subjectItems, ...plain } = weights.context;
+  const head = new addon.Head(weights);
+  const out = new Float32Array(4);
+  const cases: [() => void, object][] = [
+    [
+      () => new addon.Head({ ...weights, context: plain }),
+      {
+        name: 'RangeError',
+        message: /length 8 \[F, E \+ 3 G\] for contextWeight, received length 12/,
+      },
+    ],
+    [
+      () =>
+        new addon.Head({
+          ...weights,
+          context: {
+            ...plain,
+            subjectItems: {
+              ...subjectItems!,
+              prices: { table: Float32Array.of(0, 0), rows: Int32Array.of(0, 1) },
+            },
+          },
+        }),
+      { name: 'RangeError', message: /rows from 0 to 0 in prices\.rows, received 1 at 1/ },
+    ],
+    [
+      () => {
+        const { subjectItems: _, ...batch } = viewingBatch(Int32Array.of(0, 0));
+        head.embed(batch, out);
+      },
+      { name: 'TypeError', message: /Int32Array for subjectItems, received undefined/ },
+    ],
+    [
+      () => {
+        head.embed(viewingBatch(Int32Array.of(-1, 2)), out);
+      },
+      {
+        name: 'RangeError',
+        message: /from 0 to 1, or -1 for none, in subjectItems, received 2 at 1/,
+      },
+    ],
+  ];
+  for (const [attempt, expected] of cases) assert.throws(attempt, expected);
 });
 
 test('weights and requests of wrong shape are refused by name', () => {

@@ -62,7 +62,9 @@ export function encodeAnswer(
 /** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
 function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string {
   const ignored: string[] = [];
-  if (request.subject !== undefined && subject.bag.rows.length === 0) ignored.push('subject');
+  const subjectCounts =
+    subject.bag.rows.length > 0 || (engine.usesSubjectItem && subject.itemRow >= 0);
+  if (request.subject !== undefined && !subjectCounts) ignored.push('subject');
   if (request.demographics !== undefined && !engine.usesContext) ignored.push('demographics');
   return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
 }

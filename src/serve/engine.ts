@@ -23,8 +23,11 @@ const PLAIN_JSON = /^[ !#-[\]-~]*$/;
 const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1 };
 const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
 
+/** What of a bundle is read for as long as it is served. */
+export type ServedBundle = Omit<Bundle, 'headWeights'>;
+
 export class Engine {
-  readonly bundle: Bundle;
+  readonly bundle: ServedBundle;
   readonly encoderId: EncoderId;
   readonly head: NativeHead;
   readonly index: PlannedIndex;
@@ -33,6 +36,8 @@ export class Engine {
   readonly width: number;
   /** False for fusion "none": subject and demographics of a request change nothing. */
   readonly usesContext: boolean;
+  /** The head reads the item in view itself, besides its categories. */
+  readonly usesSubjectItem: boolean;
   readonly #features: ContextFeatures;
   /** Whether every item id is its own JSON: escaping 100 ids an answer was a tenth of the time of one. */
   readonly #plainIds: boolean;
@@ -43,13 +48,15 @@ export class Engine {
    * @throws TandemError ERR_BUNDLE_INVALID when an answer differs from what training computed; ERR_INDEX_INVALID.
    */
   constructor(bundle: Bundle, plan: PlanMode) {
-    const { manifest, schema, catalogue } = bundle;
-    checkGoldens(bundle);
-    this.bundle = bundle;
+    const { headWeights, ...served } = bundle;
+    const { manifest, schema, catalogue } = served;
+    this.head = new (nativeAddon().Head)(headWeights);
+    checkGoldens(bundle, this.head);
+    this.bundle = served;
     this.encoderId = manifest.encoderId as EncoderId;
     this.width = manifest.model.embeddingWidth;
     this.usesContext = manifest.model.fusion !== 'none';
-    this.head = new (nativeAddon().Head)(bundle.headWeights);
+    this.usesSubjectItem = this.usesContext && manifest.model.subjectItem;
     this.index = planIndex(bundle, plan);
     this.filters = new FilterCompiler(catalogue, schema.categories);
     this.#features = new ContextFeatures(schema);
@@ -108,8 +115,8 @@ function planIndex(bundle: Bundle, plan: PlanMode): PlannedIndex {
 }
 
 /** A bundle that this build answers differently than training did would give plausible, wrong candidates. */
-function checkGoldens(bundle: Bundle): void {
-  const { failures, isa } = replayGoldens(bundle);
+function checkGoldens(bundle: Bundle, head: NativeHead): void {
+  const { failures, isa } = replayGoldens(bundle, head);
   if (failures.length === 0) return;
   const { bundleId } = bundle.manifest;
   throw new TandemError(

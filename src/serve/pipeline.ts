@@ -297,6 +297,7 @@ export class Pipeline {
         found ? stateAge(states.lastEventSeconds[row]!, nowSeconds) : 0,
         subject.bag,
         engine.demographicRows(request.demographics),
+        subject.itemRow,
       );
     }
     const embeddings = workspace.embeddingsFor(requests.length);

@@ -41,8 +41,8 @@ export async function startServer(
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   const addon = nativeAddon();
-  const bundle = await loadBundle(settings.bundles);
-  const engine = new Engine(bundle, settings.plan);
+  const engine = new Engine(await loadBundle(settings.bundles), settings.plan);
+  const { manifest, catalogue } = engine.bundle;
   const states = store ?? (await openStore(settings.store));
   const metrics = new ServerMetrics();
   const pipeline = new Pipeline(engine, states, metrics, {
@@ -57,7 +57,7 @@ export async function startServer(
   await readWatermark();
   await warmUp(pipeline);
   metrics.registry.resetMetrics();
-  metrics.describeBundle(bundle.manifest.bundleId, bundle.manifest.encoderId);
+  metrics.describeBundle(manifest.bundleId, manifest.encoderId);
   const watermarkTimer = setInterval(() => void readWatermark(), WATERMARK_INTERVAL_MS);
   watermarkTimer.unref();
 
@@ -86,8 +86,8 @@ export async function startServer(
           isa: engine.head.isa,
           node: process.version,
           transport: settings.transport,
-          bundle_id: bundle.manifest.bundleId,
-          encoder_id: bundle.manifest.encoderId,
+          bundle_id: manifest.bundleId,
+          encoder_id: manifest.encoderId,
         }),
       }),
     });
@@ -101,8 +101,8 @@ export async function startServer(
       host: settings.host,
       port: transport.port,
       transport: transport.name,
-      bundle: bundle.manifest.bundleId,
-      items: bundle.catalogue.count,
+      bundle: manifest.bundleId,
+      items: catalogue.count,
       isa: engine.head.isa,
       startup_ms: Math.round(performance.now() - startedMs),
     },

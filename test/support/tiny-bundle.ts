@@ -17,6 +17,7 @@ import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
 export interface TinyBundleOptions {
   readonly items?: number;
   readonly fusion?: ModelConfig['fusion'];
+  readonly subjectItem?: boolean;
   readonly stateType?: BundleInput['stateType'];
   readonly width?: number;
   readonly hiddenWidth?: number;
@@ -60,7 +61,7 @@ export async function publishTinyBundle(
 /** The parts of a tiny bundle, to be changed before publishing. */
 export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<BundleInput> {
   const { items = 200, fusion = 'concat', width = 16, hiddenWidth = 16, seed = 1 } = options;
-  const { stateType = 'f32' } = options;
+  const { stateType = 'f32', subjectItem = false } = options;
   const random = new Random(seed);
   const model: ModelConfig = {
     fusion,
@@ -74,7 +75,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     demographicWidth: 4,
     contextWidth: 8,
     hiddenWidth,
-    subjectItem: false,
+    subjectItem,
   };
   const rows = Array.from({ length: items }, (_, i) => tinyItem(i));
   const columns = {
@@ -156,7 +157,7 @@ function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
   ];
   const { Head, ExactIndex } = nativeAddon();
   const goldens = requests.map((request) => ({ ...request, embedding: [], candidates: [] }));
-  const head = new Head(headWeights(tensors, model, schema), 'scalar');
+  const head = new Head(headWeights(tensors, model, schema, catalogue), 'scalar');
   const embeddings = embedGoldens({ goldens, catalogue, schema, manifest: { model } }, head);
   const index = new ExactIndex(vectors, width, 'scalar');
   return goldens.map((golden, row) => {
