@@ -12,6 +12,7 @@ import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
 import { WORLD_DEMO } from '../src/cli/demo-settings.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
+import { oneShard } from '../src/data/shards.ts';
 import { lastEventsSplit } from '../src/data/splits.ts';
 import { generateWorld } from '../src/data/world/generate.ts';
 import { DEFAULT_WORLD } from '../src/data/world/law.ts';
@@ -20,6 +21,7 @@ import { ContextFeatures } from '../src/features/context.ts';
 import { TrainingSampler } from '../src/model/sampler.ts';
 import { Trainer } from '../src/model/train.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
+import { trainingStatistics } from '../src/model/training-statistics.ts';
 import { TwoTower } from '../src/model/two-tower.ts';
 import type { PeerProcess } from './peers/process.ts';
 import { startPython } from './peers/python.ts';
@@ -200,10 +202,18 @@ async function openTrainer(
   const features = catalogueItemFeatures(schema, catalogue);
   const model = new TwoTower(config.model, schema, features, { seed: config.seed });
   const ends = lastEventsSplit(dataset, 'validation').trainEnd;
-  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, ends);
-  const trainer = new Trainer(model, sampler, config);
-  let step = 1;
-  const loss = trainer.step(step);
+  const statistics = await trainingStatistics(oneShard(dataset), () => ends, config);
+  const sampler = new TrainingSampler(
+    dataset,
+    new ContextFeatures(schema),
+    config,
+    ends,
+    statistics.untilSeconds,
+  );
+  const trainer = new Trainer(model, items, statistics.items, config);
+  let step = 0;
+  const next = (): number => trainer.step(++step, sampler.sample(step));
+  const loss = next();
   return {
     loss,
     dispose: () => {
@@ -215,7 +225,7 @@ async function openTrainer(
       before: () => useBackend(backend),
       // A step of tfjs cpu is too long for benchmark.js to find out how many fit a sample.
       asynchronous: backend === 'cpu',
-      run: () => trainer.step(++step),
+      run: next,
     },
   };
 }

@@ -8,6 +8,7 @@ import { verifyBundle } from '../src/bundle/verify.ts';
 import { trainForProtocol } from '../src/experiment/training-recipe.ts';
 import { importDataset } from '../src/data/import.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
+import { oneShard } from '../src/data/shards.ts';
 import { publish } from '../src/encode/publish.ts';
 import { packageRoot } from '../src/native/binding.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from '../test/support/shop.ts';
@@ -22,7 +23,7 @@ try {
     outputDirectory: join(work, 'dataset'),
   });
   const { result } = await trainForProtocol({
-    dataset: await readDataset(join(work, 'dataset')),
+    shards: oneShard(await readDataset(join(work, 'dataset'))),
     protocol: 'time',
     form: 'all',
     refit: false,

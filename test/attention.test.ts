@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
+import { oneShard } from '../src/data/shards.ts';
 import { timeCutSplit } from '../src/data/splits.ts';
 import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
@@ -31,8 +32,8 @@ const K = 20;
 
 before(async () => {
   await train({
-    dataset,
-    trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
+    shards: oneShard(dataset),
+    trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
     config: {
       ...SHOP_TRAINING,
       model: { ...SHOP_TRAINING.model, fusion: 'attention' },

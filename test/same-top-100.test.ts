@@ -12,6 +12,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { importDataset } from '../src/data/import.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
+import { oneShard } from '../src/data/shards.ts';
 import { eventsBefore } from '../src/data/splits.ts';
 import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
@@ -49,7 +50,7 @@ for (const fusion of ['concat', 'none'] as const)
       });
       dataset = await readDataset(at('dataset'));
       await trainForProtocol({
-        dataset,
+        shards: oneShard(dataset),
         protocol: 'time',
         form: 'all',
         config: {

@@ -9,6 +9,7 @@ import { after, describe, it } from 'node:test';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { embedGoldens, EMBEDDING_TOLERANCE, verifyBundle } from '../src/bundle/verify.ts';
 import { resolveServerSettings } from '../src/config.ts';
+import { oneShard } from '../src/data/shards.ts';
 import { timeCutSplit } from '../src/data/splits.ts';
 import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
@@ -113,8 +114,8 @@ for (const fusion of ['concat', 'attention'] as const)
 
     it('is published with goldens that fail without it', async () => {
       await train({
-        dataset,
-        trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
+        shards: oneShard(dataset),
+        trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
         config: {
           ...SHOP_TRAINING,
           model: { ...SHOP_TRAINING.model, fusion, subjectItem: true },

@@ -10,6 +10,7 @@ import { catalogueItemFeatures } from '../../src/bundle/item-features.ts';
 import { WORLD_DEMO } from '../../src/cli/demo-settings.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import { readDataset } from '../../src/data/read-dataset.ts';
+import { oneShard } from '../../src/data/shards.ts';
 import { generateWorld } from '../../src/data/world/generate.ts';
 import { evaluationSet } from '../../src/evaluate/evaluate.ts';
 import { ModelEvaluation } from '../../src/evaluate/model-scorer.ts';
@@ -18,6 +19,7 @@ import { ContextFeatures } from '../../src/features/context.ts';
 import { TrainingSampler } from '../../src/model/sampler.ts';
 import { Trainer } from '../../src/model/train.ts';
 import type { TrainConfig } from '../../src/model/train-config.ts';
+import { trainingStatistics } from '../../src/model/training-statistics.ts';
 import { TwoTower } from '../../src/model/two-tower.ts';
 import { Random } from '../../src/random.ts';
 import { say } from '../harness.ts';
@@ -45,7 +47,7 @@ export async function towerData(size: number): Promise<RawData> {
     steps: STEPS,
   };
   const held = evaluationSet({ dataset, protocol: 'time', form: 'all', split: 'test' });
-  const model = trainedModel(dataset, config, held.trainEnd);
+  const model = await trainedModel(dataset, config, held.trainEnd);
 
   // The evaluator makes the embeddings, as for any report; this model keeps them instead of ranking with them.
   const embedded: Float32Array[] = [];
@@ -79,7 +81,11 @@ export async function towerData(size: number): Promise<RawData> {
   return { vectors, queries };
 }
 
-function trainedModel(dataset: Dataset, config: TrainConfig, trainEnd: Int32Array): TwoTower {
+async function trainedModel(
+  dataset: Dataset,
+  config: TrainConfig,
+  trainEnd: Int32Array,
+): Promise<TwoTower> {
   const { items, users, events } = dataset;
   const schema = buildSchema({
     maxHistory: config.model.maxHistory,
@@ -95,11 +101,18 @@ function trainedModel(dataset: Dataset, config: TrainConfig, trainEnd: Int32Arra
   const catalogue = buildCatalogue(items, schema.categories, new Float32Array(items.count));
   const features = catalogueItemFeatures(schema, catalogue);
   const model = new TwoTower(config.model, schema, features, { seed: config.seed });
-  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainEnd);
-  const trainer = new Trainer(model, sampler, config);
+  const statistics = await trainingStatistics(oneShard(dataset), () => trainEnd, config);
+  const sampler = new TrainingSampler(
+    dataset,
+    new ContextFeatures(schema),
+    config,
+    trainEnd,
+    statistics.untilSeconds,
+  );
+  const trainer = new Trainer(model, items, statistics.items, config);
   const startMs = performance.now();
   for (let step = 1; step <= config.steps; step++) {
-    const loss = trainer.step(step);
+    const loss = trainer.step(step, sampler.sample(step));
     if (step === 1 || step % 50 === 0)
       say(
         `training for item vectors: step ${step} of ${config.steps}, loss ${loss.toFixed(2)}, ${((performance.now() - startMs) / 1000).toFixed(0)} s`,

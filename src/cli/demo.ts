@@ -12,6 +12,7 @@ import { importDataset } from '../data/import.ts';
 import { readDataset } from '../data/read-dataset.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { dayStart } from '../data/splits.ts';
+import { oneShard } from '../data/shards.ts';
 import { generateWorld, SIMULATION_NOTICE } from '../data/world/generate.ts';
 import { DEFAULT_WORLD } from '../data/world/law.ts';
 import { encodeUsers } from '../encode/users.ts';
@@ -142,7 +143,7 @@ async function trainModel(
 ): Promise<void> {
   const { training, form, refit } = settings;
   const { result } = await trainForProtocol({
-    dataset,
+    shards: oneShard(dataset),
     protocol: 'time',
     form,
     config: { ...training, model: { ...training.model, fusion } },

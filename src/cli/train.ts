@@ -1,8 +1,8 @@
 // tandem train: a model for a dataset and a protocol, into a checkpoint directory; run again, it continues.
 
 import { readFileSync } from 'node:fs';
-import { Command, Option } from 'commander';
-import { readDataset } from '../data/read-dataset.ts';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { DEFAULT_SHARD_EVENTS, openShards } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { layerSettings, type SettingsLayer } from '../experiment/settings.ts';
@@ -16,6 +16,7 @@ interface TrainFlags {
   readonly form: 'all' | 'discovery';
   readonly settings?: string;
   readonly refit?: true;
+  readonly shardEvents: number;
 }
 
 export function trainCommand(): Command {
@@ -50,19 +51,35 @@ export function trainCommand(): Command {
       '--refit',
       'then train on the validation period too, for the steps that were best without it',
     )
+    .option(
+      '--shard-events <count>',
+      'events in memory at a time, about: above it, users are trained on in shards',
+      atLeastOne,
+      DEFAULT_SHARD_EVENTS,
+    )
     .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
     .action(async (flags: TrainFlags) => {
       const config = readSettings(flags);
-      const { result } = await trainForProtocol({
-        dataset: await readDataset(flags.data),
-        protocol: flags.protocol,
-        form: flags.form,
-        config,
-        directory: flags.out,
-        refit: flags.refit ?? false,
-      });
-      process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
+      const shards = await openShards(flags.data, flags.shardEvents);
+      try {
+        const { result } = await trainForProtocol({
+          shards,
+          protocol: flags.protocol,
+          form: flags.form,
+          config,
+          directory: flags.out,
+          refit: flags.refit ?? false,
+        });
+        process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
+      } finally {
+        shards.close();
+      }
     });
+}
+
+function atLeastOne(text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Expected a whole number from 1.');
+  return Number(text);
 }
 
 /** Defaults, overridden by the file, overridden by --fusion. */

@@ -60,17 +60,20 @@ export class Database {
   }
 
   /**
-   * Streams a result column by column, chunk by chunk, without building row objects.
+   * Hands over a result column by column, without building row objects.
    *
-   * @param sinks - one per column, called with (value, row number in the result); NULL comes as null.
-   * @returns number of rows.
+   * DuckDB works it out whole, off this thread, before the first value is handed over: a job that goes on meanwhile loses
+   * the thread once, for the copying.
+   *
+   * @param open - called once with the number of rows; one sink per column, called with (value, row number in the result).
+   *   NULL comes as null.
    */
-  async columns(sql: string, sinks: readonly ColumnSink[]): Promise<number> {
-    const result = await this.#connection.stream(sql);
+  async columns(sql: string, open: (rows: number) => readonly ColumnSink[]): Promise<void> {
+    const result = await this.#connection.run(sql);
+    const sinks = open(result.rowCount);
     let start = 0;
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) return start;
+    for (let part = 0; part < result.chunkCount; part++) {
+      const chunk = result.getChunk(part);
       const rows = chunk.rowCount;
       for (let column = 0; column < sinks.length; column++) {
         const vector = chunk.getColumnVector(column);

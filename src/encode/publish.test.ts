@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { loadBundle } from '../bundle/load.ts';
 import { verifyBundle } from '../bundle/verify.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { loadModel } from '../model/checkpoint.ts';
 import { train } from '../model/train.ts';
@@ -19,8 +20,8 @@ const run = (fusion: string): string => join(folder, `run-${fusion}`);
 before(async () => {
   for (const fusion of ['none', 'concat', 'attention'] as const)
     await train({
-      dataset,
-      trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
+      shards: oneShard(dataset),
+      trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
       config: {
         ...SHOP_TRAINING,
         model: { ...SHOP_TRAINING.model, fusion },

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { loadBundle } from '../bundle/load.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { train } from '../model/train.ts';
 import { publish } from './publish.ts';
@@ -16,8 +17,8 @@ test('states in f32 lose nothing, shorter ones a little, whatever the fusion', a
   for (const fusion of ['concat', 'attention'] as const) {
     const directory = join(folder, fusion);
     await train({
-      dataset,
-      trainingEnds: timeCutSplit(dataset, SHOP_TEST_FROM),
+      shards: oneShard(dataset),
+      trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
       config: {
         ...SHOP_TRAINING,
         model: { ...SHOP_TRAINING.model, fusion },

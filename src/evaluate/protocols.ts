@@ -18,28 +18,7 @@ const DAY_SECONDS = 86_400;
  * ends before the validation event in both splits; for `test` the history includes it, as in the papers.
  */
 export function tableProtocol(dataset: Dataset, split: 'validation' | 'test'): EvaluationSet {
-  const { events } = dataset;
-  const { trainEnd: historyEnd, heldOut } = lastEventsSplit(dataset, split);
-  const queries: EvaluationQuery[] = [];
-  for (let user = 0; user < dataset.users.count; user++) {
-    const event = heldOut[user]!;
-    if (event < 0) continue;
-    const positive = events.items[event]!;
-    const begin = events.userOffsets[user]!;
-    const end = historyEnd[user]!;
-    queries.push({
-      id: dataset.users.ids[user]!,
-      user,
-      historyBegin: begin,
-      historyEnd: end,
-      timeSeconds: events.times[event]!,
-      subject: { kind: 'none' },
-      demographics: {},
-      positives: Int32Array.of(positive),
-      excluded: distinctItems(events.items, begin, end, new Set([positive])),
-      slice: '',
-    });
-  }
+  const queries = heldOutQueries(dataset, split);
   requireQueries(queries, dataset, 'users with at least three events');
   return {
     protocol: 'table',
@@ -76,23 +55,83 @@ export interface TimeProtocolOptions {
  */
 export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): EvaluationSet {
   const { form, until = Infinity } = options;
-  const from = options.from ?? dataset.testFrom;
-  if (!Number.isFinite(from))
-    throw new TandemError(
-      'ERR_DATASET_INVALID',
-      `Expected a time where the test period of ${dataset.name} starts, received none. Set testFrom in its manifest, or use the table protocol.`,
-    );
-  const cut = dayStart(from);
+  const cut = cutOf(dataset, options.from);
   const trainEnd = timeCutSplit(dataset, cut);
-  const { events } = dataset;
   const candidates = new Uint8Array(dataset.items.count);
-  for (let user = 0; user < dataset.users.count; user++)
-    for (let i = events.userOffsets[user]!; i < trainEnd[user]!; i++)
-      candidates[events.items[i]!] = 1;
+  addItemsBefore(candidates, dataset, trainEnd);
+  const { queries, dropped } = requestQueries(dataset, { form, from: cut, until }, candidates);
+  requireQueries(
+    queries,
+    dataset,
+    `requests with candidates among their positives from ${isoTime(cut)} on`,
+  );
+  return {
+    protocol: 'time',
+    split: options.split ?? 'test',
+    description:
+      `${form}: requests from ${isoTime(cut)}${Number.isFinite(until) ? ` to ${isoTime(until)}` : ''}, ` +
+      "states as of 00:00 UTC of the request's day, ranked are items with an event before the cut, without the subject",
+    queries,
+    candidates,
+    trainEnd,
+    cutSeconds: cut,
+    seenFilter:
+      form === 'all'
+        ? 'none but the subject'
+        : "items of the user's earlier days are neither positives nor candidates",
+    seenLeftOut: form === 'discovery',
+    dropped: { 'no positive left': dropped },
+  };
+}
+
+/** The validation requests of timeProtocol: the last days before the test period, so that tuning never sees it. */
+export function validationWindow(dataset: TimedData): { from: number; until: number } {
+  const until = cutOf(dataset);
+  return { from: until - VALIDATION_DAYS * DAY_SECONDS, until };
+}
+
+/** Queries of tableProtocol, by user; also of a shard. */
+export function heldOutQueries(dataset: Dataset, split: 'validation' | 'test'): EvaluationQuery[] {
+  const { events } = dataset;
+  const { trainEnd: historyEnd, heldOut } = lastEventsSplit(dataset, split);
+  const queries: EvaluationQuery[] = [];
+  for (let user = 0; user < dataset.users.count; user++) {
+    const event = heldOut[user]!;
+    if (event < 0) continue;
+    const positive = events.items[event]!;
+    const begin = events.userOffsets[user]!;
+    const end = historyEnd[user]!;
+    queries.push({
+      id: dataset.users.ids[user]!,
+      user,
+      historyBegin: begin,
+      historyEnd: end,
+      timeSeconds: events.times[event]!,
+      subject: { kind: 'none' },
+      demographics: {},
+      positives: Int32Array.of(positive),
+      excluded: distinctItems(events.items, begin, end, new Set([positive])),
+      slice: '',
+    });
+  }
+  return queries;
+}
+
+/**
+ * Queries of timeProtocol, by time, and how many requests have no positive left; also of a shard.
+ *
+ * @param candidates - [N], 1 = competes.
+ */
+export function requestQueries(
+  dataset: Dataset,
+  { form, from, until }: { form: 'all' | 'discovery'; from: number; until: number },
+  candidates: Uint8Array,
+): { queries: EvaluationQuery[]; dropped: number } {
+  const { events } = dataset;
   const queries: EvaluationQuery[] = [];
   let dropped = 0;
   for (const request of dataset.requests) {
-    if (request.time < cut || request.time >= until) continue;
+    if (request.time < from || request.time >= until) continue;
     const subject = request.subject.kind === 'item' ? request.subject.item : -1;
     const begin = request.user < 0 ? 0 : events.userOffsets[request.user]!;
     const end = begin + eventsBefore(dataset, request.user, dayStart(request.time));
@@ -119,34 +158,30 @@ export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): Ev
       slice: request.slice,
     });
   }
-  requireQueries(
-    queries,
-    dataset,
-    `requests with candidates among their positives from ${isoTime(cut)} on`,
-  );
-  return {
-    protocol: 'time',
-    split: options.split ?? 'test',
-    description:
-      `${form}: requests from ${isoTime(cut)}${Number.isFinite(until) ? ` to ${isoTime(until)}` : ''}, ` +
-      "states as of 00:00 UTC of the request's day, ranked are items with an event before the cut, without the subject",
-    queries,
-    candidates,
-    trainEnd,
-    cutSeconds: cut,
-    seenFilter:
-      form === 'all'
-        ? 'none but the subject'
-        : "items of the user's earlier days are neither positives nor candidates",
-    seenLeftOut: form === 'discovery',
-    dropped: { 'no positive left': dropped },
-  };
+  return { queries, dropped };
 }
 
-/** The validation requests of timeProtocol: the last days before the test period, so that tuning never sees it. */
-export function validationWindow(dataset: Dataset): { from: number; until: number } {
-  const until = dayStart(dataset.testFrom);
-  return { from: until - VALIDATION_DAYS * DAY_SECONDS, until };
+/** Marks the items with an event of the past: they compete in timeProtocol. @param candidates - [N], of all shards. */
+export function addItemsBefore(
+  candidates: Uint8Array,
+  { events, users }: Dataset,
+  trainEnd: Int32Array,
+): void {
+  for (let user = 0; user < users.count; user++)
+    for (let i = events.userOffsets[user]!; i < trainEnd[user]!; i++)
+      candidates[events.items[i]!] = 1;
+}
+
+type TimedData = Pick<Dataset, 'name' | 'testFrom'>;
+
+/** Where the past of timeProtocol ends, Unix seconds; of the test period when `from` is absent. */
+export function cutOf(dataset: TimedData, from: number = dataset.testFrom): number {
+  if (!Number.isFinite(from))
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected a time where the test period of ${dataset.name} starts, received none. Set testFrom in its manifest, or use the table protocol.`,
+    );
+  return dayStart(from);
 }
 
 function distinctItems(

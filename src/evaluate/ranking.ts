@@ -25,7 +25,7 @@ export interface RankedQuery {
  * @throws TandemError ERR_NON_FINITE naming scorer and request. Cost: Q N log(positives + K) at worst.
  */
 export async function rankAll(
-  set: EvaluationSet,
+  set: Pick<EvaluationSet, 'queries' | 'candidates'>,
   scorer: Scorer,
   top: number,
   visit: (query: EvaluationQuery, ranked: RankedQuery, index: number) => void,

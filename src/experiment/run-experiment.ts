@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import { importDataset } from '../data/import.ts';
 import { readDataset } from '../data/read-dataset.ts';
+import { oneShard } from '../data/shards.ts';
 import { generateWorld } from '../data/world/generate.ts';
 import { worldName } from '../data/world/law.ts';
 import { evaluate, type EvaluationReport } from '../evaluate/evaluate.ts';
@@ -98,7 +99,7 @@ async function trainAndEvaluate(
   ).slice(0, 12);
   const directory = join(folder, `${name}-seed${config.seed}-${digest}`);
   const { result } = await trainForProtocol({
-    dataset,
+    shards: oneShard(dataset),
     protocol,
     form,
     config,

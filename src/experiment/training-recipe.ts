@@ -3,21 +3,16 @@
 
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
+import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
-import { evaluationSet } from '../evaluate/evaluate.ts';
-import { ModelEvaluation } from '../evaluate/model-scorer.ts';
-import { validationWindow } from '../evaluate/protocols.ts';
-import type { EvaluationSet } from '../evaluate/query.ts';
-import { rankAll } from '../evaluate/ranking.ts';
-import { recallAtK } from '../evaluate/metrics.ts';
+import { cutOf, validationWindow } from '../evaluate/protocols.ts';
 import type { Checkpoint } from '../model/checkpoint.ts';
 import { train } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
-import type { TwoTower } from '../model/two-tower.ts';
-import { Random } from '../random.ts';
+import { gatherValidation, validationRecall } from './validation.ts';
 
 export interface TrainingPlan {
-  readonly dataset: Dataset;
+  readonly shards: DatasetShards;
   readonly protocol: 'table' | 'time';
   /** Of the time protocol: what validation measures. */
   readonly form: 'all' | 'discovery';
@@ -27,11 +22,6 @@ export interface TrainingPlan {
   readonly refit: boolean;
 }
 
-/** Requests of the validation split that are ranked at each validation. */
-const VALIDATION_REQUESTS = 1500;
-/** Recall at this many candidates decides which weights are best. */
-const VALIDATION_K = 50;
-
 /**
  * Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context.
  *
@@ -39,46 +29,31 @@ const VALIDATION_K = 50;
  * without the validation period; the second has that period in its training data, as production would.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
-  const { dataset, protocol, form, config, directory, refit } = plan;
-  const trainingEnds =
-    protocol === 'table'
-      ? lastEventsSplit(dataset, 'validation').trainEnd
-      : timeCutSplit(dataset, validationWindow(dataset).from);
-  const validation = sampled(evaluationSet({ dataset, protocol, form, split: 'validation' }));
+  const { shards, protocol, form, config, directory, refit } = plan;
+  const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
+  const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({
-    dataset,
+    shards,
     trainingEnds,
     config,
     directory: refit ? join(directory, 'search') : directory,
-    validate: (model) => validationRecall(model, dataset, validation),
+    validate: (model) => validationRecall(model, validation),
   });
   if (!refit) return searched;
   return train({
-    dataset,
-    trainingEnds: evaluationSet({ dataset, protocol, form, split: 'test' }).trainEnd,
+    shards,
+    trainingEnds: endsBefore(protocol, () => cutOf(shards)),
     config: { ...config, steps: searched.result.bestStep },
     directory,
   });
 }
 
-async function validationRecall(
-  model: TwoTower,
-  dataset: Dataset,
-  validation: EvaluationSet,
-): Promise<number> {
-  const scorer = new ModelEvaluation(model, dataset).scorer({
-    name: 'validation',
-    context: 'real',
-  });
-  let total = 0;
-  await rankAll(validation, scorer, 1, (_query, { ranks }) => {
-    total += recallAtK(ranks, VALIDATION_K);
-  });
-  return total / validation.queries.length;
-}
-
-/** The same random requests at every validation of every run. */
-function sampled(set: EvaluationSet): EvaluationSet {
-  const queries = new Random(17).shuffle([...set.queries]).slice(0, VALIDATION_REQUESTS);
-  return { ...set, queries };
+/** Where training ends; at the cut in the time protocol. */
+function endsBefore(
+  protocol: 'table' | 'time',
+  cutSeconds: () => number,
+): (dataset: Dataset) => Int32Array {
+  if (protocol === 'table') return (dataset) => lastEventsSplit(dataset, 'validation').trainEnd;
+  const cut = cutSeconds();
+  return (dataset) => timeCutSplit(dataset, cut);
 }

@@ -39,6 +39,8 @@ export interface RunSettings {
   readonly dataUntilSeconds: number;
   /** Events that training sees; two runs with other events are two runs. */
   readonly trainingEvents: number;
+  /** Where shards were cut, as a number of events: what a step draws depends on it. Absent where all were one shard. */
+  readonly shardEvents?: number;
 }
 
 export interface Validation {

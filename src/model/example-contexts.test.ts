@@ -163,11 +163,4 @@ describe('ExampleContexts', () => {
     }
     assert.deepEqual(seen, new Set([-1, 0, 2]));
   });
-
-  it('refuses logged contexts where no training event has one', () => {
-    assert.throws(() => contextsOf(dataset, BASE, Int32Array.of(1)), {
-      code: 'ERR_CONFIG_INVALID',
-      message: /loggedShare to 0/,
-    });
-  });
 });

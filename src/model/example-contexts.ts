@@ -1,7 +1,6 @@
 // Which context an example of training has: that of the request which was logged with its conversion, or a pseudo-context.
 
 import type { Dataset, RequestRecord } from '../data/dataset.ts';
-import { TandemError } from '../errors.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../features/context.ts';
 import type { Random } from '../random.ts';
 import { LoggedContext, requestsOfEvents } from './logged-context.ts';
@@ -30,10 +29,9 @@ export class ExampleContexts {
   readonly #config: TrainConfig;
   readonly #logged: LoggedContext;
   readonly #pseudo: PseudoContext;
-  /** [events] row of the request that led to it, -1 without one. */
+  /** [events] row of the request that led to it, -1 without one; empty where no logged context is drawn. */
   readonly #requests: Int32Array;
 
-  /** @throws TandemError ERR_CONFIG_INVALID when logged contexts are wanted and no training event has one. */
   constructor(
     dataset: Dataset,
     features: ContextFeatures,
@@ -44,12 +42,8 @@ export class ExampleContexts {
     this.#config = config;
     this.#logged = new LoggedContext(features, dataset);
     this.#pseudo = new PseudoContext(features, dataset.items);
-    this.#requests = requestsOfEvents(dataset, trainingEnds);
-    if (config.loggedShare > 0 && this.#requests.every((row) => row < 0))
-      throw new TandemError(
-        'ERR_CONFIG_INVALID',
-        `Expected logged requests that led to training events for loggedShare ${config.loggedShare}, found none among the ${dataset.requests.length} of ${dataset.name}. Import requests with their times, or set loggedShare to 0.`,
-      );
+    this.#requests =
+      config.loggedShare > 0 ? requestsOfEvents(dataset, trainingEnds) : new Int32Array(0);
   }
 
   /** @param event - the positive, of `user`, whose training events are [first, end). */

@@ -1,8 +1,7 @@
 // The sampler: which users, which positives and which states make up a training step; example-contexts.ts has contexts.
 // A step is a pure function of (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
 
-import type { Dataset, ItemTable } from '../data/dataset.ts';
-import { TandemError } from '../errors.ts';
+import type { Dataset } from '../data/dataset.ts';
 import type { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import {
@@ -14,8 +13,8 @@ import {
 import { Random } from '../random.ts';
 import { ExampleContexts, type ExampleContext } from './example-contexts.ts';
 import type { LossExamples } from './losses/examples.ts';
-import type { ItemStatistics } from './losses/step-loss.ts';
 import type { TrainConfig } from './train-config.ts';
+import { trainingUsers } from './training-statistics.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -50,80 +49,28 @@ export class TrainingSampler {
   /** Users with at least one training event, and where their training events end. */
   readonly #users: Int32Array;
   readonly #ends: Int32Array;
-  /** Time of the newest training event. */
+  /** Time of the newest training event, whichever shard it is in. */
   readonly #untilSeconds: number;
 
   /**
+   * @param dataset - or a shard of it, with at least one training event.
    * @param trainingEnds - [users]: only the events [userOffsets[u], trainingEnds[u]) of user u are seen.
-   * @throws TandemError ERR_DATASET_INVALID when no event is left to train on; ERR_CONFIG_INVALID when the settings need
-   *   times or logged requests that the dataset does not have.
+   * @param untilSeconds - time of the newest training event, of all shards.
    */
   constructor(
     dataset: Dataset,
     features: ContextFeatures,
     config: TrainConfig,
     trainingEnds: Int32Array,
+    untilSeconds: number,
   ) {
-    const { objective } = config;
-    if (objective.kind !== 'next' && objective.windowDays !== undefined && !dataset.hasTime)
-      throw new TandemError(
-        'ERR_CONFIG_INVALID',
-        `Expected a window in events for dataset "${dataset.name}", which has positions instead of times, received windowDays ${objective.windowDays}. Set windowEvents instead.`,
-      );
     this.#dataset = dataset;
     this.#config = config;
     this.#contexts = new ExampleContexts(dataset, features, config, trainingEnds);
     this.#columns = eventColumns(dataset, features);
     this.#ends = trainingEnds;
-    const users: number[] = [];
-    for (let user = 0; user < dataset.users.count; user++)
-      if (trainingEnds[user]! > dataset.events.userOffsets[user]!) users.push(user);
-    if (users.length === 0)
-      throw new TandemError(
-        'ERR_DATASET_INVALID',
-        `Expected users with events before the training cut in dataset "${dataset.name}", found none of ${dataset.users.count}. Choose a later cut or import more events.`,
-      );
-    this.#users = Int32Array.from(users);
-    this.#untilSeconds = users.reduce(
-      (latest, user) => Math.max(latest, this.#columns.times[trainingEnds[user]! - 1]!),
-      -Infinity,
-    );
-  }
-
-  get items(): ItemTable {
-    return this.#dataset.items;
-  }
-
-  get userCount(): number {
-    return this.#users.length;
-  }
-
-  /**
-   * What negatives are drawn and corrected by.
-   *
-   * Users are drawn evenly, so an event of somebody with few counts for more among positives than among all events. Every
-   * event of a user is taken to be drawn as often as another.
-   */
-  itemStatistics(): ItemStatistics {
-    const { items, userOffsets } = this.#dataset.events;
-    const { positivesPerUser, model } = this.#config;
-    // Positions before an event of a window: T events, and the one after them.
-    const positions = model.maxHistory + 1;
-    const most = positivesPerUser === 'all' ? positions : Math.min(positivesPerUser, positions);
-    const counts = new Float64Array(this.#dataset.items.count);
-    const positives = new Float64Array(this.#dataset.items.count);
-    let drawn = 0;
-    for (const user of this.#users) {
-      const first = userOffsets[user]!;
-      const end = this.#ends[user]!;
-      const perUser = Math.min(most, end - first);
-      drawn += perUser;
-      for (let i = first; i < end; i++) {
-        counts[items[i]!]!++;
-        positives[items[i]!]! += perUser / (end - first);
-      }
-    }
-    return { counts, positives: positives.map((expected) => expected / drawn) };
+    this.#users = trainingUsers(dataset, trainingEnds);
+    this.#untilSeconds = untilSeconds;
   }
 
   sample(step: number): TrainingStep {

@@ -145,7 +145,7 @@ describe('subjectItem', () => {
             ...drawnSettings,
             loggedShare: logged ? loggedShare : 0,
           };
-          const sampler = new TrainingSampler(dataset, features, training, ends);
+          const sampler = new TrainingSampler(dataset, features, training, ends, 0);
           for (const step of [1, 2, 3]) {
             const { positives, contexts } = sampler.sample(step);
             for (const [example, positive] of positives.entries()) {

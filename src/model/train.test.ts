@@ -3,9 +3,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { inShards } from '../../test/support/in-shards.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
+import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
@@ -17,9 +19,11 @@ import {
   modelOf,
   type Checkpoint,
 } from './checkpoint.ts';
-import { eventColumns, TrainingSampler } from './sampler.ts';
+import { eventColumns } from './sampler.ts';
+import { ShardSampler } from './shard-sampler.ts';
 import { Trainer, train } from './train.ts';
 import type { LossConfig, TrainConfig } from './train-config.ts';
+import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import type { TwoTower } from './two-tower.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-train-'));
@@ -28,7 +32,9 @@ after(() => {
 });
 
 const dataset = shopDataset(makeShop({ items: 64, users: 60, seed: 3 }));
-const trainingEnds = timeCutSplit(dataset, SHOP_TEST_FROM);
+const endsOf: TrainingEnds = (shard) => timeCutSplit(shard, SHOP_TEST_FROM);
+const trainingEnds = endsOf(dataset);
+const shards = oneShard(dataset);
 const SHORT: TrainConfig = { ...SHOP_TRAINING, steps: 6, validateEvery: 2, usersPerStep: 8 };
 
 function folder(): string {
@@ -40,7 +46,25 @@ function run(
   directory = folder(),
   validate?: (model: TwoTower) => number,
 ): Promise<Checkpoint> {
-  return train({ dataset, trainingEnds, config, directory, ...(validate && { validate }) });
+  return train({
+    shards,
+    trainingEnds: endsOf,
+    config,
+    directory,
+    ...(validate && { validate }),
+  });
+}
+
+/** A trainer, and what takes a step with it. */
+async function openTrainer(
+  model: TwoTower,
+  config: TrainConfig,
+): Promise<{ trainer: Trainer; step: (step: number) => Promise<number> }> {
+  const statistics = await trainingStatistics(shards, endsOf, config);
+  const features = new ContextFeatures(model.schema);
+  const sampler = new ShardSampler(shards, endsOf, features, config, statistics);
+  const trainer = new Trainer(model, shards.items, statistics.items, config);
+  return { trainer, step: async (step) => trainer.step(step, await sampler.sample(step)) };
 }
 
 /** Every file of a directory by its path. */
@@ -118,12 +142,8 @@ for (const settings of LOSSES)
 
     it('trains what is switched on, and holds the rest at zero', async () => {
       const model = modelOf(await run({ ...config, steps: 2 }));
-      const trainer = new Trainer(
-        model,
-        new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds),
-        config,
-      );
-      trainer.step(1);
+      const { trainer, step } = await openTrainer(model, config);
+      await step(1);
       assert.equal(trainer.temperature !== config.temperature, config.learnTemperature);
       for (const [name, used] of [
         ['encoder.gap', config.gapFeature],
@@ -143,15 +163,11 @@ for (const settings of LOSSES)
 
     it('keeps no tensor from step to step', async () => {
       const model = modelOf(await run({ ...config, steps: 1 }));
-      const trainer = new Trainer(
-        model,
-        new TrainingSampler(dataset, new ContextFeatures(model.schema), config, trainingEnds),
-        config,
-      );
-      trainer.step(1);
+      const { trainer, step } = await openTrainer(model, config);
+      await step(1);
       const { numTensors, numBytes } = tf.memory();
-      for (let step = 2; step <= 5; step++) {
-        trainer.step(step);
+      for (let n = 2; n <= 5; n++) {
+        await step(n);
         assert.equal(tf.memory().numTensors, numTensors);
         assert.equal(tf.memory().numBytes, numBytes);
       }
@@ -164,14 +180,8 @@ for (const settings of LOSSES)
       const step = async (backend: 'cpu' | 'native'): Promise<[number, TwoTower]> => {
         await useBackend(backend);
         const model = modelOf(checkpoint);
-        const sampler = new TrainingSampler(
-          dataset,
-          new ContextFeatures(model.schema),
-          config,
-          trainingEnds,
-        );
-        const trainer = new Trainer(model, sampler, config);
-        const value = trainer.step(2);
+        const { trainer, step: take } = await openTrainer(model, config);
+        const value = await take(2);
         trainer.dispose();
         return [value, model];
       };
@@ -286,6 +296,41 @@ describe('train', () => {
       code: 'ERR_CHECKPOINT_INVALID',
       message: /received version 1.*Train again/,
     });
+  });
+
+  it('over shards continues after a kill in the same bytes, and refuses to with other shards', async () => {
+    const sharded = (
+      directory: string,
+      cuts: number[],
+      validate?: () => number,
+    ): ReturnType<typeof train> =>
+      train({
+        shards: inShards(dataset, cuts),
+        trainingEnds: endsOf,
+        config: { ...SHORT, loggedShare: 0.5 },
+        directory,
+        ...(validate && { validate }),
+      });
+    const [straight, killed, one] = [folder(), folder(), folder()];
+    const { settings } = await sharded(straight, [20, 45]);
+    assert.equal(settings.shardEvents, 1000);
+    let calls = 0;
+    await assert.rejects(
+      sharded(killed, [20, 45], () => {
+        if (calls++ === 1) throw new Error('killed');
+        return 2 * calls;
+      }),
+      /killed/,
+    );
+    await assert.rejects(sharded(killed, []), {
+      code: 'ERR_CHECKPOINT_INVALID',
+      message: /shardEvents/,
+    });
+    await sharded(killed, [20, 45], () => 2 * ++calls);
+    const weights = join('final', 'weights.safetensors');
+    assert.deepEqual(readFileSync(join(killed, weights)), readFileSync(join(straight, weights)));
+    await sharded(one, []);
+    assert.notDeepEqual(readFileSync(join(one, weights)), readFileSync(join(straight, weights)));
   });
 
   it('says so when the loss is no number', async () => {

@@ -6,7 +6,8 @@ import { useBackend } from '../backend/select.ts';
 import { tf } from '../backend/tf.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { ItemTable } from '../data/dataset.ts';
+import type { DatasetShards } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures } from '../features/context.ts';
@@ -24,16 +25,22 @@ import {
   type Checkpoint,
   type Validation,
 } from './checkpoint.ts';
-import { stepLoss, type CatalogueLoss, type ColumnLoss } from './losses/step-loss.ts';
+import {
+  stepLoss,
+  type CatalogueLoss,
+  type ColumnLoss,
+  type ItemStatistics,
+} from './losses/step-loss.ts';
 import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
-import { TrainingSampler, type TrainingStep } from './sampler.ts';
+import type { TrainingStep } from './sampler.ts';
+import { ShardSampler } from './shard-sampler.ts';
 import type { TrainConfig } from './train-config.ts';
+import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { localiseItems, TwoTower, type TrainingNoise, type WeightMap } from './two-tower.ts';
 
 export interface TrainOptions {
-  readonly dataset: Dataset;
-  /** [users]: training sees the events [userOffsets[u], trainingEnds[u]) of user u. */
-  readonly trainingEnds: Int32Array;
+  readonly shards: DatasetShards;
+  readonly trainingEnds: TrainingEnds;
   readonly config: TrainConfig;
   /** Checkpoint directory; a run that is already there with the same settings is continued. */
   readonly directory: string;
@@ -41,25 +48,18 @@ export interface TrainOptions {
   readonly validate?: (model: TwoTower) => number | Promise<number>;
 }
 
-const SECONDS_PER_DAY = 86_400;
-const POPULARITY_DAYS = 30;
-
 /**
- * Trains a model, or continues, or returns the finished run.
+ * Trains a model, or continues, or returns the finished run. At most two shards are in memory at any time.
  *
  * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run; ERR_TRAINING_DIVERGED when the loss
- *   is not finite; ERR_DATASET_INVALID when there is nothing to train on.
+ *   is not finite; what trainingStatistics throws.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
-  const { dataset, trainingEnds, config, directory } = options;
+  const { shards, trainingEnds, config, directory } = options;
   await useBackend();
-  const schema = schemaOf(dataset, config);
-  const seen = trainingExtent(dataset, trainingEnds);
-  const catalogue = buildCatalogue(
-    dataset.items,
-    schema.categories,
-    recentPopularity(dataset, trainingEnds, seen.untilSeconds),
-  );
+  const schema = schemaOf(shards, config);
+  const statistics = await trainingStatistics(shards, trainingEnds, config);
+  const catalogue = buildCatalogue(shards.items, schema.categories, statistics.popularity);
   openRun(
     directory,
     {
@@ -67,10 +67,11 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       version: CHECKPOINT_VERSION,
       config,
       schemaHash: schemaHash(schema),
-      datasetName: dataset.name,
-      datasetDigest: dataset.digest,
-      dataUntilSeconds: seen.untilSeconds,
-      trainingEvents: seen.events,
+      datasetName: shards.name,
+      datasetDigest: shards.digest,
+      dataUntilSeconds: statistics.untilSeconds,
+      trainingEvents: statistics.events,
+      ...(shards.shardEvents !== undefined && { shardEvents: shards.shardEvents }),
     },
     schema,
     catalogue,
@@ -85,8 +86,9 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     catalogueItemFeatures(schema, catalogue),
     saved?.weights ?? { seed: config.seed },
   );
-  const sampler = new TrainingSampler(dataset, new ContextFeatures(schema), config, trainingEnds);
-  const trainer = new Trainer(model, sampler, config, saved?.moments);
+  const features = new ContextFeatures(schema);
+  const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);
+  const trainer = new Trainer(model, shards.items, statistics.items, config, saved?.moments);
   const validations: Validation[] = [...(saved?.validations ?? [])];
   let best: WeightMap = saved?.best ?? model.weights();
   let lossSum = 0;
@@ -96,7 +98,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   try {
     while (step < config.steps && !exhausted(validations, config.patience)) {
       step++;
-      lossSum += trainer.step(step);
+      lossSum += trainer.step(step, await sampler.sample(step));
       lossSteps++;
       progress.update(step, `loss ${(lossSum / lossSteps).toFixed(3)}`);
       if (step % config.validateEvery !== 0 && step !== config.steps) continue;
@@ -119,6 +121,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       `best ${bestOf(validations).metric.toFixed(4)} at step ${bestOf(validations).step}`,
     );
   } finally {
+    await sampler.close();
     trainer.dispose();
     model.dispose();
   }
@@ -144,7 +147,6 @@ const TEMPERATURE = 'loss.temperature';
 /** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
-  readonly #sampler: TrainingSampler;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
   readonly #loss: CatalogueLoss | ColumnLoss;
@@ -152,11 +154,16 @@ export class Trainer {
   /** What is trained, by name: the model's weights but for features that are switched off, and a learned temperature. */
   readonly #variables: ReadonlyMap<string, tf.Variable>;
 
-  constructor(model: TwoTower, sampler: TrainingSampler, config: TrainConfig, moments?: WeightMap) {
+  constructor(
+    model: TwoTower,
+    items: ItemTable,
+    statistics: ItemStatistics,
+    config: TrainConfig,
+    moments?: WeightMap,
+  ) {
     this.#model = model;
-    this.#sampler = sampler;
     this.#config = config;
-    this.#loss = stepLoss(config.loss, sampler.items, sampler.itemStatistics());
+    this.#loss = stepLoss(config.loss, items, statistics);
     if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
     this.#variables = trainedVariables(model, config, this.#temperature);
     this.#optimiser = new Adam(this.#variables);
@@ -178,8 +185,7 @@ export class Trainer {
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
-  step(step: number): number {
-    const drawn = this.#sampler.sample(step);
+  step(step: number, drawn: TrainingStep): number {
     const random = new Random(this.#config.seed, 2, step);
     const task = this.#loss.sampled
       ? this.#sampledTask(this.#loss, drawn, random)
@@ -341,45 +347,19 @@ function exhausted(validations: readonly Validation[], patience: number): boolea
   return oldestTried !== undefined && oldestTried.step > bestOf(validations).step;
 }
 
-function schemaOf(dataset: Dataset, config: TrainConfig): FeatureSchema {
+function schemaOf(
+  { items, actionNames, genders, countries }: DatasetShards,
+  config: TrainConfig,
+): FeatureSchema {
   return buildSchema({
     maxHistory: config.model.maxHistory,
-    actionNames: dataset.events.actionNames,
-    itemIds: dataset.items.ids,
-    titles: dataset.items.titles,
-    categoryNames: dataset.items.categoryNames,
-    advertisers: dataset.items.advertisers,
-    prices: dataset.items.prices,
-    genders: dataset.users.genders,
-    countries: dataset.users.countries,
+    actionNames,
+    itemIds: items.ids,
+    titles: items.titles,
+    categoryNames: items.categoryNames,
+    advertisers: items.advertisers,
+    prices: items.prices,
+    genders,
+    countries,
   });
-}
-
-function trainingExtent(
-  dataset: Dataset,
-  trainingEnds: Int32Array,
-): { events: number; untilSeconds: number } {
-  let events = 0;
-  let untilSeconds = 0;
-  for (let user = 0; user < dataset.users.count; user++) {
-    const begin = dataset.events.userOffsets[user]!;
-    const end = trainingEnds[user]!;
-    events += end - begin;
-    if (end > begin) untilSeconds = Math.max(untilSeconds, dataset.events.times[end - 1]!);
-  }
-  return { events, untilSeconds };
-}
-
-/** Training events of each item in the last 30 days before `untilSeconds`; of all time without real times. [N] */
-function recentPopularity(
-  dataset: Dataset,
-  trainingEnds: Int32Array,
-  untilSeconds: number,
-): Float32Array {
-  const from = dataset.hasTime ? untilSeconds - POPULARITY_DAYS * SECONDS_PER_DAY : -Infinity;
-  const popularity = new Float32Array(dataset.items.count);
-  for (let user = 0; user < dataset.users.count; user++)
-    for (let i = dataset.events.userOffsets[user]!; i < trainingEnds[user]!; i++)
-      if (dataset.events.times[i]! >= from) popularity[dataset.events.items[i]!]!++;
-  return popularity;
 }

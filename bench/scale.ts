@@ -1,0 +1,105 @@
+// Training that does not fit in memory, by hand: makes a synthetic world, trains on it in shards, and says what memory each
+// of the two took at most. npx tsx bench/scale.ts --help; Linux, because the peak is what /proc says (VmHWM).
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { spawnCli } from '../test/support/cli.ts';
+
+const POLL_MS = 200;
+const { values: flags } = parseArgs({
+  options: {
+    /** 376,000 users have 10 million events. */
+    users: { type: 'string', default: '376000' },
+    items: { type: 'string', default: '100000' },
+    'shard-events': { type: 'string', default: '1000000' },
+    steps: { type: 'string', default: '300' },
+    'logged-share': { type: 'string', default: '0.5' },
+    /** Kept: the world is made once. */
+    work: { type: 'string', default: join('bench', 'scale') },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (flags.help) {
+  process.stdout.write(
+    'npx tsx bench/scale.ts [--users 376000] [--items 100000] [--shard-events 1000000] [--steps 300] [--logged-share 0.5] [--work DIR]\n',
+  );
+  process.exit();
+}
+
+const world = join(flags.work, `world-${flags.users}-${flags.items}`);
+const run = join(flags.work, 'run');
+mkdirSync(flags.work, { recursive: true });
+if (!existsSync(world)) {
+  const sizes = ['--users', flags.users, '--items', flags.items, '--seed', '1'];
+  await measured('world', ['world', ...sizes, '--out', world, '--json']);
+}
+const settings = join(flags.work, 'settings.json');
+writeFileSync(
+  settings,
+  JSON.stringify({
+    steps: Number(flags.steps),
+    validateEvery: Math.ceil(Number(flags.steps) / 2),
+    loggedShare: Number(flags['logged-share']),
+    loss: {
+      kind: 'sampled',
+      inBatch: true,
+      negatives: 512,
+      unigramShare: 0.5,
+      hardNegatives: 0,
+      logQ: 'negativesOnly',
+    },
+  }),
+);
+rmSync(run, { recursive: true, force: true });
+await measured('train', [
+  ...['train', '--data', world, '--out', run, '--settings', settings],
+  ...['--shard-events', flags['shard-events']],
+]);
+
+/** Runs a command and prints one line: seconds, peak memory, the last word of every progress, and what it wrote. */
+async function measured(name: string, args: readonly string[]): Promise<void> {
+  const startedMs = performance.now();
+  const child = spawnCli(args, { env: { TANDEM_LOG_LEVEL: 'info' } });
+  const output = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const)
+    child[stream]!.setEncoding('utf8').on('data', (text: string) => {
+      output[stream] += text;
+      if (stream === 'stderr') process.stderr.write(text);
+    });
+  let peakKiB = 0;
+  const timer = setInterval(() => {
+    const status = readIfThere(`/proc/${child.pid!}/status`);
+    peakKiB = Math.max(peakKiB, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
+  }, POLL_MS);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  clearInterval(timer);
+  if (code !== 0) throw new Error(`Expected "tandem ${name}" to end well, it exited with ${code}.`);
+  process.stdout.write(
+    `${JSON.stringify({
+      command: name,
+      seconds: Math.round((performance.now() - startedMs) / 1000),
+      peakMiB: Math.round(peakKiB / 1024),
+      jobs: jobsOf(output.stderr),
+      result: JSON.parse(output.stdout) as unknown,
+    })}\n`,
+  );
+}
+
+/** What each job said last: `training events: 10 of 10 shards, 1.2/s`. */
+function jobsOf(log: string): string[] {
+  const last = new Map<string, string>();
+  for (const line of log.split('\n').filter((text) => text.startsWith('{'))) {
+    const { job, done, total, unit, ratePerSecond } = JSON.parse(line) as Record<string, string>;
+    if (job !== undefined) last.set(job, `${job}: ${done} of ${total} ${unit}, ${ratePerSecond}/s`);
+  }
+  return [...last.values()];
+}
+
+function readIfThere(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,106 @@
+// The Parquet files of an imported dataset, opened: verified, and queried by users. Readers of single tables build on it.
+
+import { join, resolve } from 'node:path';
+import { TandemError } from '../errors.ts';
+import {
+  readDatasetFile,
+  verifyDataFiles,
+  type DATA_FILES,
+  type DatasetCounts,
+  type DatasetFile,
+} from './dataset-file.ts';
+import { Database, literal, type ColumnSink } from './duckdb.ts';
+
+type DataFile = (typeof DATA_FILES)[number];
+
+const ROWS_OF: Readonly<Record<DataFile, keyof DatasetCounts>> = {
+  'items.parquet': 'items',
+  'categories.parquet': 'categories',
+  'item-categories.parquet': 'itemCategories',
+  'users.parquet': 'users',
+  'events.parquet': 'events',
+  'requests.parquet': 'requests',
+};
+
+/**
+ * Consecutive users, one of several such parts of a dataset.
+ *
+ * Events lie in order of users, so a part of them is a run of rows: DuckDB skips all row groups but its own. Requests lie in
+ * order of time: a part of them costs a look at the user of each.
+ */
+export interface UserPart {
+  /** Rows [begin, end) of the users' table. */
+  readonly begin: number;
+  readonly end: number;
+  /** Place among the parts, and how many there are: requests without a user are dealt out to all. */
+  readonly index: number;
+  readonly count: number;
+}
+
+export class DatasetFiles {
+  readonly directory: string;
+  readonly file: DatasetFile;
+  readonly #database: Database;
+
+  private constructor(directory: string, file: DatasetFile, database: Database) {
+    this.directory = directory;
+    this.file = file;
+    this.#database = database;
+  }
+
+  /**
+   * Opens and verifies the dataset in `directory`; about a gigabyte a second. close() it.
+   *
+   * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID when a file is missing,
+   *   changed or of another version.
+   */
+  static async open(directory: string): Promise<DatasetFiles> {
+    const file = readDatasetFile(directory);
+    await verifyDataFiles(directory, file);
+    const files = new DatasetFiles(resolve(directory), file, await Database.open());
+    try {
+      await files.#verifyCounts();
+    } catch (error) {
+      files.close();
+      throw error;
+    }
+    return files;
+  }
+
+  /** All users, as the one part. */
+  get whole(): UserPart {
+    return { begin: 0, end: this.file.counts.users, index: 0, count: 1 };
+  }
+
+  /** @see Database.columns; @param select - what follows SELECT up to FROM; @param rest - what follows the file's name. */
+  columns(
+    select: string,
+    name: DataFile,
+    rest: string,
+    open: (rows: number) => readonly ColumnSink[],
+  ): Promise<void> {
+    return this.#database.columns(`SELECT ${select} FROM ${this.#from(name)} ${rest}`, open);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  /** A table of the file's rows in order, with their numbers as file_row_number. */
+  #from(name: DataFile): string {
+    return `read_parquet(${literal(join(this.directory, name))}, file_row_number = true)`;
+  }
+
+  async #verifyCounts(): Promise<void> {
+    for (const [name, counted] of Object.entries(ROWS_OF) as [DataFile, keyof DatasetCounts][]) {
+      const count = this.file.counts[counted];
+      const found = await this.#database.number(`SELECT count(*) FROM ${this.#from(name)}`);
+      if (found !== count)
+        throw new TandemError(
+          'ERR_DATASET_INVALID',
+          `Expected ${count} rows in ${name} of ${this.directory}, found ${found}. Import it again with "tandem import --force".`,
+          { details: { name, count, found } },
+        );
+    }
+  }
+}

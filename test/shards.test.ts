@@ -1,0 +1,136 @@
+// Training in shards on 200,000 events, the small version of bench/scale.ts: never more than two shards in memory, and killed
+// at any moment it ends in the bytes of an undisturbed run.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { importDataset } from '../src/data/import.ts';
+import { openShards, type DatasetShards } from '../src/data/shards.ts';
+import { trainForProtocol } from '../src/experiment/training-recipe.ts';
+import { loadCheckpoint } from '../src/model/checkpoint.ts';
+import type { TrainConfig } from '../src/model/train-config.ts';
+import { Random } from '../src/random.ts';
+import { runCli } from './support/cli.ts';
+import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';
+
+const SHARD_EVENTS = 50_000;
+const SHARDS = 4;
+const KILLS = 3;
+const CONFIG: TrainConfig = {
+  ...SHOP_TRAINING,
+  steps: 32,
+  validateEvery: 4,
+  patience: 20,
+  loggedShare: 0.5,
+};
+const folder = mkdtempSync(join(tmpdir(), 'tandem-shards-'));
+const at = (name: string): string => join(folder, name);
+
+before(async () => {
+  writeShop(at('raw'), makeShop({ items: 96, users: 21_000, seed: 5 }));
+  await importDataset({
+    manifestPath: join(at('raw'), 'source.json'),
+    outputDirectory: at('dataset'),
+  });
+  writeFileSync(at('settings.json'), JSON.stringify(CONFIG));
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** What is left of the shards that were read, once garbage is collected. */
+class Held {
+  readonly #events: WeakRef<object>[] = [];
+  readonly #collect: () => void;
+  most = 0;
+
+  constructor() {
+    setFlagsFromString('--expose-gc');
+    this.#collect = runInNewContext('gc') as () => void;
+  }
+
+  async count(): Promise<number> {
+    // A reference that was looked at lives until the end of its turn.
+    await setImmediate();
+    this.#collect();
+    return this.#events.filter((reference) => reference.deref() !== undefined).length;
+  }
+
+  watch(shards: DatasetShards): DatasetShards {
+    return {
+      ...shards,
+      read: async (shard, requests) => {
+        const dataset = await shards.read(shard, requests);
+        // The columns, not the object around them, are what weighs.
+        this.#events.push(new WeakRef(dataset.events.times));
+        this.most = Math.max(this.most, await this.count());
+        return dataset;
+      },
+    };
+  }
+
+  get reads(): number {
+    return this.#events.length;
+  }
+}
+
+test('no more than two shards are ever in memory', async () => {
+  const shards = await openShards(at('dataset'), SHARD_EVENTS);
+  assert.equal(shards.userCounts.length, SHARDS);
+  const held = new Held();
+  await trainForProtocol({
+    shards: held.watch(shards),
+    protocol: 'time',
+    form: 'all',
+    config: CONFIG,
+    directory: at('watched'),
+    refit: false,
+  });
+  shards.close();
+  // Two passes for statistics, two for validation, one round of training.
+  assert.equal(held.reads, 5 * SHARDS);
+  assert.ok(held.most <= 2, `${held.most} shards were in memory`);
+  assert.equal(loadCheckpoint(at('watched')).settings.shardEvents, SHARD_EVENTS);
+});
+
+test('a run that is killed ends in the same bytes', async () => {
+  const command = (run: string): readonly string[] => [
+    'train',
+    ...['--data', at('dataset'), '--out', at(run), '--settings', at('settings.json')],
+    ...['--shard-events', String(SHARD_EVENTS)],
+  ];
+  const startedMs = performance.now();
+  const calm = await runCli(command('calm'));
+  assert.equal(calm.code, 0, calm.stderr);
+  const lifeMs = performance.now() - startedMs;
+  const random = new Random(11);
+  let hits = 0;
+  for (let kill = 0; kill < KILLS; kill++) {
+    const killAfterMs = (0.4 + 0.6 * random.uniform()) * lifeMs;
+    const { code, signal, stderr } = await runCli(command('killed'), { killAfterMs });
+    assert.ok(signal === 'SIGKILL' || code === 0, stderr);
+    hits += Number(signal === 'SIGKILL');
+  }
+  assert.ok(hits > 0);
+  const killed = await runCli(command('killed'));
+  assert.equal(killed.code, 0, killed.stderr);
+  assert.deepEqual(contents(at('killed')), contents(at('calm')));
+  // The same as in this process, where the whole run was watched.
+  assert.deepEqual(contents(at('watched')), contents(at('calm')));
+});
+
+/** Every file below a directory with its content. */
+function contents(directory: string): Map<string, string> {
+  return new Map(
+    readdirSync(directory, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort()
+      .map((path) => [path.slice(directory.length), readFileSync(path, 'base64')]),
+  );
+}
