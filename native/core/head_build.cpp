@@ -90,9 +90,9 @@ Status Head::CreateContext(const HeadWeightViews& w) {
   const std::size_t e = subject_width_ = w.subject_width;
   const std::size_t g = w.demographic_width;
   const std::size_t inputs = e + 3 * g + (w.has_subject_items ? embedding_width_ : 0);
-  Status status = CheckLength("contextWeight", f * inputs,
-                              w.has_subject_items ? "[F, E + 3 G + D]" : "[F, E + 3 G]",
-                              w.context_weight.size);
+  Status status =
+      CheckLength("contextWeight", f * inputs,
+                  w.has_subject_items ? "[F, E + 3 G + D]" : "[F, E + 3 G]", w.context_weight.size);
   if (status.ok()) status = CheckLength("contextBias", f, "[F]", w.context_bias.size);
   if (status.ok()) status = CreateSubjects(w, inputs);
   if (status.ok() && w.has_subject_items) status = CreateItems(w, inputs);

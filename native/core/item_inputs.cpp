@@ -21,8 +21,8 @@ const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) 
 Status CheckCategories(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
                        std::size_t count) {
   std::size_t categories = 0;
-  Status status = CheckTable(kernels, "categories.table", items.category_table, kWidth, width,
-                             &categories);
+  Status status =
+      CheckTable(kernels, "categories.table", items.category_table, kWidth, width, &categories);
   if (status.ok()) {
     status = CheckOffsets("categories.offsets", items.category_offsets, count, "[N + 1]");
   }
@@ -56,8 +56,8 @@ Status CheckItemInputs(const KernelTable& kernels, const ItemInputViews& items, 
   Status status = CheckTable(kernels, "itemTable", items.item_table, kWidth, width, count);
   if (status.ok() && items.has_categories) status = CheckCategories(kernels, items, width, *count);
   if (status.ok() && items.has_advertisers) {
-    status = CheckItemRows(kernels, "advertisers.table", items.advertiser_table,
-                           "advertisers.rows", items.advertiser_rows, width, *count);
+    status = CheckItemRows(kernels, "advertisers.table", items.advertiser_table, "advertisers.rows",
+                           items.advertiser_rows, width, *count);
   }
   if (status.ok() && items.has_prices) {
     status = CheckItemRows(kernels, "prices.table", items.price_table, "prices.rows",

@@ -370,10 +370,10 @@ void TestAgainstReference(const KernelTable& kernels) {
 /// A request alone gives what it gives in a batch that several threads share, to the last bit, and a batch without a
 /// direction is refused by its first such request.
 void TestBatches(const KernelTable& kernels) {
-  for (const Shape& shape : {Shape{kNone, 16, 20, 12, 8, 2, 2}, Shape{kConcat, 16, 20, 12, 8, 2, 2},
-                             Shape{kConcat, 16, 20, 12, 8, 2, 2, 11, 40},
-                             Shape{kConcat, 3, 20, 4096, 8, 2, 1, 11, 4097},
-                             Shape{kAttention, 16, 20, 12, 8, 2, 2, 11, 40}}) {
+  for (const Shape& shape :
+       {Shape{kNone, 16, 20, 12, 8, 2, 2}, Shape{kConcat, 16, 20, 12, 8, 2, 2},
+        Shape{kConcat, 16, 20, 12, 8, 2, 2, 11, 40}, Shape{kConcat, 3, 20, 4096, 8, 2, 1, 11, 4097},
+        Shape{kAttention, 16, 20, 12, 8, 2, 2, 11, 40}}) {
     const Model model(shape, 60);
     std::unique_ptr<Head> head;
     CHECK_OK(Head::Create(model.Views(), Precision::kF32, kernels, &head));

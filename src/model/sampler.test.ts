@@ -218,6 +218,37 @@ describe('TrainingSampler', () => {
     );
   });
 
+  it('without repeats, leaves out what the user had or has in view, as positives and as negatives', () => {
+    fc.assert(
+      fc.property(
+        cases,
+        fc.integer({ min: 1, max: 6 }),
+        ({ histories, shares, seed, step }, distinct) => {
+          const events = datasetOf(histories);
+          // Items recur, so that there is something to leave out.
+          const items = events.events.items.map((item) => item % distinct);
+          const dataset = { ...events, events: { ...events.events, items } };
+          const config = { ...BASE, repeats: false, seed };
+          const drawn = samplerOf(dataset, config, endsOf(dataset, shares)).sample(step);
+          const { positives, histories: batch, stateRows, users, contexts, left } = drawn;
+          for (const [e, positive] of positives.entries()) {
+            const first = batch.offsets[users[e]!]!;
+            const seen = new Set(batch.items.subarray(first, stateRows[e]! + 1));
+            const viewed = contexts.subjectItems?.[e] ?? -1;
+            if (viewed >= 0) seen.add(viewed);
+            const leftOut = new Set(left!.columns.filter((_, pair) => left!.rows[pair] === e));
+            // A user of whom nothing new is known still has an example: then the positive stays in.
+            const alone = users.filter((user) => user === users[e]).length === 1;
+            assert.ok(!seen.has(positive) || alone, `positive ${positive}`);
+            seen.delete(positive);
+            for (const item of seen) assert.ok(leftOut.has(item), `item ${item} of example ${e}`);
+            assert.ok(!leftOut.has(positive));
+          }
+        },
+      ),
+    );
+  });
+
   it('gives every example the same weight when examples are what weighs', () => {
     const dataset = datasetOf([[HOUR], [HOUR, 30 * HOUR, 90 * HOUR]]);
     const config: TrainConfig = { ...BASE, userWeighting: 'example', usersPerStep: 8 };

@@ -1,6 +1,7 @@
 // The sampler: which users, which positives and which states make up a training step; example-contexts.ts has contexts.
 // A step is a pure function of (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
 
+import type { MaskedPairs } from '../backend/fused.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
@@ -74,7 +75,7 @@ export class TrainingSampler {
   }
 
   sample(step: number): TrainingStep {
-    const { usersPerStep, userWeighting, model } = this.#config;
+    const { usersPerStep, userWeighting, repeats, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
     const histories = new HistoryBatchBuilder(model.maxHistory);
     const contexts = new HeadBatchBuilder(0, usersPerStep);
@@ -82,6 +83,7 @@ export class TrainingSampler {
     const positives: number[] = [];
     const users: number[] = [];
     const weights: number[] = [];
+    const left = new LeftOut();
     for (let row = 0; row < usersPerStep; row++) {
       const user = this.#users[random.integer(this.#users.length)]!;
       const first = this.#dataset.events.userOffsets[user]!;
@@ -98,7 +100,13 @@ export class TrainingSampler {
           context.demographics,
           context.subjectItem,
         );
-        positives.push(this.#columns.items[event]!);
+        const positive = this.#columns.items[event]!;
+        if (!repeats) {
+          const example = positives.length;
+          for (let i = first; i <= state; i++) left.add(example, this.#columns.items[i]!, positive);
+          left.add(example, context.subjectItem, positive);
+        }
+        positives.push(positive);
         users.push(row);
         weights.push(this.#recencyWeight(event) / sharing);
       }
@@ -111,7 +119,14 @@ export class TrainingSampler {
       positives: Int32Array.from(positives),
       users: Int32Array.from(users),
       weights: Float32Array.from(weights, (weight) => weight / total),
+      ...(!repeats && { left: left.pairs() }),
     };
+  }
+
+  /** Whether the user had the event's item in [first, end). */
+  #had(event: number, first: number, end: number): boolean {
+    const { items } = this.#dataset.events;
+    return items.subarray(first, end).includes(items[event]!);
   }
 
   /** What is bought changes with the seasons: 2^(-age / halfLife), the age counted from the newest training event. */
@@ -127,7 +142,7 @@ export class TrainingSampler {
    * future window; the others take several, and an event of the future window of each.
    */
   #draw(user: number, first: number, end: number, random: Random): Draw {
-    const { objective, positivesPerUser, model } = this.#config;
+    const { objective, positivesPerUser, repeats, model } = this.#config;
     const wanted = positivesPerUser === 'all' ? Infinity : positivesPerUser;
     const examples: Example[] = [];
     // Long histories are seen through random windows, short ones whole; the last event of one is a positive only.
@@ -141,7 +156,8 @@ export class TrainingSampler {
       const context = this.#contexts.draw(event, user, first, end, random);
       const state = this.#stateBefore(event, position, first, context.timeSeconds, random);
       // A state from before the window is not among the encoder's outputs.
-      if (state < first || state >= windowBegin) examples.push({ event, state, context });
+      if (state >= first && state < windowBegin) return;
+      if (repeats || !this.#had(event, first, state + 1)) examples.push({ event, state, context });
     };
     if (objective.kind === 'all')
       for (const event of shuffled(encodedEnd, this.#windowEnd(encodedEnd, first, end), random)) {
@@ -197,6 +213,23 @@ export class TrainingSampler {
     if (recencyMaskHours === 0 && requestSeconds === times[event]) return state;
     while (state >= first && times[state]! >= seen) state--;
     return state;
+  }
+}
+
+/** Items that are left out of the loss of an example, as pairs of both. */
+class LeftOut {
+  readonly #rows: number[] = [];
+  readonly #columns: number[] = [];
+
+  /** Examples come in order. An example's positive stays in, and so does what is no item (-1). */
+  add(example: number, item: number, positive: number): void {
+    if (item < 0 || item === positive) return;
+    this.#rows.push(example);
+    this.#columns.push(item);
+  }
+
+  pairs(): MaskedPairs {
+    return { rows: Int32Array.from(this.#rows), columns: Int32Array.from(this.#columns) };
   }
 }
 

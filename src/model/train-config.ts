@@ -97,6 +97,11 @@ export interface TrainConfig {
   readonly neighbourShare: number;
   /** What counts as near, in seconds. */
   readonly neighbourSeconds: number;
+  /**
+   * Whether what the user had before the state is a positive again, and competes. False leaves it out of the loss, as
+   * protocols leave it out of the ranking: the score of such an item is then nobody's concern.
+   */
+  readonly repeats: boolean;
   /** R: the state misses the last U(0, R) hours before a positive, as a daily batch would. 0 = none of them. */
   readonly recencyMaskHours: number;
   /** A positive's weight halves with every so many days before the newest training event; 0 = all weigh the same. */
@@ -145,6 +150,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   queryShare: 0.15,
   neighbourShare: 0.5,
   neighbourSeconds: 3600,
+  repeats: true,
   recencyMaskHours: 24,
   halfLifeDays: 0,
   validateEvery: 100,
@@ -211,6 +217,7 @@ const trainConfigSchema = z.strictObject({
   queryShare: share,
   neighbourShare: share,
   neighbourSeconds: z.number().min(0),
+  repeats: z.boolean(),
   recencyMaskHours: z.number().min(0),
   halfLifeDays: z.number().min(0),
   validateEvery: positive,

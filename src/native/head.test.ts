@@ -333,6 +333,7 @@ test('items in view that do not fit are refused by name', () => {
   const { subjectItems, ...plain } = weights.context;
   const head = new addon.Head(weights);
   const out = new Float32Array(4);
+  const missing = { subjectItems: undefined } as object;
   const cases: [() => void, object][] = [
     [
       () => new addon.Head({ ...weights, context: plain }),
@@ -357,8 +358,7 @@ test('items in view that do not fit are refused by name', () => {
     ],
     [
       () => {
-        const { subjectItems: _, ...batch } = viewingBatch(Int32Array.of(0, 0));
-        head.embed(batch, out);
+        head.embed({ ...viewingBatch(Int32Array.of(0, 0)), ...missing }, out);
       },
       { name: 'TypeError', message: /Int32Array for subjectItems, received undefined/ },
     ],

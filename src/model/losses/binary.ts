@@ -3,7 +3,7 @@
 import { MASKED, type MaskedPairs } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
 import type { Columns } from './columns.ts';
-import { accidentalHits, type LossExamples } from './examples.ts';
+import { noNegatives, type LossExamples } from './examples.ts';
 import { rowProducts, weightedMean } from './softmax.ts';
 
 /**
@@ -19,7 +19,7 @@ export function positivePower(negatives: number, itemCount: number, calibration:
 }
 
 /**
- * gBCE: -(beta ln sigmoid(s) + sum_j ln(1 - sigmoid(s_j))) / (C + 1), j over the columns that are no accidental hit.
+ * gBCE: -(beta ln sigmoid(s) + sum_j ln(1 - sigmoid(s_j))) / (C + 1), j over the columns that are negatives.
  *
  * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
  * @param candidates - [C, D], unit rows of `columns.slots`; @param power - beta, from positivePower.
@@ -35,7 +35,7 @@ export function binaryLoss(
 ): tf.Scalar {
   const logits = masked(
     tf.matMul(queries, candidates, false, true),
-    accidentalHits(examples, columns.slots),
+    noNegatives(examples, columns.slots),
   );
   const positive = tf.mul(tf.softplus(tf.neg(rowProducts(queries, positives))), power);
   const negative = tf.sum(tf.softplus(logits), 1);

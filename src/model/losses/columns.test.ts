@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { microDataset } from '../../evaluate/micro-dataset.ts';
 import { Random } from '../../random.ts';
 import { ColumnSampler } from './columns.ts';
-import { accidentalHits } from './examples.ts';
+import { noNegatives } from './examples.ts';
 import { CategoryProposal, FrequencyProposal, type Proposal } from './proposals.ts';
 
 const COUNTS = Float64Array.of(5, 0, 1, 14, 3);
@@ -105,25 +105,33 @@ describe('ColumnSampler', () => {
   });
 });
 
-describe('accidentalHits', () => {
-  it("names the columns with a positive of the example's user, each once", () => {
+describe('noNegatives', () => {
+  it("names the columns with a positive of the example's user, or with what is left out for it, each once", () => {
     const slots = fc.array(fc.nat(5), { minLength: 1, maxLength: 8 });
     fc.assert(
       fc.property(slots, slots, fc.nat(), (positives, columns, seed) => {
         const random = new Random(seed);
         const users = positives.map(() => random.integer(3));
+        const left = positives.flatMap((_, e) =>
+          Array.from({ length: random.integer(3) }, () => ({ e, slot: random.integer(6) })),
+        );
         const expected = positives.flatMap((_, e) =>
           columns.flatMap((slot, column) =>
-            positives.some((positive, other) => positive === slot && users[other] === users[e])
+            positives.some((positive, other) => positive === slot && users[other] === users[e]) ||
+            left.some((pair) => pair.e === e && pair.slot === slot)
               ? [`${e} ${column}`]
               : [],
           ),
         );
-        const hits = accidentalHits(
+        const hits = noNegatives(
           {
             positives: Int32Array.from(positives),
             users: Int32Array.from(users),
             weights: new Float32Array(positives.length),
+            left: {
+              rows: Int32Array.from(left, ({ e }) => e),
+              columns: Int32Array.from(left, ({ slot }) => slot),
+            },
           },
           Int32Array.from(columns),
         );

@@ -10,33 +10,40 @@ export interface LossExamples {
   readonly users: Int32Array;
   /** [E] weights, summing to 1. */
   readonly weights: Float32Array;
+  /** Pairs of example and item slot that are neither positive nor negative; absent where all others are negatives. */
+  readonly left?: MaskedPairs;
 }
 
 /**
- * Accidental hits: columns that hold the example's own positive, or another positive of its user in this step.
+ * Columns that are no negatives of an example: accidental hits, which hold its own positive or another positive of its user in
+ * this step, and items that are left out for it.
  *
  * @param slots - [C] item of each column.
- * @returns pairs by ascending example.
+ * @returns pairs by ascending example, each once.
  */
-export function accidentalHits(examples: LossExamples, slots: Int32Array): MaskedPairs {
+export function noNegatives(examples: LossExamples, slots: Int32Array): MaskedPairs {
   const columnsOf = indicesOf(slots);
   const hitsOf = new Map<number, number[]>();
-  let count = 0;
   for (const [user, own] of indicesOf(examples.users)) {
     const positives = new Set(own.map((e) => examples.positives[e]!));
-    const hits = [...positives].flatMap((slot) => columnsOf.get(slot) ?? []);
-    hitsOf.set(user, hits);
-    count += own.length * hits.length;
+    hitsOf.set(
+      user,
+      [...positives].flatMap((slot) => columnsOf.get(slot) ?? []),
+    );
   }
-  const rows = new Int32Array(count);
-  const columns = new Int32Array(count);
+  const rows: number[] = [];
+  const columns: number[] = [];
   let pair = 0;
-  for (const [e, user] of examples.users.entries())
-    for (const column of hitsOf.get(user)!) {
-      rows[pair] = e;
-      columns[pair++] = column;
+  for (const [e, user] of examples.users.entries()) {
+    const found = new Set(hitsOf.get(user));
+    for (; pair < (examples.left?.rows.length ?? 0) && examples.left!.rows[pair] === e; pair++)
+      for (const column of columnsOf.get(examples.left!.columns[pair]!) ?? []) found.add(column);
+    for (const column of found) {
+      rows.push(e);
+      columns.push(column);
     }
-  return { rows, columns };
+  }
+  return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
 }
 
 /** Indices of each value. */

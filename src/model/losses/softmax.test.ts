@@ -53,11 +53,21 @@ const cases = fc
       Int32Array.from({ length }, () => random.integer(items));
     const counts = Array.from({ length: items }, () => 0.1 + 5 * random.uniform());
     const weights = Float32Array.from({ length: count }, () => 0.1 + random.uniform());
+    const positives = slots(count);
+    const pairs = Array.from(positives, (positive, e) => ({
+      e,
+      slot: random.integer(items),
+      positive,
+    })).filter(({ slot, positive }) => slot !== positive);
     return {
       examples: {
-        positives: slots(count),
+        positives,
         users: Int32Array.from({ length: count }, () => random.integer(3)),
         weights,
+        left: {
+          rows: Int32Array.from(pairs, ({ e }) => e),
+          columns: Int32Array.from(pairs, ({ slot }) => slot),
+        },
       },
       columns: {
         slots: slots(columns),
@@ -69,7 +79,12 @@ const cases = fc
     };
   });
 
-/** Scores of example e: its own, and those of the columns that are no positive of its user; corrected as logQ says. */
+/** Whether an item is left out for example e. */
+function isLeftOut({ left }: LossExamples, e: number, slot: number): boolean {
+  return left!.rows.some((row, pair) => row === e && left!.columns[pair] === slot);
+}
+
+/** Scores of example e: its own, and those of its negatives among the columns; corrected as logQ says. */
 function scoresOf(
   { examples, columns, counts }: Case,
   logQ: LogQ,
@@ -88,7 +103,10 @@ function scoresOf(
         (candidate, column) =>
           dot(query, candidate) - (logQ === 'none' ? 0 : Math.log(counts[columns.slots[column]!]!)),
       )
-      .filter((_, column) => !ofUser.has(columns.slots[column]!)),
+      .filter((_, column) => {
+        const other = columns.slots[column]!;
+        return !ofUser.has(other) && !isLeftOut(examples, e, other);
+      }),
   };
 }
 
@@ -101,7 +119,8 @@ describe('fullSoftmaxLoss', () => {
           (q, v) =>
             q.reduce((sum, query, e) => {
               const logits = v.map((item) => dot(query, item));
-              const loss = logSumExp(logits) - logits[examples.positives[e]!]!;
+              const ranked = logits.filter((_, slot) => !isLeftOut(examples, e, slot));
+              const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
               return sum + examples.weights[e]! * loss;
             }, 0),
           [queries, items],

@@ -5,10 +5,10 @@ import { logSumExpScores } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
 import type { LogQ } from '../train-config.ts';
 import type { Columns } from './columns.ts';
-import { accidentalHits, type LossExamples } from './examples.ts';
+import { noNegatives, type LossExamples } from './examples.ts';
 
 /**
- * Softmax cross-entropy over the whole catalogue; a user's positives of the step share the target evenly.
+ * Softmax cross-entropy over the catalogue, but for what is left out; a user's positives of the step share the target evenly.
  *
  * @param queries - [E, D] unit rows divided by tau; @param items - [N, D] unit rows.
  * @returns weighted mean nats; ln N when every item looks the same.
@@ -19,17 +19,17 @@ export function fullSoftmaxLoss(
   examples: LossExamples,
 ): tf.Scalar {
   const positives = tf.gather(items, tf.tensor1d(examples.positives, 'int32'));
-  const total = logSumExpScores(queries, items);
+  const total = logSumExpScores(queries, items, undefined, examples.left);
   return weightedMean(tf.sub(total, rowProducts(queries, positives)), examples.weights);
 }
 
 /**
  * Sampled softmax with logQ correction: ln(1 + exp(ln Z_e - s_e)), s the positive's logit and Z_e = sum_j exp(q_e . c_j / tau - ln n_j)
- * over the columns that are no accidental hit of e, n_j the expected count of column j.
+ * over the columns that are negatives of e, n_j the expected count of column j.
  *
  * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
  * @param candidates - [C, D], unit rows of `columns.slots`.
- * @returns weighted mean nats; 0 for an example whose columns are all hits.
+ * @returns weighted mean nats; 0 for an example without a negative column.
  * @see Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019. Khrylchenko et al., Correcting the LogQ Correction,
  *   RecSys 2025: their loss, the positive left out of Z and the example weighted by 1 - P, has the gradient of `negativesOnly`.
  */
@@ -46,7 +46,7 @@ export function sampledSoftmaxLoss(
     queries,
     candidates,
     logQ === 'none' ? undefined : bias,
-    accidentalHits(examples, columns.slots),
+    noNegatives(examples, columns.slots),
   );
   const products = rowProducts(queries, positives);
   const own =
