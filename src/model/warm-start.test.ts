@@ -107,7 +107,7 @@ function modelIn({ schema, itemIds }: World, model: ModelConfig, weights: Weight
 }
 
 function hash(text: string): number {
-  return [...text].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0, 7);
+  return Buffer.from(text).reduce((sum, byte) => (Math.imul(sum, 31) + byte) | 0, 7);
 }
 
 const numbered = (prefix: string, count: number): string[] =>

@@ -128,20 +128,11 @@ function refuseOtherLayers({ directory, settings }: Checkpoint, model: ModelConf
     );
 }
 
-/** The sizes that say something about the tensors of a fusion. */
-function sizes(
-  {
-    fusion: _own,
-    subjectWidth,
-    demographicWidth,
-    contextWidth,
-    subjectItem,
-    ...always
-  }: ModelConfig,
-  fusion: ModelConfig['fusion'],
-): object {
-  if (fusion === 'none') return always;
-  return { ...always, subjectWidth, demographicWidth, contextWidth, subjectItem };
+/** A model's settings, as far as they say something about the tensors of a fusion. */
+function sizes(model: ModelConfig, fusion: ModelConfig['fusion']): object {
+  const { subjectWidth, demographicWidth, contextWidth, subjectItem, ...always } = model;
+  const context = { subjectWidth, demographicWidth, contextWidth, subjectItem };
+  return { ...always, ...(fusion !== 'none' && context), fusion };
 }
 
 /**
