@@ -19,7 +19,7 @@ import { DEFAULT_WORLD } from '../src/data/world/law.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { ContextFeatures } from '../src/features/context.ts';
 import { TrainingSampler } from '../src/model/sampler.ts';
-import { Trainer } from '../src/model/train.ts';
+import { Trainer } from '../src/model/trainer.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
 import { trainingStatistics } from '../src/model/training-statistics.ts';
 import { TwoTower } from '../src/model/two-tower.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { canonicalJson, sha256Hex } from './json.ts';
+import { canonicalJson, firstDifference, sha256Hex } from './json.ts';
 
 /** The same value with the keys of every object in the opposite order. */
 function reversed(value: unknown): unknown {
@@ -48,4 +48,26 @@ test('sha256Hex is SHA-256 over the parts in order', () => {
   const abc = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';
   assert.equal(sha256Hex('abc'), abc);
   assert.equal(sha256Hex('a', Buffer.from('b'), 'c'), abc);
+});
+
+test('firstDifference finds none in equal values, and else names the first path whose values differ', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
+      assert.equal(firstDifference(a, reversed(a)), undefined);
+      assert.equal(firstDifference(a, b) === undefined, canonicalJson(a) === canonicalJson(b));
+    }),
+  );
+  const run = { steps: 3, model: { blocks: 2, names: ['a', 'b'] } };
+  assert.equal(
+    firstDifference(run, { ...run, steps: 4, model: { ...run.model, blocks: 3 } }),
+    'model.blocks: found 2, wanted 3',
+  );
+  assert.equal(
+    firstDifference(run, { ...run, model: { ...run.model, names: ['a'] } }),
+    'model.names.1: found "b", wanted nothing',
+  );
+  assert.equal(
+    firstDifference(run, { ...run, model: [] }),
+    `model: found ${canonicalJson(run.model)}, wanted []`,
+  );
 });

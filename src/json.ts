@@ -1,4 +1,5 @@
-// Canonical JSON and digests: the same value always gives the same bytes, so ids derived from it are stable.
+// Canonical JSON and digests: the same value always gives the same bytes, so ids derived from it are stable. And where two
+// values that should have been the same part.
 
 import { createHash } from 'node:crypto';
 
@@ -17,4 +18,35 @@ export function sha256Hex(...parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest('hex');
+}
+
+/** Characters of a value that a message shows. */
+const SHOWN = 80;
+
+/**
+ * Where two JSON values differ first, in the order of canonicalJson, for messages: `model.blocks: found 2, wanted 3`.
+ *
+ * @returns undefined when they are equal.
+ */
+export function firstDifference(found: unknown, wanted: unknown, path = ''): string | undefined {
+  if (canonicalJson(found) === canonicalJson(wanted)) return undefined;
+  if (isContainer(found) && isContainer(wanted) && Array.isArray(found) === Array.isArray(wanted)) {
+    const [a, b] = [found as Record<string, unknown>, wanted as Record<string, unknown>];
+    const keys = Object.keys({ ...a, ...b });
+    for (const key of Array.isArray(found) ? keys : keys.sort()) {
+      const difference = firstDifference(a[key], b[key], path === '' ? key : `${path}.${key}`);
+      if (difference !== undefined) return difference;
+    }
+  }
+  return `${path === '' ? '' : `${path}: `}found ${shown(found)}, wanted ${shown(wanted)}`;
+}
+
+function isContainer(value: unknown): value is object {
+  return value !== null && typeof value === 'object';
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = canonicalJson(value);
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
 }

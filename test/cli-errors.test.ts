@@ -41,6 +41,16 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_DATASET_NOT_FOUND',
     says: [/nothing/, /tandem import/],
   },
+  'train of a head alone without a run to start from': {
+    args: ['train', '--data', at('nothing'), '--out', at('run'), '--head-only'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/--warm-start <directory>/],
+  },
+  'train from a run that is not there': {
+    args: ['train', '--data', at('nothing'), '--out', at('run'), '--warm-start', at('old')],
+    code: 'ERR_CHECKPOINT_INVALID',
+    says: [/old/, /tandem train/],
+  },
   'publish without such a run': {
     args: ['publish', '--checkpoint', at('nothing'), '--bundles', at('bundles')],
     code: 'ERR_CHECKPOINT_INVALID',

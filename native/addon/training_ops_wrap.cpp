@@ -194,11 +194,14 @@ Napi::Value LogSumExpScoresBackwardOp(const Napi::CallbackInfo& info) {
   const ArrayView<float> log_sums = Float32Argument(info[6], "logSums");
   const ArrayView<float> dy = Float32Argument(info[7], "dy");
   const ArrayView<float> dqueries = Float32Argument(info[8], "dQueries");
-  const ArrayView<float> dcandidates = Float32Argument(info[9], "dCandidates");
   ExpectLength(env, "logSums", shape.queries, log_sums.size);
   ExpectLength(env, "dy", shape.queries, dy.size);
   ExpectLength(env, "dQueries", queries.size, dqueries.size);
-  ExpectLength(env, "dCandidates", candidates.size, dcandidates.size);
+  ArrayView<float> dcandidates = {};
+  if (!info[9].IsNull()) {
+    dcandidates = Float32Argument(info[9], "dCandidates");
+    ExpectLength(env, "dCandidates", candidates.size, dcandidates.size);
+  }
   ThrowUnlessOk(env,
                 LogSumExpScoresBackward(Kernels(env), shape, queries.data, candidates.data,
                                         log_sums.data, dy.data, dqueries.data, dcandidates.data));

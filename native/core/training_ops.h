@@ -68,7 +68,8 @@ struct ScoreShape {
 Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, const float* queries,
                        const float* candidates, float* out);
 
-/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D] and dcandidates [C, D].
+/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D] and dcandidates [C, D], or null where
+/// candidates are constants: that saves one of the three products.
 Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
                                const float* queries, const float* candidates, const float* log_sums,
                                const float* dy, float* dqueries, float* dcandidates);

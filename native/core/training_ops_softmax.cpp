@@ -166,9 +166,11 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
   const std::size_t row_blocks = Blocks(shape.queries, kRows);
   const std::size_t column_blocks = Blocks(shape.candidates, kColumns);
 
-  // The longer axis is cut. A part owns its share of that axis' gradient and adds up one of its own for the other axis.
+  // The longer axis is cut. A part owns its share of that axis' gradient and adds up one of its own for the other axis,
+  // unless that is a constant.
+  const bool constant = dcandidates == nullptr;
   const bool by_rows = shape.queries >= shape.candidates;
-  const std::size_t shared = (by_rows ? shape.candidates : shape.queries) * d;
+  const std::size_t shared = by_rows ? (constant ? 0 : shape.candidates * d) : shape.queries * d;
   const std::size_t parts =
       std::max<std::size_t>(1, std::min({kMaxParts, by_rows ? row_blocks : column_blocks,
                                          kMaxPartial / std::max<std::size_t>(1, shared)}));
@@ -205,6 +207,7 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
         g.c = to_queries + row * d;
         g.c_row_stride = row_stride;
         kernels.gemm(g);
+        if (constant) continue;
         g.a_row_stride = 1;
         g.a_k_stride = static_cast<ptrdiff_t>(kStride);
         g.b = queries + row * d;

@@ -185,6 +185,10 @@ void TestLogSumExp(const KernelTable& kernels) {
                                      dq.data(), dv.data()));
     CheckGradient([&](const Doubles& x) { return plain(x, Wide(v)); }, q, dy, dq, random);
     CheckGradient([&](const Doubles& x) { return plain(Wide(q), x); }, v, dy, dv, random);
+    std::vector<float> alone(q.size(), 9.0f);
+    CHECK_OK(LogSumExpScoresBackward(kernels, shape, q.data(), v.data(), out.data(), dy.data(),
+                                     alone.data(), nullptr));
+    CHECK(alone == dq);
   }
   // Scores far apart, and a whole block masked before the first that counts: no overflow, no NaN.
   const std::size_t candidates = 600;

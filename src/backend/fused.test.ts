@@ -198,6 +198,27 @@ test('logSumExpScores, with bias and masked pairs', () =>
     RUNS,
   ));
 
+test('logSumExpScores takes a variable that is not trainable as a constant: the same gradient of queries, no other', async () => {
+  const random = new Random(4);
+  const values = (rows: number): Float32Array =>
+    Float32Array.from({ length: rows * 5 }, () => random.normal());
+  const [queries, candidates] = [values(7), values(600)];
+  for (const backend of BACKENDS) {
+    await useBackend(backend);
+    tf.tidy(() => {
+      const q = tf.tensor2d(queries, [7, 5]);
+      const v = tf.tensor2d(candidates, [600, 5]);
+      const constant = tf.variable(v, false);
+      const sum = (a: tf.Tensor, b: tf.Tensor): tf.Scalar =>
+        tf.sum(logSumExpScores(a as tf.Tensor2D, b as tf.Tensor2D));
+      const [both] = tf.grads(sum)([q, v]);
+      const alone = tf.grad((a: tf.Tensor) => sum(a, constant))(q);
+      assert.deepEqual(alone.dataSync(), both!.dataSync());
+      constant.dispose();
+    });
+  }
+});
+
 test('dropout drops the same units on both backends, forwards and backwards', () =>
   fc.assert(
     fc.asyncProperty(

@@ -125,7 +125,8 @@ export interface MaskedPairs {
 /**
  * ln sum_c exp(q_e . v_c + bias_c) of every query, in blocks: the scores [E, C] are never held in whole.
  *
- * A softmax cross-entropy is this less the positive's score. Gradients go to queries and candidates.
+ * A softmax cross-entropy is this less the positive's score. Gradients go to queries and candidates; a variable that is not
+ * trainable is a constant, and none is computed for it.
  *
  * @param queries - [E, D], already divided by tau; @param candidates - [C, D].
  * @param bias - [C] added to the scores of each candidate, -ln Q for a logQ correction.
@@ -141,23 +142,24 @@ export function logSumExpScores(
   const native = nativeTraining();
   if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked);
   const width = queries.shape[1];
-  return withGradient([queries, candidates], ([q, v], save) => {
+  const constant = candidates instanceof tf.Variable && !candidates.trainable;
+  return withGradient(constant ? [queries] : [queries, candidates], ([q, v = candidates], save) => {
     const out = newTensor([q!.shape[0]]);
     native.logSumExpScores(
       floats(q!),
-      floats(v!),
+      floats(v),
       width,
       bias ?? null,
       masked.rows,
       masked.columns,
       floats(out),
     );
-    save([q!, v!, out]);
+    save([q!, v, out]);
     return {
       value: out,
       gradFunc: (dy, [savedQ, savedV, sums]) => {
         const dQ = newTensor(savedQ!.shape);
-        const dV = newTensor(savedV!.shape);
+        const dV = constant ? undefined : newTensor(savedV!.shape);
         native.logSumExpScoresBackward(
           floats(savedQ!),
           floats(savedV!),
@@ -168,9 +170,9 @@ export function logSumExpScores(
           floats(sums!),
           floats(dy),
           floats(dQ),
-          floats(dV),
+          dV === undefined ? null : floats(dV),
         );
-        return [dQ, dV];
+        return dV === undefined ? [dQ] : [dQ, dV];
       },
     };
   }) as tf.Tensor1D;

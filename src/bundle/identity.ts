@@ -9,6 +9,14 @@ import { littleEndianBytes, type Tensor } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, Tensor>;
 
+/** How the names of the head's own tensors begin. */
+const HEAD_PREFIXES = ['context.', 'head.'] as const;
+
+/** Whether a tensor is the head's own: it may change while encoderId and itemTowerId stay what they are. */
+export function isHeadTensor(name: string): boolean {
+  return HEAD_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
+
 /**
  * Identifies the history encoder: user states of the same encoderId live in one space.
  *
@@ -42,7 +50,7 @@ export function headId(tensors: Tensors, config: ModelConfig, schemaHash: string
     ...(fusion === 'attention' && { heads }),
     ...(subjectItem && { subjectItem }),
   };
-  const prefixes = ['context.', 'head.', ...(subjectItem ? ['items.'] : [])];
+  const prefixes = [...HEAD_PREFIXES, ...(subjectItem ? ['items.'] : [])];
   return digestPart('head', tensors, prefixes, part, schemaHash);
 }
 

@@ -4,19 +4,23 @@ import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_SHARD_EVENTS, openShards } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
+import { loadRunSettings } from '../model/checkpoint.ts';
 import type { TrainConfig } from '../model/train-config.ts';
+import type { WarmStart } from '../model/warm-start.ts';
 import { layerSettings, type SettingsLayer } from '../experiment/settings.ts';
 import { trainForProtocol } from '../experiment/training-recipe.ts';
 
 interface TrainFlags {
   readonly data: string;
   readonly out: string;
-  readonly fusion: 'none' | 'concat' | 'attention';
+  readonly fusion?: 'none' | 'concat' | 'attention';
   readonly protocol: 'table' | 'time';
   readonly form: 'all' | 'discovery';
   readonly settings?: string;
   readonly refit?: true;
   readonly shardEvents: number;
+  readonly warmStart?: string;
+  readonly headOnly?: true;
 }
 
 export function trainCommand(): Command {
@@ -29,10 +33,8 @@ export function trainCommand(): Command {
     .addOption(
       new Option(
         '--fusion <name>',
-        'none: history only; concat: contextual; attention: the context re-weights the history',
-      )
-        .choices(['none', 'concat', 'attention'])
-        .default('concat'),
+        'none: history only; concat: contextual; attention: the context re-weights the history (default: that of the settings, of the warm start, "concat")',
+      ).choices(['none', 'concat', 'attention']),
     )
     .addOption(
       new Option(
@@ -57,8 +59,17 @@ export function trainCommand(): Command {
       atLeastOne,
       DEFAULT_SHARD_EVENTS,
     )
+    .option(
+      '--warm-start <directory>',
+      'begin with the weights of this finished run, of older data perhaps: rows are carried over by name, new ones drawn; the layers are its own unless settings say otherwise; of a run with --refit, the search begins with its search',
+    )
+    .option(
+      '--head-only',
+      'with --warm-start, on the same catalogue and names: train context layer and head alone, so that stored states and item vectors stay valid',
+    )
     .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
     .action(async (flags: TrainFlags) => {
+      const start = warmStart(flags);
       const config = readSettings(flags);
       const shards = await openShards(flags.data, flags.shardEvents);
       try {
@@ -69,6 +80,7 @@ export function trainCommand(): Command {
           config,
           directory: flags.out,
           refit: flags.refit ?? false,
+          ...(start !== undefined && { start }),
         });
         process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
       } finally {
@@ -82,7 +94,16 @@ function atLeastOne(text: string): number {
   return Number(text);
 }
 
-/** Defaults, overridden by the file, overridden by --fusion. */
+function warmStart({ warmStart: directory, headOnly }: TrainFlags): WarmStart | undefined {
+  if (directory !== undefined) return { directory, headOnly: headOnly ?? false };
+  if (headOnly === undefined) return undefined;
+  throw new TandemError(
+    'ERR_INVALID_ARGUMENT',
+    'Expected --warm-start with --head-only, received none. Name the finished run whose states and item vectors shall stay: --warm-start <directory>.',
+  );
+}
+
+/** Defaults, overridden by what a warm start fixes, by the file, by --fusion. */
 function readSettings(flags: TrainFlags): TrainConfig {
   let given: SettingsLayer = {};
   if (flags.settings !== undefined)
@@ -95,5 +116,15 @@ function readSettings(flags: TrainFlags): TrainConfig {
         { cause },
       );
     }
-  return layerSettings(given, { model: { fusion: flags.fusion } });
+  return layerSettings(
+    flags.warmStart === undefined ? {} : layersOf(flags.warmStart),
+    given,
+    flags.fusion === undefined ? {} : { model: { fusion: flags.fusion } },
+  );
+}
+
+/** The settings of a finished run that its weights depend on. */
+function layersOf(directory: string): SettingsLayer {
+  const { model, gapFeature, positionFeature } = loadRunSettings(directory).config;
+  return { model, gapFeature, positionFeature };
 }

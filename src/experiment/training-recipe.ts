@@ -6,9 +6,10 @@ import type { Dataset } from '../data/dataset.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { cutOf, validationWindow } from '../evaluate/protocols.ts';
-import type { Checkpoint } from '../model/checkpoint.ts';
+import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
 import { train } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
+import type { WarmStart } from '../model/warm-start.ts';
 import { gatherValidation, validationRecall } from './validation.ts';
 
 export interface TrainingPlan {
@@ -20,24 +21,28 @@ export interface TrainingPlan {
   readonly directory: string;
   /** Trains once more on everything before the test period, for as many steps as were best on validation data. */
   readonly refit: boolean;
+  /** What the run begins with; drawn weights when absent. */
+  readonly start?: WarmStart;
 }
 
 /**
  * Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context.
  *
  * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
- * without the validation period; the second has that period in its training data, as production would.
+ * without the validation period; the second has that period in its training data, as production would. Of a start that has
+ * both, too, each begins with its like: what has seen the validation period cannot be judged by it.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
-  const { shards, protocol, form, config, directory, refit } = plan;
+  const { shards, protocol, form, config, directory, refit, start } = plan;
   const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
   const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({
     shards,
     trainingEnds,
     config,
-    directory: refit ? join(directory, 'search') : directory,
+    directory: refit ? searchOf(directory) : directory,
     validate: (model) => validationRecall(model, validation),
+    ...(start !== undefined && { start: refit ? searchStart(start) : start }),
   });
   if (!refit) return searched;
   return train({
@@ -45,7 +50,18 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     trainingEnds: endsBefore(protocol, () => cutOf(shards)),
     config: { ...config, steps: searched.result.bestStep },
     directory,
+    ...(start !== undefined && { start }),
   });
+}
+
+/** Where the first of the two runs of a refit lies. */
+function searchOf(directory: string): string {
+  return join(directory, 'search');
+}
+
+function searchStart(start: WarmStart): WarmStart {
+  const directory = searchOf(start.directory);
+  return isFinished(directory) ? { ...start, directory } : start;
 }
 
 /** Where training ends; at the cut in the time protocol. */

@@ -21,7 +21,7 @@ import {
   writeFileSynced,
   writeFolderAtomic,
 } from '../files.ts';
-import { canonicalJson } from '../json.ts';
+import { canonicalJson, firstDifference, sha256Hex } from '../json.ts';
 import { parseTrainConfig, type TrainConfig } from './train-config.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
@@ -41,6 +41,15 @@ export interface RunSettings {
   readonly trainingEvents: number;
   /** Where shards were cut, as a number of events: what a step draws depends on it. Absent where all were one shard. */
   readonly shardEvents?: number;
+  /** What a warm start began with; absent where weights were drawn. */
+  readonly start?: StartIdentity;
+}
+
+export interface StartIdentity {
+  /** runDigest of the finished run that the weights are from. */
+  readonly digest: string;
+  /** Whether context layer and head alone were trained. */
+  readonly headOnly: boolean;
 }
 
 export interface Validation {
@@ -80,7 +89,7 @@ const STEP = /^step-(\d{6})$/;
 /**
  * Opens a run's directory, or starts one.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds a run with other settings or data.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds a run with other settings, data or start.
  */
 export function openRun(
   directory: string,
@@ -91,25 +100,17 @@ export function openRun(
   mkdirSync(directory, { recursive: true });
   removeTemporaries(directory);
   const path = join(directory, 'run.json');
-  const wanted = canonicalJson(settings);
   if (existsSync(path)) {
-    const found = canonicalJson(JSON.parse(readFileSync(path, 'utf8')));
-    if (found === wanted) return;
+    const difference = firstDifference(JSON.parse(readFileSync(path, 'utf8')), settings);
+    if (difference === undefined) return;
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected ${directory} to be empty or to hold a run with these settings and this data, but it holds another: ${firstDifference(found, wanted)}. Choose another directory or delete this one.`,
+      `Expected ${directory} to be empty or to hold a run with these settings, this data and this start, but it holds another: ${difference}. Choose another directory or delete this one.`,
     );
   }
   writeFileAtomic(join(directory, 'schema.json'), canonicalJson(schema));
   writeFileAtomic(join(directory, 'items.safetensors'), encodeCatalogue(catalogue));
-  writeFileAtomic(path, wanted);
-}
-
-function firstDifference(found: string, wanted: string): string {
-  let at = 0;
-  while (found[at] === wanted[at]) at++;
-  const from = Math.max(0, at - 30);
-  return `found …${found.slice(from, at + 30)}…, wanted …${wanted.slice(from, at + 30)}…`;
+  writeFileAtomic(path, canonicalJson(settings));
 }
 
 /** Saves where a run is; older steps are removed once this one is durable. */
@@ -165,11 +166,11 @@ export function isFinished(directory: string): boolean {
 }
 
 /**
- * Reads a finished run.
+ * What a finished run was trained with.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when there is none, it is unfinished, or its parts do not fit together.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when there is none, it is unfinished, or of another version.
  */
-export function loadCheckpoint(directory: string): Checkpoint {
+export function loadRunSettings(directory: string): RunSettings {
   if (!isFinished(directory))
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
@@ -182,6 +183,16 @@ export function loadCheckpoint(directory: string): Checkpoint {
       'ERR_CHECKPOINT_INVALID',
       `Expected a checkpoint of version ${CHECKPOINT_VERSION} in ${directory}, received version ${version}. Train again with this version.`,
     );
+  return { ...settings, config: parseTrainConfig(settings.config) };
+}
+
+/**
+ * Reads a finished run.
+ *
+ * @throws TandemError ERR_CHECKPOINT_INVALID as loadRunSettings does, and when its parts do not fit together.
+ */
+export function loadCheckpoint(directory: string): Checkpoint {
+  const settings = loadRunSettings(directory);
   const schema = JSON.parse(readFileSync(join(directory, 'schema.json'), 'utf8')) as FeatureSchema;
   if (schemaHash(schema) !== settings.schemaHash)
     throw new TandemError(
@@ -190,7 +201,7 @@ export function loadCheckpoint(directory: string): Checkpoint {
     );
   return {
     directory,
-    settings: { ...settings, config: parseTrainConfig(settings.config) },
+    settings,
     schema,
     catalogue: decodeCatalogue(readFileSync(join(directory, 'items.safetensors'))),
     result: JSON.parse(
@@ -198,6 +209,14 @@ export function loadCheckpoint(directory: string): Checkpoint {
     ) as TrainingResult,
     weights: readWeights(join(directory, FINAL, 'weights.safetensors')),
   };
+}
+
+/** Names a finished run by what it was trained on, with and from, and by its weights. */
+export function runDigest(directory: string): string {
+  return sha256Hex(
+    readFileSync(join(directory, 'run.json')),
+    readFileSync(join(directory, FINAL, 'weights.safetensors')),
+  );
 }
 
 /** The model of a finished run, on the current tfjs backend. */

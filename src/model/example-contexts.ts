@@ -8,7 +8,7 @@ import { PseudoContext } from './pseudo-context.ts';
 import type { TrainConfig } from './train-config.ts';
 
 /** Conversions on either side of a positive that are looked at for a neighbour. */
-const NEIGHBOUR_REACH = 10;
+const NEIGHBOUR_REACH = 50;
 
 export interface ExampleContext {
   readonly subject: SubjectBag;

@@ -21,8 +21,9 @@ import {
 } from './checkpoint.ts';
 import { eventColumns } from './sampler.ts';
 import { ShardSampler } from './shard-sampler.ts';
-import { Trainer, train } from './train.ts';
+import { train } from './train.ts';
 import type { LossConfig, TrainConfig } from './train-config.ts';
+import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import type { TwoTower } from './two-tower.ts';
 

@@ -19,12 +19,10 @@ describe('trainingStatistics', () => {
       { user: 0, item: 2, time: 3 },
       { user: 1, item: 0, time: 1 },
     ]);
-    const { events, untilSeconds, usersOfShards, items, popularity } = await trainingStatistics(
-      oneShard(dataset),
-      () => Int32Array.of(2, 4),
-      SHOP_TRAINING,
-    );
+    const { events, untilSeconds, heldOutFrom, usersOfShards, items, popularity } =
+      await trainingStatistics(oneShard(dataset), () => Int32Array.of(2, 4), SHOP_TRAINING);
     assert.deepEqual([events, untilSeconds, usersOfShards], [3, 2, [2]]);
+    assert.equal(heldOutFrom, 3);
     assert.deepEqual([...items.counts], [1, 2, 0]);
     assert.deepEqual([...items.positives], [1 / 3, 2 / 3, 0]);
     assert.deepEqual([...popularity], [1, 2, 0]);

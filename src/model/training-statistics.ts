@@ -20,6 +20,8 @@ export interface TrainingStatistics {
   readonly events: number;
   /** Time of the newest one. */
   readonly untilSeconds: number;
+  /** Time of the oldest event that training does not see; Infinity where it sees all. */
+  readonly heldOutFrom: number;
   /** Users with training events, of each shard. */
   readonly usersOfShards: readonly number[];
   /** What negatives are drawn and corrected by. */
@@ -47,6 +49,7 @@ export async function trainingStatistics(
   const usersOfShards: number[] = [];
   let events = 0;
   let untilSeconds = -Infinity;
+  let heldOutFrom = Infinity;
   let drawn = 0;
   // The first conversion with a logged request answers the question whether there are any.
   let logged = config.loggedShare === 0;
@@ -67,6 +70,8 @@ export async function trainingStatistics(
         positives[items[i]!]! += perUser / (end - first);
       }
     }
+    for (const [user, end] of ends.entries())
+      if (end < userOffsets[user + 1]!) heldOutFrom = Math.min(heldOutFrom, times[end]!);
     usersOfShards.push(users.length);
     logged ||= requestsOfEvents(dataset, ends).some((row) => row >= 0);
   });
@@ -93,6 +98,7 @@ export async function trainingStatistics(
   return {
     events,
     untilSeconds,
+    heldOutFrom,
     usersOfShards,
     items: { counts, positives: positives.map((expected) => expected / drawn) },
     popularity,

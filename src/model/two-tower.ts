@@ -9,8 +9,9 @@ import type { ItemFeatures } from '../features/item-features.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
-import { Random } from '../random.ts';
+import type { Random } from '../random.ts';
 import { attendContext, type StateRows } from './context-attention.ts';
+import { initialWeights } from './initial-weights.ts';
 import { dense, dropout, layerNorm, unitRows, weightedBag, type Bags } from './layers.ts';
 import { tensorSpecs } from './weights.ts';
 
@@ -51,40 +52,20 @@ export class TwoTower {
     this.config = config;
     this.schema = schema;
     this.items = items;
-    this.variables = 'seed' in weights ? this.#draw(weights.seed) : this.#restore(weights);
-  }
-
-  #draw(seed: number): Map<string, tf.Variable> {
-    const variables = new Map<string, tf.Variable>();
-    for (const [name, spec] of tensorSpecs(this.config, this.schema, this.items.count)) {
-      const values = new Float32Array(tf.util.sizeFromShape([...spec.shape]));
-      if ('constant' in spec.initial) values.fill(spec.initial.constant);
-      else {
-        // A stream of its own, so that a tensor's first values do not depend on which others the fusion has.
-        const { deviation, stream = name, diagonals = [] } = spec.initial;
-        const random = new Random(seed, hashName(stream));
-        for (let i = 0; i < values.length; i++) values[i] = random.normal() * deviation;
-        for (const { row, column, size, scale } of diagonals)
-          for (let i = 0; i < size; i++) values[(row + i) * spec.shape[1]! + column + i]! += scale;
-      }
-      variables.set(name, variableOf(values, spec.shape));
-    }
-    return variables;
-  }
-
-  #restore(weights: WeightMap): Map<string, tf.Variable> {
-    const variables = new Map<string, tf.Variable>();
-    for (const [name, spec] of tensorSpecs(this.config, this.schema, this.items.count)) {
-      const tensor = weights.get(name);
-      if (tensor === undefined || String(tensor.shape) !== String(spec.shape))
-        throw new TandemError(
-          'ERR_CHECKPOINT_INVALID',
-          `Expected tensor ${name} of shape [${String(spec.shape)}], received ${tensor === undefined ? 'none' : `[${String(tensor.shape)}]`}. The weights belong to another config or catalogue: train again.`,
-        );
-      // A copy: training changes variables in place.
-      variables.set(name, variableOf(tensor.data.slice(), spec.shape));
-    }
-    return variables;
+    const specs = tensorSpecs(config, schema, items.count);
+    const values = 'seed' in weights ? initialWeights(specs, weights.seed) : weights;
+    this.variables = new Map(
+      [...specs].map(([name, { shape }]) => {
+        const tensor = values.get(name);
+        if (tensor === undefined || String(tensor.shape) !== String(shape))
+          throw new TandemError(
+            'ERR_CHECKPOINT_INVALID',
+            `Expected tensor ${name} of shape [${String(shape)}], received ${tensor === undefined ? 'none' : `[${String(tensor.shape)}]`}. The weights belong to another config or catalogue: train again.`,
+          );
+        // A copy: training changes variables in place.
+        return [name, variableOf(tensor.data.slice(), shape)];
+      }),
+    );
   }
 
   /** Copies of all weights by name. */
@@ -419,12 +400,6 @@ function valuesOf(compute: () => tf.Tensor): Float32Array {
 
 function variableOf(values: Float32Array, shape: readonly number[]): tf.Variable {
   return tf.tidy(() => tf.variable(tf.tensor(values, [...shape])));
-}
-
-function hashName(name: string): number {
-  let hash = 0;
-  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0;
-  return hash;
 }
 
 /** The age of a state that is not there is 0, whatever the array holds. */

@@ -441,7 +441,7 @@ export interface TrainingOps {
     maskColumns: Int32Array,
     out: Float32Array,
   ): void;
-  /** Gradients along dy [E]; `logSums` [E] is what logSumExpScores gave. */
+  /** Gradients along dy [E]; `logSums` [E] is what logSumExpScores gave. Without dCandidates, where they are constants. */
   logSumExpScoresBackward(
     queries: Float32Array,
     candidates: Float32Array,
@@ -452,7 +452,7 @@ export interface TrainingOps {
     logSums: Float32Array,
     dy: Float32Array,
     dQueries: Float32Array,
-    dCandidates: Float32Array,
+    dCandidates: Float32Array | null,
   ): void;
 }
 

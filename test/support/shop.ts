@@ -129,6 +129,18 @@ export function makeShop({ items, users, seed }: ShopSize): Shop {
   };
 }
 
+/** What was there of a shop at `until`: its first items, and what had happened with them. */
+export function earlierShop(shop: Shop, items: number, until: number): Shop {
+  return {
+    ...shop,
+    items: shop.items.slice(0, items),
+    events: shop.events.filter(({ item, time }) => item < items && time < until),
+    requests: shop.requests.filter(
+      ({ subject, positive, time }) => subject < items && positive < items && time < until,
+    ),
+  };
+}
+
 /** The shop as the reader of an imported dataset would give it. */
 export function shopDataset(shop: Shop): Dataset {
   const { items, users, events } = shop;
@@ -182,7 +194,7 @@ export function shopDataset(shop: Shop): Dataset {
 }
 
 /** Writes the shop as raw files with a source manifest, source.json, for `tandem import`. */
-export function writeShop(folder: string, shop: Shop): void {
+export function writeShop(folder: string, shop: Shop, testFrom: number = SHOP_TEST_FROM): void {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, lines: readonly string[]): void => {
     writeFileSync(join(folder, name), lines.map((line) => `${line}\n`).join(''));
@@ -217,12 +229,11 @@ export function writeShop(folder: string, shop: Shop): void {
       }),
     ),
   );
-  write('source.json', [JSON.stringify(SHOP_SOURCE, null, 2)]);
+  write('source.json', [JSON.stringify({ ...SHOP_SOURCE, testFrom }, null, 2)]);
 }
 
 const SHOP_SOURCE = {
   name: 'shop',
-  testFrom: SHOP_TEST_FROM,
   events: {
     file: 'events.csv',
     columns: { user: 'user', item: 'item', time: { column: 'time', unit: 's' }, action: 'action' },
