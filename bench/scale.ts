@@ -7,6 +7,8 @@ import { parseArgs } from 'node:util';
 import { spawnCli } from '../test/support/cli.ts';
 
 const POLL_MS = 200;
+/** Of /proc, on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100;
 const { values: flags } = parseArgs({
   options: {
     /** 376,000 users have 10 million events. */
@@ -39,7 +41,8 @@ writeFileSync(
   settings,
   JSON.stringify({
     steps: Number(flags.steps),
-    validateEvery: Math.ceil(Number(flags.steps) / 2),
+    usersPerStep: 16,
+    validateEvery: Math.ceil(Number(flags.steps) / 3),
     loggedShare: Number(flags['logged-share']),
     loss: {
       kind: 'sampled',
@@ -57,7 +60,7 @@ await measured('train', [
   ...['--shard-events', flags['shard-events']],
 ]);
 
-/** Runs a command and prints one line: seconds, peak memory, the last word of every progress, and what it wrote. */
+/** Runs a command and prints one line: time, peak memory, the last word of every progress, and what it wrote. */
 async function measured(name: string, args: readonly string[]): Promise<void> {
   const startedMs = performance.now();
   const child = spawnCli(args, { env: { TANDEM_LOG_LEVEL: 'info' } });
@@ -68,9 +71,13 @@ async function measured(name: string, args: readonly string[]): Promise<void> {
       if (stream === 'stderr') process.stderr.write(text);
     });
   let peakKiB = 0;
+  let cpuTicks = 0;
   const timer = setInterval(() => {
     const status = readIfThere(`/proc/${child.pid!}/status`);
     peakKiB = Math.max(peakKiB, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
+    // utime and stime, fields 14 and 15: the name in field 2 may have spaces, and ends at the last bracket.
+    const fields = readIfThere(`/proc/${child.pid!}/stat`).split(') ').at(-1)!.split(' ');
+    cpuTicks = Math.max(cpuTicks, Number(fields[11] ?? 0) + Number(fields[12] ?? 0));
   }, POLL_MS);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearInterval(timer);
@@ -79,6 +86,7 @@ async function measured(name: string, args: readonly string[]): Promise<void> {
     `${JSON.stringify({
       command: name,
       seconds: Math.round((performance.now() - startedMs) / 1000),
+      cpuSeconds: Math.round(cpuTicks / TICKS_PER_SECOND),
       peakMiB: Math.round(peakKiB / 1024),
       jobs: jobsOf(output.stderr),
       result: JSON.parse(output.stdout) as unknown,
