@@ -157,6 +157,11 @@ export async function finishRun(
     writeFileSynced(join(folder, 'weights.safetensors'), encodeSafetensors(weights));
     writeFileSynced(join(folder, 'result.json'), canonicalJson(result));
   });
+  removeSteps(directory);
+}
+
+/** Removes what a finished run no longer needs; a process killed while finishing may have left some of it. */
+export function removeSteps(directory: string): void {
   for (const step of stepNames(directory))
     rmSync(join(directory, step), { recursive: true, force: true });
 }

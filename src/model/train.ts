@@ -16,6 +16,7 @@ import {
   loadCheckpoint,
   loadTrainingState,
   openRun,
+  removeSteps,
   saveTrainingState,
   type Checkpoint,
   type RunSettings,
@@ -73,7 +74,10 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     schema,
     catalogue,
   );
-  if (isFinished(directory)) return loadCheckpoint(directory);
+  if (isFinished(directory)) {
+    removeSteps(directory);
+    return loadCheckpoint(directory);
+  }
 
   const saved = loadTrainingState(directory);
   if (saved !== undefined) logger.info({ directory, step: saved.step }, 'continuing training');
