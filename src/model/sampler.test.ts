@@ -230,19 +230,19 @@ describe('TrainingSampler', () => {
           const dataset = { ...events, events: { ...events.events, items } };
           const config = { ...BASE, repeats: false, seed };
           const drawn = samplerOf(dataset, config, endsOf(dataset, shares)).sample(step);
-          const { positives, histories: batch, stateRows, users, contexts, left } = drawn;
+          const { positives, histories: batch, stateRows, users, contexts, leftOut } = drawn;
           for (const [e, positive] of positives.entries()) {
             const first = batch.offsets[users[e]!]!;
             const seen = new Set(batch.items.subarray(first, stateRows[e]! + 1));
             const viewed = contexts.subjectItems?.[e] ?? -1;
             if (viewed >= 0) seen.add(viewed);
-            const leftOut = new Set(left!.columns.filter((_, pair) => left!.rows[pair] === e));
+            const own = new Set(leftOut!.columns.filter((_, pair) => leftOut!.rows[pair] === e));
             // A user of whom nothing new is known still has an example: then the positive stays in.
             const alone = users.filter((user) => user === users[e]).length === 1;
             assert.ok(!seen.has(positive) || alone, `positive ${positive}`);
             seen.delete(positive);
-            for (const item of seen) assert.ok(leftOut.has(item), `item ${item} of example ${e}`);
-            assert.ok(!leftOut.has(positive));
+            for (const item of seen) assert.ok(own.has(item), `item ${item} of example ${e}`);
+            assert.ok(!own.has(positive));
           }
         },
       ),

@@ -83,7 +83,7 @@ export class TrainingSampler {
     const positives: number[] = [];
     const users: number[] = [];
     const weights: number[] = [];
-    const left = new LeftOut();
+    const leftOut = new LeftOut();
     for (let row = 0; row < usersPerStep; row++) {
       const user = this.#users[random.integer(this.#users.length)]!;
       const first = this.#dataset.events.userOffsets[user]!;
@@ -103,8 +103,9 @@ export class TrainingSampler {
         const positive = this.#columns.items[event]!;
         if (!repeats) {
           const example = positives.length;
-          for (let i = first; i <= state; i++) left.add(example, this.#columns.items[i]!, positive);
-          left.add(example, context.subjectItem, positive);
+          for (let i = first; i <= state; i++)
+            leftOut.add(example, this.#columns.items[i]!, positive);
+          leftOut.add(example, context.subjectItem, positive);
         }
         positives.push(positive);
         users.push(row);
@@ -119,7 +120,7 @@ export class TrainingSampler {
       positives: Int32Array.from(positives),
       users: Int32Array.from(users),
       weights: Float32Array.from(weights, (weight) => weight / total),
-      ...(!repeats && { left: left.pairs() }),
+      ...(!repeats && { leftOut: leftOut.pairs() }),
     };
   }
 

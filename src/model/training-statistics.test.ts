@@ -26,6 +26,13 @@ describe('trainingStatistics', () => {
     assert.deepEqual([...items.counts], [1, 2, 0]);
     assert.deepEqual([...items.positives], [1 / 3, 2 / 3, 0]);
     assert.deepEqual([...popularity], [1, 2, 0]);
+    // Without repeats the second event on an item is no positive: each user has one.
+    const once = await trainingStatistics(oneShard(dataset), () => Int32Array.of(2, 4), {
+      ...SHOP_TRAINING,
+      repeats: false,
+    });
+    assert.deepEqual([...once.items.counts], [1, 2, 0]);
+    assert.deepEqual([...once.items.positives], [1 / 2, 1 / 2, 0]);
   });
 
   it('is the same, to the last bit, wherever shards are cut', async () => {

@@ -61,14 +61,15 @@ export async function trainingStatistics(
     for (const user of users) {
       const first = userOffsets[user]!;
       const end = ends[user]!;
-      const perUser = Math.min(positivesOfUser(config), end - first);
+      const bought = items.subarray(first, end);
+      // Without repeats an item is a positive of a user once.
+      const candidates = config.repeats ? bought : Int32Array.from(new Set(bought));
+      const perUser = Math.min(positivesOfUser(config), candidates.length);
       events += end - first;
       untilSeconds = Math.max(untilSeconds, times[end - 1]!);
       drawn += perUser;
-      for (let i = first; i < end; i++) {
-        counts[items[i]!]!++;
-        positives[items[i]!]! += perUser / (end - first);
-      }
+      for (const item of bought) counts[item]!++;
+      for (const item of candidates) positives[item]! += perUser / candidates.length;
     }
     for (const [user, end] of ends.entries())
       if (end < userOffsets[user + 1]!) heldOutFrom = Math.min(heldOutFrom, times[end]!);
@@ -137,7 +138,7 @@ export async function eachShard(
  * How many positives a step draws of a user whose history is long enough.
  *
  * Users are drawn evenly, so an event of somebody with few counts for more among positives than among all events. Every
- * event of a user is taken to be drawn as often as another.
+ * event of a user that may be a positive is taken to be drawn as often as another.
  */
 function positivesOfUser({ positivesPerUser, model }: TrainConfig): number {
   // Positions before an event of a window: T events, and the one after them.

@@ -128,7 +128,7 @@ describe('noNegatives', () => {
             positives: Int32Array.from(positives),
             users: Int32Array.from(users),
             weights: new Float32Array(positives.length),
-            left: {
+            leftOut: {
               rows: Int32Array.from(left, ({ e }) => e),
               columns: Int32Array.from(left, ({ slot }) => slot),
             },

@@ -11,7 +11,7 @@ export interface LossExamples {
   /** [E] weights, summing to 1. */
   readonly weights: Float32Array;
   /** Pairs of example and item slot that are neither positive nor negative; absent where all others are negatives. */
-  readonly left?: MaskedPairs;
+  readonly leftOut?: MaskedPairs;
 }
 
 /**
@@ -36,8 +36,12 @@ export function noNegatives(examples: LossExamples, slots: Int32Array): MaskedPa
   let pair = 0;
   for (const [e, user] of examples.users.entries()) {
     const found = new Set(hitsOf.get(user));
-    for (; pair < (examples.left?.rows.length ?? 0) && examples.left!.rows[pair] === e; pair++)
-      for (const column of columnsOf.get(examples.left!.columns[pair]!) ?? []) found.add(column);
+    for (
+      ;
+      pair < (examples.leftOut?.rows.length ?? 0) && examples.leftOut!.rows[pair] === e;
+      pair++
+    )
+      for (const column of columnsOf.get(examples.leftOut!.columns[pair]!) ?? []) found.add(column);
     for (const column of found) {
       rows.push(e);
       columns.push(column);

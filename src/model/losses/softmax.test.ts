@@ -64,7 +64,7 @@ const cases = fc
         positives,
         users: Int32Array.from({ length: count }, () => random.integer(3)),
         weights,
-        left: {
+        leftOut: {
           rows: Int32Array.from(pairs, ({ e }) => e),
           columns: Int32Array.from(pairs, ({ slot }) => slot),
         },
@@ -80,8 +80,8 @@ const cases = fc
   });
 
 /** Whether an item is left out for example e. */
-function isLeftOut({ left }: LossExamples, e: number, slot: number): boolean {
-  return left!.rows.some((row, pair) => row === e && left!.columns[pair] === slot);
+function isLeftOut({ leftOut }: LossExamples, e: number, slot: number): boolean {
+  return leftOut!.rows.some((row, pair) => row === e && leftOut!.columns[pair] === slot);
 }
 
 /** Scores of example e: its own, and those of its negatives among the columns; corrected as logQ says. */

@@ -19,7 +19,7 @@ export function fullSoftmaxLoss(
   examples: LossExamples,
 ): tf.Scalar {
   const positives = tf.gather(items, tf.tensor1d(examples.positives, 'int32'));
-  const total = logSumExpScores(queries, items, undefined, examples.left);
+  const total = logSumExpScores(queries, items, undefined, examples.leftOut);
   return weightedMean(tf.sub(total, rowProducts(queries, positives)), examples.weights);
 }
 
