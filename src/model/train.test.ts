@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -285,6 +285,11 @@ describe('train', () => {
     const first = await run(SHORT, directory);
     const again = await run(SHORT, directory, () => assert.fail('it trained again'));
     assert.deepEqual(again, first);
+    // A process that is killed while it finishes leaves its last checkpoint beside the finished run.
+    const files = readdirSync(directory);
+    mkdirSync(join(directory, 'step-000020'));
+    assert.deepEqual(await run(SHORT, directory), first);
+    assert.deepEqual(readdirSync(directory), files);
     await assert.rejects(run({ ...SHORT, seed: 5 }, directory), { code: 'ERR_CHECKPOINT_INVALID' });
     assert.throws(() => loadCheckpoint(folder()), {
       code: 'ERR_CHECKPOINT_INVALID',
