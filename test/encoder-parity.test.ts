@@ -73,6 +73,7 @@ const configs = fc
     maxHistory: fc.integer({ min: 1, max: 60 }),
     actionWidth: fc.integer({ min: 1, max: 9 }),
     fusion: fc.constantFrom('none' as const, 'attention' as const),
+    historyMean: fc.boolean(),
   })
   .map(({ heads, headWidth, ...sizes }): ModelConfig => ({
     ...sizes,

@@ -69,6 +69,7 @@ const configs = fc
     feedForwardWidth: 1,
     maxHistory: 2,
     actionWidth: 1,
+    historyMean: false,
   }));
 
 /** A model whose every weight is random, biases too, and item tables as wide as they are after training. */

@@ -78,6 +78,8 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     }
     views.norm_scale = FloatField(weights, "normScale");
     views.norm_offset = FloatField(weights, "normOffset");
+    views.has_mean = weights.Has("meanWeight");
+    if (views.has_mean) views.mean_weight = FloatField(weights, "meanWeight");
     ThrowUnlessOk(
         env, Encoder::Create(views, precision, rows, kernels, ThreadPool::Shared(), &encoder_));
   }

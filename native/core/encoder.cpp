@@ -99,7 +99,7 @@ bool Encoder::ReserveWorker(Worker* w) const {
          w->scores.Reserve(std::max(kQueryRows, heads_) * max_history_) &&
          w->last_x.Reserve(users * d) && w->last_normed.Reserve(users * d) &&
          w->queries.Reserve(users * d) && w->absorbed.Reserve(users * heads_ * d) &&
-         w->rounded.Reserve(Linear::ScratchSize(precision_, widest));
+         w->rounded.Reserve(Linear::ScratchSize(precision_, widest)) && w->sum.Reserve(d);
 }
 
 Status Encoder::Encode(const HistoryViews& batch, ThreadPool& pool, float* out,
@@ -145,6 +145,7 @@ bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Wor
     float* state = out + (all ? static_cast<std::size_t>(batch.offsets.data[user]) : user) * width_;
     Normalise(norm_, x, rows, state);
     x += rows * width_;
+    if (mean_table_.size() > 0) AddMeans(batch, user, rows, worker, state);
     if (kernels_->all_finite(state, rows * width_)) continue;
     std::size_t first = bad_user->load();
     while (user < first && !bad_user->compare_exchange_weak(first, user)) {
@@ -172,6 +173,24 @@ void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, flo
                              position_table_.data() + (max_history_ - (end - i)) * d};
       kernels_->bag(rows, ones, 4, d, false, false, x);
     }
+  }
+}
+
+/// Adds to the last `rows` states of a user the mean of the items up to each: a running sum of their projected rows.
+void Encoder::AddMeans(const HistoryViews& batch, std::size_t user, std::size_t rows,
+                       Worker& worker, float* states) const {
+  const std::size_t d = width_;
+  const std::size_t length = LengthOf(batch, user);
+  const std::int32_t* items = batch.items.data + batch.offsets.data[user];
+  float* sum = worker.sum.data();
+  std::memset(sum, 0, d * sizeof(float));
+  for (std::size_t t = 0; t < length; ++t) {
+    const float* row = RowOf(mean_table_, items[t], d);
+    for (std::size_t j = 0; j < d; ++j) sum[j] += row[j];
+    if (t + rows < length) continue;
+    const float share = 1.0f / static_cast<float>(t + 1);
+    for (std::size_t j = 0; j < d; ++j) states[j] += sum[j] * share;
+    states += d;
   }
 }
 

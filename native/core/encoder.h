@@ -53,6 +53,8 @@ struct EncoderWeightViews {
   std::vector<EncoderBlockViews> blocks;
   FloatView norm_scale;   // [D]
   FloatView norm_offset;  // [D]
+  bool has_mean = false;
+  FloatView mean_weight;  // [D, D], of the mean of the history's items
 };
 
 /// Histories without padding: user b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them.
@@ -132,6 +134,7 @@ class Encoder {
     AlignedBuffer queries;      // [users, D]
     AlignedBuffer absorbed;     // [users, heads, D]
     AlignedBuffer rounded;      // bf16 [kRows, widest input]
+    AlignedBuffer sum;          // [D]
   };
 
   Encoder(const KernelTable& kernels, Precision precision, StateRows rows)
@@ -158,6 +161,8 @@ class Encoder {
   void RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
   void RunTail(const BlockTail& tail, const float* attended, std::size_t rows, Worker& worker,
                float* x) const;
+  void AddMeans(const HistoryViews& batch, std::size_t user, std::size_t rows, Worker& worker,
+                float* states) const;
   void Normalise(const Norm& norm, const float* x, std::size_t rows, float* out) const;
 
   const KernelTable* kernels_;
@@ -173,6 +178,7 @@ class Encoder {
   std::size_t gaps_ = 0;
 
   AlignedBuffer item_table_;    // [N, D], projected
+  AlignedBuffer mean_table_;    // [N, D], what an item adds to the mean; empty without it
   AlignedBuffer action_table_;  // [actions, D], projected, with the input bias
   AlignedBuffer gap_table_;
   AlignedBuffer position_table_;

@@ -81,6 +81,7 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
       {"normScale", w.norm_scale, d, "[D]"},
       {"normOffset", w.norm_offset, d, "[D]"},
   };
+  if (w.has_mean) fields.push_back({"meanWeight", w.mean_weight, d * d, "[D, D]"});
   for (std::size_t i = 0; i < w.blocks.size(); ++i) {
     const EncoderBlockViews& block = w.blocks[i];
     const std::string prefix = "blocks[" + std::to_string(i) + "].";
@@ -131,7 +132,8 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
   return Status::Ok();
 }
 
-/// Checks the tables of item features and makes item_table_: W_item (id + weighted categories + advertiser + price).
+/// Checks the tables of item features and makes item_table_: W_item (id + weighted categories + advertiser + price), and
+/// mean_table_ in the same way: a mean of projected rows is the projected mean.
 ///
 /// One row an item and for good, because the sum and its projection are the same in every event of the item: a twelfth
 /// of the multiplications of an event goes, and the tables of a catalogue need not stay in memory. A million items of
@@ -141,10 +143,13 @@ Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   const Status status = CheckItemInputs(*kernels_, w.items, d, &items_);
   if (!status.ok()) return status;
   // In f32 whatever the precision: rounding here would buy nothing.
-  Linear projection;
-  if (!projection.Pack(*kernels_, Precision::kF32, w.input_weight.data, d + w.action_width, true, d,
-                       d, nullptr) ||
-      !MakeItemInputs(*kernels_, w.items, d, items_, &projection, pool, &item_table_)) {
+  const auto project = [&](const FloatView& weight, std::size_t stride, AlignedBuffer* table) {
+    Linear projection;
+    return projection.Pack(*kernels_, Precision::kF32, weight.data, stride, true, d, d, nullptr) &&
+           MakeItemInputs(*kernels_, w.items, d, items_, &projection, pool, table);
+  };
+  if (!project(w.input_weight, d + w.action_width, &item_table_) ||
+      (w.has_mean && !project(w.mean_weight, d, &mean_table_))) {
     return OutOfMemory();
   }
   return status;

@@ -14,6 +14,7 @@ namespace {
 struct Shape {
   std::size_t d, heads, f, t, a, blocks;
   bool features;
+  bool mean = false;
 };
 
 constexpr std::size_t kItems = 23;
@@ -70,6 +71,7 @@ struct Model {
     }
     norm = random.Floats(d);
     offset = random.Floats(d);
+    if (s.mean) mean = matrix(d, d);
   }
 
   EncoderWeightViews Views() const {
@@ -101,12 +103,14 @@ struct Model {
     }
     w.norm_scale = View(norm);
     w.norm_offset = View(offset);
+    w.has_mean = shape.mean;
+    w.mean_weight = View(mean);
     return w;
   }
 
   Shape shape;
   Floats items, categories, advertisers, prices, category_weights, actions, gaps, positions, win,
-      bin, norm, offset;
+      bin, norm, offset, mean;
   std::vector<std::int32_t> category_offsets, category_rows, advertiser_rows, price_rows;
   std::vector<Block> blocks;
 };
@@ -176,7 +180,7 @@ std::vector<Row> AllRows(const Model& m, const Histories& h, std::size_t user) {
   const Shape& s = m.shape;
   const std::size_t begin = static_cast<std::size_t>(h.offsets[user]);
   const std::size_t length = static_cast<std::size_t>(h.offsets[user + 1]) - begin;
-  std::vector<Row> x;
+  std::vector<Row> x, inputs;
   for (std::size_t t = 0; t < length; ++t) {
     const std::size_t item = static_cast<std::size_t>(h.items[begin + t]);
     const auto row = [&](const Floats& table, std::int32_t index, std::size_t j) {
@@ -195,6 +199,7 @@ std::vector<Row> AllRows(const Model& m, const Histories& h, std::size_t user) {
       }
       event.push_back(sum);
     }
+    inputs.push_back(event);
     for (std::size_t j = 0; j < s.a; ++j) {
       event.push_back(At(m.actions, static_cast<std::size_t>(h.actions[begin + t]) * s.a + j));
     }
@@ -242,7 +247,16 @@ std::vector<Row> AllRows(const Model& m, const Histories& h, std::size_t user) {
       for (std::size_t j = 0; j < s.d; ++j) row[j] += update[j];
     }
   }
-  for (Row& row : x) row = LayerNorm(m.norm, m.offset, row);
+  for (std::size_t t = 0; t < length; ++t) {
+    x[t] = LayerNorm(m.norm, m.offset, x[t]);
+    if (!s.mean) continue;
+    Row mean(s.d, 0.0);
+    for (std::size_t u = 0; u <= t; ++u) {
+      for (std::size_t j = 0; j < s.d; ++j) mean[j] += inputs[u][j] / static_cast<double>(t + 1);
+    }
+    const Row added = Dense(m.mean, Floats(s.d, 0.0f), mean);
+    for (std::size_t j = 0; j < s.d; ++j) x[t][j] += added[j];
+  }
   return x;
 }
 
@@ -273,8 +287,9 @@ Floats Encode(Encoder& encoder, const Histories& histories, ThreadPool& pool) {
 }
 
 const Shape kShapes[] = {
-    {64, 2, 256, 32, 8, 2, true}, {12, 4, 20, 9, 3, 1, true},   {33, 3, 31, 30, 1, 3, true},
-    {20, 1, 7, 50, 5, 2, false},  {48, 4, 96, 100, 4, 2, true}, {2, 1, 1, 3, 1, 2, false},
+    {64, 2, 256, 32, 8, 2, true}, {12, 4, 20, 9, 3, 1, true, true},
+    {33, 3, 31, 30, 1, 3, true},  {20, 1, 7, 50, 5, 2, false, true},
+    {48, 4, 96, 100, 4, 2, true}, {2, 1, 1, 3, 1, 2, false},
 };
 
 /// Lengths 0 to T in an order that mixes them, both ends included.

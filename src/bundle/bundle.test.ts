@@ -385,6 +385,9 @@ describe('ids', () => {
     const plain = { ...model, subjectItem: false };
     assert.equal(headId(weights, plain, ''), headId(tensors, plain, ''));
     assert.equal(encoderId(tensors, plain, ''), encoderId(tensors, model, ''));
+    const mean = { ...model, historyMean: true };
+    assert.notEqual(encoderId(tensors, mean, ''), encoderId(tensors, model, ''));
+    assert.equal(headId(tensors, mean, ''), headId(tensors, model, ''));
   });
 
   it('tell a value from its neighbour tensor: shapes and names count', () => {

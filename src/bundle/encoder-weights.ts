@@ -59,5 +59,6 @@ export function encoderWeights(
     blocks: Array.from({ length: config.blocks }, (_, index) => block(index)),
     normScale: get('encoder.norm.scale', width),
     normOffset: get('encoder.norm.offset', width),
+    ...(config.historyMean && { meanWeight: get('encoder.meanWeight', width, width) }),
   };
 }

@@ -25,6 +25,7 @@ export function isHeadTensor(name: string): boolean {
  */
 export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: string): EncoderId {
   const { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth } = config;
+  const { historyMean } = config;
   const part = {
     embeddingWidth,
     blocks,
@@ -32,6 +33,7 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
     feedForwardWidth,
     maxHistory,
     actionWidth,
+    ...(historyMean && { historyMean }),
     stateRows: stateRows(config),
   };
   return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;

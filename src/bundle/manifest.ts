@@ -7,7 +7,7 @@ import { canonicalJson } from '../json.ts';
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 
 export const BUNDLE_FORMAT = 'tandem-bundle';
-export const BUNDLE_VERSION = 3;
+export const BUNDLE_VERSION = 4;
 /** Name of the manifest in a bundle directory. */
 export const MANIFEST_FILE = 'manifest.json';
 /** Names the directory of the bundle to serve, in a directory of bundles. */
@@ -53,6 +53,8 @@ export interface ModelConfig {
   readonly contextWidth: number;
   /** H: width of the head's hidden layer. */
   readonly hiddenWidth: number;
+  /** A state also carries the mean of the history's item inputs, past the Transformer. */
+  readonly historyMean: boolean;
   /** The input embedding of the item in view is part of the context. */
   readonly subjectItem: boolean;
 }
@@ -108,6 +110,7 @@ const modelConfigSchema = z.strictObject({
   demographicWidth: width,
   contextWidth: width,
   hiddenWidth: width,
+  historyMean: z.boolean(),
   subjectItem: z.boolean(),
 });
 

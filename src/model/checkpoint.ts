@@ -26,7 +26,7 @@ import { parseTrainConfig, type TrainConfig } from './train-config.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
 /** 2: the schema has the n-grams of queries. */
-export const CHECKPOINT_VERSION = 2;
+export const CHECKPOINT_VERSION = 3;
 
 export interface RunSettings {
   readonly format: 'tandem-checkpoint';

@@ -257,6 +257,22 @@ describe('TrainingSampler', () => {
     for (const weight of weights) assert.equal(weight, Math.fround(1 / weights.length));
   });
 
+  it('draws users in proportion to their events when events are what weighs', () => {
+    const long = Array.from({ length: 40 }, (_, i) => i * 30 * HOUR);
+    const dataset = datasetOf([long, long.slice(0, 2), []]);
+    const config: TrainConfig = { ...BASE, userWeighting: 'event', usersPerStep: 200 };
+    const sampler = samplerOf(dataset, config, dataset.events.userOffsets.slice(1));
+    const weights = [0, 0];
+    for (let step = 1; step <= 20; step++) {
+      const drawn = sampler.sample(step);
+      for (const [e, positive] of drawn.positives.entries())
+        weights[positive < long.length ? 0 : 1]! += drawn.weights[e]! / 20;
+    }
+    // Of the long history as many as a window holds, and the one after it.
+    const share = (MAX_HISTORY + 1) / (MAX_HISTORY + 1 + 2);
+    assert.ok(Math.abs(weights[0]! - share) < 0.03, `${weights[0]!} of ${share}`);
+  });
+
   it('gives every user of a step the same weight, and every example of a user a different positive', () => {
     fc.assert(
       fc.property(cases, ({ histories, shares, seed, step }) => {

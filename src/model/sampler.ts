@@ -15,7 +15,7 @@ import { Random } from '../random.ts';
 import { ExampleContexts, type ExampleContext } from './example-contexts.ts';
 import type { LossExamples } from './losses/examples.ts';
 import type { TrainConfig } from './train-config.ts';
-import { trainingUsers } from './training-statistics.ts';
+import { drawWeight, trainingUsers } from './training-statistics.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -47,8 +47,9 @@ export class TrainingSampler {
   readonly #config: TrainConfig;
   readonly #contexts: ExampleContexts;
   readonly #columns: EventColumns;
-  /** Users with at least one training event, and where their training events end. */
+  /** Users with at least one training event; what they and those before them weigh; where training events end. */
   readonly #users: Int32Array;
+  readonly #weightUntil: Float64Array;
   readonly #ends: Int32Array;
   /** Time of the newest training event, whichever shard it is in. */
   readonly #untilSeconds: number;
@@ -71,6 +72,11 @@ export class TrainingSampler {
     this.#columns = eventColumns(dataset, features);
     this.#ends = trainingEnds;
     this.#users = trainingUsers(dataset, trainingEnds);
+    let weight = 0;
+    this.#weightUntil = Float64Array.from(this.#users, (user) => {
+      const events = trainingEnds[user]! - dataset.events.userOffsets[user]!;
+      return (weight += drawWeight(events, config));
+    });
     this.#untilSeconds = untilSeconds;
   }
 
@@ -85,11 +91,11 @@ export class TrainingSampler {
     const weights: number[] = [];
     const leftOut = new LeftOut();
     for (let row = 0; row < usersPerStep; row++) {
-      const user = this.#users[random.integer(this.#users.length)]!;
+      const user = this.#drawUser(random);
       const first = this.#dataset.events.userOffsets[user]!;
       const { encodedEnd, examples } = this.#draw(user, first, this.#ends[user]!, random);
       histories.add(this.#columns, first, encodedEnd);
-      const sharing = userWeighting === 'user' ? examples.length : 1;
+      const sharing = userWeighting === 'example' ? 1 : examples.length;
       for (const { event, state, context } of examples) {
         const cold = state < first;
         stateRows.push(cold ? -1 : histories.eventCount - (encodedEnd - state));
@@ -122,6 +128,11 @@ export class TrainingSampler {
       weights: Float32Array.from(weights, (weight) => weight / total),
       ...(!repeats && { leftOut: leftOut.pairs() }),
     };
+  }
+
+  #drawUser(random: Random): number {
+    const at = random.integer(this.#weightUntil.at(-1)!);
+    return this.#users[firstAbove(this.#weightUntil, at)]!;
   }
 
   /** Whether the user had the event's item in [first, end). */
@@ -215,6 +226,18 @@ export class TrainingSampler {
     while (state >= first && times[state]! >= seen) state--;
     return state;
   }
+}
+
+/** Place of the first of ascending values that is above `value`, which the last one is. */
+function firstAbove(values: Float64Array, value: number): number {
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (values[middle]! > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** Items that are left out of the loss of an example, as pairs of both. */

@@ -30,7 +30,7 @@ const features = new ContextFeatures(
 const CUTS = [20, 50];
 const shards = inShards(shop, CUTS);
 const statistics = await trainingStatistics(shards, endsOf, CONFIG);
-const visits = shardVisits(statistics.usersOfShards, CONFIG);
+const visits = shardVisits(statistics, CONFIG);
 
 function samplerOf(of: DatasetShards): ShardSampler {
   return new ShardSampler(of, endsOf, features, CONFIG, statistics);

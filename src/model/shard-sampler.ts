@@ -32,14 +32,14 @@ export class ShardSampler {
     trainingEnds: TrainingEnds,
     features: ContextFeatures,
     config: TrainConfig,
-    { usersOfShards, untilSeconds }: TrainingStatistics,
+    statistics: TrainingStatistics,
   ) {
     this.#shards = shards;
     this.#trainingEnds = trainingEnds;
     this.#features = features;
     this.#config = config;
-    this.#untilSeconds = untilSeconds;
-    this.#visits = shardVisits(usersOfShards, config);
+    this.#untilSeconds = statistics.untilSeconds;
+    this.#visits = shardVisits(statistics, config);
   }
 
   /** The step's draw, the same whatever was drawn before. At most two shards are in memory. @throws what reading throws. */

@@ -66,8 +66,11 @@ export interface TrainConfig {
   readonly objective: Objective;
   /** Positives drawn for each of those histories; `all` takes every position (objective all: every event of the window). */
   readonly positivesPerUser: number | 'all';
-  /** What weighs the same in a step: users, whose examples share their weight, or examples. */
-  readonly userWeighting: 'user' | 'example';
+  /**
+   * What weighs the same: users, who are drawn evenly and whose examples share their weight; the examples of such users; or
+   * events, where users are drawn in proportion to theirs and examples share.
+   */
+  readonly userWeighting: 'user' | 'example' | 'event';
   readonly steps: number;
   /** Adam's rate after warm-up; falls to a tenth along a cosine. */
   readonly learningRate: number;
@@ -77,7 +80,7 @@ export interface TrainConfig {
   readonly temperature: number;
   /** Learns tau within [0.01, 1]. */
   readonly learnTemperature: boolean;
-  /** Share of units dropped inside the history encoder. */
+  /** Share of units dropped inside the history encoder, and of events from the mean of a history. */
   readonly encoderDropout: number;
   /** The encoder sees the time since the event before; false holds its table at zero. */
   readonly gapFeature: boolean;
@@ -85,6 +88,8 @@ export interface TrainConfig {
   readonly positionFeature: boolean;
   /** Share of units dropped from the context vector: keeps the weight of the history. */
   readonly contextDropout: number;
+  /** Share of units dropped from what the head's hidden layer reads. */
+  readonly headDropout: number;
   /** Share of examples without a subject, so that requests without context are in distribution. */
   readonly subjectDropout: number;
   /** Share of examples with unknown demographics. */
@@ -124,6 +129,7 @@ export const DEFAULT_MODEL: ModelConfig = {
   demographicWidth: 8,
   contextWidth: 128,
   hiddenWidth: 128,
+  historyMean: false,
   subjectItem: false,
 };
 
@@ -144,6 +150,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   gapFeature: true,
   positionFeature: true,
   contextDropout: 0.5,
+  headDropout: 0,
   subjectDropout: 0.25,
   demographicDropout: 0.1,
   loggedShare: 0,
@@ -200,7 +207,7 @@ const trainConfigSchema = z.strictObject({
   usersPerStep: positive,
   objective: objectiveSchema,
   positivesPerUser: z.union([positive, z.literal('all')]),
-  userWeighting: z.enum(['user', 'example']),
+  userWeighting: z.enum(['user', 'example', 'event']),
   steps: positive,
   learningRate: z.number().positive(),
   warmupSteps: z.int().min(0),
@@ -211,6 +218,7 @@ const trainConfigSchema = z.strictObject({
   gapFeature: z.boolean(),
   positionFeature: z.boolean(),
   contextDropout: dropoutRate,
+  headDropout: dropoutRate,
   subjectDropout: share,
   demographicDropout: share,
   loggedShare: share,

@@ -179,6 +179,7 @@ export class Trainer {
     return {
       random,
       encoderRate: this.#config.encoderDropout,
+      headRate: this.#config.headDropout,
       contextRate: this.#config.contextDropout,
     };
   }

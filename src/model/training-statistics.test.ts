@@ -19,9 +19,9 @@ describe('trainingStatistics', () => {
       { user: 0, item: 2, time: 3 },
       { user: 1, item: 0, time: 1 },
     ]);
-    const { events, untilSeconds, heldOutFrom, usersOfShards, items, popularity } =
+    const { events, untilSeconds, heldOutFrom, users, weightOfShards, items, popularity } =
       await trainingStatistics(oneShard(dataset), () => Int32Array.of(2, 4), SHOP_TRAINING);
-    assert.deepEqual([events, untilSeconds, usersOfShards], [3, 2, [2]]);
+    assert.deepEqual([events, untilSeconds, users, weightOfShards], [3, 2, 2, [2]]);
     assert.equal(heldOutFrom, 3);
     assert.deepEqual([...items.counts], [1, 2, 0]);
     assert.deepEqual([...items.positives], [1 / 3, 2 / 3, 0]);
@@ -33,6 +33,13 @@ describe('trainingStatistics', () => {
     });
     assert.deepEqual([...once.items.counts], [1, 2, 0]);
     assert.deepEqual([...once.items.positives], [1 / 2, 1 / 2, 0]);
+    // User 0, with two of the three events, is drawn twice as often, for two positives each time.
+    const byEvent = await trainingStatistics(oneShard(dataset), () => Int32Array.of(2, 4), {
+      ...SHOP_TRAINING,
+      userWeighting: 'event',
+    });
+    assert.deepEqual(byEvent.weightOfShards, [3]);
+    assert.deepEqual([...byEvent.items.positives], [1 / 5, 4 / 5, 0]);
   });
 
   it('is the same, to the last bit, wherever shards are cut', async () => {
@@ -51,12 +58,12 @@ describe('trainingStatistics', () => {
           shop,
           users.sort((a, b) => a - b),
         );
-        const { usersOfShards, ...rest } = await statistics(shards);
-        assert.deepEqual({ ...rest, usersOfShards: whole.usersOfShards }, whole);
-        assert.equal(usersOfShards.length, users.length + 1);
+        const { weightOfShards, ...rest } = await statistics(shards);
+        assert.deepEqual({ ...rest, weightOfShards: whole.weightOfShards }, whole);
+        assert.equal(weightOfShards.length, users.length + 1);
         assert.deepEqual(
-          [usersOfShards.reduce((sum, count) => sum + count, 0)],
-          whole.usersOfShards,
+          [weightOfShards.reduce((sum, count) => sum + count, 0)],
+          whole.weightOfShards,
         );
       }),
       { numRuns: 20 },

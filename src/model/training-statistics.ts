@@ -22,8 +22,10 @@ export interface TrainingStatistics {
   readonly untilSeconds: number;
   /** Time of the oldest event that training does not see; Infinity where it sees all. */
   readonly heldOutFrom: number;
-  /** Users with training events, of each shard. */
-  readonly usersOfShards: readonly number[];
+  /** Users with training events. */
+  readonly users: number;
+  /** In what proportion steps draw from each shard: the weights of its users, see drawWeight. */
+  readonly weightOfShards: readonly number[];
   /** What negatives are drawn and corrected by. */
   readonly items: ItemStatistics;
   /** [N] training events of each item in the last 30 days before `untilSeconds`; of all time without real times. */
@@ -46,7 +48,8 @@ export async function trainingStatistics(
   requireTimes(shards, config);
   const counts = new Float64Array(shards.items.count);
   const positives = new Float64Array(shards.items.count);
-  const usersOfShards: number[] = [];
+  const weightOfShards: number[] = [];
+  let userCount = 0;
   let events = 0;
   let untilSeconds = -Infinity;
   let heldOutFrom = Infinity;
@@ -58,13 +61,16 @@ export async function trainingStatistics(
     const ends = trainingEnds(dataset);
     const { items, times, userOffsets } = dataset.events;
     const users = trainingUsers(dataset, ends);
+    let weightOfShard = 0;
     for (const user of users) {
       const first = userOffsets[user]!;
       const end = ends[user]!;
       const bought = items.subarray(first, end);
       // Without repeats an item is a positive of a user once.
       const candidates = config.repeats ? bought : Int32Array.from(new Set(bought));
-      const perUser = Math.min(positivesOfUser(config), candidates.length);
+      const weight = drawWeight(end - first, config);
+      const perUser = weight * Math.min(positivesOfUser(config), candidates.length);
+      weightOfShard += weight;
       events += end - first;
       untilSeconds = Math.max(untilSeconds, times[end - 1]!);
       drawn += perUser;
@@ -73,7 +79,8 @@ export async function trainingStatistics(
     }
     for (const [user, end] of ends.entries())
       if (end < userOffsets[user + 1]!) heldOutFrom = Math.min(heldOutFrom, times[end]!);
-    usersOfShards.push(users.length);
+    userCount += users.length;
+    weightOfShards.push(weightOfShard);
     logged ||= requestsOfEvents(dataset, ends).some((row) => row >= 0);
   });
   if (events === 0)
@@ -100,13 +107,14 @@ export async function trainingStatistics(
     events,
     untilSeconds,
     heldOutFrom,
-    usersOfShards,
+    users: userCount,
+    weightOfShards,
     items: { counts, positives: positives.map((expected) => expected / drawn) },
     popularity,
   };
 }
 
-/** Users with at least one training event; steps draw them evenly. */
+/** Users with at least one training event. */
 export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
   const { userOffsets } = dataset.events;
   const users = new Int32Array(dataset.users.count);
@@ -114,6 +122,14 @@ export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
   for (let user = 0; user < users.length; user++)
     if (ends[user]! > userOffsets[user]!) users[count++] = user;
   return users.subarray(0, count);
+}
+
+/**
+ * In what proportion a step draws a user with so many training events: evenly, or with userWeighting `event` by the events
+ * that a window can hold.
+ */
+export function drawWeight(events: number, { userWeighting, model }: TrainConfig): number {
+  return userWeighting === 'event' ? Math.min(events, model.maxHistory + 1) : 1;
 }
 
 /** Calls `visit` for one shard after the other; of several it shows which. */
@@ -137,7 +153,7 @@ export async function eachShard(
 /**
  * How many positives a step draws of a user whose history is long enough.
  *
- * Users are drawn evenly, so an event of somebody with few counts for more among positives than among all events. Every
+ * Where users are drawn evenly, an event of somebody with few counts for more among positives than among all events. Every
  * event of a user that may be a positive is taken to be drawn as often as another.
  */
 function positivesOfUser({ positivesPerUser, model }: TrainConfig): number {

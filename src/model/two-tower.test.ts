@@ -286,6 +286,37 @@ describe('fusion attention in training', () => {
   });
 });
 
+describe('historyMean', () => {
+  it('adds a map of the mean of what a user has had to every state', () => {
+    const drawn = new TwoTower({ ...config, historyMean: true }, schema, items, { seed: 4 });
+    const weights = drawn.weights();
+    drawn.dispose();
+    // The Transformer says nothing, and the map turns the axes round.
+    weights.get('encoder.norm.scale')!.data.fill(0);
+    const map = weights.get('encoder.meanWeight')!.data.fill(0);
+    for (let i = 0; i < width; i++) map[i * width + (width - 1 - i)] = 1;
+    const tower = new TwoTower(
+      { ...config, historyMean: true, fusion: 'attention' },
+      schema,
+      items,
+      new Map([...attentive.weights(), ...weights]),
+    );
+    const inputs = tf.tidy(() => tower.itemInputs().dataSync<'float32'>().slice());
+    fc.assert(
+      fc.property(history(1, LENGTH), (events) => {
+        const states = stateOf(tower, events);
+        const sum = new Float64Array(width);
+        for (const [t, { item }] of events.entries()) {
+          for (let i = 0; i < width; i++) sum[i]! += inputs[item * width + i]!;
+          const mean = Float32Array.from(sum, (value) => value / (t + 1)).reverse();
+          near(states.subarray(t * width, (t + 1) * width), mean);
+        }
+      }),
+    );
+    tower.dispose();
+  });
+});
+
 describe('head', () => {
   const state = Float32Array.from({ length: width }, (_, i) => Math.sin(i));
   const subject = features.categoryBag([2, 3], [1, 0.5]);

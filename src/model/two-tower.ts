@@ -24,8 +24,10 @@ export type WeightMap = ReadonlyMap<
 /** Dropout while training; absent everywhere else. */
 export interface TrainingNoise {
   readonly random: Random;
-  /** Share of units dropped inside the history encoder. */
+  /** Share of units dropped inside the history encoder, and of events from the mean of a history. */
   readonly encoderRate: number;
+  /** Share of units dropped from what the head's hidden layer reads. */
+  readonly headRate: number;
   /** Share of units dropped from the context vector. */
   readonly contextRate: number;
 }
@@ -145,11 +147,9 @@ export class TwoTower {
     const { heads, blocks, embeddingWidth, maxHistory } = this.config;
     if (batch.items.length === 0) return tf.zeros([0, embeddingWidth]);
     const rate = noise?.encoderRate ?? 0;
+    const items = tf.gather<tf.Tensor2D>(inputs, tf.tensor1d(batch.items, 'int32'));
     const events = tf.concat(
-      [
-        tf.gather(inputs, tf.tensor1d(batch.items, 'int32')),
-        tf.gather(this.#weight('encoder.action'), tf.tensor1d(batch.actions, 'int32')),
-      ],
+      [items, tf.gather(this.#weight('encoder.action'), tf.tensor1d(batch.actions, 'int32'))],
       1,
     ) as tf.Tensor2D;
     const projected = dense(
@@ -195,7 +195,23 @@ export class TwoTower {
       );
       x = tf.add(x, dropout(update, rate, noise?.random));
     }
-    return layerNorm(x, this.#weight('encoder.norm.scale'), this.#weight('encoder.norm.offset'));
+    const states = layerNorm(
+      x,
+      this.#weight('encoder.norm.scale'),
+      this.#weight('encoder.norm.offset'),
+    );
+    return this.config.historyMean
+      ? tf.add(states, this.#historyMeans(items, batch.offsets, noise))
+      : states;
+  }
+
+  /** Wm times the mean of the items up to each event, [n, D]; in training without a share of the events. */
+  #historyMeans(items: tf.Tensor2D, offsets: Int32Array, noise?: TrainingNoise): tf.Tensor2D {
+    const kept = dropout(tf.ones([items.shape[0], 1]), noise?.encoderRate ?? 0, noise?.random);
+    // A mean is an attention in which all scores are equal.
+    const equal = tf.zerosLike(items);
+    const means = causalAttention(equal, equal, tf.mul(items, kept), offsets, 1);
+    return dense(means, this.#weight('encoder.meanWeight'), undefined);
   }
 
   /**
@@ -227,8 +243,9 @@ export class TwoTower {
       this.config.fusion === 'none'
         ? history
         : this.#withContext(rows, history, known, batch, noise, subjectInputs);
+    // The linear path stays clean.
     const hidden = dense(
-      fused,
+      dropout(fused, noise?.headRate ?? 0, noise?.random),
       this.#weight('head.hiddenWeight'),
       this.#weight('head.hiddenBias'),
       'relu',

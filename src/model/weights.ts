@@ -28,6 +28,10 @@ export interface Diagonal {
 const TABLE_DEVIATION = 0.02;
 /** Brings a table's rows to unit scale, where they outweigh what untrained blocks add to the residual stream. */
 const TABLE_GAIN = 30;
+/** As much again for a mean of rows, which is shorter than they are. */
+const MEAN_GAIN = 2 * TABLE_GAIN;
+/** What the Transformer adds to a state that carries a mean begins small: it refines what the mean says. */
+const QUIET_NORM = 0.1;
 /** Of matrices that should start as what their diagonals say, or as nearly nothing. */
 const QUIET_DEVIATION = 0.02;
 
@@ -103,8 +107,13 @@ export function tensorSpecs(
     specs.set(`${prefix}.feedForwardOutput.weight`, copying(width, feedForwardWidth));
     specs.set(`${prefix}.feedForwardOutput.bias`, constant(0, width));
   }
-  specs.set('encoder.norm.scale', constant(1, width));
+  specs.set('encoder.norm.scale', constant(config.historyMean ? QUIET_NORM : 1, width));
   specs.set('encoder.norm.offset', constant(0, width));
+  if (config.historyMean)
+    specs.set(
+      'encoder.meanWeight',
+      copying(width, width, { row: 0, column: 0, size: width, scale: MEAN_GAIN }),
+    );
   specs.set('tower.hiddenWeight', dense(hiddenWidth, width));
   specs.set('tower.hiddenBias', constant(0, hiddenWidth));
   specs.set('tower.outputWeight', copying(width, hiddenWidth));

@@ -150,6 +150,8 @@ export interface EncoderWeights extends ItemInputWeights {
   readonly normScale: Float32Array;
   /** [D]. */
   readonly normOffset: Float32Array;
+  /** [D, D], of a model whose states carry the mean of the history. */
+  readonly meanWeight?: Float32Array;
 }
 
 /** A pre-norm Transformer block: vectors are [D], weights [D, D] where nothing else is said. */

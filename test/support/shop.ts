@@ -283,6 +283,7 @@ export const SHOP_TRAINING: TrainConfig = {
     demographicWidth: 2,
     contextWidth: 8,
     hiddenWidth: 16,
+    historyMean: false,
     subjectItem: false,
   },
   usersPerStep: 16,

@@ -75,6 +75,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     demographicWidth: 4,
     contextWidth: 8,
     hiddenWidth,
+    historyMean: false,
     subjectItem,
   };
   const rows = Array.from({ length: items }, (_, i) => tinyItem(i));
