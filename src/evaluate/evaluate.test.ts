@@ -49,7 +49,7 @@ const schema = buildSchema({
 /** A model that needs no training: one dimension per group; state = group of the last item, query = state + subject. */
 function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
   return {
-    config: { embeddingWidth: GROUPS, maxHistory: 4, fusion },
+    config: { embeddingWidth: GROUPS, maxHistory: 4, fusion, subjectItem: false },
     schema,
     encodeHistories(batch) {
       return Array.from(batch.offsets.subarray(1), (end) => {
@@ -122,6 +122,50 @@ describe('evaluate', () => {
       'state age 7-29 days',
       'subject item',
     ]);
+  });
+
+  it('adds one ingredient of the context after the other, where the data has it', async () => {
+    const ages = Float32Array.from({ length: USERS }, () => 40);
+    const asked: string[] = [];
+    const model = groupModel('concat');
+    const { rows } = await evaluate({
+      dataset: { ...dataset, users: { ...dataset.users, ages } },
+      protocol: 'time',
+      models: [
+        {
+          name: 'm',
+          model: {
+            ...model,
+            config: { ...model.config, subjectItem: true },
+            embedQueries(batch) {
+              const parts = [
+                [batch.demographics[0]! > 0, 'age'],
+                [batch.subjectOffsets[1]! > 0, 'categories'],
+                [(batch.subjectItems?.[0] ?? -1) >= 0, 'item'],
+              ] as const;
+              asked.push(parts.flatMap(([has, what]) => (has ? [what] : [])).join(' + '));
+              return model.embedQueries(batch);
+            },
+          },
+        },
+      ],
+    });
+    assert.deepEqual(
+      rows
+        .filter(({ kind }) => kind === 'model')
+        .slice(0, 4)
+        .map(({ name }) => name),
+      [
+        'm: context none',
+        'm: demographics only',
+        'm: categories of the item in view',
+        'm: context real',
+      ],
+    );
+    assert.deepEqual(
+      [...new Set(asked)],
+      ['', 'age', 'age + categories', 'age + categories + item'],
+    );
   });
 
   it('writes JSON that says how it was measured, a table, and a chart', async () => {

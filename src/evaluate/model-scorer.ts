@@ -13,7 +13,7 @@ import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */
 export interface ScorableModel {
-  readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion'>;
+  readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion' | 'subjectItem'>;
   readonly schema: FeatureSchema;
   encodeHistories(batch: HistoryBatch): Float32Array[];
   embedQueries(batch: HeadBatch): Float32Array;
@@ -21,8 +21,11 @@ export interface ScorableModel {
   scores(queries: Float32Array, vectors: Float32Array): Float32Array;
 }
 
-/** `none`: neither subject nor demographics; `real`: as logged; `oracle`: categories of the first positive as subject. */
-export type ContextMode = 'none' | 'real' | 'oracle';
+/**
+ * `none`: neither subject nor demographics; `demographics`: these alone; `categories`: with the subject, of an item in view its
+ * categories alone; `real`: as logged; `oracle`: categories of the first positive as subject.
+ */
+export type ContextMode = 'none' | 'demographics' | 'categories' | 'real' | 'oracle';
 /** `cold`: the cold-start vector for everyone. */
 export type HistoryMode = 'real' | 'cold';
 
@@ -107,6 +110,13 @@ export class ModelEvaluation {
     return builder.batch();
   }
 
+  /** Whether a request tells any demographic that the model knows. */
+  knowsDemographics(queries: readonly EvaluationQuery[]): boolean {
+    return queries.some(({ user, demographics }) =>
+      this.#logged.demographics(user, demographics).some((row) => row > 0),
+    );
+  }
+
   /** Encodes the histories of `queries` that have no cached state. */
   #encode(queries: readonly EvaluationQuery[]): void {
     const missing = new Map<number, EvaluationQuery>();
@@ -124,7 +134,7 @@ export class ModelEvaluation {
   }
 
   #subject(query: EvaluationQuery, context: ContextMode): SubjectBag {
-    if (context === 'none') return NO_SUBJECT;
+    if (context === 'none' || context === 'demographics') return NO_SUBJECT;
     return context === 'oracle'
       ? this.#logged.item(query.positives[0]!)
       : this.#logged.subject(query.subject);

@@ -4,7 +4,12 @@ import type { Dataset } from '../data/dataset.ts';
 import { swapContexts, swapHistories } from './context-swap.ts';
 import type { ScorerMetrics } from './metrics.ts';
 import { mixtures, mixVersions, type Versions } from './mixed-versions.ts';
-import { ModelEvaluation, ORACLE_LABEL, type ScorableModel } from './model-scorer.ts';
+import {
+  ModelEvaluation,
+  ORACLE_LABEL,
+  type ContextMode,
+  type ScorableModel,
+} from './model-scorer.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 import { searchQueries } from './search.ts';
 import { STALE_DAYS, staleQueries } from './staleness.ts';
@@ -42,7 +47,7 @@ export interface RowTask {
 
 interface NamedModel {
   readonly name: string;
-  readonly model: ScorableModel & { readonly config: { readonly fusion: string } };
+  readonly model: ScorableModel;
 }
 
 export interface ModelRowsOptions {
@@ -78,7 +83,7 @@ export function modelRows(
   const tasks: RowTask[] = [];
   const add = (
     label: Omit<RowLabel, 'model'>,
-    options: { context: 'none' | 'real' | 'oracle'; history?: 'real' | 'cold' },
+    options: { context: ContextMode; history?: 'real' | 'cold' },
     changed = queries,
     requests = queries,
   ): void => {
@@ -89,7 +94,17 @@ export function modelRows(
       requests,
     });
   };
-  if (!historyOnly) add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
+  if (!historyOnly) {
+    // What each ingredient of the context adds to those before it.
+    add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
+    if (contexts && evaluation.knowsDemographics(queries))
+      add({ name: `${name}: demographics only`, kind: 'model' }, { context: 'demographics' });
+    if (model.config.subjectItem && queries.some(({ subject }) => subject.kind === 'item'))
+      add(
+        { name: `${name}: categories of the item in view`, kind: 'model' },
+        { context: 'categories' },
+      );
+  }
   add(
     {
       name: main,

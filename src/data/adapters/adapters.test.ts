@@ -171,6 +171,7 @@ describe('movielens', () => {
       ['Romance', 0.5],
     ]);
     assert.deepEqual([dataset.users.ages[0], dataset.users.genders[0]], [24, 'M']);
+    assert.deepEqual(requests(dataset), [['1', 300, '1', ['2']]]);
   });
 
   it('reads 1M, with published ratings or with an order and some times', async () => {
@@ -193,6 +194,11 @@ describe('movielens', () => {
     const { dataset } = await run('movielens', source);
     assert.deepEqual([...dataset.events.times], [800, 800, 800, 900, 900]);
     assert.deepEqual(histories(dataset), { '1': ['10', '20', '10', '20'], '2': ['10'] });
+    assert.deepEqual(requests(dataset), [
+      ['1', 800, '10', ['20']],
+      ['1', 800, '20', ['10']],
+      ['1', 900, '10', ['20']],
+    ]);
   });
 
   it('imports what is published', { skip: skipWithout('ml-1m') }, async () => {
@@ -267,6 +273,16 @@ describe('adapters', () => {
     await assert.rejects(run('s3rec', join(root, 'nowhere')), /found nothing there/);
   });
 });
+
+/** User, time, item in view and positives of each request. */
+function requests({ requests, users, items }: Dataset): unknown[] {
+  return requests.map(({ user, time, subject, positives }) => [
+    users.ids[user],
+    time,
+    subject.kind === 'item' ? items.ids[subject.item] : subject.kind,
+    positives.map((item) => items.ids[item]),
+  ]);
+}
 
 async function parquet(path: string, select: string): Promise<void> {
   const database = await Database.open();

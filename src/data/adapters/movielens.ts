@@ -1,11 +1,15 @@
 // MovieLens 100K (u.data, u.item, u.user) and 1M (ratings, movies.dat, users.dat). Every rating is an event, whatever
-// the stars; genres are categories with confidence 1/n; age and gender are real.
+// the stars; genres are categories with confidence 1/n; age and gender are real. Every rating but a user's first is a
+// request, too: the film rated just before is in view.
 
 import { basename } from 'node:path';
 import { literal, type Database } from '../duckdb.ts';
 import type { RelationSource, SourcePlan } from '../sources.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter, AdapterFiles } from './adapter.ts';
+
+/** Where the test period begins: ratings after it are nearly all of users who came back. */
+const TEST_FROM = { '100k': Date.UTC(1998, 3, 1) / 1000, '1m': Date.UTC(2002, 0, 1) / 1000 };
 
 /** Columns 6 to 24 of u.item, in u.genre's order. */
 const GENRES_100K = [
@@ -51,7 +55,7 @@ async function prepare100k(database: Database, files: AdapterFiles): Promise<Sou
     FROM ${text(files.file('u.item'), '|', ['item', 'title', 'released', 'video', 'url', ...flags])}`);
   await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user", age, gender
     FROM ${text(files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
-  return plan(database, 'movielens-100k', 'u.data', 'u.item', 'u.user');
+  return plan(database, '100k', 'u.data', 'u.item', 'u.user');
 }
 
 async function prepare1m(database: Database, files: AdapterFiles): Promise<SourcePlan> {
@@ -74,12 +78,12 @@ async function prepare1m(database: Database, files: AdapterFiles): Promise<Sourc
   await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user",
       CASE WHEN age = '1' THEN '17' ELSE age END AS age, gender
     FROM ${text(files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
-  return plan(database, 'movielens-1m', ratings, 'movies.dat', 'users.dat');
+  return plan(database, '1m', ratings, 'movies.dat', 'users.dat');
 }
 
 async function plan(
   database: Database,
-  name: string,
+  size: keyof typeof TEST_FROM,
   ratings: string,
   films: string,
   people: string,
@@ -90,6 +94,10 @@ async function plan(
   const positions = await database.number(
     "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'ml_events' AND column_name = 'position'",
   );
+  const order = positions > 0 ? 'position' : 'time, source_row';
+  await database.run(`CREATE TABLE ml_requests AS SELECT * FROM (
+      SELECT source_row, "user", time, lag(item) OVER (PARTITION BY "user" ORDER BY ${order}) AS subject, [item] AS positives
+      FROM ml_events) WHERE subject IS NOT NULL ORDER BY source_row`);
   const source = (
     relation: string,
     file: string,
@@ -100,7 +108,8 @@ async function plan(
     columns,
   });
   return {
-    name,
+    name: `movielens-${size}`,
+    testFrom: TEST_FROM[size],
     events: source('ml_events', ratings, {
       user: { column: 'user' },
       item: { column: 'item' },
@@ -118,6 +127,13 @@ async function plan(
       user: { column: 'user' },
       age: { column: 'age' },
       gender: { column: 'gender' },
+    }),
+    requests: source('ml_requests', ratings, {
+      id: { column: 'source_row' },
+      user: { column: 'user' },
+      time: { column: 'time', unit: 's' },
+      subjectItem: { column: 'subject' },
+      positives: { column: 'positives' },
     }),
   };
 }
