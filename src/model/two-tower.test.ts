@@ -288,19 +288,15 @@ describe('fusion attention in training', () => {
 
 describe('historyMean', () => {
   it('adds a map of the mean of what a user has had to every state', () => {
-    const drawn = new TwoTower({ ...config, historyMean: true }, schema, items, { seed: 4 });
+    const meanConfig: ModelConfig = { ...config, historyMean: true, fusion: 'attention' };
+    const drawn = new TwoTower(meanConfig, schema, items, { seed: 4 });
     const weights = drawn.weights();
     drawn.dispose();
     // The Transformer says nothing, and the map turns the axes round.
     weights.get('encoder.norm.scale')!.data.fill(0);
     const map = weights.get('encoder.meanWeight')!.data.fill(0);
     for (let i = 0; i < width; i++) map[i * width + (width - 1 - i)] = 1;
-    const tower = new TwoTower(
-      { ...config, historyMean: true, fusion: 'attention' },
-      schema,
-      items,
-      new Map([...attentive.weights(), ...weights]),
-    );
+    const tower = new TwoTower(meanConfig, schema, items, weights);
     const inputs = tf.tidy(() => tower.itemInputs().dataSync<'float32'>().slice());
     fc.assert(
       fc.property(history(1, LENGTH), (events) => {
