@@ -18,20 +18,38 @@ export const WORLD_DEMO: DemoSettings = {
   refit: false,
 };
 
-/** A shop's seasons: recent purchases weigh more, and the last weeks before the test period are trained on too. */
+/**
+ * A shop's seasons: recent purchases weigh more, and the last weeks before the test period are trained on too. Its customers
+ * come back a few times for a dozen items each; those of experiments/online-retail.json, for fewer steps.
+ */
 export const ONLINE_RETAIL_DEMO: DemoSettings = {
   training: {
     ...DEFAULT_TRAINING,
-    model: { ...DEFAULT_TRAINING.model, maxHistory: 48 },
-    usersPerStep: 32,
+    model: {
+      ...DEFAULT_TRAINING.model,
+      embeddingWidth: 128,
+      subjectWidth: 128,
+      contextWidth: 256,
+      blocks: 1,
+      feedForwardWidth: 128,
+      maxHistory: 128,
+      historyMean: true,
+      subjectItem: true,
+    },
     positivesPerUser: 16,
+    userWeighting: 'event',
     steps: 400,
     validateEvery: 50,
-    patience: 8,
-    neighbourShare: 0.9,
+    temperature: 0.15,
+    encoderDropout: 0.5,
+    contextDropout: 0.3,
+    headDropout: 0.5,
+    subjectDropout: 0.1,
+    repeats: false,
+    halfLifeDays: 20,
+    neighbourShare: 1,
     neighbourSeconds: 60,
     queryShare: 0.05,
-    halfLifeDays: 60,
   },
   form: 'discovery',
   refit: true,

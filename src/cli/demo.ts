@@ -146,7 +146,15 @@ async function trainModel(
     shards: oneShard(dataset),
     protocol: 'time',
     form,
-    config: { ...training, model: { ...training.model, fusion } },
+    config: {
+      ...training,
+      model: {
+        ...training.model,
+        fusion,
+        // History alone has nothing in view.
+        subjectItem: fusion !== 'none' && training.model.subjectItem,
+      },
+    },
     directory: join(folder, `run-${fusion}`),
     refit,
   });
