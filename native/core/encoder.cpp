@@ -185,11 +185,9 @@ void Encoder::AddMeans(const HistoryViews& batch, std::size_t user, std::size_t 
   float* sum = worker.sum.data();
   std::memset(sum, 0, d * sizeof(float));
   for (std::size_t t = 0; t < length; ++t) {
-    const float* row = RowOf(mean_table_, items[t], d);
-    for (std::size_t j = 0; j < d; ++j) sum[j] += row[j];
+    kernels_->axpy(1.0f, RowOf(mean_table_, items[t], d), d, sum);
     if (t + rows < length) continue;
-    const float share = 1.0f / static_cast<float>(t + 1);
-    for (std::size_t j = 0; j < d; ++j) states[j] += sum[j] * share;
+    kernels_->axpy(1.0f / static_cast<float>(t + 1), sum, d, states);
     states += d;
   }
 }

@@ -309,6 +309,32 @@ describe('historyMean', () => {
         }
       }),
     );
+    // In training a share of the events is missing, whole ones, and the others count for them.
+    const rate = 0.75;
+    const events = Array.from({ length: LENGTH }, (_, i) => ({ item: i, action: 1, time: i }));
+    const sums = tf.tidy(() => {
+      const noise = { random: new Random(5), encoderRate: rate, contextRate: 0, headRate: 0 };
+      return tower
+        .encode(tower.itemInputs(), batchOf([events]), noise)
+        .mul(tf.range(1, LENGTH + 1).expandDims(1))
+        .dataSync<'float32'>()
+        .slice();
+    });
+    let missing = 0;
+    for (let t = 0; t < LENGTH; t++) {
+      const row = (at: number): Float32Array => sums.slice(at * width, (at + 1) * width).reverse();
+      const added = t === 0 ? row(0) : row(t).map((value, i) => value - row(t - 1)[i]!);
+      const item = inputs.subarray(t * width, (t + 1) * width);
+      const dropped = added.every((value) => Math.abs(value) < 1e-5);
+      if (dropped) missing++;
+      else
+        near(
+          added,
+          item.map((value) => value / (1 - rate)),
+          1e-4,
+        );
+    }
+    assert.ok(missing > 0 && missing < LENGTH, `${missing} of ${LENGTH}`);
     tower.dispose();
   });
 });
@@ -316,6 +342,33 @@ describe('historyMean', () => {
 describe('head', () => {
   const state = Float32Array.from({ length: width }, (_, i) => Math.sin(i));
   const subject = features.categoryBag([2, 3], [1, 0.5]);
+
+  it('drops what its hidden layer reads, in training, and nothing of the linear path', () => {
+    const weights = model.weights();
+    const batch = headBatch([{ state, subject, age: 0.5 }]);
+    const noise = { random: new Random(3), encoderRate: 0, contextRate: 0, headRate: 0.5 };
+    const queries = (tower: TwoTower, training?: typeof noise): Float32Array =>
+      tf.tidy(() =>
+        tower
+          .fuse(
+            {
+              hidden: tf.tensor2d(state, [1, width]),
+              offsets: Int32Array.of(0, 1),
+              histories: Int32Array.of(0),
+              newest: Int32Array.of(0),
+            },
+            batch,
+            training,
+          )
+          .dataSync<'float32'>()
+          .slice(),
+      );
+    assert.notDeepEqual(queries(model, noise), queries(model));
+    weights.get('head.hiddenWeight')!.data.fill(0);
+    const linear = new TwoTower(config, schema, items, weights);
+    assert.deepEqual(queries(linear, noise), queries(linear));
+    linear.dispose();
+  });
 
   it('gives unit rows that depend on state, age, subject and demographics', () => {
     const rows: Parameters<typeof headBatch>[0] = [

@@ -8,7 +8,7 @@ import type { RelationSource, SourcePlan } from '../sources.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter, AdapterFiles } from './adapter.ts';
 
-/** Where the test period begins: ratings after it are nearly all of users who came back. */
+/** Where the test period begins. After it 96 % of the ratings of 1M are of users known for a day or more, of 100K 23 %. */
 const TEST_FROM = { '100k': Date.UTC(1998, 3, 1) / 1000, '1m': Date.UTC(2002, 0, 1) / 1000 };
 
 /** Columns 6 to 24 of u.item, in u.genre's order. */
