@@ -19,6 +19,9 @@ export interface ServerSettings {
   readonly maxSocketInFlight: number;
   readonly socketIdleSeconds: number;
   readonly drainTimeoutSeconds: number;
+  readonly bundlePollSeconds: number;
+  readonly adminHost: string;
+  readonly adminPort: number | 'off';
 }
 
 export type SettingOrigin = 'flag' | 'environment' | 'file' | 'default';
@@ -72,6 +75,16 @@ const serverSchema = z.strictObject({
     .min(0)
     .default(30)
     .describe('time to finish requests when stopping'),
+  bundlePollSeconds: z
+    .number()
+    .min(0.05)
+    .default(1)
+    .describe('how often to look whether another bundle is current'),
+  adminHost: z.string().min(1).default('127.0.0.1').describe('address of the admin port'),
+  adminPort: z
+    .union([z.literal('off'), z.int().min(0).max(65535)])
+    .default('off')
+    .describe('port for bundles, drain and log level; off, or 0 = any free one'),
 });
 
 export type SettingName = keyof ServerSettings;
@@ -189,8 +202,8 @@ function refuseUnknown(name: string, source: string): void {
 function fromText(name: SettingName, value: unknown): unknown {
   const field = serverSchema.shape[name];
   const inner = field instanceof z.ZodDefault ? field.unwrap() : field;
-  if (!(inner instanceof z.ZodNumber) || typeof value !== 'string' || value.trim() === '')
-    return value;
+  const numeric = inner instanceof z.ZodNumber || inner instanceof z.ZodUnion;
+  if (!numeric || typeof value !== 'string' || value.trim() === '') return value;
   const number = Number(value);
   return Number.isFinite(number) ? number : value;
 }

@@ -7,6 +7,7 @@
 #include "addon/arguments.h"
 #include "addon/build_worker.h"
 #include "addon/classes.h"
+#include "addon/external_memory.h"
 #include "core/cluster_index.h"
 #include "core/vector_checks.h"
 
@@ -48,7 +49,10 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     Made& made = *info[0].As<Napi::External<Made>>().Data();
     index_ = std::move(made.index);
     vectors_ = Napi::Persistent(made.vectors.As<Napi::Object>());
+    memory_.Report(info.Env(), index_->SerializedSize());
   }
+
+  void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
 
  private:
   Napi::Value Search(const Napi::CallbackInfo& info) {
@@ -90,6 +94,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
 
   std::unique_ptr<ClusterIndex> index_;
   Napi::ObjectReference vectors_;
+  ExternalMemory memory_;
 };
 
 /// Argument errors are thrown; what is wrong with the vectors rejects the promise.

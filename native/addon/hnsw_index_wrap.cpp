@@ -7,6 +7,7 @@
 #include "addon/arguments.h"
 #include "addon/build_worker.h"
 #include "addon/classes.h"
+#include "addon/external_memory.h"
 #include "core/hnsw_index.h"
 #include "core/vector_checks.h"
 
@@ -37,7 +38,10 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
                                  "HnswIndex has no public constructor. Use build or load.");
     }
     index_ = std::move(*info[0].As<Napi::External<std::unique_ptr<HnswIndex>>>().Data());
+    memory_.Report(info.Env(), index_->SerializedSize());
   }
+
+  void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
 
  private:
   Napi::Value Search(const Napi::CallbackInfo& info) {
@@ -74,6 +78,7 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   }
 
   std::unique_ptr<HnswIndex> index_;
+  ExternalMemory memory_;
 };
 
 /// Argument errors are thrown; what is wrong with the vectors rejects the promise.

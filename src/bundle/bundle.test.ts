@@ -23,7 +23,8 @@ import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { headWeights } from './head-weights.ts';
 import { bundleId, encoderId, headId, itemTowerId } from './identity.ts';
-import { loadBundle, resolveBundle } from './load.ts';
+import { activateBundle, resolveBundle } from './current.ts';
+import { loadBundle } from './load.ts';
 import {
   BUNDLE_FILES,
   manifestText,
@@ -31,12 +32,7 @@ import {
   type BundleManifest,
   type GoldenRequest,
 } from './manifest.ts';
-import {
-  activateBundle,
-  publishBundle,
-  type BundleInput,
-  type PublishedBundle,
-} from './publish.ts';
+import { publishBundle, type BundleInput, type PublishedBundle } from './publish.ts';
 import type { Tensor } from './safetensors.ts';
 import { verifyBundle } from './verify.ts';
 

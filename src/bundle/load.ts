@@ -1,18 +1,15 @@
 // Loading: a bundle directory becomes a Bundle only if every file is what the manifest says and every part fits.
 
-import { readFileSync, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
 import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
 import type { HeadWeights } from '../native/binding.ts';
 import { decodeCatalogue, type ItemCatalogue } from './catalogue.ts';
+import { resolveBundle } from './current.ts';
 import { readBundleFileSync, readBundleFiles, readManifest } from './files.ts';
 import { headWeights } from './head-weights.ts';
 import { encoderId, headId, itemTowerId } from './identity.ts';
 import {
   BUNDLE_FILES,
-  CURRENT_FILE,
-  MANIFEST_FILE,
   parseGoldens,
   parseSchema,
   stateRows,
@@ -42,36 +39,6 @@ export interface Bundle {
    * @throws TandemError ERR_BUNDLE_INVALID when the file has changed since loading.
    */
   tensors(): ReadonlyMap<string, Tensor>;
-}
-
-/**
- * The bundle directory that `path` stands for: itself, or what `current` names in a directory of bundles.
- *
- * @returns absolute path.
- * @throws TandemError ERR_BUNDLE_NOT_FOUND when it is neither.
- */
-export function resolveBundle(path: string): string {
-  const directory = resolve(path);
-  if (isFile(join(directory, MANIFEST_FILE))) return directory;
-  const pointer = join(directory, CURRENT_FILE);
-  if (!isFile(pointer))
-    throw notFound(
-      `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") at ${directory}, found neither.`,
-      directory,
-    );
-  const name = readFileSync(pointer, 'utf8').trim();
-  if (name === '' || basename(name) !== name || name === '..' || name === '.')
-    throw notFound(
-      `Expected the name of a directory in ${pointer}, received "${name}".`,
-      directory,
-    );
-  const current = join(directory, name);
-  if (!isFile(join(current, MANIFEST_FILE)))
-    throw notFound(
-      `Expected a bundle at ${current}, which ${pointer} names, found none.`,
-      directory,
-    );
-  return current;
 }
 
 /**
@@ -175,17 +142,5 @@ function same(
     'ERR_BUNDLE_INVALID',
     `Expected ${what} ${expected} of ${file}, received ${received}. Its parts are of different models: publish the bundle again from one checkpoint.`,
     { details: { file, expected, received } },
-  );
-}
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
-}
-
-function notFound(message: string, directory: string): TandemError {
-  return new TandemError(
-    'ERR_BUNDLE_NOT_FOUND',
-    `${message} Name a published bundle, or publish one.`,
-    { details: { directory } },
   );
 }

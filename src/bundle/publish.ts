@@ -5,17 +5,17 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
 import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
-import { writeFileAtomic, writeFileSynced, writeFolderAtomic } from '../files.ts';
+import { writeFileSynced, writeFolderAtomic } from '../files.ts';
 import type { BundleId } from '../ids.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
 import { encodeCatalogue, type ItemCatalogue } from './catalogue.ts';
+import { activateBundle } from './current.ts';
 import { readBundleFiles, readManifest, type BundleFile } from './files.ts';
 import { bundleId, encoderId, headId, indexId, itemTowerId } from './identity.ts';
 import {
   BUNDLE_FILES,
   BUNDLE_FORMAT,
   BUNDLE_VERSION,
-  CURRENT_FILE,
   MANIFEST_FILE,
   manifestText,
   parseGoldens,
@@ -59,7 +59,7 @@ export interface PublishedBundle {
 const DIRECTORY_DIGITS = 16;
 
 /**
- * Writes a bundle to `<bundlesDirectory>/<first 16 hex of its id>` and makes it current.
+ * Writes a bundle to `<bundlesDirectory>/<first 16 hex of its id>` and, unless it is to wait, makes it current.
  *
  * The same content gives the same id: publishing it again writes no bundle file and only flips `current`. A crash at
  * any point leaves the old bundle or the new one current, never a mixture; what it may leave besides is a `.tmp-` folder.
@@ -70,6 +70,7 @@ const DIRECTORY_DIGITS = 16;
 export async function publishBundle(
   input: BundleInput,
   bundlesDirectory: string,
+  activate: boolean = true,
 ): Promise<PublishedBundle> {
   checkInput(input);
   const files = encodeFiles(input);
@@ -92,24 +93,8 @@ export async function publishBundle(
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
       await checkPublished(directory, manifest.bundleId);
     }
-  activateBundle(root, name);
+  if (activate) activateBundle(root, name);
   return { bundleId: manifest.bundleId as BundleId, directory };
-}
-
-/**
- * Makes a published bundle current: one atomic replacement of a small file.
- *
- * @param name - its directory's name in bundlesDirectory.
- * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is no such bundle.
- */
-export function activateBundle(bundlesDirectory: string, name: string): void {
-  if (!existsSync(join(bundlesDirectory, name, MANIFEST_FILE)))
-    throw new TandemError(
-      'ERR_BUNDLE_NOT_FOUND',
-      `Expected a bundle named ${name} in ${bundlesDirectory}, but there is none. Choose a directory with a ${MANIFEST_FILE}.`,
-      { details: { directory: bundlesDirectory, name } },
-    );
-  writeFileAtomic(join(bundlesDirectory, CURRENT_FILE), `${name}\n`);
 }
 
 async function checkPublished(directory: string, id: string): Promise<void> {

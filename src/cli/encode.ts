@@ -1,6 +1,7 @@
 // tandem encode users|items and tandem publish: the batch jobs between training and serving.
 
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
 import type { EncodeEngine } from '../encode/users.ts';
@@ -22,6 +23,8 @@ interface PublishFlags {
   readonly bundles: string;
   readonly index: IndexKind;
   readonly stateType: StateType;
+  readonly activate: boolean;
+  readonly keep?: number;
 }
 
 export function encodeCommand(): Command {
@@ -93,11 +96,29 @@ export function publishCommand(): Command {
         .choices(['f32', 'bf16', 'int8'])
         .default('f32'),
     )
-    .action(async ({ checkpoint, bundles, index, stateType }: PublishFlags) => {
+    .option(
+      '--no-activate',
+      'leave the current bundle current: encode users for this one first, then "tandem activate"',
+    )
+    .option(
+      '--keep <count>',
+      `then delete bundles that were current before the last <count>, at least ${MIN_KEPT_BUNDLES}; default: delete none`,
+      countToKeep,
+    )
+    .action(async ({ checkpoint, bundles, index, stateType, activate, keep }: PublishFlags) => {
       const { publish } = await import('../encode/publish.ts');
-      const published = await publish(checkpoint, bundles, index, stateType);
-      process.stdout.write(`${JSON.stringify(published)}\n`);
+      const published = await publish(checkpoint, bundles, index, stateType, activate);
+      const deleted = keep === undefined ? [] : pruneBundles(bundles, keep);
+      process.stdout.write(`${JSON.stringify({ ...published, deleted })}\n`);
     });
+}
+
+function countToKeep(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= MIN_KEPT_BUNDLES) return count;
+  throw new InvalidArgumentError(
+    `Expected a whole number from ${MIN_KEPT_BUNDLES}, which a rollback needs.`,
+  );
 }
 
 function indexOption(): Option {

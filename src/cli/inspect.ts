@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import { readManifest } from '../bundle/files.ts';
-import { resolveBundle } from '../bundle/load.ts';
+import { resolveBundle } from '../bundle/current.ts';
 import { stateRows, type BundleManifest } from '../bundle/manifest.ts';
 
 export function inspectCommand(): Command {

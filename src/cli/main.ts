@@ -15,6 +15,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   survival: async () => (await import('./survival.ts')).survivalCommand(),
   encode: async () => (await import('./encode.ts')).encodeCommand(),
   publish: async () => (await import('./encode.ts')).publishCommand(),
+  activate: async () => (await import('./activate.ts')).activateCommand(),
+  rollback: async () => (await import('./activate.ts')).rollbackCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),

@@ -21,13 +21,15 @@ const GOLDEN_SEED = 11;
  * Publishes a finished run; the same run always gives the same bundle.
  *
  * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
- *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as.
+ *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as; @param activate -
+ *   whether it becomes current.
  */
 export async function publish(
   directory: string,
   bundlesDirectory: string,
   kind?: IndexKind,
   stateType: StateType = 'f32',
+  activate: boolean = true,
 ): Promise<PublishedBundle> {
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
   const { vectors, indexBytes, index } = await encodeItems(directory, kind);
@@ -50,6 +52,7 @@ export async function publish(
       datasetDigest: settings.datasetDigest,
     },
     bundlesDirectory,
+    activate,
   );
 }
 

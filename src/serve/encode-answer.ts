@@ -5,8 +5,14 @@ import type { CompiledFilter } from './filters.ts';
 import type { CandidatesRequest } from './schemas.ts';
 
 export interface StateSummary {
-  readonly status: 'fresh' | 'stale' | 'missing';
+  readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
   readonly ageSeconds: number | null;
+}
+
+/** What an answer was computed without, and why. */
+export interface Degradation {
+  readonly mode: 'previous-bundle' | 'context-only' | 'popular';
+  readonly reason: string;
 }
 
 export interface AnswerParts {
@@ -17,8 +23,7 @@ export interface AnswerParts {
   /** Rows that must not be returned. */
   readonly excluded: ReadonlySet<number>;
   readonly state: StateSummary;
-  /** Why the user's state could not be read. */
-  readonly degradedReason: string | undefined;
+  readonly degraded: Degradation | undefined;
   readonly hits: {
     readonly plan: string;
     readonly planReason: string;
@@ -35,7 +40,7 @@ export function encodeAnswer(
   engine: Engine,
   parts: AnswerParts,
 ): { readonly json: string; readonly returned: number } {
-  const { request, hits, excluded, state, degradedReason } = parts;
+  const { request, hits, excluded, state } = parts;
   let candidates = '';
   let returned = 0;
   for (let i = 0; i < hits.slots.length && returned < request.k; i++) {
@@ -47,10 +52,7 @@ export function encodeAnswer(
     candidates += `${returned === 0 ? '' : ','}{"item":${engine.itemJson(row)},"score":${score}${extra}}`;
     returned++;
   }
-  const degraded =
-    degradedReason === undefined
-      ? 'null'
-      : JSON.stringify({ mode: 'context-only', reason: degradedReason });
+  const degraded = parts.degraded === undefined ? 'null' : JSON.stringify(parts.degraded);
   const json =
     `{"request_id":${JSON.stringify(parts.requestId)},"bundle_id":"${engine.bundle.manifest.bundleId}",` +
     `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},"degraded":${degraded},` +

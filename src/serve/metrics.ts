@@ -1,5 +1,6 @@
 // What the server counts and times, in base units, under the prefix tandem_. One registry per server.
 
+import type { Served } from './served-bundles.ts';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
 export const STAGES = ['parse', 'queue', 'state', 'head', 'retrieve', 'encode'] as const;
@@ -21,6 +22,8 @@ export class ServerMetrics {
   readonly candidatesReturned: Histogram;
   readonly filterSelectivity: Histogram;
   readonly microBatch: Histogram;
+  readonly bundleSwaps: Counter<'outcome'>;
+  readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: Histogram<'route' | 'status'>;
   readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
   readonly #stages: Readonly<Record<Stage, Histogram.Internal<'stage'>>>;
@@ -60,7 +63,7 @@ export class ServerMetrics {
     });
     this.storeRequests = new Counter({
       name: 'tandem_store_requests_total',
-      help: 'State look-ups by outcome: found, missing, unavailable, corrupt.',
+      help: 'State look-ups by outcome: found, previous, missing, version_mismatch, store_unavailable, store_corrupt.',
       labelNames: ['outcome'],
       registers,
     });
@@ -82,6 +85,18 @@ export class ServerMetrics {
       buckets: [0, 1, 10, 50, 100, 200, 500, 1000],
       registers,
     });
+    this.bundleSwaps = new Counter({
+      name: 'tandem_bundle_swaps_total',
+      help: 'Bundles that were to replace the one being served: activated, refused.',
+      labelNames: ['outcome'],
+      registers,
+    });
+    this.#bundleInfo = new Gauge({
+      name: 'tandem_bundle_info',
+      help: 'The bundles in memory: the active one, and the previous one for users whose state is of its encoder.',
+      labelNames: ['role', 'bundle_id', 'encoder_id'],
+      registers,
+    });
     this.filterSelectivity = new Histogram({
       name: 'tandem_filter_selectivity_ratio',
       help: 'Share of the catalogue that a request filter lets through.',
@@ -90,14 +105,17 @@ export class ServerMetrics {
     });
   }
 
-  /** States which bundle is being served: a gauge that is always 1. */
-  describeBundle(bundleId: string, encoderId: string): void {
-    new Gauge({
-      name: 'tandem_bundle_info',
-      help: 'The bundle that answers come from.',
-      labelNames: ['bundle_id', 'encoder_id'],
-      registers: [this.registry],
-    }).set({ bundle_id: bundleId, encoder_id: encoderId }, 1);
+  /** States which bundles are being served: a gauge that is always 1. */
+  describeBundles({ active, previous }: Served): void {
+    this.#bundleInfo.reset();
+    for (const [role, engine] of [
+      ['active', active],
+      ['previous', previous],
+    ] as const)
+      if (engine !== undefined) {
+        const { bundleId, encoderId } = engine.bundle.manifest;
+        this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
+      }
   }
 
   /** @param route - one of the known paths, or "other", so that clients cannot add label values. */

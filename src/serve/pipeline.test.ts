@@ -60,7 +60,8 @@ after(() => {
 
 function newPipeline(maxQueue = 100): Pipeline {
   const options = { maxMicroBatch: 8, maxQueue, staleAfterSeconds: 3600 };
-  return new Pipeline(engine, store, new ServerMetrics(), options);
+  const bundles = { served: { active: engine, previous: undefined } };
+  return new Pipeline(bundles, store, new ServerMetrics(), options);
 }
 
 async function ask(pipeline: Pipeline, user: string, more: object = {}): Promise<Body> {
@@ -157,7 +158,7 @@ test('a cap on advertisers keeps the best of each, and looks as far as it takes'
 
 test('the watermark of the last job makes a quiet user fresh', async () => {
   const pipeline = newPipeline();
-  pipeline.setWatermark(Date.now() / 1000 - 60);
+  pipeline.setWatermark(engine.encoderId, Date.now() / 1000 - 60);
   const { state } = await ask(pipeline, 'a');
   assert.equal(state.status, 'fresh');
   assert.ok(Math.abs(state.age_seconds! - 60) <= 2);

@@ -1,11 +1,11 @@
-// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: resolve bundle, hydrate states,
-// context + head, retrieve, select and encode, record. Requests that arrive in one turn of the event loop run together.
+// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: hydrate states, context + head, retrieve,
+// select and encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle.
 
 import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { stateAge } from '../features/sequence.ts';
-import type { UserId } from '../ids.ts';
+import type { EncoderId, UserId } from '../ids.ts';
 import { newSearchOutput } from '../retrieval/candidate-index.ts';
 import {
   newStateBatch,
@@ -16,11 +16,18 @@ import {
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
-import { encodeAnswer, type AnswerParts, type StateSummary } from './encode-answer.ts';
+import {
+  encodeAnswer,
+  type AnswerParts,
+  type Degradation,
+  type StateSummary,
+} from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { CompiledFilter } from './filters.ts';
 import type { ServerMetrics, Stage } from './metrics.ts';
+import { hasContext, popularHits } from './popular.ts';
 import { parseCandidates, type CandidatesRequest } from './schemas.ts';
+import type { Served } from './served-bundles.ts';
 
 /** A request's answer: the body, and where its time went. */
 export interface Answer {
@@ -51,11 +58,18 @@ interface Pending {
   readonly reject: (reason: unknown) => void;
 }
 
+/**
+ * Which bundle a request is answered from: the current one; the previous one, whose encoder made the user's state; or the
+ * current one without that state, because the previous one does not know what the request names.
+ */
+type BundleVersion = 'current' | 'previous' | 'mismatch';
+
 /** A request whose ids became rows of the bundle. */
 interface Resolved extends Pending {
   readonly subject: ResolvedSubject;
   readonly filter: CompiledFilter | undefined;
   readonly excluded: ReadonlySet<number>;
+  readonly version: BundleVersion;
 }
 
 /** Retrieval of some rows of a micro-batch that share filter and number of hits. */
@@ -66,26 +80,26 @@ interface Group {
 }
 
 export class Pipeline {
-  readonly #engine: Engine;
+  readonly #bundles: { readonly served: Served };
   readonly #store: UserStateStore;
   readonly #metrics: ServerMetrics;
   readonly #options: PipelineOptions;
-  /** Arrays of finished micro-batches; more than one exists only while an asynchronous store is read. */
-  readonly #workspaces: Workspace[] = [];
+  /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
+  readonly #workspaces = new WeakMap<Engine, Workspace[]>();
+  readonly #watermarkSeconds = new Map<EncoderId, number>();
   #queue: Pending[] = [];
   #scheduled = false;
   #open = 0;
   #draining = false;
   #storeFailing = false;
-  #watermarkSeconds = Number.NEGATIVE_INFINITY;
 
   constructor(
-    engine: Engine,
+    bundles: { readonly served: Served },
     store: UserStateStore,
     metrics: ServerMetrics,
     options: PipelineOptions,
   ) {
-    this.#engine = engine;
+    this.#bundles = bundles;
     this.#store = store;
     this.#metrics = metrics;
     this.#options = options;
@@ -102,8 +116,8 @@ export class Pipeline {
   }
 
   /** A state is as fresh as the last job that looked at all users, also when that user had nothing new. */
-  setWatermark(untilSeconds: number | undefined): void {
-    this.#watermarkSeconds = untilSeconds ?? Number.NEGATIVE_INFINITY;
+  setWatermark(encoderId: EncoderId, untilSeconds: number): void {
+    this.#watermarkSeconds.set(encoderId, untilSeconds);
   }
 
   /** @throws TandemError ERR_DRAINING, ERR_OVERLOADED: before any work is done. */
@@ -166,39 +180,102 @@ export class Pipeline {
     });
   }
 
-  /** Runs a micro-batch; when it fails as a whole, each request alone, so that one bad request fails alone. */
+  /**
+   * Runs a micro-batch on the bundles that are served now, whatever is swapped meanwhile; when it fails as a whole, each
+   * request alone, so that one bad request fails alone.
+   */
   async #settle(batch: readonly Pending[]): Promise<void> {
-    const workspace = this.#workspaces.pop() ?? new Workspace(this.#engine);
+    const { active, previous } = this.#bundles.served;
+    const other = previous?.encoderId === active.encoderId ? undefined : previous;
     try {
-      await this.#run(batch, workspace);
+      await this.#run(active, resolve(active, batch), other);
     } catch (error) {
       if (batch.length > 1) for (const pending of batch) await this.#settle([pending]);
       else batch[0]!.reject(error);
-    } finally {
-      this.#workspaces.push(workspace);
     }
   }
 
-  async #run(batch: readonly Pending[], workspace: Workspace): Promise<void> {
-    const engine = this.#engine;
-    const clock = new StageClock(this.#metrics);
-    const resolved = resolve(engine, batch);
+  /** @param previous - bundle of another encoder that users without a state may have one of. */
+  async #run(engine: Engine, resolved: readonly Resolved[], previous?: Engine): Promise<void> {
     if (resolved.length === 0) return;
+    const idle = this.#workspaces.get(engine) ?? [];
+    this.#workspaces.set(engine, idle);
+    const workspace = idle.pop() ?? new Workspace(engine);
+    try {
+      const clock = new StageClock(this.#metrics);
+      const states = workspace.statesFor(resolved.length);
+      const reasons = await this.#hydrate(engine, resolved, states);
+      const split =
+        previous === undefined ? undefined : await this.#split(previous, resolved, states, reasons);
+      if (split === undefined) this.#answer(engine, resolved, workspace, reasons, clock);
+      else {
+        await this.#run(previous!, split.moved);
+        await this.#run(engine, split.stayed);
+      }
+    } finally {
+      idle.push(workspace);
+    }
+  }
 
-    const reasons = await this.#hydrate(engine, resolved, workspace.statesFor(resolved.length));
+  /**
+   * Which requests `previous` answers, because their user's state is of its encoder. A state is never scored against
+   * another encoder's items: the whole request moves to the bundle that its state belongs to, unless that bundle does not
+   * know what the request names.
+   *
+   * @returns undefined when none of the users without a state has one there.
+   */
+  async #split(
+    previous: Engine,
+    resolved: readonly Resolved[],
+    { lengths }: StateBatch,
+    reasons: readonly (string | undefined)[],
+  ): Promise<{ readonly moved: Resolved[]; readonly stayed: Resolved[] } | undefined> {
+    const without = resolved.filter((_, row) => lengths[row] === 0 && reasons[row] === undefined);
+    if (without.length === 0) return undefined;
+    const { model } = previous.bundle.manifest;
+    const states = newStateBatch(without.length, previous.width, stateRows(model));
+    await this.#hydrate(previous, without, states);
+    if (states.lengths.every((length) => length === 0)) return undefined;
+    const moved: Resolved[] = [];
+    const stayed: Resolved[] = [];
+    for (const request of resolved) {
+      const row = without.indexOf(request);
+      if (row < 0 || states.lengths[row] === 0) stayed.push(request);
+      else
+        try {
+          moved.push(resolveRequest(previous, request, 'previous'));
+        } catch {
+          stayed.push({ ...request, version: 'mismatch' });
+        }
+    }
+    return { moved, stayed };
+  }
+
+  /** From states to answers; nothing here waits. */
+  #answer(
+    engine: Engine,
+    resolved: readonly Resolved[],
+    workspace: Workspace,
+    reasons: readonly (string | undefined)[],
+    clock: StageClock,
+  ): void {
     const stateMs = clock.lap('state');
 
     const nowSeconds = Date.now() / 1000;
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
-    const hits = new Array<AnswerParts['hits']>(resolved.length);
-    for (const group of groupBySearch(resolved, engine.index.size))
+    const hits = resolved.map((request, row) =>
+      workspace.states.lengths[row] === 0 && !hasContext(engine, request)
+        ? popularHits(engine, request)
+        : undefined,
+    );
+    for (const group of groupBySearch(resolved, hits, engine.index.size))
       retrieve(engine, resolved, group, embeddings, workspace, hits);
     const retrieveMs = clock.lap('retrieve');
 
     for (const [row, pending] of resolved.entries()) {
-      const state = this.#summarise(workspace.states, row, nowSeconds);
+      const state = this.#summarise(engine, pending, workspace.states, row, nowSeconds);
       const stagesMs = {
         parse: pending.parseMs,
         queue: clock.startedMs - pending.queuedAtMs,
@@ -210,7 +287,7 @@ export class Pipeline {
       const parts: AnswerParts = {
         ...pending,
         state,
-        degradedReason: reasons[row],
+        degraded: degradation(hits[row]!, pending.version, reasons[row]),
         hits: hits[row]!,
         batchSize: resolved.length,
         stagesMs,
@@ -218,11 +295,11 @@ export class Pipeline {
       const { json, returned } = encodeAnswer(engine, parts);
       stagesMs.encode = clock.sinceLapMs();
       pending.resolve({ json, stagesMs });
-      this.#record(parts, returned);
+      this.#record(parts, reasons[row], returned);
     }
     clock.lap('encode');
-    this.#metrics.observeStage('queue', (clock.startedMs - batch[0]!.queuedAtMs) / 1000);
-    this.#metrics.microBatch.observe(batch.length);
+    this.#metrics.observeStage('queue', (clock.startedMs - resolved[0]!.queuedAtMs) / 1000);
+    this.#metrics.microBatch.observe(resolved.length);
   }
 
   /**
@@ -305,9 +382,17 @@ export class Pipeline {
     return embeddings;
   }
 
-  #summarise(states: StateBatch, row: number, nowSeconds: number): StateSummary {
-    if (states.lengths[row] === 0) return { status: 'missing', ageSeconds: null };
-    const knownUntil = Math.max(states.encodedAtSeconds[row]!, this.#watermarkSeconds);
+  #summarise(
+    { encoderId }: Engine,
+    { version }: Resolved,
+    states: StateBatch,
+    row: number,
+    nowSeconds: number,
+  ): StateSummary {
+    if (states.lengths[row] === 0)
+      return { status: version === 'mismatch' ? 'version_mismatch' : 'missing', ageSeconds: null };
+    const watermark = this.#watermarkSeconds.get(encoderId) ?? Number.NEGATIVE_INFINITY;
+    const knownUntil = Math.max(states.encodedAtSeconds[row]!, watermark);
     const ageSeconds = Math.max(0, Math.round(nowSeconds - knownUntil));
     return {
       status: ageSeconds > this.#options.staleAfterSeconds ? 'stale' : 'fresh',
@@ -315,59 +400,87 @@ export class Pipeline {
     };
   }
 
-  #record({ state, degradedReason, filter }: AnswerParts, returned: number): void {
+  #record(
+    { state, degraded, filter }: AnswerParts,
+    reason: string | undefined,
+    returned: number,
+  ): void {
     const metrics = this.#metrics;
     if (state.ageSeconds !== null) metrics.stateAge.observe(state.ageSeconds);
+    const found = degraded?.mode === 'previous-bundle' ? 'previous' : 'found';
     metrics.storeRequests.inc({
-      outcome: degradedReason ?? (state.ageSeconds === null ? 'missing' : 'found'),
+      outcome: reason ?? (state.ageSeconds === null ? state.status : found),
     });
-    if (degradedReason !== undefined) metrics.degraded.inc({ mode: 'context-only' });
+    if (degraded !== undefined) metrics.degraded.inc({ mode: degraded.mode });
     if (filter !== undefined) metrics.filterSelectivity.observe(filter.selectivity);
     metrics.candidatesReturned.observe(returned);
   }
 }
 
+/** What an answer lacks that the request allowed, the furthest step down first. */
+function degradation(
+  { plan }: AnswerParts['hits'],
+  version: BundleVersion,
+  storeFailure: string | undefined,
+): Degradation | undefined {
+  const reason = storeFailure ?? (version === 'mismatch' ? 'version_mismatch' : undefined);
+  if (plan === 'popular') return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
+  if (reason !== undefined) return { mode: 'context-only', reason };
+  return version === 'previous'
+    ? { mode: 'previous-bundle', reason: 'state_of_previous_encoder' }
+    : undefined;
+}
+
 /** Turns ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
 function resolve(engine: Engine, batch: readonly Pending[]): Resolved[] {
   const resolved: Resolved[] = [];
-  for (const pending of batch) {
-    const { subject, filter } = pending.request;
+  for (const pending of batch)
     try {
       if (pending.caller.aborted)
         throw new TandemError(
           'ERR_INVALID_REQUEST',
           'Expected a client that waits, but it has gone.',
         );
-      const resolvedSubject = engine.resolveSubject(subject);
-      const excluded = new Set<number>();
-      if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
-      for (const id of filter?.exclude_items ?? []) {
-        const row = engine.bundle.catalogue.row(id);
-        if (row >= 0) excluded.add(row);
-      }
-      resolved.push({
-        ...pending,
-        subject: resolvedSubject,
-        filter: engine.filters.compile(filter),
-        excluded,
-      });
+      resolved.push(resolveRequest(engine, pending, 'current'));
     } catch (error) {
       pending.reject(error);
     }
-  }
   return resolved;
+}
+
+function resolveRequest(engine: Engine, pending: Pending, version: BundleVersion): Resolved {
+  const { subject, filter } = pending.request;
+  const resolvedSubject = engine.resolveSubject(subject);
+  const excluded = new Set<number>();
+  if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
+  for (const id of filter?.exclude_items ?? []) {
+    const row = engine.bundle.catalogue.row(id);
+    if (row >= 0) excluded.add(row);
+  }
+  return {
+    ...pending,
+    subject: resolvedSubject,
+    filter: engine.filters.compile(filter),
+    excluded,
+    version,
+  };
 }
 
 /** Hits beyond k are fetched in these steps, so that requests with a few excluded items still share a search. */
 const EXCLUSION_STEP = 64;
 
 /**
- * Requests that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e of the
+ * Requests without hits that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e of the
  * items that pass, less e of them, are the best k.
  */
-function groupBySearch(requests: readonly Resolved[], items: number): Group[] {
+function groupBySearch(
+  requests: readonly Resolved[],
+  found: readonly (AnswerParts['hits'] | undefined)[],
+  items: number,
+): Group[] {
   const groups: Group[] = [];
   for (const [row, { request, filter, excluded }] of requests.entries()) {
+    if (found[row] !== undefined) continue;
     const extra =
       excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
     const fetch = Math.min(items, request.k + extra);
@@ -384,7 +497,7 @@ function retrieve(
   { filter, fetch, rows }: Group,
   embeddings: Float32Array,
   workspace: Workspace,
-  hits: AnswerParts['hits'][],
+  hits: (AnswerParts['hits'] | undefined)[],
 ): void {
   const { width } = engine;
   let queries = embeddings;

@@ -182,16 +182,25 @@ const candidatesResponse = z
     request_id: z.string(),
     bundle_id: z.string(),
     state: z.strictObject({
-      status: z.enum(['fresh', 'stale', 'missing']),
+      status: z.enum(['fresh', 'stale', 'missing', 'version_mismatch']),
       age_seconds: z.number().nullable(),
     }),
-    degraded: z.strictObject({ mode: z.enum(['context-only']), reason: z.string() }).nullable(),
+    degraded: z
+      .strictObject({
+        mode: z.enum(['previous-bundle', 'context-only', 'popular']),
+        reason: z.string(),
+      })
+      .nullable(),
     plan: z.string(),
     truncated: z.boolean().describe('Fewer than k items passed the filter.'),
     candidates: z.array(
       z.strictObject({
         item: z.string(),
-        score: z.number().describe('Cosine of query embedding and item vector: higher is better.'),
+        score: z
+          .number()
+          .describe(
+            'Cosine of query embedding and item vector, in plan "popular" events over those of the most popular item: higher is better.',
+          ),
         title: z.string().optional(),
         shared_categories: z.array(z.string()).optional(),
       }),

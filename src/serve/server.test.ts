@@ -423,7 +423,7 @@ for (const transport of ['uws', 'node'] as const)
         /^tandem_state_age_seconds_count [1-9]/m,
         /^tandem_candidates_returned_count [1-9]/m,
         /^tandem_filter_selectivity_ratio_count [1-9]/m,
-        /^tandem_bundle_info\{bundle_id="[0-9a-f]{64}",encoder_id="[0-9a-f]{64}"\} 1/m,
+        /^tandem_bundle_info\{role="active",bundle_id="[0-9a-f]{64}",encoder_id="[0-9a-f]{64}"\} 1/m,
       ])
         assert.match(metrics, pattern);
     });

@@ -1,18 +1,19 @@
 // The server: opens store and bundle, puts the parts together, and takes them down in the order that loses no answer.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadBundle } from '../bundle/load.ts';
 import type { ServerSettings } from '../config.ts';
 import { nativeAddon } from '../native/binding.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { packageVersion } from '../version.ts';
-import { Engine } from './engine.ts';
+import { adminHandler } from './admin.ts';
 import { STREAM_PATH, httpHandler } from './http.ts';
 import { ServerMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { Pipeline } from './pipeline.ts';
-import type { Transport, TransportOptions } from './transport.ts';
+import { ServedBundles } from './served-bundles.ts';
+import type { Engine } from './engine.ts';
+import type { RequestHandler, Transport, TransportOptions } from './transport.ts';
 import { streamHandler } from './websocket.ts';
 
 const WATERMARK_INTERVAL_MS = 30_000;
@@ -21,6 +22,8 @@ const WARM_UP_ROUNDS = 20;
 
 export interface RunningServer {
   readonly port: number;
+  /** Port of the admin listener; undefined where it is off. */
+  readonly adminPort: number | undefined;
   /**
    * Stops: not ready, no new connections, answers what is open (within drainTimeoutSeconds), closes sockets and store.
    * Calling it again gives the same promise.
@@ -41,30 +44,34 @@ export async function startServer(
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   const addon = nativeAddon();
-  const engine = new Engine(await loadBundle(settings.bundles), settings.plan);
-  const { manifest, catalogue } = engine.bundle;
-  const states = store ?? (await openStore(settings.store));
   const metrics = new ServerMetrics();
-  const pipeline = new Pipeline(engine, states, metrics, {
+  const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
+  const states = store ?? (await openStore(settings.store));
+  const pipeline = new Pipeline(bundles, states, metrics, {
     maxMicroBatch: settings.maxMicroBatch,
     maxQueue: settings.maxQueue,
     staleAfterSeconds: settings.staleAfterHours * 3600,
   });
-  const readWatermark = async (): Promise<void> => {
-    // A store that is down costs freshness of this number only; reads of states report the failure.
-    pipeline.setWatermark(await states.readWatermark(engine.encoderId).catch(() => undefined));
+  const readWatermarks = async (): Promise<void> => {
+    for (const engine of Object.values(bundles.served) as (Engine | undefined)[]) {
+      if (engine === undefined) continue;
+      // A store that is down costs freshness of this number only; reads of states report the failure.
+      const until = await states.readWatermark(engine.encoderId).catch(() => undefined);
+      if (until !== undefined) pipeline.setWatermark(engine.encoderId, until);
+    }
   };
-  await readWatermark();
+  await readWatermarks();
   await warmUp(pipeline);
   metrics.registry.resetMetrics();
-  metrics.describeBundle(manifest.bundleId, manifest.encoderId);
-  const watermarkTimer = setInterval(() => void readWatermark(), WATERMARK_INTERVAL_MS);
+  metrics.describeBundles(bundles.served);
+  const watermarkTimer = setInterval(() => void readWatermarks(), WATERMARK_INTERVAL_MS);
   watermarkTimer.unref();
 
   let ready = true;
   let openApi: string | undefined;
   const version = packageVersion();
   let transport: Transport;
+  let admin: Transport | undefined;
   try {
     transport = await listen(settings.transport, {
       host: settings.host,
@@ -79,31 +86,48 @@ export async function startServer(
         metrics,
         isReady: () => ready,
         openApi: () => (openApi ??= JSON.stringify(openApiDocument(version))),
-        version: () => ({
-          version,
-          addon: addon.version,
-          usearch: addon.usearchVersion,
-          isa: engine.head.isa,
-          node: process.version,
-          transport: settings.transport,
-          bundle_id: manifest.bundleId,
-          encoder_id: manifest.encoderId,
-        }),
+        version: () => {
+          const { head, bundle } = bundles.served.active;
+          return {
+            version,
+            addon: addon.version,
+            usearch: addon.usearchVersion,
+            isa: head.isa,
+            node: process.version,
+            transport: settings.transport,
+            bundle_id: bundle.manifest.bundleId,
+            encoder_id: bundle.manifest.encoderId,
+          };
+        },
       }),
     });
+    if (settings.adminPort !== 'off') {
+      const drain = (): void => {
+        ready = false;
+      };
+      admin = await listenAdmin(
+        settings,
+        settings.adminPort,
+        adminHandler({ bundles, directory: settings.bundles, drain }),
+      );
+    }
   } catch (error) {
     clearInterval(watermarkTimer);
     await states.close();
     throw error;
   }
+  bundles.follow(settings.bundlePollSeconds * 1000);
+  void bundles.restorePrevious();
+  const { bundle, head } = bundles.served.active;
   logger.info(
     {
       host: settings.host,
       port: transport.port,
       transport: transport.name,
-      bundle: manifest.bundleId,
-      items: catalogue.count,
-      isa: engine.head.isa,
+      ...(admin !== undefined && { admin_port: admin.port }),
+      bundle: bundle.manifest.bundleId,
+      items: bundle.catalogue.count,
+      isa: head.isa,
       startup_ms: Math.round(performance.now() - startedMs),
     },
     'serving',
@@ -118,12 +142,14 @@ export async function startServer(
       await sleep(DRAIN_POLL_MS);
     const unanswered = pipeline.open + transport.openRequests();
     await transport.close();
+    await admin?.close();
     clearInterval(watermarkTimer);
+    await bundles.close();
     await states.close();
     logger.info({ unanswered }, 'stopped');
   };
   let stopping: Promise<void> | undefined;
-  return { port: transport.port, close: () => (stopping ??= stop()) };
+  return { port: transport.port, adminPort: admin?.port, close: () => (stopping ??= stop()) };
 }
 
 async function listen(
@@ -133,6 +159,26 @@ async function listen(
   // Imported here so that a machine without the uWebSockets binary can serve on node:http.
   if (name === 'uws') return (await import('./transport-uws.ts')).listenUws(options);
   return (await import('./transport-node.ts')).listenNode(options);
+}
+
+/** On node:http whatever the public transport is: it is asked seldom, and sockets of both would share uWebSockets' loop. */
+async function listenAdmin(
+  { adminHost, maxBodyBytes, maxFrameBytes, socketIdleSeconds }: ServerSettings,
+  port: number,
+  handleRequest: RequestHandler,
+): Promise<Transport> {
+  const { listenNode } = await import('./transport-node.ts');
+  return listenNode({
+    host: adminHost,
+    port,
+    maxBodyBytes,
+    maxFrameBytes,
+    socketIdleSeconds,
+    // No path leads here.
+    socketPath: '',
+    handleSocket: () => ({ message: () => undefined, closed: () => undefined }),
+    handleRequest,
+  });
 }
 
 /** The first requests compile validators and hot loops (tens of milliseconds): nobody should wait for that. */

@@ -1,0 +1,156 @@
+// Which bundle of a directory is served: a small file, replaced in one step. Below the name that counts it keeps those
+// that counted before, so that a rollback means the same to every process that looks.
+
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { TandemError } from '../errors.ts';
+import { writeFileAtomic } from '../files.ts';
+import { CURRENT_FILE, MANIFEST_FILE } from './manifest.ts';
+
+/** Names that `current` remembers. */
+const MAX_HISTORY = 16;
+/** Fewest bundles that pruning keeps: the served one, the one before it, and one to fall back on after a rollback. */
+export const MIN_KEPT_BUNDLES = 3;
+
+/**
+ * The bundle directory that `path` stands for: itself, or what `current` names in a directory of bundles.
+ *
+ * @returns absolute path.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when it is neither.
+ */
+export function resolveBundle(path: string): string {
+  const directory = resolve(path);
+  if (isBundle(directory)) return directory;
+  const [name] = readHistory(directory);
+  if (name === undefined)
+    throw notFound(
+      `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") at ${directory}, found neither.`,
+      directory,
+    );
+  const current = join(directory, name);
+  if (!isBundle(current))
+    throw notFound(
+      `Expected a bundle at ${current}, which ${join(directory, CURRENT_FILE)} names, found none.`,
+      directory,
+    );
+  return current;
+}
+
+/**
+ * Names of the bundles that `current` has named, the one that counts first; empty without such a file.
+ *
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when a line is no name of a directory.
+ */
+export function readHistory(bundlesDirectory: string): readonly string[] {
+  const pointer = join(bundlesDirectory, CURRENT_FILE);
+  let text: string;
+  try {
+    text = readFileSync(pointer, 'utf8');
+  } catch {
+    return [];
+  }
+  const names = text.trim().split('\n');
+  for (const name of names)
+    if (name === '' || basename(name) !== name || name === '..' || name === '.')
+      throw notFound(
+        `Expected the name of a directory in ${pointer}, received "${name}".`,
+        bundlesDirectory,
+      );
+  return names;
+}
+
+/**
+ * Makes a published bundle current: one atomic replacement of a small file.
+ *
+ * @param name - its directory's name in bundlesDirectory.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is no such bundle.
+ */
+export function activateBundle(bundlesDirectory: string, name: string): void {
+  requireBundle(bundlesDirectory, name);
+  const before = readHistory(bundlesDirectory).filter((other) => other !== name);
+  writeHistory(bundlesDirectory, [name, ...before]);
+}
+
+/**
+ * The bundle that was current before the one that is, of those that are still there.
+ *
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
+ */
+export function bundleBefore(bundlesDirectory: string): string {
+  const before = readHistory(bundlesDirectory)
+    .slice(1)
+    .find((name) => isBundle(join(bundlesDirectory, name)));
+  if (before === undefined)
+    throw notFound(
+      `Expected a bundle that was current before in ${bundlesDirectory}, found none.`,
+      bundlesDirectory,
+    );
+  return before;
+}
+
+/**
+ * Makes the bundle before the current one current again, and forgets the one that is left, so that another rollback goes
+ * further back. Its directory stays: it can be activated by name.
+ *
+ * @returns the name of the bundle that is current now.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
+ */
+export function rollbackBundle(bundlesDirectory: string): string {
+  const name = bundleBefore(bundlesDirectory);
+  const history = readHistory(bundlesDirectory);
+  writeHistory(bundlesDirectory, history.slice(history.indexOf(name)));
+  return name;
+}
+
+/**
+ * Deletes the bundles that were current longest ago, all but the last `keep`. What never was current stays; a server holds
+ * what it serves in memory and is not disturbed.
+ *
+ * @returns names of the deleted directories.
+ * @throws RangeError for fewer than MIN_KEPT_BUNDLES.
+ */
+export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
+  if (!Number.isInteger(keep) || keep < MIN_KEPT_BUNDLES)
+    throw new RangeError(
+      `Expected at least ${MIN_KEPT_BUNDLES} bundles to keep, received ${keep}: a rollback needs them.`,
+    );
+  const history = readHistory(bundlesDirectory);
+  const old = history.slice(keep).filter((name) => isBundle(join(bundlesDirectory, name)));
+  for (const name of old) rmSync(join(bundlesDirectory, name), { recursive: true, force: true });
+  if (old.length > 0) writeHistory(bundlesDirectory, history.slice(0, keep));
+  return old;
+}
+
+/** Names of all bundles in a directory of bundles, in the order of their names. */
+export function listBundles(bundlesDirectory: string): string[] {
+  return readdirSync(bundlesDirectory)
+    .filter((name) => isBundle(join(bundlesDirectory, name)))
+    .sort();
+}
+
+/** @throws TandemError ERR_BUNDLE_NOT_FOUND unless `name` is the directory of a bundle in bundlesDirectory. */
+export function requireBundle(bundlesDirectory: string, name: string): void {
+  if (basename(name) === name && isBundle(join(bundlesDirectory, name))) return;
+  throw new TandemError(
+    'ERR_BUNDLE_NOT_FOUND',
+    `Expected a bundle named ${name} in ${bundlesDirectory}, but there is none. Choose a directory with a ${MANIFEST_FILE}.`,
+    { details: { directory: bundlesDirectory, name } },
+  );
+}
+
+function writeHistory(bundlesDirectory: string, names: readonly string[]): void {
+  const text = names.slice(0, MAX_HISTORY).map((name) => `${name}\n`);
+  writeFileAtomic(join(bundlesDirectory, CURRENT_FILE), text.join(''));
+}
+
+function isBundle(directory: string): boolean {
+  return existsSync(join(directory, MANIFEST_FILE));
+}
+
+function notFound(message: string, directory: string): TandemError {
+  return new TandemError(
+    'ERR_BUNDLE_NOT_FOUND',
+    `${message} Name a published bundle, or publish one.`,
+    { details: { directory } },
+  );
+}

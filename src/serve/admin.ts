@@ -1,0 +1,108 @@
+// The admin port: bundles, drain and log level. Its own listener, on the loopback unless told otherwise, so that nothing that
+// can reach the public port can change what it answers from.
+
+import { z } from 'zod';
+import { basename } from 'node:path';
+import { listBundles, readHistory } from '../bundle/current.ts';
+import { TandemError } from '../errors.ts';
+import { logger } from '../telemetry.ts';
+import type { Engine } from './engine.ts';
+import { describeError, requestIdOf } from './error-body.ts';
+import { invalid } from './schemas.ts';
+import type { ServedBundles } from './served-bundles.ts';
+import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
+
+export interface AdminServices {
+  readonly bundles: ServedBundles;
+  /** The directory of bundles. */
+  readonly directory: string;
+  /** Not ready from now on; requests that come are still answered. */
+  readonly drain: () => void;
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+const activation = z.strictObject({ bundle: z.string().min(1) });
+const logLevel = z.strictObject({ level: z.enum(LOG_LEVELS) });
+
+type Handle = (request: HttpRequest) => object | Promise<object>;
+
+/** Routes of the admin port; every answer is JSON, and the promise never rejects. */
+export function adminHandler({ bundles, directory, drain }: AdminServices): RequestHandler {
+  const routes: Readonly<Record<string, Handle>> = {
+    'GET /bundles': () => ({
+      ...describeServed(bundles),
+      history: readHistory(directory),
+      published: listBundles(directory),
+    }),
+    'POST /bundles/activate': async (request) => {
+      await bundles.activate(parse(activation, request).bundle);
+      return describeServed(bundles);
+    },
+    'POST /bundles/rollback': async () => {
+      await bundles.rollback();
+      return describeServed(bundles);
+    },
+    'POST /drain': () => {
+      drain();
+      return { ready: false };
+    },
+    'PUT /log-level': (request) => {
+      const { level } = parse(logLevel, request);
+      logger.level = level;
+      return { level };
+    },
+  };
+  return async (request) => {
+    const requestId = requestIdOf(request.headers['x-request-id']);
+    try {
+      const name = `${request.method} ${request.path}`;
+      const handle = Object.hasOwn(routes, name) ? routes[name] : undefined;
+      if (handle === undefined)
+        throw new TandemError(
+          'ERR_NOT_FOUND',
+          `Expected one of ${Object.keys(routes).join(', ')}, received ${name.slice(0, 128)}.`,
+        );
+      return reply(200, await handle(request));
+    } catch (error) {
+      const { status, body } = describeError(error, requestId);
+      return reply(status, { error: body });
+    }
+  };
+}
+
+function describeServed({ served }: ServedBundles): object {
+  return { active: describe(served.active), previous: describe(served.previous) };
+}
+
+function describe(engine: Engine | undefined): object | null {
+  if (engine === undefined) return null;
+  const { manifest, directory } = engine.bundle;
+  return {
+    name: basename(directory),
+    bundle_id: manifest.bundleId,
+    encoder_id: manifest.encoderId,
+    head_id: manifest.headId,
+    index_id: manifest.indexId,
+    items: manifest.counts.items,
+    data_until: manifest.dataUntilSeconds,
+  };
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST naming the member. */
+function parse<T>(schema: z.ZodType<T>, { body }: HttpRequest): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(body === undefined ? '' : body.toString('utf8'));
+  } catch (cause) {
+    throw invalid(`Expected a JSON body, but: ${(cause as Error).message}.`, null);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const field = issue.path.join('.');
+  throw invalid(`${issue.message} for ${field || 'the body'}.`, field || null);
+}
+
+function reply(status: number, body: object): HttpReply {
+  return { status, contentType: 'application/json', body: JSON.stringify(body) };
+}

@@ -1,0 +1,54 @@
+// What is answered when nothing is known of a user and of the moment: the most popular items of the user's country. The
+// last step down: state, context, and then this.
+
+import type { AnswerParts } from './encode-answer.ts';
+import { capAdvertisers } from './advertiser-cap.ts';
+import type { Engine, ResolvedSubject } from './engine.ts';
+import type { CandidatesRequest } from './schemas.ts';
+
+interface Asked {
+  readonly request: CandidatesRequest;
+  readonly subject: ResolvedSubject;
+  readonly excluded: ReadonlySet<number>;
+}
+
+/** Whether the head has anything but a country to go by, besides the state. */
+export function hasContext(engine: Engine, { request, subject }: Asked): boolean {
+  if (subject.bag.rows.length > 0) return true;
+  if (engine.usesSubjectItem && subject.itemRow >= 0) return true;
+  const [age, , gender] = engine.demographicRows(request.demographics);
+  return age > 0 || gender > 0;
+}
+
+/**
+ * The most popular items that pass the request's filter and target its country, best first, at least k where there are as
+ * many; scores are events of the last 30 days of the training data over those of the most popular item.
+ */
+export function popularHits(engine: Engine, { request, excluded }: Asked): AnswerParts['hits'] {
+  const { filter, demographics, k } = request;
+  const country = demographics?.country;
+  const compiled = engine.filters.compile(
+    country === undefined || filter?.countries !== undefined
+      ? filter
+      : { ...filter, countries: [country] },
+  );
+  const { popularity } = engine.bundle.catalogue;
+  const order = engine.byPopularity();
+  const maxEach = filter?.advertisers?.max_each;
+  const enough = maxEach === undefined ? k + excluded.size : order.length;
+  const slots: number[] = [];
+  for (let i = 0; i < order.length && slots.length < enough; i++)
+    if (compiled === undefined || compiled.allow.has(order[i]!)) slots.push(order[i]!);
+  const most = Math.max(1, popularity[order[0]!]!);
+  const ranked = {
+    slots: Int32Array.from(slots),
+    scores: Float32Array.from(slots, (row) => popularity[row]! / most),
+  };
+  return {
+    plan: 'popular',
+    planReason: 'no-history-no-context',
+    ...(maxEach === undefined
+      ? ranked
+      : capAdvertisers(engine.bundle.catalogue, ranked, maxEach, excluded)),
+  };
+}
