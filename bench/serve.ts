@@ -226,7 +226,7 @@ function questionsOf({ catalogue, goldens }: Bundle, { bundles }: BenchOptions):
     const user = users[random.integer(users.length)]!;
     if (i % 4 === 3)
       return { user, surface: 'search', subject: { query: `red shoes ${random.integer(1000)}` } };
-    const item = catalogue.ids[random.integer(catalogue.count)]!;
+    const item = catalogue.id(random.integer(catalogue.count));
     return { user, surface: 'related', subject: { item } };
   });
 }

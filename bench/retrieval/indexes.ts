@@ -171,7 +171,7 @@ async function hnswOf(
   const { HnswIndex } = nativeAddon();
   const startMs = performance.now();
   let index: NativeHnswIndex;
-  if (existsSync(file)) index = HnswIndex.load(readFileSync(file), width);
+  if (existsSync(file)) index = await HnswIndex.load(readFileSync(file), width);
   else index = await HnswIndex.build(vectors, width, { connectivity, expansionAdd, threads });
   const seconds = (performance.now() - startMs) / 1000;
   if (!existsSync(file)) writeFileAtomic(file, index.serialize());
@@ -200,7 +200,7 @@ async function clustersOf(
   const { ClusterIndex } = nativeAddon();
   const startMs = performance.now();
   const index = existsSync(file)
-    ? ClusterIndex.load(readFileSync(file), vectors, width)
+    ? await ClusterIndex.load(readFileSync(file), vectors, width)
     : await ClusterIndex.build(vectors, width, {
         queries: readFloats(folder, DATA_FILES.queries('calibration')),
         k,

@@ -68,7 +68,7 @@ function candidates({ user, subject, k }: Request): object {
     .filter(({ slot }) => slot !== itself)
     .slice(0, k)
     .map(({ slot, score }) => ({
-      item: catalogue.ids[slot]!,
+      item: catalogue.id(slot),
       score: Math.round(score * 1e6) / 1e6,
     }));
   return { bundle_id: manifest.bundleId, candidates: found };

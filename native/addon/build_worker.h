@@ -1,4 +1,4 @@
-// Carries the build of an index to a libuv worker, its progress and its result back to JavaScript.
+// Carries the build or the loading of an index to a libuv worker, its progress and its result back to JavaScript.
 #pragma once
 
 #include <napi.h>

@@ -135,6 +135,16 @@ Napi::Value Build(const Napi::CallbackInfo& info) {
   return worker->Start(on_progress, ClusterIndex::BuildWork(size));
 }
 
+/// What a load reads while it runs off the JavaScript thread.
+struct Held {
+  explicit Held(const Napi::CallbackInfo& info)
+      : bytes(Napi::Persistent(info[0].As<Napi::Object>())),
+        vectors(Napi::Persistent(info[1].As<Napi::Object>())) {}
+  Napi::ObjectReference bytes;
+  Napi::ObjectReference vectors;
+};
+
+/// Argument errors are thrown; what is wrong with the bytes or the vectors rejects the promise.
 Napi::Value Load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ArrayView<std::uint8_t> bytes = Uint8Argument(info[0], "bytes");
@@ -142,11 +152,21 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   const std::size_t dimensions = SizeArgument(info[2], "dimensions", 1, kMaxDimensions);
   const KernelTable& kernels = KernelsArgument(info[3]);
   const std::size_t size = RowsArgument(env, "vectors", vectors.size, dimensions);
-  ThrowUnlessOk(env, CheckVectors(kernels, vectors.data, size, dimensions, "vectors"));
-  std::unique_ptr<ClusterIndex> index;
-  ThrowUnlessOk(env, ClusterIndex::Load(bytes.data, bytes.size, vectors.data, size, dimensions,
-                                        kernels, &index));
-  return ClusterIndexWrap::Wrap(env, std::move(index), info[1]);
+  const auto held = std::make_shared<Held>(info);
+  const KernelTable* const table = &kernels;
+  auto* worker = new BuildWorker<ClusterIndex>(
+      env, "tandem.ClusterIndex.load",
+      [=](std::atomic<std::size_t>*, const std::atomic<bool>*,
+          std::unique_ptr<ClusterIndex>* index) {
+        const Status status = CheckVectors(*table, vectors.data, size, dimensions, "vectors");
+        if (!status.ok()) return status;
+        return ClusterIndex::Load(bytes.data, bytes.size, vectors.data, size, dimensions, *table,
+                                  index);
+      },
+      [held](Napi::Env scope, std::unique_ptr<ClusterIndex> index) {
+        return ClusterIndexWrap::Wrap(scope, std::move(index), held->vectors.Value());
+      });
+  return worker->Start(env.Undefined(), 0);
 }
 
 }  // namespace

@@ -113,13 +113,24 @@ Napi::Value Build(const Napi::CallbackInfo& info) {
   return worker->Start(on_progress, size);
 }
 
+/// Argument errors are thrown; what is wrong with the bytes rejects the promise.
 Napi::Value Load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const ArrayView<std::uint8_t> bytes = Uint8Argument(info[0], "bytes");
   const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
   const KernelTable& kernels = KernelsArgument(info[2]);
-  std::unique_ptr<HnswIndex> index;
-  ThrowUnlessOk(info.Env(), HnswIndex::Load(bytes.data, bytes.size, dimensions, kernels, &index));
-  return HnswIndexWrap::Wrap(info.Env(), std::move(index));
+  const auto held =
+      std::make_shared<Napi::ObjectReference>(Napi::Persistent(info[0].As<Napi::Object>()));
+  const KernelTable* const table = &kernels;
+  auto* worker = new BuildWorker<HnswIndex>(
+      env, "tandem.HnswIndex.load",
+      [=](std::atomic<std::size_t>*, const std::atomic<bool>*, std::unique_ptr<HnswIndex>* index) {
+        return HnswIndex::Load(bytes.data, bytes.size, dimensions, *table, index);
+      },
+      [held](Napi::Env scope, std::unique_ptr<HnswIndex> index) {
+        return HnswIndexWrap::Wrap(scope, std::move(index));
+      });
+  return worker->Start(env.Undefined(), 0);
 }
 
 }  // namespace

@@ -77,8 +77,14 @@ describe('ItemCatalogue', () => {
         const built = buildCatalogue(columns, [], new Float32Array(count));
         const read = decodeCatalogue(encodeCatalogue(built));
         assert.deepEqual(read.ids, ids);
-        assert.deepEqual(read.titles, columns.titles);
-        for (let row = 0; row < count; row++) assert.equal(read.advertiser(row), ids[row]);
+        const handed = ItemCatalogue.of(structuredClone(read.parts()));
+        for (const catalogue of [read, handed])
+          for (let row = 0; row < count; row++) {
+            assert.equal(catalogue.title(row), columns.titles[row]);
+            assert.equal(catalogue.advertiser(row), ids[row]);
+            assert.equal(catalogue.row(ids[row]!), row);
+            assert.equal(catalogue.row(`${ids[row]!}?`), ids.indexOf(`${ids[row]!}?`));
+          }
       }),
     );
   });
@@ -87,10 +93,10 @@ describe('ItemCatalogue', () => {
     const popularity = new Float32Array(3);
     const variant = (change: Partial<ItemColumns>): ItemCatalogue =>
       buildCatalogue({ ...COLUMNS, ...change }, ['music'], popularity);
-    assert.throws(() => variant({ ids: ['a', 'a', 'c'] }), /3 distinct item ids.*received 2/);
+    assert.throws(() => variant({ ids: ['a', 'a', 'c'] }), /3 distinct item ids.*"a" twice/);
     assert.throws(() => variant({ titles: ['only one'] }), /"titles", received 1/);
     assert.throws(() => buildCatalogue(COLUMNS, [], new Float32Array(2)), /"popularity"/);
-    assert.throws(() => encodeCatalogue(variant({ titles: ['\ud83d', '\ude00', ''] })), RangeError);
+    assert.throws(() => variant({ titles: ['\ud83d', '\ude00', ''] }), RangeError);
   });
 
   it('refuses damaged columns with ERR_BUNDLE_INVALID', () => {
@@ -104,6 +110,8 @@ describe('ItemCatalogue', () => {
     };
     damage('ids.offsets', Int32Array.of(0, 2, 1, 5));
     damage('ids.offsets', new Int32Array(0));
+    // In the middle of the two bytes of é.
+    damage('ids.offsets', Int32Array.of(0, 2, 3, 4));
     damage('ids.utf8', Uint8Array.of(0xff, 0x41, 0x41, 0x41, 0x41));
     damage('advertiser.rows', Int32Array.of(0, 7, 1));
     damage('country.rows', Int32Array.of(-1, 0, 0));

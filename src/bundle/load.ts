@@ -44,7 +44,7 @@ export interface Bundle {
 /**
  * Reads and checks a bundle: sizes, digests, formats, counts, schema hash, and every id recomputed.
  *
- * The graph inside the index file and the goldens are left to verifyBundle and to the server's own start.
+ * The graph inside the index file and the goldens are left to verifyBundle and to serve/, which replays them.
  *
  * @param path - a bundle directory, or a directory of bundles.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND; ERR_BUNDLE_INVALID naming the file, what was expected and what came;
@@ -91,7 +91,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
     [counts.items, model.embeddingWidth],
     BUNDLE_FILES.vectors,
   );
-  checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.ids[row]!);
+  checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.id(row));
   // The id of an index is its file's digest, which has just been checked: no second pass over gigabytes.
   same(BUNDLE_FILES.index, 'indexId', manifest.indexId, manifest.files[BUNDLE_FILES.index]!.sha256);
   const goldens = parseGoldens(parseJson(files.goldens, BUNDLE_FILES.goldens));
@@ -112,10 +112,17 @@ export async function loadBundle(path: string): Promise<Bundle> {
     indexBytes: files.index,
     goldens,
     headWeights: headWeights(weights, model, schema, catalogue),
-    tensors: () =>
-      decodeSafetensors(readBundleFileSync(directory, manifest, 'weights'), BUNDLE_FILES.weights)
-        .tensors,
+    tensors: () => bundleTensors(directory, manifest),
   };
+}
+
+/** Every weight of a bundle, its file read and checked again. @throws TandemError ERR_BUNDLE_INVALID when it has changed. */
+export function bundleTensors(
+  directory: string,
+  manifest: BundleManifest,
+): ReadonlyMap<string, Tensor> {
+  const bytes = readBundleFileSync(directory, manifest, 'weights');
+  return decodeSafetensors(bytes, BUNDLE_FILES.weights).tensors;
 }
 
 function parseJson(bytes: Uint8Array, file: string): unknown {

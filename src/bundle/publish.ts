@@ -164,7 +164,7 @@ function checkInput(input: BundleInput): void {
       `${length} vector values (${catalogue.count} items x ${model.embeddingWidth})`,
       `${vectors.length}`,
     );
-  checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.ids[row]!);
+  checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.id(row));
   for (const [name, { data }] of tensors)
     for (let i = 0; i < data.length; i++)
       if (!Number.isFinite(data[i]))

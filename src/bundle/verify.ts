@@ -61,7 +61,7 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
   const { manifest, vectors } = bundle;
   const addon = nativeAddon();
   const width = manifest.model.embeddingWidth;
-  const index = openIndex(manifest.index, bundle.indexBytes, vectors, width);
+  const index = await openIndex(manifest.index, bundle.indexBytes, vectors, width);
   if (index.size !== manifest.counts.items)
     throw new TandemError(
       'ERR_INDEX_INVALID',
@@ -203,7 +203,7 @@ function compareCandidates(
       return `expected score ${score.toFixed(6)} for "${item}", received ${scores[position]!.toFixed(6)}`;
     const nearTie = Math.abs(found.scores[position]! - scores[position]!) <= SCORE_TOLERANCE;
     if (found.slots[position] !== slots[position] && !nearTie)
-      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.ids[found.slots[position]!]!}" (${found.scores[position]!.toFixed(6)})`;
+      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.id(found.slots[position]!)}" (${found.scores[position]!.toFixed(6)})`;
   }
   return undefined;
 }

@@ -36,7 +36,7 @@ export function makeRequests(
     const category = pick(schema.categories);
     if (i % 3 === 0) {
       subjectItem = item();
-      subject = { item: catalogue.ids[subjectItem]! };
+      subject = { item: catalogue.id(subjectItem) };
       bag = features.categoryBag(
         catalogue.categoryRows(subjectItem),
         catalogue.confidences(subjectItem),

@@ -81,7 +81,7 @@ function answerGoldens(
     return {
       ...request,
       embedding: [...embeddings.subarray(golden * width, (golden + 1) * width)],
-      candidates: ranked.map(({ slot, score }) => ({ item: catalogue.ids[slot]!, score })),
+      candidates: ranked.map(({ slot, score }) => ({ item: catalogue.id(slot), score })),
     };
   });
 }

@@ -497,13 +497,16 @@ export interface NativeAddon {
       options: ClusterOptions,
       isa?: Isa,
     ): Promise<NativeClusterIndex>;
-    /** Copies `bytes` after checking all of them, refers to `vectors`; ERR_INDEX_INVALID says what is wrong. */
+    /**
+     * Copies `bytes` after checking all of them, refers to `vectors`; off this thread, so leave both alone until it is done.
+     * ERR_INDEX_INVALID says what is wrong.
+     */
     load(
       bytes: Uint8Array,
       vectors: Float32Array,
       dimensions: number,
       isa?: Isa,
-    ): NativeClusterIndex;
+    ): Promise<NativeClusterIndex>;
   };
   readonly HnswIndex: {
     /** Builds off the JavaScript thread, deterministic with threads = 1; refuses NaN, Inf and zero rows (ERR_NON_FINITE). */
@@ -513,8 +516,11 @@ export interface NativeAddon {
       options: HnswOptions,
       isa?: Isa,
     ): Promise<NativeHnswIndex>;
-    /** Copies `bytes`, checks header, size, dimensions and every neighbour slot; ERR_INDEX_INVALID says what is wrong. */
-    load(bytes: Uint8Array, dimensions: number, isa?: Isa): NativeHnswIndex;
+    /**
+     * Copies `bytes`, checks header, size, dimensions and every neighbour slot; off this thread, so leave them alone until it
+     * is done. ERR_INDEX_INVALID says what is wrong.
+     */
+    load(bytes: Uint8Array, dimensions: number, isa?: Isa): Promise<NativeHnswIndex>;
   };
   readonly ops: TensorOps;
   readonly training: TrainingOps;

@@ -164,7 +164,7 @@ test('HNSW: recall, exact scores, filters, bytes', async () => {
   assert.deepEqual(again.serialize(), bytes);
   assert.equal(progress.at(-1), 1);
   assert.equal(built.connectivity, 8);
-  const loaded = addon.HnswIndex.load(bytes, dimensions);
+  const loaded = await addon.HnswIndex.load(bytes, dimensions);
   assert.deepEqual([loaded.size, loaded.dimensions, loaded.connectivity], [size, dimensions, 8]);
 
   const half = Uint32Array.from({ length: Math.ceil(size / 32) }, () => 0x55555555);
@@ -198,14 +198,15 @@ test('damaged index bytes are refused or searched, never a crash', async () => {
   const index = await addon.HnswIndex.build(unitVectors(100, dimensions, 7), dimensions, OPTIONS);
   const bytes = index.serialize();
   const query = unitVectors(1, dimensions, 8);
-  assert.throws(() => addon.HnswIndex.load(bytes, 9), { code: 'ERR_INDEX_INVALID' });
-  assert.throws(() => addon.HnswIndex.load(new Uint8Array(0), 8), { code: 'ERR_INDEX_INVALID' });
-  fc.assert(
-    fc.property(fc.nat(bytes.length - 1), fc.nat(7), fc.boolean(), (at, bit, cut) => {
+  await assert.rejects(addon.HnswIndex.load(bytes, 9), { code: 'ERR_INDEX_INVALID' });
+  await assert.rejects(addon.HnswIndex.load(new Uint8Array(0), 8), { code: 'ERR_INDEX_INVALID' });
+  await fc.assert(
+    fc.asyncProperty(fc.nat(bytes.length - 1), fc.nat(7), fc.boolean(), async (at, bit, cut) => {
       const damaged = cut ? bytes.slice(0, at) : bytes.slice();
       if (!cut) damaged[at]! ^= 1 << bit;
       try {
-        addon.HnswIndex.load(damaged, dimensions).search(query, 1, 5, 32, null, output(1, 5));
+        const loaded = await addon.HnswIndex.load(damaged, dimensions);
+        loaded.search(query, 1, 5, 32, null, output(1, 5));
         assert.ok(!cut);
       } catch (error) {
         assert.equal((error as { code?: string }).code, 'ERR_INDEX_INVALID');
@@ -233,14 +234,14 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
     exact.score(queries.subarray(0, width), found.slots.subarray(0, k), scores);
     assert.deepEqual(scores, found.scores.subarray(0, k));
 
-    const loaded = ClusterIndex.load(index.serialize(), vectors, width, isa);
+    const loaded = await ClusterIndex.load(index.serialize(), vectors, width, isa);
     assert.equal(loaded.recall, index.recall);
     const again = output(60, k);
     loaded.search(queries, 60, k, null, 1, again);
     assert.deepEqual(again, found);
     const damaged = index.serialize();
     damaged[damaged.length >> 1]! ^= 4;
-    assert.throws(() => ClusterIndex.load(damaged, vectors, width, isa), {
+    await assert.rejects(ClusterIndex.load(damaged, vectors, width, isa), {
       code: 'ERR_INDEX_INVALID',
     });
   }
@@ -291,7 +292,7 @@ test('codes and lists of slots give what the scan gives', () => {
 test('an empty index answers with nothing', async () => {
   const exact = new addon.ExactIndex(new Float32Array(0), 4);
   const hnsw = await addon.HnswIndex.build(new Float32Array(0), 4, OPTIONS);
-  const loaded = addon.HnswIndex.load(hnsw.serialize(), 4);
+  const loaded = await addon.HnswIndex.load(hnsw.serialize(), 4);
   const query = Float32Array.of(1, 0, 0, 0);
   const out = output(1, 3);
   exact.search(query, 1, 3, null, out);

@@ -51,21 +51,21 @@ export interface ApproximateIndex {
 const MAX_EXPANSION_FACTOR = 16;
 
 /**
- * Opens the bytes of an index.
+ * Opens the bytes of an index, off this thread.
  *
  * @param vectors - [N, D] what it was built over; partitions refer to it, a graph brings its own copy.
  * @throws ERR_INDEX_INVALID when they are not what `settings` says, or damaged.
  */
-export function openIndex(
+export async function openIndex(
   settings: IndexSettings,
   bytes: Uint8Array,
   vectors: Float32Array,
   dimensions: number,
-): ApproximateIndex {
+): Promise<ApproximateIndex> {
   const addon = nativeAddon();
   return settings.kind === 'clusters'
-    ? clusterIndex(addon.ClusterIndex.load(bytes, vectors, dimensions))
-    : graphIndex(addon.HnswIndex.load(bytes, dimensions), settings.expansionSearch);
+    ? clusterIndex(await addon.ClusterIndex.load(bytes, vectors, dimensions))
+    : graphIndex(await addon.HnswIndex.load(bytes, dimensions), settings.expansionSearch);
 }
 
 export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {

@@ -207,7 +207,7 @@ for (const kind of KINDS)
       assert.ok(first.settings.recallAt100 >= 0.98);
       assert.ok(shares.length > 0 && shares.every((share) => share >= 0 && share <= 1));
       assert.equal(shares.at(-1), 1);
-      const opened = openIndex(first.settings, first.bytes, vectors, WIDTH);
+      const opened = await openIndex(first.settings, first.bytes, vectors, WIDTH);
       assert.equal(opened.size, SIZE);
       assert.ok(measureRecall(opened, vectors, noisyRows(50, 8), 100) > 0.95);
     });
@@ -228,7 +228,7 @@ for (const kind of KINDS)
       const { bytes } = await buildIndex(vectors, WIDTH, { kind });
       const other = kind === 'hnsw' ? 'clusters' : 'hnsw';
       const { settings } = await buildIndex(vectors, WIDTH, { kind: other });
-      assert.throws(() => openIndex(settings, bytes, vectors, WIDTH), {
+      await assert.rejects(openIndex(settings, bytes, vectors, WIDTH), {
         code: 'ERR_INDEX_INVALID',
       });
     });

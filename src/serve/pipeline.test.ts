@@ -40,7 +40,7 @@ let store: DamagedStore;
 
 before(async () => {
   await publishTinyBundle(folder, { items: 100 });
-  engine = new Engine(await loadBundle(folder), 'auto');
+  engine = await Engine.open(await loadBundle(folder), 'auto');
   store = new DamagedStore();
   const entries = ['a', 'b'].map((user, i) => ({
     user: user as UserId,

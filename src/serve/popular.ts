@@ -33,7 +33,7 @@ export function popularHits(engine: Engine, { request, excluded }: Asked): Answe
       : { ...filter, countries: [country] },
   );
   const { popularity } = engine.bundle.catalogue;
-  const order = engine.byPopularity();
+  const order = engine.bundle.catalogue.byPopularity();
   const maxEach = filter?.advertisers?.max_each;
   const enough = maxEach === undefined ? k + excluded.size : order.length;
   const slots: number[] = [];

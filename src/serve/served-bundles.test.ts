@@ -55,7 +55,7 @@ async function fill(encoderId: EncoderId, i: number, width: number): Promise<voi
 before(async () => {
   for (const [i, items] of [ITEMS, ITEMS, ITEMS + 5].entries()) {
     const { bundleId, directory } = await publishTinyBundle(root, { items, seed: i + 1 });
-    const engine = new Engine(await loadBundle(directory), 'auto');
+    const engine = await Engine.open(await loadBundle(directory), 'auto');
     await fill(engine.encoderId, i, engine.width);
     published.push({
       name: basename(directory),

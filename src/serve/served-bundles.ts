@@ -11,12 +11,10 @@ import {
   rollbackBundle,
 } from '../bundle/current.ts';
 import { readManifest } from '../bundle/files.ts';
-import { loadBundle } from '../bundle/load.ts';
-import { embedGoldens } from '../bundle/verify.ts';
 import type { ServerSettings } from '../config.ts';
 import { TandemError } from '../errors.ts';
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
 import { logger } from '../telemetry.ts';
+import { loadBundleApart } from './bundle-loader.ts';
 import { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
 
@@ -25,9 +23,6 @@ export interface Served {
   readonly active: Engine;
   readonly previous: Engine | undefined;
 }
-
-/** Searches as deep as most requests do. */
-const WARM_UP_K = 100;
 
 export class ServedBundles {
   readonly #path: string;
@@ -218,20 +213,7 @@ export class ServedBundles {
   }
 }
 
-/** Every gate: files, ids, goldens; then what a first request would otherwise wait for: pages of the index, the popular. */
+/** Every gate, on a thread of its own: files, ids, goldens; then the index's own. */
 async function openEngine(directory: string, plan: ServerSettings['plan']): Promise<Engine> {
-  const bundle = await loadBundle(directory);
-  const engine = new Engine(bundle, plan);
-  const k = Math.min(WARM_UP_K, engine.index.size);
-  const count = bundle.goldens.length;
-  engine.byPopularity();
-  if (count > 0)
-    engine.index.search(
-      embedGoldens(bundle, engine.head),
-      count,
-      k,
-      null,
-      newSearchOutput(count, k),
-    );
-  return engine;
+  return Engine.open(await loadBundleApart(directory), plan);
 }

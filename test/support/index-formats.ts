@@ -18,7 +18,7 @@ export interface IndexFormat {
   /** Whether it carries a checksum, so that no damage at all goes unseen. */
   readonly checked: boolean;
   /** What a server calls. */
-  load(bytes: Uint8Array): LoadedIndex;
+  load(bytes: Uint8Array): Promise<LoadedIndex>;
 }
 
 export const FORMAT_SIZE = 150;
@@ -42,8 +42,8 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
         (offset) => ({ offset, bytes: 4 }) as const,
       );
     },
-    load: (bytes) => {
-      const index = nativeAddon().ClusterIndex.load(bytes, formatVectors(), FORMAT_WIDTH);
+    load: async (bytes) => {
+      const index = await nativeAddon().ClusterIndex.load(bytes, formatVectors(), FORMAT_WIDTH);
       return {
         size: index.size,
         search: (queries, count, k, out): void => {
@@ -80,8 +80,8 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
         { offset: firstNode + 14, bytes: 4 },
       ];
     },
-    load: (bytes) => {
-      const index = nativeAddon().HnswIndex.load(bytes, FORMAT_WIDTH);
+    load: async (bytes) => {
+      const index = await nativeAddon().HnswIndex.load(bytes, FORMAT_WIDTH);
       return {
         size: index.size,
         search: (queries, count, k, out): void => {

@@ -24,14 +24,14 @@ const valid = new Uint8Array(readFileSync(file!));
 const fields = format.fields(valid);
 const summary: Record<string, { refused: number; loaded: number }> = {};
 
-searchThoroughly(format.load(valid));
+searchThoroughly(await format.load(valid));
 for (let n = 0; n < Number(count); n++) {
   say(String(n));
   const { kind, bytes } = damage(valid, fields, Number(seed), n);
   const sums = (summary[kind] ??= { refused: 0, loaded: 0 });
   let index;
   try {
-    index = format.load(bytes);
+    index = await format.load(bytes);
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     if (code !== 'ERR_INDEX_INVALID')

@@ -170,7 +170,7 @@ function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
       ...golden,
       embedding: [...embedding],
       candidates: Array.from(found.slots, (slot, i) => ({
-        item: catalogue.ids[slot]!,
+        item: catalogue.id(slot),
         score: found.scores[i]!,
       })),
     };
