@@ -1,8 +1,15 @@
-// From hits to the body of an answer: drops excluded items, keeps k, writes JSON by hand where the loop is hot.
+// From what the pipeline found to the JSON of an answer, by hand where the loop is hot.
 
+import { TandemError } from '../errors.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
+import { describeError } from './error-body.ts';
 import type { CompiledFilter } from './filters.ts';
-import type { CandidatesRequest } from './schemas.ts';
+import type {
+  CandidatesRequest,
+  EmbeddingsRequest,
+  PipelineRequest,
+  ScoreRequest,
+} from './schemas.ts';
 
 export interface StateSummary {
   readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
@@ -15,19 +22,19 @@ export interface Degradation {
   readonly reason: string;
 }
 
-export interface AnswerParts {
-  readonly request: CandidatesRequest;
+export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
+  readonly request: R;
   readonly requestId: string;
   readonly subject: ResolvedSubject;
   readonly filter: CompiledFilter | undefined;
-  /** Rows that must not be returned. */
-  readonly excluded: ReadonlySet<number>;
   readonly state: StateSummary;
   readonly degraded: Degradation | undefined;
+  /** [D], the query's; valid until the answer is written. */
+  readonly embedding: Float32Array;
   readonly hits: {
     readonly plan: string;
     readonly planReason: string;
-    /** Best first. */
+    /** Candidates best first; for given items in their order, -1 and NaN where the bundle lacks one. */
     readonly slots: Int32Array;
     readonly scores: Float32Array;
   };
@@ -35,40 +42,75 @@ export interface AnswerParts {
   readonly stagesMs: Readonly<Record<string, number>>;
 }
 
-/** @returns the CandidatesResponse as JSON, and how many candidates are in it. */
-export function encodeAnswer(
-  engine: Engine,
-  parts: AnswerParts,
-): { readonly json: string; readonly returned: number } {
-  const { request, hits, excluded, state } = parts;
+/** @returns the CandidatesResponse as JSON. */
+export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRequest>): string {
+  const { request, hits } = parts;
   let candidates = '';
-  let returned = 0;
-  for (let i = 0; i < hits.slots.length && returned < request.k; i++) {
+  for (let i = 0; i < hits.slots.length; i++) {
     const row = hits.slots[i]!;
-    if (excluded.has(row)) continue;
-    // Six decimals are more than f32 arithmetic agrees on between two CPUs, and short to print.
-    const score = Math.round(hits.scores[i]! * 1e6) / 1e6;
     const extra = request.explain ? explainCandidate(engine, parts.subject, row) : '';
-    candidates += `${returned === 0 ? '' : ','}{"item":${engine.itemJson(row)},"score":${score}${extra}}`;
-    returned++;
+    candidates += `${i === 0 ? '' : ','}{"item":${engine.itemJson(row)},"score":${shownScore(hits.scores[i]!)}${extra}}`;
   }
-  const degraded = parts.degraded === undefined ? 'null' : JSON.stringify(parts.degraded);
-  const json =
-    `{"request_id":${JSON.stringify(parts.requestId)},"bundle_id":"${engine.bundle.manifest.bundleId}",` +
-    `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},"degraded":${degraded},` +
-    `"plan":"${hits.plan}","truncated":${returned < request.k},"candidates":[${candidates}]` +
-    `${ignoredMembers(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`;
-  return { json, returned };
+  return (
+    `${answerHead(engine, parts)},"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},` +
+    `"candidates":[${candidates}]${ignoredJson(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`
+  );
+}
+
+/** @returns the EmbeddingsResponse as JSON. Nine digits are enough to give the same f32 back. */
+export function encodeEmbedding(engine: Engine, parts: AnswerParts<EmbeddingsRequest>): string {
+  const values = Array.from(parts.embedding, (value) => Number(value.toPrecision(9)));
+  return `${answerHead(engine, parts)},"embedding":[${values.join()}]${ignoredJson(engine, parts)}}`;
+}
+
+/** @returns the ScoreResponse as JSON; an item that the bundle lacks has an error in its place. */
+export function encodeScores(engine: Engine, parts: AnswerParts<ScoreRequest>): string {
+  const { request, requestId, hits } = parts;
+  const entries = request.items.map((id, i) => {
+    const item = JSON.stringify(id);
+    if (hits.slots[i]! >= 0) return `{"item":${item},"score":${shownScore(hits.scores[i]!)}}`;
+    const { body } = describeError(unknownItem(engine, id, `items.${i}`), requestId);
+    return `{"item":${item},"error":${JSON.stringify(body)}}`;
+  });
+  return `${answerHead(engine, parts)},"scores":[${entries.join()}]${ignoredJson(engine, parts)}}`;
+}
+
+export function unknownItem(engine: Engine, id: string, field: string | null): TandemError {
+  const bundle = engine.bundle.manifest.bundleId.slice(0, 12);
+  return new TandemError(
+    'ERR_UNKNOWN_ITEM',
+    `Expected an item of bundle ${bundle}, received "${id}". Leave it out, or publish a bundle that has it.`,
+    { details: { field } },
+  );
+}
+
+/** Six decimals are more than f32 arithmetic agrees on between two CPUs, and short to print. */
+function shownScore(score: number): number {
+  return Math.round(score * 1e6) / 1e6;
+}
+
+/** The members that every answer begins with; the object is left open. */
+function answerHead(engine: Engine, { requestId, state, degraded }: AnswerParts): string {
+  return (
+    `{"request_id":${JSON.stringify(requestId)},"bundle_id":"${engine.bundle.manifest.bundleId}",` +
+    `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},` +
+    `"degraded":${degraded === undefined ? 'null' : JSON.stringify(degraded)}`
+  );
+}
+
+function ignoredJson(engine: Engine, parts: AnswerParts): string {
+  const ignored = ignoredMembers(engine, parts);
+  return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
 }
 
 /** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
-function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string {
+export function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string[] {
   const ignored: string[] = [];
   const subjectCounts =
     subject.bag.rows.length > 0 || (engine.usesSubjectItem && subject.itemRow >= 0);
   if (request.subject !== undefined && !subjectCounts) ignored.push('subject');
   if (request.demographics !== undefined && !engine.usesContext) ignored.push('demographics');
-  return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
+  return ignored;
 }
 
 function explainCandidate(engine: Engine, subject: ResolvedSubject, row: number): string {

@@ -2,13 +2,19 @@
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError, nearestName } from '../errors.ts';
+import { CANDIDATES, EMBEDDINGS, SCORE, type Endpoint } from './endpoints.ts';
+import type { Engine } from './engine.ts';
 import { describeError, requestIdOf } from './error-body.ts';
+import { describeItem } from './item-answer.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
-import { invalid, parseBatch } from './schemas.ts';
+import { invalid, parseBatch, type PipelineRequest } from './schemas.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 
 export const STREAM_PATH = '/v1/stream';
+/** Every path below it is the one route with this pattern. */
+const ITEM_PREFIX = '/v1/items/';
+const ITEM_PATTERN = `${ITEM_PREFIX}{id}`;
 const JSON_TYPE = 'application/json';
 const RETRY_AFTER_SECONDS = '1';
 /** Nginx's number for a client that left; it is a label of a metric, no client sees it. */
@@ -17,6 +23,7 @@ const CLIENT_CLOSED_REQUEST = 499;
 const TRACE_PARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 export interface HttpServices {
+  readonly engine: () => Engine;
   readonly pipeline: Pipeline;
   readonly metrics: ServerMetrics;
   /** False from the first signal to stop. */
@@ -34,16 +41,13 @@ interface Route {
 export function httpHandler(services: HttpServices): RequestHandler {
   const { pipeline, metrics } = services;
   const routes: Readonly<Record<string, Route>> = {
-    '/v1/candidates': {
-      method: 'POST',
-      handle: async (request, requestId) => {
-        pipeline.admit(1);
-        const answer = await pipeline.answer(() => parseJson(request), requestId, request);
-        return {
-          ...jsonReply(200, answer.json),
-          headers: { 'Server-Timing': serverTiming(answer) },
-        };
-      },
+    '/v1/candidates': { method: 'POST', handle: answerOne(pipeline, CANDIDATES) },
+    '/v1/embeddings': { method: 'POST', handle: answerOne(pipeline, EMBEDDINGS) },
+    '/v1/score': { method: 'POST', handle: answerOne(pipeline, SCORE) },
+    [ITEM_PATTERN]: {
+      method: 'GET',
+      handle: ({ path }) =>
+        jsonReply(200, describeItem(services.engine(), path.slice(ITEM_PREFIX.length))),
     },
     '/v1/candidates:batch': {
       method: 'POST',
@@ -54,7 +58,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
           entries.map(async (entry, i) => {
             const entryId = `${requestId}:${i}`;
             try {
-              return (await pipeline.answer(() => entry, entryId, request)).json;
+              return (await pipeline.answer(CANDIDATES, () => entry, entryId, request)).body;
             } catch (error) {
               return JSON.stringify({ error: describeError(error, entryId).body });
             }
@@ -99,7 +103,8 @@ export function httpHandler(services: HttpServices): RequestHandler {
   return async (request) => {
     const startedMs = performance.now();
     const requestId = requestIdOf(request.headers['x-request-id']);
-    const route = Object.hasOwn(routes, request.path) ? routes[request.path] : undefined;
+    const pattern = request.path.startsWith(ITEM_PREFIX) ? ITEM_PATTERN : request.path;
+    const route = Object.hasOwn(routes, pattern) ? routes[pattern] : undefined;
     const headers: Record<string, string> = { 'X-Request-Id': requestId };
     if (TRACE_PARENT.test(request.headers.traceparent))
       headers['traceparent'] = request.headers.traceparent;
@@ -120,11 +125,23 @@ export function httpHandler(services: HttpServices): RequestHandler {
       reply = jsonReply(status, JSON.stringify({ error: body }));
     }
     metrics.observeRequest(
-      route === undefined ? 'other' : request.path,
+      route === undefined ? 'other' : pattern,
       request.aborted ? CLIENT_CLOSED_REQUEST : reply.status,
       (performance.now() - startedMs) / 1000,
     );
     return { ...reply, headers: { ...headers, ...reply.headers } };
+  };
+}
+
+/** The handler of an endpoint that takes one request and answers it in JSON. */
+function answerOne<R extends PipelineRequest>(
+  pipeline: Pipeline,
+  endpoint: Endpoint<R, string>,
+): Route['handle'] {
+  return async (request, requestId) => {
+    pipeline.admit(1);
+    const answer = await pipeline.answer(endpoint, () => parseJson(request), requestId, request);
+    return { ...jsonReply(200, answer.body), headers: { 'Server-Timing': serverTiming(answer) } };
   };
 }
 

@@ -38,6 +38,38 @@ export function openApiDocument(version: string): Record<string, unknown> {
           'BatchResponse',
         ),
       },
+      '/v1/embeddings': {
+        post: operation(
+          'embeddings',
+          'The query embedding of a request, instead of candidates.',
+          'EmbeddingsRequest',
+          'EmbeddingsResponse',
+        ),
+      },
+      '/v1/score': {
+        post: operation(
+          'score',
+          'Exact scores of given items; an item that the bundle lacks has its error in its place.',
+          'ScoreRequest',
+          'ScoreResponse',
+        ),
+      },
+      '/v1/items/{id}': {
+        get: {
+          operationId: 'item',
+          summary: 'What the served bundle knows of an item.',
+          parameters: [
+            {
+              ...{ name: 'id', in: 'path', required: true, schema: { type: 'string' } },
+              description: 'Percent-encoded.',
+            },
+          ],
+          responses: {
+            200: json('Known.', { $ref: '#/components/schemas/ItemResponse' }),
+            404: errorResponse('ERR_UNKNOWN_ITEM'),
+          },
+        },
+      },
       '/v1/stream': {
         get: {
           operationId: 'stream',

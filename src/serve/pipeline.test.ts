@@ -11,6 +11,7 @@ import { TandemError, type ErrorCode } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import type { StateBatch } from '../store/store.ts';
+import { CANDIDATES } from './endpoints.ts';
 import { Engine } from './engine.ts';
 import { ServerMetrics } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
@@ -66,7 +67,8 @@ function newPipeline(maxQueue = 100): Pipeline {
 
 async function ask(pipeline: Pipeline, user: string, more: object = {}): Promise<Body> {
   const body = { user, surface: 'related', k: 5, explain: true, ...more };
-  return JSON.parse((await pipeline.answer(() => body, 'r', present)).json) as Body;
+  const answer = await pipeline.answer(CANDIDATES, () => body, 'r', present);
+  return JSON.parse(answer.body) as Body;
 }
 
 function code(expected: ErrorCode): (error: unknown) => boolean {

@@ -1,5 +1,6 @@
-// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: hydrate states, context + head, retrieve,
-// select and encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle.
+// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: hydrate states, context + head, retrieve
+// or score, select and encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle
+// and whatever their kind: it decides only what follows the head, and their endpoint how the answer is written.
 
 import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
@@ -16,23 +17,18 @@ import {
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
-import {
-  encodeAnswer,
-  type AnswerParts,
-  type Degradation,
-  type StateSummary,
-} from './encode-answer.ts';
+import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
+import type { Endpoint } from './endpoints.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { CompiledFilter } from './filters.ts';
 import type { ServerMetrics, Stage } from './metrics.ts';
 import { hasContext, popularHits } from './popular.ts';
-import { parseCandidates, type CandidatesRequest } from './schemas.ts';
+import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
 
-/** A request's answer: the body, and where its time went. */
-export interface Answer {
-  /** A CandidatesResponse. */
-  readonly json: string;
+/** A request's answer: the body as its endpoint wrote it, and where its time went. */
+export interface Answer<Body = unknown> {
+  readonly body: Body;
   readonly stagesMs: Readonly<Record<Stage, number>>;
 }
 
@@ -49,12 +45,13 @@ interface Caller {
 }
 
 interface Pending {
-  readonly request: CandidatesRequest;
+  readonly endpoint: Endpoint<PipelineRequest, unknown>;
+  readonly request: PipelineRequest;
   readonly requestId: string;
   readonly caller: Caller;
   readonly parseMs: number;
   readonly queuedAtMs: number;
-  readonly resolve: (answer: Answer) => void;
+  readonly resolve: (answer: Answer<never>) => void;
   readonly reject: (reason: unknown) => void;
 }
 
@@ -141,26 +138,35 @@ export class Pipeline {
   /**
    * Parses an admitted request and answers it with the next micro-batch.
    *
+   * @param endpoint - which body is expected, and how the answer is written.
    * @param read - gives the body as parsed JSON; what it throws is the answer.
    * @throws TandemError ERR_INVALID_REQUEST, ERR_UNKNOWN_ITEM, or what `read` throws.
    */
-  async answer(read: () => unknown, requestId: string, caller: Caller): Promise<Answer> {
+  async answer<R extends PipelineRequest, Body>(
+    endpoint: Endpoint<R, Body>,
+    read: () => unknown,
+    requestId: string,
+    caller: Caller,
+  ): Promise<Answer<Body>> {
     const startedMs = performance.now();
-    const request = parseCandidates(read());
-    return this.submit(request, requestId, caller, performance.now() - startedMs);
+    const request = endpoint.parse(read());
+    return this.submit(endpoint, request, requestId, caller, performance.now() - startedMs);
   }
 
   /** As answer(), for a request that is parsed already. */
-  submit(
-    request: CandidatesRequest,
+  submit<R extends PipelineRequest, Body>(
+    endpoint: Endpoint<R, Body>,
+    request: R,
     requestId: string,
     caller: Caller,
     parseMs: number,
-  ): Promise<Answer> {
+  ): Promise<Answer<Body>> {
     this.#metrics.observeStage('parse', parseMs / 1000);
     return new Promise((resolve, reject) => {
       const queuedAtMs = performance.now();
-      this.#queue.push({ request, requestId, caller, parseMs, queuedAtMs, resolve, reject });
+      this.#queue.push({
+        ...{ endpoint, request, requestId, caller, parseMs, queuedAtMs, resolve, reject },
+      });
       this.#open += 1;
       this.#schedule();
     });
@@ -265,13 +271,18 @@ export class Pipeline {
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
-    const hits = resolved.map((request, row) =>
-      workspace.states.lengths[row] === 0 && !hasContext(engine, request)
-        ? popularHits(engine, request)
+    const hits = resolved.map((asked, row) =>
+      asked.request.kind === 'candidates' &&
+      workspace.states.lengths[row] === 0 &&
+      !hasContext(engine, asked)
+        ? popularHits(engine, asked.request, asked.excluded)
         : undefined,
     );
     for (const group of groupBySearch(resolved, hits, engine.index.size))
       retrieve(engine, resolved, group, embeddings, workspace, hits);
+    for (const [row, { request }] of resolved.entries())
+      if (request.kind === 'score')
+        hits[row] = score(engine, request, rowOf(embeddings, row, engine.width));
     const retrieveMs = clock.lap('retrieve');
 
     for (const [row, pending] of resolved.entries()) {
@@ -287,15 +298,16 @@ export class Pipeline {
       const parts: AnswerParts = {
         ...pending,
         state,
-        degraded: degradation(hits[row]!, pending.version, reasons[row]),
-        hits: hits[row]!,
+        degraded: degradation(hits[row], pending.version, reasons[row]),
+        embedding: rowOf(embeddings, row, engine.width),
+        hits: select(pending, hits[row] ?? NO_HITS),
         batchSize: resolved.length,
         stagesMs,
       };
-      const { json, returned } = encodeAnswer(engine, parts);
+      const body = pending.endpoint.encode(engine, parts) as never;
       stagesMs.encode = clock.sinceLapMs();
-      pending.resolve({ json, stagesMs });
-      this.#record(parts, reasons[row], returned);
+      pending.resolve({ body, stagesMs });
+      this.#record(parts, reasons[row]);
     }
     clock.lap('encode');
     this.#metrics.observeStage('queue', (clock.startedMs - resolved[0]!.queuedAtMs) / 1000);
@@ -401,9 +413,8 @@ export class Pipeline {
   }
 
   #record(
-    { state, degraded, filter }: AnswerParts,
+    { request, state, degraded, filter, hits }: AnswerParts,
     reason: string | undefined,
-    returned: number,
   ): void {
     const metrics = this.#metrics;
     if (state.ageSeconds !== null) metrics.stateAge.observe(state.ageSeconds);
@@ -413,18 +424,19 @@ export class Pipeline {
     });
     if (degraded !== undefined) metrics.degraded.inc({ mode: degraded.mode });
     if (filter !== undefined) metrics.filterSelectivity.observe(filter.selectivity);
-    metrics.candidatesReturned.observe(returned);
+    if (request.kind === 'candidates') metrics.candidatesReturned.observe(hits.slots.length);
   }
 }
 
 /** What an answer lacks that the request allowed, the furthest step down first. */
 function degradation(
-  { plan }: AnswerParts['hits'],
+  hits: AnswerParts['hits'] | undefined,
   version: BundleVersion,
   storeFailure: string | undefined,
 ): Degradation | undefined {
   const reason = storeFailure ?? (version === 'mismatch' ? 'version_mismatch' : undefined);
-  if (plan === 'popular') return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
+  if (hits?.plan === 'popular')
+    return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
   if (reason !== undefined) return { mode: 'context-only', reason };
   return version === 'previous'
     ? { mode: 'previous-bundle', reason: 'state_of_previous_encoder' }
@@ -449,8 +461,9 @@ function resolve(engine: Engine, batch: readonly Pending[]): Resolved[] {
 }
 
 function resolveRequest(engine: Engine, pending: Pending, version: BundleVersion): Resolved {
-  const { subject, filter } = pending.request;
-  const resolvedSubject = engine.resolveSubject(subject);
+  const { request } = pending;
+  const filter = request.kind === 'candidates' ? request.filter : undefined;
+  const resolvedSubject = engine.resolveSubject(request.subject);
   const excluded = new Set<number>();
   if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
   for (const id of filter?.exclude_items ?? []) {
@@ -480,7 +493,7 @@ function groupBySearch(
 ): Group[] {
   const groups: Group[] = [];
   for (const [row, { request, filter, excluded }] of requests.entries()) {
-    if (found[row] !== undefined) continue;
+    if (request.kind !== 'candidates' || found[row] !== undefined) continue;
     const extra =
       excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
     const fetch = Math.min(items, request.k + extra);
@@ -509,7 +522,10 @@ function retrieve(
   const found = search(engine, filter, queries, rows.length, fetch);
   for (const [i, row] of rows.entries()) {
     const query = queries.subarray(i * width, (i + 1) * width);
-    hits[row] = spread(engine, requests[row]!, query, fetch, found[i]!);
+    // groupBySearch() took requests for candidates alone.
+    const { request, excluded } = requests[row]!;
+    const candidates = request as CandidatesRequest;
+    hits[row] = spread(engine, candidates, filter, excluded, query, fetch, found[i]!);
   }
 }
 
@@ -536,7 +552,9 @@ const WIDER = 4;
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
 function spread(
   engine: Engine,
-  { request, filter, excluded }: Resolved,
+  request: CandidatesRequest,
+  filter: CompiledFilter | undefined,
+  excluded: ReadonlySet<number>,
   query: Float32Array,
   firstFetch: number,
   firstHits: AnswerParts['hits'],
@@ -553,6 +571,41 @@ function spread(
     fetch = Math.min(items, fetch * WIDER);
     hits = search(engine, filter, query, 1, fetch)[0]!;
   }
+}
+
+const NO_HITS: AnswerParts['hits'] = {
+  plan: 'none',
+  planReason: 'not-asked',
+  slots: new Int32Array(0),
+  scores: new Float32Array(0),
+};
+
+/** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
+function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): AnswerParts['hits'] {
+  const slots = Int32Array.from(items, (id) => engine.bundle.catalogue.row(id));
+  const known = slots.filter((slot) => slot >= 0);
+  const knownScores = new Float32Array(known.length);
+  engine.index.score(query, known, knownScores);
+  let next = 0;
+  const scores = Float32Array.from(slots, (slot) => (slot < 0 ? Number.NaN : knownScores[next++]!));
+  return { plan: 'exact', planReason: 'given-items', slots, scores };
+}
+
+/** The best k of the hits that are not excluded. */
+function select({ request, excluded }: Resolved, hits: AnswerParts['hits']): AnswerParts['hits'] {
+  if (request.kind !== 'candidates') return hits;
+  const kept: number[] = [];
+  for (let i = 0; i < hits.slots.length && kept.length < request.k; i++)
+    if (!excluded.has(hits.slots[i]!)) kept.push(i);
+  return {
+    ...hits,
+    slots: Int32Array.from(kept, (i) => hits.slots[i]!),
+    scores: Float32Array.from(kept, (i) => hits.scores[i]!),
+  };
+}
+
+function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
+  return matrix.subarray(row * width, (row + 1) * width);
 }
 
 /** Arrays of one micro-batch, reused by later ones. */

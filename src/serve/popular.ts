@@ -4,16 +4,13 @@
 import type { AnswerParts } from './encode-answer.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
-import type { CandidatesRequest } from './schemas.ts';
-
-interface Asked {
-  readonly request: CandidatesRequest;
-  readonly subject: ResolvedSubject;
-  readonly excluded: ReadonlySet<number>;
-}
+import type { CandidatesRequest, PipelineRequest } from './schemas.ts';
 
 /** Whether the head has anything but a country to go by, besides the state. */
-export function hasContext(engine: Engine, { request, subject }: Asked): boolean {
+export function hasContext(
+  engine: Engine,
+  { request, subject }: { readonly request: PipelineRequest; readonly subject: ResolvedSubject },
+): boolean {
   if (subject.bag.rows.length > 0) return true;
   if (engine.usesSubjectItem && subject.itemRow >= 0) return true;
   const [age, , gender] = engine.demographicRows(request.demographics);
@@ -24,8 +21,11 @@ export function hasContext(engine: Engine, { request, subject }: Asked): boolean
  * The most popular items that pass the request's filter and target its country, best first, at least k where there are as
  * many; scores are events of the last 30 days of the training data over those of the most popular item.
  */
-export function popularHits(engine: Engine, { request, excluded }: Asked): AnswerParts['hits'] {
-  const { filter, demographics, k } = request;
+export function popularHits(
+  engine: Engine,
+  { filter, demographics, k }: CandidatesRequest,
+  excluded: ReadonlySet<number>,
+): AnswerParts['hits'] {
   const country = demographics?.country;
   const compiled = engine.filters.compile(
     country === undefined || filter?.countries !== undefined

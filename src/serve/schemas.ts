@@ -7,6 +7,7 @@ import { TandemError, nearestName } from '../errors.ts';
 export const MAX_CANDIDATES = 1000;
 export const DEFAULT_CANDIDATES = 100;
 export const MAX_BATCH_REQUESTS = 1024;
+export const MAX_SCORED_ITEMS = 1000;
 
 export interface Filter {
   readonly countries?: readonly string[] | undefined;
@@ -42,15 +43,32 @@ export interface RequestDemographics {
   readonly gender?: string | undefined;
 }
 
-export interface CandidatesRequest {
+/** What the query tower reads. */
+interface Query {
   readonly user: string;
   readonly surface: 'related' | 'search';
   readonly subject?: RequestSubject | undefined;
   readonly demographics?: RequestDemographics | undefined;
+}
+
+export interface CandidatesRequest extends Query {
+  readonly kind: 'candidates';
   readonly k: number;
   readonly filter?: Filter | undefined;
   readonly explain: boolean;
 }
+
+export interface EmbeddingsRequest extends Query {
+  readonly kind: 'embeddings';
+}
+
+export interface ScoreRequest extends Query {
+  readonly kind: 'score';
+  readonly items: readonly string[];
+}
+
+/** What the pipeline answers; the kind decides what follows the head. */
+export type PipelineRequest = CandidatesRequest | EmbeddingsRequest | ScoreRequest;
 
 export interface HelloFrame {
   readonly type: 'hello';
@@ -127,19 +145,30 @@ const filter = z
 const surface = z.enum(['related', 'search']);
 const k = z.int().min(1).max(MAX_CANDIDATES);
 
+const query = {
+  user: name.describe('Id under which the user state was encoded; unknown users are a cold start.'),
+  surface,
+  subject: subject.optional(),
+  demographics: demographics.optional(),
+};
+
 const candidatesRequest = z
   .strictObject({
-    user: name.describe(
-      'Id under which the user state was encoded; unknown users are a cold start.',
-    ),
-    surface,
-    subject: subject.optional(),
-    demographics: demographics.optional(),
+    ...query,
     k: k.default(DEFAULT_CANDIDATES),
     filter: filter.optional(),
     explain: z.boolean().default(false),
   })
   .meta({ id: 'CandidatesRequest' });
+
+const embeddingsRequest = z.strictObject(query).meta({ id: 'EmbeddingsRequest' });
+
+const scoreRequest = z
+  .strictObject({
+    ...query,
+    items: z.array(name).min(1).max(MAX_SCORED_ITEMS).describe('Scored in this order.'),
+  })
+  .meta({ id: 'ScoreRequest' });
 
 const batchRequest = z.strictObject({
   requests: z.array(z.unknown()).min(1).max(MAX_BATCH_REQUESTS),
@@ -177,20 +206,31 @@ const errorBody = z
   })
   .meta({ id: 'Error' });
 
+const answerHead = {
+  request_id: z.string(),
+  bundle_id: z.string(),
+  state: z.strictObject({
+    status: z.enum(['fresh', 'stale', 'missing', 'version_mismatch']),
+    age_seconds: z.number().nullable(),
+  }),
+  degraded: z
+    .strictObject({
+      mode: z.enum(['previous-bundle', 'context-only', 'popular']),
+      reason: z.string(),
+    })
+    .nullable(),
+};
+
+const ignored = z
+  .array(z.string())
+  .optional()
+  .describe(
+    'Members of the request that made no difference to the scores: the bundle has no context layer, or knows nothing of the subject.',
+  );
+
 const candidatesResponse = z
   .strictObject({
-    request_id: z.string(),
-    bundle_id: z.string(),
-    state: z.strictObject({
-      status: z.enum(['fresh', 'stale', 'missing', 'version_mismatch']),
-      age_seconds: z.number().nullable(),
-    }),
-    degraded: z
-      .strictObject({
-        mode: z.enum(['previous-bundle', 'context-only', 'popular']),
-        reason: z.string(),
-      })
-      .nullable(),
+    ...answerHead,
     plan: z.string(),
     truncated: z.boolean().describe('Fewer than k items passed the filter.'),
     candidates: z.array(
@@ -205,12 +245,7 @@ const candidatesResponse = z
         shared_categories: z.array(z.string()).optional(),
       }),
     ),
-    ignored: z
-      .array(z.string())
-      .optional()
-      .describe(
-        'Members of the request that made no difference to the scores: the bundle has no context layer, or knows nothing of the subject.',
-      ),
+    ignored,
     explain: z
       .strictObject({
         plan_reason: z.string(),
@@ -222,6 +257,44 @@ const candidatesResponse = z
   })
   .meta({ id: 'CandidatesResponse' });
 
+const embeddingsResponse = z
+  .strictObject({
+    ...answerHead,
+    embedding: z
+      .array(z.number())
+      .describe('Unit vector of the query: its dot product with an item vector is the score.'),
+    ignored,
+  })
+  .meta({ id: 'EmbeddingsResponse' });
+
+const scoreResponse = z
+  .strictObject({
+    ...answerHead,
+    scores: z
+      .array(
+        z.union([
+          z.strictObject({ item: z.string(), score: z.number() }),
+          z.strictObject({ item: z.string(), error: errorBody.shape.error }),
+        ]),
+      )
+      .describe('One per item, in the order of the request.'),
+    ignored,
+  })
+  .meta({ id: 'ScoreResponse' });
+
+const itemResponse = z
+  .strictObject({
+    bundle_id: z.string(),
+    item: z.string(),
+    title: z.string(),
+    advertiser: z.string().nullable(),
+    price: z.number().nullable(),
+    categories: z.array(z.strictObject({ category: z.string(), confidence: z.number() })),
+    countries: z.array(z.string()).describe('Countries that it targets; none means every one.'),
+    recent_events: z.number().describe('Events of the last 30 days of the training data.'),
+  })
+  .meta({ id: 'ItemResponse' });
+
 const batchResponse = z
   .strictObject({
     request_id: z.string(),
@@ -231,7 +304,18 @@ const batchResponse = z
 
 /** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
 export function parseCandidates(value: unknown): CandidatesRequest {
-  return parse<CandidatesRequest>(candidatesRequest, value);
+  const request = parse<Omit<CandidatesRequest, 'kind'>>(candidatesRequest, value);
+  return { kind: 'candidates', ...request };
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
+export function parseEmbeddings(value: unknown): EmbeddingsRequest {
+  return { kind: 'embeddings', ...parse<Query>(embeddingsRequest, value) };
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
+export function parseScore(value: unknown): ScoreRequest {
+  return { kind: 'score', ...parse<Omit<ScoreRequest, 'kind'>>(scoreRequest, value) };
 }
 
 /** The entries, each still to be parsed, so that one wrong entry fails alone. */
@@ -254,10 +338,15 @@ export function jsonSchemas(): Record<string, unknown> {
   for (const [id, schema] of Object.entries({
     ...inputs,
     CandidatesRequest: candidatesRequest,
+    EmbeddingsRequest: embeddingsRequest,
+    ScoreRequest: scoreRequest,
     BatchRequest: batchRequest,
     HelloFrame: helloFrame,
     SubjectFrame: subjectFrame,
     CandidatesResponse: candidatesResponse,
+    EmbeddingsResponse: embeddingsResponse,
+    ScoreResponse: scoreResponse,
+    ItemResponse: itemResponse,
     BatchResponse: batchResponse,
     Error: errorBody,
   }))

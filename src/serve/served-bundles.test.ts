@@ -13,6 +13,7 @@ import { activateBundle, rollbackBundle } from '../bundle/current.ts';
 import { loadBundle } from '../bundle/load.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { MemoryStore } from '../store/memory-store.ts';
+import { CANDIDATES } from './endpoints.ts';
 import { Engine } from './engine.ts';
 import { ServerMetrics } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
@@ -75,7 +76,9 @@ function pipelineOf(bundles: ConstructorParameters<typeof Pipeline>[0]): Pipelin
 
 async function ask(pipeline: Pipeline, user: string, more: object = {}): Promise<Body> {
   const body = { user, surface: 'related', k: 7, ...more };
-  return JSON.parse((await pipeline.answer(() => body, 'r', { aborted: false })).json) as Body;
+  return JSON.parse(
+    (await pipeline.answer(CANDIDATES, () => body, 'r', { aborted: false })).body,
+  ) as Body;
 }
 
 /** A directory of bundles of its own, with the first bundle current. */

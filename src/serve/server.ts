@@ -7,6 +7,7 @@ import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { packageVersion } from '../version.ts';
 import { adminHandler } from './admin.ts';
+import { CANDIDATES } from './endpoints.ts';
 import { STREAM_PATH, httpHandler } from './http.ts';
 import { ServerMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -82,6 +83,7 @@ export async function startServer(
       socketIdleSeconds: settings.socketIdleSeconds,
       handleSocket: streamHandler(pipeline, { maxInFlight: settings.maxSocketInFlight }),
       handleRequest: httpHandler({
+        engine: () => bundles.served.active,
         pipeline,
         metrics,
         isReady: () => ready,
@@ -190,7 +192,7 @@ async function warmUp(pipeline: Pipeline): Promise<void> {
     filter: { min_price: 0 },
   };
   for (let round = 0; round < WARM_UP_ROUNDS; round++)
-    await pipeline.answer(() => body, 'warm-up', { aborted: false });
+    await pipeline.answer(CANDIDATES, () => body, 'warm-up', { aborted: false });
 }
 
 async function openStore(path: string): Promise<UserStateStore> {

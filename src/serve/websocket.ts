@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
+import { CANDIDATES } from './endpoints.ts';
 import { describeError } from './error-body.ts';
 import type { Pipeline } from './pipeline.ts';
 import {
@@ -90,7 +91,9 @@ class StreamSession implements SocketSession {
     this.#inFlight += 1;
     this.#pipeline
       .submit(
+        CANDIDATES,
         {
+          kind: 'candidates',
           user: hello.user,
           surface: frame.surface,
           subject: frame.subject,
@@ -104,8 +107,8 @@ class StreamSession implements SocketSession {
         parseMs,
       )
       .then(
-        ({ json }) => {
-          this.#send(`{"type":"candidates","id":${JSON.stringify(frame.id)},${json.slice(1)}`);
+        ({ body }) => {
+          this.#send(`{"type":"candidates","id":${JSON.stringify(frame.id)},${body.slice(1)}`);
         },
         (error: unknown) => {
           this.#sendError(frame.id, error, requestId);
