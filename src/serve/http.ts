@@ -2,7 +2,15 @@
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError, nearestName } from '../errors.ts';
-import { CANDIDATES, EMBEDDINGS, SCORE, type Endpoint } from './endpoints.ts';
+import { BINARY_TYPE } from './encode-binary.ts';
+import {
+  BINARY_CANDIDATES,
+  CANDIDATES,
+  EMBEDDINGS,
+  JSON_TYPE,
+  SCORE,
+  type Endpoint,
+} from './endpoints.ts';
 import type { Engine } from './engine.ts';
 import { describeError, requestIdOf } from './error-body.ts';
 import { describeItem } from './item-answer.ts';
@@ -15,7 +23,6 @@ export const STREAM_PATH = '/v1/stream';
 /** Every path below it is the one route with this pattern. */
 const ITEM_PREFIX = '/v1/items/';
 const ITEM_PATTERN = `${ITEM_PREFIX}{id}`;
-const JSON_TYPE = 'application/json';
 const RETRY_AFTER_SECONDS = '1';
 /** Nginx's number for a client that left; it is a label of a metric, no client sees it. */
 const CLIENT_CLOSED_REQUEST = 499;
@@ -41,9 +48,21 @@ interface Route {
 export function httpHandler(services: HttpServices): RequestHandler {
   const { pipeline, metrics } = services;
   const routes: Readonly<Record<string, Route>> = {
-    '/v1/candidates': { method: 'POST', handle: answerOne(pipeline, CANDIDATES) },
-    '/v1/embeddings': { method: 'POST', handle: answerOne(pipeline, EMBEDDINGS) },
-    '/v1/score': { method: 'POST', handle: answerOne(pipeline, SCORE) },
+    '/v1/candidates': {
+      method: 'POST',
+      handle: (request, requestId) => {
+        const endpoint = acceptsBinary(request) ? BINARY_CANDIDATES : CANDIDATES;
+        return answerOne(pipeline, endpoint, request, requestId);
+      },
+    },
+    '/v1/embeddings': {
+      method: 'POST',
+      handle: (request, requestId) => answerOne(pipeline, EMBEDDINGS, request, requestId),
+    },
+    '/v1/score': {
+      method: 'POST',
+      handle: (request, requestId) => answerOne(pipeline, SCORE, request, requestId),
+    },
     [ITEM_PATTERN]: {
       method: 'GET',
       handle: ({ path }) =>
@@ -133,16 +152,28 @@ export function httpHandler(services: HttpServices): RequestHandler {
   };
 }
 
-/** The handler of an endpoint that takes one request and answers it in JSON. */
-function answerOne<R extends PipelineRequest>(
+async function answerOne<R extends PipelineRequest>(
   pipeline: Pipeline,
-  endpoint: Endpoint<R, string>,
-): Route['handle'] {
-  return async (request, requestId) => {
-    pipeline.admit(1);
-    const answer = await pipeline.answer(endpoint, () => parseJson(request), requestId, request);
-    return { ...jsonReply(200, answer.body), headers: { 'Server-Timing': serverTiming(answer) } };
+  endpoint: Endpoint<R, string | Uint8Array>,
+  request: HttpRequest,
+  requestId: string,
+): Promise<HttpReply> {
+  pipeline.admit(1);
+  const answer = await pipeline.answer(endpoint, () => parseJson(request), requestId, request);
+  return {
+    status: 200,
+    contentType: endpoint.contentType,
+    body: answer.body,
+    headers: { 'Server-Timing': serverTiming(answer) },
   };
+}
+
+/** Whoever names the type wants it: no client would list it below JSON by a quality value. */
+function acceptsBinary({ headers }: HttpRequest): boolean {
+  const { accept } = headers;
+  return accept
+    .split(',')
+    .some((range) => range.split(';')[0]!.trim().toLowerCase() === BINARY_TYPE);
 }
 
 function jsonReply(status: number, body: string): HttpReply {

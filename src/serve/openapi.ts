@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document: paths by hand, bodies from the zod schemas that validate them.
 
 import { ERROR_TABLE, type ErrorCode } from '../errors.ts';
+import { BINARY_TYPE } from './encode-binary.ts';
 import { jsonSchemas } from './schemas.ts';
 
 const REQUEST_ERRORS: readonly ErrorCode[] = [
@@ -28,6 +29,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
           'Candidates of one request.',
           'CandidatesRequest',
           'CandidatesResponse',
+          { [BINARY_TYPE]: { schema: { type: 'string', format: 'binary' } } },
         ),
       },
       '/v1/candidates:batch': {
@@ -107,7 +109,14 @@ export function openApiDocument(version: string): Record<string, unknown> {
   };
 }
 
-function operation(operationId: string, summary: string, body: string, answer: string): object {
+/** @param otherTypes - contents of the answer besides JSON. */
+function operation(
+  operationId: string,
+  summary: string,
+  body: string,
+  answer: string,
+  otherTypes: object = {},
+): object {
   const errors: Partial<Record<string, ErrorCode[]>> = {};
   for (const code of REQUEST_ERRORS) (errors[ERROR_TABLE[code].status] ??= []).push(code);
   return {
@@ -125,7 +134,13 @@ function operation(operationId: string, summary: string, body: string, answer: s
       content: { 'application/json': { schema: { $ref: `#/components/schemas/${body}` } } },
     },
     responses: {
-      200: json('Answered.', { $ref: `#/components/schemas/${answer}` }),
+      200: {
+        description: 'Answered.',
+        content: {
+          'application/json': { schema: { $ref: `#/components/schemas/${answer}` } },
+          ...otherTypes,
+        },
+      },
       ...Object.fromEntries(
         Object.entries(errors).map(([status, codes]) => [
           status,

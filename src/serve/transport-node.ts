@@ -45,6 +45,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
           headers: {
             'x-request-id': headerOf(incoming, 'x-request-id'),
             traceparent: headerOf(incoming, 'traceparent'),
+            accept: headerOf(incoming, 'accept'),
           },
           body: body.finish(),
           get aborted() {

@@ -72,7 +72,9 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
     response.withoutBody = method === 'HEAD';
     // The request object dies when this function returns; all that is needed of it is copied here.
     const path = request.getUrl();
-    const headers: Record<CopiedHeader, string> = { 'x-request-id': '', traceparent: '' };
+    const headers: Record<CopiedHeader, string> = {
+      ...{ 'x-request-id': '', traceparent: '', accept: '' },
+    };
     for (const name of COPIED_HEADERS) headers[name] = request.getHeader(name);
     const body = new BodyCollector(options.maxBodyBytes);
     raw.onData((chunk, isLast) => {

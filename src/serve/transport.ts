@@ -2,7 +2,7 @@
 // transport-uws.ts and transport-node.ts implement it; test/transport-conformance.test.ts holds them to the same behaviour.
 
 /** Headers that are copied off a request; uWebSockets frees the rest when its handler returns. */
-export const COPIED_HEADERS = ['x-request-id', 'traceparent'] as const;
+export const COPIED_HEADERS = ['x-request-id', 'traceparent', 'accept'] as const;
 export type CopiedHeader = (typeof COPIED_HEADERS)[number];
 
 export interface HttpRequest {
@@ -21,7 +21,7 @@ export interface HttpRequest {
 export interface HttpReply {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: string | Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

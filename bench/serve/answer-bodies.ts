@@ -1,0 +1,74 @@
+// What an answer costs to encode and weighs, as JSON and as application/x-tandem: npx tsx bench/serve/answer-bodies.ts
+// "rows" is what the binary form would weigh with catalogue rows in place of ids and an id table at the client.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadBundle } from '../../src/bundle/load.ts';
+import type { AnswerParts } from '../../src/serve/encode-answer.ts';
+import { BINARY_CANDIDATES, CANDIDATES } from '../../src/serve/endpoints.ts';
+import { Engine } from '../../src/serve/engine.ts';
+import type { CandidatesRequest } from '../../src/serve/schemas.ts';
+import { publishTinyBundle } from '../../test/support/tiny-bundle.ts';
+
+const ROUNDS = 9;
+const SECONDS_PER_ROUND = 0.3;
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-bodies-'));
+try {
+  await publishTinyBundle(folder, { items: 2000 });
+  const engine = new Engine(await loadBundle(folder), 'exact');
+  console.log(
+    `${engine.head.isa}, Node ${process.version}; ids of 11 characters; median of ${ROUNDS}`,
+  );
+  for (const k of [100, 1000]) {
+    const parts = partsOf(engine, k);
+    const json = CANDIDATES.encode(engine, parts);
+    const binary = BINARY_CANDIDATES.encode(engine, parts);
+    // A string still has to become bytes on its way out; the transport does that.
+    const jsonMicros = microseconds(() => Buffer.from(CANDIDATES.encode(engine, parts)));
+    const binaryMicros = microseconds(() => BINARY_CANDIDATES.encode(engine, parts));
+    const idBytes = parts.hits.slots.reduce(
+      (sum, row) => sum + Buffer.byteLength(engine.bundle.catalogue.ids[row]!),
+      0,
+    );
+    console.log(
+      `k ${k}: json ${jsonMicros.toFixed(1)} us ${Buffer.byteLength(json)} bytes, ` +
+        `binary ${binaryMicros.toFixed(1)} us ${binary.byteLength} bytes, rows ${binary.byteLength - idBytes} bytes`,
+    );
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+function partsOf(engine: Engine, k: number): AnswerParts<CandidatesRequest> {
+  return {
+    request: { kind: 'candidates', user: 'u', surface: 'related', k, explain: false },
+    requestId: '00000000-0000-4000-8000-000000000000',
+    subject: engine.resolveSubject(undefined),
+    filter: undefined,
+    state: { status: 'fresh', ageSeconds: 5210 },
+    degradedReason: undefined,
+    embedding: new Float32Array(engine.width),
+    hits: {
+      plan: 'exact',
+      planReason: 'forced',
+      slots: Int32Array.from({ length: k }, (_, i) => (i * 7) % 2000),
+      scores: Float32Array.from({ length: k }, (_, i) => Math.cos(i / k)),
+    },
+    batchSize: 1,
+    stagesMs: {},
+  };
+}
+
+/** Of one call: the median of the rounds' means. */
+function microseconds(encode: () => unknown): number {
+  const means = Array.from({ length: ROUNDS }, () => {
+    const startedMs = performance.now();
+    let calls = 0;
+    while (performance.now() - startedMs < SECONDS_PER_ROUND * 1000)
+      for (let i = 0; i < 50; i++, calls++) encode();
+    return ((performance.now() - startedMs) * 1000) / calls;
+  });
+  return means.sort((a, b) => a - b)[ROUNDS >> 1]!;
+}

@@ -1,0 +1,63 @@
+// Asks a server for candidates in application/x-tandem and prints them as JSON; docs/binary.md has the layout.
+// Usage: npx tsx examples/binary-candidates.ts http://127.0.0.1:8080 USER ITEM
+
+export interface Answer {
+  readonly request_id: string;
+  readonly bundle_id: string;
+  readonly state: {
+    readonly status: 'missing' | 'fresh' | 'stale';
+    readonly age_seconds: number | null;
+  };
+  readonly degraded: string | null;
+  readonly plan: string;
+  readonly truncated: boolean;
+  readonly ignored: readonly string[];
+  readonly candidates: readonly { readonly item: string; readonly score: number }[];
+}
+
+/** @throws RangeError when the bytes are not an answer of version 1, whole. */
+export function readAnswer(bytes: Uint8Array): Answer {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const decoder = new TextDecoder();
+  if (decoder.decode(bytes.subarray(0, 4)) !== 'TNDM' || view.getUint16(4, true) !== 1)
+    throw new RangeError('Expected an application/x-tandem body of version 1.');
+  const count = view.getUint32(8, true);
+  const ends = 24 + 4 * count;
+  const text = ends + 4 * (5 + count);
+  if (text + view.getUint32(12, true) !== bytes.byteLength)
+    throw new RangeError(`Expected a whole body, received ${bytes.byteLength} bytes.`);
+  const string = (i: number): string => {
+    const start = i === 0 ? 0 : view.getUint32(ends + 4 * (i - 1), true);
+    const end = view.getUint32(ends + 4 * i, true);
+    return decoder.decode(bytes.subarray(text + start, text + end));
+  };
+  const ageSeconds = view.getFloat64(16, true);
+  return {
+    request_id: string(0),
+    bundle_id: string(1),
+    state: {
+      status: (['missing', 'fresh', 'stale'] as const)[view.getUint8(6)]!,
+      age_seconds: Number.isNaN(ageSeconds) ? null : ageSeconds,
+    },
+    degraded: string(3) || null,
+    plan: string(2),
+    truncated: (view.getUint8(7) & 1) === 1,
+    ignored: string(4) === '' ? [] : string(4).split(','),
+    candidates: Array.from({ length: count }, (_, i) => ({
+      item: string(5 + i),
+      score: view.getFloat32(24 + 4 * i, true),
+    })),
+  };
+}
+
+if (import.meta.filename === process.argv[1]) {
+  const [base, user, item] = process.argv.slice(2);
+  const response = await fetch(`${base}/v1/candidates`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/x-tandem' },
+    body: JSON.stringify({ user, surface: 'related', subject: { item }, k: 10 }),
+  });
+  // Errors are JSON, whatever was asked for.
+  if (!response.ok) throw new Error(await response.text());
+  console.log(JSON.stringify(readAnswer(new Uint8Array(await response.arrayBuffer()))));
+}
