@@ -5,10 +5,10 @@ export interface Answer {
   readonly request_id: string;
   readonly bundle_id: string;
   readonly state: {
-    readonly status: 'missing' | 'fresh' | 'stale';
+    readonly status: 'missing' | 'fresh' | 'stale' | 'version_mismatch';
     readonly age_seconds: number | null;
   };
-  readonly degraded: string | null;
+  readonly degraded: { readonly mode: string; readonly reason: string } | null;
   readonly plan: string;
   readonly truncated: boolean;
   readonly ignored: readonly string[];
@@ -23,7 +23,7 @@ export function readAnswer(bytes: Uint8Array): Answer {
     throw new RangeError('Expected an application/x-tandem body of version 1.');
   const count = view.getUint32(8, true);
   const ends = 24 + 4 * count;
-  const text = ends + 4 * (5 + count);
+  const text = ends + 4 * (6 + count);
   if (text + view.getUint32(12, true) !== bytes.byteLength)
     throw new RangeError(`Expected a whole body, received ${bytes.byteLength} bytes.`);
   const string = (i: number): string => {
@@ -36,15 +36,15 @@ export function readAnswer(bytes: Uint8Array): Answer {
     request_id: string(0),
     bundle_id: string(1),
     state: {
-      status: (['missing', 'fresh', 'stale'] as const)[view.getUint8(6)]!,
+      status: (['missing', 'fresh', 'stale', 'version_mismatch'] as const)[view.getUint8(6)]!,
       age_seconds: Number.isNaN(ageSeconds) ? null : ageSeconds,
     },
-    degraded: string(3) || null,
+    degraded: string(3) === '' ? null : { mode: string(3), reason: string(4) },
     plan: string(2),
     truncated: (view.getUint8(7) & 1) === 1,
-    ignored: string(4) === '' ? [] : string(4).split(','),
+    ignored: string(5) === '' ? [] : string(5).split(','),
     candidates: Array.from({ length: count }, (_, i) => ({
-      item: string(5 + i),
+      item: string(6 + i),
       score: view.getFloat32(24 + 4 * i, true),
     })),
   };

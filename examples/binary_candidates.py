@@ -17,20 +17,20 @@ def read_answer(body: bytes) -> dict:
     if magic != b"TNDM" or version != 1:
         raise ValueError("Expected an application/x-tandem body of version 1.")
     scores = struct.unpack_from(f"<{count}f", body, HEADER.size)
-    ends = struct.unpack_from(f"<{5 + count}I", body, HEADER.size + 4 * count)
-    text = body[HEADER.size + 4 * count + 4 * (5 + count) :]
+    ends = struct.unpack_from(f"<{6 + count}I", body, HEADER.size + 4 * count)
+    text = body[HEADER.size + 4 * count + 4 * (6 + count) :]
     if len(text) != text_bytes:
         raise ValueError(f"Expected a whole body, received {len(body)} bytes.")
     strings = [text[a:b].decode() for a, b in zip((0, *ends), ends)]
-    request_id, bundle_id, plan, degraded, ignored, *items = strings
+    request_id, bundle_id, plan, mode, reason, ignored, *items = strings
     return {
         "request_id": request_id,
         "bundle_id": bundle_id,
         "state": {
-            "status": ("missing", "fresh", "stale")[state],
+            "status": ("missing", "fresh", "stale", "version_mismatch")[state],
             "age_seconds": None if math.isnan(age) else age,
         },
-        "degraded": degraded or None,
+        "degraded": {"mode": mode, "reason": reason} if mode else None,
         "plan": plan,
         "truncated": bool(flags & 1),
         "ignored": ignored.split(",") if ignored else [],

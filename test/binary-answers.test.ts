@@ -29,11 +29,14 @@ const text = fc.string({ unit: 'grapheme', maxLength: 12 });
 const packed: fc.Arbitrary<BinaryAnswer> = fc
   .record({
     state: fc.oneof(
-      fc.constant({ status: 'missing' as const, ageSeconds: null }),
+      fc.record({
+        status: fc.constantFrom('missing', 'version_mismatch'),
+        ageSeconds: fc.constant(null),
+      }),
       fc.record({ status: fc.constantFrom('fresh', 'stale'), ageSeconds: fc.nat() }),
     ),
     truncated: fc.boolean(),
-    heads: fc.tuple(text, text, text, text, text),
+    heads: fc.tuple(text, text, text, text, text, text),
     hits: fc.array(fc.tuple(text, fc.float({ noNaN: true, noDefaultInfinity: true })), {
       maxLength: 20,
     }),
@@ -46,12 +49,12 @@ const packed: fc.Arbitrary<BinaryAnswer> = fc
   }));
 
 function expected({ state, truncated, scores, strings }: BinaryAnswer): Answer {
-  const [requestId, bundleId, plan, degraded, ignored, ...items] = strings;
+  const [requestId, bundleId, plan, mode, reason, ignored, ...items] = strings;
   return {
     request_id: requestId!,
     bundle_id: bundleId!,
     state: { status: state.status, age_seconds: state.ageSeconds },
-    degraded: degraded! || null,
+    degraded: mode === '' ? null : { mode: mode!, reason: reason! },
     plan: plan!,
     truncated,
     ignored: ignored === '' ? [] : ignored!.split(','),
@@ -113,11 +116,8 @@ for (const transport of ['uws', 'node'] as const)
       });
 
     /** What of a JSON answer the binary one has; its scores have all bits of an f32, those of JSON six decimals. */
-    const asBinary = (
-      json: Omit<Answer, 'degraded'> & { degraded: { reason: string } | null },
-    ) => ({
+    const asBinary = (json: Answer) => ({
       ...json,
-      degraded: json.degraded?.reason ?? null,
       ignored: (json.ignored as Answer['ignored'] | undefined) ?? [],
     });
     const rounded = ({ candidates, ...answer }: Answer): Answer => ({
@@ -145,7 +145,7 @@ for (const transport of ['uws', 'node'] as const)
             const response = await post(request, 'application/json;q=0.5, application/x-tandem');
             assert.equal(response.headers.get('content-type'), 'application/x-tandem');
             const binary = readAnswer(new Uint8Array(await response.arrayBuffer()));
-            assert.deepEqual(rounded(binary), asBinary(json as Parameters<typeof asBinary>[0]));
+            assert.deepEqual(rounded(binary), asBinary(json as Answer));
           },
         ),
         { numRuns: 30 },

@@ -17,7 +17,7 @@ const SECONDS_PER_ROUND = 0.3;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-bodies-'));
 try {
   await publishTinyBundle(folder, { items: 2000 });
-  const engine = new Engine(await loadBundle(folder), 'exact');
+  const engine = await Engine.open(await loadBundle(folder), 'exact');
   console.log(
     `${engine.head.isa}, Node ${process.version}; ids of 11 characters; median of ${ROUNDS}`,
   );
@@ -29,7 +29,7 @@ try {
     const jsonMicros = microseconds(() => Buffer.from(CANDIDATES.encode(engine, parts)));
     const binaryMicros = microseconds(() => BINARY_CANDIDATES.encode(engine, parts));
     const idBytes = parts.hits.slots.reduce(
-      (sum, row) => sum + Buffer.byteLength(engine.bundle.catalogue.ids[row]!),
+      (sum, row) => sum + Buffer.byteLength(engine.bundle.catalogue.id(row)),
       0,
     );
     console.log(
@@ -48,7 +48,7 @@ function partsOf(engine: Engine, k: number): AnswerParts<CandidatesRequest> {
     subject: engine.resolveSubject(undefined),
     filter: undefined,
     state: { status: 'fresh', ageSeconds: 5210 },
-    degradedReason: undefined,
+    degraded: undefined,
     embedding: new Float32Array(engine.width),
     hits: {
       plan: 'exact',

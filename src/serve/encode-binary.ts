@@ -8,7 +8,7 @@ export const BINARY_TYPE = 'application/x-tandem';
 
 const VERSION = 1;
 const HEADER_BYTES = 24;
-const STATES: readonly StateSummary['status'][] = ['missing', 'fresh', 'stale'];
+const STATES: readonly StateSummary['status'][] = ['missing', 'fresh', 'stale', 'version_mismatch'];
 const TRUNCATED = 1;
 
 export interface BinaryAnswer {
@@ -16,7 +16,7 @@ export interface BinaryAnswer {
   readonly truncated: boolean;
   /** [n], best first. */
   readonly scores: Float32Array;
-  /** request_id, bundle_id, plan, reason of degraded, names of ignored members joined by commas; then n item ids. */
+  /** request_id, bundle_id, plan, mode and reason of degraded, names of ignored members joined by commas; then n item ids. */
   readonly strings: readonly string[];
 }
 
@@ -37,9 +37,10 @@ export function encodeBinaryCandidates(
 ): Uint8Array {
   const { bundleId } = engine.bundle.manifest;
   const { slots, scores, plan } = parts.hits;
-  const strings = [parts.requestId, bundleId, plan, parts.degradedReason ?? ''];
-  strings.push(ignoredMembers(engine, parts).join());
-  for (const row of slots) strings.push(engine.bundle.catalogue.ids[row]!);
+  const { mode, reason } = parts.degraded ?? { mode: '', reason: '' };
+  const ignored = ignoredMembers(engine, parts).join();
+  const strings = [parts.requestId, bundleId, plan, mode, reason, ignored];
+  for (const row of slots) strings.push(engine.bundle.catalogue.id(row));
   return packAnswer({
     state: parts.state,
     truncated: slots.length < parts.request.k,
