@@ -22,7 +22,14 @@ export interface ServerSettings {
   readonly bundlePollSeconds: number;
   readonly adminHost: string;
   readonly adminPort: number | 'off';
+  readonly requestTimeoutMs: number;
+  readonly keys?: string | undefined;
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
 }
+
+/** A request may not ask for more patience than this. */
+export const MAX_REQUEST_TIMEOUT_MS = 600_000;
 
 export type SettingOrigin = 'flag' | 'environment' | 'file' | 'default';
 
@@ -85,6 +92,15 @@ const serverSchema = z.strictObject({
     .union([z.literal('off'), z.int().min(0).max(65535)])
     .default('off')
     .describe('port for bundles, drain and log level; off, or 0 = any free one'),
+  requestTimeoutMs: z
+    .int()
+    .min(1)
+    .max(MAX_REQUEST_TIMEOUT_MS)
+    .default(10_000)
+    .describe('time after which a request that still waits is dropped, unless it says another'),
+  keys: z.string().min(1).optional().describe('file of API keys; without it everybody is served'),
+  tlsCert: z.string().min(1).optional().describe('certificate chain (PEM), to serve over TLS'),
+  tlsKey: z.string().min(1).optional().describe('private key (PEM) of the certificate'),
 });
 
 export type SettingName = keyof ServerSettings;

@@ -10,12 +10,16 @@ interface ErrorKind {
 export type ErrorCode =
   | 'ERR_INVALID_ARGUMENT'
   | 'ERR_INVALID_REQUEST'
+  | 'ERR_UNAUTHENTICATED'
+  | 'ERR_FORBIDDEN'
   | 'ERR_UNKNOWN_ITEM'
   | 'ERR_NOT_FOUND'
   | 'ERR_METHOD_NOT_ALLOWED'
   | 'ERR_PAYLOAD_TOO_LARGE'
+  | 'ERR_RATE_LIMITED'
   | 'ERR_OVERLOADED'
   | 'ERR_DRAINING'
+  | 'ERR_DEADLINE_EXCEEDED'
   | 'ERR_STORE_UNAVAILABLE'
   | 'ERR_STORE_CORRUPT'
   | 'ERR_BUNDLE_INVALID'
@@ -34,12 +38,16 @@ export type ErrorCode =
 export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_INVALID_ARGUMENT: { status: 400, retryable: false },
   ERR_INVALID_REQUEST: { status: 400, retryable: false },
+  ERR_UNAUTHENTICATED: { status: 401, retryable: false },
+  ERR_FORBIDDEN: { status: 403, retryable: false },
   ERR_UNKNOWN_ITEM: { status: 404, retryable: false },
   ERR_NOT_FOUND: { status: 404, retryable: false },
   ERR_METHOD_NOT_ALLOWED: { status: 405, retryable: false },
   ERR_PAYLOAD_TOO_LARGE: { status: 413, retryable: false },
+  ERR_RATE_LIMITED: { status: 429, retryable: true },
   ERR_OVERLOADED: { status: 503, retryable: true },
   ERR_DRAINING: { status: 503, retryable: true },
+  ERR_DEADLINE_EXCEEDED: { status: 504, retryable: true },
   ERR_STORE_UNAVAILABLE: { status: 503, retryable: true },
   ERR_STORE_CORRUPT: { status: 500, retryable: false },
   ERR_BUNDLE_INVALID: { status: 422, retryable: false },

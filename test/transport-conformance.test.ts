@@ -1,6 +1,7 @@
 // One suite over both transports: whatever the web server, the same bytes in give the same answers out.
 
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,10 +9,12 @@ import { WebSocket } from 'ws';
 import { TandemError } from '../src/errors.ts';
 import { listenNode } from '../src/serve/transport-node.ts';
 import { listenUws } from '../src/serve/transport-uws.ts';
+import { MAX_HEADERS, MAX_HEAD_BYTES } from '../src/serve/transport.ts';
 import type {
   HttpReply,
   HttpRequest,
   SocketConnection,
+  SocketHandler,
   Transport,
   TransportOptions,
 } from '../src/serve/transport.ts';
@@ -52,19 +55,24 @@ for (const [name, listen] of [
           'X-Seen': request.headers['x-request-id'],
         });
       },
-      handleSocket(connection) {
-        sockets.push(connection);
-        return {
-          message(message): void {
-            connection.send(message === undefined ? 'binary' : `echo ${message}`);
-          },
-          closed(): void {
-            closedSockets++;
-            connection.send('after close');
-            connection.close(1000, 'again');
-          },
-        };
+      tls: undefined,
+      handleUpgrade: ({ authorization }) => {
+        if (authorization === 'no') return text(401, 'no key', { 'WWW-Authenticate': 'Bearer' });
+        return openSession;
       },
+    };
+    const openSession: SocketHandler = (connection) => {
+      sockets.push(connection);
+      return {
+        message(message): void {
+          connection.send(message === undefined ? 'binary' : `echo ${message}`);
+        },
+        closed(): void {
+          closedSockets++;
+          connection.send('after close');
+          connection.close(1000, 'again');
+        },
+      };
     };
 
     before(async () => {
@@ -196,6 +204,39 @@ for (const [name, listen] of [
       await closed;
     });
 
+    it('answers an upgrade that the handler refuses with its reply', async () => {
+      const opened = sockets.length;
+      const client = new WebSocket(`ws://${base}/socket`, { headers: { Authorization: 'no' } });
+      const response = await new Promise<IncomingMessage>((resolve, reject) => {
+        client.on('unexpected-response', (_request, incoming) => {
+          resolve(incoming);
+        });
+        client.on('error', reject);
+      });
+      assert.equal(response.statusCode, 401);
+      assert.equal(response.headers['www-authenticate'], 'Bearer');
+      assert.equal(await bodyOf(response), 'no key');
+      assert.equal(sockets.length, opened);
+    });
+
+    it('takes a head of the limit, also in pieces', async () => {
+      const head = headOf(MAX_HEAD_BYTES);
+      assert.match(await raw(base, [head]), /^HTTP\/1.1 201 /);
+      assert.match(await raw(base, [head.slice(0, 100), head.slice(100)]), /^HTTP\/1.1 201 /);
+      assert.match(await raw(base, [headOf(2000, MAX_HEADERS)]), /^HTTP\/1.1 201 /);
+    });
+
+    it('answers a larger head, or one of more headers, with 431 or not at all', async () => {
+      const handled = seen.length;
+      const [over, many] = [headOf(MAX_HEAD_BYTES + 1), headOf(2000, MAX_HEADERS + 1)];
+      assert.match(await raw(base, [over]), /^HTTP\/1.1 431 /);
+      assert.match(await raw(base, [headOf(100_000)]), /^(HTTP\/1.1 431 |$)/);
+      assert.match(await raw(base, [over.slice(0, 100), over.slice(100)]), /^(HTTP\/1.1 431 |$)/);
+      assert.match(await raw(base, [many]), /^(HTTP\/1.1 431 |$)/);
+      assert.equal(seen.length, handled);
+      assert.equal((await fetch(`http://${base}/x`)).status, 201);
+    });
+
     it('refuses a WebSocket on another path', async () => {
       await assert.rejects(open(base, '/elsewhere'));
     });
@@ -219,6 +260,20 @@ for (const [name, listen] of [
       assert.equal(response.headers.get('connection'), 'close');
     });
   });
+
+/** A GET whose head has exactly so many bytes, and so many headers. */
+function headOf(bytes: number, headers = 2): string {
+  let head = 'GET /head?a=b HTTP/1.1\r\nHost: a\r\n';
+  for (let i = 2; i < headers; i++) head += `X-${i}: 1\r\n`;
+  head += 'X-Fill: ';
+  return `${head}${'x'.repeat(bytes - head.length - 4)}\r\n\r\n`;
+}
+
+async function bodyOf(response: IncomingMessage): Promise<string> {
+  let body = '';
+  for await (const chunk of response) body += String(chunk);
+  return body;
+}
 
 function text(status: number, body: string, headers: Record<string, string> = {}): HttpReply {
   return { status, contentType: 'text/plain', body, headers };

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   activate: async () => (await import('./activate.ts')).activateCommand(),
   rollback: async () => (await import('./activate.ts')).rollbackCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
+  keys: async () => (await import('./keys.ts')).keysCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),

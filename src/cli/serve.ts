@@ -45,6 +45,7 @@ export function serveCommand(): Command {
         },
       );
     };
+    process.on('SIGHUP', server.reloadKeys);
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
   });

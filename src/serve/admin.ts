@@ -6,13 +6,15 @@ import { basename } from 'node:path';
 import { listBundles, readHistory } from '../bundle/current.ts';
 import { TandemError } from '../errors.ts';
 import { logger } from '../telemetry.ts';
+import type { ApiKeys } from './api-keys.ts';
 import type { Engine } from './engine.ts';
-import { describeError, requestIdOf } from './error-body.ts';
+import { errorReply, requestIdOf } from './error-body.ts';
 import { invalid } from './schemas.ts';
 import type { ServedBundles } from './served-bundles.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 
 export interface AdminServices {
+  readonly keys: ApiKeys;
   readonly bundles: ServedBundles;
   /** The directory of bundles. */
   readonly directory: string;
@@ -27,7 +29,7 @@ const logLevel = z.strictObject({ level: z.enum(LOG_LEVELS) });
 type Handle = (request: HttpRequest) => object | Promise<object>;
 
 /** Routes of the admin port; every answer is JSON, and the promise never rejects. */
-export function adminHandler({ bundles, directory, drain }: AdminServices): RequestHandler {
+export function adminHandler({ bundles, keys, directory, drain }: AdminServices): RequestHandler {
   const routes: Readonly<Record<string, Handle>> = {
     'GET /bundles': () => ({
       ...describeServed(bundles),
@@ -55,6 +57,7 @@ export function adminHandler({ bundles, directory, drain }: AdminServices): Requ
   return async (request) => {
     const requestId = requestIdOf(request.headers['x-request-id']);
     try {
+      keys.authenticate(request.headers.authorization).require('admin');
       const name = `${request.method} ${request.path}`;
       const handle = Object.hasOwn(routes, name) ? routes[name] : undefined;
       if (handle === undefined)
@@ -64,8 +67,7 @@ export function adminHandler({ bundles, directory, drain }: AdminServices): Requ
         );
       return reply(200, await handle(request));
     } catch (error) {
-      const { status, body } = describeError(error, requestId);
-      return reply(status, { error: body });
+      return errorReply(error, requestId);
     }
   };
 }

@@ -1,8 +1,12 @@
-// What a client sees of an error: the table's code, a message, the field. Unexpected errors are logged here, once.
+// What a client sees of an error: the table's code, a message, the field, when to come back. Unexpected errors are logged here, once.
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
 import { logger } from '../telemetry.ts';
+import type { HttpReply } from './transport.ts';
+
+/** After a refusal that does not know better. */
+const RETRY_AFTER_SECONDS = 1;
 
 export interface ErrorBody {
   readonly code: string;
@@ -27,6 +31,24 @@ export function describeError(
     ),
     requestId,
   );
+}
+
+/** The same as an HTTP reply, with the headers that go with its status. */
+export function errorReply(error: unknown, requestId: string): HttpReply {
+  const { status, body } = describeError(error, requestId);
+  const headers: Record<string, string> = { 'X-Request-Id': requestId };
+  if (status === 401) headers['WWW-Authenticate'] = 'Bearer';
+  if (status === 429 || status === 503) {
+    const { retryAfterSeconds } = (error as TandemError).details;
+    const known = typeof retryAfterSeconds === 'number';
+    headers['Retry-After'] = String(known ? retryAfterSeconds : RETRY_AFTER_SECONDS);
+  }
+  return {
+    status,
+    contentType: 'application/json',
+    body: JSON.stringify({ error: body }),
+    headers,
+  };
 }
 
 function shown(error: TandemError, requestId: string): { status: number; body: ErrorBody } {

@@ -1,7 +1,9 @@
 // Routes: from a path and a body to an answer. What an answer is made of is in pipeline.ts.
 
 import { isUtf8 } from 'node:buffer';
+import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
+import type { ApiKeys, Client } from './api-keys.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
 import {
   BINARY_CANDIDATES,
@@ -12,8 +14,9 @@ import {
   type Endpoint,
 } from './endpoints.ts';
 import type { Engine } from './engine.ts';
-import { describeError, requestIdOf } from './error-body.ts';
+import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import { describeItem } from './item-answer.ts';
+import type { Role } from './key-file.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
 import { invalid, parseBatch, type PipelineRequest } from './schemas.ts';
@@ -23,7 +26,6 @@ export const STREAM_PATH = '/v1/stream';
 /** Every path below it is the one route with this pattern. */
 const ITEM_PREFIX = '/v1/items/';
 const ITEM_PATTERN = `${ITEM_PREFIX}{id}`;
-const RETRY_AFTER_SECONDS = '1';
 /** Nginx's number for a client that left; it is a label of a metric, no client sees it. */
 const CLIENT_CLOSED_REQUEST = 499;
 /** W3C trace context, version 00; other values are dropped, as the recommendation asks. */
@@ -32,6 +34,7 @@ const TRACE_PARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2
 export interface HttpServices {
   readonly engine: () => Engine;
   readonly pipeline: Pipeline;
+  readonly keys: ApiKeys;
   readonly metrics: ServerMetrics;
   /** False from the first signal to stop. */
   readonly isReady: () => boolean;
@@ -41,43 +44,59 @@ export interface HttpServices {
 
 interface Route {
   readonly method: 'GET' | 'POST';
-  readonly handle: (request: HttpRequest, requestId: string) => HttpReply | Promise<HttpReply>;
+  /** What a client must be allowed to; undefined = open to everybody, as probes and the documentation are. */
+  readonly role?: Role;
+  readonly handle: (
+    request: HttpRequest,
+    requestId: string,
+    client: Client,
+  ) => HttpReply | Promise<HttpReply>;
 }
 
 /** The server's request handler; it answers everything, and its promise never rejects. */
 export function httpHandler(services: HttpServices): RequestHandler {
-  const { pipeline, metrics } = services;
+  const { pipeline, keys, metrics } = services;
   const routes: Readonly<Record<string, Route>> = {
     '/v1/candidates': {
       method: 'POST',
-      handle: (request, requestId) => {
+      role: 'candidates',
+      handle: (request, requestId, client) => {
         const endpoint = acceptsBinary(request) ? BINARY_CANDIDATES : CANDIDATES;
-        return answerOne(pipeline, endpoint, request, requestId);
+        return answerOne(pipeline, endpoint, request, requestId, client);
       },
     },
     '/v1/embeddings': {
       method: 'POST',
-      handle: (request, requestId) => answerOne(pipeline, EMBEDDINGS, request, requestId),
+      role: 'candidates',
+      handle: (request, requestId, client) =>
+        answerOne(pipeline, EMBEDDINGS, request, requestId, client),
     },
     '/v1/score': {
       method: 'POST',
-      handle: (request, requestId) => answerOne(pipeline, SCORE, request, requestId),
+      role: 'candidates',
+      handle: (request, requestId, client) =>
+        answerOne(pipeline, SCORE, request, requestId, client),
     },
     [ITEM_PATTERN]: {
       method: 'GET',
+      role: 'candidates',
       handle: ({ path }) =>
         jsonReply(200, describeItem(services.engine(), path.slice(ITEM_PREFIX.length))),
     },
     '/v1/candidates:batch': {
       method: 'POST',
-      handle: async (request, requestId) => {
+      role: 'candidates',
+      handle: async (request, requestId, client) => {
+        pipeline.refuse(1, client);
+        const timeoutMs = timeoutOf(request);
         const entries = parseBatch(parseJson(request));
-        pipeline.admit(entries.length);
+        pipeline.admit(entries.length, client);
         const results = await Promise.all(
           entries.map(async (entry, i) => {
             const entryId = `${requestId}:${i}`;
             try {
-              return (await pipeline.answer(CANDIDATES, () => entry, entryId, request)).body;
+              return (await pipeline.answer(CANDIDATES, () => entry, entryId, request, timeoutMs))
+                .body;
             } catch (error) {
               return JSON.stringify({ error: describeError(error, entryId).body });
             }
@@ -108,6 +127,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
     },
     '/metrics': {
       method: 'GET',
+      role: 'metrics',
       handle: async () => ({
         status: 200,
         contentType: metrics.registry.contentType,
@@ -115,7 +135,11 @@ export function httpHandler(services: HttpServices): RequestHandler {
       }),
     },
     '/openapi.json': { method: 'GET', handle: () => jsonReply(200, services.openApi()) },
-    '/version': { method: 'GET', handle: () => jsonReply(200, JSON.stringify(services.version())) },
+    '/version': {
+      method: 'GET',
+      role: 'metrics',
+      handle: () => jsonReply(200, JSON.stringify(services.version())),
+    },
   };
   const paths = Object.keys(routes);
 
@@ -137,11 +161,14 @@ export function httpHandler(services: HttpServices): RequestHandler {
           `Expected ${route.method} for ${request.path}, received ${request.method}.`,
         );
       }
-      reply = await route.handle(request, requestId);
+      const client =
+        route.role === undefined
+          ? keys.anonymous
+          : keys.authenticate(request.headers.authorization);
+      if (route.role !== undefined) client.require(route.role);
+      reply = await route.handle(request, requestId, client);
     } catch (error) {
-      const { status, body } = describeError(error, requestId);
-      if (status === 503) headers['Retry-After'] = RETRY_AFTER_SECONDS;
-      reply = jsonReply(status, JSON.stringify({ error: body }));
+      reply = errorReply(error, requestId);
     }
     metrics.observeRequest(
       route === undefined ? 'other' : pattern,
@@ -157,9 +184,16 @@ async function answerOne<R extends PipelineRequest>(
   endpoint: Endpoint<R, string | Uint8Array>,
   request: HttpRequest,
   requestId: string,
+  client: Client,
 ): Promise<HttpReply> {
-  pipeline.admit(1);
-  const answer = await pipeline.answer(endpoint, () => parseJson(request), requestId, request);
+  pipeline.admit(1, client);
+  const answer = await pipeline.answer(
+    endpoint,
+    () => parseJson(request),
+    requestId,
+    request,
+    timeoutOf(request),
+  );
   return {
     status: 200,
     contentType: endpoint.contentType,
@@ -178,6 +212,18 @@ function acceptsBinary({ headers }: HttpRequest): boolean {
 
 function jsonReply(status: number, body: string): HttpReply {
   return { status, contentType: JSON_TYPE, body };
+}
+
+/** @returns what X-Request-Timeout-Ms says, undefined without it. @throws TandemError ERR_INVALID_REQUEST. */
+function timeoutOf({ headers }: HttpRequest): number | undefined {
+  const text = headers['x-request-timeout-ms'];
+  if (text === '') return undefined;
+  const timeoutMs = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (timeoutMs >= 1 && timeoutMs <= MAX_REQUEST_TIMEOUT_MS) return timeoutMs;
+  throw invalid(
+    `Expected a whole number of milliseconds from 1 to ${MAX_REQUEST_TIMEOUT_MS} in the header X-Request-Timeout-Ms, received ${JSON.stringify(text.slice(0, 64))}.`,
+    'X-Request-Timeout-Ms',
+  );
 }
 
 /** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */

@@ -75,7 +75,7 @@ export class ServerMetrics {
     });
     this.shed = new Counter({
       name: 'tandem_shed_requests_total',
-      help: 'Requests refused before any work: overload or draining.',
+      help: 'Requests refused before any work: overload, queue_full, rate_limited, draining or deadline.',
       labelNames: ['reason'],
       registers,
     });
@@ -116,6 +116,18 @@ export class ServerMetrics {
         const { bundleId, encoderId } = engine.bundle.manifest;
         this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
       }
+  }
+
+  /** States how many requests may be open at once, read when somebody asks. */
+  describeLimit(read: () => number): void {
+    new Gauge({
+      name: 'tandem_concurrency_limit_requests',
+      help: 'Requests that may be open at once; follows the measured latency.',
+      registers: [this.registry],
+      collect() {
+        this.set(read());
+      },
+    });
   }
 
   /** @param route - one of the known paths, or "other", so that clients cannot add label values. */

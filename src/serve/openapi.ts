@@ -2,15 +2,26 @@
 
 import { ERROR_TABLE, type ErrorCode } from '../errors.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
+import type { Role } from './key-file.ts';
 import { jsonSchemas } from './schemas.ts';
 
 const REQUEST_ERRORS: readonly ErrorCode[] = [
   'ERR_INVALID_REQUEST',
+  'ERR_UNAUTHENTICATED',
+  'ERR_FORBIDDEN',
   'ERR_UNKNOWN_ITEM',
   'ERR_PAYLOAD_TOO_LARGE',
+  'ERR_RATE_LIMITED',
   'ERR_OVERLOADED',
+  'ERR_DRAINING',
+  'ERR_DEADLINE_EXCEEDED',
   'ERR_INTERNAL',
 ];
+
+/** A server without keys needs none: hence the empty alternative. */
+function needs(role: Role): object[] {
+  return [{ apiKey: [role] }, {}];
+}
 
 /** @param version - of the package. */
 export function openApiDocument(version: string): Record<string, unknown> {
@@ -59,6 +70,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
       '/v1/items/{id}': {
         get: {
           operationId: 'item',
+          security: needs('candidates'),
           summary: 'What the served bundle knows of an item.',
           parameters: [
             {
@@ -69,17 +81,20 @@ export function openApiDocument(version: string): Record<string, unknown> {
           responses: {
             200: json('Known.', { $ref: '#/components/schemas/ItemResponse' }),
             404: errorResponse('ERR_UNKNOWN_ITEM'),
+            ...ACCESS_ERRORS,
           },
         },
       },
       '/v1/stream': {
         get: {
           operationId: 'stream',
+          security: needs('candidates'),
           summary:
             'WebSocket session of JSON frames: HelloFrame, then SubjectFrame; answers carry the id of their subject.',
           responses: {
             101: { description: 'Switching protocols.' },
             400: errorResponse('Not a WebSocket upgrade.'),
+            ...ACCESS_ERRORS,
           },
         },
       },
@@ -93,19 +108,35 @@ export function openApiDocument(version: string): Record<string, unknown> {
       '/metrics': {
         get: {
           operationId: 'metrics',
+          security: needs('metrics'),
           summary: 'Metrics in the Prometheus text format.',
           responses: {
             200: {
               description: 'Metrics.',
               content: { 'text/plain': { schema: { type: 'string' } } },
             },
+            ...ACCESS_ERRORS,
           },
         },
       },
       '/openapi.json': { get: probe('openapi', 'This document.') },
-      '/version': { get: probe('version', 'Versions of program, native code and bundle.') },
+      '/version': {
+        get: {
+          ...probe('version', 'Versions of program, native code and bundle.'),
+          security: needs('metrics'),
+        },
+      },
     },
-    components: { schemas: jsonSchemas() },
+    components: {
+      schemas: jsonSchemas(),
+      securitySchemes: {
+        apiKey: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'A key of `tandem keys add`; a server without a key file needs none.',
+        },
+      },
+    },
   };
 }
 
@@ -122,10 +153,15 @@ function operation(
   return {
     operationId,
     summary,
+    security: needs('candidates'),
     parameters: [
       header(
         'X-Request-Id',
         'Echoed when it has 1 to 128 characters of A-Z a-z 0-9 . _ : -, else replaced.',
+      ),
+      header(
+        'X-Request-Timeout-Ms',
+        'Milliseconds that the answer is worth waiting for; a request whose turn comes later gets 504.',
       ),
       header('traceparent', 'W3C trace context; echoed when it is valid.'),
     ],
@@ -150,6 +186,11 @@ function operation(
     },
   };
 }
+
+const ACCESS_ERRORS = {
+  401: errorResponse('ERR_UNAUTHENTICATED'),
+  403: errorResponse('ERR_FORBIDDEN'),
+};
 
 function probe(operationId: string, summary: string): object {
   return { operationId, summary, responses: { 200: json(summary, {}) } };

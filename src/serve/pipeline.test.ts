@@ -11,6 +11,7 @@ import { TandemError, type ErrorCode } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import type { StateBatch } from '../store/store.ts';
+import { ApiKeys } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import { Engine } from './engine.ts';
 import { ServerMetrics } from './metrics.ts';
@@ -59,8 +60,15 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
+const everybody = new ApiKeys(undefined).anonymous;
+
 function newPipeline(maxQueue = 100): Pipeline {
-  const options = { maxMicroBatch: 8, maxQueue, staleAfterSeconds: 3600 };
+  const options = {
+    maxMicroBatch: 8,
+    maxQueue,
+    staleAfterSeconds: 3600,
+    requestTimeoutMs: 10_000,
+  };
   const bundles = { served: { active: engine, previous: undefined } };
   return new Pipeline(bundles, store, new ServerMetrics(), options);
 }
@@ -168,17 +176,17 @@ test('the watermark of the last job makes a quiet user fresh', async () => {
 
 test('a full queue and a stopping server refuse before any work', async () => {
   const pipeline = newPipeline(2);
-  pipeline.admit(2);
+  pipeline.admit(2, everybody);
   assert.throws(() => {
-    pipeline.admit(3);
+    pipeline.admit(3, everybody);
   }, code('ERR_OVERLOADED'));
   const pending = ask(pipeline, 'a', { subject: { item: tinyItem(1).id } });
   assert.throws(() => {
-    pipeline.admit(2);
+    pipeline.admit(2, everybody);
   }, code('ERR_OVERLOADED'));
   pipeline.drain();
   assert.throws(() => {
-    pipeline.admit(1);
+    pipeline.admit(1, everybody);
   }, code('ERR_DRAINING'));
   assert.equal((await pending).candidates.length, 5);
 });

@@ -17,6 +17,8 @@ import {
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
+import type { Client } from './api-keys.ts';
+import { ConcurrencyLimit } from './concurrency-limit.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Endpoint } from './endpoints.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
@@ -34,8 +36,10 @@ export interface Answer<Body = unknown> {
 
 export interface PipelineOptions {
   readonly maxMicroBatch: number;
-  /** Requests that may wait before new ones are refused. */
+  /** Requests that may wait before new ones are refused, whatever the measured limit says. */
   readonly maxQueue: number;
+  /** How long a request is worth waiting for that does not say so itself. */
+  readonly requestTimeoutMs: number;
   readonly staleAfterSeconds: number;
 }
 
@@ -51,6 +55,8 @@ interface Pending {
   readonly caller: Caller;
   readonly parseMs: number;
   readonly queuedAtMs: number;
+  /** Once it is over, nobody wants the answer. */
+  readonly deadlineMs: number;
   readonly resolve: (answer: Answer<never>) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -76,11 +82,16 @@ interface Group {
   readonly rows: number[];
 }
 
+/** The limit starts at as many full micro-batches; it never falls below one, and grows by a quarter of one. */
+const LIMIT_START_BATCHES = 4;
+const LIMIT_HEADROOM_BATCHES = 1 / 4;
+
 export class Pipeline {
   readonly #bundles: { readonly served: Served };
   readonly #store: UserStateStore;
   readonly #metrics: ServerMetrics;
   readonly #options: PipelineOptions;
+  readonly #limit: ConcurrencyLimit;
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
   readonly #workspaces = new WeakMap<Engine, Workspace[]>();
   readonly #watermarkSeconds = new Map<EncoderId, number>();
@@ -100,11 +111,23 @@ export class Pipeline {
     this.#store = store;
     this.#metrics = metrics;
     this.#options = options;
+    const { maxMicroBatch, maxQueue: max } = options;
+    this.#limit = new ConcurrencyLimit({
+      min: Math.min(max, maxMicroBatch),
+      max,
+      start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
+      headroom: LIMIT_HEADROOM_BATCHES * maxMicroBatch,
+    });
   }
 
   /** Requests admitted and not answered yet. */
   get open(): number {
     return this.#open;
+  }
+
+  /** Requests that may be open; follows the measured latency. */
+  get limit(): number {
+    return this.#limit.limit;
   }
 
   /** Refuses new requests from now on. */
@@ -117,22 +140,57 @@ export class Pipeline {
     this.#watermarkSeconds.set(encoderId, untilSeconds);
   }
 
-  /** @throws TandemError ERR_DRAINING, ERR_OVERLOADED: before any work is done. */
-  admit(requests: number): void {
-    if (this.#draining) {
-      this.#metrics.shed.inc({ reason: 'draining' }, requests);
-      throw new TandemError(
+  /**
+   * Lets requests in, and counts them against the client's rate.
+   *
+   * @throws TandemError as refuse() does.
+   */
+  admit(requests: number, client: Client): void {
+    this.refuse(requests, client);
+    client.spend(requests);
+  }
+
+  /**
+   * Refuses what admit() would refuse, before any work is done: also before a body is parsed.
+   *
+   * The limit counts what is open before these requests, so that one batch may be larger than the limit.
+   *
+   * @throws TandemError ERR_DRAINING, ERR_OVERLOADED, ERR_RATE_LIMITED.
+   */
+  refuse(requests: number, client: Client): void {
+    if (this.#draining)
+      throw this.#shed(requests, 'draining', [
         'ERR_DRAINING',
         'Expected a serving process, but this one is stopping. Ask another.',
-      );
-    }
-    if (this.#queue.length + requests > this.#options.maxQueue) {
-      this.#metrics.shed.inc({ reason: 'overload' }, requests);
-      throw new TandemError(
+      ]);
+    if (this.#open >= this.#limit.limit)
+      throw this.#shed(requests, 'overload', [
+        'ERR_OVERLOADED',
+        `Expected at most ${this.#limit.limit} open requests, which this server answers without a queue. Try again later or add a server.`,
+      ]);
+    if (this.#queue.length + requests > this.#options.maxQueue)
+      throw this.#shed(requests, 'queue_full', [
         'ERR_OVERLOADED',
         `Expected at most ${this.#options.maxQueue} waiting requests (setting maxQueue). Try again later or add a server.`,
-      );
+      ]);
+    const waitSeconds = client.waitSeconds(requests);
+    if (waitSeconds > 0) {
+      const retryAfterSeconds = Math.ceil(waitSeconds);
+      throw this.#shed(requests, 'rate_limited', [
+        'ERR_RATE_LIMITED',
+        `Expected no more requests than the rate of this API key. Try again in ${retryAfterSeconds} s.`,
+        { details: { retryAfterSeconds } },
+      ]);
     }
+  }
+
+  #shed(
+    requests: number,
+    reason: string,
+    error: ConstructorParameters<typeof TandemError>,
+  ): TandemError {
+    this.#metrics.shed.inc({ reason }, requests);
+    return new TandemError(...error);
   }
 
   /**
@@ -140,17 +198,20 @@ export class Pipeline {
    *
    * @param endpoint - which body is expected, and how the answer is written.
    * @param read - gives the body as parsed JSON; what it throws is the answer.
-   * @throws TandemError ERR_INVALID_REQUEST, ERR_UNKNOWN_ITEM, or what `read` throws.
+   * @param timeoutMs - how long the answer is worth waiting for, undefined = requestTimeoutMs.
+   * @throws TandemError ERR_INVALID_REQUEST, ERR_UNKNOWN_ITEM, ERR_DEADLINE_EXCEEDED, or what `read` throws.
    */
   async answer<R extends PipelineRequest, Body>(
     endpoint: Endpoint<R, Body>,
     read: () => unknown,
     requestId: string,
     caller: Caller,
+    timeoutMs?: number,
   ): Promise<Answer<Body>> {
     const startedMs = performance.now();
     const request = endpoint.parse(read());
-    return this.submit(endpoint, request, requestId, caller, performance.now() - startedMs);
+    const parseMs = performance.now() - startedMs;
+    return this.submit(endpoint, request, requestId, caller, parseMs, timeoutMs);
   }
 
   /** As answer(), for a request that is parsed already. */
@@ -160,12 +221,24 @@ export class Pipeline {
     requestId: string,
     caller: Caller,
     parseMs: number,
+    timeoutMs: number = this.#options.requestTimeoutMs,
   ): Promise<Answer<Body>> {
     this.#metrics.observeStage('parse', parseMs / 1000);
     return new Promise((resolve, reject) => {
       const queuedAtMs = performance.now();
+      const deadlineMs = queuedAtMs - parseMs + timeoutMs;
       this.#queue.push({
-        ...{ endpoint, request, requestId, caller, parseMs, queuedAtMs, resolve, reject },
+        ...{
+          endpoint,
+          request,
+          requestId,
+          caller,
+          parseMs,
+          queuedAtMs,
+          deadlineMs,
+          resolve,
+          reject,
+        },
       });
       this.#open += 1;
       this.#schedule();
@@ -178,12 +251,36 @@ export class Pipeline {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
+      this.#dropExpired();
       const batch = this.#queue.splice(0, this.#options.maxMicroBatch);
       this.#schedule();
+      if (batch.length === 0) return;
       void this.#settle(batch).finally(() => {
         this.#open -= batch.length;
       });
     });
+  }
+
+  /** Rejects those at the head of the queue whose deadline has passed, so that the micro-batch is made of live ones. */
+  #dropExpired(): void {
+    const nowMs = performance.now();
+    const { maxMicroBatch } = this.#options;
+    const live: Pending[] = [];
+    let seen = 0;
+    for (; seen < this.#queue.length && live.length < maxMicroBatch; seen++) {
+      const pending = this.#queue[seen]!;
+      if (pending.deadlineMs > nowMs) live.push(pending);
+      else
+        pending.reject(
+          this.#shed(1, 'deadline', [
+            'ERR_DEADLINE_EXCEEDED',
+            'Expected to answer within the time the request gave, but it was over before its turn came. Ask with more time, or add a server.',
+          ]),
+        );
+    }
+    if (live.length === seen) return;
+    this.#queue.splice(0, seen, ...live);
+    this.#open -= seen - live.length;
   }
 
   /**
@@ -310,8 +407,10 @@ export class Pipeline {
       this.#record(parts, reasons[row]);
     }
     clock.lap('encode');
-    this.#metrics.observeStage('queue', (clock.startedMs - resolved[0]!.queuedAtMs) / 1000);
+    const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;
+    this.#metrics.observeStage('queue', waitMs / 1000);
     this.#metrics.microBatch.observe(resolved.length);
+    this.#adaptLimit(resolved.length, waitMs, clock);
   }
 
   /**
@@ -410,6 +509,12 @@ export class Pipeline {
       status: ageSeconds > this.#options.staleAfterSeconds ? 'stale' : 'fresh',
       ageSeconds,
     };
+  }
+
+  #adaptLimit(requests: number, waitMs: number, { startedMs }: StageClock): void {
+    const nowMs = performance.now();
+    const open = this.#open;
+    this.#limit.observe({ requests, waitMs, runMs: nowMs - startedMs, open }, nowMs);
   }
 
   #record(

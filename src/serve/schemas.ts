@@ -2,6 +2,7 @@
 // Parsing on the request path goes through parseCandidates() and parseFrame(), nowhere else.
 
 import { z } from 'zod';
+import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
 
 export const MAX_CANDIDATES = 1000;
@@ -84,6 +85,7 @@ export interface SubjectFrame {
   readonly surface: 'related' | 'search';
   readonly subject?: RequestSubject | undefined;
   readonly k?: number | undefined;
+  readonly timeout_ms?: number | undefined;
   readonly explain: boolean;
 }
 
@@ -191,6 +193,12 @@ const subjectFrame = z
     surface,
     subject: subject.optional(),
     k: k.optional(),
+    timeout_ms: z
+      .int()
+      .min(1)
+      .max(MAX_REQUEST_TIMEOUT_MS)
+      .optional()
+      .describe('How long the answer is worth waiting for; later it is ERR_DEADLINE_EXCEEDED.'),
     explain: z.boolean().default(false),
   })
   .meta({ id: 'SubjectFrame' });

@@ -28,7 +28,12 @@ interface Body {
 }
 
 const ITEMS = 60;
-const OPTIONS = { maxMicroBatch: 16, maxQueue: 1000, staleAfterSeconds: 3600 };
+const OPTIONS = {
+  maxMicroBatch: 16,
+  maxQueue: 1000,
+  staleAfterSeconds: 3600,
+  requestTimeoutMs: 10_000,
+};
 const SUBJECT = { subject: { item: tinyItem(3).id } };
 const root = mkdtempSync(join(tmpdir(), 'tandem-served-'));
 /** Three models over one catalogue, the last of them with more items. */

@@ -7,6 +7,7 @@ import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { packageVersion } from '../version.ts';
 import { adminHandler } from './admin.ts';
+import { ApiKeys } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import { STREAM_PATH, httpHandler } from './http.ts';
 import { ServerMetrics } from './metrics.ts';
@@ -14,6 +15,7 @@ import { openApiDocument } from './openapi.ts';
 import { Pipeline } from './pipeline.ts';
 import { ServedBundles } from './served-bundles.ts';
 import type { Engine } from './engine.ts';
+import { tlsFiles } from './tls.ts';
 import type { RequestHandler, Transport, TransportOptions } from './transport.ts';
 import { streamHandler } from './websocket.ts';
 
@@ -25,6 +27,8 @@ export interface RunningServer {
   readonly port: number;
   /** Port of the admin listener; undefined where it is off. */
   readonly adminPort: number | undefined;
+  /** Reads the file of API keys again; it is also read when it changes. */
+  readonly reloadKeys: () => void;
   /**
    * Stops: not ready, no new connections, answers what is open (within drainTimeoutSeconds), closes sockets and store.
    * Calling it again gives the same promise.
@@ -37,7 +41,7 @@ export interface RunningServer {
  *
  * @param store - where user states are read; by default LMDB at settings.store. close() closes it.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE,
- *   ERR_CONFIG_INVALID (address in use).
+ *   ERR_CONFIG_INVALID (address in use, key file, certificate).
  */
 export async function startServer(
   settings: ServerSettings,
@@ -45,12 +49,15 @@ export async function startServer(
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   const addon = nativeAddon();
+  const keys = new ApiKeys(settings.keys);
+  const tls = tlsFiles(settings);
   const metrics = new ServerMetrics();
   const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
   const states = store ?? (await openStore(settings.store));
   const pipeline = new Pipeline(bundles, states, metrics, {
     maxMicroBatch: settings.maxMicroBatch,
     maxQueue: settings.maxQueue,
+    requestTimeoutMs: settings.requestTimeoutMs,
     staleAfterSeconds: settings.staleAfterHours * 3600,
   });
   const readWatermarks = async (): Promise<void> => {
@@ -64,6 +71,7 @@ export async function startServer(
   await readWatermarks();
   await warmUp(pipeline);
   metrics.registry.resetMetrics();
+  metrics.describeLimit(() => pipeline.limit);
   metrics.describeBundles(bundles.served);
   const watermarkTimer = setInterval(() => void readWatermarks(), WATERMARK_INTERVAL_MS);
   watermarkTimer.unref();
@@ -81,10 +89,12 @@ export async function startServer(
       maxFrameBytes: settings.maxFrameBytes,
       socketPath: STREAM_PATH,
       socketIdleSeconds: settings.socketIdleSeconds,
-      handleSocket: streamHandler(pipeline, { maxInFlight: settings.maxSocketInFlight }),
+      tls,
+      handleUpgrade: streamHandler(pipeline, keys, { maxInFlight: settings.maxSocketInFlight }),
       handleRequest: httpHandler({
         engine: () => bundles.served.active,
         pipeline,
+        keys,
         metrics,
         isReady: () => ready,
         openApi: () => (openApi ??= JSON.stringify(openApiDocument(version))),
@@ -110,7 +120,8 @@ export async function startServer(
       admin = await listenAdmin(
         settings,
         settings.adminPort,
-        adminHandler({ bundles, directory: settings.bundles, drain }),
+        adminHandler({ bundles, keys, directory: settings.bundles, drain }),
+        tls,
       );
     }
   } catch (error) {
@@ -120,6 +131,12 @@ export async function startServer(
   }
   bundles.follow(settings.bundlePollSeconds * 1000);
   void bundles.restorePrevious();
+  keys.watch();
+  if (keys.isOpen && !isLoopback(settings.host))
+    logger.warn(
+      { host: settings.host },
+      'no API keys (setting keys): whoever reaches this address is served',
+    );
   const { bundle, head } = bundles.served.active;
   logger.info(
     {
@@ -127,6 +144,7 @@ export async function startServer(
       port: transport.port,
       transport: transport.name,
       ...(admin !== undefined && { admin_port: admin.port }),
+      tls: tls !== undefined,
       bundle: bundle.manifest.bundleId,
       items: bundle.catalogue.count,
       isa: head.isa,
@@ -147,11 +165,22 @@ export async function startServer(
     await admin?.close();
     clearInterval(watermarkTimer);
     await bundles.close();
+    keys.unwatch();
     await states.close();
     logger.info({ unanswered }, 'stopped');
   };
   let stopping: Promise<void> | undefined;
-  return { port: transport.port, adminPort: admin?.port, close: () => (stopping ??= stop()) };
+  return {
+    port: transport.port,
+    adminPort: admin?.port,
+    reloadKeys: keys.reload,
+    close: () => (stopping ??= stop()),
+  };
+}
+
+/** Whether only this machine reaches the address. */
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
 async function listen(
@@ -168,6 +197,7 @@ async function listenAdmin(
   { adminHost, maxBodyBytes, maxFrameBytes, socketIdleSeconds }: ServerSettings,
   port: number,
   handleRequest: RequestHandler,
+  tls: TransportOptions['tls'],
 ): Promise<Transport> {
   const { listenNode } = await import('./transport-node.ts');
   return listenNode({
@@ -176,10 +206,13 @@ async function listenAdmin(
     maxBodyBytes,
     maxFrameBytes,
     socketIdleSeconds,
-    // No path leads here.
+    // No path leads to a socket.
     socketPath: '',
-    handleSocket: () => ({ message: () => undefined, closed: () => undefined }),
+    handleUpgrade: () => {
+      throw new Error('Expected no WebSocket on the admin port.');
+    },
     handleRequest,
+    tls,
   });
 }
 

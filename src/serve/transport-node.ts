@@ -1,14 +1,28 @@
 // The transport on node:http and ws, for machines where uWebSockets' binary does not load.
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { readFileSync } from 'node:fs';
+import {
+  STATUS_CODES,
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
 import { TandemError } from '../errors.ts';
+import type { Duplex } from 'node:stream';
 import {
   BodyCollector,
+  HEAD_TOO_LARGE,
+  HeadSize,
+  MAX_HEAD_BYTES,
+  copyHeaders,
   type HttpReply,
   type HttpRequest,
   type SocketConnection,
+  type SocketHandler,
   type Transport,
   type TransportOptions,
 } from './transport.ts';
@@ -20,49 +34,59 @@ const REQUEST_TIMEOUT_MS = 10_000;
 export async function listenNode(options: TransportOptions): Promise<Transport> {
   let draining = false;
   let openRequests = 0;
-  const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
-    (incoming, outgoing) => {
-      const body = new BodyCollector(options.maxBodyBytes);
-      let aborted = false;
-      openRequests += 1;
-      outgoing.on('close', () => {
-        aborted = true;
-        openRequests -= 1;
-      });
-      // Without a listener an ECONNRESET in the middle of a body would end the process.
-      incoming.on('error', () => {
-        aborted = true;
-      });
-      incoming.on('data', (chunk: Buffer) => {
-        if (!body.add(chunk)) incoming.destroy();
-      });
-      incoming.on('end', () => {
-        if (aborted) return;
-        const request: HttpRequest = {
-          method: incoming.method ?? 'GET',
-          path: pathOf(incoming),
-          headers: {
-            'x-request-id': headerOf(incoming, 'x-request-id'),
-            traceparent: headerOf(incoming, 'traceparent'),
-            accept: headerOf(incoming, 'accept'),
-          },
-          body: body.finish(),
-          get aborted() {
-            return aborted;
-          },
-        };
-        answer(options, request).then(
-          (reply) => {
-            if (!aborted) write(outgoing, reply, draining, request.method === 'HEAD');
-          },
-          () => {
-            if (!aborted) write(outgoing, FAILED, true, false);
-          },
+  const listener: RequestListener = (incoming, outgoing) => {
+    if (!headFits(incoming)) {
+      write(outgoing, HEAD_TOO_LARGE, true, false);
+      return;
+    }
+    const body = new BodyCollector(options.maxBodyBytes);
+    let aborted = false;
+    openRequests += 1;
+    outgoing.on('close', () => {
+      aborted = true;
+      openRequests -= 1;
+    });
+    // Without a listener an ECONNRESET in the middle of a body would end the process.
+    incoming.on('error', () => {
+      aborted = true;
+    });
+    incoming.on('data', (chunk: Buffer) => {
+      if (!body.add(chunk)) incoming.destroy();
+    });
+    incoming.on('end', () => {
+      if (aborted) return;
+      const request: HttpRequest = {
+        method: incoming.method ?? 'GET',
+        path: pathOf(incoming),
+        headers: copyHeaders((name) => headerOf(incoming, name)),
+        body: body.finish(),
+        get aborted() {
+          return aborted;
+        },
+      };
+      answer(options, request).then(
+        (reply) => {
+          if (!aborted) write(outgoing, reply, draining, request.method === 'HEAD');
+        },
+        () => {
+          if (!aborted) write(outgoing, FAILED, true, false);
+        },
+      );
+    });
+  };
+  const limits = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    maxHeaderSize: MAX_HEAD_BYTES,
+  };
+  const { tls } = options;
+  const server =
+    tls === undefined
+      ? createServer(limits, listener)
+      : createTlsServer(
+          { ...limits, cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) },
+          listener,
         );
-      });
-    },
-  );
 
   const sockets = new WebSocketServer({
     noServer: true,
@@ -75,11 +99,18 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       stream.destroy();
     });
     if (pathOf(incoming) !== options.socketPath || draining) {
-      stream.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      refuse(stream, NOT_FOUND);
+      return;
+    }
+    const handler = headFits(incoming)
+      ? options.handleUpgrade(copyHeaders((name) => headerOf(incoming, name)))
+      : HEAD_TOO_LARGE;
+    if (typeof handler !== 'function') {
+      refuse(stream, handler);
       return;
     }
     sockets.handleUpgrade(incoming, stream, head, (socket) => {
-      attach(socket, options);
+      attach(socket, handler, options.socketIdleSeconds);
     });
   });
 
@@ -116,6 +147,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
 }
 
 const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
+const NOT_FOUND: HttpReply = { status: 404, contentType: 'text/plain', body: '' };
 
 async function answer(options: TransportOptions, request: HttpRequest): Promise<HttpReply> {
   return options.handleRequest(request);
@@ -136,7 +168,19 @@ function write(
   outgoing.end(withoutBody ? undefined : reply.body);
 }
 
-function attach(socket: WebSocket, options: TransportOptions): void {
+/** Answers an upgrade request that becomes no WebSocket: node:http hands over the bare stream for it. */
+function refuse(stream: Duplex, { status, contentType, body, headers }: HttpReply): void {
+  const lines = Object.entries({
+    'Content-Type': contentType,
+    'Content-Length': Buffer.byteLength(body),
+    Connection: 'close',
+    ...headers,
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  stream.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`);
+  stream.end(body);
+}
+
+function attach(socket: WebSocket, handler: SocketHandler, idleSeconds: number): void {
   let closed = false;
   let heardMs = performance.now();
   const connection: SocketConnection = {
@@ -148,8 +192,8 @@ function attach(socket: WebSocket, options: TransportOptions): void {
       if (!closed) socket.close(code, reason);
     },
   };
-  const session = options.handleSocket(connection);
-  const idleMs = options.socketIdleSeconds * 1000;
+  const session = handler(connection);
+  const idleMs = idleSeconds * 1000;
   const watch = setInterval(() => {
     if (performance.now() - heardMs > idleMs) socket.terminate();
     else socket.ping();
@@ -168,6 +212,13 @@ function attach(socket: WebSocket, options: TransportOptions): void {
     clearInterval(watch);
     session.closed();
   });
+}
+
+/** node:http counts a head without its separators, and drops headers over a count without a word. */
+function headFits({ method = '', url = '', rawHeaders }: IncomingMessage): boolean {
+  const head = new HeadSize(method, url);
+  for (let i = 0; i < rawHeaders.length; i += 2) head.add(rawHeaders[i]!, rawHeaders[i + 1]!);
+  return head.fits;
 }
 
 function pathOf(incoming: IncomingMessage): string {

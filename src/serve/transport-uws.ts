@@ -6,12 +6,14 @@ import type * as Uws from 'uWebSockets.js';
 import { TandemError } from '../errors.ts';
 import {
   BodyCollector,
-  COPIED_HEADERS,
-  type CopiedHeader,
+  HEAD_TOO_LARGE,
+  HeadSize,
+  copyHeaders,
   type HttpReply,
   type HttpRequest,
   type RequestHandler,
   type SocketConnection,
+  type SocketHandler,
   type SocketSession,
   type Transport,
   type TransportOptions,
@@ -27,18 +29,29 @@ const MAX_SOCKET_BACKPRESSURE_BYTES = 16 * 1024 * 1024;
  */
 export async function listenUws(options: TransportOptions): Promise<Transport> {
   const uws = await loadNative();
-  const app = uws.App();
+  const { tls } = options;
+  const app =
+    tls === undefined
+      ? uws.App()
+      : uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile });
   const open = new Set<Response>();
   const sockets = new Set<Connection>();
   const shared = { draining: false };
 
-  app.ws<{ connection?: Connection; session?: SocketSession }>(options.socketPath, {
+  app.ws<SocketData>(options.socketPath, {
     maxPayloadLength: options.maxFrameBytes,
     idleTimeout: options.socketIdleSeconds,
     maxBackpressure: MAX_SOCKET_BACKPRESSURE_BYTES,
     upgrade(response, request, context) {
-      response.upgrade(
-        {},
+      const handler = headFits(request)
+        ? options.handleUpgrade(copyHeaders((name) => request.getHeader(name)))
+        : HEAD_TOO_LARGE;
+      if (typeof handler !== 'function') {
+        new Response(response, shared, open).send(handler, true);
+        return;
+      }
+      response.upgrade<SocketData>(
+        { handler },
         request.getHeader('sec-websocket-key'),
         request.getHeader('sec-websocket-protocol'),
         request.getHeader('sec-websocket-extensions'),
@@ -50,7 +63,7 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
       sockets.add(connection);
       const data = socket.getUserData();
       data.connection = connection;
-      data.session = options.handleSocket(connection);
+      data.session = data.handler(connection);
     },
     message(socket, message, isBinary) {
       const text = isBinary ? undefined : Buffer.from(message).toString('utf8');
@@ -70,12 +83,13 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
     const response = new Response(raw, shared, open);
     const method = request.getCaseSensitiveMethod();
     response.withoutBody = method === 'HEAD';
+    if (!headFits(request)) {
+      response.send(HEAD_TOO_LARGE, true);
+      return;
+    }
     // The request object dies when this function returns; all that is needed of it is copied here.
     const path = request.getUrl();
-    const headers: Record<CopiedHeader, string> = {
-      ...{ 'x-request-id': '', traceparent: '', accept: '' },
-    };
-    for (const name of COPIED_HEADERS) headers[name] = request.getHeader(name);
+    const headers = copyHeaders((name) => request.getHeader(name));
     const body = new BodyCollector(options.maxBodyBytes);
     raw.onData((chunk, isLast) => {
       if (response.done) return;
@@ -133,6 +147,12 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
   };
 }
 
+interface SocketData {
+  readonly handler: SocketHandler;
+  connection?: Connection;
+  session?: SocketSession;
+}
+
 /** listen() takes options after host and port as well; the package's types leave that form out. */
 type ListenExclusive = (
   host: string,
@@ -143,7 +163,7 @@ type ListenExclusive = (
 
 interface NativeUws extends Pick<
   typeof Uws,
-  'App' | 'us_listen_socket_close' | 'us_socket_local_port'
+  'App' | 'SSLApp' | 'us_listen_socket_close' | 'us_socket_local_port'
 > {
   readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
 }
@@ -158,6 +178,17 @@ async function loadNative(): Promise<NativeUws> {
       'Use Node 20 with glibc 2.34 or newer, or choose the node:http transport with --transport node.',
     { details: { node: process.version } },
   );
+}
+
+/** A head that arrives in one piece passes uWebSockets at any size. */
+function headFits(request: Uws.HttpRequest): boolean {
+  const query = request.getQuery();
+  const url = query === '' ? request.getUrl() : `${request.getUrl()}?${query}`;
+  const head = new HeadSize(request.getCaseSensitiveMethod(), url);
+  request.forEach((name, value) => {
+    head.add(name, value);
+  });
+  return head.fits;
 }
 
 function answer(handle: RequestHandler, request: HttpRequest, response: Response): void {
@@ -200,7 +231,8 @@ class Response {
     });
   }
 
-  send(reply: HttpReply): void {
+  /** @param last - whether the connection closes after it, also when the server is not stopping. */
+  send(reply: HttpReply, last: boolean = this.#shared.draining): void {
     if (this.done) return;
     this.#finish();
     const raw = this.#raw;
@@ -209,7 +241,6 @@ class Response {
       raw.writeHeader('Content-Type', reply.contentType);
       for (const name in reply.headers) raw.writeHeader(name, reply.headers[name]!);
       // end() with `last` says "Connection: close" itself, and closes once the body is out.
-      const last = this.#shared.draining;
       if (this.withoutBody) raw.endWithoutBody(Buffer.byteLength(reply.body), last);
       else raw.end(reply.body, last);
     });

@@ -1,17 +1,32 @@
-// What the server needs of a web server, and nothing else: one handler for requests, one for WebSocket sessions.
+// What the server needs of a web server, and nothing else: one handler for requests, one for WebSocket upgrades.
 // transport-uws.ts and transport-node.ts implement it; test/transport-conformance.test.ts holds them to the same behaviour.
 
 /** Headers that are copied off a request; uWebSockets frees the rest when its handler returns. */
-export const COPIED_HEADERS = ['x-request-id', 'traceparent', 'accept'] as const;
+export const COPIED_HEADERS = [
+  'x-request-id',
+  'traceparent',
+  'accept',
+  'authorization',
+  'x-request-timeout-ms',
+] as const;
 export type CopiedHeader = (typeof COPIED_HEADERS)[number];
+/** Empty string when absent. */
+export type CopiedHeaders = Readonly<Record<CopiedHeader, string>>;
+
+/**
+ * Largest head of a request, from the request line to the empty line, and most headers in it.
+ *
+ * These are what uWebSockets has compiled in for a head that arrives in pieces; the transports hold every head to them.
+ */
+export const MAX_HEAD_BYTES = 4096;
+export const MAX_HEADERS = 48;
 
 export interface HttpRequest {
   /** Upper case. */
   readonly method: string;
   /** Without the query string. */
   readonly path: string;
-  /** Empty string when absent. */
-  readonly headers: Readonly<Record<CopiedHeader, string>>;
+  readonly headers: CopiedHeaders;
   /** Owned by the handler; undefined when the client sent more than the limit (it was read and thrown away). */
   readonly body: Buffer | undefined;
   /** Whether the client has gone: what is computed for it is wasted. */
@@ -46,6 +61,15 @@ export interface SocketSession {
 
 export type SocketHandler = (connection: SocketConnection) => SocketSession;
 
+/** Decides on an upgrade at the socket path: the maker of its session, or the reply that refuses it. */
+export type UpgradeHandler = (headers: CopiedHeaders) => SocketHandler | HttpReply;
+
+/** Paths of PEM files that fit together; serve/tls.ts checks them. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
 export interface TransportOptions {
   readonly host: string;
   /** 0 = any free port. */
@@ -56,7 +80,9 @@ export interface TransportOptions {
   /** A peer that neither sends nor answers pings for this long is dropped; a multiple of 4 (uWebSockets' clock). */
   readonly socketIdleSeconds: number;
   readonly handleRequest: RequestHandler;
-  readonly handleSocket: SocketHandler;
+  readonly handleUpgrade: UpgradeHandler;
+  /** Undefined = no TLS. */
+  readonly tls: TlsFiles | undefined;
 }
 
 export interface Transport {
@@ -70,6 +96,35 @@ export interface Transport {
   /** Drops what is still open. */
   close(): Promise<void>;
 }
+
+/** The copied headers, from a transport's way to read one (empty string when absent). */
+export function copyHeaders(read: (name: CopiedHeader) => string): CopiedHeaders {
+  const headers = {} as Record<CopiedHeader, string>;
+  for (const name of COPIED_HEADERS) headers[name] = read(name);
+  return headers;
+}
+
+/** Counts a head as it was on the wire. */
+export class HeadSize {
+  #bytes: number;
+  #headers = 0;
+
+  constructor(method: string, url: string) {
+    this.#bytes = `${method} ${url} HTTP/1.1\r\n\r\n`.length;
+  }
+
+  add(name: string, value: string): void {
+    this.#bytes += name.length + value.length + ': \r\n'.length;
+    this.#headers += 1;
+  }
+
+  get fits(): boolean {
+    return this.#bytes <= MAX_HEAD_BYTES && this.#headers <= MAX_HEADERS;
+  }
+}
+
+/** What a head over the limits is answered with, before the connection closes (RFC 6585). */
+export const HEAD_TOO_LARGE: HttpReply = { status: 431, contentType: 'text/plain', body: '' };
 
 /** Past this multiple of the body limit the connection is cut instead of read to its end. */
 const HARD_LIMIT_FACTOR = 16;

@@ -2,8 +2,9 @@
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
+import type { ApiKeys, Client } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
-import { describeError } from './error-body.ts';
+import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import type { Pipeline } from './pipeline.ts';
 import {
   DEFAULT_CANDIDATES,
@@ -12,7 +13,7 @@ import {
   type HelloFrame,
   type SubjectFrame,
 } from './schemas.ts';
-import type { SocketConnection, SocketHandler, SocketSession } from './transport.ts';
+import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 
 export interface StreamOptions {
   /** Unanswered subjects of one socket; more are refused with an error frame. */
@@ -26,12 +27,27 @@ const TRY_AGAIN_LATER = 1013;
 
 type FrameId = string | number | null;
 
-export function streamHandler(pipeline: Pipeline, options: StreamOptions): SocketHandler {
-  return (connection) => new StreamSession(connection, pipeline, options);
+/** Lets clients in by the key of their upgrade request; the key stays theirs for the life of the socket, or until it is revoked. */
+export function streamHandler(
+  pipeline: Pipeline,
+  keys: ApiKeys,
+  options: StreamOptions,
+): UpgradeHandler {
+  return ({ authorization, 'x-request-id': givenId }) => {
+    let client: Client;
+    try {
+      client = keys.authenticate(authorization);
+      client.require('candidates');
+    } catch (error) {
+      return errorReply(error, requestIdOf(givenId));
+    }
+    return (connection) => new StreamSession(connection, client, pipeline, options);
+  };
 }
 
 class StreamSession implements SocketSession {
   readonly #connection: SocketConnection;
+  readonly #client: Client;
   readonly #pipeline: Pipeline;
   readonly #options: StreamOptions;
   readonly #sessionId = randomUUID();
@@ -41,8 +57,14 @@ class StreamSession implements SocketSession {
   #inFlight = 0;
   #answered = 0;
 
-  constructor(connection: SocketConnection, pipeline: Pipeline, options: StreamOptions) {
+  constructor(
+    connection: SocketConnection,
+    client: Client,
+    pipeline: Pipeline,
+    options: StreamOptions,
+  ) {
     this.#connection = connection;
+    this.#client = client;
     this.#pipeline = pipeline;
     this.#options = options;
   }
@@ -86,7 +108,8 @@ class StreamSession implements SocketSession {
         'ERR_OVERLOADED',
         'Expected answers to be read as they come. Read first, then ask.',
       );
-    this.#pipeline.admit(1);
+    this.#client.require('candidates');
+    this.#pipeline.admit(1, this.#client);
     const requestId = `${this.#sessionId}:${this.#answered++}`;
     this.#inFlight += 1;
     this.#pipeline
@@ -105,6 +128,7 @@ class StreamSession implements SocketSession {
         requestId,
         this.#caller,
         parseMs,
+        frame.timeout_ms,
       )
       .then(
         ({ body }) => {

@@ -1,0 +1,194 @@
+// The controller against a simulated server and clock: no time passes here, so nothing depends on the machine.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ConcurrencyLimit, type LimitBounds } from './concurrency-limit.ts';
+
+const BATCH = 64;
+const BOUNDS: LimitBounds = { min: BATCH, max: 4096, start: 256, headroom: 16 };
+
+interface Load {
+  readonly seconds: number;
+  readonly requestsPerSecond: number;
+  /** Time of a micro-batch: fixed + each x requests. */
+  readonly fixedMs: number;
+  readonly eachMs: number;
+}
+
+interface Outcome {
+  readonly answered: number;
+  readonly worstMs: number;
+}
+
+/** One event loop that runs micro-batches; requests arrive evenly, and those over the limit are refused. */
+class SimulatedServer {
+  readonly limit: ConcurrencyLimit;
+  #nowMs = 1e6;
+  #arrivedAtMs: number[] = [];
+
+  constructor(bounds: LimitBounds = BOUNDS) {
+    this.limit = new ConcurrencyLimit(bounds);
+  }
+
+  /** @returns what was answered after the first second, in which the limit may still look for its place. */
+  run({ seconds, requestsPerSecond, fixedMs, eachMs }: Load): Outcome {
+    const startMs = this.#nowMs;
+    let arrivals = 0;
+    let answered = 0;
+    let worstMs = 0;
+    while (this.#nowMs < startMs + seconds * 1000) {
+      for (; ; arrivals++) {
+        const atMs = startMs + (arrivals / requestsPerSecond) * 1000;
+        if (atMs > this.#nowMs) break;
+        if (this.#arrivedAtMs.length < this.limit.limit) this.#arrivedAtMs.push(this.#nowMs);
+      }
+      const open = this.#arrivedAtMs.length;
+      const batch = this.#arrivedAtMs.splice(0, BATCH);
+      if (batch.length === 0) {
+        this.#nowMs += 1;
+        continue;
+      }
+      const waitMs = this.#nowMs - batch[0]!;
+      const runMs = fixedMs + eachMs * batch.length;
+      this.#nowMs += runMs;
+      this.limit.observe({ requests: batch.length, waitMs, runMs, open }, this.#nowMs);
+      if (this.#nowMs < startMs + 1000) continue;
+      answered += batch.length;
+      worstMs = Math.max(worstMs, waitMs + runMs);
+    }
+    return { answered, worstMs };
+  }
+}
+
+const speed = fc.record({
+  fixedMs: fc.double({ min: 0.5, max: 10, noNaN: true }),
+  eachMs: fc.double({ min: 0.05, max: 1, noNaN: true }),
+});
+
+function capacityOf({ fixedMs, eachMs }: { fixedMs: number; eachMs: number }): number {
+  return (BATCH / (fixedMs + BATCH * eachMs)) * 1000;
+}
+
+test('under any overload answers stay near the floor, and the server stays busy', () => {
+  fc.assert(
+    fc.property(
+      speed,
+      fc.double({ min: 1.5, max: 10, noNaN: true }),
+      fc.integer({ min: BATCH, max: 4096 }),
+      (cost, overload, start) => {
+        const server = new SimulatedServer({ ...BOUNDS, start });
+        const capacity = capacityOf(cost);
+        const seconds = 20;
+        server.run({ ...cost, seconds, requestsPerSecond: overload * capacity });
+        const { answered, worstMs } = server.run({
+          ...cost,
+          seconds,
+          requestsPerSecond: overload * capacity,
+        });
+        const fullMs = cost.fixedMs + BATCH * cost.eachMs;
+        // Twice the floor is tolerated; the headroom of an interval and a half-full micro-batch come on top.
+        assert.ok(worstMs <= Math.max(5, 2 * fullMs) + 2 * fullMs, `${worstMs} of ${fullMs} ms`);
+        assert.ok(answered >= 0.9 * capacity * (seconds - 1), `${answered} of ${capacity}/s`);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+test('below its capacity a server refuses nobody, and the limit stays where it is', () => {
+  fc.assert(
+    fc.property(speed, fc.double({ min: 0.05, max: 0.6, noNaN: true }), (cost, share) => {
+      const server = new SimulatedServer();
+      // Requests that come alone cost the fixed part each; at this rate there is time for that.
+      const alone = 1000 / (cost.fixedMs + cost.eachMs);
+      const requestsPerSecond = share * alone;
+      const { answered } = server.run({ ...cost, seconds: 10, requestsPerSecond });
+      assert.ok(answered >= 0.95 * 9 * requestsPerSecond - 2, `${answered}`);
+      assert.equal(server.limit.limit, BOUNDS.start);
+    }),
+  );
+});
+
+test('while latency is at its floor and the limit is used, it grows to its bound', () => {
+  const limit = new ConcurrencyLimit(BOUNDS);
+  const seen: number[] = [];
+  for (let nowMs = 1000; nowMs < 60_000; nowMs += 100) {
+    limit.observe({ requests: BATCH, waitMs: 0, runMs: 20, open: limit.limit }, nowMs);
+    seen.push(limit.limit);
+  }
+  assert.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+  );
+  assert.equal(limit.limit, BOUNDS.max);
+});
+
+test('a queue brings it down within a second, and it comes back when the queue is gone', () => {
+  const limit = new ConcurrencyLimit({ ...BOUNDS, start: BOUNDS.max });
+  let nowMs = 1000;
+  const feed = (seconds: number, waitMs: number, runMs: number): void => {
+    for (const endMs = nowMs + seconds * 1000; nowMs < endMs; nowMs += 20)
+      limit.observe({ requests: BATCH, waitMs, runMs, open: limit.limit }, nowMs);
+  };
+  feed(1, 0, 20);
+  assert.equal(limit.limit, BOUNDS.max);
+  feed(1, 400, 20);
+  assert.ok(limit.limit <= 2 * BATCH, `${limit.limit}`);
+  feed(5, 0, 20);
+  assert.ok(limit.limit >= 10 * BATCH, `${limit.limit}`);
+  // Slow without a queue in this process (its neighbours take the processor) counts in the same way.
+  feed(5, 0, 400);
+  assert.ok(limit.limit <= 2 * BATCH, `${limit.limit}`);
+});
+
+test('a new floor holds after the window: a larger bundle is no overload for ever', () => {
+  const limit = new ConcurrencyLimit(BOUNDS);
+  let nowMs = 1000;
+  const feed = (seconds: number, runMs: number): void => {
+    for (const endMs = nowMs + seconds * 1000; nowMs < endMs; nowMs += 50)
+      limit.observe({ requests: BATCH, waitMs: 0, runMs, open: limit.limit }, nowMs);
+  };
+  feed(10, 10);
+  feed(20, 100);
+  assert.ok(limit.limit < 2 * BATCH, `${limit.limit}`);
+  feed(60, 100);
+  assert.ok(limit.limit > 4 * BATCH, `${limit.limit}`);
+});
+
+test('a burst that is gone within the interval, and noise on an idle server, change nothing', () => {
+  const limit = new ConcurrencyLimit(BOUNDS);
+  let nowMs = 1000;
+  for (let i = 0; i < 200; i++, nowMs += 40)
+    limit.observe({ requests: 1, waitMs: 0, runMs: i % 3 === 0 ? 50 : 1, open: 1 }, nowMs);
+  assert.equal(limit.limit, BOUNDS.start);
+  for (let i = 0; i < 16; i++, nowMs += 5)
+    limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: BOUNDS.start }, nowMs);
+  limit.observe({ requests: BATCH, waitMs: 0, runMs: 5, open: 1 }, nowMs + 100);
+  assert.ok(limit.limit >= BOUNDS.start, `${limit.limit}`);
+});
+
+test('it never leaves its bounds, whatever it is told', () => {
+  const sample = fc.record({
+    requests: fc.integer({ min: 1, max: 1024 }),
+    waitMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
+    runMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
+    open: fc.nat(5000),
+    laterMs: fc.double({ min: 0, max: 1e5, noNaN: true }),
+  });
+  const bounds = fc
+    .tuple(fc.integer({ min: 1, max: 200 }), fc.nat(5000), fc.double({ min: 0, max: 1 }))
+    .filter(([, , at]) => !Number.isNaN(at))
+    .map(([min, range, at]) => ({ min, max: min + range, start: min + at * range, headroom: 16 }));
+  fc.assert(
+    fc.property(bounds, fc.array(sample, { maxLength: 200 }), (given, samples) => {
+      const limit = new ConcurrencyLimit(given);
+      let nowMs = 0;
+      for (const { laterMs, ...batch } of samples) {
+        nowMs += laterMs;
+        limit.observe(batch, nowMs);
+        assert.ok(limit.limit >= given.min && limit.limit <= given.max, `${limit.limit}`);
+      }
+    }),
+  );
+});
