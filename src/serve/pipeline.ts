@@ -1,13 +1,11 @@
-// The request path. Pipeline.#run() reads top to bottom as docs/serving.md does: hydrate states, context + head, retrieve
-// or score, select and encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle
+// The request path. Pipeline.#run() and #answer() read top to bottom as docs/serving.md does: hydrate states, context + head,
+// retrieve or score (retrieve.ts), encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle
 // and whatever their kind: it decides only what follows the head, and their endpoint how the answer is written.
 
 import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
-import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { stateAge } from '../features/sequence.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
 import {
   newStateBatch,
   onlyState,
@@ -16,17 +14,17 @@ import {
   type UserStateStore,
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
-import { capAdvertisers } from './advertiser-cap.ts';
 import type { Client } from './api-keys.ts';
 import { ConcurrencyLimit } from './concurrency-limit.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Endpoint } from './endpoints.ts';
-import type { Engine, ResolvedSubject } from './engine.ts';
-import type { CompiledFilter } from './filters.ts';
+import type { Engine } from './engine.ts';
 import type { ServerMetrics, Stage } from './metrics.ts';
-import { hasContext, popularHits } from './popular.ts';
-import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
+import { retrieveAll, rowOf, type Asked } from './retrieve.ts';
+import type { PipelineRequest } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
+import { StageClock } from './stage-clock.ts';
+import { Workspace } from './workspace.ts';
 
 /** A request's answer: the body as its endpoint wrote it, and where its time went. */
 export interface Answer<Body = unknown> {
@@ -68,18 +66,9 @@ interface Pending {
 type BundleVersion = 'current' | 'previous' | 'mismatch';
 
 /** A request whose ids became rows of the bundle. */
-interface Resolved extends Pending {
-  readonly subject: ResolvedSubject;
-  readonly filter: CompiledFilter | undefined;
-  readonly excluded: ReadonlySet<number>;
+interface Resolved extends Pending, Asked {
+  readonly request: PipelineRequest;
   readonly version: BundleVersion;
-}
-
-/** Retrieval of some rows of a micro-batch that share filter and number of hits. */
-interface Group {
-  readonly filter: CompiledFilter | undefined;
-  readonly fetch: number;
-  readonly rows: number[];
 }
 
 /** The limit starts at as many full micro-batches; it never falls below one, and grows by a quarter of one. */
@@ -368,18 +357,7 @@ export class Pipeline {
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
-    const hits = resolved.map((asked, row) =>
-      asked.request.kind === 'candidates' &&
-      workspace.states.lengths[row] === 0 &&
-      !hasContext(engine, asked)
-        ? popularHits(engine, asked.request, asked.excluded)
-        : undefined,
-    );
-    for (const group of groupBySearch(resolved, hits, engine.index.size))
-      retrieve(engine, resolved, group, embeddings, workspace, hits);
-    for (const [row, { request }] of resolved.entries())
-      if (request.kind === 'score')
-        hits[row] = score(engine, request, rowOf(embeddings, row, engine.width));
+    const hits = retrieveAll(engine, resolved, embeddings, workspace);
     const retrieveMs = clock.lap('retrieve');
 
     for (const [row, pending] of resolved.entries()) {
@@ -395,9 +373,9 @@ export class Pipeline {
       const parts: AnswerParts = {
         ...pending,
         state,
-        degraded: degradation(hits[row], pending.version, reasons[row]),
+        degraded: degradation(hits[row]!.plan, pending.version, reasons[row]),
         embedding: rowOf(embeddings, row, engine.width),
-        hits: select(pending, hits[row] ?? NO_HITS),
+        hits: hits[row]!,
         batchSize: resolved.length,
         stagesMs,
       };
@@ -535,13 +513,12 @@ export class Pipeline {
 
 /** What an answer lacks that the request allowed, the furthest step down first. */
 function degradation(
-  hits: AnswerParts['hits'] | undefined,
+  plan: string,
   version: BundleVersion,
   storeFailure: string | undefined,
 ): Degradation | undefined {
   const reason = storeFailure ?? (version === 'mismatch' ? 'version_mismatch' : undefined);
-  if (hits?.plan === 'popular')
-    return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
+  if (plan === 'popular') return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
   if (reason !== undefined) return { mode: 'context-only', reason };
   return version === 'previous'
     ? { mode: 'previous-bundle', reason: 'state_of_previous_encoder' }
@@ -582,191 +559,4 @@ function resolveRequest(engine: Engine, pending: Pending, version: BundleVersion
     excluded,
     version,
   };
-}
-
-/** Hits beyond k are fetched in these steps, so that requests with a few excluded items still share a search. */
-const EXCLUSION_STEP = 64;
-
-/**
- * Requests without hits that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e of the
- * items that pass, less e of them, are the best k.
- */
-function groupBySearch(
-  requests: readonly Resolved[],
-  found: readonly (AnswerParts['hits'] | undefined)[],
-  items: number,
-): Group[] {
-  const groups: Group[] = [];
-  for (const [row, { request, filter, excluded }] of requests.entries()) {
-    if (request.kind !== 'candidates' || found[row] !== undefined) continue;
-    const extra =
-      excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
-    const fetch = Math.min(items, request.k + extra);
-    const group = groups.find((other) => other.filter === filter && other.fetch === fetch);
-    if (group === undefined) groups.push({ filter, fetch, rows: [row] });
-    else group.rows.push(row);
-  }
-  return groups;
-}
-
-function retrieve(
-  engine: Engine,
-  requests: readonly Resolved[],
-  { filter, fetch, rows }: Group,
-  embeddings: Float32Array,
-  workspace: Workspace,
-  hits: (AnswerParts['hits'] | undefined)[],
-): void {
-  const { width } = engine;
-  let queries = embeddings;
-  if (rows.length * width !== embeddings.length) {
-    queries = workspace.queriesFor(rows.length);
-    for (const [i, row] of rows.entries())
-      queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
-  }
-  const found = search(engine, filter, queries, rows.length, fetch);
-  for (const [i, row] of rows.entries()) {
-    const query = queries.subarray(i * width, (i + 1) * width);
-    // groupBySearch() took requests for candidates alone.
-    const { request, excluded } = requests[row]!;
-    const candidates = request as CandidatesRequest;
-    hits[row] = spread(engine, candidates, filter, excluded, query, fetch, found[i]!);
-  }
-}
-
-function search(
-  engine: Engine,
-  filter: CompiledFilter | undefined,
-  queries: Float32Array,
-  count: number,
-  fetch: number,
-): AnswerParts['hits'][] {
-  const out = newSearchOutput(count, fetch);
-  const { plan, reason } = engine.index.search(queries, count, fetch, filter?.allow ?? null, out);
-  return Array.from(out.counts, (hits, i) => ({
-    plan,
-    planReason: reason,
-    slots: out.slots.subarray(i * fetch, i * fetch + hits),
-    scores: out.scores.subarray(i * fetch, i * fetch + hits),
-  }));
-}
-
-/** How many times more hits are fetched when a cap on advertisers leaves fewer than k. */
-const WIDER = 4;
-
-/** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
-function spread(
-  engine: Engine,
-  request: CandidatesRequest,
-  filter: CompiledFilter | undefined,
-  excluded: ReadonlySet<number>,
-  query: Float32Array,
-  firstFetch: number,
-  firstHits: AnswerParts['hits'],
-): AnswerParts['hits'] {
-  const maxEach = request.filter?.advertisers?.max_each;
-  if (maxEach === undefined) return firstHits;
-  const items = engine.index.size;
-  let fetch = firstFetch;
-  let hits = firstHits;
-  for (;;) {
-    const kept = capAdvertisers(engine.bundle.catalogue, hits, maxEach, excluded);
-    const seenAll = hits.slots.length < fetch || fetch === items;
-    if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
-    fetch = Math.min(items, fetch * WIDER);
-    hits = search(engine, filter, query, 1, fetch)[0]!;
-  }
-}
-
-const NO_HITS: AnswerParts['hits'] = {
-  plan: 'none',
-  planReason: 'not-asked',
-  slots: new Int32Array(0),
-  scores: new Float32Array(0),
-};
-
-/** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
-function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): AnswerParts['hits'] {
-  const slots = Int32Array.from(items, (id) => engine.bundle.catalogue.row(id));
-  const known = slots.filter((slot) => slot >= 0);
-  const knownScores = new Float32Array(known.length);
-  engine.index.score(query, known, knownScores);
-  let next = 0;
-  const scores = Float32Array.from(slots, (slot) => (slot < 0 ? Number.NaN : knownScores[next++]!));
-  return { plan: 'exact', planReason: 'given-items', slots, scores };
-}
-
-/** The best k of the hits that are not excluded. */
-function select({ request, excluded }: Resolved, hits: AnswerParts['hits']): AnswerParts['hits'] {
-  if (request.kind !== 'candidates') return hits;
-  const kept: number[] = [];
-  for (let i = 0; i < hits.slots.length && kept.length < request.k; i++)
-    if (!excluded.has(hits.slots[i]!)) kept.push(i);
-  return {
-    ...hits,
-    slots: Int32Array.from(kept, (i) => hits.slots[i]!),
-    scores: Float32Array.from(kept, (i) => hits.scores[i]!),
-  };
-}
-
-function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
-  return matrix.subarray(row * width, (row + 1) * width);
-}
-
-/** Arrays of one micro-batch, reused by later ones. */
-class Workspace {
-  readonly builder: HeadBatchBuilder;
-  readonly #width: number;
-  readonly #stateRows: number;
-  states: StateBatch;
-  #embeddings = new Float32Array(0);
-  #queries = new Float32Array(0);
-
-  constructor({ width, bundle }: Engine) {
-    const { model } = bundle.manifest;
-    this.#width = width;
-    this.#stateRows = stateRows(model);
-    this.builder = new HeadBatchBuilder(width, 1, model.fusion === 'attention');
-    this.states = newStateBatch(0, width);
-  }
-
-  statesFor(count: number): StateBatch {
-    if (this.states.lengths.length < count)
-      this.states = newStateBatch(count, this.#width, this.#stateRows);
-    return this.states;
-  }
-
-  embeddingsFor(count: number): Float32Array {
-    const length = count * this.#width;
-    if (this.#embeddings.length < length) this.#embeddings = new Float32Array(length);
-    return this.#embeddings.subarray(0, length);
-  }
-
-  queriesFor(count: number): Float32Array {
-    const length = count * this.#width;
-    if (this.#queries.length < length) this.#queries = new Float32Array(length);
-    return this.#queries.subarray(0, length);
-  }
-}
-
-/** Laps of a stopwatch that are also metrics. */
-class StageClock {
-  readonly startedMs: number = performance.now();
-  readonly #metrics: ServerMetrics;
-  #lapMs: number = this.startedMs;
-
-  constructor(metrics: ServerMetrics) {
-    this.#metrics = metrics;
-  }
-
-  sinceLapMs(): number {
-    return performance.now() - this.#lapMs;
-  }
-
-  lap(stage: Stage): number {
-    const elapsedMs = this.sinceLapMs();
-    this.#lapMs += elapsedMs;
-    this.#metrics.observeStage(stage, elapsedMs / 1000);
-    return elapsedMs;
-  }
 }

@@ -1,0 +1,181 @@
+// From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
+// those of whom nothing is known; then excluded items fall away and the best k stay.
+
+import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { capAdvertisers } from './advertiser-cap.ts';
+import type { AnswerParts } from './encode-answer.ts';
+import type { Engine, ResolvedSubject } from './engine.ts';
+import type { CompiledFilter } from './filters.ts';
+import { hasContext, popularHits } from './popular.ts';
+import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
+import type { Workspace } from './workspace.ts';
+
+/** What a request asks for, in rows of the bundle. */
+export interface Asked {
+  readonly request: PipelineRequest;
+  readonly subject: ResolvedSubject;
+  readonly filter: CompiledFilter | undefined;
+  /** Rows that must not come back. */
+  readonly excluded: ReadonlySet<number>;
+}
+
+type Hits = AnswerParts['hits'];
+
+/** Retrieval of some rows of a micro-batch that share filter and number of hits. */
+interface Group {
+  readonly filter: CompiledFilter | undefined;
+  readonly fetch: number;
+  readonly rows: number[];
+}
+
+/** Hits beyond k are fetched in these steps, so that requests with a few excluded items still share a search. */
+const EXCLUSION_STEP = 64;
+/** How many times more hits are fetched when a cap on advertisers leaves fewer than k. */
+const WIDER = 4;
+const NO_HITS: Hits = {
+  plan: 'none',
+  planReason: 'not-asked',
+  slots: new Int32Array(0),
+  scores: new Float32Array(0),
+};
+
+/**
+ * The hits of every request, best first; none for embeddings.
+ *
+ * @param embeddings - [B, D] queries; @param workspace - with the states that they were made of.
+ */
+export function retrieveAll(
+  engine: Engine,
+  requests: readonly Asked[],
+  embeddings: Float32Array,
+  workspace: Workspace,
+): Hits[] {
+  const hits = requests.map((asked, row): Hits | undefined => {
+    const { request, excluded } = asked;
+    if (request.kind === 'score')
+      return score(engine, request, rowOf(embeddings, row, engine.width));
+    const unknown = workspace.states.lengths[row] === 0 && !hasContext(engine, asked);
+    return request.kind === 'candidates' && unknown
+      ? popularHits(engine, request, excluded)
+      : undefined;
+  });
+  for (const group of groupBySearch(requests, hits, engine.index.size))
+    retrieve(engine, requests, group, embeddings, workspace, hits);
+  return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
+}
+
+export function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
+  return matrix.subarray(row * width, (row + 1) * width);
+}
+
+/**
+ * Requests without hits that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e
+ * of the items that pass, less e of them, are the best k.
+ */
+function groupBySearch(
+  requests: readonly Asked[],
+  found: readonly (Hits | undefined)[],
+  items: number,
+): Group[] {
+  const groups: Group[] = [];
+  for (const [row, { request, filter, excluded }] of requests.entries()) {
+    if (request.kind !== 'candidates' || found[row] !== undefined) continue;
+    const extra =
+      excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
+    const fetch = Math.min(items, request.k + extra);
+    const group = groups.find((other) => other.filter === filter && other.fetch === fetch);
+    if (group === undefined) groups.push({ filter, fetch, rows: [row] });
+    else group.rows.push(row);
+  }
+  return groups;
+}
+
+function retrieve(
+  engine: Engine,
+  requests: readonly Asked[],
+  { filter, fetch, rows }: Group,
+  embeddings: Float32Array,
+  workspace: Workspace,
+  hits: (Hits | undefined)[],
+): void {
+  const { width } = engine;
+  let queries = embeddings;
+  if (rows.length * width !== embeddings.length) {
+    queries = workspace.queriesFor(rows.length);
+    for (const [i, row] of rows.entries())
+      queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
+  }
+  const found = search(engine, filter, queries, rows.length, fetch);
+  for (const [i, row] of rows.entries()) {
+    const query = queries.subarray(i * width, (i + 1) * width);
+    // groupBySearch() took requests for candidates alone.
+    const { request, excluded } = requests[row]!;
+    const candidates = request as CandidatesRequest;
+    hits[row] = spread(engine, candidates, filter, excluded, query, fetch, found[i]!);
+  }
+}
+
+function search(
+  engine: Engine,
+  filter: CompiledFilter | undefined,
+  queries: Float32Array,
+  count: number,
+  fetch: number,
+): Hits[] {
+  const out = newSearchOutput(count, fetch);
+  const { plan, reason } = engine.index.search(queries, count, fetch, filter?.allow ?? null, out);
+  return Array.from(out.counts, (hits, i) => ({
+    plan,
+    planReason: reason,
+    slots: out.slots.subarray(i * fetch, i * fetch + hits),
+    scores: out.scores.subarray(i * fetch, i * fetch + hits),
+  }));
+}
+
+/** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
+function spread(
+  engine: Engine,
+  request: CandidatesRequest,
+  filter: CompiledFilter | undefined,
+  excluded: ReadonlySet<number>,
+  query: Float32Array,
+  firstFetch: number,
+  firstHits: Hits,
+): Hits {
+  const maxEach = request.filter?.advertisers?.max_each;
+  if (maxEach === undefined) return firstHits;
+  const items = engine.index.size;
+  let fetch = firstFetch;
+  let hits = firstHits;
+  for (;;) {
+    const kept = capAdvertisers(engine.bundle.catalogue, hits, maxEach, excluded);
+    const seenAll = hits.slots.length < fetch || fetch === items;
+    if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
+    fetch = Math.min(items, fetch * WIDER);
+    hits = search(engine, filter, query, 1, fetch)[0]!;
+  }
+}
+
+/** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
+function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): Hits {
+  const slots = Int32Array.from(items, (id) => engine.bundle.catalogue.row(id));
+  const known = slots.filter((slot) => slot >= 0);
+  const knownScores = new Float32Array(known.length);
+  engine.index.score(query, known, knownScores);
+  let next = 0;
+  const scores = Float32Array.from(slots, (slot) => (slot < 0 ? Number.NaN : knownScores[next++]!));
+  return { plan: 'exact', planReason: 'given-items', slots, scores };
+}
+
+/** The best k of the hits that are not excluded. */
+function select({ request, excluded }: Asked, hits: Hits): Hits {
+  if (request.kind !== 'candidates') return hits;
+  const kept: number[] = [];
+  for (let i = 0; i < hits.slots.length && kept.length < request.k; i++)
+    if (!excluded.has(hits.slots[i]!)) kept.push(i);
+  return {
+    ...hits,
+    slots: Int32Array.from(kept, (i) => hits.slots[i]!),
+    scores: Float32Array.from(kept, (i) => hits.scores[i]!),
+  };
+}
