@@ -121,6 +121,16 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_INVALID_ARGUMENT',
     says: [/received "toString"/],
   },
+  'a rollback where no bundle was current': {
+    args: ['rollback', '--bundles', at('nothing')],
+    code: 'ERR_BUNDLE_NOT_FOUND',
+    says: [/nothing/],
+  },
+  'keeping fewer bundles than a rollback needs': {
+    args: ['publish', '--checkpoint', at('nothing'), '--bundles', at('bundles'), '--keep', '2'],
+    code: 'ERR_INVALID_ARGUMENT',
+    says: [/from 3/],
+  },
   'a setting of the wrong kind': {
     args: ['serve', '--bundles', 'x', '--store', 'y'],
     env: { TANDEM_PORT: 'http' },
@@ -152,6 +162,18 @@ describe('a wrong command line', () => {
 });
 
 describe('what is no error', () => {
+  it('is to print settings, each with where it comes from', async () => {
+    const args = ['config', 'print', '--bundles', 'x', '--store', 'y'];
+    const { code, stdout } = await runCli(args, { env: { TANDEM_PORT: '99' } });
+    assert.equal(code, 0);
+    for (const line of [
+      /^bundles +flag +x$/m,
+      /^port +environment +99$/m,
+      /^plan +default +auto$/m,
+    ])
+      assert.match(stdout, line);
+  });
+
   it('is help and the version, on standard output with code 0', async () => {
     for (const args of [['--version'], ['serve', '--help']]) {
       const { code, stdout, stderr } = await runCli(args);

@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   publish: async () => (await import('./encode.ts')).publishCommand(),
   activate: async () => (await import('./activate.ts')).activateCommand(),
   rollback: async () => (await import('./activate.ts')).rollbackCommand(),
+  config: async () => (await import('./config.ts')).configCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
   keys: async () => (await import('./keys.ts')).keysCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
