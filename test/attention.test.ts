@@ -128,10 +128,12 @@ describe('fusion attention', () => {
           const row = i === 0 ? users.length : i - 1;
           const query = expected.subarray(row * width, (row + 1) * width);
           const scores = new Map(
-            bundle.catalogue.ids.map((id, slot) => [
-              id,
-              query.reduce((sum, x, d) => sum + x * bundle.vectors[slot * width + d]!, 0),
-            ]),
+            bundle.catalogue
+              .allIds()
+              .map((id, slot) => [
+                id,
+                query.reduce((sum, x, d) => sum + x * bundle.vectors[slot * width + d]!, 0),
+              ]),
           );
           for (const { item, score } of candidates)
             assert.ok(Math.abs(score - scores.get(item)!) <= tolerance, `${asked[i]!}: ${item}`);

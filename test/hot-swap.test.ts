@@ -126,7 +126,10 @@ for (const transport of ['uws', 'node'])
         const frame = JSON.parse(data.toString()) as Body & { readonly type: string };
         try {
           assert.notEqual(frame.type, 'error');
-          if (frame.type === 'candidates') answered += check(frame, 'of-1') === '' ? 0 : 1;
+          if (frame.type === 'candidates') {
+            check(frame, 'of-1');
+            answered++;
+          }
         } catch (error) {
           socket.emit('error', error);
         }

@@ -139,8 +139,8 @@ export class ItemCatalogue {
     ));
   }
 
-  /** All ids in order; a new array. */
-  get ids(): readonly string[] {
+  /** All ids in order; decodes every one of them into a new array. */
+  allIds(): readonly string[] {
     return this.#ids.all();
   }
 

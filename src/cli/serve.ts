@@ -1,14 +1,8 @@
 // tandem serve: settings from flags, environment and file; a server until a signal stops it.
 
 import { Command } from 'commander';
-import {
-  SETTING_NAMES,
-  describeSetting,
-  flagOf,
-  nearestVariable,
-  resolveServerSettings,
-} from '../config.ts';
 import { logger } from '../telemetry.ts';
+import { addSettingFlags, readSettings, type SettingFlags } from './server-settings.ts';
 
 /** Sockets that clients keep open would hold the process for seconds after everything is closed. */
 const EXIT_GRACE_MS = 500;
@@ -18,18 +12,8 @@ export function serveCommand(): Command {
   const command = new Command('serve').description(
     'answer candidate requests from a published bundle',
   );
-  command.option('--config <file>', 'settings file (JSON); TANDEM_CONFIG names it too');
-  for (const name of SETTING_NAMES)
-    command.option(`${flagOf(name)} <value>`, describeSetting(name));
-  return command.action(async (options: Record<string, string>) => {
-    const { config: file, ...flags } = options;
-    const { settings, unknownVariables } = resolveServerSettings({
-      flags,
-      environment: process.env,
-      file,
-    });
-    for (const variable of unknownVariables)
-      logger.warn({ variable, nearest: nearestVariable(variable) }, 'no setting of this name');
+  return addSettingFlags(command).action(async (flags: SettingFlags) => {
+    const { settings } = readSettings(flags);
     const { startServer } = await import('../serve/server.ts');
     const server = await startServer(settings);
     const stop = (signal: NodeJS.Signals): void => {

@@ -88,7 +88,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     saved?.weights ??
       (start === undefined
         ? { seed: config.seed }
-        : startingWeights(start, config.model, schema, catalogue.ids, config.seed)),
+        : startingWeights(start, config.model, schema, catalogue.allIds(), config.seed)),
   );
   const features = new ContextFeatures(schema);
   const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);

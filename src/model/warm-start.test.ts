@@ -160,7 +160,7 @@ function openStart(model: ModelConfig, weights: WeightMap): OpenStart {
     checkpoint: {
       settings: { config: { ...SHORT, model } },
       schema: OLD.schema,
-      catalogue: { ids: OLD.itemIds },
+      catalogue: { allIds: () => OLD.itemIds },
       weights,
     } as unknown as Checkpoint,
   };
@@ -348,7 +348,7 @@ describe('a warm start', () => {
     const width = SHORT.model.embeddingWidth;
     const { data } = weights.get('items.id')!;
     const old = startOf();
-    for (const [slot, id] of old.catalogue.ids.entries())
+    for (const [slot, id] of old.catalogue.allIds().entries())
       assert.deepEqual(
         data.subarray(catalogue.row(id) * width, (catalogue.row(id) + 1) * width),
         old.weights.get('items.id')!.data.subarray(slot * width, (slot + 1) * width),

@@ -9,7 +9,8 @@ import { logger } from '../telemetry.ts';
 import type { ApiKeys } from './api-keys.ts';
 import type { Engine } from './engine.ts';
 import { errorReply, requestIdOf } from './error-body.ts';
-import { invalid } from './schemas.ts';
+import { parseJson } from './json-body.ts';
+import { parseBody } from './schemas.ts';
 import type { ServedBundles } from './served-bundles.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 
@@ -37,7 +38,7 @@ export function adminHandler({ bundles, keys, directory, drain }: AdminServices)
       published: listBundles(directory),
     }),
     'POST /bundles/activate': async (request) => {
-      await bundles.activate(parse(activation, request).bundle);
+      await bundles.activate(parseBody(activation, parseJson(request)).bundle);
       return describeServed(bundles);
     },
     'POST /bundles/rollback': async () => {
@@ -49,7 +50,7 @@ export function adminHandler({ bundles, keys, directory, drain }: AdminServices)
       return { ready: false };
     },
     'PUT /log-level': (request) => {
-      const { level } = parse(logLevel, request);
+      const { level } = parseBody(logLevel, parseJson(request));
       logger.level = level;
       return { level };
     },
@@ -88,21 +89,6 @@ function describe(engine: Engine | undefined): object | null {
     items: manifest.counts.items,
     data_until: manifest.dataUntilSeconds,
   };
-}
-
-/** @throws TandemError ERR_INVALID_REQUEST naming the member. */
-function parse<T>(schema: z.ZodType<T>, { body }: HttpRequest): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(body === undefined ? '' : body.toString('utf8'));
-  } catch (cause) {
-    throw invalid(`Expected a JSON body, but: ${(cause as Error).message}.`, null);
-  }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const field = issue.path.join('.');
-  throw invalid(`${issue.message} for ${field || 'the body'}.`, field || null);
 }
 
 function reply(status: number, body: object): HttpReply {

@@ -48,7 +48,7 @@ export async function loadBundleApart(directory: string): Promise<Bundle> {
       reject(
         new TandemError(
           'ERR_INTERNAL',
-          `Expected the loading thread to answer, but it ended with code ${code}.`,
+          `Expected the loading thread to answer for ${directory}, but it ended with code ${code}. Check the memory of this machine; "tandem verify" loads the same bundle.`,
         ),
       );
     });

@@ -20,8 +20,11 @@ export interface ResolvedSubject {
 const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1 };
 const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
 
-/** What of a bundle is read for as long as it is served. */
-export type ServedBundle = Omit<Bundle, 'headWeights'>;
+/** What of a bundle is read for as long as it is served; head and index have their own copies of the rest. */
+export type ServedBundle = Pick<
+  Bundle,
+  'directory' | 'manifest' | 'schema' | 'catalogue' | 'vectors'
+>;
 
 export class Engine {
   readonly bundle: ServedBundle;
@@ -39,10 +42,9 @@ export class Engine {
   readonly #itemJson: (string | undefined)[];
 
   private constructor(bundle: Bundle, index: PlannedIndex) {
-    const { headWeights, ...served } = bundle;
-    const { manifest, schema, catalogue } = served;
+    const { directory, manifest, schema, catalogue, vectors, headWeights } = bundle;
     this.head = new (nativeAddon().Head)(headWeights);
-    this.bundle = served;
+    this.bundle = { directory, manifest, schema, catalogue, vectors };
     this.encoderId = manifest.encoderId as EncoderId;
     this.width = manifest.model.embeddingWidth;
     this.usesContext = manifest.model.fusion !== 'none';

@@ -1,6 +1,5 @@
 // Routes: from a path and a body to an answer. What an answer is made of is in pipeline.ts.
 
-import { isUtf8 } from 'node:buffer';
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
@@ -16,6 +15,7 @@ import {
 import type { Engine } from './engine.ts';
 import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import { describeItem } from './item-answer.ts';
+import { parseJson } from './json-body.ts';
 import type { Role } from './key-file.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
@@ -224,22 +224,6 @@ function timeoutOf({ headers }: HttpRequest): number | undefined {
     `Expected a whole number of milliseconds from 1 to ${MAX_REQUEST_TIMEOUT_MS} in the header X-Request-Timeout-Ms, received ${JSON.stringify(text.slice(0, 64))}.`,
     'X-Request-Timeout-Ms',
   );
-}
-
-/** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */
-function parseJson(request: HttpRequest): unknown {
-  const { body } = request;
-  if (body === undefined)
-    throw new TandemError(
-      'ERR_PAYLOAD_TOO_LARGE',
-      'Expected a body within the limit (setting maxBodyBytes). Split a batch into several requests.',
-    );
-  if (!isUtf8(body)) throw invalid('Expected a body in UTF-8.', null);
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch (cause) {
-    throw invalid(`Expected a JSON body, but: ${(cause as Error).message}.`, null);
-  }
 }
 
 function unknownPath(path: string, known: readonly string[]): TandemError {

@@ -217,17 +217,15 @@ export class Pipeline {
       const queuedAtMs = performance.now();
       const deadlineMs = queuedAtMs - parseMs + timeoutMs;
       this.#queue.push({
-        ...{
-          endpoint,
-          request,
-          requestId,
-          caller,
-          parseMs,
-          queuedAtMs,
-          deadlineMs,
-          resolve,
-          reject,
-        },
+        endpoint,
+        request,
+        requestId,
+        caller,
+        parseMs,
+        queuedAtMs,
+        deadlineMs,
+        resolve,
+        reject,
       });
       this.#open += 1;
       this.#schedule();

@@ -2,7 +2,6 @@
 // last step down: state, context, and then this.
 
 import type { AnswerParts } from './encode-answer.ts';
-import { capAdvertisers } from './advertiser-cap.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { CandidatesRequest, PipelineRequest } from './schemas.ts';
 
@@ -18,13 +17,13 @@ export function hasContext(
 }
 
 /**
- * The most popular items that pass the request's filter and target its country, best first, at least k where there are as
- * many; scores are events of the last 30 days of the training data over those of the most popular item.
+ * The most popular items that pass the request's filter and target its country, best first, `fetch` where there are as many;
+ * scores are events of the last 30 days of the training data over those of the most popular item.
  */
 export function popularHits(
   engine: Engine,
-  { filter, demographics, k }: CandidatesRequest,
-  excluded: ReadonlySet<number>,
+  { filter, demographics }: CandidatesRequest,
+  fetch: number,
 ): AnswerParts['hits'] {
   const country = demographics?.country;
   const compiled = engine.filters.compile(
@@ -34,21 +33,14 @@ export function popularHits(
   );
   const { popularity } = engine.bundle.catalogue;
   const order = engine.bundle.catalogue.byPopularity();
-  const maxEach = filter?.advertisers?.max_each;
-  const enough = maxEach === undefined ? k + excluded.size : order.length;
-  const slots: number[] = [];
-  for (let i = 0; i < order.length && slots.length < enough; i++)
-    if (compiled === undefined || compiled.allow.has(order[i]!)) slots.push(order[i]!);
+  const slots = new Int32Array(Math.min(fetch, compiled?.allow.count ?? order.length));
+  for (let i = 0, found = 0; found < slots.length; i++)
+    if (compiled === undefined || compiled.allow.has(order[i]!)) slots[found++] = order[i]!;
   const most = Math.max(1, popularity[order[0]!]!);
-  const ranked = {
-    slots: Int32Array.from(slots),
-    scores: Float32Array.from(slots, (row) => popularity[row]! / most),
-  };
   return {
     plan: 'popular',
     planReason: 'no-history-no-context',
-    ...(maxEach === undefined
-      ? ranked
-      : capAdvertisers(engine.bundle.catalogue, ranked, maxEach, excluded)),
+    slots,
+    scores: Float32Array.from(slots, (row) => popularity[row]! / most),
   };
 }

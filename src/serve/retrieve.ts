@@ -7,7 +7,7 @@ import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { CompiledFilter } from './filters.ts';
 import { hasContext, popularHits } from './popular.ts';
-import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
+import type { PipelineRequest, ScoreRequest } from './schemas.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a request asks for, in rows of the bundle. */
@@ -55,9 +55,11 @@ export function retrieveAll(
     if (request.kind === 'score')
       return score(engine, request, rowOf(embeddings, row, engine.width));
     const unknown = workspace.states.lengths[row] === 0 && !hasContext(engine, asked);
-    return request.kind === 'candidates' && unknown
-      ? popularHits(engine, request, excluded)
-      : undefined;
+    if (request.kind !== 'candidates' || !unknown) return undefined;
+    const fetch = Math.min(engine.index.size, request.k + excluded.size);
+    return spread(engine, asked, fetch, popularHits(engine, request, fetch), (wider) =>
+      popularHits(engine, request, wider),
+    );
   });
   for (const group of groupBySearch(requests, hits, engine.index.size))
     retrieve(engine, requests, group, embeddings, workspace, hits);
@@ -108,10 +110,13 @@ function retrieve(
   const found = search(engine, filter, queries, rows.length, fetch);
   for (const [i, row] of rows.entries()) {
     const query = queries.subarray(i * width, (i + 1) * width);
-    // groupBySearch() took requests for candidates alone.
-    const { request, excluded } = requests[row]!;
-    const candidates = request as CandidatesRequest;
-    hits[row] = spread(engine, candidates, filter, excluded, query, fetch, found[i]!);
+    hits[row] = spread(
+      engine,
+      requests[row]!,
+      fetch,
+      found[i]!,
+      (wider) => search(engine, filter, query, 1, wider)[0]!,
+    );
   }
 }
 
@@ -135,15 +140,13 @@ function search(
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
 function spread(
   engine: Engine,
-  request: CandidatesRequest,
-  filter: CompiledFilter | undefined,
-  excluded: ReadonlySet<number>,
-  query: Float32Array,
+  { request, excluded }: Asked,
   firstFetch: number,
   firstHits: Hits,
+  searchWider: (fetch: number) => Hits,
 ): Hits {
-  const maxEach = request.filter?.advertisers?.max_each;
-  if (maxEach === undefined) return firstHits;
+  const maxEach = request.kind === 'candidates' ? request.filter?.advertisers?.max_each : undefined;
+  if (request.kind !== 'candidates' || maxEach === undefined) return firstHits;
   const items = engine.index.size;
   let fetch = firstFetch;
   let hits = firstHits;
@@ -152,7 +155,7 @@ function spread(
     const seenAll = hits.slots.length < fetch || fetch === items;
     if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
     fetch = Math.min(items, fetch * WIDER);
-    hits = search(engine, filter, query, 1, fetch)[0]!;
+    hits = searchWider(fetch);
   }
 }
 
@@ -167,15 +170,15 @@ function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): Hi
   return { plan: 'exact', planReason: 'given-items', slots, scores };
 }
 
-/** The best k of the hits that are not excluded. */
+/** The best k of the hits that are not excluded, in the place of the hits. */
 function select({ request, excluded }: Asked, hits: Hits): Hits {
   if (request.kind !== 'candidates') return hits;
-  const kept: number[] = [];
-  for (let i = 0; i < hits.slots.length && kept.length < request.k; i++)
-    if (!excluded.has(hits.slots[i]!)) kept.push(i);
-  return {
-    ...hits,
-    slots: Int32Array.from(kept, (i) => hits.slots[i]!),
-    scores: Float32Array.from(kept, (i) => hits.scores[i]!),
-  };
+  const { slots, scores } = hits;
+  let kept = 0;
+  for (let i = 0; i < slots.length && kept < request.k; i++) {
+    if (excluded.has(slots[i]!)) continue;
+    slots[kept] = slots[i]!;
+    scores[kept++] = scores[i]!;
+  }
+  return { ...hits, slots: slots.subarray(0, kept), scores: scores.subarray(0, kept) };
 }

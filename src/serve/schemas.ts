@@ -312,30 +312,30 @@ const batchResponse = z
 
 /** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
 export function parseCandidates(value: unknown): CandidatesRequest {
-  const request = parse<Omit<CandidatesRequest, 'kind'>>(candidatesRequest, value);
+  const request = parseBody<Omit<CandidatesRequest, 'kind'>>(candidatesRequest, value);
   return { kind: 'candidates', ...request };
 }
 
 /** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseEmbeddings(value: unknown): EmbeddingsRequest {
-  return { kind: 'embeddings', ...parse<Query>(embeddingsRequest, value) };
+  return { kind: 'embeddings', ...parseBody<Query>(embeddingsRequest, value) };
 }
 
 /** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseScore(value: unknown): ScoreRequest {
-  return { kind: 'score', ...parse<Omit<ScoreRequest, 'kind'>>(scoreRequest, value) };
+  return { kind: 'score', ...parseBody<Omit<ScoreRequest, 'kind'>>(scoreRequest, value) };
 }
 
 /** The entries, each still to be parsed, so that one wrong entry fails alone. */
 export function parseBatch(value: unknown): readonly unknown[] {
-  return parse<{ requests: unknown[] }>(batchRequest, value).requests;
+  return parseBody<{ requests: unknown[] }>(batchRequest, value).requests;
 }
 
 /** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseFrame(value: unknown): Frame {
   const type: unknown = (value as { type?: unknown } | null | undefined)?.type;
-  if (type === 'hello') return parse<HelloFrame>(helloFrame, value);
-  if (type === 'subject') return parse<SubjectFrame>(subjectFrame, value);
+  if (type === 'hello') return parseBody<HelloFrame>(helloFrame, value);
+  if (type === 'subject') return parseBody<SubjectFrame>(subjectFrame, value);
   throw invalid('Expected "hello" or "subject" for type.', 'type');
 }
 
@@ -378,7 +378,8 @@ export function invalid(message: string, field: string | null): TandemError {
   return new TandemError('ERR_INVALID_REQUEST', message, { details: { field } });
 }
 
-function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+/** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
+export function parseBody<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   // A misspelled member usually comes with a complaint about the missing one: the misspelling says more.

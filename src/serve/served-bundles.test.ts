@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
@@ -188,6 +188,16 @@ test('a damaged bundle is refused, the old one serves on, and current does not n
   );
 });
 
+test('a rollback takes the engine in memory, by whatever path the bundles were named', async () => {
+  const { bundles } = await openAt(relative(process.cwd(), ownDirectory()));
+  const first = bundles.served.active;
+  assert.equal(await bundles.activate(published[0]!.name), first);
+  assert.equal(bundles.served.previous, undefined);
+  const second = await bundles.activate(published[1]!.name);
+  assert.equal(await bundles.rollback(), first);
+  assert.deepEqual(bundles.served, { active: first, previous: second });
+});
+
 test('a server follows current, wherever it was changed, and passes a bad bundle by', async () => {
   const directory = ownDirectory();
   const { bundles } = await openAt(directory);
@@ -226,7 +236,8 @@ test('with nothing to go by, the popular of the country that pass the filter are
   const body = await ask(alone, 'nobody', { demographics: { country: 'DE' }, filter, k: 100 });
   assert.equal(body.plan, 'popular');
   assert.deepEqual(body.degraded, { mode: 'popular', reason: 'no_history_no_context' });
-  const expected = catalogue.ids
+  const expected = catalogue
+    .allIds()
     .filter((id, row) => catalogue.price(row) <= 40 && targets(id, 'DE') && id !== tinyItem(2).id)
     .sort(
       (a, b) => catalogue.popularity[catalogue.row(b)]! - catalogue.popularity[catalogue.row(a)]!,

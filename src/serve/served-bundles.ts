@@ -1,7 +1,7 @@
 // The bundles that requests are answered from: the one that counts, and the one before it, for users whose state is still
 // of its encoder. Another one is taken in only after every gate, and replaces the old between two micro-batches.
 
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import {
   activateBundle,
   bundleBefore,
@@ -41,7 +41,8 @@ export class ServedBundles {
     metrics: ServerMetrics,
     active: Engine,
   ) {
-    this.#path = path;
+    // As resolveBundle() names bundles: two names of one directory would be two bundles.
+    this.#path = resolve(path);
     this.#plan = plan;
     this.#metrics = metrics;
     this.#served = { active, previous: undefined };

@@ -1,0 +1,21 @@
+// From the bytes of a request to JSON, for every route that takes a body.
+
+import { isUtf8 } from 'node:buffer';
+import { TandemError } from '../errors.ts';
+import { invalid } from './schemas.ts';
+import type { HttpRequest } from './transport.ts';
+
+/** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */
+export function parseJson({ body }: HttpRequest): unknown {
+  if (body === undefined)
+    throw new TandemError(
+      'ERR_PAYLOAD_TOO_LARGE',
+      'Expected a body within the limit (setting maxBodyBytes). Split a batch into several requests.',
+    );
+  if (!isUtf8(body)) throw invalid('Expected a body in UTF-8.', null);
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (cause) {
+    throw invalid(`Expected a JSON body, but: ${(cause as Error).message}.`, null);
+  }
+}
