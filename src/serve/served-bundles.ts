@@ -142,24 +142,20 @@ export class ServedBundles {
   }
 
   /**
-   * The swap. No more than two bundles are in memory at any time: the one before last goes before the new one comes, and
-   * is read again if that one is refused.
+   * The swap. No more than two bundles are kept: the one before last is let go before the new one comes, and is read again if
+   * that one is refused.
    */
   async #take(directory: string, passed: () => void): Promise<Engine> {
     const startedMs = performance.now();
-    const { active, previous } = this.#served;
-    const before = previous?.bundle.directory;
-    let next: Engine;
+    const { active } = this.#served;
     if (directory === active.bundle.directory) {
       passed();
       return active;
     }
+    const before = this.#served.previous?.bundle.directory;
+    let next: Engine;
     try {
-      if (previous !== undefined && directory === before) next = previous;
-      else {
-        this.#serve({ active, previous: undefined });
-        next = await openEngine(directory, this.#plan);
-      }
+      next = this.#inMemory(directory) ?? (await this.#openInPlaceOfPrevious(directory));
       passed();
     } catch (error) {
       this.#metrics.bundleSwaps.inc({ outcome: 'refused' });
@@ -183,6 +179,17 @@ export class ServedBundles {
       'bundle activated',
     );
     return next;
+  }
+
+  #inMemory(directory: string): Engine | undefined {
+    const { previous } = this.#served;
+    return previous?.bundle.directory === directory ? previous : undefined;
+  }
+
+  /** Nothing here may hold on to the previous engine: it is garbage while the new one is read. */
+  #openInPlaceOfPrevious(directory: string): Promise<Engine> {
+    this.#serve({ active: this.#served.active, previous: undefined });
+    return openEngine(directory, this.#plan);
   }
 
   #serve(served: Served): void {
