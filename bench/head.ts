@@ -69,11 +69,11 @@ async function concat(recorder: Recorder, { quick }: BenchOptions): Promise<void
       await useBackend(backend);
       const model = new TwoTower(DEFAULT_MODEL, schema, items, tensors);
       models.push(model);
-      expectSame(`tfjs ${backend}`, expected, model.embedQueries(batch));
+      expectSame(`tfjs ${backend}`, expected, await model.embedQueries(batch));
       contestants.push({
         name: backend === 'cpu' ? 'tfjs cpu' : 'tfjs on our native backend',
         before: () => useBackend(backend),
-        run: () => model.embedQueries(batch),
+        run: async () => await model.embedQueries(batch),
       });
     }
     const onnx = await openOnnxHead(weights, batch);

@@ -85,26 +85,23 @@ export class ReferenceTrainer {
   }
 
   /** @returns the loss before the update, mean nats over the positions. */
-  step({ histories, positives, negatives }: ReferenceBatch): number {
+  step({ histories, positives, negatives }: ReferenceBatch): Promise<number> {
     const ranked = new Int32Array(positives.length + negatives.length);
     ranked.set(positives);
     ranked.set(negatives, positives.length);
     const { slots, rows, alsoRows } = localiseItems(histories.items, ranked);
-    return this.#optimiser.minimise(
-      (leaves) => {
-        const inputs = leaves.get('items.id') as tf.Tensor2D;
-        const hidden = this.#model.encode(inputs, { ...histories, items: rows });
-        const pick = (begin: number, end: number): tf.Tensor2D =>
-          tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
-        const positive = tf.sum(tf.mul(hidden, pick(0, positives.length)), 1);
-        const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
-        // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
-        return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
-      },
-      new Map([['items.id', slots]]),
-      LEARNING_RATE,
-      ++this.#steps,
-    );
+    const loss = (leaves: ReadonlyMap<string, tf.Tensor>): tf.Scalar => {
+      const inputs = leaves.get('items.id') as tf.Tensor2D;
+      const hidden = this.#model.encode(inputs, { ...histories, items: rows });
+      const pick = (begin: number, end: number): tf.Tensor2D =>
+        tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
+      const positive = tf.sum(tf.mul(hidden, pick(0, positives.length)), 1);
+      const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
+      // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
+      return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
+    };
+    const lookups = new Map([['items.id', slots]]);
+    return this.#optimiser.minimise(() => ({ loss, lookups }), LEARNING_RATE, ++this.#steps);
   }
 
   dispose(): void {
@@ -114,12 +111,16 @@ export class ReferenceTrainer {
 }
 
 /** Weights and batches for the peer: config.json says what lies where in weights.f32, and batches.i32 is a row a batch. */
-export function writeReference(
+export async function writeReference(
   folder: string,
   model: TwoTower,
   batches: readonly ReferenceBatch[],
-): void {
-  const tensors = [...model.weights()].map(([name, { shape, data }]) => ({ name, shape, data }));
+): Promise<void> {
+  const tensors = [...(await model.weights())].map(([name, { shape, data }]) => ({
+    name,
+    shape,
+    data,
+  }));
   let offset = 0;
   const index = tensors.map(({ name, shape, data }) => {
     const entry = { name, shape, offset };

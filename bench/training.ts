@@ -58,7 +58,7 @@ async function raceTorch(recorder: Recorder, { quick }: BenchOptions): Promise<v
   const batches = Array.from({ length: BATCHES }, (_, i) => referenceBatch(i));
   const model = referenceModel();
   const folder = mkdtempSync(join(tmpdir(), 'tandem-bench-training-'));
-  writeReference(folder, model, batches);
+  await writeReference(folder, model, batches);
   const ours = new ReferenceTrainer(model);
   const torch = startPython('training_torch.py', ['torch', 'numpy'], {
     environment: { OMP_NUM_THREADS: String(threads) },
@@ -101,7 +101,7 @@ async function agree(
   batches: readonly ReferenceBatch[],
 ): Promise<void> {
   for (const [i, batch] of batches.entries()) {
-    const received = ours.step(batch);
+    const received = await ours.step(batch);
     const { loss } = await torch.request<{ loss: number }>('step', { optimiser: 'sparse' });
     if (!(Math.abs(received - loss) < TORCH_TOLERANCE))
       throw new Error(
@@ -212,8 +212,8 @@ async function openTrainer(
   );
   const trainer = new Trainer(model, items, statistics.items, config);
   let step = 0;
-  const next = (): number => trainer.step(++step, sampler.sample(step));
-  const loss = next();
+  const next = (): Promise<number> => trainer.step(++step, sampler.sample(step));
+  const loss = await next();
   return {
     loss,
     dispose: () => {

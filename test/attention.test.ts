@@ -60,14 +60,14 @@ async function expectedQueries(bundle: Bundle): Promise<Float32Array> {
   const builder = new HeadBatchBuilder(model.config.embeddingWidth, users.length + 1, true);
   const subject = features.interestBag([{ category: SUBJECT, confidence: 1 }]);
   const nowSeconds = Date.now() / 1000;
-  for (const [user, state] of model.encodeHistories(batch).entries()) {
+  for (const [user, state] of (await model.encodeHistories(batch)).entries()) {
     const events = batch.offsets[user + 1]! - batch.offsets[user]!;
     assert.equal(state.length, events * model.config.embeddingWidth);
     const age = stateAge(times[userOffsets[user + 1]! - 1]!, nowSeconds);
     builder.add(state, age, subject, [0, 0, 0]);
   }
   builder.add(undefined, 0, subject, [0, 0, 0]);
-  const queries = model.embedQueries(builder.batch());
+  const queries = await model.embedQueries(builder.batch());
   model.dispose();
   return queries;
 }

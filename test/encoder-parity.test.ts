@@ -87,9 +87,13 @@ const configs = fc
   }));
 
 /** A model whose every weight is random, biases, norms and tables too. */
-function randomModel(config: ModelConfig, { schema, items }: World, random: Random): TwoTower {
+async function randomModel(
+  config: ModelConfig,
+  { schema, items }: World,
+  random: Random,
+): Promise<TwoTower> {
   const drawn = new TwoTower(config, schema, items, { seed: random.nextUint32() });
-  const weights = drawn.weights();
+  const weights = await drawn.weights();
   drawn.dispose();
   for (const [name, { data }] of weights)
     if (!name.endsWith('weight'))
@@ -172,22 +176,22 @@ function assertSameDirection(
 
 test('tfjs and the native encoder give the same states, on any weights', async () => {
   await useBackend();
-  fc.assert(
-    fc.property(
+  await fc.assert(
+    fc.asyncProperty(
       configs,
       fc.boolean(),
       fc.integer({ min: 0, max: 12 }),
       fc.nat(),
-      (config, withFeatures, count, seed) => {
+      async (config, withFeatures, count, seed) => {
         const random = new Random(seed);
         const { schema, items } = world(config.maxHistory, withFeatures);
-        const model = randomModel(config, { schema, items }, random);
+        const model = await randomModel(config, { schema, items }, random);
         // Histories shorter than the model's window take its last positions.
         const length = 1 + random.integer(config.maxHistory);
         const rows = { items: ITEMS, actions: schema.actions.length + 1 };
         const batch = randomHistories(count, length, rows, random);
-        const expected = model.encodeHistories(batch);
-        const weights = encoderWeights(model.weights(), config, schema, items);
+        const expected = await model.encodeHistories(batch);
+        const weights = encoderWeights(await model.weights(), config, schema, items);
         model.dispose();
         for (const isa of isas) {
           const sequences = config.fusion === 'attention';
@@ -213,7 +217,7 @@ test('tfjs and the native encoder give the same states of the tiny bundle, in f3
   const rows = { items: bundle.catalogue.count, actions: bundle.schema.actions.length + 1 };
   const batch = randomHistories(100, maxHistory, rows, new Random(3));
   const model = await loadBundleModel(bundle);
-  const expected = model.encodeHistories(batch);
+  const expected = await model.encodeHistories(batch);
   model.dispose();
   for (const isa of isas) {
     const f32 = bundleHistoryEncoder(bundle, { isa });

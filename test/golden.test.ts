@@ -10,6 +10,7 @@ import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { embedGoldens, verifyBundle } from '../src/bundle/verify.ts';
 import { resolveServerSettings } from '../src/config.ts';
+import type { HeadBatch } from '../src/features/head-batch.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { TwoTower, type WeightMap } from '../src/model/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
@@ -74,17 +75,19 @@ describe('models/tiny', () => {
         catalogueItemFeatures(bundle.schema, bundle.catalogue),
         bundle.tensors() as WeightMap,
       );
-      const embeddings = embedGoldens(bundle, {
+      const batches: HeadBatch[] = [];
+      embedGoldens(bundle, {
         isa: 'scalar',
-        embed(batch, out): void {
-          out.set(model.embedQueries(batch));
+        embed(batch) {
+          batches.push(batch);
         },
       });
+      assert.equal(batches.length, 1);
       near(
-        embeddings,
+        await model.embedQueries(batches[0]!),
         bundle.goldens.flatMap(({ embedding }) => embedding),
       );
-      near(model.itemVectors(), bundle.vectors);
+      near(await model.itemVectors(), bundle.vectors);
       model.dispose();
     });
 

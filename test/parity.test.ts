@@ -73,9 +73,9 @@ const configs = fc
   }));
 
 /** A model whose every weight is random, biases too, and item tables as wide as they are after training. */
-function randomModel(config: ModelConfig, random: Random): TwoTower {
+async function randomModel(config: ModelConfig, random: Random): Promise<TwoTower> {
   const drawn = new TwoTower(config, schema, items, { seed: random.nextUint32() });
-  const weights = drawn.weights();
+  const weights = await drawn.weights();
   drawn.dispose();
   for (const [name, { data }] of weights)
     if (/bias$|^items/i.test(name))
@@ -122,18 +122,18 @@ test('tfjs and the native head give the same query embeddings', async () => {
       async (config, count, seed) => {
         const random = new Random(seed);
         await useBackend();
-        const model = randomModel(config, random);
+        const model = await randomModel(config, random);
         const batch = randomBatch(
           count,
           config.embeddingWidth,
           config.fusion === 'attention',
           random,
         );
-        const weights = headWeights(model.weights(), config, schema, catalogue);
+        const weights = headWeights(await model.weights(), config, schema, catalogue);
         const expected = new Map<string, Float32Array>();
         for (const backend of ['native', 'cpu'] as const) {
           await useBackend(backend);
-          expected.set(backend, model.embedQueries(batch));
+          expected.set(backend, await model.embedQueries(batch));
         }
         await useBackend();
         model.dispose();

@@ -88,7 +88,7 @@ async function rankedByTfjs(bundle: Bundle, store: MemoryStore): Promise<Candida
     }
   }
   const model = await loadBundleModel(bundle);
-  const scores = model.scores(model.embedQueries(builder.batch()), vectors);
+  const scores = await model.scores(await model.embedQueries(builder.batch()), vectors);
   model.dispose();
   return questions.map(({ subject }, question) =>
     ids

@@ -93,7 +93,7 @@ describe('a warm start on newer data', () => {
     await train('now', 'still', '--warm-start', at('old'), '--settings', at('still.json'));
     const { catalogue } = loadCheckpoint(at('still'));
     const model = await loadModel(at('still'));
-    const vectors = model.itemVectors();
+    const vectors = await model.itemVectors();
     const width = model.config.embeddingWidth;
     model.dispose();
     assert.equal(catalogue.count, shop.items.length);

@@ -56,20 +56,20 @@ export async function towerData(size: number): Promise<RawData> {
       config: model.config,
       schema: model.schema,
       encodeHistories: (batch) => model.encodeHistories(batch),
-      embedQueries: (batch) => {
-        const queries = model.embedQueries(batch);
+      embedQueries: async (batch) => {
+        const queries = await model.embedQueries(batch);
         embedded.push(queries);
         return queries;
       },
-      itemVectors: () => new Float32Array(),
-      scores: () => new Float32Array(),
+      itemVectors: () => Promise.resolve(new Float32Array()),
+      scores: () => Promise.resolve(new Float32Array()),
     },
     dataset,
   ).scorer({ name: 'queries', context: 'real' });
   // In random order: calibration and test get requests of all days.
   await scorer.score(new Random(5).shuffle([...held.queries]), new Float32Array());
 
-  const vectors = model.itemVectors();
+  const vectors = await model.itemVectors();
   model.dispose();
   const width = config.model.embeddingWidth;
   const queries = new Float32Array(held.queries.length * width);
@@ -112,7 +112,7 @@ async function trainedModel(
   const trainer = new Trainer(model, items, statistics.items, config);
   const startMs = performance.now();
   for (let step = 1; step <= config.steps; step++) {
-    const loss = trainer.step(step, sampler.sample(step));
+    const loss = await trainer.step(step, sampler.sample(step));
     if (step === 1 || step % 50 === 0)
       say(
         `training for item vectors: step ${step} of ${config.steps}, loss ${loss.toFixed(2)}, ${((performance.now() - startMs) / 1000).toFixed(0)} s`,

@@ -110,11 +110,19 @@ test('rows that a loss looks up move as a dense step moves them, the others keep
     const rows = Int32Array.of(3, 0);
     const loss = (read: tf.Tensor): tf.Scalar => tf.sum(tf.square(tf.sub(read, 0.3)));
     for (let step = 1; step <= 3; step++) {
-      const lookups = new Map([['table', rows]]);
-      const lazyLoss = lazy.minimise((leaves) => loss(leaves.get('table')!), lookups, 0.1, step);
-      const denseLoss = dense.minimise(
-        () => loss(tf.gather(whole, tf.tensor1d(rows, 'int32'))),
-        new Map(),
+      const lazyLoss = await lazy.minimise(
+        () => ({
+          loss: (leaves) => loss(leaves.get('table')!),
+          lookups: new Map([['table', rows]]),
+        }),
+        0.1,
+        step,
+      );
+      const denseLoss = await dense.minimise(
+        () => ({
+          loss: () => loss(tf.gather(whole, tf.tensor1d(rows, 'int32'))),
+          lookups: new Map(),
+        }),
         0.1,
         step,
       );
@@ -141,17 +149,22 @@ test('a loss that is not finite changes nothing, and a row that is named twice i
   await useBackend();
   const table = tf.tidy(() => tf.variable(tf.ones([4, 2])));
   const adam = new Adam(new Map([['table', table]]));
-  const loss = adam.minimise(() => tf.sum(tf.div(table, 0)), new Map(), 0.1, 1);
+  const loss = await adam.minimise(
+    () => ({ loss: () => tf.sum(tf.div(table, 0)), lookups: new Map() }),
+    0.1,
+    1,
+  );
   assert.equal(loss, Infinity);
   assert.ok(table.dataSync().every((value) => value === 1));
-  assert.throws(
-    () =>
-      adam.minimise(
-        (leaves) => tf.sum(leaves.get('table')!),
-        new Map([['table', Int32Array.of(2, 2)]]),
-        0.1,
-        1,
-      ),
+  await assert.rejects(
+    adam.minimise(
+      () => ({
+        loss: (leaves) => tf.sum(leaves.get('table')!),
+        lookups: new Map([['table', Int32Array.of(2, 2)]]),
+      }),
+      0.1,
+      1,
+    ),
     { name: 'RangeError', message: /at most once/ },
   );
   adam.dispose();

@@ -21,6 +21,17 @@ export interface RowGradient {
   readonly values: tf.Tensor;
 }
 
+/** What a step minimises. */
+export interface Objective {
+  /** Gets what `lookups` names, in place of those variables, and uses the others as they are. */
+  readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
+  /**
+   * Variables of which the loss reads these rows alone, each row at most once. The rows [R, width] are leaves of the graph,
+   * so gradient and update have R rows, however long the table is.
+   */
+  readonly lookups: ReadonlyMap<string, Int32Array>;
+}
+
 /** Optimiser of a fixed set of named variables. @see Kingma and Ba, Adam, ICLR 2015. */
 export class Adam {
   /** Moments by variable name, `m` and `v` of its shape. */
@@ -43,30 +54,30 @@ export class Adam {
   /**
    * Takes the gradient of a loss and applies one step; a loss that is not finite changes nothing.
    *
-   * @param loss - gets what `lookups` names, in place of those variables, and uses the others as they are.
-   * @param lookups - variables of which the loss reads these rows alone, each row at most once. The rows [R, width] are
-   *   leaves of the graph, so gradient and update have R rows, however long the table is.
+   * @param prepare - makes what is minimised. It and the loss run before this returns its promise, and are tidied up.
    * @param step - counts from 1.
    * @returns the loss before the update.
    */
-  minimise(
-    loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar,
-    lookups: ReadonlyMap<string, Int32Array>,
-    learningRate: number,
-    step: number,
-  ): number {
-    return tf.tidy(() => {
+  async minimise(prepare: () => Objective, learningRate: number, step: number): Promise<number> {
+    let lookups: Objective['lookups'] = new Map();
+    const leaves = new Map<string, tf.Tensor>(this.#variables);
+    // tfjs computes inside of tidy, which cannot wait; on a GPU the loss is read when it is there.
+    const { value, grads } = tf.tidy(() => {
+      const objective = prepare();
+      lookups = objective.lookups;
       const rows = new Map(
         [...lookups].map(([name, indices]) => [
           name,
           tf.gather(this.#variables.get(name)!, tf.tensor1d(indices, 'int32')),
         ]),
       );
-      const leaves = new Map<string, tf.Tensor>([...this.#variables, ...rows]);
-      const { value, grads } = tf
+      for (const [name, leaf] of rows) leaves.set(name, leaf);
+      return tf
         .engine()
-        .gradients(() => loss(rows), [...leaves.values()], undefined, true);
-      const result = value.dataSync()[0]!;
+        .gradients(() => objective.loss(rows), [...leaves.values()], undefined, true);
+    });
+    try {
+      const result = (await value.data())[0]!;
       if (!Number.isFinite(result)) return result;
       const gradients = new Map<string, tf.Tensor | RowGradient>();
       for (const [i, name] of [...leaves.keys()].entries()) {
@@ -78,7 +89,9 @@ export class Adam {
       }
       this.apply(gradients, learningRate, step);
       return result;
-    });
+    } finally {
+      tf.dispose([value, ...grads]);
+    }
   }
 
   /**

@@ -47,7 +47,7 @@ export async function encodeItems(
   if (!existsSync(vectorsFile)) {
     const model = await loadModel(directory);
     const progress = startProgress('encode items', catalogue.count, 'items');
-    const vectors = model.itemVectors();
+    const vectors = await model.itemVectors();
     model.dispose();
     progress.update(catalogue.count);
     progress.end();
@@ -73,7 +73,7 @@ export async function encodeItems(
   const settingsFile = join(folderOfIndex, 'index.json');
   if (!existsSync(indexFile)) {
     const model = await loadModel(directory);
-    const queries = calibrationQueries(model, schema, catalogue);
+    const queries = await calibrationQueries(model, schema, catalogue);
     model.dispose();
     const progress = startProgress('build index', catalogue.count, 'items');
     const { bytes, settings: built } = await buildIndex(vectors, width, {
@@ -98,13 +98,13 @@ export async function encodeItems(
 }
 
 /** [CALIBRATION_QUERIES, D] query embeddings of made-up requests: what the query tower gives, not noisy item vectors. */
-function calibrationQueries(
+async function calibrationQueries(
   model: TwoTower,
   schema: FeatureSchema,
   catalogue: ItemCatalogue,
-): Float32Array {
+): Promise<Float32Array> {
   const random = new Random(CALIBRATION_SEED);
   return model.embedQueries(
-    makeRequests(model, schema, catalogue, CALIBRATION_QUERIES, random).batch,
+    (await makeRequests(model, schema, catalogue, CALIBRATION_QUERIES, random)).batch,
   );
 }

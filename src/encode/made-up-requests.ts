@@ -13,13 +13,13 @@ import type { Random } from '../random.ts';
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
 
 /** Requests that touch every branch of the head (with and without state, each kind of subject, unknowns). */
-export function makeRequests(
+export async function makeRequests(
   model: TwoTower,
   schema: FeatureSchema,
   catalogue: ItemCatalogue,
   count: number,
   random: Random,
-): { requests: MadeUpRequest[]; batch: HeadBatch } {
+): Promise<{ requests: MadeUpRequest[]; batch: HeadBatch }> {
   const item = (): number => random.integer(catalogue.count);
   const pick = (names: readonly string[]): string | undefined =>
     names[random.integer(names.length)];
@@ -28,7 +28,7 @@ export function makeRequests(
   const builder = new HeadBatchBuilder(embeddingWidth, count, fusion === 'attention');
   const requests: MadeUpRequest[] = [];
   for (let i = 0; i < count; i++) {
-    const state = i % 4 === 3 ? undefined : randomState(model, random, item);
+    const state = i % 4 === 3 ? undefined : await randomState(model, random, item);
     const stateAge = state === undefined ? 0 : random.uniform();
     let subject: GoldenRequest['subject'] = null;
     let bag: SubjectBag = NO_SUBJECT;
@@ -72,11 +72,15 @@ export function makeRequests(
 }
 
 /** State of a made-up history: one to ten events a day apart, so that goldens need no dataset. */
-function randomState(model: TwoTower, random: Random, item: () => number): Float32Array {
+async function randomState(
+  model: TwoTower,
+  random: Random,
+  item: () => number,
+): Promise<Float32Array> {
   const length = 1 + random.integer(10);
   const items = Array.from({ length }, item);
   const batch = new HistoryBatchBuilder(model.config.maxHistory);
   const times = items.map((_, i) => i * 86_400);
   batch.add({ items, actions: items.map(() => 1), times }, 0, length);
-  return model.encodeHistories(batch.batch())[0]!;
+  return (await model.encodeHistories(batch.batch()))[0]!;
 }

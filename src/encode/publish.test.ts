@@ -39,7 +39,7 @@ describe('encodeItems', () => {
   it('gives the vectors of the model, and works out only what is missing', async () => {
     const first = await encodeItems(run('concat'));
     const model = await loadModel(run('concat'));
-    assert.deepEqual(first.vectors, model.itemVectors());
+    assert.deepEqual(first.vectors, await model.itemVectors());
     model.dispose();
     // The index of another run in its place: a job that built it again would not answer with it.
     writeFileSync(join(run('concat'), 'item-index-clusters', 'index.json'), '{"connectivity":7}');

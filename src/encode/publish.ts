@@ -34,7 +34,7 @@ export async function publish(
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
   const { vectors, indexBytes, index } = await encodeItems(directory, kind);
   const model = await loadModel(directory);
-  const goldens = answerGoldens(model, schema, catalogue, vectors);
+  const goldens = await answerGoldens(model, schema, catalogue, vectors);
   model.dispose();
   return publishBundle(
     {
@@ -57,22 +57,22 @@ export async function publish(
 }
 
 /** Made-up requests, answered by tfjs. */
-function answerGoldens(
+async function answerGoldens(
   model: TwoTower,
   schema: FeatureSchema,
   catalogue: ItemCatalogue,
   vectors: Float32Array,
-): GoldenRequest[] {
+): Promise<GoldenRequest[]> {
   const width = model.config.embeddingWidth;
-  const { requests, batch } = makeRequests(
+  const { requests, batch } = await makeRequests(
     model,
     schema,
     catalogue,
     GOLDENS,
     new Random(GOLDEN_SEED),
   );
-  const embeddings = model.embedQueries(batch);
-  const scores = model.scores(embeddings, vectors);
+  const embeddings = await model.embedQueries(batch);
+  const scores = await model.scores(embeddings, vectors);
   return requests.map((request, golden) => {
     const row = scores.subarray(golden * catalogue.count, (golden + 1) * catalogue.count);
     const ranked = Array.from(row, (score, slot) => ({ score, slot }))

@@ -88,7 +88,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
         );
       const histories = new HistoryBatchBuilder(bundle.manifest.model.maxHistory);
       for (const { begin, end } of due) histories.add(columns, begin, end);
-      const states = encoder.encode(histories.batch());
+      const states = await encoder.encode(histories.batch());
       const encodedAtSeconds = Date.now() / 1000;
       await store.write(
         encoderId,
@@ -123,7 +123,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
 
 interface OpenEncoder {
   /** The state of each history, as the bundle's head reads them. */
-  readonly encode: (batch: HistoryBatch) => Float32Array[];
+  readonly encode: (batch: HistoryBatch) => Float32Array[] | Promise<Float32Array[]>;
   readonly dispose: () => void;
 }
 

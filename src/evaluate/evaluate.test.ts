@@ -52,11 +52,12 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
     config: { embeddingWidth: GROUPS, maxHistory: 4, fusion, subjectItem: false },
     schema,
     encodeHistories(batch) {
-      return Array.from(batch.offsets.subarray(1), (end) => {
+      const states = Array.from(batch.offsets.subarray(1), (end) => {
         const state = new Float32Array(GROUPS);
         state[batch.items[end - 1]! % GROUPS] = 1;
         return state;
       });
+      return Promise.resolve(states);
     },
     embedQueries(batch) {
       const queries = Float32Array.from(batch.states);
@@ -64,11 +65,13 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
         for (let b = 0; b < batch.count; b++)
           for (let i = batch.subjectOffsets[b]!; i < batch.subjectOffsets[b + 1]!; i++)
             queries[b * GROUPS + batch.subjectRows[i]!]! += 1;
-      return queries;
+      return Promise.resolve(queries);
     },
     itemVectors: () =>
-      Float32Array.from({ length: ITEMS * GROUPS }, (_, i) =>
-        Math.floor(i / GROUPS) % GROUPS === i % GROUPS ? 1 : 0,
+      Promise.resolve(
+        Float32Array.from({ length: ITEMS * GROUPS }, (_, i) =>
+          Math.floor(i / GROUPS) % GROUPS === i % GROUPS ? 1 : 0,
+        ),
       ),
     scores(queries, vectors) {
       const out = new Float32Array((queries.length / GROUPS) * ITEMS);
@@ -76,7 +79,7 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
         for (let d = 0; d < GROUPS; d++)
           out[i]! +=
             queries[Math.floor(i / ITEMS) * GROUPS + d]! * vectors[(i % ITEMS) * GROUPS + d]!;
-      return out;
+      return Promise.resolve(out);
     },
   };
 }
@@ -137,14 +140,14 @@ describe('evaluate', () => {
           model: {
             ...model,
             config: { ...model.config, subjectItem: true },
-            embedQueries(batch) {
+            async embedQueries(batch) {
               const parts = [
                 [batch.demographics[0]! > 0, 'age'],
                 [batch.subjectOffsets[1]! > 0, 'categories'],
                 [(batch.subjectItems?.[0] ?? -1) >= 0, 'item'],
               ] as const;
               asked.push(parts.flatMap(([has, what]) => (has ? [what] : [])).join(' + '));
-              return model.embedQueries(batch);
+              return await model.embedQueries(batch);
             },
           },
         },
@@ -197,13 +200,14 @@ describe('evaluate', () => {
       values.map((_, i) => values[i - (i % GROUPS) + ((i + 1) % GROUPS)]!);
     const turned: EvaluatedModel['model'] = {
       ...own,
-      encodeHistories: (batch) => own.encodeHistories(batch).map((state) => turn(state)),
-      embedQueries: (batch) => {
+      encodeHistories: async (batch) =>
+        (await own.encodeHistories(batch)).map((state) => turn(state)),
+      embedQueries: async (batch) => {
         // The head knows its own encoder's space: turn states back, add the subject there, turn the sum.
         const back = turn(turn(turn(Float32Array.from(batch.states))));
-        return turn(own.embedQueries({ ...batch, states: back }));
+        return turn(await own.embedQueries({ ...batch, states: back }));
       },
-      itemVectors: () => turn(own.itemVectors()),
+      itemVectors: async () => turn(await own.itemVectors()),
     };
     const models = [
       { name: 'a', model: own },

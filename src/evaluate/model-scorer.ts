@@ -15,10 +15,10 @@ import type { EvaluationQuery, Scorer } from './query.ts';
 export interface ScorableModel {
   readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion' | 'subjectItem'>;
   readonly schema: FeatureSchema;
-  encodeHistories(batch: HistoryBatch): Float32Array[];
-  embedQueries(batch: HeadBatch): Float32Array;
-  itemVectors(): Float32Array;
-  scores(queries: Float32Array, vectors: Float32Array): Float32Array;
+  encodeHistories(batch: HistoryBatch): Promise<Float32Array[]>;
+  embedQueries(batch: HeadBatch): Promise<Float32Array>;
+  itemVectors(): Promise<Float32Array>;
+  scores(queries: Float32Array, vectors: Float32Array): Promise<Float32Array>;
 }
 
 /**
@@ -80,21 +80,21 @@ export class ModelEvaluation {
       );
     return {
       name,
-      score: (queries, out): void => {
-        const batch = this.#headBatch(queries, context, history);
-        this.#vectors ??= this.#model.itemVectors();
-        out.set(this.#model.scores(this.#model.embedQueries(batch), this.#vectors));
+      score: async (queries, out): Promise<void> => {
+        const batch = await this.#headBatch(queries, context, history);
+        this.#vectors ??= await this.#model.itemVectors();
+        out.set(await this.#model.scores(await this.#model.embedQueries(batch), this.#vectors));
       },
     };
   }
 
-  #headBatch(
+  async #headBatch(
     queries: readonly EvaluationQuery[],
     context: ContextMode,
     history: HistoryMode,
-  ): HeadBatch {
+  ): Promise<HeadBatch> {
     const { times } = this.#dataset.events;
-    if (history === 'real') this.#encode(queries);
+    if (history === 'real') await this.#encode(queries);
     const { embeddingWidth, fusion } = this.#model.config;
     const builder = new HeadBatchBuilder(embeddingWidth, queries.length, fusion === 'attention');
     for (const query of queries) {
@@ -118,7 +118,7 @@ export class ModelEvaluation {
   }
 
   /** Encodes the histories of `queries` that have no cached state. */
-  #encode(queries: readonly EvaluationQuery[]): void {
+  async #encode(queries: readonly EvaluationQuery[]): Promise<void> {
     const missing = new Map<number, EvaluationQuery>();
     for (const query of queries)
       if (query.historyEnd > query.historyBegin && !this.#states.has(query.historyEnd))
@@ -129,7 +129,7 @@ export class ModelEvaluation {
     const batch = new HistoryBatchBuilder(this.#model.config.maxHistory);
     for (const { historyBegin, historyEnd } of missing.values())
       batch.add(columns, historyBegin, historyEnd);
-    const states = this.#model.encodeHistories(batch.batch());
+    const states = await this.#model.encodeHistories(batch.batch());
     for (const [row, end] of [...missing.keys()].entries()) this.#states.set(end, states[row]!);
   }
 

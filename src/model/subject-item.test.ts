@@ -56,16 +56,18 @@ function withoutItem(weights: WeightMap): WeightMap {
 }
 
 describe('subjectItem', () => {
-  it('tells items in view apart, and is the model without it where none is', () => {
+  it('tells items in view apart, and is the model without it where none is', async () => {
     const model = new TwoTower(config, schema, features, { seed: 1 });
     const plain = new TwoTower(
       { ...config, subjectItem: false },
       schema,
       features,
-      withoutItem(model.weights()),
+      withoutItem(await model.weights()),
     );
-    const [none, one, other] = [-1, 3, 4].map((item) => model.embedQueries(viewing(item)));
-    for (const [i, value] of plain.embedQueries(viewing(3)).entries())
+    const [none, one, other] = await Promise.all(
+      [-1, 3, 4].map((item) => model.embedQueries(viewing(item))),
+    );
+    for (const [i, value] of (await plain.embedQueries(viewing(3))).entries())
       assert.ok(Math.abs(value - none![i]!) < 1e-6);
     const distance = (a: Float32Array, b: Float32Array): number =>
       Math.hypot(...a.map((value, i) => value - b[i]!));

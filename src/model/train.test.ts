@@ -45,7 +45,7 @@ function folder(): string {
 function run(
   config: TrainConfig,
   directory = folder(),
-  validate?: (model: TwoTower) => number,
+  validate?: (model: TwoTower) => number | Promise<number>,
 ): Promise<Checkpoint> {
   return train({
     shards,
@@ -65,7 +65,7 @@ async function openTrainer(
   const features = new ContextFeatures(model.schema);
   const sampler = new ShardSampler(shards, endsOf, features, config, statistics);
   const trainer = new Trainer(model, shards.items, statistics.items, config);
-  return { trainer, step: async (step) => trainer.step(step, await sampler.sample(step)) };
+  return { trainer, step: async (step) => await trainer.step(step, await sampler.sample(step)) };
 }
 
 /** Every file of a directory by its path. */
@@ -145,7 +145,7 @@ for (const settings of LOSSES)
       const model = modelOf(await run({ ...config, steps: 2 }));
       const { trainer, step } = await openTrainer(model, config);
       await step(1);
-      assert.equal(trainer.temperature !== config.temperature, config.learnTemperature);
+      assert.equal((await trainer.temperature()) !== config.temperature, config.learnTemperature);
       for (const [name, used] of [
         ['encoder.gap', config.gapFeature],
         ['encoder.position', config.positionFeature],
@@ -187,14 +187,14 @@ for (const settings of LOSSES)
         return [value, model];
       };
       const [lossCpu, cpu] = await step('cpu');
-      const weights = cpu.weights();
+      const weights = await cpu.weights();
       cpu.dispose();
       const [lossNative, native] = await step('native');
       assert.ok(Math.abs(lossNative - lossCpu) < 1e-4);
       // Adam's first step is about the learning rate whatever the gradient's size, so rounding shows where that is near 0.
       let far = 0;
       let all = 0;
-      for (const [name, { data }] of native.weights())
+      for (const [name, { data }] of await native.weights())
         for (const [i, value] of data.entries()) {
           far += Number(Math.abs(value - weights.get(name)!.data[i]!) > 1e-4);
           all++;
@@ -205,7 +205,7 @@ for (const settings of LOSSES)
   });
 
 /** Share of training conversions among the ten best items, by a model that knows what came before. */
-function trainingRecall(model: TwoTower): number {
+async function trainingRecall(model: TwoTower): Promise<number> {
   const features = new ContextFeatures(model.schema);
   const columns = eventColumns(dataset, features);
   const { items, times, userOffsets } = dataset.events;
@@ -213,7 +213,7 @@ function trainingRecall(model: TwoTower): number {
   const last = Array.from(trainingEnds, (end) => end - 1);
   for (let user = 0; user < dataset.users.count; user++)
     histories.add(columns, userOffsets[user]!, Math.max(userOffsets[user]!, last[user]!));
-  const states = model.encodeHistories(histories.batch());
+  const states = await model.encodeHistories(histories.batch());
   const width = model.config.embeddingWidth;
   const requests = new HeadBatchBuilder(width, dataset.users.count);
   for (const [user, event] of last.entries()) {
@@ -230,7 +230,10 @@ function trainingRecall(model: TwoTower): number {
       [0, 0, 0],
     );
   }
-  const scores = model.scores(model.embedQueries(requests.batch()), model.itemVectors());
+  const scores = await model.scores(
+    await model.embedQueries(requests.batch()),
+    await model.itemVectors(),
+  );
   const count = dataset.items.count;
   const hits = last.filter((event, user) => {
     const row = scores.subarray(user * count, (user + 1) * count);
@@ -253,8 +256,8 @@ describe('train', () => {
         neighbourShare: 0,
       },
       folder(),
-      (model) => {
-        recalls.push(trainingRecall(model));
+      async (model) => {
+        recalls.push(await trainingRecall(model));
         return recalls.at(-1)!;
       },
     );

@@ -97,7 +97,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     ...(saved !== undefined && { moments: saved.moments }),
   });
   const validations: Validation[] = [...(saved?.validations ?? [])];
-  let best: WeightMap = saved?.best ?? model.weights();
+  let best: WeightMap = saved?.best ?? (await model.weights());
   let lossSum = 0;
   let lossSteps = 0;
   const progress = startProgress(`train ${config.model.fusion}`, config.steps, 'steps');
@@ -105,7 +105,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   try {
     while (step < config.steps && !exhausted(validations, config.patience)) {
       step++;
-      lossSum += trainer.step(step, await sampler.sample(step));
+      lossSum += await trainer.step(step, await sampler.sample(step));
       lossSteps++;
       progress.update(step, `loss ${(lossSum / lossSteps).toFixed(3)}`);
       if (step % config.validateEvery !== 0 && step !== config.steps) continue;
@@ -113,15 +113,15 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       const metric = options.validate === undefined ? step : await options.validate(model);
       const improved = metric > Math.max(-Infinity, ...validations.map((entry) => entry.metric));
       validations.push({ step, loss: lossSum / lossSteps, metric });
-      if (improved) best = model.weights();
+      if (improved) best = await model.weights();
       lossSum = 0;
       lossSteps = 0;
       await saveTrainingState(directory, {
         step,
         validations,
-        weights: model.weights(),
+        weights: await model.weights(),
         best,
-        moments: trainer.moments(),
+        moments: await trainer.moments(),
       });
     }
     progress.end(

@@ -63,7 +63,7 @@ async function openTrainer(
   const features = new ContextFeatures(model.schema);
   const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);
   const trainer = new Trainer(model, shards.items, statistics.items, config, { headOnly });
-  return { trainer, step: async (step) => trainer.step(step, await sampler.sample(step)) };
+  return { trainer, step: async (step) => await trainer.step(step, await sampler.sample(step)) };
 }
 
 /** Losses and weights of three steps of the head alone. */
@@ -72,7 +72,7 @@ async function headSteps(config: TrainConfig): Promise<{ losses: number[]; weigh
   const { trainer, step } = await openTrainer(model, config, true);
   const losses = [await step(1), await step(2), await step(3)];
   trainer.dispose();
-  const weights = model.weights();
+  const weights = await model.weights();
   model.dispose();
   return { losses, weights };
 }
@@ -82,17 +82,17 @@ for (const [name, config] of Object.entries(CASES))
     it('change the head and nothing else, and keep moments of it alone', async () => {
       await useBackend();
       const model = newModel(config);
-      const before = model.weights();
+      const before = await model.weights();
       const { trainer, step } = await openTrainer(model, config, true);
       for (let n = 1; n <= 3; n++) await step(n);
-      const changed = [...model.weights()].filter(([tensor, { data }]) =>
+      const changed = [...(await model.weights())].filter(([tensor, { data }]) =>
         data.some((value, i) => value !== before.get(tensor)!.data[i]),
       );
       const names = changed.map(([tensor]) => tensor);
       for (const tensor of ['head.hiddenWeight', 'head.skipWeight', 'context.subjectTable'])
         assert.ok(names.includes(tensor), tensor);
       for (const tensor of names) assert.ok(isHeadTensor(tensor), tensor);
-      for (const moment of trainer.moments().keys())
+      for (const moment of (await trainer.moments()).keys())
         assert.ok(isHeadTensor(moment) || moment.startsWith('loss.'), moment);
       trainer.dispose();
       model.dispose();

@@ -1,7 +1,7 @@
 // Gradient steps: what a step computes of the model, for the whole of it or the head alone, and Adam on its gradient.
 
-import { Adam } from '../backend/adam.ts';
-import { tf } from '../backend/tf.ts';
+import { Adam, type Objective } from '../backend/adam.ts';
+import { tf, valuesOf } from '../backend/tf.ts';
 import { isHeadTensor } from '../bundle/identity.ts';
 import type { ItemTable } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
@@ -19,12 +19,6 @@ import { localiseItems, type TrainingNoise, type TwoTower, type WeightMap } from
 
 /** The table that a sampled step reads few rows of. */
 const ITEM_TABLE = 'items.id';
-/** What a step minimises, and the rows of tables that it reads: see Adam.minimise. */
-interface Task {
-  readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
-  readonly lookups: ReadonlyMap<string, Int32Array>;
-}
-
 /** What the loss learns beside the model: state of the run, no part of a bundle. */
 const TEMPERATURE = 'loss.temperature';
 
@@ -56,13 +50,7 @@ export class Trainer {
     this.#config = config;
     this.#loss = stepLoss(config.loss, items, statistics);
     if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
-    if (headOnly)
-      this.#frozenVectors = tf.tidy(() =>
-        tf.variable(
-          tf.tensor2d(model.itemVectors(), [items.count, config.model.embeddingWidth]),
-          false,
-        ),
-      );
+    if (headOnly) this.#frozenVectors = tf.tidy(() => tf.variable(model.itemVectorTable(), false));
     this.#optimiser = new Adam(trainedVariables(model, config, this.#temperature, headOnly));
     if (moments !== undefined)
       for (const [name, { m, v }] of this.#optimiser.moments)
@@ -82,13 +70,10 @@ export class Trainer {
   }
 
   /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
-  step(step: number, drawn: TrainingStep): number {
+  async step(step: number, drawn: TrainingStep): Promise<number> {
     const random = new Random(this.#config.seed, 2, step);
-    const loss = tf.tidy(() => {
-      const task = this.#task(drawn, random);
-      const rate = learningRate(this.#config, step);
-      return this.#optimiser.minimise(task.loss, task.lookups, rate, step);
-    });
+    const rate = learningRate(this.#config, step);
+    const loss = await this.#optimiser.minimise(() => this.#task(drawn, random), rate, step);
     if (!Number.isFinite(loss))
       throw new TandemError(
         'ERR_TRAINING_DIVERGED',
@@ -97,7 +82,7 @@ export class Trainer {
     return loss;
   }
 
-  #task(drawn: TrainingStep, random: Random): Task {
+  #task(drawn: TrainingStep, random: Random): Objective {
     if (this.#frozenVectors !== undefined)
       return this.#headTask(this.#loss, this.#frozenVectors, drawn, random);
     return this.#loss.sampled
@@ -105,7 +90,7 @@ export class Trainer {
       : this.#fullTask(this.#loss, drawn, random);
   }
 
-  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Task {
+  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Objective {
     return {
       loss: () => {
         const inputs = this.#model.itemInputs();
@@ -119,7 +104,7 @@ export class Trainer {
     };
   }
 
-  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Task {
+  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Objective {
     const columns = loss.draw(drawn.positives, random);
     const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
     const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
@@ -157,7 +142,7 @@ export class Trainer {
     vectors: tf.Tensor2D,
     drawn: TrainingStep,
     random: Random,
-  ): Task {
+  ): Objective {
     const { slots, rows } = localiseItems(drawn.histories.items);
     const inputs = this.#model.itemInputs(slots);
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows });
@@ -210,28 +195,30 @@ export class Trainer {
   }
 
   /** tau, as it is now. */
-  get temperature(): number {
+  async temperature(): Promise<number> {
     const variable = this.#temperature;
-    return variable === undefined
-      ? this.#config.temperature
-      : 1 / tf.tidy(() => inverseTemperature(variable).dataSync()[0]!);
+    if (variable === undefined) return this.#config.temperature;
+    const inverse = tf.tidy(() => inverseTemperature(variable));
+    const [value] = await valuesOf(inverse);
+    inverse.dispose();
+    return 1 / value!;
   }
 
   /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
-  moments(): WeightMap {
+  async moments(): Promise<WeightMap> {
     const moments = new Map<string, { shape: number[]; data: Float32Array }>();
     for (const [name, pair] of this.#optimiser.moments)
       for (const suffix of ['m', 'v'] as const) {
         const variable = pair[suffix];
         moments.set(`${name}.${suffix}`, {
           shape: [...variable.shape],
-          data: variable.dataSync<'float32'>().slice(),
+          data: await valuesOf(variable),
         });
       }
     if (this.#temperature !== undefined)
       moments.set(TEMPERATURE, {
         shape: [1],
-        data: this.#temperature.dataSync<'float32'>().slice(),
+        data: await valuesOf(this.#temperature),
       });
     return moments;
   }

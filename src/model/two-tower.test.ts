@@ -81,8 +81,8 @@ function batchOf(histories: readonly (readonly Event[])[], length = LENGTH): His
 }
 
 /** The state of one history. */
-function stateOf(tower: TwoTower, events: readonly Event[]): Float32Array {
-  return tower.encodeHistories(batchOf([events]))[0]!;
+async function stateOf(tower: TwoTower, events: readonly Event[]): Promise<Float32Array> {
+  return (await tower.encodeHistories(batchOf([events])))[0]!;
 }
 
 /** Hidden states of every event, [L, D]. */
@@ -140,28 +140,28 @@ describe('history encoder', () => {
     );
   });
 
-  it('looks at every event of the window, and at none before it', () => {
+  it('looks at every event of the window, and at none before it', async () => {
     const events = Array.from({ length: 40 }, (_, i) => ({
       item: i % ITEMS,
       action: 1,
       time: i * 1000,
     }));
-    const state = (list: readonly Event[]): Float32Array => stateOf(model, list);
-    const whole = state(events);
+    const state = (list: readonly Event[]): Promise<Float32Array> => stateOf(model, list);
+    const whole = await state(events);
     for (let at = 0; at < events.length; at++) {
-      const changed = state(events.with(at, { ...events[at]!, item: (at + 1) % ITEMS }));
+      const changed = await state(events.with(at, { ...events[at]!, item: (at + 1) % ITEMS }));
       if (at < events.length - LENGTH) assert.deepEqual(changed, whole);
       else assert.notDeepEqual(changed, whole);
     }
   });
 
-  it('gives a user the same state wherever and with whomever they are in a batch', () => {
-    fc.assert(
-      fc.property(fc.array(history(0), { minLength: 2, maxLength: 6 }), (histories) => {
-        const together = model.encodeHistories(batchOf(histories));
-        const backwards = model.encodeHistories(batchOf(histories.toReversed()));
+  it('gives a user the same state wherever and with whomever they are in a batch', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(history(0), { minLength: 2, maxLength: 6 }), async (histories) => {
+        const together = await model.encodeHistories(batchOf(histories));
+        const backwards = await model.encodeHistories(batchOf(histories.toReversed()));
         for (const [row, events] of histories.entries()) {
-          near(together[row]!, stateOf(model, events));
+          near(together[row]!, await stateOf(model, events));
           near(together[row]!, backwards[histories.length - 1 - row]!);
         }
       }),
@@ -169,16 +169,16 @@ describe('history encoder', () => {
     );
   });
 
-  it('gives the same state from a shorter window when the history fits it', () => {
-    fc.assert(
-      fc.property(history(1, 6), (events) => {
-        near(model.encodeHistories(batchOf([events], 6))[0]!, stateOf(model, events));
+  it('gives the same state from a shorter window when the history fits it', async () => {
+    await fc.assert(
+      fc.asyncProperty(history(1, 6), async (events) => {
+        near((await model.encodeHistories(batchOf([events], 6)))[0]!, await stateOf(model, events));
       }),
       { numRuns: 20 },
     );
   });
 
-  it('gives the same states in several blocks as in one', () => {
+  it('gives the same states in several blocks as in one', async () => {
     const random = new Random(6);
     const histories = Array.from({ length: 515 }, (_, user) =>
       Array.from({ length: user % 4 }, (_, i) => ({
@@ -188,15 +188,15 @@ describe('history encoder', () => {
       })),
     );
     const batch = batchOf(histories, 4);
-    const states = model.encodeHistories(batch);
+    const states = await model.encodeHistories(batch);
     for (const row of [0, 1, 510, 511, 512, 514])
-      near(states[row]!, model.encodeHistories(batchOf([histories[row]!], 4))[0]!);
+      near(states[row]!, (await model.encodeHistories(batchOf([histories[row]!], 4)))[0]!);
   });
 
-  it('gives empty histories no state, and no NaN anywhere', () => {
+  it('gives empty histories no state, and no NaN anywhere', async () => {
     const histories = [[], [{ item: 1, action: 1, time: 5 }], []];
     for (const tower of [model, attentive]) {
-      const states = tower.encodeHistories(batchOf(histories));
+      const states = await tower.encodeHistories(batchOf(histories));
       assert.deepEqual(
         states.map((state) => state.length),
         [0, width, 0],
@@ -204,18 +204,18 @@ describe('history encoder', () => {
       assert.ok(states[1]!.every((value) => Number.isFinite(value) && value !== 0));
     }
     assert.equal(hidden([]).length, 0);
-    assert.equal(model.encodeHistories(batchOf([])).length, 0);
+    assert.equal((await model.encodeHistories(batchOf([]))).length, 0);
   });
 });
 
 describe('states of fusion attention', () => {
-  it('are those of all events of the window, each as if it were the newest', () => {
-    fc.assert(
-      fc.property(history(1), (events) => {
-        const [state] = attentive.encodeHistories(batchOf([events]));
+  it('are those of all events of the window, each as if it were the newest', async () => {
+    await fc.assert(
+      fc.asyncProperty(history(1), async (events) => {
+        const [state] = await attentive.encodeHistories(batchOf([events]));
         const kept = Math.min(LENGTH, events.length);
         assert.equal(state!.length, kept * width);
-        near(state!.subarray(-width), stateOf(model, events));
+        near(state!.subarray(-width), await stateOf(model, events));
         // Positions count from the newest event, so an earlier state is that of its place in this history.
         near(state!, hidden(events));
       }),
@@ -225,18 +225,18 @@ describe('states of fusion attention', () => {
 });
 
 describe('fusion attention in training', () => {
-  it('answers an example as serving answers it from the states up to its own', () => {
+  it('answers an example as serving answers it from the states up to its own', async () => {
     const examples = fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat(5)), {
       minLength: 1,
       maxLength: 12,
     });
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.array(history(0), { minLength: 1, maxLength: 4 }),
         examples,
-        (histories, drawn) => {
+        async (histories, drawn) => {
           const batch = batchOf(histories);
-          const states = attentive.encodeHistories(batch);
+          const states = await attentive.encodeHistories(batch);
           const rows = drawn.map(([user, place, category]) => {
             const at = user % histories.length;
             const first = batch.offsets[at]!;
@@ -266,18 +266,18 @@ describe('fusion attention in training', () => {
               .dataSync<'float32'>()
               .slice(),
           );
-          near(trained, attentive.embedQueries(served), 1e-4);
+          near(trained, await attentive.embedQueries(served), 1e-4);
         },
       ),
       { numRuns: 30 },
     );
   });
 
-  it('reads every event of a sequence', () => {
+  it('reads every event of a sequence', async () => {
     const events = Array.from({ length: 5 }, (_, i) => ({ item: i, action: 1, time: 100 * i }));
-    const [state] = attentive.encodeHistories(batchOf([events]));
-    const ask = (rows: Float32Array): Float32Array =>
-      attentive.embedQueries(headBatch([{ state: rows }], true));
+    const [state] = await attentive.encodeHistories(batchOf([events]));
+    const ask = async (rows: Float32Array): Promise<Float32Array> =>
+      await attentive.embedQueries(headBatch([{ state: rows }], true));
     for (let place = 0; place < events.length; place++) {
       const changed = state!.slice();
       for (let i = place * width; i < (place + 1) * width; i++) changed[i]! *= -1;
@@ -287,10 +287,10 @@ describe('fusion attention in training', () => {
 });
 
 describe('historyMean', () => {
-  it('adds a map of the mean of what a user has had to every state', () => {
+  it('adds a map of the mean of what a user has had to every state', async () => {
     const meanConfig: ModelConfig = { ...config, historyMean: true, fusion: 'attention' };
     const drawn = new TwoTower(meanConfig, schema, items, { seed: 4 });
-    const weights = drawn.weights();
+    const weights = await drawn.weights();
     drawn.dispose();
     // The Transformer says nothing, and the map turns the axes round.
     weights.get('encoder.norm.scale')!.data.fill(0);
@@ -298,9 +298,9 @@ describe('historyMean', () => {
     for (let i = 0; i < width; i++) map[i * width + (width - 1 - i)] = 1;
     const tower = new TwoTower(meanConfig, schema, items, weights);
     const inputs = tf.tidy(() => tower.itemInputs().dataSync<'float32'>().slice());
-    fc.assert(
-      fc.property(history(1, LENGTH), (events) => {
-        const states = stateOf(tower, events);
+    await fc.assert(
+      fc.asyncProperty(history(1, LENGTH), async (events) => {
+        const states = await stateOf(tower, events);
         const sum = new Float64Array(width);
         for (const [t, { item }] of events.entries()) {
           for (let i = 0; i < width; i++) sum[i]! += inputs[item * width + i]!;
@@ -343,8 +343,8 @@ describe('head', () => {
   const state = Float32Array.from({ length: width }, (_, i) => Math.sin(i));
   const subject = features.categoryBag([2, 3], [1, 0.5]);
 
-  it('drops what its hidden layer reads, in training, and nothing of the linear path', () => {
-    const weights = model.weights();
+  it('drops what its hidden layer reads, in training, and nothing of the linear path', async () => {
+    const weights = await model.weights();
     const batch = headBatch([{ state, subject, age: 0.5 }]);
     const noise = { random: new Random(3), encoderRate: 0, contextRate: 0, headRate: 0.5 };
     const queries = (tower: TwoTower, training?: typeof noise): Float32Array =>
@@ -370,7 +370,7 @@ describe('head', () => {
     linear.dispose();
   });
 
-  it('gives unit rows that depend on state, age, subject and demographics', () => {
+  it('gives unit rows that depend on state, age, subject and demographics', async () => {
     const rows: Parameters<typeof headBatch>[0] = [
       { state },
       { state: state.map((value) => -value) },
@@ -382,7 +382,7 @@ describe('head', () => {
       { state, demographics: [0, 0, 1] },
       {},
     ];
-    const queries = model.embedQueries(headBatch(rows));
+    const queries = await model.embedQueries(headBatch(rows));
     const seen = new Set<string>();
     for (let row = 0; row < rows.length; row++) {
       const query = queries.subarray(row * width, (row + 1) * width);
@@ -392,16 +392,16 @@ describe('head', () => {
     assert.equal(seen.size, rows.length);
   });
 
-  it('ignores the context without fusion', () => {
+  it('ignores the context without fusion', async () => {
     const rows = [
       { state },
       { state, age: 1, subject, demographics: [3, 1, 2] as [number, number, number] },
     ];
-    const queries = historyOnly.embedQueries(headBatch(rows));
+    const queries = await historyOnly.embedQueries(headBatch(rows));
     assert.deepEqual(queries.subarray(width), queries.subarray(0, width));
   });
 
-  it('replaces a missing state by the cold-start vector, whatever the arrays hold', () => {
+  it('replaces a missing state by the cold-start vector, whatever the arrays hold', async () => {
     for (const tower of [model, historyOnly, attentive]) {
       const cold = tower.variables.get('head.coldStart')!.dataSync<'float32'>().slice();
       const batch = headBatch([{ subject }, { state: cold, subject }], tower === attentive);
@@ -410,16 +410,16 @@ describe('head', () => {
         states: batch.states.map((value, i) => (i < width ? 1e3 : value)),
         stateAge: Float32Array.of(0.7, 0),
       };
-      const queries = tower.embedQueries(polluted);
+      const queries = await tower.embedQueries(polluted);
       near(queries.subarray(0, width), queries.subarray(width), 1e-6);
     }
   });
 
-  it('does not care how a bag is scaled, nor about an entry of weight 0', () => {
+  it('does not care how a bag is scaled, nor about an entry of weight 0', async () => {
     const scaled = { rows: subject.rows, weights: subject.weights.map((weight) => weight * 7) };
     const longer = { rows: [...subject.rows, 5], weights: [...subject.weights, 0] };
     const weightless = { rows: [1, 2], weights: [0, 0] };
-    const queries = model.embedQueries(
+    const queries = await model.embedQueries(
       headBatch(
         [subject, scaled, longer, NO_SUBJECT, weightless].map((bag) => ({ state, subject: bag })),
       ),
@@ -432,8 +432,8 @@ describe('head', () => {
 });
 
 describe('item tower', () => {
-  it('gives unit vectors, the same in any selection', () => {
-    const vectors = model.itemVectors();
+  it('gives unit vectors, the same in any selection', async () => {
+    const vectors = await model.itemVectors();
     assert.equal(vectors.length, ITEMS * width);
     const slots = Int32Array.of(7, 0, 39, 7);
     const some = tf.tidy(() => model.itemTower(model.itemInputs(slots)).dataSync<'float32'>());
@@ -463,28 +463,28 @@ describe('localiseItems', () => {
 });
 
 describe('weights', () => {
-  it('go out and come back as the same model', () => {
-    const copy = new TwoTower(config, schema, items, model.weights());
-    assert.deepEqual(copy.itemVectors(), model.itemVectors());
+  it('go out and come back as the same model', async () => {
+    const copy = new TwoTower(config, schema, items, await model.weights());
+    assert.deepEqual(await copy.itemVectors(), await model.itemVectors());
     copy.variables.get('items.id')!.assign(tf.tidy(() => tf.zeros([ITEMS, width])));
-    assert.notDeepEqual(copy.itemVectors(), model.itemVectors());
+    assert.notDeepEqual(await copy.itemVectors(), await model.itemVectors());
     copy.dispose();
   });
 
-  it('are those of the seed, and shared by the fusions that have them', () => {
+  it('are those of the seed, and shared by the fusions that have them', async () => {
     const again = new TwoTower(config, schema, items, { seed: 1 });
     const other = new TwoTower(config, schema, items, { seed: 2 });
-    assert.deepEqual(again.weights(), model.weights());
-    assert.notDeepEqual(other.weights(), model.weights());
+    assert.deepEqual(await again.weights(), await model.weights());
+    assert.notDeepEqual(await other.weights(), await model.weights());
     for (const name of ['items.id', 'encoder.position', 'tower.hiddenWeight'])
       for (const tower of [historyOnly, attentive])
-        assert.deepEqual(tower.weights().get(name), model.weights().get(name));
+        assert.deepEqual((await tower.weights()).get(name), (await model.weights()).get(name));
     again.dispose();
     other.dispose();
   });
 
-  it('of another shape, or missing, are refused by name', () => {
-    const weights = model.weights();
+  it('of another shape, or missing, are refused by name', async () => {
+    const weights = await model.weights();
     const invalid = (change: (copy: typeof weights) => void, message: RegExp): void => {
       const copy = new Map(weights);
       change(copy);
@@ -503,13 +503,13 @@ describe('weights', () => {
     );
   });
 
-  it('leave no tensor behind when used', () => {
+  it('leave no tensor behind when used', async () => {
     const start = tf.memory().numTensors;
-    model.itemVectors();
-    model.encodeHistories(batchOf([[{ item: 1, action: 1, time: 5 }]]));
-    const queries = model.embedQueries(headBatch([{}]));
-    model.scores(queries, model.itemVectors());
-    attentive.embedQueries(headBatch([{}, { state: new Float32Array(3 * width) }], true));
+    await model.itemVectors();
+    await model.encodeHistories(batchOf([[{ item: 1, action: 1, time: 5 }]]));
+    const queries = await model.embedQueries(headBatch([{}]));
+    await model.scores(queries, await model.itemVectors());
+    await attentive.embedQueries(headBatch([{}, { state: new Float32Array(3 * width) }], true));
     assert.equal(tf.memory().numTensors, start);
   });
 });

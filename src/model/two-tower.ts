@@ -2,7 +2,7 @@
 // This file says how the layers connect; layers.ts what they compute; train.ts how their weights are found.
 
 import { causalAttention } from '../backend/fused.ts';
-import { tf } from '../backend/tf.ts';
+import { tf, valuesOf } from '../backend/tf.ts';
 import { stateRows, type ModelConfig } from '../bundle/manifest.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
 import type { ItemFeatures } from '../features/item-features.ts';
@@ -34,6 +34,7 @@ export interface TrainingNoise {
 
 /** Rows that embedQueries, encodeHistories and itemVectors push through tfjs at once. */
 const INFERENCE_ROWS = 512;
+const TENSOR_BYTES = 128 * 1024 * 1024;
 
 export class TwoTower {
   readonly config: ModelConfig;
@@ -71,13 +72,11 @@ export class TwoTower {
   }
 
   /** Copies of all weights by name. */
-  weights(): Map<string, { shape: number[]; data: Float32Array }> {
-    return new Map(
-      [...this.variables].map(([name, variable]) => [
-        name,
-        { shape: [...variable.shape], data: variable.dataSync<'float32'>().slice() },
-      ]),
-    );
+  async weights(): Promise<Map<string, { shape: number[]; data: Float32Array }>> {
+    const weights = new Map<string, { shape: number[]; data: Float32Array }>();
+    for (const [name, variable] of this.variables)
+      weights.set(name, { shape: [...variable.shape], data: await valuesOf(variable) });
+    return weights;
   }
 
   dispose(): void {
@@ -330,31 +329,44 @@ export class TwoTower {
   }
 
   /**
-   * User states of histories, computed in blocks of users: what the feature store keeps of them.
+   * User states of histories, computed in blocks of users of like length: what the feature store keeps of them.
+   *
+   * The work of the first block is handed to the backend before this returns its promise, and a block is read while the next
+   * one is computed, so that a GPU is kept busy.
    *
    * @param batch - items are catalogue slots.
    * @returns for each history the hidden state of its newest event [1, D], for fusion attention those of all its events
    *   [L, D], oldest first; an empty history has an empty state.
    */
-  encodeHistories(batch: HistoryBatch): Float32Array[] {
-    const { embeddingWidth: width } = this.config;
+  async encodeHistories(batch: HistoryBatch): Promise<Float32Array[]> {
+    const { embeddingWidth: width, heads, feedForwardWidth } = this.config;
     const most = stateRows(this.config);
-    const count = batch.offsets.length - 1;
-    const out: Float32Array[] = [];
-    for (let begin = 0; begin < count; begin += INFERENCE_ROWS) {
-      const { slots, part } = compacted(batch, begin, Math.min(count, begin + INFERENCE_ROWS));
-      const hidden = valuesOf(() => this.encode(this.itemInputs(slots), part));
-      for (const [b, end] of part.offsets.subarray(1).entries()) {
-        const first = Math.max(part.offsets[b]!, end - most);
-        out.push(hidden.slice(first * width, end * width));
-      }
+    const states = Array.from({ length: batch.offsets.length - 1 }, () => new Float32Array(0));
+    const submit = (histories: Int32Array): (() => Promise<void>) => {
+      const { slots, part } = compacted(batch, histories);
+      const { rows, offsets } = newestRows(part.offsets, most);
+      const read = tidyValues(() =>
+        tf.gather(this.encode(this.itemInputs(slots), part), tf.tensor1d(rows, 'int32')),
+      );
+      return async () => {
+        const hidden = await read;
+        for (const [i, history] of histories.entries())
+          states[history] = hidden.slice(offsets[i]! * width, offsets[i + 1]! * width);
+      };
+    };
+    let collect: (() => Promise<void>) | undefined;
+    for (const histories of likeLengths(batch.offsets, heads, feedForwardWidth)) {
+      const next = submit(histories);
+      await collect?.();
+      collect = next;
     }
-    return out;
+    await collect?.();
+    return states;
   }
 
   /** Query embeddings of a micro-batch, [B, D] unit rows. */
-  embedQueries(batch: HeadBatch): Float32Array {
-    return valuesOf(() => this.fuse(this.#rowsOf(batch), batch));
+  async embedQueries(batch: HeadBatch): Promise<Float32Array> {
+    return tidyValues(() => this.fuse(this.#rowsOf(batch), batch));
   }
 
   /** The states that a batch brings along, one history a request: its sequences where the context attends to them. */
@@ -378,25 +390,41 @@ export class TwoTower {
   }
 
   /** Item vectors of the whole catalogue, [N, D] unit rows. */
-  itemVectors(): Float32Array {
+  async itemVectors(): Promise<Float32Array> {
     const { embeddingWidth } = this.config;
     const out = new Float32Array(this.items.count * embeddingWidth);
-    const rows = INFERENCE_ROWS * 16;
-    for (let begin = 0; begin < this.items.count; begin += rows) {
-      const slots = Int32Array.from(
-        { length: Math.min(rows, this.items.count - begin) },
-        (_, i) => begin + i,
-      );
-      const vectors = valuesOf(() => this.itemTower(this.itemInputs(slots)));
-      out.set(vectors, begin * embeddingWidth);
+    for (const slots of this.#slotBlocks()) {
+      const vectors = await tidyValues(() => this.itemTower(this.itemInputs(slots)));
+      out.set(vectors, slots[0]! * embeddingWidth);
     }
     return out;
   }
 
+  /** The same where the backend keeps its tensors; the caller disposes it. */
+  itemVectorTable(): tf.Tensor2D {
+    const blocks = this.#slotBlocks().map((slots) =>
+      tf.tidy(() => this.itemTower(this.itemInputs(slots))),
+    );
+    const table = tf.concat(blocks);
+    tf.dispose(blocks);
+    return table;
+  }
+
+  /** All item slots in ascending runs. */
+  #slotBlocks(): Int32Array[] {
+    const rows = INFERENCE_ROWS * 16;
+    const blocks: Int32Array[] = [];
+    for (let begin = 0; begin < this.items.count; begin += rows)
+      blocks.push(
+        Int32Array.from({ length: Math.min(rows, this.items.count - begin) }, (_, i) => begin + i),
+      );
+    return blocks;
+  }
+
   /** Inner products of queries [Q, D] with item vectors [N, D], as [Q, N]. */
-  scores(queries: Float32Array, vectors: Float32Array): Float32Array {
+  async scores(queries: Float32Array, vectors: Float32Array): Promise<Float32Array> {
     const { embeddingWidth } = this.config;
-    return valuesOf(() =>
+    return tidyValues(() =>
       tf.matMul(
         tf.tensor2d(queries, [queries.length / embeddingWidth, embeddingWidth]),
         tf.tensor2d(vectors, [vectors.length / embeddingWidth, embeddingWidth]),
@@ -407,12 +435,14 @@ export class TwoTower {
   }
 }
 
-/** The values of a tensor, copied. tf.tidy walks what it is given back element by element, so it gets the tensor alone. */
-function valuesOf(compute: () => tf.Tensor): Float32Array {
+/** Values of what is computed before this returns. tf.tidy walks what it gets back element by element: it gets the tensor. */
+async function tidyValues(compute: () => tf.Tensor): Promise<Float32Array> {
   const tensor = tf.tidy(compute);
-  const values = tensor.dataSync<'float32'>().slice();
-  tensor.dispose();
-  return values;
+  try {
+    return await valuesOf(tensor);
+  } finally {
+    tensor.dispose();
+  }
 }
 
 function variableOf(values: Float32Array, shape: readonly number[]): tf.Variable {
@@ -467,24 +497,60 @@ function positionRows(offsets: Int32Array, maxHistory: number): Int32Array {
   return rows;
 }
 
-/** Histories [begin, end) over the items that occur in them: `slots` lists those, part.items points into it. */
+/**
+ * Histories in blocks of like length, longest first: a backend without ragged attention pads a block to its longest.
+ *
+ * A block has at most 512 histories, and no tensor of more than 128 MiB when padded (the scores of attention, the hidden
+ * layer): the most that WebGPU promises for one binding, and little enough for any GPU.
+ */
+function likeLengths(offsets: Int32Array, heads: number, feedForwardWidth: number): Int32Array[] {
+  const lengthOf = (history: number): number => offsets[history + 1]! - offsets[history]!;
+  const order = Int32Array.from({ length: offsets.length - 1 }, (_, i) => i).sort(
+    (a, b) => lengthOf(b) - lengthOf(a),
+  );
+  const blocks: Int32Array[] = [];
+  for (let begin = 0; begin < order.length; begin += blocks.at(-1)!.length) {
+    const longest = lengthOf(order[begin]!);
+    const bytes = 4 * longest * Math.max(1, heads * longest, feedForwardWidth);
+    const most = Math.max(1, Math.min(INFERENCE_ROWS, Math.floor(TENSOR_BYTES / (bytes || 1))));
+    blocks.push(order.subarray(begin, begin + most));
+  }
+  return blocks;
+}
+
+/** The newest `most` rows of each history: their rows, and where those of a history begin among them. */
+function newestRows(offsets: Int32Array, most: number): { rows: Int32Array; offsets: Int32Array } {
+  const rows: number[] = [];
+  const starts = new Int32Array(offsets.length);
+  for (const [b, end] of offsets.subarray(1).entries()) {
+    for (let row = Math.max(offsets[b]!, end - most); row < end; row++) rows.push(row);
+    starts[b + 1] = rows.length;
+  }
+  return { rows: Int32Array.from(rows), offsets: starts };
+}
+
+/** Some histories over the items that occur in them: `slots` lists those, part.items points into it. */
 function compacted(
   batch: HistoryBatch,
-  begin: number,
-  end: number,
+  histories: Int32Array,
 ): { slots: Int32Array; part: HistoryBatch } {
-  const from = batch.offsets[begin]!;
-  const to = batch.offsets[end]!;
-  const { slots, rows } = localiseItems(batch.items.subarray(from, to));
-  return {
-    slots,
-    part: {
-      offsets: batch.offsets.subarray(begin, end + 1).map((offset) => offset - from),
-      items: rows,
-      actions: batch.actions.subarray(from, to),
-      gaps: batch.gaps.subarray(from, to),
-    },
+  const offsets = new Int32Array(histories.length + 1);
+  for (const [i, history] of histories.entries())
+    offsets[i + 1] = offsets[i]! + batch.offsets[history + 1]! - batch.offsets[history]!;
+  const gathered = (column: Int32Array): Int32Array => {
+    const out = new Int32Array(offsets[histories.length]!);
+    for (const [i, history] of histories.entries())
+      out.set(column.subarray(batch.offsets[history], batch.offsets[history + 1]), offsets[i]);
+    return out;
   };
+  const { slots, rows } = localiseItems(gathered(batch.items));
+  const part = {
+    offsets,
+    items: rows,
+    actions: gathered(batch.actions),
+    gaps: gathered(batch.gaps),
+  };
+  return { slots, part };
 }
 
 /**

@@ -183,14 +183,14 @@ function near(a: Float32Array, b: Float32Array): void {
 
 describe('weights carried to another schema', () => {
   for (const fusion of ['none', 'concat', 'attention'] as const)
-    it(`answer the same about names that both have, fusion ${fusion}`, () => {
+    it(`answer the same about names that both have, fusion ${fusion}`, async () => {
       const model = modelWith(fusion);
       const weights = trainedWeights(model);
       const old = modelIn(OLD, model, weights);
       const width = model.embeddingWidth;
       let compared = 0;
-      fc.assert(
-        fc.property(fc.nat(), (seed) => {
+      await fc.assert(
+        fc.asyncProperty(fc.nat(), async (seed) => {
           const random = new Random(seed, 1);
           const world = changedWorld(seed);
           const { schema, itemIds } = world;
@@ -214,7 +214,7 @@ describe('weights carried to another schema', () => {
             const slot = (of === old ? OLD : world).itemIds.indexOf(id);
             return vectors.subarray(slot * width, (slot + 1) * width);
           };
-          const [before, after] = [old.itemVectors(), carried.itemVectors()];
+          const [before, after] = [await old.itemVectors(), await carried.itemVectors()];
           for (const id of shared) near(vectorOf(carried, after, id), vectorOf(old, before, id));
           compared += shared.length;
 
@@ -229,7 +229,10 @@ describe('weights carried to another schema', () => {
           const gender = known(schema.genders, OLD.schema.genders)[0];
           const names = ['', ...OLD.schema.actions];
           const knownAction = schema.actions.includes(names[action]!) ? names[action]! : '';
-          const answer = (of: TwoTower, { schema: mine, itemIds: ids }: World): Float32Array => {
+          const answer = async (
+            of: TwoTower,
+            { schema: mine, itemIds: ids }: World,
+          ): Promise<Float32Array> => {
             const history = new HistoryBatchBuilder(model.maxHistory);
             const columns = {
               items: shared.map((id) => ids.indexOf(id)),
@@ -237,7 +240,7 @@ describe('weights carried to another schema', () => {
               times: shared.map((_, i) => 3600 * i),
             };
             history.add(columns, 0, shared.length);
-            const [state] = of.encodeHistories(history.batch());
+            const [state] = await of.encodeHistories(history.batch());
             const features = new ContextFeatures(mine);
             const builder = new HeadBatchBuilder(width, 3, fusion === 'attention');
             const mine3 = features.demographicRows({ age: 20, country, gender });
@@ -247,9 +250,9 @@ describe('weights carried to another schema', () => {
             const rows = ngrams.map((n) => mine.categories.length + mine.queryNgrams.indexOf(n));
             builder.add(undefined, 0, { rows, weights: rows.map(() => 1) }, [0, 0, 0]);
             builder.add(undefined, 0, { rows: [], weights: [] }, mine3);
-            return of.embedQueries(builder.batch());
+            return await of.embedQueries(builder.batch());
           };
-          near(answer(carried, world), answer(old, OLD));
+          near(await answer(carried, world), await answer(old, OLD));
           carried.dispose();
         }),
         { numRuns: 25 },
@@ -474,7 +477,7 @@ describe('a head alone', () => {
   it('gives its states and item vectors, bit for bit', async () => {
     const learned = await run(earlier, EARLIER, SHORT, from(startOf(), true));
     const [old, now] = [modelOf(startOf()), modelOf(learned)];
-    assert.deepEqual(now.itemVectors(), old.itemVectors());
+    assert.deepEqual(await now.itemVectors(), await old.itemVectors());
     old.dispose();
     now.dispose();
   });
