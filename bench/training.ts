@@ -4,7 +4,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { useBackend, type BackendName } from '../src/backend/select.ts';
+import type { BackendName } from '../src/backend/backends.ts';
+import { useBackend } from '../src/backend/select.ts';
 import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import { tf } from '../src/backend/tf.ts';
 import { buildCatalogue } from '../src/bundle/catalogue.ts';

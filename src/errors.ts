@@ -31,6 +31,7 @@ export type ErrorCode =
   | 'ERR_INDEX_INVALID'
   | 'ERR_NON_FINITE'
   | 'ERR_NATIVE_UNAVAILABLE'
+  | 'ERR_BACKEND_UNAVAILABLE'
   | 'ERR_TRAINING_DIVERGED'
   | 'ERR_CONFIG_INVALID'
   | 'ERR_INTERNAL';
@@ -59,6 +60,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_INDEX_INVALID: { status: 500, retryable: false },
   ERR_NON_FINITE: { status: 500, retryable: false },
   ERR_NATIVE_UNAVAILABLE: { status: 500, retryable: false },
+  ERR_BACKEND_UNAVAILABLE: { status: 500, retryable: false },
   ERR_TRAINING_DIVERGED: { status: 500, retryable: false },
   ERR_CONFIG_INVALID: { status: 500, retryable: false },
   ERR_INTERNAL: { status: 500, retryable: false },

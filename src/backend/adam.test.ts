@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Adam } from './adam.ts';
-import { useBackend, type BackendName } from './select.ts';
+import type { BackendName } from './backends.ts';
+import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
 interface Step {

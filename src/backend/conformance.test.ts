@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import fc from 'fast-check';
-import { useBackend, type BackendName } from './select.ts';
+import type { BackendName } from './backends.ts';
+import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
 /** One call of an op: the inputs that have a gradient, and what is done with them. */

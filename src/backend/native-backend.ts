@@ -64,9 +64,10 @@ export class NativeBackend extends MathBackendCPU {
 
 let registered = false;
 
-/** Registers the backend with tfjs once; tf.setBackend('native') may follow. */
-export function registerNativeBackend(): void {
-  if (registered) return;
+/** Registers the backend with tfjs once; tf.setBackend('native') may follow. @returns what it computes on. */
+export function registerNativeBackend(): string {
+  const device = `our kernels, ${nativeAddon().defaultIsa}`;
+  if (registered) return device;
   tf.copyRegisteredKernels('cpu', NATIVE_BACKEND);
   for (const kernel of nativeKernels(nativeAddon().ops, NATIVE_BACKEND)) {
     tf.unregisterKernel(kernel.kernelName, NATIVE_BACKEND);
@@ -74,4 +75,5 @@ export function registerNativeBackend(): void {
   }
   tf.registerBackend(NATIVE_BACKEND, () => new NativeBackend(), 3);
   registered = true;
+  return device;
 }

@@ -498,21 +498,21 @@ function positionRows(offsets: Int32Array, maxHistory: number): Int32Array {
 }
 
 /**
- * Histories in blocks of like length, longest first: a backend without ragged attention pads a block to its longest.
+ * Histories that have events, in blocks of like length, longest first: a backend without ragged attention pads a block to its longest.
  *
  * A block has at most 512 histories, and no tensor of more than 128 MiB when padded (the scores of attention, the hidden
  * layer): the most that WebGPU promises for one binding, and little enough for any GPU.
  */
 function likeLengths(offsets: Int32Array, heads: number, feedForwardWidth: number): Int32Array[] {
   const lengthOf = (history: number): number => offsets[history + 1]! - offsets[history]!;
-  const order = Int32Array.from({ length: offsets.length - 1 }, (_, i) => i).sort(
-    (a, b) => lengthOf(b) - lengthOf(a),
-  );
+  const order = Int32Array.from({ length: offsets.length - 1 }, (_, i) => i)
+    .filter((history) => lengthOf(history) > 0)
+    .sort((a, b) => lengthOf(b) - lengthOf(a));
   const blocks: Int32Array[] = [];
   for (let begin = 0; begin < order.length; begin += blocks.at(-1)!.length) {
     const longest = lengthOf(order[begin]!);
-    const bytes = 4 * longest * Math.max(1, heads * longest, feedForwardWidth);
-    const most = Math.max(1, Math.min(INFERENCE_ROWS, Math.floor(TENSOR_BYTES / (bytes || 1))));
+    const bytes = 4 * longest * Math.max(heads * longest, feedForwardWidth);
+    const most = Math.max(1, Math.min(INFERENCE_ROWS, Math.floor(TENSOR_BYTES / bytes)));
     blocks.push(order.subarray(begin, begin + most));
   }
   return blocks;

@@ -1,0 +1,33 @@
+// The `tensorflow` backend: tfjs's own binding (@tensorflow/tfjs-node-gpu) over libtensorflow, on a CPU or with CUDA. The
+// library comes from a Python wheel: tools/setup-tensorflow.mjs.
+
+import * as util from 'node:util';
+import { TandemError } from '../errors.ts';
+import { optionalPackage } from './optional-package.ts';
+import { tf } from './tf.ts';
+
+const PACKAGE = '@tensorflow/tfjs-node-gpu';
+
+/** What we read of its NodeJSKernelBackend. */
+interface NodeBackend {
+  readonly isUsingGpuDevice: boolean;
+}
+
+/** Registers the backend once. @returns what it computes on. @throws TandemError ERR_BACKEND_UNAVAILABLE. */
+export async function registerTensorflowBackend(): Promise<string> {
+  if (!('isNullOrUndefined' in util))
+    throw new TandemError(
+      'ERR_BACKEND_UNAVAILABLE',
+      `Expected Node 20 or 22 for the tensorflow backend, received ${process.version}: Node 23 removed util.isNullOrUndefined, which ${PACKAGE} calls. Run Node 22, or choose another --backend.`,
+    );
+  // Its banner about instruction sets is no news; TF_CPP_MIN_LOG_LEVEL=0 brings it back.
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
+  const before = tf.engine().backendName;
+  await optionalPackage(PACKAGE, 'Run "npm run setup:tensorflow", with --gpu for CUDA.');
+  const backend: unknown = tf.findBackend('tensorflow');
+  // Loading the package makes its backend the current one.
+  if (before) await tf.setBackend(before);
+  return (backend as NodeBackend).isUsingGpuDevice
+    ? 'libtensorflow with CUDA'
+    : 'libtensorflow on the CPU';
+}

@@ -1,0 +1,78 @@
+// The `webgpu` backend: tfjs's WebGPU kernels on Dawn (npm package webgpu), which reaches any vendor's GPU through Vulkan,
+// Metal or Direct3D 12. Its memory can be read asynchronously alone.
+
+import type { KernelBackend } from '@tensorflow/tfjs-core';
+import { TandemError } from '../errors.ts';
+import { optionalPackage } from './optional-package.ts';
+import { tf } from './tf.ts';
+
+const REMEDY = 'Run "npm install" without --omit=optional, on Linux, macOS or Windows.';
+
+/** What we use of WebGPU, whose types belong to browsers. */
+interface Adapter {
+  readonly info: {
+    readonly vendor: string;
+    readonly architecture: string;
+    readonly description: string;
+  };
+  readonly limits: Readonly<Record<string, number>>;
+  requestDevice(descriptor: {
+    readonly requiredLimits: Readonly<Record<string, number>>;
+  }): Promise<unknown>;
+}
+interface Gpu {
+  requestAdapter(options: { readonly powerPreference: string }): Promise<Adapter | null>;
+}
+interface Dawn {
+  readonly create: (flags: readonly string[]) => Gpu;
+  readonly globals: object;
+}
+interface TfjsWebgpu {
+  readonly WebGPUBackend: new (device: unknown, info: Adapter['info']) => KernelBackend;
+}
+
+/** Limits that tfjs's kernels make use of: WebGPU grants what is asked for, by default the least that any device has. */
+const LIMITS = [
+  'maxBufferSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeWorkgroupsPerDimension',
+  'maxStorageBufferBindingSize',
+];
+
+let registered: Promise<string> | undefined;
+
+/** Registers the backend once. @returns what it computes on. @throws TandemError ERR_BACKEND_UNAVAILABLE. */
+export function registerWebgpuBackend(): Promise<string> {
+  registered ??= register();
+  return registered;
+}
+
+async function register(): Promise<string> {
+  const dawn = (await optionalPackage('webgpu', REMEDY)) as Dawn;
+  const gpu = dawn.create([]);
+  // The kernels read constants (GPUBufferUsage) from the global scope, and look for navigator.gpu when they are loaded.
+  Object.assign(globalThis, dawn.globals);
+  const scope = globalThis as { navigator?: object };
+  scope.navigator ??= {};
+  Object.defineProperty(scope.navigator, 'gpu', { value: gpu, configurable: true });
+  const { WebGPUBackend } = (await optionalPackage(
+    '@tensorflow/tfjs-backend-webgpu',
+    REMEDY,
+  )) as TfjsWebgpu;
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (adapter === null)
+    throw new TandemError(
+      'ERR_BACKEND_UNAVAILABLE',
+      'Expected a GPU for the webgpu backend, but Dawn found no adapter. Install the driver of the GPU and, on Linux, the Vulkan loader (Debian: libvulkan1); to test in software, name the ICD of SwiftShader in VK_ICD_FILENAMES (docs/backends.md).',
+    );
+  const { info, limits } = adapter;
+  const device = await adapter.requestDevice({
+    requiredLimits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]!])),
+  });
+  // In place of the factory of the package, which asks for a feature by an array.
+  tf.removeBackend('webgpu');
+  tf.registerBackend('webgpu', () => new WebGPUBackend(device, info), 3);
+  return `${info.vendor} ${info.architecture} ${info.description}`.trim();
+}
