@@ -28,8 +28,8 @@ const VALUE_TOLERANCE = 1e-4;
 const GRADIENT_TOLERANCE = 1e-3;
 /** Of a weight after three steps of at most the learning rate each. */
 const WEIGHT_TOLERANCE = 1e-4;
-/** Adam's first steps are about as long whatever the gradient's size: rounding shows where that is nearly 0. */
-const WEIGHTS_BEYOND = 2e-3;
+/** A softmax does not see a bias of its keys: its gradient is 0 but for rounding, along which Adam walks as fast as elsewhere. */
+const WITHOUT_GRADIENT = /\.key\.bias$/;
 const STEPS = 3;
 
 const dataset = shopDataset(makeShop({ items: 48, users: 40, seed: 5 }));
@@ -172,15 +172,16 @@ for (const [name, config] of Object.entries(CONFIGS))
               );
             }
           }
-          let beyond = 0;
-          let all = 0;
-          for (const [tensor, { data }] of expected.weights)
+          for (const [tensor, { data }] of expected.weights) {
+            if (WITHOUT_GRADIENT.test(tensor)) continue;
             for (const [i, value] of data.entries()) {
               const other = received.weights.get(tensor)!.data[i]!;
-              beyond += Number(!(Math.abs(other - value) <= WEIGHT_TOLERANCE));
-              all++;
+              assert.ok(
+                Math.abs(other - value) <= WEIGHT_TOLERANCE,
+                `${tensor} at ${i}: expected ${value}, received ${other}`,
+              );
             }
-          assert.ok(beyond <= WEIGHTS_BEYOND * all, `${beyond} of ${all} weights differ`);
+          }
           assert.equal(received.leaked, 0);
         },
       );
