@@ -8,6 +8,7 @@
 #include "addon/build_worker.h"
 #include "addon/classes.h"
 #include "addon/external_memory.h"
+#include "addon/handover.h"
 #include "core/cluster_index.h"
 #include "core/vector_checks.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 /// What the constructor takes over: a pointer to it travels through JavaScript as an External.
 struct Made {
-  std::unique_ptr<ClusterIndex> index;
+  std::shared_ptr<const ClusterIndex> index;
   Napi::Value vectors;
 };
 
@@ -26,6 +27,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     return DefineClass(env, "ClusterIndex",
                        {InstanceMethod<&ClusterIndexWrap::Search>("search"),
                         InstanceMethod<&ClusterIndexWrap::Serialize>("serialize"),
+                        InstanceMethod<&ClusterIndexWrap::Share>("share"),
                         InstanceAccessor<&ClusterIndexWrap::Size>("size"),
                         InstanceAccessor<&ClusterIndexWrap::Dimensions>("dimensions"),
                         InstanceAccessor<&ClusterIndexWrap::Clusters>("clusters"),
@@ -33,7 +35,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
                         InstanceAccessor<&ClusterIndexWrap::Isa>("isa")});
   }
 
-  static Napi::Object Wrap(Napi::Env env, std::unique_ptr<ClusterIndex> index,
+  static Napi::Object Wrap(Napi::Env env, std::shared_ptr<const ClusterIndex> index,
                            const Napi::Value& vectors) {
     Made made = {std::move(index), vectors};
     const auto handle = Napi::External<Made>::New(env, &made);
@@ -43,13 +45,14 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
   explicit ClusterIndexWrap(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<ClusterIndexWrap>(info) {
     if (!info[0].IsExternal()) {
-      throw Napi::TypeError::New(info.Env(),
-                                 "ClusterIndex has no public constructor. Use build or load.");
+      throw Napi::TypeError::New(
+          info.Env(), "ClusterIndex has no public constructor. Use build, load or attach.");
     }
     Made& made = *info[0].As<Napi::External<Made>>().Data();
     index_ = std::move(made.index);
     vectors_ = Napi::Persistent(made.vectors.As<Napi::Object>());
-    memory_.Report(info.Env(), index_->SerializedSize());
+    // An index that several threads share is told of once, by the thread that loaded it.
+    if (index_.use_count() == 1) memory_.Report(info.Env(), index_->SerializedSize());
   }
 
   void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
@@ -76,6 +79,10 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     return bytes;
   }
 
+  Napi::Value Share(const Napi::CallbackInfo& info) {
+    return Handover<ClusterIndex>::Put(info.Env(), index_);
+  }
+
   Napi::Value Size(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(index_->size()));
   }
@@ -92,7 +99,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     return Napi::String::New(info.Env(), index_->kernels().isa);
   }
 
-  std::unique_ptr<ClusterIndex> index_;
+  std::shared_ptr<const ClusterIndex> index_;
   Napi::ObjectReference vectors_;
   ExternalMemory memory_;
 };
@@ -169,6 +176,13 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   return worker->Start(env.Undefined(), 0);
 }
 
+/// The index of a ticket, over this thread's view of the vectors that it was made over.
+Napi::Value Attach(const Napi::CallbackInfo& info) {
+  std::shared_ptr<const ClusterIndex> index = Handover<ClusterIndex>::Redeem(info[0]);
+  ExpectInPlace(info[1], index->vectors(), index->size() * index->dimensions());
+  return ClusterIndexWrap::Wrap(info.Env(), std::move(index), info[1]);
+}
+
 }  // namespace
 
 Napi::Object DefineClusterIndex(Napi::Env env) {
@@ -176,6 +190,7 @@ Napi::Object DefineClusterIndex(Napi::Env env) {
   Napi::Object statics = Napi::Object::New(env);
   statics.Set("build", Napi::Function::New<Build>(env, "build"));
   statics.Set("load", Napi::Function::New<Load>(env, "load"));
+  statics.Set("attach", Napi::Function::New<Attach>(env, "attach"));
   return statics;
 }
 

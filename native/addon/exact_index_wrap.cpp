@@ -1,7 +1,12 @@
 // The JavaScript class ExactIndex. Holds a reference to the caller's Float32Array instead of a copy.
 
+#include <memory>
+#include <utility>
+
 #include "addon/arguments.h"
 #include "addon/classes.h"
+#include "addon/external_memory.h"
+#include "addon/handover.h"
 #include "core/exact_index.h"
 
 namespace tandem {
@@ -14,30 +19,47 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
                        {InstanceMethod<&ExactIndexWrap::AddCodes>("addCodes"),
                         InstanceMethod<&ExactIndexWrap::Search>("search"),
                         InstanceMethod<&ExactIndexWrap::Score>("score"),
+                        InstanceMethod<&ExactIndexWrap::Share>("share"),
                         InstanceAccessor<&ExactIndexWrap::Size>("size"),
                         InstanceAccessor<&ExactIndexWrap::Dimensions>("dimensions"),
                         InstanceAccessor<&ExactIndexWrap::Isa>("isa")});
   }
 
-  explicit ExactIndexWrap(const Napi::CallbackInfo& info)
-      : Napi::ObjectWrap<ExactIndexWrap>(info), index_(KernelsArgument(info[2])) {
+  /// Vectors and their width, or the ticket of an index over the same vectors on another thread.
+  explicit ExactIndexWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExactIndexWrap>(info) {
     const ArrayView<float> vectors = Float32Argument(info[0], "vectors");
-    const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
-    ThrowUnlessOk(
-        info.Env(),
-        index_.Reset(vectors.data, RowsArgument(info.Env(), "vectors", vectors.size, dimensions),
-                     dimensions));
     vectors_ = Napi::Persistent(info[0].As<Napi::Object>());
+    if (info[1].IsBigInt()) {
+      index_ = Handover<ExactIndex>::Redeem(info[1]);
+      ExpectVectors();
+      return;
+    }
+    const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
+    const std::size_t size = RowsArgument(info.Env(), "vectors", vectors.size, dimensions);
+    own_ = std::make_shared<ExactIndex>(KernelsArgument(info[2]));
+    ThrowUnlessOk(info.Env(), own_->Reset(vectors.data, size, dimensions));
+    index_ = own_;
+    // V8 counts what an ArrayBuffer holds, and not what threads share.
+    if (!info[0].As<Napi::TypedArray>().ArrayBuffer().IsArrayBuffer()) {
+      memory_.Report(info.Env(), vectors.size * sizeof(float));
+    }
   }
+
+  void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
 
  private:
   void ExpectVectors() const {
-    ExpectInPlace(vectors_.Value(), index_.vectors(), index_.size() * index_.dimensions());
+    ExpectInPlace(vectors_.Value(), index_->vectors(), index_->size() * index_->dimensions());
   }
 
   Napi::Value AddCodes(const Napi::CallbackInfo& info) {
     ExpectVectors();
-    ThrowUnlessOk(info.Env(), index_.AddCodes());
+    if (own_ == nullptr) {
+      throw Napi::TypeError::New(info.Env(),
+                                 "Expected an index of one thread for addCodes, received a shared "
+                                 "one. Add codes before share().");
+    }
+    ThrowUnlessOk(info.Env(), own_->AddCodes());
     return info.Env().Undefined();
   }
 
@@ -47,15 +69,15 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     const ArrayView<float> queries = Float32Argument(info[0], "queries");
     const std::size_t count = SizeArgument(info[1], "count", 0, kMaxCount);
     const std::size_t k = SizeArgument(info[2], "k", 1, kMaxCount);
-    ExpectLength(env, "queries", CheckedProduct(env, count, index_.dimensions()), queries.size);
+    ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
     const SearchRows out = SearchOutputArgument(info[4], count, k);
     if (info[3].IsTypedArray() &&
         info[3].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array) {
       const ArrayView<std::int32_t> slots = Int32Argument(info[3], "allow");
-      ThrowUnlessOk(env, index_.SearchSlots(queries.data, count, k, slots.data, slots.size, out));
+      ThrowUnlessOk(env, index_->SearchSlots(queries.data, count, k, slots.data, slots.size, out));
     } else {
-      const BitsetView allow = AllowArgument(info[3], index_.size());
-      ThrowUnlessOk(env, index_.Search(queries.data, count, k, allow, out));
+      const BitsetView allow = AllowArgument(info[3], index_->size());
+      ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, out));
     }
     return env.Undefined();
   }
@@ -66,24 +88,32 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     const ArrayView<float> query = Float32Argument(info[0], "query");
     const ArrayView<std::int32_t> slots = Int32Argument(info[1], "slots");
     const ArrayView<float> out = Float32Argument(info[2], "out");
-    ExpectLength(env, "query", index_.dimensions(), query.size);
+    ExpectLength(env, "query", index_->dimensions(), query.size);
     ExpectLength(env, "out", slots.size, out.size);
-    ThrowUnlessOk(env, index_.Score(query.data, slots.data, slots.size, out.data));
+    ThrowUnlessOk(env, index_->Score(query.data, slots.data, slots.size, out.data));
     return env.Undefined();
   }
 
-  Napi::Value Size(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(index_.size()));
-  }
-  Napi::Value Dimensions(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(index_.dimensions()));
-  }
-  Napi::Value Isa(const Napi::CallbackInfo& info) {
-    return Napi::String::New(info.Env(), index_.kernels().isa);
+  Napi::Value Share(const Napi::CallbackInfo& info) {
+    own_.reset();
+    return Handover<ExactIndex>::Put(info.Env(), index_);
   }
 
-  ExactIndex index_;
+  Napi::Value Size(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(index_->size()));
+  }
+  Napi::Value Dimensions(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(index_->dimensions()));
+  }
+  Napi::Value Isa(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), index_->kernels().isa);
+  }
+
+  std::shared_ptr<const ExactIndex> index_;
+  /// The same while no other thread has it, and it may change.
+  std::shared_ptr<ExactIndex> own_;
   Napi::ObjectReference vectors_;
+  ExternalMemory memory_;
 };
 
 }  // namespace

@@ -1,9 +1,11 @@
 // The JavaScript class Head: reads weights once, then one crossing per micro-batch.
 
 #include <memory>
+#include <utility>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
+#include "addon/handover.h"
 #include "core/head.h"
 
 namespace tandem {
@@ -62,12 +64,18 @@ void ReadAttention(const Napi::Object& attention, HeadWeightViews* views) {
 class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "Head",
-                       {InstanceMethod<&HeadWrap::EmbedArrays>("embedArrays"),
-                        InstanceAccessor<&HeadWrap::Isa>("isa")});
+    return DefineClass(
+        env, "Head",
+        {InstanceMethod<&HeadWrap::EmbedArrays>("embedArrays"),
+         InstanceMethod<&HeadWrap::Share>("share"), InstanceAccessor<&HeadWrap::Isa>("isa")});
   }
 
+  /// Weights, or the ticket of a head on another thread.
   explicit HeadWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<HeadWrap>(info) {
+    if (info[0].IsBigInt()) {
+      head_ = Handover<Head>::Redeem(info[0]);
+      return;
+    }
     const Napi::Object weights = ObjectArgument(info[0], "weights");
     const KernelTable& kernels = KernelsArgument(info[1]);
     const Precision precision = PrecisionArgument(info[2]);
@@ -87,7 +95,9 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
     if (views.fusion == HeadFusion::kAttention) {
       ReadAttention(ObjectArgument(weights.Get("attention"), "attention"), &views);
     }
-    ThrowUnlessOk(info.Env(), Head::Create(views, precision, kernels, &head_));
+    std::unique_ptr<Head> head;
+    ThrowUnlessOk(info.Env(), Head::Create(views, precision, kernels, &head));
+    head_ = std::move(head);
   }
 
  private:
@@ -119,11 +129,15 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
     return info.Env().Undefined();
   }
 
+  Napi::Value Share(const Napi::CallbackInfo& info) {
+    return Handover<Head>::Put(info.Env(), head_);
+  }
+
   Napi::Value Isa(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), head_->kernels().isa);
   }
 
-  std::unique_ptr<Head> head_;
+  std::shared_ptr<const Head> head_;
 };
 
 }  // namespace

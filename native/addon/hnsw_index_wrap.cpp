@@ -8,6 +8,7 @@
 #include "addon/build_worker.h"
 #include "addon/classes.h"
 #include "addon/external_memory.h"
+#include "addon/handover.h"
 #include "core/hnsw_index.h"
 #include "core/vector_checks.h"
 
@@ -20,6 +21,7 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
     return DefineClass(env, "HnswIndex",
                        {InstanceMethod<&HnswIndexWrap::Search>("search"),
                         InstanceMethod<&HnswIndexWrap::Serialize>("serialize"),
+                        InstanceMethod<&HnswIndexWrap::Share>("share"),
                         InstanceAccessor<&HnswIndexWrap::Size>("size"),
                         InstanceAccessor<&HnswIndexWrap::Dimensions>("dimensions"),
                         InstanceAccessor<&HnswIndexWrap::Connectivity>("connectivity"),
@@ -27,18 +29,19 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   }
 
   /// A JavaScript object that owns `index`.
-  static Napi::Object Wrap(Napi::Env env, std::unique_ptr<HnswIndex> index) {
-    const auto handle = Napi::External<std::unique_ptr<HnswIndex>>::New(env, &index);
+  static Napi::Object Wrap(Napi::Env env, std::shared_ptr<const HnswIndex> index) {
+    const auto handle = Napi::External<std::shared_ptr<const HnswIndex>>::New(env, &index);
     return env.GetInstanceData<AddonData>()->hnsw_index.New({handle});
   }
 
   explicit HnswIndexWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<HnswIndexWrap>(info) {
     if (!info[0].IsExternal()) {
       throw Napi::TypeError::New(info.Env(),
-                                 "HnswIndex has no public constructor. Use build or load.");
+                                 "HnswIndex has no public constructor. Use build, load or attach.");
     }
-    index_ = std::move(*info[0].As<Napi::External<std::unique_ptr<HnswIndex>>>().Data());
-    memory_.Report(info.Env(), index_->SerializedSize());
+    index_ = std::move(*info[0].As<Napi::External<std::shared_ptr<const HnswIndex>>>().Data());
+    // An index that several threads share is told of once, by the thread that loaded it.
+    if (index_.use_count() == 1) memory_.Report(info.Env(), index_->SerializedSize());
   }
 
   void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
@@ -64,6 +67,10 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
     return bytes;
   }
 
+  Napi::Value Share(const Napi::CallbackInfo& info) {
+    return Handover<HnswIndex>::Put(info.Env(), index_);
+  }
+
   Napi::Value Size(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(index_->size()));
   }
@@ -77,7 +84,7 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
     return Napi::String::New(info.Env(), index_->kernels().isa);
   }
 
-  std::unique_ptr<HnswIndex> index_;
+  std::shared_ptr<const HnswIndex> index_;
   ExternalMemory memory_;
 };
 
@@ -109,7 +116,9 @@ Napi::Value Build(const Napi::CallbackInfo& info) {
         return HnswIndex::Build(std::move(*copy), size, dimensions, options, *table, done, cancel,
                                 index);
       },
-      HnswIndexWrap::Wrap);
+      [](Napi::Env scope, std::unique_ptr<HnswIndex> index) {
+        return HnswIndexWrap::Wrap(scope, std::move(index));
+      });
   return worker->Start(on_progress, size);
 }
 
@@ -133,6 +142,11 @@ Napi::Value Load(const Napi::CallbackInfo& info) {
   return worker->Start(env.Undefined(), 0);
 }
 
+/// The index of a ticket.
+Napi::Value Attach(const Napi::CallbackInfo& info) {
+  return HnswIndexWrap::Wrap(info.Env(), Handover<HnswIndex>::Redeem(info[0]));
+}
+
 }  // namespace
 
 Napi::Object DefineHnswIndex(Napi::Env env) {
@@ -140,6 +154,7 @@ Napi::Object DefineHnswIndex(Napi::Env env) {
   Napi::Object statics = Napi::Object::New(env);
   statics.Set("build", Napi::Function::New<Build>(env, "build"));
   statics.Set("load", Napi::Function::New<Load>(env, "load"));
+  statics.Set("attach", Napi::Function::New<Attach>(env, "attach"));
   return statics;
 }
 

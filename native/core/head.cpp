@@ -116,17 +116,24 @@ Status Head::CheckContext(const HeadBatchViews& batch) const {
   return status;
 }
 
-bool Head::ReserveScratch(std::size_t workers, std::size_t block, std::size_t longest) {
-  if (workers > worker_count_) {
-    workers_.reset(new (std::nothrow) Worker[workers]);
-    worker_count_ = workers_ == nullptr ? 0 : workers;
-    if (workers_ == nullptr) return false;
+/// What the threads that share a micro-batch need; kept by the thread that calls, for its heads of all shapes.
+struct Head::Scratch {
+  std::unique_ptr<Worker[]> workers;
+  std::size_t count = 0;
+};
+
+bool Head::Reserve(Scratch* scratch, std::size_t workers, std::size_t block,
+                   std::size_t longest) const {
+  if (workers > scratch->count) {
+    scratch->workers.reset(new (std::nothrow) Worker[workers]);
+    scratch->count = scratch->workers == nullptr ? 0 : workers;
+    if (scratch->workers == nullptr) return false;
   }
   const bool attention = fusion_ == HeadFusion::kAttention;
   const std::size_t queries = attention ? block * heads_ * embedding_width_ : 0;
   const std::size_t widest = std::max({row_width_, subject_width_, heads_ * embedding_width_});
   for (std::size_t i = 0; i < workers; ++i) {
-    Worker& worker = workers_[i];
+    Worker& worker = scratch->workers[i];
     if (!worker.rows.Reserve(block * row_width_) ||
         !worker.subjects.Reserve(subject_table_.multiplied ? 0 : block * subject_width_) ||
         !worker.items.Reserve(item_table_.multiplied ? 0 : block * embedding_width_) ||
@@ -291,7 +298,7 @@ std::size_t Head::EmbedBlock(const HeadBatchViews& batch, std::size_t first, std
   return first + count;
 }
 
-Status Head::Embed(const HeadBatchViews& batch, float* out, std::size_t out_size) {
+Status Head::Embed(const HeadBatchViews& batch, float* out, std::size_t out_size) const {
   const Status status = CheckBatch(batch, out_size);
   if (!status.ok()) return status;
   const std::size_t b = batch.count;
@@ -304,13 +311,15 @@ Status Head::Embed(const HeadBatchViews& batch, float* out, std::size_t out_size
   }
   const std::size_t blocks = (b + kBlock - 1) / kBlock;
   const std::size_t workers = blocks < kParallelBlocks ? 1 : ThreadPool::Shared().size();
-  if (!ReserveScratch(workers, std::min(b, kBlock), longest)) return OutOfMemory();
+  thread_local Scratch scratch;
+  if (!Reserve(&scratch, workers, std::min(b, kBlock), longest)) return OutOfMemory();
+  Worker* const mine = scratch.workers.get();
 
   std::atomic<std::size_t> refused{b};
   const auto embed = [&](std::size_t block, std::size_t worker) {
     const std::size_t first = block * kBlock;
     const std::size_t count = std::min(kBlock, b - first);
-    const std::size_t stopped = EmbedBlock(batch, first, count, workers_[worker], out);
+    const std::size_t stopped = EmbedBlock(batch, first, count, mine[worker], out);
     if (stopped == first + count) return;
     std::size_t seen = refused.load();
     while (stopped < seen && !refused.compare_exchange_weak(seen, stopped)) {

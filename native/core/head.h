@@ -68,7 +68,8 @@ struct HeadBatchViews {
   FloatView sequence_rows;
 };
 
-/// Owns its packed weights and its scratch; tables of items and subjects are made by the shared pool. One thread at a time: scratch is reused between calls.
+/// Owns its packed weights; tables of items and subjects are made by the shared pool. Micro-batches may run at the same time on
+/// any threads: scratch belongs to the calling thread and is reused between calls.
 class Head {
  public:
   /// Packs (copies) the weights for `kernels`. OutOfRange names the field with a wrong length.
@@ -77,7 +78,7 @@ class Head {
 
   /// out [count, D], rows of unit L2 norm. OutOfRange for a wrong length or row index; NonFinite names the request.
   /// Allocates only while `count` or the longest sequence exceeds every earlier one.
-  Status Embed(const HeadBatchViews& batch, float* out, std::size_t out_size);
+  Status Embed(const HeadBatchViews& batch, float* out, std::size_t out_size) const;
 
   HeadFusion fusion() const { return fusion_; }
   bool reads_subject_items() const { return items_ > 0; }
@@ -94,6 +95,7 @@ class Head {
     AlignedBuffer scores;    // [heads, longest sequence]
     AlignedBuffer rounded;   // of Linear::Apply
   };
+  struct Scratch;
 
   /// A table whose rows enter the context layer, multiplied by their part of Wc at load or with each block of requests.
   struct ContextTable {
@@ -116,7 +118,7 @@ class Head {
   Status CheckContext(const HeadBatchViews& batch) const;
   /// Whether a context is a sum of table rows, with no product to follow.
   bool ContextIsSum() const { return subject_table_.multiplied && item_table_.multiplied; }
-  bool ReserveScratch(std::size_t workers, std::size_t block, std::size_t longest);
+  bool Reserve(Scratch* scratch, std::size_t workers, std::size_t block, std::size_t longest) const;
   void WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject, float* item,
                     float* context) const;
   void WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size_t count,
@@ -155,9 +157,6 @@ class Head {
   /// Per head h: Wk_h^T Wq_h / sqrt(D / heads), [heads D, F], and Wo_h Wv_h side by side, [D, heads D].
   Linear score_layer_;
   Linear value_layer_;
-
-  std::unique_ptr<Worker[]> workers_;
-  std::size_t worker_count_ = 0;
 };
 
 }  // namespace tandem

@@ -1,6 +1,5 @@
 // Reads the files of a bundle and holds each to the size and digest of the manifest, before anything looks inside.
 
-import { createHash, webcrypto } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { open, readdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,8 +18,6 @@ export type BundleFile = keyof typeof BUNDLE_FILES;
 
 /** One read call takes at most 2 GiB - 1. */
 const MAX_READ_BYTES = 1 << 30;
-/** Web Crypto copies its input and digests on a pool thread: parallel, but not worth a second copy of a huge file. */
-const MAX_POOLED_DIGEST_BYTES = 256 << 20;
 
 /**
  * The manifest of a bundle directory, in its one canonical text, with a bundleId that matches its content.
@@ -59,9 +56,9 @@ export async function readManifest(directory: string): Promise<BundleManifest> {
 }
 
 /**
- * Every file of a bundle on the heap, checked.
+ * Every file of a bundle in memory that threads can share, checked.
  *
- * Files are read and digested side by side. Nothing is mapped: a file that changes on disk cannot change what serves.
+ * Nothing is mapped: a file that changes on disk cannot change what serves.
  *
  * @throws TandemError ERR_BUNDLE_INVALID naming the file for one that is missing, unknown, or of another size or digest.
  */
@@ -76,7 +73,7 @@ export async function readBundleFiles(
   const entries = await Promise.all(
     Object.entries(BUNDLE_FILES).map(async ([key, name]) => {
       const bytes = await readWhole(join(directory, name), manifest.files[name]!.bytes);
-      checkDigest(directory, name, manifest, await digest(bytes));
+      checkDigest(directory, name, manifest, sha256Hex(bytes));
       return [key, bytes] as const;
     }),
   );
@@ -122,7 +119,7 @@ async function readWhole(path: string, expected: number | undefined): Promise<Ui
     const { size } = await file.stat();
     if (expected !== undefined && size !== expected)
       throw invalid(path, `${expected} bytes`, `${size} bytes`);
-    const bytes = new Uint8Array(size);
+    const bytes = new Uint8Array(new SharedArrayBuffer(size));
     for (let offset = 0; offset < size;) {
       const length = Math.min(MAX_READ_BYTES, size - offset);
       const { bytesRead } = await file.read(bytes, offset, length, offset);
@@ -133,12 +130,6 @@ async function readWhole(path: string, expected: number | undefined): Promise<Ui
   } finally {
     await file.close();
   }
-}
-
-async function digest(bytes: Uint8Array): Promise<string> {
-  if (bytes.length > MAX_POOLED_DIGEST_BYTES)
-    return createHash('sha256').update(bytes).digest('hex');
-  return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes)).toString('hex');
 }
 
 function checkDigest(

@@ -89,7 +89,10 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
  * Replays a bundle's goldens at the instruction set of its head; also what a server does before it takes a bundle into
  * service.
  */
-export function replayGoldens(bundle: Bundle, head: NativeHead): GoldenReport {
+export function replayGoldens(
+  bundle: Bundle,
+  head: Pick<NativeHead, 'embed' | 'isa'>,
+): GoldenReport {
   const { goldens, catalogue, vectors, manifest } = bundle;
   const width = manifest.model.embeddingWidth;
   const index = new (nativeAddon().ExactIndex)(vectors, width, head.isa);
@@ -124,7 +127,10 @@ export interface GoldenSource {
 }
 
 /** Query embeddings of goldens, [goldens, D], by the given native head; their expected answers are not read. */
-export function embedGoldens(source: GoldenSource, head: NativeHead): Float32Array {
+export function embedGoldens(
+  source: GoldenSource,
+  head: Pick<NativeHead, 'embed' | 'isa'>,
+): Float32Array {
   const { goldens, schema, catalogue, manifest } = source;
   const width = manifest.model.embeddingWidth;
   const features = new ContextFeatures(schema);

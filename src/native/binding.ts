@@ -109,6 +109,12 @@ export interface AttentionWeights {
   readonly outputWeight: Float32Array;
 }
 
+/**
+ * What share() gives: posted to another thread and redeemed there once, it makes that thread an owner of the same native object.
+ * A ticket that nobody redeems keeps the object alive.
+ */
+export type Ticket<T> = bigint & { readonly ticketFor?: T };
+
 export interface NativeHead {
   /**
    * Query embeddings of a micro-batch: c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc), the item
@@ -120,6 +126,7 @@ export interface NativeHead {
    */
   embed(batch: HeadBatch, out: Float32Array): void;
   readonly isa: Isa;
+  share(): Ticket<NativeHead>;
 }
 
 /** Weights of the history encoder; names and shapes as in docs/model.md, row-major f32 (out-features first). */
@@ -222,11 +229,12 @@ export interface NativeExactIndex {
   ): void;
   /**
    * Adds 8-bit codes (D bytes a vector), scanned instead of the vectors from then on with the same results: about
-   * 4 times faster for batches (npm run bench -- retrieval), at a quarter of the memory traffic.
+   * 4 times faster for batches (npm run bench -- retrieval), at a quarter of the memory traffic. TypeError after share().
    */
   addCodes(): void;
   /** Inner products of one query [D] with the given slots; out [slots.length]. */
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
+  share(): Ticket<NativeExactIndex>;
 }
 
 export interface ClusterOptions {
@@ -264,6 +272,7 @@ export interface NativeClusterIndex {
   ): void;
   /** The index without its vectors, in this package's own format. */
   serialize(): Uint8Array;
+  share(): Ticket<NativeClusterIndex>;
 }
 
 export interface HnswOptions {
@@ -291,6 +300,7 @@ export interface NativeHnswIndex {
   ): void;
   /** The index as usearch's own file bytes (vectors included). */
   serialize(): Uint8Array;
+  share(): Ticket<NativeHnswIndex>;
 }
 
 /** Elementwise, reduction and matrix kernels of the `native` tfjs backend; all f32, out is overwritten in full. */
@@ -467,9 +477,13 @@ export interface NativeAddon {
   readonly defaultIsa: Isa;
   /**
    * Packs (copies) the weights for the ISA's tiles, those of items as one [N, F], or [N, D] where that would take more than
-   * 64 MiB: nothing of `weights` is kept. RangeError naming the field on a wrong length or row.
+   * 64 MiB: nothing of `weights` is kept. RangeError naming the field on a wrong length or row. Or the head of a ticket.
    */
-  readonly Head: new (weights: HeadWeights, isa?: Isa, precision?: Precision) => NativeHead;
+  readonly Head: new (
+    weights: HeadWeights | Ticket<NativeHead>,
+    isa?: Isa,
+    precision?: Precision,
+  ) => NativeHead;
   /**
    * Packs (copies) the weights, the item tables as one [N, D] of projected inputs: nothing of `weights` is kept.
    * RangeError naming the field on a wrong length or row, Error with code ERR_NON_FINITE naming the one with NaN or Inf.
@@ -480,10 +494,13 @@ export interface NativeAddon {
     precision?: Precision,
     stateRows?: StateRows,
   ) => NativeEncoder;
-  /** Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. */
+  /**
+   * Keeps a reference to `vectors` [N, D] (no copy). Refuses NaN, Inf and zero rows with ERR_NON_FINITE. With a ticket: the
+   * index of another thread, over this thread's view of the same vectors, which then lie in shared memory.
+   */
   readonly ExactIndex: new (
     vectors: Float32Array,
-    dimensions: number,
+    dimensions: number | Ticket<NativeExactIndex>,
     isa?: Isa,
   ) => NativeExactIndex;
   readonly ClusterIndex: {
@@ -507,6 +524,8 @@ export interface NativeAddon {
       dimensions: number,
       isa?: Isa,
     ): Promise<NativeClusterIndex>;
+    /** The index of another thread; `vectors` is this thread's view of those that it was made over, in shared memory. */
+    attach(ticket: Ticket<NativeClusterIndex>, vectors: Float32Array): NativeClusterIndex;
   };
   readonly HnswIndex: {
     /** Builds off the JavaScript thread, deterministic with threads = 1; refuses NaN, Inf and zero rows (ERR_NON_FINITE). */
@@ -521,6 +540,8 @@ export interface NativeAddon {
      * is done. ERR_INDEX_INVALID says what is wrong.
      */
     load(bytes: Uint8Array, dimensions: number, isa?: Isa): Promise<NativeHnswIndex>;
+    /** The index of another thread. */
+    attach(ticket: Ticket<NativeHnswIndex>): NativeHnswIndex;
   };
   readonly ops: TensorOps;
   readonly training: TrainingOps;
@@ -540,6 +561,7 @@ export function packageRoot(): string {
 /** What the addon exports as Head. */
 interface ArrayHead {
   readonly isa: Isa;
+  share(): Ticket<NativeHead>;
   embedArrays(
     count: number,
     states: Float32Array,
@@ -558,7 +580,11 @@ interface ArrayHead {
 
 /** Takes a batch apart here: reading its properties from C++ took 0.9 us of a call of 3.6. */
 function headOf(
-  Native: new (weights: HeadWeights, isa?: Isa, precision?: Precision) => ArrayHead,
+  Native: new (
+    weights: HeadWeights | Ticket<NativeHead>,
+    isa?: Isa,
+    precision?: Precision,
+  ) => ArrayHead,
 ): NativeAddon['Head'] {
   return class Head extends Native implements NativeHead {
     embed(batch: HeadBatch, out: Float32Array): void {

@@ -5,6 +5,7 @@ import {
   type NativeClusterIndex,
   type NativeHnswIndex,
   type SearchOutput,
+  type Ticket,
 } from '../native/binding.ts';
 
 /** What a bundle states about its index: the kind decides how the file is read. */
@@ -27,6 +28,15 @@ export type IndexSettings =
 
 export type IndexKind = IndexSettings['kind'];
 
+/** An index on its way to another thread, good for one: attachIndex(). */
+export type SharedIndex =
+  | { readonly kind: 'clusters'; readonly ticket: Ticket<NativeClusterIndex> }
+  | {
+      readonly kind: 'hnsw';
+      readonly ticket: Ticket<NativeHnswIndex>;
+      readonly expansionSearch: number;
+    };
+
 export interface ApproximateIndex {
   readonly kind: IndexKind;
   readonly size: number;
@@ -45,6 +55,7 @@ export interface ApproximateIndex {
     selectivity: number,
     out: SearchOutput,
   ): void;
+  share(): SharedIndex;
 }
 
 /** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
@@ -68,6 +79,18 @@ export async function openIndex(
     : graphIndex(await addon.HnswIndex.load(bytes, dimensions), settings.expansionSearch);
 }
 
+/**
+ * The index that another thread shares, at once.
+ *
+ * @param vectors - this thread's view of what it was built over.
+ */
+export function attachIndex(shared: SharedIndex, vectors: Float32Array): ApproximateIndex {
+  const addon = nativeAddon();
+  return shared.kind === 'clusters'
+    ? clusterIndex(addon.ClusterIndex.attach(shared.ticket, vectors))
+    : graphIndex(addon.HnswIndex.attach(shared.ticket), shared.expansionSearch);
+}
+
 export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
   return {
     kind: 'clusters',
@@ -76,6 +99,7 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     search: (queries, count, k, allow, selectivity, out) => {
       native.search(queries, count, k, allow, selectivity, out);
     },
+    share: () => ({ kind: 'clusters', ticket: native.share() }),
   };
 }
 
@@ -88,5 +112,6 @@ export function graphIndex(native: NativeHnswIndex, expansionSearch: number): Ap
       const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
       native.search(queries, count, k, Math.ceil(expansionSearch * factor), allow, out);
     },
+    share: () => ({ kind: 'hnsw', ticket: native.share(), expansionSearch }),
   };
 }

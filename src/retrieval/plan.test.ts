@@ -141,6 +141,7 @@ describe('PlannedIndex', () => {
       search: (_queries, _count, _k, _allow, _selectivity, out) => {
         out.counts.fill(3);
       },
+      share: () => assert.fail('not asked for'),
     };
     const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
     const query = unitRows(1, 5);

@@ -1,9 +1,14 @@
 // Which index answers a search: every allowed vector where they are few, the bundle's index where they are not, and the
 // exact scan again where a graph falls short under a filter.
 
-import type { NativeExactIndex, SearchOutput } from '../native/binding.ts';
+import {
+  nativeAddon,
+  type NativeExactIndex,
+  type SearchOutput,
+  type Ticket,
+} from '../native/binding.ts';
 import type { AllowList } from './allow-list.ts';
-import type { ApproximateIndex } from './approximate-index.ts';
+import { attachIndex, type ApproximateIndex, type SharedIndex } from './approximate-index.ts';
 import { newSearchOutput, type CandidateIndex, type SearchPlan } from './candidate-index.ts';
 
 /**
@@ -30,6 +35,14 @@ export interface PlannedIndexOptions {
   readonly plan?: PlanMode | undefined;
   /** EXACT_LIMIT unless a measurement on your machine says otherwise. */
   readonly exactLimit?: number | undefined;
+}
+
+/** A planned index on its way to another thread, good for one. */
+export interface SharedPlan {
+  readonly exact: Ticket<NativeExactIndex>;
+  readonly approximate: SharedIndex | undefined;
+  readonly plan: PlanMode;
+  readonly exactLimit: number;
 }
 
 // One object for each outcome: nothing is allocated on the request path.
@@ -74,6 +87,24 @@ export class PlannedIndex implements CandidateIndex {
     this.#approximate = approximate;
     this.#mode = plan;
     this.#exactLimit = options.exactLimit ?? EXACT_LIMIT;
+  }
+
+  share(): SharedPlan {
+    return {
+      exact: this.#exact.share(),
+      approximate: this.#approximate?.share(),
+      plan: this.#mode,
+      exactLimit: this.#exactLimit,
+    };
+  }
+
+  /** @param vectors - this thread's view of the indexed vectors, in shared memory. */
+  static attach({ exact, approximate, ...rest }: SharedPlan, vectors: Float32Array): PlannedIndex {
+    return new PlannedIndex({
+      ...rest,
+      exact: new (nativeAddon().ExactIndex)(vectors, exact),
+      approximate: approximate && attachIndex(approximate, vectors),
+    });
   }
 
   search(

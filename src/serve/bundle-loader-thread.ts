@@ -1,4 +1,4 @@
-// The thread of bundle-loader.ts: reads, checks, replays goldens, and gives everything away.
+// The thread of bundle-loader.ts: reads, checks, replays goldens, and shares what came out.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { loadBundle, type Bundle } from '../bundle/load.ts';
@@ -37,17 +37,31 @@ function checkGoldens(bundle: Bundle): void {
   );
 }
 
-/** Every buffer behind the arrays of a value, once. */
-function buffersOf(value: unknown, found: Set<ArrayBuffer> = new Set()): Set<ArrayBuffer> {
-  if (ArrayBuffer.isView(value)) found.add(value.buffer as ArrayBuffer);
-  else if (value !== null && typeof value === 'object')
-    for (const member of Object.values(value)) buffersOf(member, found);
-  return found;
+/** The value with its arrays in memory that threads share: those of files are there already, the others are copied. */
+function inSharedMemory(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(inSharedMemory);
+  if (ArrayBuffer.isView(value)) return sharedArray(value as Column);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [name, inSharedMemory(member)]),
+  );
+}
+
+type Column = Float64Array | Float32Array | Int32Array | Uint8Array;
+
+function sharedArray(array: Column): Column {
+  if (array.buffer instanceof SharedArrayBuffer) return array;
+  const Shared = array.constructor as new (buffer: SharedArrayBuffer) => Column;
+  const shared = new Shared(new SharedArrayBuffer(array.byteLength));
+  shared.set(array);
+  return shared;
 }
 
 load(workerData as string).then(
   (bundle) => {
-    parentPort!.postMessage({ bundle } satisfies LoaderAnswer, [...buffersOf(bundle)]);
+    parentPort!.postMessage({
+      bundle: inSharedMemory(bundle) as BundleParts,
+    } satisfies LoaderAnswer);
   },
   (error: unknown) => {
     const { code, message, details } =

@@ -1,5 +1,5 @@
-// Loads a bundle on a thread of its own, through every gate, and hands over what came out: at a million items checking
-// takes seconds, in which the event loop answers requests. What arrives is taken over, not copied.
+// Loads a bundle on a thread of its own, through every gate, into memory that all event loops share: at a million items
+// checking takes seconds, in which they answer requests.
 
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';

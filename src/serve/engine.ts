@@ -1,12 +1,13 @@
 // Engine: one bundle made ready to answer. It knows ids, features, head and index; it knows nothing of users or HTTP.
 
+import { ItemCatalogue, type CatalogueParts } from '../bundle/catalogue.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import type { EncoderId } from '../ids.ts';
-import { nativeAddon, type NativeHead } from '../native/binding.ts';
+import { nativeAddon, type NativeHead, type Ticket } from '../native/binding.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
-import { PlannedIndex, type PlanMode } from '../retrieval/plan.ts';
+import { PlannedIndex, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
 import { FilterCompiler } from './filters.ts';
 import type { RequestDemographics, RequestSubject } from './schemas.ts';
 
@@ -26,6 +27,13 @@ export type ServedBundle = Pick<
   'directory' | 'manifest' | 'schema' | 'catalogue' | 'vectors'
 >;
 
+/** An engine on its way to another event loop, good for one: Engine.attach(). Weights, vectors and index are there once. */
+export interface SharedEngine {
+  readonly bundle: Omit<ServedBundle, 'catalogue'> & { readonly catalogue: CatalogueParts };
+  readonly head: Ticket<NativeHead>;
+  readonly index: SharedPlan;
+}
+
 export class Engine {
   readonly bundle: ServedBundle;
   readonly encoderId: EncoderId;
@@ -41,10 +49,10 @@ export class Engine {
   readonly #features: ContextFeatures;
   readonly #itemJson: (string | undefined)[];
 
-  private constructor(bundle: Bundle, index: PlannedIndex) {
-    const { directory, manifest, schema, catalogue, vectors, headWeights } = bundle;
-    this.head = new (nativeAddon().Head)(headWeights);
-    this.bundle = { directory, manifest, schema, catalogue, vectors };
+  private constructor(bundle: ServedBundle, head: NativeHead, index: PlannedIndex) {
+    const { manifest, schema, catalogue } = bundle;
+    this.head = head;
+    this.bundle = bundle;
     this.encoderId = manifest.encoderId as EncoderId;
     this.width = manifest.model.embeddingWidth;
     this.usesContext = manifest.model.fusion !== 'none';
@@ -61,7 +69,29 @@ export class Engine {
    * @throws TandemError ERR_INDEX_INVALID.
    */
   static async open(bundle: Bundle, plan: PlanMode): Promise<Engine> {
-    return new Engine(bundle, await planIndex(bundle, plan));
+    const { directory, manifest, schema, catalogue, vectors, headWeights } = bundle;
+    const index = await planIndex(bundle, plan);
+    const head = new (nativeAddon().Head)(headWeights);
+    return new Engine({ directory, manifest, schema, catalogue, vectors }, head, index);
+  }
+
+  share(): SharedEngine {
+    const { catalogue, ...rest } = this.bundle;
+    return {
+      bundle: { ...rest, catalogue: catalogue.parts() },
+      head: this.head.share(),
+      index: this.index.share(),
+    };
+  }
+
+  /** What another event loop shares, at once. */
+  static attach({ bundle, head, index }: SharedEngine): Engine {
+    const { catalogue, ...rest } = bundle;
+    return new Engine(
+      { ...rest, catalogue: ItemCatalogue.of(catalogue) },
+      new (nativeAddon().Head)(head),
+      PlannedIndex.attach(index, bundle.vectors),
+    );
   }
 
   /** The id of an item as JSON; kept, because escaping 100 ids an answer was a tenth of the time of one. */
