@@ -10,6 +10,7 @@ export interface ServerSettings {
   readonly host: string;
   readonly port: number;
   readonly transport: 'uws' | 'node';
+  readonly eventLoops: number;
   readonly plan: 'auto' | 'exact' | 'approximate';
   readonly staleAfterHours: number;
   readonly maxBodyBytes: number;
@@ -39,6 +40,12 @@ const serverSchema = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on'),
   port: z.int().min(0).max(65535).default(8080).describe('port to listen on, 0 = any free one'),
   transport: z.enum(['uws', 'node']).default('uws').describe('web server: uws or node'),
+  eventLoops: z
+    .int()
+    .min(1)
+    .max(256)
+    .default(1)
+    .describe('threads that answer requests on one port'),
   plan: z
     .enum(['auto', 'exact', 'approximate'])
     .default('auto')

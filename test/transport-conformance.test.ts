@@ -56,6 +56,7 @@ for (const [name, listen] of [
         });
       },
       tls: undefined,
+      portSharing: 'none',
       handleUpgrade: ({ authorization }) => {
         if (authorization === 'no') return text(401, 'no key', { 'WWW-Authenticate': 'Bearer' });
         return openSession;

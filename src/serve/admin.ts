@@ -5,7 +5,6 @@ import { z } from 'zod';
 import { basename } from 'node:path';
 import { listBundles, readHistory } from '../bundle/current.ts';
 import { TandemError } from '../errors.ts';
-import { logger } from '../telemetry.ts';
 import type { ApiKeys } from './api-keys.ts';
 import type { Engine } from './engine.ts';
 import { errorReply, requestIdOf } from './error-body.ts';
@@ -20,17 +19,20 @@ export interface AdminServices {
   /** The directory of bundles. */
   readonly directory: string;
   /** Not ready from now on; requests that come are still answered. */
-  readonly drain: () => void;
+  readonly drain: () => Promise<void>;
+  readonly setLogLevel: (level: LogLevel) => Promise<void>;
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+type LogLevel = (typeof LOG_LEVELS)[number];
 const activation = z.strictObject({ bundle: z.string().min(1) });
 const logLevel = z.strictObject({ level: z.enum(LOG_LEVELS) });
 
 type Handle = (request: HttpRequest) => object | Promise<object>;
 
 /** Routes of the admin port; every answer is JSON, and the promise never rejects. */
-export function adminHandler({ bundles, keys, directory, drain }: AdminServices): RequestHandler {
+export function adminHandler(services: AdminServices): RequestHandler {
+  const { bundles, keys, directory } = services;
   const routes: Readonly<Record<string, Handle>> = {
     'GET /bundles': () => ({
       ...describeServed(bundles),
@@ -45,13 +47,13 @@ export function adminHandler({ bundles, keys, directory, drain }: AdminServices)
       await bundles.rollback();
       return describeServed(bundles);
     },
-    'POST /drain': () => {
-      drain();
+    'POST /drain': async () => {
+      await services.drain();
       return { ready: false };
     },
-    'PUT /log-level': (request) => {
+    'PUT /log-level': async (request) => {
       const { level } = parseBody(logLevel, parseJson(request));
-      logger.level = level;
+      await services.setLogLevel(level);
       return { level };
     },
   };

@@ -13,6 +13,18 @@ const BEARER = /^Bearer +(\S+)$/i;
 /** What an unknown id is compared with, so that it takes as long as a known one. */
 const NO_DIGEST = Buffer.alloc(32);
 
+/** A key of the file, and the memory of its rate, which the event loops of a server share. */
+export interface SharedKey {
+  readonly record: KeyRecord;
+  /** Absent when its rate is unlimited. */
+  readonly bucket?: SharedArrayBuffer | undefined;
+}
+
+/** Milliseconds that mean the same on every thread. */
+function nowMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 /** One key, for as long as connections remember it: a change of the file reaches those that are open. */
 export class Client {
   #record: KeyRecord | undefined;
@@ -20,9 +32,9 @@ export class Client {
   #bucket: TokenBucket | undefined;
   #revoked = false;
 
-  /** @param record - undefined for the client of a server without keys, which may do everything. */
-  constructor(record: KeyRecord | undefined) {
-    if (record !== undefined) this.update(record);
+  /** @param key - undefined for the client of a server without keys, which may do everything. */
+  constructor(key: SharedKey | undefined) {
+    if (key !== undefined) this.update(key);
   }
 
   /** Of its key; undefined without one. */
@@ -31,17 +43,21 @@ export class Client {
   }
 
   /** Takes over a changed record; a bucket whose rate stays keeps its tokens. */
-  update(record: KeyRecord): void {
+  update({ record, bucket }: SharedKey): void {
     const { requestsPerSecond: rate, burst } = record;
     if (rate === undefined) this.#bucket = undefined;
-    else if (rate !== this.#record?.requestsPerSecond || burst !== this.#record.burst)
-      this.#bucket = new TokenBucket(
-        rate,
-        burst ?? Math.max(1, Math.ceil(rate)),
-        performance.now(),
-      );
+    else if (
+      bucket !== undefined ||
+      rate !== this.#record?.requestsPerSecond ||
+      burst !== this.#record.burst
+    )
+      this.#bucket = new TokenBucket(rate, burst ?? Math.max(1, Math.ceil(rate)), bucket);
     this.#record = record;
     this.#digest = Buffer.from(record.sha256, 'hex');
+  }
+
+  share(): SharedKey {
+    return { record: this.#record!, bucket: this.#bucket?.memory };
   }
 
   revoke(): void {
@@ -66,18 +82,24 @@ export class Client {
 
   /** Seconds until so many requests may be asked; 0 = now. */
   waitSeconds(requests: number): number {
-    return this.#bucket?.waitSeconds(requests, performance.now()) ?? 0;
+    return this.#bucket?.waitSeconds(requests, nowMs()) ?? 0;
   }
 
   /** Counts requests against the rate; ask waitSeconds() first. */
   spend(requests: number): void {
-    this.#bucket?.spend(requests, performance.now());
+    this.#bucket?.spend(requests, nowMs());
   }
 }
 
-/** The keys of a server. Its admin port asks it, too: `keys.authenticate(header).require('admin')`. */
+/**
+ * The keys of a server. Its admin port asks it, too: `keys.authenticate(header).require('admin')`.
+ *
+ * One event loop reads the file; it shares what it read with the others, which adopt() it.
+ */
 export class ApiKeys {
   readonly #path: string | undefined;
+  /** Called when other keys hold from now on. */
+  onChange: (keys: readonly SharedKey[]) => void = () => undefined;
   /** Whoever asks where no key is needed. */
   readonly anonymous: Client = new Client(undefined);
   #clients: ReadonlyMap<string, Client> = new Map();
@@ -113,6 +135,24 @@ export class ApiKeys {
     return client;
   }
 
+  share(): readonly SharedKey[] {
+    return [...this.#clients.values()].map((client) => client.share());
+  }
+
+  /** From now on these keys hold and no others; clients whose key stays are the same as before. */
+  adopt(keys: readonly SharedKey[]): void {
+    const before = this.#clients;
+    const clients = new Map<string, Client>();
+    for (const key of keys) {
+      const { id, sha256 } = key.record;
+      const known = before.get(id);
+      if (known?.sha256 === sha256) known.update(key);
+      clients.set(id, known?.sha256 === sha256 ? known : new Client(key));
+    }
+    for (const [id, client] of before) if (clients.get(id) !== client) client.revoke();
+    this.#clients = clients;
+  }
+
   /** Reads the file again when it changes, looking once a second: also through the symbolic links of a mounted secret. */
   watch(): void {
     if (this.#path === undefined) return;
@@ -128,6 +168,7 @@ export class ApiKeys {
     if (this.#path === undefined) return;
     try {
       this.#read(this.#path);
+      this.onChange(this.share());
       logger.info({ keys: this.#clients.size }, 'API keys read again');
     } catch (error) {
       logger.error({ err: error }, 'API keys could not be read again: the old ones stay');
@@ -135,15 +176,7 @@ export class ApiKeys {
   };
 
   #read(path: string): void {
-    const before = this.#clients;
-    const clients = new Map<string, Client>();
-    for (const record of readKeyFile(path)) {
-      const known = before.get(record.id);
-      if (known?.sha256 === record.sha256) known.update(record);
-      clients.set(record.id, known?.sha256 === record.sha256 ? known : new Client(record));
-    }
-    for (const [id, client] of before) if (clients.get(id) !== client) client.revoke();
-    this.#clients = clients;
+    this.adopt(readKeyFile(path).map((record) => ({ record })));
   }
 }
 

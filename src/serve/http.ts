@@ -36,6 +36,8 @@ export interface HttpServices {
   readonly pipeline: Pipeline;
   readonly keys: ApiKeys;
   readonly metrics: ServerMetrics;
+  /** The metrics of the server, as Prometheus reads them. */
+  readonly scrape: () => Promise<string>;
   /** False from the first signal to stop. */
   readonly isReady: () => boolean;
   readonly openApi: () => string;
@@ -131,7 +133,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
       handle: async () => ({
         status: 200,
         contentType: metrics.registry.contentType,
-        body: await metrics.registry.metrics(),
+        body: await services.scrape(),
       }),
     },
     '/openapi.json': { method: 'GET', handle: () => jsonReply(200, services.openApi()) },

@@ -30,7 +30,6 @@ export class ServerMetrics {
 
   constructor() {
     const registers = [this.registry];
-    collectDefaultMetrics({ register: this.registry });
     this.#requests = new Histogram({
       name: 'tandem_http_request_duration_seconds',
       help: 'From the last byte of a request to its answer.',
@@ -103,6 +102,11 @@ export class ServerMetrics {
       buckets: [0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1],
       registers,
     });
+  }
+
+  /** Counts what there is once in a process: its CPU time, memory and garbage collections; and the lag of this event loop. */
+  describeProcess(): void {
+    collectDefaultMetrics({ register: this.registry });
   }
 
   /** States which bundles are being served: a gauge that is always 1. */

@@ -34,6 +34,8 @@ export class ServedBundles {
   /** What `current` named when it was refused: not tried again until it names something else. */
   #refused: string | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** Tells the other event loops; a swap is over when they answer from the new bundle, too. */
+  onServe: (served: Served) => Promise<unknown> = () => Promise.resolve();
 
   private constructor(
     path: string,
@@ -109,7 +111,7 @@ export class ServedBundles {
       try {
         const { encoderId } = await readManifest(directory);
         if (encoderId === active.encoderId) return;
-        this.#serve({ active, previous: await openEngine(directory, this.#plan) });
+        await this.#serve({ active, previous: await openEngine(directory, this.#plan) });
       } catch (error) {
         logger.warn({ err: error, directory }, 'the bundle before the current one cannot serve');
       }
@@ -160,14 +162,14 @@ export class ServedBundles {
     } catch (error) {
       this.#metrics.bundleSwaps.inc({ outcome: 'refused' });
       if (before !== undefined && this.#served.previous === undefined)
-        this.#serve({
+        await this.#serve({
           active,
           previous: await openEngine(before, this.#plan).catch(() => undefined),
         });
       throw error;
     }
     this.#refused = undefined;
-    this.#serve({ active: next, previous: active });
+    await this.#serve({ active: next, previous: active });
     this.#metrics.bundleSwaps.inc({ outcome: 'activated' });
     logger.info(
       {
@@ -187,14 +189,15 @@ export class ServedBundles {
   }
 
   /** Nothing here may hold on to the previous engine: it is garbage while the new one is read. */
-  #openInPlaceOfPrevious(directory: string): Promise<Engine> {
-    this.#serve({ active: this.#served.active, previous: undefined });
+  async #openInPlaceOfPrevious(directory: string): Promise<Engine> {
+    await this.#serve({ active: this.#served.active, previous: undefined });
     return openEngine(directory, this.#plan);
   }
 
-  #serve(served: Served): void {
+  async #serve(served: Served): Promise<void> {
     this.#served = served;
     this.#metrics.describeBundles(served);
+    await this.onServe(served);
   }
 
   #directoryBefore(): string | undefined {

@@ -20,6 +20,8 @@ import {
 } from './transport.ts';
 
 const MAX_SOCKET_BACKPRESSURE_BYTES = 16 * 1024 * 1024;
+/** What uWebSockets calls LIBUS_LISTEN_DEFAULT: SO_REUSEPORT, the kernel spreads connections over those who listen. */
+const LISTEN_SHARED = 0;
 
 /**
  * Listens with uWebSockets.
@@ -111,22 +113,34 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
     });
   });
 
-  // Without "exclusive" the socket is opened with SO_REUSEPORT, and a second server on the port goes unnoticed.
-  const listenSocket = await new Promise<Uws.us_listen_socket | false>((resolve) => {
-    (app.listen as unknown as ListenExclusive).call(
-      app,
-      options.host,
-      options.port,
-      uws.LIBUS_LISTEN_EXCLUSIVE_PORT,
-      resolve,
-    );
-  });
-  if (listenSocket === false)
+  /** Listeners and connections, idle ones, too: a thread ends when its event loop has nothing left. */
+  const closeAll = (): void => {
+    (app as Uws.TemplatedApp & Closable).close();
+  };
+  const listen = (port: number, how: number): Promise<Uws.us_listen_socket | false> =>
+    new Promise((resolve) => {
+      (app.listen as unknown as Listen).call(app, options.host, port, how, resolve);
+    });
+  // Without "exclusive" the socket is opened with SO_REUSEPORT, and a second server on the port goes unnoticed. The first of
+  // several event loops looks for one before it opens the port to the others.
+  const { portSharing } = options;
+  let listenSocket = await listen(
+    options.port,
+    portSharing === 'joined' ? LISTEN_SHARED : uws.LIBUS_LISTEN_EXCLUSIVE_PORT,
+  );
+  if (portSharing === 'first' && listenSocket !== false) {
+    const port = uws.us_socket_local_port(listenSocket);
+    uws.us_listen_socket_close(listenSocket);
+    listenSocket = await listen(port, LISTEN_SHARED);
+  }
+  if (listenSocket === false) {
+    closeAll();
     throw new TandemError(
       'ERR_CONFIG_INVALID',
       `Expected to listen on ${options.host}:${options.port}, but the address is in use or not ours. Choose another with --port or TANDEM_PORT.`,
       { details: { setting: 'port' } },
     );
+  }
   let listening = true;
   const stopAccepting = (): void => {
     shared.draining = true;
@@ -142,6 +156,7 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
       stopAccepting();
       for (const connection of [...sockets]) connection.close(1001, 'server is stopping');
       for (const response of [...open]) response.cut();
+      closeAll();
       return Promise.resolve();
     },
   };
@@ -154,12 +169,17 @@ interface SocketData {
 }
 
 /** listen() takes options after host and port as well; the package's types leave that form out. */
-type ListenExclusive = (
+type Listen = (
   host: string,
   port: number,
   options: number,
   callback: (socket: Uws.us_listen_socket | false) => void,
 ) => Uws.TemplatedApp;
+
+/** Closes listeners and connections; missing in the package's types. */
+interface Closable {
+  close(): void;
+}
 
 interface NativeUws extends Pick<
   typeof Uws,

@@ -74,6 +74,8 @@ export interface TransportOptions {
   readonly host: string;
   /** 0 = any free port. */
   readonly port: number;
+  /** Whether event loops of this process share the port: none do, this is the first of them, or it joins the first. */
+  readonly portSharing: 'none' | 'first' | 'joined';
   readonly maxBodyBytes: number;
   readonly socketPath: string;
   readonly maxFrameBytes: number;

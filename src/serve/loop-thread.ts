@@ -1,0 +1,63 @@
+// The thread of loop-threads.ts: an event loop that serves what the leading one tells it to.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import type { ServerSettings } from '../config.ts';
+import { logger } from '../telemetry.ts';
+import { ApiKeys } from './api-keys.ts';
+import { Engine } from './engine.ts';
+import { startEventLoop, type EventLoop } from './event-loop.ts';
+import type { EngineReference, LeaderAnswers, LoopAnswers } from './loop-threads.ts';
+import { ServerMetrics } from './metrics.ts';
+import type { Served } from './served-bundles.ts';
+import { ThreadCalls } from './thread-calls.ts';
+
+const settings = workerData as ServerSettings;
+const keys = new ApiKeys(settings.keys);
+const metrics = new ServerMetrics();
+const bundles = { served: undefined as unknown as Served };
+let engines = new Map<number, Engine>();
+let loop: EventLoop | undefined;
+
+/** The engine of a reference, kept in `next`. */
+function engineOf({ number, shared }: EngineReference, next: Map<number, Engine>): Engine {
+  const engine = shared === undefined ? engines.get(number)! : Engine.attach(shared);
+  next.set(number, engine);
+  return engine;
+}
+
+const answers: LoopAnswers = {
+  serve: ({ active, previous }) => {
+    const next = new Map<number, Engine>();
+    bundles.served = {
+      active: engineOf(active, next),
+      previous: previous && engineOf(previous, next),
+    };
+    engines = next;
+  },
+  adoptKeys: (shared) => {
+    keys.adopt(shared);
+  },
+  listen: async (port) => {
+    const scrape = (): Promise<string> => leader.call('scrape', undefined);
+    loop = await startEventLoop({
+      ...{ settings, bundles, keys, metrics, scrape, port },
+      portSharing: 'joined',
+    });
+  },
+  drain: () => {
+    loop?.drain();
+  },
+  setLogLevel: (level) => {
+    logger.level = level;
+  },
+  metrics: () => metrics.registry.getMetricsAsJSON(),
+  close: async () => {
+    const unanswered = (await loop?.close()) ?? 0;
+    // The thread ends when nothing is left to wait for: an exit() would end it under uWebSockets' feet.
+    setImmediate(() => {
+      parentPort!.close();
+    });
+    return unanswered;
+  },
+};
+const leader = new ThreadCalls<LeaderAnswers>(parentPort!, answers);

@@ -1,0 +1,149 @@
+// Further event loops of a server, each on a thread of its own: they share port, native objects, catalogue columns and rates with
+// the first one, which leads. It loads bundles and keys and tells them; nothing else is shared, so that no request waits for a lock.
+
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { MetricObject } from 'prom-client';
+import type { ServerSettings } from '../config.ts';
+import { TandemError } from '../errors.ts';
+import { packageRoot } from '../native/binding.ts';
+import { logger } from '../telemetry.ts';
+import type { SharedKey } from './api-keys.ts';
+import type { Engine, SharedEngine } from './engine.ts';
+import type { Served } from './served-bundles.ts';
+import { ThreadCalls } from './thread-calls.ts';
+
+/** An engine by its number, and with all it is made of when the thread has not seen it. */
+export interface EngineReference {
+  readonly number: number;
+  readonly shared: SharedEngine | undefined;
+}
+
+export interface ServedReferences {
+  readonly active: EngineReference;
+  readonly previous: EngineReference | undefined;
+}
+
+/** What loop-thread.ts answers. */
+export interface LoopAnswers {
+  readonly [name: string]: (argument: never) => unknown;
+  readonly serve: (served: ServedReferences) => void;
+  readonly adoptKeys: (keys: readonly SharedKey[]) => void;
+  readonly listen: (port: number) => Promise<void>;
+  readonly drain: (argument: undefined) => void;
+  readonly setLogLevel: (level: string) => void;
+  readonly metrics: (argument: undefined) => Promise<MetricObject[]>;
+  readonly close: (argument: undefined) => Promise<number>;
+}
+
+/** What the leading loop answers. */
+export interface LeaderAnswers {
+  readonly [name: string]: (argument: never) => unknown;
+  /** The metrics of all loops, as Prometheus reads them. */
+  readonly scrape: (argument: undefined) => Promise<string>;
+}
+
+class LoopThread {
+  readonly calls: ThreadCalls<LoopAnswers>;
+  readonly ended: Promise<void>;
+  /** Engines that the thread has, by their numbers. */
+  #engines = new Map<Engine, number>();
+  #lastNumber = 0;
+
+  constructor(settings: ServerSettings, answers: LeaderAnswers, isClosing: () => boolean) {
+    // What is built, as in bundle-loader.ts.
+    const file = join(packageRoot(), 'dist', 'serve', 'loop-thread.js');
+    const worker = new Worker(file, { workerData: settings, execArgv: [] });
+    this.calls = new ThreadCalls(worker, answers);
+    let failure: Error | undefined;
+    worker.once('error', (error) => {
+      failure = error;
+    });
+    this.ended = new Promise((resolve) => {
+      worker.once('exit', (code) => {
+        const error = failure ?? new Error(`Expected it to run until closed, ended with ${code}.`);
+        this.calls.abandon(error);
+        resolve();
+        if (isClosing()) return;
+        // Its share of connections is lost, and the kernel would go on to give it new ones: only a new process helps.
+        logger.fatal({ err: error }, 'an event loop has died');
+        process.exit(1);
+      });
+    });
+  }
+
+  /** Resolves when the thread's next micro-batch is answered from these. */
+  serve({ active, previous }: Served): Promise<void> {
+    const before = this.#engines;
+    this.#engines = new Map();
+    const refer = (engine: Engine): EngineReference => {
+      const known = before.get(engine);
+      const number = known ?? ++this.#lastNumber;
+      this.#engines.set(engine, number);
+      return { number, shared: known === undefined ? engine.share() : undefined };
+    };
+    return this.calls.call('serve', {
+      active: refer(active),
+      previous: previous && refer(previous),
+    });
+  }
+}
+
+export class LoopThreads {
+  readonly #threads: readonly LoopThread[];
+  #closing = false;
+
+  constructor(count: number, settings: ServerSettings, answers: LeaderAnswers) {
+    if (count > 0 && settings.transport !== 'uws')
+      throw new TandemError(
+        'ERR_CONFIG_INVALID',
+        `Expected eventLoops 1 with transport "${settings.transport}", received ${count + 1}: several loops on one port need transport "uws". Start several processes behind a balancer instead.`,
+        { details: { setting: 'eventLoops' } },
+      );
+    this.#threads = Array.from(
+      { length: count },
+      () => new LoopThread(settings, answers, () => this.#closing),
+    );
+  }
+
+  /** Nothing once they are closing: a bundle that was being loaded then serves nobody. */
+  async serve(served: Served): Promise<void> {
+    if (!this.#closing) await Promise.all(this.#threads.map((thread) => thread.serve(served)));
+  }
+
+  adoptKeys(keys: readonly SharedKey[]): Promise<unknown> {
+    return this.#all('adoptKeys', keys);
+  }
+
+  /** @throws what an event loop throws that cannot start. */
+  listen(port: number): Promise<unknown> {
+    return this.#all('listen', port);
+  }
+
+  drain(): Promise<unknown> {
+    return this.#all('drain', undefined);
+  }
+
+  setLogLevel(level: string): Promise<unknown> {
+    return this.#all('setLogLevel', level);
+  }
+
+  metrics(): Promise<MetricObject[][]> {
+    return this.#all('metrics', undefined);
+  }
+
+  /** Each as EventLoop.close(); resolves when the threads have ended. @returns requests that stayed unanswered. */
+  async close(): Promise<number> {
+    this.#closing = true;
+    const unanswered = await this.#all('close', undefined);
+    await Promise.all(this.#threads.map(({ ended }) => ended));
+    return unanswered.reduce((sum, count) => sum + count, 0);
+  }
+
+  #all<Name extends keyof LoopAnswers & string>(
+    name: Name,
+    argument: Parameters<LoopAnswers[Name]>[0],
+  ): Promise<Awaited<ReturnType<LoopAnswers[Name]>>[]> {
+    return Promise.all(this.#threads.map(({ calls }) => calls.call(name, argument)));
+  }
+}

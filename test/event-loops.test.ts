@@ -1,0 +1,187 @@
+// A server of several event loops is one server: every loop answers from the same bundle with the same scores, knows the same
+// keys and rates, and its metrics, readiness and end are those of all loops. Each request comes on a connection of its own, which
+// the kernel gives to any of them.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { loadBundle } from '../src/bundle/load.ts';
+import { resolveServerSettings } from '../src/config.ts';
+import type { EncoderId, UserId } from '../src/ids.ts';
+import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
+import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { LmdbStore } from '../src/store/lmdb-store.ts';
+import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
+
+const LOOPS = 3;
+/** That one loop of three gets none of so many connections has a chance of 1 in 10^10. */
+const CONNECTIONS = 60;
+const folder = mkdtempSync(join(tmpdir(), 'tandem-loops-'));
+const bundles = join(folder, 'bundles');
+const storePath = join(folder, 'store');
+const keyFile = join(folder, 'keys.json');
+const web = newKey({ name: 'web', role: 'candidates' });
+const slow = newKey({ name: 'slow', role: 'candidates', requestsPerSecond: 1e-3, burst: 7 });
+const chief = newKey({ name: 'chief', role: 'admin' });
+const names: string[] = [];
+
+before(async () => {
+  const store = LmdbStore.open(storePath);
+  for (const seed of [1, 2]) {
+    const { directory } = await publishTinyBundle(bundles, { items: 120, seed });
+    names.push(basename(directory));
+    const { manifest } = await loadBundle(directory);
+    const dimensions = manifest.model.embeddingWidth;
+    const state = Float32Array.from({ length: dimensions }, (_, i) => Math.cos((seed + 2) * i));
+    await store.write(manifest.encoderId as EncoderId, [
+      {
+        user: 'u' as UserId,
+        state: {
+          ...{ state, dimensions, type: 'f32', lastEventSeconds: 1 },
+          encodedAtSeconds: Date.now() / 1000,
+        },
+      },
+    ]);
+  }
+  await store.close();
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function start(flags: Record<string, string | number> = {}): Promise<RunningServer> {
+  const { settings } = resolveServerSettings({
+    flags: { bundles, store: storePath, port: 0, adminPort: 0, eventLoops: LOOPS, ...flags },
+  });
+  return startServer(settings);
+}
+
+interface Reply {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** A request on a new connection. */
+function call(
+  port: number,
+  path: string,
+  options: { method?: string; key?: string; body?: object } = {},
+): Promise<Reply> {
+  const { key, body, method = body === undefined ? 'GET' : 'POST' } = options;
+  return new Promise((resolve, reject) => {
+    const headers = key === undefined ? {} : { Authorization: `Bearer ${key}` };
+    const call = httpRequest({ port, path, method, headers, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () => {
+        resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() });
+      });
+    });
+    call.on('error', reject);
+    call.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+const ask = (server: RunningServer, key?: string): Promise<Reply> =>
+  call(server.port, '/v1/candidates', {
+    ...(key !== undefined && { key }),
+    body: { user: 'u', surface: 'related', subject: { item: tinyItem(4).id }, k: 9 },
+  });
+
+const many = <T>(action: () => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: CONNECTIONS }, action));
+
+/** What of an answer does not depend on when it was given. */
+function essence({ status, text }: Reply): string {
+  assert.equal(status, 200, text);
+  const { bundle_id: bundle, candidates, state } = JSON.parse(text) as Record<string, object>;
+  return JSON.stringify([bundle, candidates, (state as { status?: string }).status]);
+}
+
+test('every loop gives the answers of a server of one loop, and after an activation those of the new bundle alone', async () => {
+  const alone = await start({ eventLoops: 1 });
+  const expected: string[] = [];
+  for (const bundle of names) {
+    const body = { bundle };
+    assert.equal((await call(alone.adminPort!, '/bundles/activate', { body })).status, 200);
+    expected.push(essence(await ask(alone)));
+  }
+  await alone.close();
+  assert.notEqual(expected[0], expected[1]);
+
+  const server = await start();
+  const asking = new AbortController();
+  const seen = new Set<string>();
+  const load = (async () => {
+    while (!asking.signal.aborted)
+      for (const reply of await many(() => ask(server))) seen.add(essence(reply));
+  })();
+  for (let swap = 0; swap < 6; swap++) {
+    const body = { bundle: names[swap % 2]! };
+    assert.equal((await call(server.adminPort!, '/bundles/activate', { body })).status, 200);
+    for (const reply of await many(() => ask(server)))
+      assert.equal(essence(reply), expected[swap % 2]);
+  }
+  asking.abort();
+  await load;
+  assert.deepEqual([...seen].sort(), [...expected].sort());
+  await server.close();
+});
+
+test('a rate holds for all loops together, and a key that is taken away is refused by each', async () => {
+  writeKeyFile(keyFile, [web.record, slow.record, chief.record]);
+  const server = await start({ keys: keyFile });
+  const statuses: number[] = [];
+  for (let i = 0; i < CONNECTIONS; i++) statuses.push((await ask(server, slow.key)).status);
+  assert.equal(statuses.filter((status) => status === 200).length, 7);
+  assert.equal(statuses.filter((status) => status === 429).length, CONNECTIONS - 7);
+
+  assert.ok((await many(() => ask(server, web.key))).every(({ status }) => status === 200));
+  writeKeyFile(keyFile, [slow.record, chief.record]);
+  server.reloadKeys();
+  // A call that is answered comes after the message about the keys.
+  const key = chief.key;
+  await call(server.adminPort!, '/log-level', { method: 'PUT', key, body: { level: 'fatal' } });
+  assert.ok((await many(() => ask(server, web.key))).every(({ status }) => status === 401));
+  // Its bucket is as empty as before.
+  assert.ok((await many(() => ask(server, slow.key))).every(({ status }) => status === 429));
+  await server.close();
+});
+
+test('metrics count what all loops did, and a drain makes none of them ready', async () => {
+  const server = await start();
+  await many(() => ask(server));
+  const texts = await many(async () => (await call(server.port, '/metrics')).text);
+  for (const text of texts) {
+    assert.match(
+      text,
+      /^tandem_http_request_duration_seconds_count\{route="\/v1\/candidates",status="200"\} 60$/m,
+    );
+    assert.equal(text.match(/^tandem_bundle_info\{role="active"/gm)?.length, 1);
+    assert.equal(text.match(/^process_cpu_seconds_total /gm)?.length, 1);
+  }
+  const ready = (): Promise<Reply[]> => many(() => call(server.port, '/health/ready'));
+  assert.ok((await ready()).every(({ status }) => status === 200));
+  assert.equal((await call(server.adminPort!, '/drain', { method: 'POST' })).status, 200);
+  assert.ok((await ready()).every(({ status }) => status === 503));
+  assert.ok((await many(() => ask(server))).every(({ status }) => status === 200));
+  await server.close();
+  await assert.rejects(ask(server), { code: 'ECONNREFUSED' });
+});
+
+test('a port in use is refused before any loop takes it', async () => {
+  const server = await start();
+  await assert.rejects(start({ port: server.port }), { code: 'ERR_CONFIG_INVALID' });
+  assert.ok((await many(() => ask(server))).every(({ status }) => status === 200));
+  await server.close();
+});
+
+test('several loops want a transport that shares a port', async () => {
+  await assert.rejects(start({ transport: 'node' }), {
+    code: 'ERR_CONFIG_INVALID',
+    message: /eventLoops 1 with transport "node"/,
+  });
+});
