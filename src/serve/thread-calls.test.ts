@@ -12,8 +12,8 @@ test('calls run in order, both ways, and bring back values and errors; after the
   const { port1, port2 } = new MessageChannel();
   const seen: number[] = [];
   const left = new ThreadCalls<Remote>(port1, { double: (value: number) => value * 2 });
-  const right = new ThreadCalls<Remote>(port2, {
-    double: async (value: number) => {
+  const right: ThreadCalls<Remote> = new ThreadCalls<Remote>(port2, {
+    double: async (value: number): Promise<number> => {
       seen.push(value);
       // Later calls overtake earlier ones in their answers.
       await new Promise((resolve) => setTimeout(resolve, 10 - value));
