@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { softwareVulkan } from './software-vulkan.mjs';
 
 const pattern = process.argv[2] ?? 'src/**/*.test.ts';
 const root = pattern.split('/')[0];
@@ -14,9 +15,11 @@ if (files.length === 0) {
   console.error(`Expected at least one test file for ${pattern} ${only}, found none.`);
   process.exit(1);
 }
+const { env, reason } = softwareVulkan();
+if (reason !== undefined) console.log(`# no Vulkan device in software: ${reason}`);
 const run = spawnSync(
   process.execPath,
   ['--import', 'tsx', '--test', '--test-reporter=spec', '--test-concurrency=2', ...files],
-  { stdio: 'inherit', env: { TANDEM_LOG_LEVEL: 'warn', ...process.env } },
+  { stdio: 'inherit', env: { TANDEM_LOG_LEVEL: 'warn', ...env, ...process.env } },
 );
 process.exit(run.status ?? 1);

@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
+import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/approximate-index.ts';
 import type { EncodeEngine } from '../encode/users.ts';
@@ -16,6 +17,7 @@ interface UsersFlags {
   readonly until?: string;
   readonly engine: EncodeEngine;
   readonly precision: Precision;
+  readonly backend?: BackendName;
 }
 
 interface PublishFlags {
@@ -55,6 +57,7 @@ export function encodeCommand(): Command {
         .choices(['f32', 'bf16'])
         .default('f32'),
     )
+    .addOption(new Option('--backend <name>', 'of engine tfjs; default: native').choices(BACKENDS))
     .action(runUsers);
   command
     .command('items')
@@ -146,6 +149,7 @@ async function runUsers(flags: UsersFlags): Promise<void> {
       store,
       engine: flags.engine,
       precision: flags.precision,
+      ...(flags.backend !== undefined && { backend: flags.backend }),
       ...(since !== undefined && { sinceSeconds: since }),
       ...(until !== undefined && { untilSeconds: until }),
     });

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { DEFAULT_SHARD_EVENTS, openShards } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
 import { loadRunSettings } from '../model/checkpoint.ts';
@@ -21,6 +22,7 @@ interface TrainFlags {
   readonly shardEvents: number;
   readonly warmStart?: string;
   readonly headOnly?: true;
+  readonly backend: BackendName;
 }
 
 export function trainCommand(): Command {
@@ -67,6 +69,7 @@ export function trainCommand(): Command {
       '--head-only',
       'with --warm-start, on the same catalogue and names: train context layer and head alone, so that stored states and item vectors stay valid',
     )
+    .addOption(new Option('--backend <name>', 'of tfjs').choices(BACKENDS).default('native'))
     .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
     .action(async (flags: TrainFlags) => {
       const start = warmStart(flags);
@@ -80,6 +83,7 @@ export function trainCommand(): Command {
           config,
           directory: flags.out,
           refit: flags.refit ?? false,
+          backend: flags.backend,
           ...(start !== undefined && { start }),
         });
         process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { BACKENDS } from '../backend/backends.ts';
+import { probeBackend } from '../backend/select.ts';
 import { makeShop, shopDataset } from '../../test/support/shop.ts';
 import { loadBundle, type Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -39,6 +41,19 @@ function lastBefore(until: number): Float64Array {
     return own.at(-1) ?? Number.NaN;
   });
 }
+
+/** Its second write fails. */
+class FailingStore extends MemoryStore {
+  #writes = 0;
+  override async write(...args: Parameters<MemoryStore['write']>): Promise<void> {
+    if (++this.#writes === 2) throw new Error('disk full');
+    return super.write(...args);
+  }
+}
+
+const probes = new Map(
+  await Promise.all(BACKENDS.map(async (name) => [name, await probeBackend(name)] as const)),
+);
 
 describe('encodeUsers', () => {
   it('encodes everybody, says what it has seen, and skips them when it runs again', async () => {
@@ -80,13 +95,7 @@ describe('encodeUsers', () => {
   });
 
   it('continues after a store that failed, without a watermark in between', async () => {
-    const store = new (class extends MemoryStore {
-      writes = 0;
-      override async write(...args: Parameters<MemoryStore['write']>): Promise<void> {
-        if (++this.writes === 2) throw new Error('disk full');
-        return super.write(...args);
-      }
-    })();
+    const store = new FailingStore();
     await assert.rejects(encodeUsers({ bundle, dataset, store }), /disk full/);
     assert.equal(await store.readWatermark(encoder), undefined);
     const left = await encodeUsers({ bundle, dataset, store });
@@ -126,21 +135,38 @@ describe('encodeUsers', () => {
     });
   });
 
-  it('gives the states of tfjs, which it asks when told to', async () => {
-    const [native, tfjs] = [new MemoryStore(), new MemoryStore()];
-    await encodeUsers({ bundle, dataset, store: native });
-    await encodeUsers({ bundle, dataset, store: tfjs, engine: 'tfjs' });
-    const [a, b] = [statesOf(native), statesOf(tfjs)];
-    assert.deepEqual(a.lengths, b.lengths);
-    assert.ok(a.states.some((value) => value !== 0));
-    for (let i = 0; i < a.states.length; i++)
-      assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-4, `${a.states[i]!} ${b.states[i]!}`);
-    // Two ways of rounding: the very same bits would mean that one engine ran twice.
-    assert.notDeepEqual(a.states, b.states);
-    await assert.rejects(
-      encodeUsers({ bundle, dataset, store: tfjs, engine: 'tfjs', precision: 'bf16' }),
-      { code: 'ERR_INVALID_ARGUMENT' },
+  for (const backend of BACKENDS)
+    it(
+      `gives on tfjs with ${backend} the states of the native engine, also when it was stopped in between`,
+      { skip: probes.get(backend)!.reason ?? false },
+      async () => {
+        const [native, tfjs] = [new MemoryStore(), new FailingStore()];
+        await encodeUsers({ bundle, dataset, store: native });
+        const job = { bundle, dataset, store: tfjs, engine: 'tfjs', backend } as const;
+        await assert.rejects(encodeUsers(job), /disk full/);
+        assert.equal(await tfjs.readWatermark(encoder), undefined);
+        const left = await encodeUsers(job);
+        assert.deepEqual([left.active, left.skipped, left.encoded], [600, 512, 88]);
+        const [a, b] = [statesOf(native), statesOf(tfjs)];
+        assert.deepEqual(a.lengths, b.lengths);
+        assert.ok(a.states.some((value) => value !== 0));
+        for (let i = 0; i < a.states.length; i++)
+          assert.ok(
+            Math.abs(a.states[i]! - b.states[i]!) < 1e-4,
+            `${a.states[i]!} ${b.states[i]!}`,
+          );
+        // Two ways of rounding: the very same bits would mean that one engine ran twice.
+        assert.notDeepEqual(a.states, b.states);
+      },
     );
+
+  it('has bf16 on the native engine and backends on tfjs, and says so', async () => {
+    const job = { bundle, dataset, store: new MemoryStore() };
+    for (const wrong of [
+      { engine: 'tfjs', precision: 'bf16' },
+      { engine: 'native', backend: 'webgpu' },
+    ] as const)
+      await assert.rejects(encodeUsers({ ...job, ...wrong }), { code: 'ERR_INVALID_ARGUMENT' });
   });
 
   it('loads nothing of tfjs', () => {

@@ -10,6 +10,7 @@ import { TandemError } from '../errors.ts';
 import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
+import type { BackendName } from '../model/bundle-model.ts';
 import type { Precision } from '../native/binding.ts';
 import { newStateBatch, type UserStateStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
@@ -26,6 +27,8 @@ export interface EncodeUsersOptions {
   readonly engine?: EncodeEngine;
   /** Of the native engine; f32 when absent. */
   readonly precision?: Precision;
+  /** Of engine tfjs; `native` when absent. */
+  readonly backend?: BackendName;
 }
 
 export type EncodeEngine = 'native' | 'tfjs';
@@ -42,14 +45,14 @@ export interface EncodeUsersReport {
   readonly seconds: number;
 }
 
-/** Users whose states are computed, and written in one durable transaction, at a time. */
+/** Users whose states are computed, and written in one durable transaction, at a time: while these are computed, those before are written. */
 const USERS_PER_BATCH = 512;
 
 /**
  * Encodes users with new activity and moves the encoder's watermark to `untilSeconds`.
  *
  * @throws TandemError ERR_DATASET_INVALID when no event is of an item that the bundle knows; ERR_INVALID_ARGUMENT for
- *   bf16 with engine tfjs; errors of the store.
+ *   bf16 with engine tfjs, or a backend with engine native; ERR_BACKEND_UNAVAILABLE; errors of the store.
  */
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
   const startedMs = performance.now();
@@ -70,6 +73,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
   const encoder = await openEncoder(options);
   const progress = startProgress('encode users', active.length, 'users');
   let encoded = 0;
+  let written: Promise<void> = Promise.resolve();
   try {
     const width = bundle.manifest.model.embeddingWidth;
     const { stateType: type } = bundle.manifest;
@@ -88,26 +92,33 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
         );
       const histories = new HistoryBatchBuilder(bundle.manifest.model.maxHistory);
       for (const { begin, end } of due) histories.add(columns, begin, end);
-      const states = await encoder.encode(histories.batch());
-      const encodedAtSeconds = Date.now() / 1000;
-      await store.write(
-        encoderId,
-        due.map(({ id, end }, row) => ({
+      const states = encoder.encode(histories.batch());
+      const write = async (): Promise<void> => {
+        const encodedAtSeconds = Date.now() / 1000;
+        const rows = await states;
+        const entries = due.map(({ id, end }, row) => ({
           user: id,
           state: {
-            state: states[row]!,
+            state: rows[row]!,
             dimensions: width,
             type,
             lastEventSeconds: columns.times[end - 1]!,
             encodedAtSeconds,
           },
-        })),
-      );
-      encoded += due.length;
-      progress.update(Math.min(active.length, at + USERS_PER_BATCH));
+        }));
+        await store.write(encoderId, entries);
+        encoded += due.length;
+        progress.update(Math.min(active.length, at + USERS_PER_BATCH));
+      };
+      await written;
+      written = write();
+      // It is awaited with the next batch, or below.
+      written.catch(() => undefined);
     }
+    await written;
     await store.writeWatermark(encoderId, untilSeconds);
   } finally {
+    await written.catch(() => undefined);
     progress.end(`${encoded} encoded`);
     encoder.dispose();
   }
@@ -123,7 +134,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
 
 interface OpenEncoder {
   /** The state of each history, as the bundle's head reads them. */
-  readonly encode: (batch: HistoryBatch) => Float32Array[] | Promise<Float32Array[]>;
+  readonly encode: (batch: HistoryBatch) => Promise<Float32Array[]>;
   readonly dispose: () => void;
 }
 
@@ -131,11 +142,17 @@ async function openEncoder({
   bundle,
   engine = 'native',
   precision,
+  backend,
 }: EncodeUsersOptions): Promise<OpenEncoder> {
   if (engine === 'native') {
+    if (backend !== undefined)
+      throw new TandemError(
+        'ERR_INVALID_ARGUMENT',
+        `Expected engine tfjs with a backend, received engine native with backend ${backend}. Add --engine tfjs.`,
+      );
     const encoder = bundleHistoryEncoder(bundle, { ...(precision !== undefined && { precision }) });
     return {
-      encode: (batch) => encoder.encode(batch),
+      encode: (batch) => Promise.resolve(encoder.encode(batch)),
       dispose: () => undefined,
     };
   }
@@ -146,7 +163,7 @@ async function openEncoder({
     );
   // Loaded here alone: the native engine needs nothing of tfjs.
   const { loadBundleModel } = await import('../model/bundle-model.ts');
-  const model = await loadBundleModel(bundle);
+  const model = await loadBundleModel(bundle, backend);
   return {
     encode: (batch) => model.encodeHistories(batch),
     dispose: () => {

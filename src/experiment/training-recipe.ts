@@ -7,7 +7,7 @@ import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { cutOf, validationWindow } from '../evaluate/protocols.ts';
 import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
-import { train } from '../model/train.ts';
+import { train, type TrainOptions } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import type { WarmStart } from '../model/warm-start.ts';
 import { gatherValidation, validationRecall } from './validation.ts';
@@ -23,6 +23,8 @@ export interface TrainingPlan {
   readonly refit: boolean;
   /** What the run begins with; drawn weights when absent. */
   readonly start?: WarmStart;
+  /** Of tfjs; `native` when absent. */
+  readonly backend?: TrainOptions['backend'];
 }
 
 /**
@@ -33,7 +35,7 @@ export interface TrainingPlan {
  * both, too, each begins with its like: what has seen the validation period cannot be judged by it.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
-  const { shards, protocol, form, config, directory, refit, start } = plan;
+  const { shards, protocol, form, config, directory, refit, start, backend } = plan;
   const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
   const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({
@@ -42,6 +44,7 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     config,
     directory: refit ? searchOf(directory) : directory,
     validate: (model) => validationRecall(model, validation),
+    backend,
     ...(start !== undefined && { start: refit ? searchStart(start) : start }),
   });
   if (!refit) return searched;
@@ -50,6 +53,7 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     trainingEnds: endsBefore(protocol, () => cutOf(shards)),
     config: { ...config, steps: searched.result.bestStep },
     directory,
+    backend,
     ...(start !== undefined && { start }),
   });
 }

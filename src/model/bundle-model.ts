@@ -1,13 +1,20 @@
 // The model of a published bundle, for batch jobs: the same weights that the server's head and index come from.
 
+import type { BackendName } from '../backend/backends.ts';
 import { useBackend } from '../backend/select.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 
-/** @returns the model on the default tfjs backend; the caller disposes it. @throws what TwoTower throws. */
-export async function loadBundleModel(bundle: Bundle): Promise<TwoTower> {
-  await useBackend();
+export type { BackendName };
+
+/**
+ * @param backend - of tfjs; `native` when absent.
+ * @returns the model on it; the caller disposes it.
+ * @throws TandemError ERR_BACKEND_UNAVAILABLE; what TwoTower throws.
+ */
+export async function loadBundleModel(bundle: Bundle, backend?: BackendName): Promise<TwoTower> {
+  await useBackend(backend);
   return new TwoTower(
     bundle.manifest.model,
     bundle.schema,

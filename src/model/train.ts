@@ -1,6 +1,7 @@
 // Training: takes steps (trainer.ts), validates, keeps the best weights, stops early, and can be killed at any moment: run
 // again, it continues from its last checkpoint and ends in the same weights.
 
+import type { BackendName } from '../backend/backends.ts';
 import { useBackend } from '../backend/select.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../bundle/item-features.ts';
@@ -39,17 +40,19 @@ export interface TrainOptions {
   readonly validate?: (model: TwoTower) => number | Promise<number>;
   /** What the first weights are carried over from; they are drawn when absent. */
   readonly start?: WarmStart;
+  /** Of tfjs; `native` when absent. A run may be continued on another. */
+  readonly backend?: BackendName | undefined;
 }
 
 /**
  * Trains a model, or continues, or returns the finished run. At most two shards are in memory at any time.
  *
  * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start does not fit this one;
- *   ERR_TRAINING_DIVERGED when the loss is not finite; what trainingStatistics throws.
+ *   ERR_TRAINING_DIVERGED when the loss is not finite; ERR_BACKEND_UNAVAILABLE; what trainingStatistics throws.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
   const { shards, trainingEnds, config, directory } = options;
-  await useBackend();
+  await useBackend(options.backend);
   const schema = schemaOf(shards, config);
   const statistics = await trainingStatistics(shards, trainingEnds, config);
   const catalogue = buildCatalogue(shards.items, schema.categories, statistics.popularity);
