@@ -106,6 +106,11 @@ export function readBundleFileSync(
   }
 }
 
+/** What its files take together. */
+export function bundleBytes({ files }: BundleManifest): number {
+  return Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
 /** Reads a file of any size; `expected` undefined takes whatever is there. */
 async function readWhole(path: string, expected: number | undefined): Promise<Uint8Array> {
   let file: FileHandle;

@@ -1,7 +1,7 @@
 // `tandem inspect`: what a bundle says it is. Reads the manifest alone, so it is instant and proves nothing.
 
 import { Command } from 'commander';
-import { readManifest } from '../bundle/files.ts';
+import { bundleBytes, readManifest } from '../bundle/files.ts';
 import { resolveBundle } from '../bundle/current.ts';
 import { stateRows, type BundleManifest } from '../bundle/manifest.ts';
 
@@ -23,7 +23,6 @@ export function inspectCommand(): Command {
 /** The manifest as aligned lines for a reader. */
 export function describeManifest(directory: string, manifest: BundleManifest): string {
   const { model, counts, index } = manifest;
-  const size = Object.values(manifest.files).reduce((sum, { bytes }) => sum + bytes, 0);
   const rows: [string, string][] = [
     ['directory', directory],
     ['bundleId', manifest.bundleId],
@@ -52,7 +51,7 @@ export function describeManifest(directory: string, manifest: BundleManifest): s
         .map(([name, value]) => (name === 'kind' ? String(value) : `${name} ${value}`))
         .join(', '),
     ],
-    ['size', `${size} bytes`],
+    ['size', `${bundleBytes(manifest)} bytes`],
     ...Object.entries(manifest.files).map(([name, { bytes, sha256 }]): [string, string] => [
       name,
       `${bytes} bytes, sha256 ${sha256}`,

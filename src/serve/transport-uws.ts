@@ -30,7 +30,7 @@ const LISTEN_SHARED = 0;
  *   port is taken.
  */
 export async function listenUws(options: TransportOptions): Promise<Transport> {
-  const uws = await loadNative();
+  const uws = await loadUws();
   const { tls } = options;
   const app =
     tls === undefined
@@ -181,15 +181,19 @@ interface Closable {
   close(): void;
 }
 
-interface NativeUws extends Pick<
+export interface NativeUws extends Pick<
   typeof Uws,
   'App' | 'SSLApp' | 'us_listen_socket_close' | 'us_socket_local_port'
 > {
   readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
 }
 
-/** The package falls back to a slow JavaScript imitation with no more than a console warning; that one lacks SSLApp. */
-async function loadNative(): Promise<NativeUws> {
+/**
+ * The package falls back to a slow JavaScript imitation with no more than a console warning; that one lacks SSLApp.
+ *
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE.
+ */
+export async function loadUws(): Promise<NativeUws> {
   const { default: uws } = (await import('uWebSockets.js')) as unknown as { default: NativeUws };
   if ('SSLApp' in uws && String(uws.App).includes('[native code]')) return uws;
   throw new TandemError(

@@ -1,0 +1,253 @@
+// What Tandem needs of a machine, and what it finds: each check says what it expected, what it found, and what to do about it.
+
+import { existsSync, statSync, statfsSync } from 'node:fs';
+import { freemem, totalmem } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { BACKENDS, type BackendName } from '../backend/backends.ts';
+import { bundleBytes, readManifest } from '../bundle/files.ts';
+import { resolveBundle } from '../bundle/current.ts';
+import type { BundleManifest } from '../bundle/manifest.ts';
+import { verifyBundle } from '../bundle/verify.ts';
+import { TandemError } from '../errors.ts';
+import type { EncoderId } from '../ids.ts';
+import { nativeAddon, packageRoot } from '../native/binding.ts';
+import { packageVersion } from '../version.ts';
+
+export interface Check {
+  readonly name: string;
+  /** missing: a server cannot run without it; warning: it runs, less well; absent: nobody needs it. */
+  readonly status: 'ok' | 'warning' | 'missing' | 'absent';
+  readonly expected: string;
+  readonly found: string;
+  /** What to do; a sentence. */
+  readonly remedy?: string;
+}
+
+export interface Places {
+  readonly bundles?: string | undefined;
+  readonly store?: string | undefined;
+}
+
+const GIB = 2 ** 30;
+const LEAST_NODE = [20, 17] as const;
+/** What the binary of uWebSockets.js is linked against. */
+const LEAST_GLIBC = [2, 34] as const;
+/** Two bundles are in memory while a server swaps, and what loading one needs on top. */
+const MEMORY_OF_A_BUNDLE = 3;
+const LEAST_FREE_DISK = GIB;
+/** A clock may be this far behind the data it serves. */
+const CLOCK_SKEW_SECONDS = 300;
+
+/** Every check, in the order in which a machine is set up. */
+export async function runChecks({ bundles, store }: Places): Promise<Check[]> {
+  const manifest = bundles === undefined ? undefined : await manifestAt(bundles);
+  return [
+    nodeVersion(),
+    ...(process.platform === 'linux' ? [glibc()] : []),
+    addon(),
+    instructionSet(),
+    await uWebSockets(),
+    memory(manifest),
+    ...[bundles, store].filter((path) => path !== undefined).map(disk),
+    clock(manifest),
+    ...(bundles === undefined ? [] : [await bundle(bundles)]),
+    ...(store === undefined ? [] : [await states(store, manifest)]),
+    ...(await backends()),
+  ];
+}
+
+function nodeVersion(): Check {
+  return {
+    name: 'node',
+    status: atLeast(process.versions.node, LEAST_NODE) ? 'ok' : 'missing',
+    expected: `Node ${LEAST_NODE.join('.')} or newer`,
+    found: process.version,
+    remedy: 'Install Node 20 or 22.',
+  };
+}
+
+function glibc(): Check {
+  const { header } = process.report.getReport() as {
+    header?: { glibcVersionRuntime?: string };
+  };
+  const version = header?.glibcVersionRuntime;
+  return {
+    name: 'glibc',
+    status: version !== undefined && atLeast(version, LEAST_GLIBC) ? 'ok' : 'warning',
+    expected: `glibc ${LEAST_GLIBC.join('.')} or newer, for uWebSockets.js`,
+    found: version ?? 'another C library',
+    remedy: 'Use Debian 12, Ubuntu 22.04 or newer, or serve with --transport node.',
+  };
+}
+
+function addon(): Check {
+  const expected = `the native addon, version ${packageVersion()}`;
+  const remedy = 'Run "npm run build:native".';
+  try {
+    const { version } = nativeAddon();
+    const status = version === packageVersion() ? 'ok' : 'missing';
+    return { name: 'addon', status, expected, found: version, remedy };
+  } catch (error) {
+    return { name: 'addon', status: 'missing', expected, found: messageOf(error), remedy };
+  }
+}
+
+function instructionSet(): Check {
+  const check = { name: 'instruction set', expected: 'kernels for this CPU beyond plain C++' };
+  try {
+    const { availableIsas, defaultIsa } = nativeAddon();
+    return {
+      ...check,
+      status: defaultIsa === 'scalar' ? 'warning' : 'ok',
+      found: `${defaultIsa} of ${availableIsas.join(', ')}`,
+      remedy: 'Unset TANDEM_ISA, or use a CPU with AVX2 or NEON: the answers are the same, slower.',
+    };
+  } catch (error) {
+    return { ...check, status: 'missing', found: messageOf(error) };
+  }
+}
+
+async function uWebSockets(): Promise<Check> {
+  const check = { name: 'uWebSockets', expected: 'the native build of uWebSockets.js' };
+  try {
+    await (await import('../serve/transport-uws.ts')).loadUws();
+    return { ...check, status: 'ok', found: 'native build' };
+  } catch (error) {
+    return {
+      ...check,
+      status: 'warning',
+      found: messageOf(error),
+      remedy: 'Serve with --transport node.',
+    };
+  }
+}
+
+function memory(manifest: BundleManifest | undefined): Check {
+  const needed = manifest === undefined ? GIB : MEMORY_OF_A_BUNDLE * bundleBytes(manifest);
+  const most = Math.min(totalmem(), process.constrainedMemory() || Infinity);
+  return {
+    name: 'memory',
+    status: most >= needed ? 'ok' : 'warning',
+    expected: `${inGib(needed)}${manifest === undefined ? '' : `, ${MEMORY_OF_A_BUNDLE} times the bundle`}`,
+    found: `${inGib(most)} for this process, ${inGib(freemem())} free`,
+    remedy: 'Give the process more memory: a server holds two bundles while it swaps.',
+  };
+}
+
+function disk(path: string): Check {
+  const { bavail, bsize } = statfsSync(nearestFolder(path));
+  return {
+    name: `disk of ${path}`,
+    status: bavail * bsize >= LEAST_FREE_DISK ? 'ok' : 'warning',
+    expected: `${inGib(LEAST_FREE_DISK)} free`,
+    found: `${inGib(bavail * bsize)} free`,
+    remedy: 'Free some, or delete old bundles: "tandem publish --keep 3".',
+  };
+}
+
+function clock(manifest: BundleManifest | undefined): Check {
+  const nowSeconds = Date.now() / 1000;
+  const built = statSync(join(packageRoot(), 'package.json')).mtimeMs / 1000;
+  const latest = Math.max(built, manifest?.dataUntilSeconds ?? -Infinity);
+  return {
+    name: 'clock',
+    status: nowSeconds + CLOCK_SKEW_SECONDS >= latest ? 'ok' : 'warning',
+    expected: `a time after ${isoOf(latest)}, that of the ${latest === built ? 'installation' : "bundle's data"}`,
+    found: isoOf(nowSeconds),
+    remedy: 'Set the clock (NTP): ages of states are told by it.',
+  };
+}
+
+async function bundle(path: string): Promise<Check> {
+  const check = { name: 'bundle', expected: `a bundle at ${path} that passes "tandem verify"` };
+  try {
+    const { passed, bundleId, items } = await verifyBundle(path);
+    return {
+      ...check,
+      status: passed ? 'ok' : 'missing',
+      found: `${bundleId.slice(0, 16)} with ${items} items${passed ? '' : ', which fails'}`,
+      remedy: '"tandem verify" says what differs. Publish the bundle again with this version.',
+    };
+  } catch (error) {
+    return { ...check, status: 'missing', found: messageOf(error) };
+  }
+}
+
+async function states(path: string, manifest: BundleManifest | undefined): Promise<Check> {
+  const check = { name: 'store', expected: `a feature store at ${path}` };
+  try {
+    const { LmdbStore } = await import('../store/lmdb-store.ts');
+    const store = LmdbStore.open(path, { readOnly: true });
+    try {
+      if (manifest === undefined) return { ...check, status: 'ok', found: 'one that opens' };
+      const count = await store.count(manifest.encoderId as EncoderId);
+      return {
+        ...check,
+        expected: `${check.expected} with states of the bundle's encoder`,
+        status: count > 0 ? 'ok' : 'warning',
+        found: `${count} states`,
+        remedy: 'Run "tandem encode users": without states every user is a cold start.',
+      };
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    return { ...check, status: 'missing', found: messageOf(error) };
+  }
+}
+
+/** Which tfjs backends there are; `native` runs unless --backend names another. */
+async function backends(): Promise<Check[]> {
+  const { probeBackend } = await import('../backend/select.ts');
+  const checks: Check[] = [];
+  for (const name of BACKENDS) {
+    const { device, reason } = await probeBackend(name);
+    checks.push({
+      name: `backend ${name}`,
+      status: device === undefined ? 'absent' : 'ok',
+      expected: PURPOSE[name],
+      found: device === undefined ? reason! : `${device}: ${PURPOSE[name]}`,
+    });
+  }
+  return checks;
+}
+
+const PURPOSE: Readonly<Record<BackendName, string>> = {
+  native: 'the default of train and encode, on a CPU',
+  tensorflow: 'an NVIDIA GPU by CUDA, with --backend tensorflow',
+  webgpu: 'a GPU of any vendor, with --backend webgpu',
+  cpu: "tfjs's own JavaScript, to compare with",
+};
+
+async function manifestAt(path: string): Promise<BundleManifest | undefined> {
+  try {
+    return await readManifest(resolveBundle(path));
+  } catch (error) {
+    // The check of the bundle says what is wrong.
+    if (error instanceof TandemError) return undefined;
+    throw error;
+  }
+}
+
+function atLeast(version: string, [major, minor]: readonly [number, number]): boolean {
+  const [ownMajor = 0, ownMinor = 0] = version.split('.').map(Number);
+  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
+}
+
+function nearestFolder(path: string): string {
+  let folder = resolve(path);
+  while (!existsSync(folder)) folder = dirname(folder);
+  return folder;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function inGib(bytes: number): string {
+  return `${(bytes / GIB).toFixed(1)} GiB`;
+}
+
+function isoOf(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}
