@@ -20,6 +20,15 @@ export const REFERENCE_MODEL: ModelConfig = {
   feedForwardWidth: 256,
   maxHistory: 100,
 };
+/** What a GPU is for: eight blocks of width 256, 7.5 GFLOP a user of 512 events. */
+export const LARGE_MODEL: ModelConfig = {
+  ...REFERENCE_MODEL,
+  embeddingWidth: 256,
+  blocks: 8,
+  heads: 4,
+  feedForwardWidth: 1024,
+  maxHistory: 512,
+};
 const ITEMS = 50_000;
 const ACTIONS = ['view', 'click', 'cart', 'purchase'];
 

@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import Benchmark from 'benchmark';
+import type { BackendName } from '../src/backend/backends.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
 import { packageVersion } from '../src/version.ts';
 
@@ -71,6 +72,8 @@ export interface BenchOptions {
   /** A published bundle and its store for `serve`, instead of ones made of random numbers. */
   readonly bundles?: string;
   readonly store?: string;
+  /** The one tfjs backend to compare with; all that are there when absent. */
+  readonly backend?: BackendName;
 }
 
 export const SPREAD_SUFFIX = ' spread';

@@ -73,7 +73,8 @@ async function concat(recorder: Recorder, { quick }: BenchOptions): Promise<void
       contestants.push({
         name: backend === 'cpu' ? 'tfjs cpu' : 'tfjs on our native backend',
         before: () => useBackend(backend),
-        run: async () => await model.embedQueries(batch),
+        run: () => model.embedQueries(batch),
+        asynchronous: true,
       });
     }
     const onnx = await openOnnxHead(weights, batch);

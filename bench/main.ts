@@ -2,6 +2,7 @@
 
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
+import { BACKENDS } from '../src/backend/backends.ts';
 import { describeMachine, Recorder, say, type BenchOptions } from './harness.ts';
 import { BENCHES } from './registry.ts';
 import { writeReport } from './report.ts';
@@ -16,6 +17,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       bundles: { type: 'string' },
       store: { type: 'string' },
+      backend: { type: 'string' },
     },
   });
   const known = Object.keys(BENCHES);
@@ -25,11 +27,17 @@ async function main(): Promise<void> {
       `Expected names of benchmarks that exist (${known.join(', ')}), received ${unknown.join(', ')}.`,
     );
   const { quick, bundles, store } = values;
+  const backend = BACKENDS.find((name) => name === values.backend);
+  if (values.backend !== undefined && backend === undefined)
+    throw new RangeError(
+      `Expected one of ${BACKENDS.join(', ')} as --backend, received ${values.backend}.`,
+    );
   if ((bundles === undefined) !== (store === undefined))
     throw new RangeError('Expected --bundles and --store together, received one of them.');
   const options: BenchOptions = {
     quick,
     ...(bundles !== undefined && store !== undefined && { bundles, store }),
+    ...(backend !== undefined && { backend }),
   };
   const machine = describeMachine();
   say(machine);

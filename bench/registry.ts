@@ -32,6 +32,11 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
       'The history encoder: two blocks of width 64, two heads, feed-forward 256, up to 100 events, random weights. Peers compute every position of padded histories in chunks of 32 users, as an exported model does; "last row only" is the graph without the positions of the last block that nobody reads. Peers run on as many threads as ours. "ours, bf16" is the same encoder over bf16 operands.',
     load: () => import('./encoder.ts'),
   },
+  encode: {
+    about:
+      'What the batch encoding job can run on: the native encoder, and tfjs on every backend that is there (`--backend NAME` for one), on as many threads or whatever device each has. Full histories, states read back. Two encoders: that of `encoder`, 24.8 MFLOP a user (ours leaves out what nobody reads), and one of eight blocks of width 256 over 512 events, 7.5 GFLOP a user. The product of two matrices says what a backend can do at best. Where there is a GPU more users are encoded at once.',
+    load: () => import('./encode.ts'),
+  },
   retrieval: {
     about:
       'The best 100 of a million items of width 64 by inner product, time a query. Two data sets: random centres with Gaussian noise (queries near items), and the item tower of a model trained on a synthetic world with the query embeddings of its held-out requests. Every contestant searches as little as gives recall@100 >= .99 on 400 queries; its name has the recall on the 1,600 others that are timed. FAISS IVF is the fastest of 1,024 to 8,192 lists of 8-bit codes, refined with f32 vectors or not. Each contestant runs in a process of its own, called as its users call it (FAISS from Python). Memory is the size of the saved index, and for ours the 256 B of f32 vectors that it refers to. Indexes are built once and kept in bench/cache: the time is that of the run that built them.',
@@ -51,7 +56,7 @@ export const BENCHES: Readonly<Record<string, Bench>> = {
   },
   training: {
     about:
-      'The reference step: history encoder of `encoder` over 128 full histories, softmax at every position over its own positive and 512 shared negatives, Adam, against the same in PyTorch on as many threads: with torch.optim.Adam over everything, and with sparse gradients and SparseAdam for the item table, which takes the steps that ours takes (losses are compared before the race). Then a step (sampling, forward, gradient, Adam) with the settings of the demo on a synthetic world, and a smaller one that tfjs cpu can finish. Its scatter-add is replaced by a plain loop: its own goes over all of the data once for every row of an embedding table, which took minutes a step.',
+      'The reference step: history encoder of `encoder` over 128 full histories, softmax at every position over its own positive and 512 shared negatives, Adam, against the same in PyTorch on as many threads: with torch.optim.Adam over everything, and with sparse gradients and SparseAdam for the item table, which takes the steps that ours takes (losses are compared before the race). Then a reference step and one of the large encoder of `encode` on every tfjs backend that is there (`--backend NAME` for one). Then a step (sampling, forward, gradient, Adam) with the settings of the demo on a synthetic world, and a smaller one that tfjs cpu can finish. Its scatter-add is replaced by a plain loop: its own goes over all of the data once for every row of an embedding table, which took minutes a step.',
     load: () => import('./training.ts'),
   },
   serve: {

@@ -14,12 +14,22 @@ alternating rounds; a number is the median of the rounds, ± half of their inter
 better, whether low or high is good. Absolute numbers are of the machine named; the ratios are what travels.
 `;
 
-/** @returns path of the page, relative to the package. */
+/**
+ * Writes the page; a benchmark without results keeps the section that it has.
+ *
+ * @returns path of the page, relative to the package.
+ */
 export async function writeReport(): Promise<string> {
+  const page = join('docs', 'benchmarks.md');
+  const before = sectionsOf(join(packageRoot(), page));
   const sections: string[] = [];
   for (const [name, { about, charts }] of Object.entries(BENCHES)) {
     const path = join(resultsDirectory(), `${name}.ndjson`);
-    if (!existsSync(path)) continue;
+    const old = before.get(name);
+    if (!existsSync(path)) {
+      if (old !== undefined) sections.push(old);
+      continue;
+    }
     const results = readFileSync(path, 'utf8')
       .split('\n')
       .filter((line) => line !== '')
@@ -31,9 +41,16 @@ export async function writeReport(): Promise<string> {
       `## ${name}\n\n${about}\n\n${date}; ${results[0]!.machine}. Command: \`npm run bench -- ${name}\`.\n\n${images.map((line) => `${line}\n\n`).join('')}${table(results)}\n`,
     );
   }
-  const page = join('docs', 'benchmarks.md');
   writeFileSync(join(packageRoot(), page), [INTRODUCTION, ...sections].join('\n'));
   return page;
+}
+
+/** The page's sections by name. */
+function sectionsOf(path: string): Map<string, string> {
+  const [, ...sections] = readFileSync(path, 'utf8').split(/^## /m);
+  return new Map(
+    sections.map((text) => [text.slice(0, text.indexOf('\n')), `## ${text.trimEnd()}\n`]),
+  );
 }
 
 function table(results: readonly BenchResult[]): string {

@@ -12,6 +12,7 @@ import { GAP_BUCKETS } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
 import { localiseItems, TwoTower } from '../src/model/two-tower.ts';
 import { Random } from '../src/random.ts';
+import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { REFERENCE_MODEL } from './encoder-setup.ts';
 
 const USERS = 128;
@@ -31,15 +32,18 @@ export interface ReferenceBatch {
 }
 
 /** Batch number `index`: items, actions and gaps at random, every history full. */
-export function referenceBatch(index: number): ReferenceBatch {
+export function referenceBatch(
+  index: number,
+  { maxHistory: length }: ModelConfig = REFERENCE_MODEL,
+  users: number = USERS,
+): ReferenceBatch {
   const random = new Random(31, index);
-  const length = REFERENCE_MODEL.maxHistory;
   const draw = (count: number, bound: number): Int32Array =>
     Int32Array.from({ length: count }, () => random.integer(bound));
-  const places = USERS * length;
+  const places = users * length;
   return {
     histories: {
-      offsets: Int32Array.from({ length: USERS + 1 }, (_, user) => user * length),
+      offsets: Int32Array.from({ length: users + 1 }, (_, user) => user * length),
       items: draw(places, ITEMS),
       actions: draw(places, ACTIONS.length + 1),
       gaps: draw(places, GAP_BUCKETS),
@@ -50,11 +54,11 @@ export function referenceBatch(index: number): ReferenceBatch {
 }
 
 /** A model whose items are ids alone, as those of the peer are. */
-export function referenceModel(): TwoTower {
+export function referenceModel(config: ModelConfig = REFERENCE_MODEL): TwoTower {
   const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
   const nothing = { advertisers: ids.map(() => ''), prices: new Float64Array(ITEMS).fill(NaN) };
   const schema = buildSchema({
-    maxHistory: REFERENCE_MODEL.maxHistory,
+    maxHistory: config.maxHistory,
     actionNames: ACTIONS,
     itemIds: ids,
     titles: [],
@@ -70,7 +74,7 @@ export function referenceModel(): TwoTower {
     categoryConfidences: new Float32Array(0),
     ...nothing,
   });
-  return new TwoTower({ ...REFERENCE_MODEL, fusion: 'none' }, schema, items, { seed: 1 });
+  return new TwoTower({ ...config, fusion: 'none' }, schema, items, { seed: 1 });
 }
 
 /** Takes steps on a model's encoder and item table; its other weights have no part in the loss. */

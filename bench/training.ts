@@ -34,6 +34,8 @@ import {
   writeReference,
   type ReferenceBatch,
 } from './training-reference.ts';
+import { presentBackends } from './backends.ts';
+import { LARGE_MODEL, REFERENCE_MODEL } from './encoder-setup.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 
 /** Fewer users than the demo's: a step draws 64 of them either way, and the world is ready sooner. */
@@ -46,10 +48,50 @@ const LOSS_TOLERANCE = 1e-3;
 /** Losses of the first steps must be this close to PyTorch's with sparse gradients, which takes the same steps. */
 const TORCH_TOLERANCE = 2e-3;
 const BATCHES = 4;
+/** Users of a step on every backend: the reference's, and few enough of the large encoder for a CPU. */
+const REFERENCE_USERS = 128;
+const LARGE_USERS = 4;
+const QUICK_USERS = 2;
 
 export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
   await raceTorch(recorder, options);
+  await raceBackends(recorder, options);
   await raceTfjs(recorder, options);
+}
+
+/** The reference step and one of the large encoder, on every tfjs backend that is there. */
+async function raceBackends(recorder: Recorder, options: BenchOptions): Promise<void> {
+  const backends = await presentBackends(options.backend);
+  for (const [config, users] of [
+    [REFERENCE_MODEL, options.quick ? QUICK_USERS : REFERENCE_USERS],
+    [LARGE_MODEL, options.quick ? QUICK_USERS : LARGE_USERS],
+  ] as const) {
+    const batches = Array.from({ length: BATCHES }, (_, i) => referenceBatch(i, config, users));
+    const contestants: Contestant[] = [];
+    const trainers: ReferenceTrainer[] = [];
+    for (const { name, device } of [
+      { name: 'native', device: '' } as const,
+      ...backends.filter(({ name }) => name !== 'native'),
+    ]) {
+      await useBackend(name);
+      const trainer = new ReferenceTrainer(referenceModel(config));
+      trainers.push(trainer);
+      let step = 0;
+      contestants.push({
+        name: name === 'native' ? 'ours' : `tfjs on ${name} (${device})`,
+        before: () => useBackend(name),
+        run: () => trainer.step(batches[step++ % BATCHES]!),
+        asynchronous: true,
+      });
+    }
+    await recorder.race(
+      `${users} users x ${config.maxHistory} positions, width ${config.embeddingWidth}, ${config.blocks} blocks`,
+      timePer('ms'),
+      contestants,
+      { quick: options.quick, rounds: 3, roundSeconds: 2 },
+    );
+    for (const trainer of trainers) trainer.dispose();
+  }
 }
 
 /** The reference step, on as many threads as ours has. */
@@ -86,7 +128,14 @@ async function raceTorch(recorder: Recorder, { quick }: BenchOptions): Promise<v
     await recorder.race(
       `${REFERENCE_CASE}, ${threads} threads`,
       timePer('ms'),
-      [{ name: 'ours', run: () => ours.step(batches[step++ % BATCHES]!) }, ...contestants],
+      [
+        {
+          name: 'ours',
+          run: () => ours.step(batches[step++ % BATCHES]!),
+          asynchronous: true,
+        },
+        ...contestants,
+      ],
       { quick, roundSeconds: 2 },
     );
   } finally {
@@ -224,8 +273,7 @@ async function openTrainer(
     contestant: {
       name: backend === 'native' ? 'ours' : 'tfjs cpu with a plain JS scatter-add',
       before: () => useBackend(backend),
-      // A step of tfjs cpu is too long for benchmark.js to find out how many fit a sample.
-      asynchronous: backend === 'cpu',
+      asynchronous: true,
       run: next,
     },
   };
