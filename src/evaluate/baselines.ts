@@ -1,9 +1,10 @@
 // The floors: scorers without learning that every report prints. A model that loses to one of them is not done.
 // Formulas, and which of them reproduce which published floor, are in docs/evaluation.md.
 
+import { BASKET_PAUSE_SECONDS, buildBaskets } from '../data/baskets.ts';
 import type { Dataset, Subject } from '../data/dataset.ts';
 import { queryWords } from '../features/query.ts';
-import { BASKET_PAUSE_SECONDS, basketCounts, buildBaskets, CoOccurrence } from './co-occurrence.ts';
+import { basketCounts, CoOccurrence } from './co-occurrence.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 
 /** The latest events of a history that item-item cosine reads. */

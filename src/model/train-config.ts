@@ -61,6 +61,11 @@ export type Objective =
 export interface TrainConfig {
   readonly seed: number;
   readonly model: ModelConfig;
+  /**
+   * Norm of the item rows that start where the items' co-occurrence in training baskets puts them; the larger, the longer they stay
+   * near. 0 = they start at random, small.
+   */
+  readonly coOccurrenceStart: number;
   /** Users whose histories are encoded in a step. */
   readonly usersPerStep: number;
   readonly objective: Objective;
@@ -136,6 +141,7 @@ export const DEFAULT_MODEL: ModelConfig = {
 export const DEFAULT_TRAINING: TrainConfig = {
   seed: 1,
   model: DEFAULT_MODEL,
+  coOccurrenceStart: 0,
   usersPerStep: 64,
   objective: { kind: 'next' },
   positivesPerUser: 8,
@@ -204,6 +210,7 @@ const objectiveSchema = z.discriminatedUnion('kind', [
 const trainConfigSchema = z.strictObject({
   seed: z.int().min(0),
   model: z.unknown().transform(parseModelConfig),
+  coOccurrenceStart: z.number().min(0).default(0),
   usersPerStep: positive,
   objective: objectiveSchema,
   positivesPerUser: z.union([positive, z.literal('all')]),

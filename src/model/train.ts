@@ -29,6 +29,9 @@ import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
+import { coOccurrenceRows } from './co-occurrence-start.ts';
+import { initialWeights, type NewWeights } from './initial-weights.ts';
+import { tensorSpecs } from './weights.ts';
 
 export interface TrainOptions {
   readonly shards: DatasetShards;
@@ -90,7 +93,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     catalogueItemFeatures(schema, catalogue),
     saved?.weights ??
       (start === undefined
-        ? { seed: config.seed }
+        ? await drawnWeights(options, schema)
         : startingWeights(start, config.model, schema, catalogue.allIds(), config.seed)),
   );
   const features = new ContextFeatures(schema);
@@ -141,6 +144,29 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     validations,
   });
   return loadCheckpoint(directory);
+}
+
+/** Weights of a run that starts from nothing: drawn, and item rows by co-occurrence where the settings ask for it. */
+async function drawnWeights(
+  { shards, trainingEnds, config }: TrainOptions,
+  schema: FeatureSchema,
+): Promise<NewWeights> {
+  const { model, seed, coOccurrenceStart: norm } = config;
+  const weights = initialWeights(tensorSpecs(model, schema, shards.items.count), seed);
+  if (norm === 0) return weights;
+  const width = model.embeddingWidth;
+  const rows = await coOccurrenceRows(shards, trainingEnds, width, seed);
+  const ids = weights.get('items.id')!.data;
+  for (let item = 0; item < shards.items.count; item++) {
+    const row = rows.subarray(item * width, (item + 1) * width);
+    // What shares no basket stays where it was drawn.
+    if (row.some((value) => value !== 0))
+      ids.set(
+        row.map((value) => norm * value),
+        item * width,
+      );
+  }
+  return weights;
 }
 
 function bestOf(validations: readonly Validation[]): Validation {
