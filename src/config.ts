@@ -24,6 +24,7 @@ export interface ServerSettings {
   readonly adminHost: string;
   readonly adminPort: number | 'off';
   readonly requestTimeoutMs: number;
+  readonly canaryEvery: number;
   readonly keys?: string | undefined;
   readonly tlsCert?: string | undefined;
   readonly tlsKey?: string | undefined;
@@ -105,6 +106,11 @@ const serverSchema = z.strictObject({
     .max(MAX_REQUEST_TIMEOUT_MS)
     .default(10_000)
     .describe('time after which a request that still waits is dropped, unless it says another'),
+  canaryEvery: z
+    .int()
+    .min(1)
+    .default(1000)
+    .describe('answers of the approximate index to one that is checked by an exact search'),
   keys: z.string().min(1).optional().describe('file of API keys; without it everybody is served'),
   tlsCert: z.string().min(1).optional().describe('certificate chain (PEM), to serve over TLS'),
   tlsKey: z.string().min(1).optional().describe('private key (PEM) of the certificate'),

@@ -1,7 +1,9 @@
 // The JavaScript class ExactIndex. Holds a reference to the caller's Float32Array instead of a copy.
 
+#include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
@@ -12,12 +14,47 @@
 namespace tandem {
 namespace {
 
+/// One search on a libuv worker, with a hold on everything that it reads and writes; deletes itself after the promise is settled.
+class SearchWorker : public Napi::AsyncWorker {
+ public:
+  SearchWorker(Napi::Env env, std::function<Status()> search,
+               std::vector<Napi::ObjectReference> held)
+      : Napi::AsyncWorker(env, "tandem.ExactIndex.searchApart"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        search_(std::move(search)),
+        held_(std::move(held)) {}
+
+  Napi::Promise Start() {
+    Queue();
+    return deferred_.Promise();
+  }
+
+ protected:
+  void Execute() override { status_ = search_(); }
+
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    if (status_.ok()) {
+      deferred_.Resolve(Env().Undefined());
+    } else {
+      deferred_.Reject(ErrorOf(Env(), status_).Value());
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::function<Status()> search_;
+  std::vector<Napi::ObjectReference> held_;
+  Status status_;
+};
+
 class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "ExactIndex",
                        {InstanceMethod<&ExactIndexWrap::AddCodes>("addCodes"),
                         InstanceMethod<&ExactIndexWrap::Search>("search"),
+                        InstanceMethod<&ExactIndexWrap::SearchApart>("searchApart"),
                         InstanceMethod<&ExactIndexWrap::Score>("score"),
                         InstanceMethod<&ExactIndexWrap::Share>("share"),
                         InstanceAccessor<&ExactIndexWrap::Size>("size"),
@@ -63,7 +100,8 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     return info.Env().Undefined();
   }
 
-  Napi::Value Search(const Napi::CallbackInfo& info) {
+  /// A search with its arguments checked, to be run on any thread while they live.
+  std::function<Status()> SearchOf(const Napi::CallbackInfo& info) const {
     const Napi::Env env = info.Env();
     ExpectVectors();
     const ArrayView<float> queries = Float32Argument(info[0], "queries");
@@ -71,15 +109,31 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     const std::size_t k = SizeArgument(info[2], "k", 1, kMaxCount);
     ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
     const SearchRows out = SearchOutputArgument(info[4], count, k);
+    const ExactIndex* const index = index_.get();
     if (info[3].IsTypedArray() &&
         info[3].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array) {
       const ArrayView<std::int32_t> slots = Int32Argument(info[3], "allow");
-      ThrowUnlessOk(env, index_->SearchSlots(queries.data, count, k, slots.data, slots.size, out));
-    } else {
-      const BitsetView allow = AllowArgument(info[3], index_->size());
-      ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, out));
+      return
+          [=] { return index->SearchSlots(queries.data, count, k, slots.data, slots.size, out); };
     }
-    return env.Undefined();
+    const BitsetView allow = AllowArgument(info[3], index_->size());
+    return [=] { return index->Search(queries.data, count, k, allow, out); };
+  }
+
+  Napi::Value Search(const Napi::CallbackInfo& info) {
+    ThrowUnlessOk(info.Env(), SearchOf(info)());
+    return info.Env().Undefined();
+  }
+
+  Napi::Value SearchApart(const Napi::CallbackInfo& info) {
+    std::function<Status()> search = SearchOf(info);
+    const auto out = info[4].As<Napi::Object>();
+    std::vector<Napi::ObjectReference> held;
+    for (const Napi::Value& value :
+         {info.This(), info[0], info[3], out.Get("slots"), out.Get("scores"), out.Get("counts")}) {
+      if (value.IsObject()) held.push_back(Napi::Persistent(value.As<Napi::Object>()));
+    }
+    return (new SearchWorker(info.Env(), std::move(search), std::move(held)))->Start();
   }
 
   Napi::Value Score(const Napi::CallbackInfo& info) {

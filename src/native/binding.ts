@@ -227,6 +227,14 @@ export interface NativeExactIndex {
     allow: Uint32Array | Int32Array | null,
     out: SearchOutput,
   ): void;
+  /** As search(), off this thread: leave the arrays alone until it resolves. What is wrong with arguments is thrown at once. */
+  searchApart(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    allow: Uint32Array | Int32Array | null,
+    out: SearchOutput,
+  ): Promise<void>;
   /**
    * Adds 8-bit codes (D bytes a vector), scanned instead of the vectors from then on with the same results: about
    * 4 times faster for batches (npm run bench -- retrieval), at a quarter of the memory traffic. TypeError after share().

@@ -36,6 +36,28 @@ function output(count: number, k: number): SearchOutput {
 
 const OPTIONS = { connectivity: 8, expansionAdd: 64, threads: 1 };
 
+test('exact search apart from this thread is exact search, with every kind of filter', async () => {
+  const [size, dimensions, k] = [500, 12, 10];
+  const vectors = unitVectors(size, dimensions, 3);
+  const queries = unitVectors(4, dimensions, 4);
+  const index = new addon.ExactIndex(vectors, dimensions);
+  const bits = Uint32Array.from(
+    { length: Math.ceil(size / 32) },
+    (_, i) => 0x5a5a_5a5a >>> (i % 3),
+  );
+  for (const allow of [null, bits, Int32Array.of(3, 77, 401)]) {
+    const [expected, received] = [output(4, k), output(4, k)];
+    index.search(queries, 4, k, allow, expected);
+    await index.searchApart(queries, 4, k, allow, received);
+    assert.deepEqual(received, expected);
+  }
+  assert.throws(() => index.searchApart(queries, 5, k, null, output(5, k)), RangeError);
+  await assert.rejects(
+    index.searchApart(queries, 4, k, Int32Array.of(0, size), output(4, k)),
+    RangeError,
+  );
+});
+
 test('exact search is brute force, filters and ties included', () => {
   fc.assert(
     fc.property(

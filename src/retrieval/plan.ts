@@ -136,6 +136,13 @@ export class PlannedIndex implements CandidateIndex {
     return plan;
   }
 
+  /** The true best of one query, off this thread: at most k slots, best first. Leave query and allow list alone meanwhile. */
+  async nearest(query: Float32Array, k: number, allow: AllowList | null): Promise<Int32Array> {
+    const out = newSearchOutput(1, Math.min(k, this.size));
+    await this.#exact.searchApart(query, 1, out.slots.length, allow?.words ?? null, out);
+    return out.slots.subarray(0, out.counts[0]);
+  }
+
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void {
     this.#exact.score(query, slots, out);
   }

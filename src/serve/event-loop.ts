@@ -64,6 +64,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
     maxQueue: settings.maxQueue,
     requestTimeoutMs: settings.requestTimeoutMs,
     staleAfterSeconds: settings.staleAfterHours * 3600,
+    canaryEvery: settings.canaryEvery,
   });
   const readWatermarks = async (): Promise<void> => {
     for (const engine of Object.values(bundles.served) as (Engine | undefined)[]) {

@@ -23,6 +23,7 @@ export class ServerMetrics {
   readonly filterSelectivity: Histogram;
   readonly microBatch: Histogram;
   readonly bundleSwaps: Counter<'outcome'>;
+  readonly annRecall: Histogram;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: Histogram<'route' | 'status'>;
   readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
@@ -82,6 +83,12 @@ export class ServerMetrics {
       name: 'tandem_candidates_returned',
       help: 'Candidates per answer.',
       buckets: [0, 1, 10, 50, 100, 200, 500, 1000],
+      registers,
+    });
+    this.annRecall = new Histogram({
+      name: 'tandem_ann_recall_ratio',
+      help: 'Share of the true best that answers of the approximate index had, of those that were searched again.',
+      buckets: [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1],
       registers,
     });
     this.bundleSwaps = new Counter({

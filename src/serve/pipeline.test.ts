@@ -68,6 +68,7 @@ function newPipeline(maxQueue = 100): Pipeline {
     maxQueue,
     staleAfterSeconds: 3600,
     requestTimeoutMs: 10_000,
+    canaryEvery: 1000,
   };
   const bundles = { served: { active: engine, previous: undefined } };
   return new Pipeline(bundles, store, new ServerMetrics(), options);

@@ -20,6 +20,7 @@ import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts'
 import type { Endpoint } from './endpoints.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics, Stage } from './metrics.ts';
+import { RecallCanary } from './recall-canary.ts';
 import { retrieveAll, rowOf, type Asked } from './retrieve.ts';
 import type { PipelineRequest } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
@@ -39,6 +40,8 @@ export interface PipelineOptions {
   /** How long a request is worth waiting for that does not say so itself. */
   readonly requestTimeoutMs: number;
   readonly staleAfterSeconds: number;
+  /** Answers of approximate searches to one that is checked against an exact one. */
+  readonly canaryEvery: number;
 }
 
 /** Anything that can tell that nobody waits for the answer any more. */
@@ -81,6 +84,7 @@ export class Pipeline {
   readonly #metrics: ServerMetrics;
   readonly #options: PipelineOptions;
   readonly #limit: ConcurrencyLimit;
+  readonly #canary: RecallCanary;
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
   readonly #workspaces = new WeakMap<Engine, Workspace[]>();
   readonly #watermarkSeconds = new Map<EncoderId, number>();
@@ -100,6 +104,7 @@ export class Pipeline {
     this.#store = store;
     this.#metrics = metrics;
     this.#options = options;
+    this.#canary = new RecallCanary(metrics, options.canaryEvery);
     const { maxMicroBatch, maxQueue: max } = options;
     this.#limit = new ConcurrencyLimit({
       min: Math.min(max, maxMicroBatch),
@@ -381,6 +386,14 @@ export class Pipeline {
       stagesMs.encode = clock.sinceLapMs();
       pending.resolve({ body, stagesMs });
       this.#record(parts, reasons[row]);
+      const { plan, slots } = parts.hits;
+      this.#canary.observe({
+        asked: pending,
+        index: engine.index,
+        plan,
+        query: parts.embedding,
+        slots,
+      });
     }
     clock.lap('encode');
     const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;

@@ -33,6 +33,7 @@ const OPTIONS = {
   maxQueue: 1000,
   staleAfterSeconds: 3600,
   requestTimeoutMs: 10_000,
+  canaryEvery: 1000,
 };
 const SUBJECT = { subject: { item: tinyItem(3).id } };
 const root = mkdtempSync(join(tmpdir(), 'tandem-served-'));

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nativeAddon } from '../native/binding.ts';
+import { Random } from '../random.ts';
+import { graphIndex } from '../retrieval/approximate-index.ts';
+import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { PlannedIndex } from '../retrieval/plan.ts';
+import { ServerMetrics } from './metrics.ts';
+import { RecallCanary } from './recall-canary.ts';
+import type { Asked } from './retrieve.ts';
+
+const SIZE = 4000;
+const WIDTH = 16;
+const K = 20;
+
+function unitRows(count: number, seed: number): Float32Array {
+  const random = new Random(seed);
+  const rows = Float32Array.from({ length: count * WIDTH }, () => random.normal());
+  for (let row = 0; row < count; row++) {
+    const view = rows.subarray(row * WIDTH, (row + 1) * WIDTH);
+    const norm = Math.hypot(...view);
+    for (let i = 0; i < WIDTH; i++) view[i]! /= norm;
+  }
+  return rows;
+}
+
+function asking(excluded: readonly number[] = [], maxEach?: number): Asked {
+  return {
+    request: {
+      ...{ kind: 'candidates', user: 'u', surface: 'related', k: K, explain: false },
+      ...(maxEach !== undefined && { filter: { advertisers: { max_each: maxEach } } }),
+    },
+    subject: { bag: { rows: [], weights: [] }, itemRow: -1 },
+    filter: undefined,
+    excluded: new Set(excluded),
+  };
+}
+
+test('the metric is the share of the true best that was answered, of one answer in so many', async () => {
+  const vectors = unitRows(SIZE, 1);
+  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  // A graph too sparse to find everything.
+  const options = { connectivity: 3, expansionAdd: 8, threads: 1 };
+  const graph = await nativeAddon().HnswIndex.build(vectors, WIDTH, options);
+  const index = new PlannedIndex({ exact, approximate: graphIndex(graph, K), plan: 'approximate' });
+  const metrics = new ServerMetrics();
+  const canary = new RecallCanary(metrics, 3);
+  const measured = async (): Promise<{ sum: number; count: number }> => {
+    const { values } = await metrics.annRecall.get();
+    const of = (suffix: string): number =>
+      values.find(({ metricName }) => metricName?.endsWith(suffix))?.value ?? 0;
+    return { sum: of('_sum'), count: of('_count') };
+  };
+
+  const queries = unitRows(30, 2);
+  let expected = 0;
+  let checked = 0;
+  for (let q = 0; q < 30; q++) {
+    const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
+    const [found, best] = [newSearchOutput(1, K + 1), newSearchOutput(1, K + 1)];
+    const { plan } = index.search(query, 1, K + 1, null, found);
+    exact.search(query, 1, K + 1, null, best);
+    // The best of all is excluded, as the item in view is.
+    const excluded = best.slots[0]!;
+    const slots = found.slots.filter((slot) => slot !== excluded).subarray(0, K);
+    canary.observe({ asked: asking([excluded]), index, plan, query, slots });
+    // These are not counted: nothing was approximate, or others than the nearest were asked for.
+    canary.observe({ asked: asking(), index, plan: 'exact', query, slots });
+    canary.observe({ asked: asking([], 1), index, plan, query, slots });
+    if (q % 3 !== 2) continue;
+    const truth = new Set(best.slots.subarray(1));
+    expected += slots.filter((slot) => truth.has(slot)).length / K;
+    checked++;
+    while ((await measured()).count < checked) await new Promise(setImmediate);
+  }
+  const { sum, count } = await measured();
+  assert.equal(count, 10);
+  assert.ok(Math.abs(sum - expected) < 1e-9, `${sum} ${expected}`);
+  assert.ok(sum < count, 'a graph that finds everything tests nothing');
+});

@@ -1,0 +1,59 @@
+// How well the index answers the requests that come: one answer of an approximate search in so many is searched again, exactly, on a
+// thread of its own, and what share of the true best was found becomes a metric. One at a time, so that it cannot pile up.
+
+import type { PlannedIndex } from '../retrieval/plan.ts';
+import { logger } from '../telemetry.ts';
+import type { ServerMetrics } from './metrics.ts';
+import type { Asked } from './retrieve.ts';
+
+export interface AnsweredSearch {
+  readonly asked: Asked;
+  readonly index: PlannedIndex;
+  readonly plan: string;
+  /** [D]; copied. */
+  readonly query: Float32Array;
+  /** What was answered, best first; copied. */
+  readonly slots: Int32Array;
+}
+
+export class RecallCanary {
+  readonly #metrics: ServerMetrics;
+  readonly #every: number;
+  #passed = 0;
+  #running = false;
+
+  /** @param every - answers of approximate searches to one that is checked. */
+  constructor(metrics: ServerMetrics, every: number) {
+    this.#metrics = metrics;
+    this.#every = every;
+  }
+
+  /** Call with every answer that was sent. */
+  observe(search: AnsweredSearch): void {
+    const { plan, asked } = search;
+    if (plan !== 'clusters' && plan !== 'hnsw') return;
+    // A cap on advertisers answers with others than the nearest, and is meant to.
+    if (asked.request.kind !== 'candidates' || asked.request.filter?.advertisers?.max_each) return;
+    if (++this.#passed < this.#every || this.#running) return;
+    this.#passed = 0;
+    this.#running = true;
+    this.#check({ ...search, query: search.query.slice(), slots: search.slots.slice() })
+      .catch((error: unknown) => {
+        logger.error({ err: error }, 'an answer could not be checked against an exact search');
+      })
+      .finally(() => {
+        this.#running = false;
+      });
+  }
+
+  async #check({ asked, index, query, slots }: AnsweredSearch): Promise<void> {
+    const { request, filter, excluded } = asked;
+    const k = request.kind === 'candidates' ? request.k : 0;
+    const exact = await index.nearest(query, k + excluded.size, filter?.allow ?? null);
+    const best = exact.filter((slot) => !excluded.has(slot)).slice(0, k);
+    if (best.length === 0) return;
+    const answered = new Set(slots);
+    const found = best.reduce((count, slot) => count + Number(answered.has(slot)), 0);
+    this.#metrics.annRecall.observe(found / best.length);
+  }
+}
