@@ -25,6 +25,7 @@ export interface ServerSettings {
   readonly adminPort: number | 'off';
   readonly requestTimeoutMs: number;
   readonly canaryEvery: number;
+  readonly accessLog?: string | undefined;
   readonly keys?: string | undefined;
   readonly tlsCert?: string | undefined;
   readonly tlsKey?: string | undefined;
@@ -111,6 +112,11 @@ const serverSchema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('answers of the approximate index to one that is checked by an exact search'),
+  accessLog: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('file that gets a JSON line a request, "-" = standard output; none without it'),
   keys: z.string().min(1).optional().describe('file of API keys; without it everybody is served'),
   tlsCert: z.string().min(1).optional().describe('certificate chain (PEM), to serve over TLS'),
   tlsKey: z.string().min(1).optional().describe('private key (PEM) of the certificate'),

@@ -141,7 +141,7 @@ test('a rate holds for all loops together, and a key that is taken away is refus
 
   assert.ok((await many(() => ask(server, web.key))).every(({ status }) => status === 200));
   writeKeyFile(keyFile, [slow.record, chief.record]);
-  server.reloadKeys();
+  server.reload();
   // A call that is answered comes after the message about the keys.
   const key = chief.key;
   await call(server.adminPort!, '/log-level', { method: 'PUT', key, body: { level: 'fatal' } });

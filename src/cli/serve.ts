@@ -29,7 +29,7 @@ export function serveCommand(): Command {
         },
       );
     };
-    process.on('SIGHUP', server.reloadKeys);
+    process.on('SIGHUP', server.reload);
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
   });

@@ -85,10 +85,10 @@ for (const transport of ['uws', 'node'] as const) {
       const ask = await session(server.port, web.key);
       assert.equal((await ask({ surface: 'related' }))['type'], 'candidates');
       writeKeyFile(keyFile, [slow.record, monitor.record]);
-      server.reloadKeys();
+      server.reload();
       assert.equal(codeOf(await ask({ surface: 'related' })), 'ERR_UNAUTHENTICATED');
       writeKeyFile(keyFile, [web.record, slow.record, monitor.record]);
-      server.reloadKeys();
+      server.reload();
     });
 
     it('holds a key to its rate, and says when to come back', async () => {

@@ -5,6 +5,7 @@ import type { ServerSettings } from '../config.ts';
 import { nativeAddon } from '../native/binding.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { packageVersion } from '../version.ts';
+import type { AccessLog } from './access-log.ts';
 import type { ApiKeys } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import type { Engine } from './engine.ts';
@@ -28,6 +29,7 @@ export interface EventLoopOptions {
   readonly keys: ApiKeys;
   /** Of this loop. */
   readonly metrics: ServerMetrics;
+  readonly accessLog: AccessLog | undefined;
   /** The metrics of all loops, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** The port, and whether other loops of this process listen on it, too. */
@@ -56,7 +58,7 @@ export interface EventLoop {
  * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE, ERR_CONFIG_INVALID (address in use, certificate).
  */
 export async function startEventLoop(options: EventLoopOptions): Promise<EventLoop> {
-  const { settings, bundles, keys, metrics } = options;
+  const { settings, bundles, keys, metrics, accessLog } = options;
   const tls = tlsFiles(settings);
   const store = options.store ?? (await openStore(settings.store));
   const pipeline = new Pipeline(bundles, store, metrics, {
@@ -94,12 +96,16 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
       socketPath: STREAM_PATH,
       socketIdleSeconds: settings.socketIdleSeconds,
       tls,
-      handleUpgrade: streamHandler(pipeline, keys, { maxInFlight: settings.maxSocketInFlight }),
+      handleUpgrade: streamHandler(pipeline, keys, {
+        maxInFlight: settings.maxSocketInFlight,
+        accessLog,
+      }),
       handleRequest: httpHandler({
         engine: () => bundles.served.active,
         pipeline,
         keys,
         metrics,
+        accessLog,
         scrape: options.scrape,
         isReady: () => ready,
         openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),
@@ -127,6 +133,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
       const unanswered = pipeline.open + transport.openRequests();
       await transport.close();
       clearInterval(watermarkTimer);
+      accessLog?.close();
       await store.close();
       return unanswered;
     },

@@ -2,6 +2,7 @@
 
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
+import type { AccessLog, AnswerFacts } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
 import {
@@ -36,6 +37,7 @@ export interface HttpServices {
   readonly pipeline: Pipeline;
   readonly keys: ApiKeys;
   readonly metrics: ServerMetrics;
+  readonly accessLog: AccessLog | undefined;
   /** The metrics of the server, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** False from the first signal to stop. */
@@ -43,6 +45,9 @@ export interface HttpServices {
   readonly openApi: () => string;
   readonly version: () => object;
 }
+
+/** A reply, and what the access log says of it. */
+type LoggedReply = HttpReply & { readonly facts?: AnswerFacts };
 
 interface Route {
   readonly method: 'GET' | 'POST';
@@ -52,12 +57,12 @@ interface Route {
     request: HttpRequest,
     requestId: string,
     client: Client,
-  ) => HttpReply | Promise<HttpReply>;
+  ) => LoggedReply | Promise<LoggedReply>;
 }
 
 /** The server's request handler; it answers everything, and its promise never rejects. */
 export function httpHandler(services: HttpServices): RequestHandler {
-  const { pipeline, keys, metrics } = services;
+  const { pipeline, keys, metrics, accessLog } = services;
   const routes: Readonly<Record<string, Route>> = {
     '/v1/candidates': {
       method: 'POST',
@@ -153,7 +158,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
     const headers: Record<string, string> = { 'X-Request-Id': requestId };
     if (TRACE_PARENT.test(request.headers.traceparent))
       headers['traceparent'] = request.headers.traceparent;
-    let reply: HttpReply;
+    let reply: LoggedReply;
     try {
       if (route === undefined) throw unknownPath(request.path, paths);
       if (route.method !== (request.method === 'HEAD' ? 'GET' : request.method)) {
@@ -172,11 +177,16 @@ export function httpHandler(services: HttpServices): RequestHandler {
     } catch (error) {
       reply = errorReply(error, requestId);
     }
-    metrics.observeRequest(
-      route === undefined ? 'other' : pattern,
-      request.aborted ? CLIENT_CLOSED_REQUEST : reply.status,
-      (performance.now() - startedMs) / 1000,
-    );
+    const known = route === undefined ? 'other' : pattern;
+    const status = request.aborted ? CLIENT_CLOSED_REQUEST : reply.status;
+    const ms = performance.now() - startedMs;
+    metrics.observeRequest(known, status, ms / 1000);
+    accessLog?.write({
+      ...{ method: request.method, route: known, status, ms, requestId },
+      bytes: Buffer.byteLength(reply.body),
+      traceparent: headers['traceparent'] ?? '',
+      facts: reply.facts,
+    });
     return { ...reply, headers: { ...headers, ...reply.headers } };
   };
 }
@@ -187,7 +197,7 @@ async function answerOne<R extends PipelineRequest>(
   request: HttpRequest,
   requestId: string,
   client: Client,
-): Promise<HttpReply> {
+): Promise<LoggedReply> {
   pipeline.admit(1, client);
   const answer = await pipeline.answer(
     endpoint,
@@ -201,6 +211,7 @@ async function answerOne<R extends PipelineRequest>(
     contentType: endpoint.contentType,
     body: answer.body,
     headers: { 'Server-Timing': serverTiming(answer) },
+    facts: answer.facts,
   };
 }
 

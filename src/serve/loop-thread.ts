@@ -1,19 +1,20 @@
 // The thread of loop-threads.ts: an event loop that serves what the leading one tells it to.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import type { ServerSettings } from '../config.ts';
 import { logger } from '../telemetry.ts';
+import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
 import { Engine } from './engine.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
-import type { EngineReference, LeaderAnswers, LoopAnswers } from './loop-threads.ts';
+import type { EngineReference, LeaderAnswers, LoopAnswers, LoopData } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
 import type { Served } from './served-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
 
-const settings = workerData as ServerSettings;
+const { settings, salt } = workerData as LoopData;
 const keys = new ApiKeys(settings.keys);
 const metrics = new ServerMetrics();
+const accessLog = openAccessLog(settings.accessLog, salt);
 const bundles = { served: undefined as unknown as Served };
 let engines = new Map<number, Engine>();
 let loop: EventLoop | undefined;
@@ -40,7 +41,7 @@ const answers: LoopAnswers = {
   listen: async (port) => {
     const scrape = (): Promise<string> => leader.call('scrape', undefined);
     loop = await startEventLoop({
-      ...{ settings, bundles, keys, metrics, scrape, port },
+      ...{ settings, bundles, keys, metrics, accessLog, scrape, port },
       portSharing: 'joined',
     });
   },
@@ -49,6 +50,9 @@ const answers: LoopAnswers = {
   },
   setLogLevel: (level) => {
     logger.level = level;
+  },
+  reopenLog: () => {
+    accessLog?.reopen();
   },
   metrics: () => metrics.registry.getMetricsAsJSON(),
   close: async () => {

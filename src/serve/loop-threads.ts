@@ -32,8 +32,16 @@ export interface LoopAnswers {
   readonly listen: (port: number) => Promise<void>;
   readonly drain: (argument: undefined) => void;
   readonly setLogLevel: (level: string) => void;
+  readonly reopenLog: (argument: undefined) => void;
   readonly metrics: (argument: undefined) => Promise<MetricObject[]>;
   readonly close: (argument: undefined) => Promise<number>;
+}
+
+/** What a thread starts with. */
+export interface LoopData {
+  readonly settings: ServerSettings;
+  /** Of the access log. */
+  readonly salt: Uint8Array;
 }
 
 /** What the leading loop answers. */
@@ -50,10 +58,10 @@ class LoopThread {
   #engines = new Map<Engine, number>();
   #lastNumber = 0;
 
-  constructor(settings: ServerSettings, answers: LeaderAnswers, isClosing: () => boolean) {
+  constructor(data: LoopData, answers: LeaderAnswers, isClosing: () => boolean) {
     // What is built, as in bundle-loader.ts.
     const file = join(packageRoot(), 'dist', 'serve', 'loop-thread.js');
-    const worker = new Worker(file, { workerData: settings, execArgv: [] });
+    const worker = new Worker(file, { workerData: data, execArgv: [] });
     this.calls = new ThreadCalls(worker, answers);
     let failure: Error | undefined;
     worker.once('error', (error) => {
@@ -93,7 +101,8 @@ export class LoopThreads {
   readonly #threads: readonly LoopThread[];
   #closing = false;
 
-  constructor(count: number, settings: ServerSettings, answers: LeaderAnswers) {
+  constructor(count: number, data: LoopData, answers: LeaderAnswers) {
+    const { settings } = data;
     if (count > 0 && settings.transport !== 'uws')
       throw new TandemError(
         'ERR_CONFIG_INVALID',
@@ -102,7 +111,7 @@ export class LoopThreads {
       );
     this.#threads = Array.from(
       { length: count },
-      () => new LoopThread(settings, answers, () => this.#closing),
+      () => new LoopThread(data, answers, () => this.#closing),
     );
   }
 
@@ -126,6 +135,10 @@ export class LoopThreads {
 
   setLogLevel(level: string): Promise<unknown> {
     return this.#all('setLogLevel', level);
+  }
+
+  reopenLog(): Promise<unknown> {
+    return this.#all('reopenLog', undefined);
   }
 
   metrics(): Promise<MetricObject[][]> {

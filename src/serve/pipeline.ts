@@ -14,6 +14,7 @@ import {
   type UserStateStore,
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
+import type { AnswerFacts } from './access-log.ts';
 import type { Client } from './api-keys.ts';
 import { ConcurrencyLimit } from './concurrency-limit.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
@@ -31,6 +32,7 @@ import { Workspace } from './workspace.ts';
 export interface Answer<Body = unknown> {
   readonly body: Body;
   readonly stagesMs: Readonly<Record<Stage, number>>;
+  readonly facts: AnswerFacts;
 }
 
 export interface PipelineOptions {
@@ -384,7 +386,7 @@ export class Pipeline {
       };
       const body = pending.endpoint.encode(engine, parts) as never;
       stagesMs.encode = clock.sinceLapMs();
-      pending.resolve({ body, stagesMs });
+      pending.resolve({ body, stagesMs, facts: factsOf(engine, parts) });
       this.#record(parts, reasons[row]);
       const { plan, slots } = parts.hits;
       this.#canary.observe({
@@ -520,6 +522,18 @@ export class Pipeline {
     if (filter !== undefined) metrics.filterSelectivity.observe(filter.selectivity);
     if (request.kind === 'candidates') metrics.candidatesReturned.observe(hits.slots.length);
   }
+}
+
+function factsOf({ bundle }: Engine, { request, state, degraded, hits }: AnswerParts): AnswerFacts {
+  const { bundleId } = bundle.manifest;
+  return {
+    user: request.user,
+    bundleId,
+    state,
+    degraded,
+    plan: hits.plan,
+    items: hits.slots.length,
+  };
 }
 
 /** What an answer lacks that the request allowed, the furthest step down first. */

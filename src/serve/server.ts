@@ -1,10 +1,12 @@
 // The server: opens what all its event loops share, starts them, and takes everything down in the order that loses no answer.
 
+import { randomBytes } from 'node:crypto';
 import { AggregatorRegistry } from 'prom-client';
 import type { ServerSettings } from '../config.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { adminHandler } from './admin.ts';
+import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
 import { LoopThreads } from './loop-threads.ts';
@@ -13,12 +15,14 @@ import { ServedBundles } from './served-bundles.ts';
 import { tlsFiles } from './tls.ts';
 import type { RequestHandler, Transport } from './transport.ts';
 
+const SALT_BYTES = 16;
+
 export interface RunningServer {
   readonly port: number;
   /** Port of the admin listener; undefined where it is off. */
   readonly adminPort: number | undefined;
-  /** Reads the file of API keys again; it is also read when it changes. */
-  readonly reloadKeys: () => void;
+  /** Reads the file of API keys again, which is also read when it changes, and opens the access log anew. */
+  readonly reload: () => void;
   /**
    * Stops: not ready, no new connections, answers what is open (within drainTimeoutSeconds), closes sockets and store.
    * Calling it again gives the same promise.
@@ -40,6 +44,8 @@ export async function startServer(
   const startedMs = performance.now();
   const keys = new ApiKeys(settings.keys);
   const metrics = new ServerMetrics();
+  const salt = randomBytes(SALT_BYTES);
+  const accessLog = openAccessLog(settings.accessLog, salt);
   metrics.describeProcess();
   const scrape = async (): Promise<string> => {
     const { registry } = metrics;
@@ -47,12 +53,12 @@ export async function startServer(
     const [own, others] = await Promise.all([registry.getMetricsAsJSON(), threads.metrics()]);
     return AggregatorRegistry.aggregate([own, ...others]).metrics();
   };
-  const threads = new LoopThreads(settings.eventLoops - 1, settings, { scrape });
+  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, { scrape });
   let first: EventLoop | undefined;
   try {
     const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
     const own = await startEventLoop({
-      ...{ settings, bundles, keys, metrics, scrape, store, port: settings.port },
+      ...{ settings, bundles, keys, metrics, accessLog, scrape, store, port: settings.port },
       portSharing: settings.eventLoops === 1 ? 'none' : 'first',
     });
     first = own;
@@ -113,7 +119,11 @@ export async function startServer(
     return {
       port: own.port,
       adminPort: admin?.port,
-      reloadKeys: keys.reload,
+      reload: () => {
+        keys.reload();
+        accessLog?.reopen();
+        void threads.reopenLog();
+      },
       close: () => (stopping ??= stop()),
     };
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
+import type { AccessLog, AnswerFacts } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import { describeError, errorReply, requestIdOf } from './error-body.ts';
@@ -18,12 +19,15 @@ import type { SocketConnection, SocketSession, UpgradeHandler } from './transpor
 export interface StreamOptions {
   /** Unanswered subjects of one socket; more are refused with an error frame. */
   readonly maxInFlight: number;
+  readonly accessLog: AccessLog | undefined;
 }
 
 /** With this much unread the peer gets errors instead of answers; with twice as much it is disconnected. */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** RFC 6455 names 1013 "try again later" (IANA registry). */
 const TRY_AGAIN_LATER = 1013;
+/** What the access log calls a subject. */
+const STREAM_ROUTE = '/v1/stream';
 
 type FrameId = string | number | null;
 
@@ -111,6 +115,7 @@ class StreamSession implements SocketSession {
     this.#client.require('candidates');
     this.#pipeline.admit(1, this.#client);
     const requestId = `${this.#sessionId}:${this.#answered++}`;
+    const startedMs = performance.now() - parseMs;
     this.#inFlight += 1;
     this.#pipeline
       .submit(
@@ -131,11 +136,14 @@ class StreamSession implements SocketSession {
         frame.timeout_ms,
       )
       .then(
-        ({ body }) => {
-          this.#send(`{"type":"candidates","id":${JSON.stringify(frame.id)},${body.slice(1)}`);
+        ({ body, facts }) => {
+          const text = `{"type":"candidates","id":${JSON.stringify(frame.id)},${body.slice(1)}`;
+          this.#send(text);
+          this.#log(requestId, 200, text, startedMs, facts);
         },
         (error: unknown) => {
-          this.#sendError(frame.id, error, requestId);
+          const { status, text } = this.#sendError(frame.id, error, requestId);
+          this.#log(requestId, status, text, startedMs);
         },
       )
       .finally(() => {
@@ -143,9 +151,25 @@ class StreamSession implements SocketSession {
       });
   }
 
-  #sendError(id: FrameId, error: unknown, requestId: string): void {
-    if (this.#caller.aborted) return;
-    this.#send(JSON.stringify({ type: 'error', id, error: describeError(error, requestId).body }));
+  #sendError(id: FrameId, error: unknown, requestId: string): { status: number; text: string } {
+    const { status, body } = describeError(error, requestId);
+    const text = JSON.stringify({ type: 'error', id, error: body });
+    this.#send(text);
+    return { status, text };
+  }
+
+  #log(
+    requestId: string,
+    status: number,
+    text: string,
+    startedMs: number,
+    facts?: AnswerFacts,
+  ): void {
+    this.#options.accessLog?.write({
+      ...{ method: 'WS', route: STREAM_ROUTE, status, requestId, traceparent: '', facts },
+      bytes: Buffer.byteLength(text),
+      ms: performance.now() - startedMs,
+    });
   }
 
   #send(text: string): void {

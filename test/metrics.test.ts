@@ -1,0 +1,77 @@
+// /metrics of a real server holds to the conventions of Prometheus: by promtool where it is installed, and by the rule that it
+// catches most. The dashboard asks for nothing that is not there.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { resolveServerSettings } from '../src/config.ts';
+import { packageRoot } from '../src/native/binding.ts';
+import { startServer } from '../src/serve/server.ts';
+import { LmdbStore } from '../src/store/lmdb-store.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tandem-metrics-'));
+const hasPromtool = spawnSync('promtool', ['--version']).error === undefined;
+const texts: string[] = [];
+
+before(async () => {
+  const store = join(folder, 'store');
+  await LmdbStore.open(store).close();
+  for (const eventLoops of [1, 2]) {
+    const bundles = join(packageRoot(), 'models', 'tiny');
+    const { settings } = resolveServerSettings({
+      flags: { bundles, store, port: 0, eventLoops },
+    });
+    const server = await startServer(settings);
+    const base = `http://127.0.0.1:${server.port}`;
+    for (const body of [{ user: 'u', surface: 'related', filter: { min_price: 1 } }, {}])
+      await fetch(`${base}/v1/candidates`, { method: 'POST', body: JSON.stringify(body) });
+    texts.push(await (await fetch(`${base}/metrics`)).text());
+    await server.close();
+  }
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+describe('metrics', () => {
+  it('are named as they count', () => {
+    for (const text of texts)
+      for (const [, name, type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+        assert.equal(name!.endsWith('_total'), type === 'counter', name);
+        assert.doesNotMatch(name!, /_(ms|milliseconds|percent)\b/);
+      }
+  });
+
+  it('pass promtool', { skip: hasPromtool ? false : 'promtool is not installed' }, () => {
+    for (const input of texts) {
+      const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], {
+        input,
+        encoding: 'utf8',
+      });
+      assert.equal(status, 0, stdout + stderr);
+    }
+  });
+
+  it('are all that the dashboard asks for', () => {
+    const path = join(packageRoot(), 'deploy', 'grafana', 'dashboard.json');
+    const dashboard = readFileSync(path, 'utf8');
+    const { panels } = JSON.parse(dashboard) as {
+      panels: { title: string; targets?: { expr: string }[] }[];
+    };
+    const families = new Set(
+      [...texts[0]!.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) =>
+        type === 'histogram'
+          ? ['_bucket', '_sum', '_count'].map((suffix) => name! + suffix)
+          : [name!],
+      ),
+    );
+    const asked = panels.flatMap(({ targets = [] }) =>
+      targets.flatMap(({ expr }) => expr.match(/\b(?:tandem|nodejs|process)_\w+/g) ?? []),
+    );
+    assert.ok(asked.length >= panels.length - 1);
+    for (const name of asked) assert.ok(families.has(name), name);
+  });
+});
