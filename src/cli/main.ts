@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   rollback: async () => (await import('./activate.ts')).rollbackCommand(),
   config: async () => (await import('./config.ts')).configCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
+  supervise: async () => (await import('./supervise.ts')).superviseCommand(),
   keys: async () => (await import('./keys.ts')).keysCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),
