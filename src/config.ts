@@ -25,6 +25,7 @@ export interface ServerSettings {
   readonly adminPort: number | 'off';
   readonly requestTimeoutMs: number;
   readonly canaryEvery: number;
+  readonly freshEvents: 'on' | 'off';
   readonly accessLog?: string | undefined;
   readonly keys?: string | undefined;
   readonly tlsCert?: string | undefined;
@@ -112,6 +113,10 @@ const serverSchema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('answers of the approximate index to one that is checked by an exact search'),
+  freshEvents: z
+    .enum(['on', 'off'])
+    .default('off')
+    .describe('take events over HTTP and encode their users at once: on or off'),
   accessLog: z
     .string()
     .min(1)

@@ -67,7 +67,7 @@ export class HistoryEncoder {
 
 /** The history encoder of a bundle. @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws. */
 export function bundleHistoryEncoder(
-  bundle: Bundle,
+  bundle: Pick<Bundle, 'manifest' | 'schema' | 'catalogue' | 'tensors'>,
   options: HistoryEncoderOptions = {},
 ): HistoryEncoder {
   const { manifest, schema, catalogue } = bundle;

@@ -18,6 +18,7 @@ interface UsersFlags {
   readonly engine: EncodeEngine;
   readonly precision: Precision;
   readonly backend?: BackendName;
+  readonly histories?: true;
 }
 
 interface PublishFlags {
@@ -58,6 +59,10 @@ export function encodeCommand(): Command {
         .default('f32'),
     )
     .addOption(new Option('--backend <name>', 'of engine tfjs; default: native').choices(BACKENDS))
+    .option(
+      '--histories',
+      "keep each user's newest events in the store, too, so that a server can encode new ones at once",
+    )
     .action(runUsers);
   command
     .command('items')
@@ -150,6 +155,7 @@ async function runUsers(flags: UsersFlags): Promise<void> {
       engine: flags.engine,
       precision: flags.precision,
       ...(flags.backend !== undefined && { backend: flags.backend }),
+      histories: flags.histories ?? false,
       ...(since !== undefined && { sinceSeconds: since }),
       ...(until !== undefined && { untilSeconds: until }),
     });

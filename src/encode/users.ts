@@ -2,6 +2,7 @@
 // Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
 // killed and runs again does what is left and ends in the same states.
 
+import { EventRows } from '../bundle/event-rows.ts';
 import { bundleHistoryEncoder } from '../bundle/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
@@ -12,6 +13,7 @@ import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import type { BackendName } from '../model/bundle-model.ts';
 import type { Precision } from '../native/binding.ts';
+import { mergeEvents, type HistoryEvent } from '../store/history.ts';
 import { newStateBatch, type UserStateStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
 
@@ -29,6 +31,8 @@ export interface EncodeUsersOptions {
   readonly precision?: Precision;
   /** Of engine tfjs; `native` when absent. */
   readonly backend?: BackendName;
+  /** Leaves the newest events of each user in the store, for fresh encoding: POST /v1/events. What is there is kept up either way. */
+  readonly histories?: boolean;
 }
 
 export type EncodeEngine = 'native' | 'tfjs';
@@ -84,25 +88,35 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
       // An explicit --since asks for these users again, whatever is stored.
       if (options.sinceSeconds === undefined) await store.read(encoderId, ids, stored);
       else stored.lengths.fill(0);
-      const due = batch
+      const kept = await store.readHistories(ids);
+      const outdated = batch
         .map((entry, i) => ({ ...entry, id: ids[i]!, i }))
         .filter(
           ({ end, i }) =>
-            stored.lengths[i] === 0 || stored.lastEventSeconds[i]! < columns.times[end - 1]!,
-        );
+            stored.lengths[i] === 0 ||
+            stored.lastEventSeconds[i]! < columns.times[end - 1]! ||
+            (options.histories === true && kept[i]?.complete !== true),
+        )
+        .map((entry) => ({ ...entry, columns, lastEventSeconds: columns.times[entry.end - 1]! }));
+      // Users with events in the store, and all where histories are asked for: both sources together.
+      const merging = outdated.filter(
+        ({ i }) => options.histories === true || kept[i] !== undefined,
+      );
+      const merged = await mergeHistories(options, merging);
+      const due = outdated.map((entry) => ({ ...entry, ...merged.get(entry.id) }));
       const histories = new HistoryBatchBuilder(bundle.manifest.model.maxHistory);
-      for (const { begin, end } of due) histories.add(columns, begin, end);
+      for (const { columns: own, begin, end } of due) histories.add(own, begin, end);
       const states = encoder.encode(histories.batch());
       const write = async (): Promise<void> => {
         const encodedAtSeconds = Date.now() / 1000;
         const rows = await states;
-        const entries = due.map(({ id, end }, row) => ({
+        const entries = due.map(({ id, lastEventSeconds }, row) => ({
           user: id,
           state: {
             state: rows[row]!,
             dimensions: width,
             type,
-            lastEventSeconds: columns.times[end - 1]!,
+            lastEventSeconds,
             encodedAtSeconds,
           },
         }));
@@ -130,6 +144,66 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     watermarkSeconds: untilSeconds,
     seconds: (performance.now() - startedMs) / 1000,
   };
+}
+
+interface Merged {
+  readonly columns: EventColumns;
+  readonly begin: number;
+  readonly end: number;
+  readonly lastEventSeconds: number;
+}
+
+/**
+ * Adds a dataset's events to the histories that the store keeps, and gives each user's together.
+ *
+ * The event before the window is kept, too: the gap of the oldest one that is encoded is counted from it.
+ */
+async function mergeHistories(
+  { bundle, dataset, store }: EncodeUsersOptions,
+  users: readonly {
+    readonly id: UserId;
+    readonly user: number;
+    readonly lastEventSeconds: number;
+  }[],
+): Promise<ReadonlyMap<UserId, Merged>> {
+  const merged = new Map<UserId, Merged>();
+  if (users.length === 0) return merged;
+  const rows = new EventRows(bundle);
+  const most = bundle.manifest.model.maxHistory + 1;
+  const events = new Map(
+    users.map(({ id, user, lastEventSeconds }) => [
+      id,
+      newestEvents(dataset, user, lastEventSeconds, most),
+    ]),
+  );
+  await store.changeHistories([...events.keys()], (id, history) => {
+    const { events: together } = mergeEvents(history?.events ?? [], events.get(id)!, most);
+    const columns = rows.columns(together);
+    const end = columns.times.length;
+    // Of unknown items alone nothing can be encoded; the dataset's known events further back can.
+    if (end > 0)
+      merged.set(id, { columns, begin: 0, end, lastEventSeconds: columns.times[end - 1]! });
+    return { complete: true, events: together };
+  });
+  return merged;
+}
+
+/** A user's newest events of the dataset, none later than `until`, by name. */
+function newestEvents(
+  { events, items }: Dataset,
+  user: number,
+  until: number,
+  most: number,
+): HistoryEvent[] {
+  let end = events.userOffsets[user + 1]!;
+  while (events.times[end - 1]! > until) end--;
+  const begin = Math.max(events.userOffsets[user]!, end - most);
+  return Array.from({ length: end - begin }, (_, i) => ({
+    item: items.ids[events.items[begin + i]!]!,
+    action: events.actionNames[events.actions[begin + i]!]!,
+    time: events.times[begin + i]!,
+    id: '',
+  }));
 }
 
 interface OpenEncoder {

@@ -9,7 +9,7 @@ import type { AccessLog } from './access-log.ts';
 import type { ApiKeys } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import type { Engine } from './engine.ts';
-import { STREAM_PATH, httpHandler } from './http.ts';
+import { STREAM_PATH, httpHandler, type HttpServices } from './http.ts';
 import type { ServerMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { Pipeline } from './pipeline.ts';
@@ -30,13 +30,15 @@ export interface EventLoopOptions {
   /** Of this loop. */
   readonly metrics: ServerMetrics;
   readonly accessLog: AccessLog | undefined;
+  /** Undefined where the server takes no events. */
+  readonly ingest: HttpServices['ingest'];
   /** The metrics of all loops, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** The port, and whether other loops of this process listen on it, too. */
   readonly port: number;
   readonly portSharing: TransportOptions['portSharing'];
-  /** Where user states are read; by default LMDB at settings.store. close() closes it. */
-  readonly store?: UserStateStore | undefined;
+  /** Where user states are read. */
+  readonly store: UserStateStore;
 }
 
 export interface EventLoop {
@@ -45,7 +47,7 @@ export interface EventLoop {
   /** Not ready from now on; requests that come are still answered. */
   drain(): void;
   /**
-   * Answers what is open (within drainTimeoutSeconds), then closes sockets and store.
+   * Answers what is open (within drainTimeoutSeconds), then closes sockets.
    *
    * @returns requests that stayed unanswered.
    */
@@ -55,12 +57,11 @@ export interface EventLoop {
 /**
  * Starts a loop; it answers when the promise resolves.
  *
- * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE, ERR_CONFIG_INVALID (address in use, certificate).
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE, ERR_CONFIG_INVALID (address in use, certificate).
  */
 export async function startEventLoop(options: EventLoopOptions): Promise<EventLoop> {
-  const { settings, bundles, keys, metrics, accessLog } = options;
+  const { settings, bundles, keys, metrics, accessLog, store } = options;
   const tls = tlsFiles(settings);
-  const store = options.store ?? (await openStore(settings.store));
   const pipeline = new Pipeline(bundles, store, metrics, {
     maxMicroBatch: settings.maxMicroBatch,
     maxQueue: settings.maxQueue,
@@ -106,6 +107,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
         keys,
         metrics,
         accessLog,
+        ingest: options.ingest,
         scrape: options.scrape,
         isReady: () => ready,
         openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),
@@ -114,7 +116,6 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
     });
   } catch (error) {
     clearInterval(watermarkTimer);
-    await store.close();
     throw error;
   }
   return {
@@ -134,7 +135,6 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
       await transport.close();
       clearInterval(watermarkTimer);
       accessLog?.close();
-      await store.close();
       return unanswered;
     },
   };
@@ -177,7 +177,8 @@ async function warmUp(pipeline: Pipeline): Promise<void> {
     await pipeline.answer(CANDIDATES, () => body, 'warm-up', { aborted: false });
 }
 
-async function openStore(path: string): Promise<UserStateStore> {
+/** @throws TandemError ERR_STORE_UNAVAILABLE. */
+export async function openStore(path: string, readOnly: boolean): Promise<UserStateStore> {
   const { LmdbStore } = await import('../store/lmdb-store.ts');
-  return LmdbStore.open(path, { readOnly: true });
+  return LmdbStore.open(path, { readOnly });
 }

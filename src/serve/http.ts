@@ -20,7 +20,14 @@ import { parseJson } from './json-body.ts';
 import type { Role } from './key-file.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
-import { invalid, parseBatch, type PipelineRequest } from './schemas.ts';
+import type { IngestReport } from './fresh-events.ts';
+import {
+  invalid,
+  parseBatch,
+  parseIngest,
+  type IngestedEvent,
+  type PipelineRequest,
+} from './schemas.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 
 export const STREAM_PATH = '/v1/stream';
@@ -38,6 +45,8 @@ export interface HttpServices {
   readonly keys: ApiKeys;
   readonly metrics: ServerMetrics;
   readonly accessLog: AccessLog | undefined;
+  /** Undefined where the server takes no events. */
+  readonly ingest: ((events: readonly IngestedEvent[]) => Promise<IngestReport>) | undefined;
   /** The metrics of the server, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** False from the first signal to stop. */
@@ -113,6 +122,20 @@ export function httpHandler(services: HttpServices): RequestHandler {
           200,
           `{"request_id":${JSON.stringify(requestId)},"results":[${results.join()}]}`,
         );
+      },
+    },
+    '/v1/events': {
+      method: 'POST',
+      role: 'ingest',
+      handle: async (request, requestId, client) => {
+        if (services.ingest === undefined)
+          throw new TandemError(
+            'ERR_NOT_FOUND',
+            'Expected a server that takes events, but this one does not. Start it with --fresh-events on.',
+          );
+        pipeline.admit(1, client);
+        const report = await services.ingest(parseIngest(parseJson(request)));
+        return jsonReply(200, JSON.stringify({ request_id: requestId, ...report }));
       },
     },
     [STREAM_PATH]: {

@@ -8,8 +8,8 @@ import { TandemError } from '../errors.ts';
 import { writeFileAtomic } from '../files.ts';
 import { sha256Hex } from '../json.ts';
 
-/** `candidates` may ask for candidates, `metrics` may read /metrics and /version, `admin` may do everything. */
-export const ROLES = ['candidates', 'metrics', 'admin'] as const;
+/** `candidates` may ask for candidates, `ingest` may send events, `metrics` may read /metrics and /version, `admin` may do everything. */
+export const ROLES = ['candidates', 'ingest', 'metrics', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface KeyRecord {

@@ -3,9 +3,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { logger } from '../telemetry.ts';
 import { openAccessLog } from './access-log.ts';
+import type { UserStateStore } from '../store/store.ts';
 import { ApiKeys } from './api-keys.ts';
 import { Engine } from './engine.ts';
-import { startEventLoop, type EventLoop } from './event-loop.ts';
+import { openStore, startEventLoop, type EventLoop } from './event-loop.ts';
 import type { EngineReference, LeaderAnswers, LoopAnswers, LoopData } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
 import type { Served } from './served-bundles.ts';
@@ -18,6 +19,7 @@ const accessLog = openAccessLog(settings.accessLog, salt);
 const bundles = { served: undefined as unknown as Served };
 let engines = new Map<number, Engine>();
 let loop: EventLoop | undefined;
+let store: UserStateStore | undefined;
 
 /** The engine of a reference, kept in `next`. */
 function engineOf({ number, shared }: EngineReference, next: Map<number, Engine>): Engine {
@@ -40,8 +42,10 @@ const answers: LoopAnswers = {
   },
   listen: async (port) => {
     const scrape = (): Promise<string> => leader.call('scrape', undefined);
+    store = await openStore(settings.store, true);
     loop = await startEventLoop({
-      ...{ settings, bundles, keys, metrics, accessLog, scrape, port },
+      ...{ settings, bundles, keys, metrics, accessLog, scrape, port, store },
+      ingest: settings.freshEvents === 'on' ? (events) => leader.call('ingest', events) : undefined,
       portSharing: 'joined',
     });
   },
@@ -57,6 +61,7 @@ const answers: LoopAnswers = {
   metrics: () => metrics.registry.getMetricsAsJSON(),
   close: async () => {
     const unanswered = (await loop?.close()) ?? 0;
+    await store?.close();
     // The thread ends when nothing is left to wait for: an exit() would end it under uWebSockets' feet.
     setImmediate(() => {
       parentPort!.close();

@@ -10,6 +10,8 @@ import { packageRoot } from '../native/binding.ts';
 import { logger } from '../telemetry.ts';
 import type { SharedKey } from './api-keys.ts';
 import type { Engine, SharedEngine } from './engine.ts';
+import type { IngestReport } from './fresh-events.ts';
+import type { IngestedEvent } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
 
@@ -49,6 +51,7 @@ export interface LeaderAnswers {
   readonly [name: string]: (argument: never) => unknown;
   /** The metrics of all loops, as Prometheus reads them. */
   readonly scrape: (argument: undefined) => Promise<string>;
+  readonly ingest: (events: readonly IngestedEvent[]) => Promise<IngestReport>;
 }
 
 class LoopThread {

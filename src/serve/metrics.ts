@@ -24,6 +24,7 @@ export class ServerMetrics {
   readonly microBatch: Histogram;
   readonly bundleSwaps: Counter<'outcome'>;
   readonly annRecall: Histogram;
+  readonly freshEvents: Counter<'outcome'>;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: Histogram<'route' | 'status'>;
   readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
@@ -83,6 +84,12 @@ export class ServerMetrics {
       name: 'tandem_candidates_returned',
       help: 'Candidates per answer.',
       buckets: [0, 1, 10, 50, 100, 200, 500, 1000],
+      registers,
+    });
+    this.freshEvents = new Counter({
+      name: 'tandem_fresh_events_total',
+      help: 'Events that came in over HTTP: accepted, or duplicate of one that was there.',
+      labelNames: ['outcome'],
       registers,
     });
     this.annRecall = new Histogram({

@@ -67,6 +67,17 @@ export function openApiDocument(version: string): Record<string, unknown> {
           'ScoreResponse',
         ),
       },
+      '/v1/events': {
+        post: {
+          ...operation(
+            'ingest',
+            'Appends conversions to histories, durably, and encodes the users at once; of a server with freshEvents alone.',
+            'IngestRequest',
+            'IngestResponse',
+          ),
+          security: needs('ingest'),
+        },
+      },
       '/v1/items/{id}': {
         get: {
           operationId: 'item',

@@ -9,6 +9,9 @@ export const MAX_CANDIDATES = 1000;
 export const DEFAULT_CANDIDATES = 100;
 export const MAX_BATCH_REQUESTS = 1024;
 export const MAX_SCORED_ITEMS = 1000;
+export const MAX_INGESTED_EVENTS = 1024;
+/** How far the clock of a sender may be ahead of ours. */
+const CLOCK_SKEW_SECONDS = 300;
 
 export interface Filter {
   readonly countries?: readonly string[] | undefined;
@@ -70,6 +73,16 @@ export interface ScoreRequest extends Query {
 
 /** What the pipeline answers; the kind decides what follows the head. */
 export type PipelineRequest = CandidatesRequest | EmbeddingsRequest | ScoreRequest;
+
+/** A conversion as it comes in. */
+export interface IngestedEvent {
+  readonly user: string;
+  readonly item: string;
+  readonly action?: string | undefined;
+  /** Unix seconds; now when absent. */
+  readonly time?: number | undefined;
+  readonly event_id?: string | undefined;
+}
 
 export interface HelloFrame {
   readonly type: 'hello';
@@ -303,6 +316,37 @@ const itemResponse = z
   })
   .meta({ id: 'ItemResponse' });
 
+const ingestRequest = z
+  .strictObject({
+    events: z
+      .array(
+        z.strictObject({
+          user: name,
+          item: name.describe('An item that the bundle does not know is kept for a later one.'),
+          action: name.optional().describe('As the events of the training data name it.'),
+          time: z.number().min(0).optional().describe('Unix seconds; by default now.'),
+          event_id: name
+            .optional()
+            .describe('A second event of this id is the first one again: send again what failed.'),
+        }),
+      )
+      .min(1)
+      .max(MAX_INGESTED_EVENTS),
+  })
+  .meta({ id: 'IngestRequest' });
+
+const ingestResponse = z
+  .strictObject({
+    request_id: z.string(),
+    accepted: z.int().describe('Events that are kept, on disk.'),
+    duplicates: z.int().describe('Events that were there already.'),
+    encoded_users: z.int().describe('Users whose state has seen their newest event.'),
+    waiting_users: z
+      .int()
+      .describe('Users whose state waits for the next batch job: their whole history is not here.'),
+  })
+  .meta({ id: 'IngestResponse' });
+
 const batchResponse = z
   .strictObject({
     request_id: z.string(),
@@ -331,6 +375,19 @@ export function parseBatch(value: unknown): readonly unknown[] {
   return parseBody<{ requests: unknown[] }>(batchRequest, value).requests;
 }
 
+/** @throws TandemError ERR_INVALID_REQUEST, also for a time that has not come yet. */
+export function parseIngest(value: unknown): readonly IngestedEvent[] {
+  const { events } = parseBody<{ events: IngestedEvent[] }>(ingestRequest, value);
+  const latest = Date.now() / 1000 + CLOCK_SKEW_SECONDS;
+  for (const [i, { time }] of events.entries())
+    if (time !== undefined && time > latest)
+      throw invalid(
+        `Expected a time up to now in Unix seconds, received ${time}. Milliseconds would be 1000 times as much.`,
+        `events.${i}.time`,
+      );
+  return events;
+}
+
 /** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseFrame(value: unknown): Frame {
   const type: unknown = (value as { type?: unknown } | null | undefined)?.type;
@@ -356,6 +413,8 @@ export function jsonSchemas(): Record<string, unknown> {
     ScoreResponse: scoreResponse,
     ItemResponse: itemResponse,
     BatchResponse: batchResponse,
+    IngestRequest: ingestRequest,
+    IngestResponse: ingestResponse,
     Error: errorBody,
   }))
     registry.add(schema, { id });

@@ -8,9 +8,11 @@ import { logger } from '../telemetry.ts';
 import { adminHandler } from './admin.ts';
 import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
-import { startEventLoop, type EventLoop } from './event-loop.ts';
+import { openStore, startEventLoop, type EventLoop } from './event-loop.ts';
+import { FreshEvents, type IngestReport } from './fresh-events.ts';
 import { LoopThreads } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
+import type { IngestedEvent } from './schemas.ts';
 import { ServedBundles } from './served-bundles.ts';
 import { tlsFiles } from './tls.ts';
 import type { RequestHandler, Transport } from './transport.ts';
@@ -53,12 +55,22 @@ export async function startServer(
     const [own, others] = await Promise.all([registry.getMetricsAsJSON(), threads.metrics()]);
     return AggregatorRegistry.aggregate([own, ...others]).metrics();
   };
-  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, { scrape });
+  let fresh: FreshEvents | undefined;
+  const ingest = (events: readonly IngestedEvent[]): Promise<IngestReport> => fresh!.ingest(events);
+  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, { scrape, ingest });
   let first: EventLoop | undefined;
+  let opened: UserStateStore | undefined;
   try {
     const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
+    const takesEvents = settings.freshEvents === 'on';
+    // Before other loops open it: one environment of LMDB serves the whole process.
+    const states = store ?? (await openStore(settings.store, !takesEvents));
+    opened = states;
+    if (takesEvents) fresh = new FreshEvents(bundles, states, metrics);
     const own = await startEventLoop({
-      ...{ settings, bundles, keys, metrics, accessLog, scrape, store, port: settings.port },
+      ...{ settings, bundles, keys, metrics, accessLog, scrape, port: settings.port },
+      store: states,
+      ingest: takesEvents ? ingest : undefined,
       portSharing: settings.eventLoops === 1 ? 'none' : 'first',
     });
     first = own;
@@ -110,6 +122,7 @@ export async function startServer(
 
     const stop = async (): Promise<void> => {
       const unanswered = await Promise.all([own.close(), threads.close()]);
+      await states.close();
       await admin?.close();
       await bundles.close();
       keys.unwatch();
@@ -128,6 +141,7 @@ export async function startServer(
     };
   } catch (error) {
     await Promise.all([first?.close(), threads.close()]);
+    await opened?.close();
     throw error;
   }
 }

@@ -112,6 +112,12 @@ export function decodeRecord(
   return true;
 }
 
+/** Whether a stored record has seen a newer event than another of the same encoder; one that is no record has not. */
+export function hasSeenMore(stored: Buffer | undefined, other: Buffer): boolean {
+  if (stored === undefined || stored.length < HEADER_BYTES) return false;
+  return stored.readDoubleLE(32) > other.readDoubleLE(32);
+}
+
 /** A watermark as the bytes that a store keeps: f64 Unix seconds, then CRC32C of them. */
 export function encodeWatermark(untilSeconds: number): Buffer {
   if (!Number.isFinite(untilSeconds))

@@ -11,13 +11,16 @@ import {
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
+  hasSeenMore,
   writeMissing,
 } from './codec.ts';
+import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import type { StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** First byte of a key: what kind of record it leads to. */
 const STATE_KEY = 1;
 const WATERMARK_KEY = 2;
+const HISTORY_KEY = 3;
 /** LMDB takes keys of up to 1,978 bytes; short ones keep its pages dense. */
 const MAX_PLAIN_USER_BYTES = 200;
 const PLAIN_USER = 0;
@@ -89,8 +92,38 @@ export class LmdbStore implements UserStateStore {
       key: stateKey(prefix, user),
       value: encodeRecord(prefix, state, user),
     }));
-    for (let begin = 0; begin < records.length; begin += ENTRIES_PER_TRANSACTION)
-      await this.#commit(records.slice(begin, begin + ENTRIES_PER_TRANSACTION));
+    for (let begin = 0; begin < records.length; begin += ENTRIES_PER_TRANSACTION) {
+      const part = records.slice(begin, begin + ENTRIES_PER_TRANSACTION);
+      await this.#transact(part.length, () => {
+        for (const { key, value } of part)
+          if (!hasSeenMore(this.#database.getBinary(key), value))
+            void this.#database.put(key, value);
+      });
+    }
+  }
+
+  readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {
+    return this.#settle(() => userIds.map((user) => this.#historyOf(user)));
+  }
+
+  async changeHistories(
+    userIds: readonly UserId[],
+    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
+  ): Promise<void> {
+    this.#checkOpen();
+    await this.#transact(userIds.length, () => {
+      // All are made before the first is put, so that one that is refused leaves nothing of them behind.
+      const changed = userIds.map((user) => ({
+        key: historyKey(user),
+        value: encodeHistory(change(user, this.#historyOf(user))),
+      }));
+      for (const { key, value } of changed) void this.#database.put(key, value);
+    });
+  }
+
+  #historyOf(user: UserId): UserHistory | undefined {
+    const record = this.#database.getBinary(historyKey(user));
+    return record === undefined ? undefined : decodeHistory(record, user);
   }
 
   readWatermark(encoderId: EncoderId): Promise<number | undefined> {
@@ -103,7 +136,9 @@ export class LmdbStore implements UserStateStore {
   async writeWatermark(encoderId: EncoderId, untilSeconds: number): Promise<void> {
     this.#checkOpen();
     const value = encodeWatermark(untilSeconds);
-    await this.#commit([{ key: watermarkKey(encoderId), value }]);
+    await this.#transact(1, () => {
+      void this.#database.put(watermarkKey(encoderId), value);
+    });
   }
 
   count(encoderId: EncoderId): Promise<number> {
@@ -119,16 +154,14 @@ export class LmdbStore implements UserStateStore {
     return this.#closing;
   }
 
-  async #commit(
-    records: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
-  ): Promise<void> {
+  /** Reads and writes in one transaction, on disk when the promise resolves. What `action` throws undoes it. */
+  async #transact(records: number, action: () => void): Promise<void> {
     try {
-      await this.#database.batch(() => {
-        for (const { key, value } of records) void this.#database.put(key, value);
-      });
+      await this.#database.transaction(action);
       await this.#database.flushed;
     } catch (cause) {
-      throw unavailable(this.#directory, `writing ${records.length} records`, cause);
+      if (cause instanceof TandemError) throw cause;
+      throw unavailable(this.#directory, `writing ${records} records`, cause);
     }
   }
 
@@ -144,6 +177,13 @@ export class LmdbStore implements UserStateStore {
     if (this.#closing !== undefined)
       throw unavailable(this.#directory, 'using it after close()', undefined);
   }
+}
+
+/** kind, tag and id of the user as in a state's key. */
+function historyKey(user: UserId): Buffer {
+  const key = stateKey(new Uint8Array(0), user);
+  key[0] = HISTORY_KEY;
+  return key;
 }
 
 /** kind, 16 bytes of the encoderId, tag, then the id in UTF-8, or the SHA-256 of an id that is long or not Unicode. */

@@ -8,14 +8,17 @@ import {
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
+  hasSeenMore,
   writeMissing,
 } from './codec.ts';
+import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import type { StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** Keeps the same records as every other store, so that nothing behaves differently without a disk. */
 export class MemoryStore implements UserStateStore {
   readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
   readonly #watermarks = new Map<EncoderId, Buffer>();
+  readonly #histories = new Map<UserId, Buffer>();
   #closed = false;
 
   read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void {
@@ -39,9 +42,31 @@ export class MemoryStore implements UserStateStore {
         ({ user, state }) => [user, encodeRecord(prefix, state, user)] as const,
       );
       const records = this.#records.get(encoderId) ?? new Map<UserId, Buffer>();
-      for (const [user, record] of encoded) records.set(user, record);
+      for (const [user, record] of encoded)
+        if (!hasSeenMore(records.get(user), record)) records.set(user, record);
       this.#records.set(encoderId, records);
     });
+  }
+
+  readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {
+    return this.#settle(() => userIds.map((user) => this.#historyOf(user)));
+  }
+
+  changeHistories(
+    userIds: readonly UserId[],
+    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
+  ): Promise<void> {
+    return this.#settle(() => {
+      const changed = userIds.map(
+        (user) => [user, encodeHistory(change(user, this.#historyOf(user)))] as const,
+      );
+      for (const [user, record] of changed) this.#histories.set(user, record);
+    });
+  }
+
+  #historyOf(user: UserId): UserHistory | undefined {
+    const record = this.#histories.get(user);
+    return record === undefined ? undefined : decodeHistory(record, user);
   }
 
   readWatermark(encoderId: EncoderId): Promise<number | undefined> {
@@ -65,6 +90,7 @@ export class MemoryStore implements UserStateStore {
     this.#closed = true;
     this.#records.clear();
     this.#watermarks.clear();
+    this.#histories.clear();
     return Promise.resolve();
   }
 

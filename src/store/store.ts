@@ -1,6 +1,7 @@
 // The feature store's interface: user states by (encoder, user). One conformance suite runs over every implementation.
 
 import type { EncoderId, UserId } from '../ids.ts';
+import type { UserHistory } from './history.ts';
 import type { StateType } from './state-rows.ts';
 
 /** A user's cached encoder output and what is known of its making. */
@@ -44,10 +45,26 @@ export interface UserStateStore {
    */
   read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void | Promise<void>;
 
-  /** Writes states durably: when the promise resolves they survive a crash. Later writes of a user win. */
+  /**
+   * Writes states durably: when the promise resolves they survive a crash. Later writes of a user win, but for one that has seen
+   * less: a batch job does not undo what a fresh event has made of a state.
+   */
   write(
     encoderId: EncoderId,
     entries: readonly { readonly user: UserId; readonly state: UserState }[],
+  ): Promise<void>;
+
+  /** What is kept of users' events, undefined for those of whom nothing is. */
+  readHistories(userIds: readonly UserId[]): Promise<readonly (UserHistory | undefined)[]>;
+
+  /**
+   * Changes histories durably, all of them or none; nobody else changes them in between.
+   *
+   * @param change - is given what is there and gives what shall be.
+   */
+  changeHistories(
+    userIds: readonly UserId[],
+    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
   ): Promise<void>;
 
   /** Unix seconds up to which (exclusive) events are covered by the encoder's finished jobs; undefined before the first. */

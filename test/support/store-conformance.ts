@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EncoderId, UserId } from '../../src/ids.ts';
+import type { HistoryEvent } from '../../src/store/history.ts';
 import {
   newStateBatch,
   stateOf,
@@ -46,6 +47,56 @@ export function storeConformance(
   };
 
   describe(`${name} as a UserStateStore`, () => {
+    test('keeps the state that has seen the newest event, whoever writes last', async (store) => {
+      const user = userId('a');
+      for (const [first, seconds, expected] of [
+        [1, 1000, 1],
+        [2, 2000, 2],
+        [3, 1500, 2],
+        [4, 2000, 4],
+      ] as const) {
+        await store.write(ENCODER, [{ user, state: userState(first, seconds) }]);
+        const batch = newStateBatch(1, WIDTH);
+        await store.read(ENCODER, [user], batch);
+        assert.equal(batch.states[0], expected);
+      }
+      // Another encoder's states are another matter.
+      await store.write(OTHER_ENCODER, [{ user, state: userState(9, 10) }]);
+      const batch = newStateBatch(1, WIDTH);
+      await store.read(OTHER_ENCODER, [user], batch);
+      assert.equal(batch.states[0], 9);
+    });
+
+    test('changes histories one after the other, all of a call or none', async (store) => {
+      const users = ['a', 'b'].map(userId);
+      const event = (item: string): HistoryEvent => ({ item, action: '', time: 1, id: '' });
+      assert.deepEqual(await store.readHistories(users), [undefined, undefined]);
+      const add = (item: string): Promise<void> =>
+        store.changeHistories(users, (_user, history) => ({
+          complete: true,
+          events: [...(history?.events ?? []), event(item)],
+        }));
+      await Promise.all(['x', 'y', 'z'].map(add));
+      for (const history of await store.readHistories(users))
+        assert.deepEqual(
+          history!.events.map(({ item }) => item),
+          ['x', 'y', 'z'],
+        );
+      await assert.rejects(
+        store.changeHistories(users, (user) => {
+          if (user === 'b') throw new Error('no');
+          return { complete: true, events: [] };
+        }),
+      );
+      const [first] = await store.readHistories(users);
+      assert.equal(first!.events.length, 3);
+      // States and histories do not meet.
+      const batch = newStateBatch(1, WIDTH);
+      await store.read(ENCODER, [users[0]!], batch);
+      assert.equal(batch.lengths[0], 0);
+      assert.equal(await store.count(ENCODER), 0);
+    });
+
     test('reads states in the order asked for, duplicates and misses included', async (store) => {
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(1) },
