@@ -52,6 +52,7 @@ module.exports = {
     only('tfjs', '@tensorflow', ['^src/model/', '^src/backend/', '^src/evaluate/']),
     only('uwebsockets', '(uWebSockets.js|@trufflesuite)', ['^src/serve/transport']),
     only('lmdb', 'lmdb', ['^src/store/lmdb-store\\.ts$']),
+    only('ioredis', 'ioredis', ['^src/store/redis-store\\.ts$']),
     only('duckdb', '@duckdb', ['^src/data/']),
     only('vega', 'vega', ['^src/evaluate/']),
   ],

@@ -7,6 +7,7 @@ import { TandemError, nearestName } from './errors.ts';
 export interface ServerSettings {
   readonly bundles: string;
   readonly store: string;
+  readonly storeTimeoutMs: number;
   readonly host: string;
   readonly port: number;
   readonly transport: 'uws' | 'node';
@@ -39,7 +40,12 @@ export type SettingOrigin = 'flag' | 'environment' | 'file' | 'default';
 
 const serverSchema = z.strictObject({
   bundles: z.string().min(1).describe('directory of published bundles'),
-  store: z.string().min(1).describe('directory of the feature store'),
+  store: z.string().min(1).describe('feature store: a directory of LMDB, or redis://host:port/db'),
+  storeTimeoutMs: z
+    .int()
+    .min(1)
+    .default(10)
+    .describe('time that a command of Redis may take before the user counts as a cold start'),
   host: z.string().min(1).default('127.0.0.1').describe('address to listen on'),
   port: z.int().min(0).max(65535).default(8080).describe('port to listen on, 0 = any free one'),
   transport: z.enum(['uws', 'node']).default('uws').describe('web server: uws or node'),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -76,14 +76,8 @@ class Supervised {
 }
 
 /** The server process: the one child of the supervisor. */
-async function serverOf(supervisor: ChildProcess): Promise<number> {
-  const ps = spawn('ps', ['-o', 'pid=', '--ppid', String(supervisor.pid)]);
-  let text = '';
-  ps.stdout.on('data', (chunk: Buffer) => {
-    text += chunk.toString();
-  });
-  await once(ps, 'close');
-  return Number(text.trim());
+function serverOf({ pid }: ChildProcess): number {
+  return Number(readFileSync(`/proc/${pid!}/task/${pid!}/children`, 'utf8').trim());
 }
 
 const flags = (directory: string): string[] => [
@@ -100,7 +94,7 @@ test('a server that is killed is there again, a crash loop brings back the bundl
     assert.equal((await fetch(`http://127.0.0.1:${port!}/health/live`)).status, 200);
     const history = readHistory(bundles);
     assert.deepEqual(history, crash <= 3 ? [names[1], names[0]] : [names[0]], `crash ${crash}`);
-    process.kill(await serverOf(supervised.child), 'SIGKILL');
+    process.kill(serverOf(supervised.child), 'SIGKILL');
     await supervised.next('the server died');
     if (crash === 3)
       assert.equal(

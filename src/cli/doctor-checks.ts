@@ -11,6 +11,7 @@ import { verifyBundle } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
 import { nativeAddon, packageRoot } from '../native/binding.ts';
+import { isRedis, openStore } from '../store/open-store.ts';
 import { packageVersion } from '../version.ts';
 
 export interface Check {
@@ -35,6 +36,8 @@ const LEAST_GLIBC = [2, 34] as const;
 /** Two bundles are in memory while a server swaps, and what loading one needs on top. */
 const MEMORY_OF_A_BUNDLE = 3;
 const LEAST_FREE_DISK = GIB;
+/** To ask a store for something where there is no bundle. */
+const NO_ENCODER = '0'.repeat(64);
 /** A clock may be this far behind the data it serves. */
 const CLOCK_SKEW_SECONDS = 300;
 
@@ -48,7 +51,8 @@ export async function runChecks({ bundles, store }: Places): Promise<Check[]> {
     instructionSet(),
     await uWebSockets(),
     memory(manifest),
-    ...[bundles, store].filter((path) => path !== undefined).map(disk),
+    ...(bundles === undefined ? [] : [disk(bundles)]),
+    ...(store === undefined || isRedis(store) ? [] : [disk(store)]),
     clock(manifest),
     ...(bundles === undefined ? [] : [await bundle(bundles)]),
     ...(store === undefined ? [] : [await states(store, manifest)]),
@@ -176,11 +180,11 @@ async function bundle(path: string): Promise<Check> {
 async function states(path: string, manifest: BundleManifest | undefined): Promise<Check> {
   const check = { name: 'store', expected: `a feature store at ${path}` };
   try {
-    const { LmdbStore } = await import('../store/lmdb-store.ts');
-    const store = LmdbStore.open(path, { readOnly: true });
+    const store = await openStore(path, { readOnly: true });
     try {
-      if (manifest === undefined) return { ...check, status: 'ok', found: 'one that opens' };
-      const count = await store.count(manifest.encoderId as EncoderId);
+      const encoderId = (manifest?.encoderId ?? NO_ENCODER) as EncoderId;
+      const count = await store.count(encoderId);
+      if (manifest === undefined) return { ...check, status: 'ok', found: 'one that answers' };
       return {
         ...check,
         expected: `${check.expected} with states of the bundle's encoder`,

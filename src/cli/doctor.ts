@@ -14,7 +14,7 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('check this machine; the exit status is 1 when it cannot serve')
     .option('--bundles <directory>', 'directory of bundles that it shall serve')
-    .option('--store <directory>', 'feature store that it shall read')
+    .option('--store <location>', 'feature store that it shall read')
     .option('--json', 'print the checks as JSON')
     .action(async ({ json, ...places }: Places & { json?: true }) => {
       const checks = await runChecks(places);

@@ -42,7 +42,10 @@ export function encodeCommand(): Command {
       '--bundles <directory>',
       'a bundle, or the directory of bundles whose current one counts',
     )
-    .requiredOption('--store <directory>', 'LMDB feature store')
+    .requiredOption(
+      '--store <location>',
+      'feature store: a directory of LMDB, or redis://host:port/db',
+    )
     .option(
       '--since <time>',
       'encode users active from here on (ISO or Unix seconds); default: the watermark',
@@ -136,17 +139,17 @@ function indexOption(): Option {
 }
 
 async function runUsers(flags: UsersFlags): Promise<void> {
-  const [{ encodeUsers }, { loadBundle }, { readDataset }, { LmdbStore }] = await Promise.all([
+  const [{ encodeUsers }, { loadBundle }, { readDataset }, { openStore }] = await Promise.all([
     import('../encode/users.ts'),
     import('../bundle/load.ts'),
     import('../data/read-dataset.ts'),
-    import('../store/lmdb-store.ts'),
+    import('../store/open-store.ts'),
   ]);
   const since = flags.since === undefined ? undefined : parseTime(flags.since, '--since');
   const until = flags.until === undefined ? undefined : parseTime(flags.until, '--until');
   const bundle = await loadBundle(flags.bundles);
   const dataset = await readDataset(flags.data);
-  const store = LmdbStore.open(flags.store);
+  const store = await openStore(flags.store);
   try {
     const report = await encodeUsers({
       bundle,

@@ -176,9 +176,3 @@ async function warmUp(pipeline: Pipeline): Promise<void> {
   for (let round = 0; round < WARM_UP_ROUNDS; round++)
     await pipeline.answer(CANDIDATES, () => body, 'warm-up', { aborted: false });
 }
-
-/** @throws TandemError ERR_STORE_UNAVAILABLE. */
-export async function openStore(path: string, readOnly: boolean): Promise<UserStateStore> {
-  const { LmdbStore } = await import('../store/lmdb-store.ts');
-  return LmdbStore.open(path, { readOnly });
-}

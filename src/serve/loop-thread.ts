@@ -3,10 +3,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { logger } from '../telemetry.ts';
 import { openAccessLog } from './access-log.ts';
+import { openStore } from '../store/open-store.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { ApiKeys } from './api-keys.ts';
 import { Engine } from './engine.ts';
-import { openStore, startEventLoop, type EventLoop } from './event-loop.ts';
+import { startEventLoop, type EventLoop } from './event-loop.ts';
 import type { EngineReference, LeaderAnswers, LoopAnswers, LoopData } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
 import type { Served } from './served-bundles.ts';
@@ -42,7 +43,8 @@ const answers: LoopAnswers = {
   },
   listen: async (port) => {
     const scrape = (): Promise<string> => leader.call('scrape', undefined);
-    store = await openStore(settings.store, true);
+    const { store: location, storeTimeoutMs: timeoutMs } = settings;
+    store = await openStore(location, { readOnly: true, timeoutMs });
     loop = await startEventLoop({
       ...{ settings, bundles, keys, metrics, accessLog, scrape, port, store },
       ingest: settings.freshEvents === 'on' ? (events) => leader.call('ingest', events) : undefined,

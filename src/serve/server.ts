@@ -3,12 +3,13 @@
 import { randomBytes } from 'node:crypto';
 import { AggregatorRegistry } from 'prom-client';
 import type { ServerSettings } from '../config.ts';
+import { openStore } from '../store/open-store.ts';
 import type { UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import { adminHandler } from './admin.ts';
 import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
-import { openStore, startEventLoop, type EventLoop } from './event-loop.ts';
+import { startEventLoop, type EventLoop } from './event-loop.ts';
 import { FreshEvents, type IngestReport } from './fresh-events.ts';
 import { LoopThreads } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
@@ -35,7 +36,7 @@ export interface RunningServer {
 /**
  * Starts a server; it answers when the promise resolves.
  *
- * @param store - where user states are read, for a server of one event loop; by default LMDB at settings.store. close() closes it.
+ * @param store - where user states are read, for a server of one event loop; by default at settings.store. close() closes it.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE,
  *   ERR_CONFIG_INVALID (address in use, key file, certificate, event loops).
  */
@@ -64,7 +65,12 @@ export async function startServer(
     const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
     const takesEvents = settings.freshEvents === 'on';
     // Before other loops open it: one environment of LMDB serves the whole process.
-    const states = store ?? (await openStore(settings.store, !takesEvents));
+    const states =
+      store ??
+      (await openStore(settings.store, {
+        readOnly: !takesEvents,
+        timeoutMs: settings.storeTimeoutMs,
+      }));
     opened = states;
     if (takesEvents) fresh = new FreshEvents(bundles, states, metrics);
     const own = await startEventLoop({

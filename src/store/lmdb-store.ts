@@ -1,6 +1,5 @@
 // User states in LMDB: reads in-process without I/O once a page is warm, one writer, durable when a promise resolves.
 
-import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../errors.ts';
@@ -15,16 +14,9 @@ import {
   writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
+import { historyKey, stateKey, statesOf, watermarkKey } from './keys.ts';
 import type { StateBatch, UserState, UserStateStore } from './store.ts';
 
-/** First byte of a key: what kind of record it leads to. */
-const STATE_KEY = 1;
-const WATERMARK_KEY = 2;
-const HISTORY_KEY = 3;
-/** LMDB takes keys of up to 1,978 bytes; short ones keep its pages dense. */
-const MAX_PLAIN_USER_BYTES = 200;
-const PLAIN_USER = 0;
-const HASHED_USER = 1;
 /** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
 const ENTRIES_PER_TRANSACTION = 4096;
 
@@ -143,7 +135,7 @@ export class LmdbStore implements UserStateStore {
 
   count(encoderId: EncoderId): Promise<number> {
     return this.#settle(() => {
-      const start = Buffer.concat([Buffer.of(STATE_KEY), encoderPrefix(encoderId)]);
+      const start = statesOf(encoderPrefix(encoderId));
       return this.#database.getKeysCount({ start, end: successor(start) });
     });
   }
@@ -177,42 +169,6 @@ export class LmdbStore implements UserStateStore {
     if (this.#closing !== undefined)
       throw unavailable(this.#directory, 'using it after close()', undefined);
   }
-}
-
-/** kind, tag and id of the user as in a state's key. */
-function historyKey(user: UserId): Buffer {
-  const key = stateKey(new Uint8Array(0), user);
-  key[0] = HISTORY_KEY;
-  return key;
-}
-
-/** kind, 16 bytes of the encoderId, tag, then the id in UTF-8, or the SHA-256 of an id that is long or not Unicode. */
-function stateKey(prefix: Uint8Array, user: UserId): Buffer {
-  const byteLength = Buffer.byteLength(user);
-  if (byteLength <= MAX_PLAIN_USER_BYTES) {
-    const key = Buffer.allocUnsafe(1 + prefix.length + 1 + byteLength);
-    key[0] = STATE_KEY;
-    key.set(prefix, 1);
-    key[1 + prefix.length] = PLAIN_USER;
-    const begin = 2 + prefix.length;
-    key.write(user, begin, 'utf8');
-    // Lone surrogates all become U+FFFD in UTF-8: two such users must not share a state.
-    if (!user.includes('\ufffd') && key.includes(REPLACEMENT, begin))
-      return hashedKey(prefix, user);
-    return key;
-  }
-  return hashedKey(prefix, user);
-}
-
-const REPLACEMENT = Buffer.from('\ufffd');
-
-function hashedKey(prefix: Uint8Array, user: UserId): Buffer {
-  const hash = createHash('sha256').update(Buffer.from(user, 'utf16le')).digest();
-  return Buffer.concat([Buffer.of(STATE_KEY), prefix, Buffer.of(HASHED_USER), hash]);
-}
-
-function watermarkKey(encoderId: EncoderId): Buffer {
-  return Buffer.concat([Buffer.of(WATERMARK_KEY), encoderPrefix(encoderId)]);
 }
 
 /** The first key after every key that begins with `prefix`. */

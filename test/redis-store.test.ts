@@ -1,0 +1,212 @@
+// Redis as the feature store, a real one: what every store does, and what a server does while it is killed, stopped or out of reach.
+
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { loadBundle } from '../src/bundle/load.ts';
+import { resolveServerSettings } from '../src/config.ts';
+import { encodeUsers } from '../src/encode/users.ts';
+import { packageRoot } from '../src/native/binding.ts';
+import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { openStore } from '../src/store/open-store.ts';
+import { RedisStore } from '../src/store/redis-store.ts';
+import { freePort, noRedis, startRedis, stopRedis } from './support/redis.ts';
+import { makeShop, shopDataset } from './support/shop.ts';
+import { storeConformance } from './support/store-conformance.ts';
+
+const RECOVERY_MS = 5000;
+const bundles = join(packageRoot(), 'models', 'tiny');
+const dataset = shopDataset(makeShop({ items: 120, users: 30, seed: 8 }));
+
+if (noRedis) it('Redis as the feature store', { skip: noRedis });
+else {
+  let port: number;
+  let redis: ChildProcess;
+  let database = 0;
+  before(async () => {
+    port = await freePort();
+    redis = await startRedis(port);
+  });
+  after(() => stopRedis(redis));
+
+  // A database for each store, of the sixteen that there are.
+  storeConformance('RedisStore', async () => {
+    const url = `redis://127.0.0.1:${port}/${database++ % 16}`;
+    const client = new Redis(url);
+    await client.flushdb();
+    client.disconnect();
+    return RedisStore.open(url, 2000);
+  });
+
+  describe('a server on Redis', () => {
+    let proxy: Proxy;
+    let server: RunningServer;
+    const user = dataset.users.ids[3]!;
+
+    before(async () => {
+      proxy = await Proxy.to(port);
+      const url = `redis://127.0.0.1:${proxy.port}/0`;
+      const store = await openStore(url);
+      const bundle = await loadBundle(bundles);
+      const { encoded } = await encodeUsers({ bundle, dataset, store });
+      assert.equal(encoded, dataset.users.count);
+      // Run again, nobody is due.
+      assert.equal((await encodeUsers({ bundle, dataset, store })).encoded, 0);
+      await store.close();
+      const { settings } = resolveServerSettings({
+        flags: { bundles, store: url, port: 0, storeTimeoutMs: 100 },
+      });
+      server = await startServer(settings);
+    });
+    after(async () => {
+      await server.close();
+      await proxy.close();
+    });
+
+    async function ask(): Promise<{ state: string; degraded: string | undefined }> {
+      const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
+        method: 'POST',
+        body: JSON.stringify({ user, surface: 'related', subject: { item: 'item-003' }, k: 5 }),
+      });
+      assert.equal(response.status, 200);
+      const { state, degraded } = (await response.json()) as {
+        state: { status: string };
+        degraded: { mode: string; reason: string } | null;
+      };
+      if (degraded !== null) assert.equal(degraded.reason, 'store_unavailable');
+      return { state: state.status, degraded: degraded?.mode };
+    }
+
+    /** Asks until an answer has the user's history again. */
+    async function recovers(): Promise<void> {
+      const deadlineMs = performance.now() + RECOVERY_MS;
+      while ((await ask()).degraded !== undefined) {
+        assert.ok(performance.now() < deadlineMs, 'still degraded after 5 s');
+        await sleep(50);
+      }
+    }
+
+    const outages: Record<string, { begin: () => unknown; end: () => unknown }> = {
+      killed: {
+        begin: () => stopRedis(redis),
+        end: async () => {
+          redis = await startRedis(port);
+          const store = await openStore(`redis://127.0.0.1:${port}/0`);
+          await encodeUsers({ bundle: await loadBundle(bundles), dataset, store });
+          await store.close();
+        },
+      },
+      stopped: { begin: () => redis.kill('SIGSTOP'), end: () => redis.kill('SIGCONT') },
+      'out of reach': {
+        begin: () => {
+          proxy.swallows = true;
+        },
+        end: () => {
+          proxy.swallows = false;
+        },
+      },
+    };
+    for (const [name, { begin, end }] of Object.entries(outages))
+      it(`answers from context alone while Redis is ${name}, without waiting for it each time, and is itself again soon after`, async () => {
+        await recovers();
+        await begin();
+        try {
+          // What is under way when it goes is one thing; from the first failures on it is known.
+          for (let i = 0; i < 5; i++) await ask();
+          for (let i = 0; i < 50; i++)
+            assert.deepEqual(await ask(), { state: 'missing', degraded: 'context-only' });
+          const { metrics } = await ourMetrics();
+          assert.ok(metrics >= 50);
+        } finally {
+          await end();
+        }
+        await recovers();
+        assert.deepEqual(await ask(), { state: 'fresh', degraded: undefined });
+      });
+
+    async function ourMetrics(): Promise<{ metrics: number }> {
+      const text = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
+      const found = /^tandem_store_requests_total\{outcome="store_unavailable"\} (\d+)$/m.exec(
+        text,
+      );
+      return { metrics: Number(found?.[1] ?? 0) };
+    }
+  });
+
+  it('a server starts while Redis is away, and has histories when it is there', async () => {
+    const later = await freePort();
+    const { settings } = resolveServerSettings({
+      flags: { bundles, store: `redis://127.0.0.1:${later}`, port: 0, storeTimeoutMs: 100 },
+    });
+    const server = await startServer(settings);
+    const status = async (): Promise<string> => {
+      const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
+        method: 'POST',
+        body: JSON.stringify({ user: dataset.users.ids[1], surface: 'related' }),
+      });
+      assert.equal(response.status, 200);
+      return ((await response.json()) as { state: { status: string } }).state.status;
+    };
+    assert.equal(await status(), 'missing');
+    const late = await startRedis(later);
+    const store = await openStore(`redis://127.0.0.1:${later}`);
+    await encodeUsers({ bundle: await loadBundle(bundles), dataset, store });
+    await store.close();
+    const deadlineMs = performance.now() + RECOVERY_MS;
+    while ((await status()) !== 'fresh') {
+      assert.ok(performance.now() < deadlineMs, 'no history after 5 s');
+      await sleep(50);
+    }
+    await server.close();
+    await stopRedis(late);
+  });
+}
+
+/** Carries bytes both ways, or swallows them as a network does that has lost its way. */
+class Proxy {
+  swallows = false;
+  readonly port: number;
+  readonly #server: Server;
+  readonly #sockets: Set<Socket>;
+
+  private constructor(port: number, server: Server, sockets: Set<Socket>) {
+    this.port = port;
+    this.#server = server;
+    this.#sockets = sockets;
+  }
+
+  static async to(target: number): Promise<Proxy> {
+    const sockets = new Set<Socket>();
+    const server = createServer((client) => {
+      const upstream = connect(target, '127.0.0.1');
+      for (const [from, to] of [
+        [client, upstream],
+        [upstream, client],
+      ] as const) {
+        sockets.add(from);
+        from.on('data', (chunk) => {
+          if (!proxy.swallows) to.write(chunk);
+        });
+        from.on('error', () => to.destroy());
+        from.on('close', () => {
+          sockets.delete(from);
+          to.destroy();
+        });
+      }
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const proxy: Proxy = new Proxy((server.address() as { port: number }).port, server, sockets);
+    return proxy;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, 'close');
+  }
+}
