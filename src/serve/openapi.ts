@@ -101,7 +101,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
           operationId: 'stream',
           security: needs('candidates'),
           summary:
-            'WebSocket session of JSON frames: HelloFrame, then SubjectFrame; answers carry the id of their subject.',
+            'WebSocket session: HelloFrame, then SubjectFrame; answers carry the id of their subject, in JSON or binary frames.',
           responses: {
             101: { description: 'Switching protocols.' },
             400: errorResponse('Not a WebSocket upgrade.'),

@@ -90,6 +90,7 @@ export interface HelloFrame {
   readonly demographics?: RequestDemographics | undefined;
   readonly filter?: Filter | undefined;
   readonly k?: number | undefined;
+  readonly encoding: 'json' | 'binary';
 }
 
 export interface SubjectFrame {
@@ -196,6 +197,10 @@ const helloFrame = z
     demographics: demographics.optional(),
     filter: filter.optional(),
     k: k.optional(),
+    encoding: z
+      .enum(['json', 'binary'])
+      .default('json')
+      .describe('Of answers; errors are JSON in both.'),
   })
   .meta({ id: 'HelloFrame' });
 

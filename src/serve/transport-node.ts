@@ -184,8 +184,8 @@ function attach(socket: WebSocket, handler: SocketHandler, idleSeconds: number):
   let closed = false;
   let heardMs = performance.now();
   const connection: SocketConnection = {
-    send(text) {
-      if (!closed) socket.send(text);
+    send(frame) {
+      if (!closed) socket.send(frame);
     },
     bufferedBytes: () => (closed ? 0 : socket.bufferedAmount),
     close(code, reason) {

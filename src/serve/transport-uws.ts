@@ -294,8 +294,8 @@ class Connection implements SocketConnection {
     this.#socket = undefined;
   }
 
-  send(text: string): void {
-    this.#socket?.send(text);
+  send(frame: string | Uint8Array): void {
+    this.#socket?.send(frame, typeof frame !== 'string');
   }
 
   bufferedBytes(): number {

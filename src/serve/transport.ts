@@ -45,8 +45,8 @@ export type RequestHandler = (request: HttpRequest) => HttpReply | Promise<HttpR
 
 /** The server's end of a WebSocket; every method is safe after the socket closed. */
 export interface SocketConnection {
-  /** Queues a text frame. */
-  send(text: string): void;
+  /** Queues a frame: text, or binary. */
+  send(frame: string | Uint8Array): void;
   /** Bytes queued here that the peer has not taken yet. */
   bufferedBytes(): number;
   close(code: number, reason: string): void;

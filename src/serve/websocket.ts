@@ -4,16 +4,18 @@ import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
 import type { AccessLog, AnswerFacts } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
-import { CANDIDATES } from './endpoints.ts';
+import { BINARY_CANDIDATES, CANDIDATES, type Endpoint } from './endpoints.ts';
 import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import type { Pipeline } from './pipeline.ts';
 import {
   DEFAULT_CANDIDATES,
   invalid,
   parseFrame,
+  type CandidatesRequest,
   type HelloFrame,
   type SubjectFrame,
 } from './schemas.ts';
+import { answerFrame } from './stream-frames.ts';
 import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 
 export interface StreamOptions {
@@ -28,6 +30,9 @@ const MAX_UNREAD_BYTES = 1024 * 1024;
 const TRY_AGAIN_LATER = 1013;
 /** What the access log calls a subject. */
 const STREAM_ROUTE = '/v1/stream';
+const ENDPOINTS: Readonly<
+  Record<HelloFrame['encoding'], Endpoint<CandidatesRequest, string | Uint8Array>>
+> = { json: CANDIDATES, binary: BINARY_CANDIDATES };
 
 type FrameId = string | number | null;
 
@@ -112,6 +117,11 @@ class StreamSession implements SocketSession {
         'ERR_OVERLOADED',
         'Expected answers to be read as they come. Read first, then ask.',
       );
+    if (frame.explain && hello.encoding === 'binary')
+      throw invalid(
+        'Expected explain only with JSON answers, received it in a session of encoding "binary".',
+        'explain',
+      );
     this.#client.require('candidates');
     this.#pipeline.admit(1, this.#client);
     const requestId = `${this.#sessionId}:${this.#answered++}`;
@@ -119,7 +129,7 @@ class StreamSession implements SocketSession {
     this.#inFlight += 1;
     this.#pipeline
       .submit(
-        CANDIDATES,
+        ENDPOINTS[hello.encoding],
         {
           kind: 'candidates',
           user: hello.user,
@@ -137,9 +147,9 @@ class StreamSession implements SocketSession {
       )
       .then(
         ({ body, facts }) => {
-          const text = `{"type":"candidates","id":${JSON.stringify(frame.id)},${body.slice(1)}`;
-          this.#send(text);
-          this.#log(requestId, 200, text, startedMs, facts);
+          const answer = answerFrame(frame.id, body);
+          this.#send(answer);
+          this.#log(requestId, 200, answer, startedMs, facts);
         },
         (error: unknown) => {
           const { status, text } = this.#sendError(frame.id, error, requestId);
@@ -161,22 +171,22 @@ class StreamSession implements SocketSession {
   #log(
     requestId: string,
     status: number,
-    text: string,
+    sent: string | Uint8Array,
     startedMs: number,
     facts?: AnswerFacts,
   ): void {
     this.#options.accessLog?.write({
       ...{ method: 'WS', route: STREAM_ROUTE, status, requestId, traceparent: '', facts },
-      bytes: Buffer.byteLength(text),
+      bytes: Buffer.byteLength(sent),
       ms: performance.now() - startedMs,
     });
   }
 
-  #send(text: string): void {
+  #send(frame: string | Uint8Array): void {
     if (this.#caller.aborted) return;
     if (this.#connection.bufferedBytes() > 2 * MAX_UNREAD_BYTES)
       this.#connection.close(TRY_AGAIN_LATER, 'answers are not read');
-    else this.#connection.send(text);
+    else this.#connection.send(frame);
   }
 }
 
