@@ -15,15 +15,33 @@ export interface Answer {
   readonly candidates: readonly { readonly item: string; readonly score: number }[];
 }
 
-/** @throws RangeError when the bytes are not an answer of version 1, whole. */
-export function readAnswer(bytes: Uint8Array): Answer {
+/** The answer that a delta of a WebSocket session is against, and the id of its subject. */
+export interface Base {
+  readonly id: string | number;
+  readonly answer: Answer;
+}
+
+const NEW_ITEM = 0xffff;
+
+/**
+ * @param base - the answer before, of a session with deltas.
+ * @throws RangeError when the bytes are not an answer of version 1, whole, or a delta against another base.
+ */
+export function readAnswer(bytes: Uint8Array, base?: Base): Answer {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const decoder = new TextDecoder();
-  if (decoder.decode(bytes.subarray(0, 4)) !== 'TNDM' || view.getUint16(4, true) !== 1)
+  const magic = decoder.decode(bytes.subarray(0, 4));
+  const isDelta = magic === 'TNDD';
+  if ((magic !== 'TNDM' && !isDelta) || view.getUint16(4, true) !== 1)
     throw new RangeError('Expected an application/x-tandem body of version 1.');
   const count = view.getUint32(8, true);
-  const ends = 24 + 4 * count;
-  const text = ends + 4 * (6 + count);
+  const positionsAt = 24 + 4 * count;
+  const positions = Array.from({ length: count }, (_, i) =>
+    isDelta ? view.getUint16(positionsAt + 2 * i, true) : NEW_ITEM,
+  );
+  const spelledOut = positions.filter((position) => position === NEW_ITEM).length;
+  const ends = positionsAt + (isDelta ? 2 * count : 0);
+  const text = ends + 4 * (6 + spelledOut);
   if (text + view.getUint32(12, true) !== bytes.byteLength)
     throw new RangeError(`Expected a whole body, received ${bytes.byteLength} bytes.`);
   const string = (i: number): string => {
@@ -31,10 +49,18 @@ export function readAnswer(bytes: Uint8Array): Answer {
     const end = view.getUint32(ends + 4 * i, true);
     return decoder.decode(bytes.subarray(text + start, text + end));
   };
+  if (isDelta && (base === undefined || string(1) !== JSON.stringify(base.id)))
+    throw new RangeError(
+      `Expected a delta against the answer before, received one against ${string(1)}.`,
+    );
+  const known = base?.answer.candidates ?? [];
+  let next = 6;
+  const itemOf = (position: number): string =>
+    position === NEW_ITEM ? string(next++) : known[position]!.item;
   const ageSeconds = view.getFloat64(16, true);
   return {
     request_id: string(0),
-    bundle_id: string(1),
+    bundle_id: isDelta ? base!.answer.bundle_id : string(1),
     state: {
       status: (['missing', 'fresh', 'stale', 'version_mismatch'] as const)[view.getUint8(6)]!,
       age_seconds: Number.isNaN(ageSeconds) ? null : ageSeconds,
@@ -43,8 +69,8 @@ export function readAnswer(bytes: Uint8Array): Answer {
     plan: string(2),
     truncated: (view.getUint8(7) & 1) === 1,
     ignored: string(5) === '' ? [] : string(5).split(','),
-    candidates: Array.from({ length: count }, (_, i) => ({
-      item: string(6 + i),
+    candidates: positions.map((position, i) => ({
+      item: itemOf(position),
       score: view.getFloat32(24 + 4 * i, true),
     })),
   };

@@ -1,31 +1,83 @@
-// Reads the frames that /v1/stream sends, JSON and binary ones; docs/binary.md has the layout of the latter.
+// Reads the frames of one /v1/stream socket: JSON or binary, whole answers or deltas. docs/serving.md has deltas, docs/binary.md the
+// layout of binary frames.
 
-import { readAnswer, type Answer } from './binary-candidates.ts';
+import { readAnswer, type Answer, type Base } from './binary-candidates.ts';
+
+type Id = string | number;
 
 export type StreamFrame =
   | { readonly type: 'ready'; readonly session_id: string }
   | {
       readonly type: 'error';
-      readonly id: string | number | null;
+      readonly id: Id | null;
       readonly error: { readonly code: string; readonly message: string };
     }
-  | { readonly type: 'candidates'; readonly id: string | number; readonly answer: Answer };
+  | { readonly type: 'candidates'; readonly id: Id; readonly answer: Answer };
 
-/** @throws RangeError when a binary frame is no answer of version 1, whole. */
-export function readFrame(data: Uint8Array, isBinary: boolean): StreamFrame {
-  if (isBinary) {
-    const { id, body } = splitFrame(data);
-    return { type: 'candidates', id, answer: readAnswer(body) };
-  }
-  const frame = JSON.parse(new TextDecoder().decode(data)) as { readonly type: string };
-  if (frame.type !== 'candidates') return frame as StreamFrame;
-  const { type, id, ...answer } = frame as { type: 'candidates'; id: string | number } & Answer;
-  // JSON leaves the member out when there is nothing in it.
-  return { type, id, answer: { ...answer, ignored: (answer as Partial<Answer>).ignored ?? [] } };
+type Received = Exclude<StreamFrame, { type: 'candidates' }> | WholeFrame | DeltaFrame;
+interface WholeFrame extends Answer {
+  readonly type: 'candidates';
+  readonly id: Id;
+}
+interface DeltaFrame extends Omit<Answer, 'bundle_id' | 'candidates'> {
+  readonly type: 'delta';
+  readonly id: Id;
+  readonly base: Id;
+  /** Positions in the base's candidates, and ids of items that it lacks. */
+  readonly items: readonly (number | string)[];
+  readonly scores: readonly number[];
 }
 
-function splitFrame(data: Uint8Array): { id: string | number; body: Uint8Array } {
+/** Makes whole answers of the frames of one socket, which it must be given in the order they came. */
+export class StreamReader {
+  #last: Base | undefined;
+
+  /** @throws RangeError when a frame is not what the documents say, or a delta is not against the answer before. */
+  read(data: Uint8Array, isBinary: boolean): StreamFrame {
+    if (isBinary) {
+      const { id, body } = splitFrame(data);
+      return this.#answered(id, readAnswer(body, this.#last));
+    }
+    const frame = JSON.parse(new TextDecoder().decode(data)) as Received;
+    if (frame.type === 'candidates' || frame.type === 'delta')
+      return this.#answered(frame.id, frame.type === 'delta' ? this.#apply(frame) : whole(frame));
+    if (frame.type === 'ready') this.#last = undefined;
+    return frame;
+  }
+
+  #answered(id: Id, answer: Answer): StreamFrame {
+    this.#last = { id, answer };
+    return { type: 'candidates', id, answer };
+  }
+
+  #apply({ base, items, scores, ...frame }: DeltaFrame): Answer {
+    const last = this.#last;
+    if (last?.id !== base)
+      throw new RangeError(
+        `Expected a delta against the answer before, received one against ${base}.`,
+      );
+    const { bundle_id, candidates } = last.answer;
+    return whole({
+      ...frame,
+      type: 'candidates',
+      bundle_id,
+      candidates: items.map((item, i) => ({
+        item: typeof item === 'string' ? item : candidates[item]!.item,
+        score: scores[i]!,
+      })),
+    });
+  }
+}
+
+/** JSON leaves `ignored` out when there is nothing in it. */
+function whole(frame: Omit<WholeFrame, 'ignored'> & Partial<Answer>): Answer {
+  const { request_id, bundle_id, state, degraded, plan, truncated, candidates } = frame;
+  const { ignored = [] } = frame;
+  return { request_id, bundle_id, state, degraded, plan, truncated, ignored, candidates };
+}
+
+function splitFrame(data: Uint8Array): { id: Id; body: Uint8Array } {
   const bodyStart = 2 + new DataView(data.buffer, data.byteOffset, data.length).getUint16(0, true);
-  const id = JSON.parse(new TextDecoder().decode(data.subarray(2, bodyStart))) as string | number;
+  const id = JSON.parse(new TextDecoder().decode(data.subarray(2, bodyStart))) as Id;
   return { id, body: data.subarray(bodyStart) };
 }

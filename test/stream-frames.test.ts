@@ -1,17 +1,23 @@
-// Encodings of a WebSocket session, on both transports: whatever the frames look like, what examples/stream-reader.ts makes of them
+// Encodings and deltas of a WebSocket session, on both transports: whatever the frames look like, what examples/stream-reader.ts makes of them
 // is the answer of HTTP.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { WebSocket } from 'ws';
 import type { Answer } from '../examples/binary-candidates.ts';
-import { readFrame, type StreamFrame } from '../examples/stream-reader.ts';
+import { StreamReader, type StreamFrame } from '../examples/stream-reader.ts';
+import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
+import type { AnswerParts } from '../src/serve/encode-answer.ts';
+import { Engine } from '../src/serve/engine.ts';
+import type { CandidatesRequest } from '../src/serve/schemas.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { STREAM_ENDPOINTS, answerFrame } from '../src/serve/stream-frames.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
@@ -23,17 +29,25 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
+function kindOf(data: Buffer, isBinary: boolean): string {
+  if (!isBinary) return `json ${(JSON.parse(data.toString('utf8')) as { type: string }).type}`;
+  const magic = data.toString('latin1', 2 + data.readUInt16LE(0)).slice(0, 4);
+  return `binary ${magic === 'TNDD' ? 'delta' : 'candidates'}`;
+}
+
 /** A socket that keeps what it receives. */
 class Client {
   readonly frames: StreamFrame[] = [];
-  readonly binary: boolean[] = [];
+  /** Of each frame: how it came. */
+  readonly kinds: string[] = [];
+  readonly #reader = new StreamReader();
   readonly #socket: WebSocket;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on('message', (data: Buffer, isBinary) => {
-      this.frames.push(readFrame(data, isBinary));
-      this.binary.push(isBinary);
+      this.frames.push(this.#reader.read(data, isBinary));
+      this.kinds.push(kindOf(data, isBinary));
     });
   }
 
@@ -78,6 +92,83 @@ function comparable({ candidates, ...answer }: Answer): Answer {
   };
 }
 
+const answer = fc.record({
+  id: fc.oneof(fc.integer(), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 })),
+  rows: fc.uniqueArray(fc.nat(ITEMS - 1)),
+  seed: fc.float({ min: -1, max: 1, noNaN: true }),
+  state: fc.constantFrom(
+    { status: 'missing', ageSeconds: null },
+    { status: 'stale', ageSeconds: 7 },
+  ),
+  degraded: fc.constantFrom(undefined, { mode: 'popular', reason: 'store_corrupt' }),
+  query: fc.constantFrom('shoes', 'zzz'),
+});
+
+type Drawn = typeof answer extends fc.Arbitrary<infer T> ? T : never;
+
+function partsOf(
+  engine: Engine,
+  { id, rows, seed, state, degraded, query }: Drawn,
+): AnswerParts<CandidatesRequest> {
+  const subject = { query };
+  return {
+    request: { kind: 'candidates', user: 'u', surface: 'search', subject, k: 30, explain: false },
+    requestId: `request-${id}`,
+    subject: engine.resolveSubject(subject),
+    filter: undefined,
+    state: state as AnswerParts['state'],
+    degraded: degraded as AnswerParts['degraded'],
+    embedding: new Float32Array(engine.width),
+    hits: {
+      ...{ plan: 'exact', planReason: 'forced' },
+      slots: Int32Array.from(rows),
+      scores: Float32Array.from(rows, (row) => Math.cos(row * seed)),
+    },
+    batchSize: 1,
+    stagesMs: {},
+  };
+}
+
+for (const encoding of ['json', 'binary'] as const)
+  test(`any answer is read from a delta against any other, in ${encoding}`, async () => {
+    const engine = await Engine.open(await loadBundle(folder), 'exact');
+    const endpoint = STREAM_ENDPOINTS[encoding];
+    const isBinary = encoding === 'binary';
+    fc.assert(
+      fc.property(answer, answer, (first, second) => {
+        const [a, b] = [first, second].map((parts) =>
+          endpoint.encode(engine, partsOf(engine, parts)),
+        );
+        const whole = Buffer.from(answerFrame(second.id, b!, undefined));
+        const before = Buffer.from(answerFrame(first.id, a!, undefined));
+        const next = answerFrame(second.id, b!, { ...a!, id: first.id });
+        assert.ok(next.length <= whole.length);
+        const reader = new StreamReader();
+        reader.read(before, isBinary);
+        const read = reader.read(Buffer.from(next), isBinary);
+        assert.deepEqual(read, new StreamReader().read(whole, isBinary));
+        const other = { ...b!, bundleId: 'of another bundle' };
+        const swapped = answerFrame(second.id, other, { ...a!, id: first.id });
+        assert.deepEqual(Buffer.from(swapped), whole);
+      }),
+    );
+  });
+
+test('a delta against another answer than the one before is refused', async () => {
+  const engine = await Engine.open(await loadBundle(folder), 'exact');
+  const [sample] = fc.sample(answer, 1);
+  const parts = partsOf(engine, { ...sample!, rows: Array.from({ length: 30 }, (_, i) => i) });
+  for (const encoding of ['json', 'binary'] as const) {
+    const answered = STREAM_ENDPOINTS[encoding].encode(engine, parts);
+    const delta = Buffer.from(answerFrame(2, answered, { ...answered, id: 1 }));
+    const reader = new StreamReader();
+    const isBinary = encoding === 'binary';
+    assert.throws(() => reader.read(delta, isBinary), RangeError);
+    reader.read(Buffer.from(answerFrame(3, answered, undefined)), isBinary);
+    assert.throws(() => reader.read(delta, isBinary), RangeError);
+  }
+});
+
 for (const transport of ['uws', 'node'] as const)
   describe(`a WebSocket session on ${transport}`, () => {
     let server: RunningServer;
@@ -110,7 +201,10 @@ for (const transport of ['uws', 'node'] as const)
         const answers = new Map<string | number, Answer>();
         for (const [i, frame] of client.frames.entries()) {
           const isAnswer = frame.type === 'candidates';
-          assert.equal(client.binary[i], isAnswer && encoding === 'binary');
+          assert.equal(
+            client.kinds[i],
+            isAnswer && encoding === 'binary' ? 'binary candidates' : `json ${frame.type}`,
+          );
           if (isAnswer) answers.set(frame.id, comparable(frame.answer));
           else if (frame.type === 'error')
             assert.deepEqual([frame.id, frame.error.code], ['lost', 'ERR_UNKNOWN_ITEM']);
@@ -119,6 +213,28 @@ for (const transport of ['uws', 'node'] as const)
           assert.deepEqual(answers.get(id), await asked(tinyItem(i).id, 12));
         assert.deepEqual(answers.get('all'), await asked(tinyItem(9).id, 1000));
         assert.equal(answers.get('all')!.truncated, true);
+      });
+
+    for (const encoding of ['json', 'binary'])
+      it(`changes the answer before, in ${encoding}, and begins anew after a hello`, async () => {
+        const client = await Client.open(server.port);
+        const hello = { type: 'hello', user: 'u', k: 40, encoding, deltas: true };
+        const subjects = Array.from({ length: 20 }, (_, i) => subject(i, tinyItem(i).id));
+        client.send(hello, ...subjects);
+        await client.received(21);
+        client.send(hello, subject('again', tinyItem(0).id));
+        await client.received(23);
+        client.close();
+        assert.deepEqual(client.kinds, [
+          ...['json ready', `${encoding} candidates`],
+          ...Array<string>(19).fill(`${encoding} delta`),
+          ...['json ready', `${encoding} candidates`],
+        ]);
+        for (const frame of client.frames) {
+          if (frame.type !== 'candidates') continue;
+          const item = tinyItem(frame.id === 'again' ? 0 : Number(frame.id)).id;
+          assert.deepEqual(comparable(frame.answer), await asked(item, 40));
+        }
       });
 
     it('explains in JSON alone, and names an encoding that it does not have', async () => {

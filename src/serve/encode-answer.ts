@@ -10,6 +10,7 @@ import type {
   PipelineRequest,
   ScoreRequest,
 } from './schemas.ts';
+import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
 
 export interface StateSummary {
   readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
@@ -89,10 +90,35 @@ function shownScore(score: number): number {
   return Math.round(score * 1e6) / 1e6;
 }
 
-/** The members that every answer begins with; the object is left open. */
-function answerHead(engine: Engine, { requestId, state, degraded }: AnswerParts): string {
+/**
+ * The CandidatesResponse as a change: `base` in place of the bundle, and of each candidate its position in the base or, if it is
+ * new there, its id.
+ */
+export function encodeDelta(
+  engine: Engine,
+  parts: AnswerParts<CandidatesRequest>,
+  base: SentAnswer,
+): string {
+  const { request, hits } = parts;
+  const items = Array.from(positionsIn(base, hits.slots), (position, i) =>
+    position === NEW_ITEM ? engine.itemJson(hits.slots[i]!) : position,
+  );
   return (
-    `{"request_id":${JSON.stringify(requestId)},"bundle_id":"${engine.bundle.manifest.bundleId}",` +
+    `${openHead(parts, `"base":${JSON.stringify(base.id)}`)},"plan":"${hits.plan}",` +
+    `"truncated":${hits.slots.length < request.k},"items":[${items.join()}],` +
+    `"scores":[${Array.from(hits.scores, shownScore).join()}]${ignoredJson(engine, parts)}}`
+  );
+}
+
+/** The members that every answer begins with; the object is left open. */
+function answerHead(engine: Engine, parts: AnswerParts): string {
+  return openHead(parts, `"bundle_id":"${engine.bundle.manifest.bundleId}"`);
+}
+
+/** @param origin - the member that tells which bundle the items are of. */
+function openHead({ requestId, state, degraded }: AnswerParts, origin: string): string {
+  return (
+    `{"request_id":${JSON.stringify(requestId)},${origin},` +
     `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},` +
     `"degraded":${degraded === undefined ? 'null' : JSON.stringify(degraded)}`
   );

@@ -3,6 +3,7 @@
 import { invalid, parseCandidates, type CandidatesRequest } from './schemas.ts';
 import { ignoredMembers, type AnswerParts, type StateSummary } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
+import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
 
 export const BINARY_TYPE = 'application/x-tandem';
 
@@ -10,6 +11,7 @@ const VERSION = 1;
 const HEADER_BYTES = 24;
 const STATES: readonly StateSummary['status'][] = ['missing', 'fresh', 'stale', 'version_mismatch'];
 const TRUNCATED = 1;
+const NO_POSITIONS = new Uint16Array(0);
 
 export interface BinaryAnswer {
   readonly state: StateSummary;
@@ -18,6 +20,8 @@ export interface BinaryAnswer {
   readonly scores: Float32Array;
   /** request_id, bundle_id, plan, mode and reason of degraded, names of ignored members joined by commas; then n item ids. */
   readonly strings: readonly string[];
+  /** [n] of a delta, whose strings have the id of the base in place of the bundle's, and ids of new items alone. */
+  readonly positions?: Uint16Array;
 }
 
 /** As parseCandidates(); an explanation has no binary form. @throws TandemError ERR_INVALID_REQUEST. */
@@ -35,27 +39,43 @@ export function encodeBinaryCandidates(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
 ): Uint8Array {
-  const { bundleId } = engine.bundle.manifest;
+  return packAnswer(binaryAnswer(engine, parts, engine.bundle.manifest.bundleId, parts.hits.slots));
+}
+
+/** The same as a change against the answer before: encodeDelta() in bytes. */
+export function encodeBinaryDelta(
+  engine: Engine,
+  parts: AnswerParts<CandidatesRequest>,
+  base: SentAnswer,
+): Uint8Array {
+  const positions = positionsIn(base, parts.hits.slots);
+  const added = parts.hits.slots.filter((_, i) => positions[i] === NEW_ITEM);
+  return packAnswer({ ...binaryAnswer(engine, parts, JSON.stringify(base.id), added), positions });
+}
+
+/** @param origin - the string that tells which bundle the items are of; @param spelledOut - rows whose ids are given. */
+function binaryAnswer(
+  engine: Engine,
+  parts: AnswerParts<CandidatesRequest>,
+  origin: string,
+  spelledOut: Int32Array,
+): BinaryAnswer {
   const { slots, scores, plan } = parts.hits;
   const { mode, reason } = parts.degraded ?? { mode: '', reason: '' };
   const ignored = ignoredMembers(engine, parts).join();
-  const strings = [parts.requestId, bundleId, plan, mode, reason, ignored];
-  for (const row of slots) strings.push(engine.bundle.catalogue.id(row));
-  return packAnswer({
-    state: parts.state,
-    truncated: slots.length < parts.request.k,
-    scores,
-    strings,
-  });
+  const strings = [parts.requestId, origin, plan, mode, reason, ignored];
+  for (const row of spelledOut) strings.push(engine.bundle.catalogue.id(row));
+  return { state: parts.state, truncated: slots.length < parts.request.k, scores, strings };
 }
 
 /** The bytes of an answer; all texts are encoded in one call. */
-export function packAnswer({ state, truncated, scores, strings }: BinaryAnswer): Uint8Array {
-  const fixedBytes = HEADER_BYTES + 4 * scores.length + 4 * strings.length;
+export function packAnswer(answer: BinaryAnswer): Uint8Array {
+  const { state, truncated, scores, strings, positions = NO_POSITIONS } = answer;
+  const fixedBytes = HEADER_BYTES + 4 * scores.length + 2 * positions.length + 4 * strings.length;
   const text = strings.join('');
   const textBytes = Buffer.byteLength(text);
   const bytes = Buffer.allocUnsafe(fixedBytes + textBytes);
-  bytes.write('TNDM', 'latin1');
+  bytes.write(answer.positions === undefined ? 'TNDM' : 'TNDD', 'latin1');
   bytes.writeUInt16LE(VERSION, 4);
   bytes.writeUInt8(STATES.indexOf(state.status), 6);
   bytes.writeUInt8(truncated ? TRUNCATED : 0, 7);
@@ -64,6 +84,7 @@ export function packAnswer({ state, truncated, scores, strings }: BinaryAnswer):
   bytes.writeDoubleLE(state.ageSeconds ?? Number.NaN, 16);
   let at = HEADER_BYTES;
   for (const score of scores) at = bytes.writeFloatLE(score, at);
+  for (const position of positions) at = bytes.writeUInt16LE(position, at);
   let end = 0;
   for (const string of strings) {
     // Byte length and length in UTF-16 differ only where some text is not ASCII.

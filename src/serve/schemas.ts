@@ -91,6 +91,7 @@ export interface HelloFrame {
   readonly filter?: Filter | undefined;
   readonly k?: number | undefined;
   readonly encoding: 'json' | 'binary';
+  readonly deltas: boolean;
 }
 
 export interface SubjectFrame {
@@ -201,6 +202,10 @@ const helloFrame = z
       .enum(['json', 'binary'])
       .default('json')
       .describe('Of answers; errors are JSON in both.'),
+    deltas: z
+      .boolean()
+      .default(false)
+      .describe('Answers may be changes against the answer before them on the socket.'),
   })
   .meta({ id: 'HelloFrame' });
 

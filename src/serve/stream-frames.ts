@@ -1,10 +1,63 @@
-// Answers as frames of a WebSocket: the body that HTTP has, behind the id of its subject. docs/binary.md has the layout of binary ones.
+// Answers as frames of a WebSocket: the body that HTTP has, or a change against the answer before, behind the id of the subject.
+// docs/serving.md has deltas, docs/binary.md the layout of binary frames.
 
-/** @param body - JSON text of an object, or bytes of application/x-tandem. */
-export function answerFrame(id: string | number, body: string | Uint8Array): string | Uint8Array {
-  if (typeof body === 'string')
-    return `{"type":"candidates","id":${JSON.stringify(id)},${body.slice(1)}`;
+import { encodeDelta, type AnswerParts } from './encode-answer.ts';
+import { encodeBinaryDelta } from './encode-binary.ts';
+import { BINARY_CANDIDATES, CANDIDATES, type Endpoint } from './endpoints.ts';
+import type { Engine } from './engine.ts';
+import type { CandidatesRequest, HelloFrame } from './schemas.ts';
+import type { SentAnswer } from './sent-answer.ts';
+
+type Body = string | Uint8Array;
+
+/**
+ * An answer that is about to be sent. What was sent before it is known only then: a micro-batch encodes several answers of a
+ * session before the first of them goes out, and encodes some twice when it fails.
+ */
+export interface StreamAnswer extends Omit<SentAnswer, 'id'> {
+  readonly whole: Body;
+  delta(base: SentAnswer): Body;
+}
+
+export type StreamEndpoint = Endpoint<CandidatesRequest, StreamAnswer>;
+
+export const STREAM_ENDPOINTS: Readonly<Record<HelloFrame['encoding'], StreamEndpoint>> = {
+  json: streamed(CANDIDATES, encodeDelta),
+  binary: streamed(BINARY_CANDIDATES, encodeBinaryDelta),
+};
+
+/** @param base - undefined = the answer must be whole. @returns the smaller of the two frames. */
+export function answerFrame(
+  id: string | number,
+  answer: StreamAnswer,
+  base: SentAnswer | undefined,
+): Body {
+  const whole = frame('candidates', id, answer.whole);
+  // Rows are those of a bundle.
+  if (base?.bundleId !== answer.bundleId) return whole;
+  const delta = frame('delta', id, answer.delta(base));
+  return Buffer.byteLength(delta) < Buffer.byteLength(whole) ? delta : whole;
+}
+
+function streamed<B extends Body>(
+  endpoint: Endpoint<CandidatesRequest, B>,
+  encode: (engine: Engine, parts: AnswerParts<CandidatesRequest>, base: SentAnswer) => B,
+): StreamEndpoint {
+  return {
+    ...endpoint,
+    encode: (engine, parts) => ({
+      bundleId: engine.bundle.manifest.bundleId,
+      // A copy: the session keeps it, and the hits are a part of the arrays of their micro-batch.
+      rows: parts.hits.slots.slice(),
+      whole: endpoint.encode(engine, parts),
+      delta: (base) => encode(engine, parts, base),
+    }),
+  };
+}
+
+function frame(type: 'candidates' | 'delta', id: string | number, body: Body): Body {
   const idJson = JSON.stringify(id);
+  if (typeof body === 'string') return `{"type":"${type}","id":${idJson},${body.slice(1)}`;
   const idBytes = Buffer.byteLength(idJson);
   const front = Buffer.allocUnsafe(2 + idBytes);
   front.writeUInt16LE(idBytes);

@@ -4,18 +4,17 @@ import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
 import type { AccessLog, AnswerFacts } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
-import { BINARY_CANDIDATES, CANDIDATES, type Endpoint } from './endpoints.ts';
 import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import type { Pipeline } from './pipeline.ts';
 import {
   DEFAULT_CANDIDATES,
   invalid,
   parseFrame,
-  type CandidatesRequest,
   type HelloFrame,
   type SubjectFrame,
 } from './schemas.ts';
-import { answerFrame } from './stream-frames.ts';
+import type { SentAnswer } from './sent-answer.ts';
+import { STREAM_ENDPOINTS, answerFrame } from './stream-frames.ts';
 import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 
 export interface StreamOptions {
@@ -30,9 +29,6 @@ const MAX_UNREAD_BYTES = 1024 * 1024;
 const TRY_AGAIN_LATER = 1013;
 /** What the access log calls a subject. */
 const STREAM_ROUTE = '/v1/stream';
-const ENDPOINTS: Readonly<
-  Record<HelloFrame['encoding'], Endpoint<CandidatesRequest, string | Uint8Array>>
-> = { json: CANDIDATES, binary: BINARY_CANDIDATES };
 
 type FrameId = string | number | null;
 
@@ -63,6 +59,8 @@ class StreamSession implements SocketSession {
   /** What the pipeline asks to learn that nobody waits any more. */
   readonly #caller = { aborted: false };
   #hello: HelloFrame | undefined;
+  /** The last answer since the last hello, whatever hello it belongs to: deltas are against it. */
+  #sent: SentAnswer | undefined;
   #inFlight = 0;
   #answered = 0;
 
@@ -100,6 +98,7 @@ class StreamSession implements SocketSession {
   /** A second hello starts over as another user; answers under way still belong to the first. */
   #greet(hello: HelloFrame): void {
     this.#hello = hello;
+    this.#sent = undefined;
     this.#send(JSON.stringify({ type: 'ready', session_id: this.#sessionId }));
   }
 
@@ -129,7 +128,7 @@ class StreamSession implements SocketSession {
     this.#inFlight += 1;
     this.#pipeline
       .submit(
-        ENDPOINTS[hello.encoding],
+        STREAM_ENDPOINTS[hello.encoding],
         {
           kind: 'candidates',
           user: hello.user,
@@ -147,8 +146,10 @@ class StreamSession implements SocketSession {
       )
       .then(
         ({ body, facts }) => {
-          const answer = answerFrame(frame.id, body);
+          const base = hello.deltas && !frame.explain ? this.#sent : undefined;
+          const answer = answerFrame(frame.id, body, base);
           this.#send(answer);
+          this.#sent = { id: frame.id, bundleId: body.bundleId, rows: body.rows };
           this.#log(requestId, 200, answer, startedMs, facts);
         },
         (error: unknown) => {
