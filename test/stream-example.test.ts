@@ -14,8 +14,13 @@ import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
 interface Line {
   readonly item: string;
-  readonly candidates?: unknown;
+  readonly candidates?: readonly { readonly item: string; readonly score: number }[];
   readonly error?: string;
+}
+
+/** Binary answers have all bits of a score, JSON six decimals. */
+function rounded(candidates: Line['candidates']): Line['candidates'] {
+  return candidates?.map(({ item, score }) => ({ item, score: Math.round(score * 1e6) / 1e6 }));
 }
 
 test('the WebSocket example prints what HTTP answers, item by item', async () => {
@@ -27,24 +32,26 @@ test('the WebSocket example prints what HTTP answers, item by item', async () =>
   const server = await startServer(settings, new MemoryStore());
   try {
     const known = [tinyItem(3).id, tinyItem(8).id];
-    const { stdout } = await promisify(execFile)(process.execPath, [
-      ...['--import', 'tsx', 'examples/stream.ts', `ws://127.0.0.1:${server.port}`, 'u'],
-      ...[...known, 'nothing'],
-    ]);
-    const lines = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Line);
-    assert.equal(lines.length, 3);
-    const lineOf = (item: string): Line | undefined => lines.find((line) => line.item === item);
-    assert.equal(lineOf('nothing')!.error, 'ERR_UNKNOWN_ITEM');
-    for (const item of known) {
-      const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
-        method: 'POST',
-        body: JSON.stringify({ user: 'u', surface: 'related', subject: { item }, k: 3 }),
-      });
-      const { candidates } = (await response.json()) as { candidates: unknown };
-      assert.deepEqual(lineOf(item)!.candidates, candidates);
+    for (const flags of [[], ['--binary', '--deltas']]) {
+      const { stdout } = await promisify(execFile)(process.execPath, [
+        ...['--import', 'tsx', 'examples/stream.ts', ...flags, `ws://127.0.0.1:${server.port}`],
+        ...['u', ...known, 'nothing'],
+      ]);
+      const lines = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Line);
+      assert.equal(lines.length, 3);
+      const lineOf = (item: string): Line | undefined => lines.find((line) => line.item === item);
+      assert.equal(lineOf('nothing')!.error, 'ERR_UNKNOWN_ITEM');
+      for (const item of known) {
+        const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
+          method: 'POST',
+          body: JSON.stringify({ user: 'u', surface: 'related', subject: { item }, k: 3 }),
+        });
+        const { candidates } = (await response.json()) as Line;
+        assert.deepEqual(rounded(lineOf(item)!.candidates), candidates);
+      }
     }
   } finally {
     await server.close();
