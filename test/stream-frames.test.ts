@@ -116,8 +116,8 @@ function partsOf(
     requestId: `request-${id}`,
     subject: engine.resolveSubject(subject),
     filter: undefined,
-    state: state as AnswerParts['state'],
-    degraded: degraded as AnswerParts['degraded'],
+    state: state,
+    degraded: degraded,
     embedding: new Float32Array(engine.width),
     hits: {
       ...{ plan: 'exact', planReason: 'forced' },
