@@ -58,10 +58,15 @@ export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRe
   );
 }
 
-/** @returns the EmbeddingsResponse as JSON. Nine digits are enough to give the same f32 back. */
+/** @returns the EmbeddingsResponse as JSON. */
 export function encodeEmbedding(engine: Engine, parts: AnswerParts<EmbeddingsRequest>): string {
-  const values = Array.from(parts.embedding, (value) => Number(value.toPrecision(9)));
+  const values = nineDigits(parts.embedding);
   return `${answerHead(engine, parts)},"embedding":[${values.join()}]${ignoredJson(engine, parts)}}`;
+}
+
+/** Short to print, and enough to give the same f32 back. */
+export function nineDigits(values: Float32Array): number[] {
+  return Array.from(values, (value) => Number(value.toPrecision(9)));
 }
 
 /** @returns the ScoreResponse as JSON; an item that the bundle lacks has an error in its place. */

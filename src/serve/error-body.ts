@@ -33,8 +33,16 @@ export function describeError(
   );
 }
 
-/** The same as an HTTP reply, with the headers that go with its status. */
-export function errorReply(error: unknown, requestId: string): HttpReply {
+/**
+ * The same as an HTTP reply, with the headers that go with its status.
+ *
+ * @param write - the body, where it is not `{"error": ErrorBody}`.
+ */
+export function errorReply(
+  error: unknown,
+  requestId: string,
+  write: (body: ErrorBody) => object = (body) => ({ error: body }),
+): HttpReply {
   const { status, body } = describeError(error, requestId);
   const headers: Record<string, string> = { 'X-Request-Id': requestId };
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer';
@@ -46,7 +54,7 @@ export function errorReply(error: unknown, requestId: string): HttpReply {
   return {
     status,
     contentType: 'application/json',
-    body: JSON.stringify({ error: body }),
+    body: JSON.stringify(write(body)),
     headers,
   };
 }

@@ -2,6 +2,7 @@
 
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
+import { packageVersion } from '../version.ts';
 import type { AccessLog, AnswerFacts } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
@@ -18,6 +19,7 @@ import { describeError, errorReply, requestIdOf } from './error-body.ts';
 import { describeItem } from './item-answer.ts';
 import { parseJson } from './json-body.ts';
 import type { Role } from './key-file.ts';
+import { KSERVE_PATH, MODEL_PATH, describeModel, describeServer, infer } from './kserve.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
 import type { IngestReport } from './fresh-events.ts';
@@ -72,6 +74,11 @@ interface Route {
 /** The server's request handler; it answers everything, and its promise never rejects. */
 export function httpHandler(services: HttpServices): RequestHandler {
   const { pipeline, keys, metrics, accessLog } = services;
+  const serverMetadata = JSON.stringify(describeServer(packageVersion()));
+  const ready = (body: string): HttpReply => {
+    if (services.isReady()) return jsonReply(200, body);
+    throw new TandemError('ERR_DRAINING', 'Expected a serving process, but this one is stopping.');
+  };
   const routes: Readonly<Record<string, Route>> = {
     '/v1/candidates': {
       method: 'POST',
@@ -145,16 +152,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
       },
     },
     '/health/live': { method: 'GET', handle: () => jsonReply(200, '{"status":"live"}') },
-    '/health/ready': {
-      method: 'GET',
-      handle: () => {
-        if (services.isReady()) return jsonReply(200, '{"status":"ready"}');
-        throw new TandemError(
-          'ERR_DRAINING',
-          'Expected a serving process, but this one is stopping.',
-        );
-      },
-    },
+    '/health/ready': { method: 'GET', handle: () => ready('{"status":"ready"}') },
     '/metrics': {
       method: 'GET',
       role: 'metrics',
@@ -169,6 +167,31 @@ export function httpHandler(services: HttpServices): RequestHandler {
       method: 'GET',
       role: 'metrics',
       handle: () => jsonReply(200, JSON.stringify(services.version())),
+    },
+    [KSERVE_PATH]: {
+      method: 'GET',
+      role: 'candidates',
+      handle: () => jsonReply(200, serverMetadata),
+    },
+    [`${KSERVE_PATH}/health/live`]: {
+      method: 'GET',
+      handle: () => jsonReply(200, '{"live":true}'),
+    },
+    [`${KSERVE_PATH}/health/ready`]: { method: 'GET', handle: () => ready('{"ready":true}') },
+    [MODEL_PATH]: {
+      method: 'GET',
+      role: 'candidates',
+      handle: () => jsonReply(200, JSON.stringify(describeModel(services.engine()))),
+    },
+    [`${MODEL_PATH}/ready`]: {
+      method: 'GET',
+      handle: () => ready('{"name":"tandem","ready":true}'),
+    },
+    [`${MODEL_PATH}/infer`]: {
+      method: 'POST',
+      role: 'candidates',
+      handle: (request, requestId, client) =>
+        infer(pipeline, request, requestId, client, timeoutOf(request)),
     },
   };
   const paths = Object.keys(routes);
@@ -198,7 +221,9 @@ export function httpHandler(services: HttpServices): RequestHandler {
       if (route.role !== undefined) client.require(route.role);
       reply = await route.handle(request, requestId, client);
     } catch (error) {
-      reply = errorReply(error, requestId);
+      reply = isKServe(request.path)
+        ? errorReply(error, requestId, ({ message }) => ({ error: message }))
+        : errorReply(error, requestId);
     }
     const known = route === undefined ? 'other' : pattern;
     const status = request.aborted ? CLIENT_CLOSED_REQUEST : reply.status;
@@ -260,6 +285,11 @@ function timeoutOf({ headers }: HttpRequest): number | undefined {
     `Expected a whole number of milliseconds from 1 to ${MAX_REQUEST_TIMEOUT_MS} in the header X-Request-Timeout-Ms, received ${JSON.stringify(text.slice(0, 64))}.`,
     'X-Request-Timeout-Ms',
   );
+}
+
+/** KServe says all that is wrong in one text. */
+function isKServe(path: string): boolean {
+  return path === KSERVE_PATH || path.startsWith(`${KSERVE_PATH}/`);
 }
 
 function unknownPath(path: string, known: readonly string[]): TandemError {

@@ -6,12 +6,22 @@ import { invalid } from './schemas.ts';
 import type { HttpRequest } from './transport.ts';
 
 /** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */
-export function parseJson({ body }: HttpRequest): unknown {
+export function parseJson(request: HttpRequest): unknown {
+  return jsonOf(receivedBody(request));
+}
+
+/** @throws TandemError ERR_PAYLOAD_TOO_LARGE. */
+export function receivedBody({ body }: Pick<HttpRequest, 'body'>): Buffer {
   if (body === undefined)
     throw new TandemError(
       'ERR_PAYLOAD_TOO_LARGE',
       'Expected a body within the limit (setting maxBodyBytes). Split a batch into several requests.',
     );
+  return body;
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
+export function jsonOf(body: Buffer): unknown {
   if (!isUtf8(body)) throw invalid('Expected a body in UTF-8.', null);
   try {
     return JSON.parse(body.toString('utf8'));

@@ -3,6 +3,7 @@
 import { ERROR_TABLE, type ErrorCode } from '../errors.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
 import type { Role } from './key-file.ts';
+import { OCTETS_TYPE } from './kserve.ts';
 import { jsonSchemas } from './schemas.ts';
 
 const REQUEST_ERRORS: readonly ErrorCode[] = [
@@ -137,6 +138,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
           security: needs('metrics'),
         },
       },
+      ...kservePaths(),
     },
     components: {
       schemas: jsonSchemas(),
@@ -151,13 +153,57 @@ export function openApiDocument(version: string): Record<string, unknown> {
   };
 }
 
-/** @param otherTypes - contents of the answer besides JSON. */
+function kservePaths(): object {
+  const octets = { [OCTETS_TYPE]: { schema: { type: 'string', format: 'binary' } } };
+  const accessErrors = {
+    401: errorResponse('ERR_UNAUTHENTICATED', 'KserveError'),
+    403: errorResponse('ERR_FORBIDDEN', 'KserveError'),
+  };
+  const metadata = (operationId: string, summary: string, schema: string): object => ({
+    operationId,
+    summary,
+    security: needs('candidates'),
+    responses: {
+      200: json('Known.', { $ref: `#/components/schemas/${schema}` }),
+      ...accessErrors,
+    },
+  });
+  const ready = (operationId: string, summary: string): object => ({
+    operationId,
+    summary,
+    responses: { 200: json('Ready.', {}), 503: errorResponse('Stopping.', 'KserveError') },
+  });
+  const infer = operation(
+    'kserveInfer',
+    'Query embeddings of up to 1,024 rows; with Inference-Header-Content-Length JSON and then bytes.',
+    'InferRequest',
+    'InferResponse',
+    octets,
+    'KserveError',
+  );
+  return {
+    '/v2': { get: metadata('kserveServer', 'The server, as KServe v2 has it.', 'ServerMetadata') },
+    '/v2/health/live': { get: probe('kserveLive', 'The process runs.') },
+    '/v2/health/ready': { get: ready('kserveReady', 'Requests are welcome.') },
+    '/v2/models/tandem': {
+      get: metadata('kserveModel', 'Inputs and outputs of the query tower.', 'ModelMetadata'),
+    },
+    '/v2/models/tandem/ready': { get: ready('kserveModelReady', 'Requests are welcome.') },
+    '/v2/models/tandem/infer': { post: infer },
+  };
+}
+
+/**
+ * @param otherTypes - contents of the answer besides JSON.
+ * @param error - schema of an answer that is none.
+ */
 function operation(
   operationId: string,
   summary: string,
   body: string,
   answer: string,
   otherTypes: object = {},
+  error = 'Error',
 ): object {
   const errors: Partial<Record<string, ErrorCode[]>> = {};
   for (const code of REQUEST_ERRORS) (errors[ERROR_TABLE[code].status] ??= []).push(code);
@@ -191,7 +237,7 @@ function operation(
       ...Object.fromEntries(
         Object.entries(errors).map(([status, codes]) => [
           status,
-          errorResponse((codes ?? []).join(', ')),
+          errorResponse((codes ?? []).join(', '), error),
         ]),
       ),
     },
@@ -211,8 +257,8 @@ function header(name: string, description: string): object {
   return { name, in: 'header', required: false, description, schema: { type: 'string' } };
 }
 
-function errorResponse(description: string): object {
-  return json(description, { $ref: '#/components/schemas/Error' });
+function errorResponse(description: string, schema = 'Error'): object {
+  return json(description, { $ref: `#/components/schemas/${schema}` });
 }
 
 function json(description: string, schema: object): object {

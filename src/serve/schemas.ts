@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
+import { KSERVE_SCHEMAS } from './kserve-schemas.ts';
 
 export const MAX_CANDIDATES = 1000;
 export const DEFAULT_CANDIDATES = 100;
@@ -426,6 +427,7 @@ export function jsonSchemas(): Record<string, unknown> {
     IngestRequest: ingestRequest,
     IngestResponse: ingestResponse,
     Error: errorBody,
+    ...KSERVE_SCHEMAS,
   }))
     registry.add(schema, { id });
   const { schemas } = z.toJSONSchema(registry, {

@@ -8,6 +8,7 @@ export const COPIED_HEADERS = [
   'accept',
   'authorization',
   'x-request-timeout-ms',
+  'inference-header-content-length',
 ] as const;
 export type CopiedHeader = (typeof COPIED_HEADERS)[number];
 /** Empty string when absent. */

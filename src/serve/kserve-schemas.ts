@@ -1,0 +1,129 @@
+// Bodies of the KServe v2 protocol as this model speaks it; schemas.ts takes them into /openapi.json.
+
+import { z } from 'zod';
+
+export const MAX_ROWS = 1024;
+
+/** Inputs of the query tower: one value a row. Only `user` is needed. */
+export const INPUT_TYPES = {
+  user: 'BYTES',
+  item: 'BYTES',
+  query: 'BYTES',
+  age: 'FP32',
+  country: 'BYTES',
+  gender: 'BYTES',
+} as const;
+export type InputName = keyof typeof INPUT_TYPES;
+
+export const OUTPUT_TYPES = { embedding: 'FP32', bundle_id: 'BYTES' } as const;
+export type OutputName = keyof typeof OUTPUT_TYPES;
+
+export interface InputTensor {
+  readonly name: InputName;
+  /** [B]. */
+  readonly shape: readonly number[];
+  readonly datatype: string;
+  readonly parameters?: { readonly binary_data_size?: number | undefined } | undefined;
+  readonly data?: readonly unknown[] | undefined;
+}
+
+export interface InferRequest {
+  readonly id?: string | undefined;
+  readonly parameters?: { readonly binary_data_output?: boolean | undefined } | undefined;
+  readonly inputs: readonly InputTensor[];
+  readonly outputs?:
+    | readonly {
+        readonly name: OutputName;
+        readonly parameters?: { readonly binary_data?: boolean | undefined } | undefined;
+      }[]
+    | undefined;
+}
+
+const inputName = z.enum(Object.keys(INPUT_TYPES) as InputName[]);
+const outputName = z.enum(Object.keys(OUTPUT_TYPES) as OutputName[]);
+
+export const inferRequest: z.ZodType<InferRequest> = z.strictObject({
+  id: z.string().max(256).optional().describe('Comes back with the answer.'),
+  parameters: z
+    .strictObject({
+      binary_data_output: z
+        .boolean()
+        .optional()
+        .describe('Outputs come as bytes unless they say otherwise.'),
+    })
+    .optional(),
+  inputs: z
+    .array(
+      z.strictObject({
+        name: inputName,
+        shape: z
+          .array(z.int().min(1).max(MAX_ROWS))
+          .length(1)
+          .describe('Rows; the same for every input.'),
+        datatype: z.string().describe('As the metadata of the model has it.'),
+        parameters: z.strictObject({ binary_data_size: z.int().min(0).optional() }).optional(),
+        data: z
+          .array(z.unknown())
+          .max(MAX_ROWS)
+          .optional()
+          .describe('Left out when the values follow the JSON as bytes (binary_data_size).'),
+      }),
+    )
+    .min(1),
+  outputs: z
+    .array(
+      z.strictObject({
+        name: outputName,
+        parameters: z.strictObject({ binary_data: z.boolean().optional() }).optional(),
+      }),
+    )
+    .optional()
+    .describe('Which outputs, in this order; all when there are none.'),
+});
+
+const inferResponse = z.strictObject({
+  model_name: z.string(),
+  id: z.string().optional(),
+  outputs: z.array(
+    z.strictObject({
+      name: outputName,
+      shape: z.array(z.int()),
+      datatype: z.string(),
+      parameters: z.strictObject({ binary_data_size: z.int() }).optional(),
+      data: z
+        .array(z.union([z.number(), z.string()]))
+        .optional()
+        .describe('In rows; absent when the values follow the JSON as bytes.'),
+    }),
+  ),
+});
+
+const tensors = z.array(
+  z.strictObject({
+    name: z.string(),
+    datatype: z.string(),
+    shape: z.array(z.int()).describe('-1 stands for the rows of a request.'),
+  }),
+);
+
+const modelMetadata = z.strictObject({
+  name: z.string(),
+  platform: z.string(),
+  inputs: tensors,
+  outputs: tensors,
+});
+
+const serverMetadata = z.strictObject({
+  name: z.string(),
+  version: z.string(),
+  extensions: z.array(z.string()),
+});
+
+/** By their names in /openapi.json. */
+export const KSERVE_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
+  InferRequest: inferRequest,
+  InferResponse: inferResponse,
+  ModelMetadata: modelMetadata,
+  ServerMetadata: serverMetadata,
+  KserveError: z.strictObject({ error: z.string() }),
+};
