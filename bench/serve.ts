@@ -181,7 +181,7 @@ function medianP99Ms(rounds: readonly LoadOutcome[]): number {
 }
 
 function kneeReason(rounds: readonly LoadOutcome[]): string | undefined {
-  const failed = rounds.reduce((sum, outcome) => sum + outcome.failed, 0);
+  const failed = rounds.reduce((sum, outcome) => sum + outcome.failed + outcome.refused, 0);
   if (failed > 0) return `${failed} requests refused or unanswered`;
   const p99 = medianP99Ms(rounds);
   if (p99 > KNEE_P99_MS) return `p99 ${p99.toFixed(0)} ms`;

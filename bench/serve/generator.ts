@@ -7,10 +7,13 @@ import { openHttp } from './http-client.ts';
 import type { LoadOrder, LoadOutcome, Question } from './load.ts';
 import { openSockets } from './socket-client.ts';
 
+/** 'refused' is the server's word for overload; 'failed' is any other error, or no answer. */
+export type AnswerKind = 'answered' | 'refused' | 'failed';
+
 /** One way to ask. */
 export interface Client {
   /** Sends question `index`, at once or when a connection is free, and calls back with its answer. */
-  send(index: number, done: (ok: boolean) => void): void;
+  send(index: number, done: (answer: AnswerKind) => void): void;
   close(): void;
 }
 
@@ -36,7 +39,8 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
     order.protocol === 'http'
       ? openHttp(order.port, questions)
       : await openSockets(order.port, questions);
-  const histogram = build({ highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+  const histogram = newHistogram();
+  const refusals = newHistogram();
   const random = new Random(order.seed, order.rate);
   const startMs = performance.now();
   const measureFromMs = startMs + order.warmUpSeconds * 1000;
@@ -49,15 +53,19 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
   let sent = 0;
   let achieved = 0;
   let failed = 0;
+  let refused = 0;
 
   const send = (number: number, due: number): void => {
     open.set(number, due);
     if (due >= measureFromMs) sent++;
-    client.send(number % questions.length, (ok) => {
+    client.send(number % questions.length, (answer) => {
       open.delete(number);
       const nowMs = performance.now();
-      if (!ok) failed++;
-      else {
+      if (answer === 'failed') failed++;
+      else if (answer === 'refused') {
+        refused++;
+        refusals.recordValue(micros(nowMs - due));
+      } else {
         if (due >= measureFromMs) histogram.recordValue(micros(nowMs - due));
         if (nowMs >= measureFromMs && nowMs < endMs) achieved++;
       }
@@ -86,7 +94,13 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
     achievedRate: achieved / order.seconds,
     sentRate: sent / order.seconds,
     failed,
+    refused,
+    refusedP99Ms: refusals.getValueAtPercentile(99) / 1000,
   };
+}
+
+function newHistogram(): ReturnType<typeof build> {
+  return build({ highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
 }
 
 function micros(ms: number): number {

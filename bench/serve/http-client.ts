@@ -2,15 +2,20 @@
 // the length: a client that parsed bodies would be the bottleneck on two cores.
 
 import { connect, type Socket } from 'node:net';
-import type { Client } from './generator.ts';
+import type { AnswerKind, Client } from './generator.ts';
 import { K, type Question } from './load.ts';
 
 const MAX_CONNECTIONS = 256;
+const ANSWERS: Readonly<Record<string, AnswerKind>> = {
+  'HTTP/1.1 200': 'answered',
+  'HTTP/1.1 503': 'refused',
+};
+const STATUS_END = 'HTTP/1.1 200'.length;
 const HEAD_END = Buffer.from('\r\n\r\n');
 
 interface Waiting {
   readonly index: number;
-  readonly done: (ok: boolean) => void;
+  readonly done: (answer: AnswerKind) => void;
 }
 
 export function openHttp(port: number, questions: readonly Question[]): Client {
@@ -58,11 +63,11 @@ class Connection {
   broken = false;
   readonly #socket: Socket;
   readonly #release: (connection: Connection) => void;
-  #done: ((ok: boolean) => void) | undefined;
+  #done: ((answer: AnswerKind) => void) | undefined;
   #head: Buffer = Buffer.alloc(0);
   /** Bytes of the body still to come; -1 while the head is read. */
   #missing = -1;
-  #ok = false;
+  #answer: AnswerKind = 'failed';
 
   constructor(port: number, release: (connection: Connection) => void) {
     this.#release = release;
@@ -78,7 +83,7 @@ class Connection {
     });
   }
 
-  send(request: Buffer, done: (ok: boolean) => void): void {
+  send(request: Buffer, done: (answer: AnswerKind) => void): void {
     this.#done = done;
     this.#socket.write(request);
   }
@@ -97,26 +102,26 @@ class Connection {
         return;
       }
       const text = head.toString('latin1', 0, end);
-      this.#ok = text.startsWith('HTTP/1.1 200');
+      this.#answer = ANSWERS[text.slice(0, STATUS_END)] ?? 'failed';
       this.#missing = Number(/^content-length: *(\d+)/im.exec(text)?.[1] ?? 0);
       this.#missing -= head.length - end - HEAD_END.length;
       this.#head = Buffer.alloc(0);
     } else this.#missing -= chunk.length;
-    if (this.#missing <= 0) this.#finish(this.#ok);
+    if (this.#missing <= 0) this.#finish(this.#answer);
   }
 
   #break(): void {
     if (this.broken) return;
     this.broken = true;
-    this.#finish(false);
+    this.#finish('failed');
   }
 
-  #finish(ok: boolean): void {
+  #finish(answer: AnswerKind): void {
     this.#missing = -1;
     const done = this.#done;
     if (done === undefined) return;
     this.#done = undefined;
-    done(ok);
+    done(answer);
     this.#release(this);
   }
 }

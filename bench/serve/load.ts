@@ -31,6 +31,9 @@ export interface LoadOutcome {
   readonly achievedRate: number;
   /** Requests due a second within the measured time. */
   readonly sentRate: number;
-  /** Requests answered with an error or not at all. */
+  /** Requests answered with an error other than 503 or ERR_OVERLOADED, or not at all. */
   readonly failed: number;
+  readonly refused: number;
+  /** As latencies count, from when a request was due. */
+  readonly refusedP99Ms: number;
 }

@@ -1,7 +1,7 @@
 // WebSocket sessions, each of one user, asked in turn; of an answer only its id and kind are read.
 
 import { WebSocket } from 'ws';
-import type { Client } from './generator.ts';
+import type { AnswerKind, Client } from './generator.ts';
 import { K, type Question } from './load.ts';
 
 /** With 64 unanswered subjects a session (the server's default), 4,096 requests may be under way. */
@@ -9,14 +9,14 @@ const SESSIONS = 64;
 const ID_AT_MOST = 80;
 
 export async function openSockets(port: number, questions: readonly Question[]): Promise<Client> {
-  const waiting = new Map<number, (ok: boolean) => void>();
+  const waiting = new Map<number, (answer: AnswerKind) => void>();
   const tails = questions.map(
     ({ surface, subject }) => `,${JSON.stringify({ surface, subject }).slice(1)}`,
   );
   const sockets = await Promise.all(
     Array.from({ length: SESSIONS }, (_, i) =>
-      openSession(port, questions[i % questions.length]!.user, (id, ok) => {
-        waiting.get(id)?.(ok);
+      openSession(port, questions[i % questions.length]!.user, (id, answer) => {
+        waiting.get(id)?.(answer);
         waiting.delete(id);
       }),
     ),
@@ -38,7 +38,7 @@ export async function openSockets(port: number, questions: readonly Question[]):
 function openSession(
   port: number,
   user: string,
-  onAnswer: (id: number, ok: boolean) => void,
+  onAnswer: (id: number, answer: AnswerKind) => void,
 ): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/stream`, { perMessageDeflate: false });
   return new Promise((resolve, reject) => {
@@ -50,7 +50,8 @@ function openSession(
       const start = data.toString('latin1', 0, ID_AT_MOST);
       const id = /"id":(\d+)/.exec(start)?.[1];
       if (id === undefined) resolve(socket);
-      else onAnswer(Number(id), start.startsWith('{"type":"candidates"'));
+      else if (start.startsWith('{"type":"candidates"')) onAnswer(Number(id), 'answered');
+      else onAnswer(Number(id), start.includes('ERR_OVERLOADED') ? 'refused' : 'failed');
     });
   });
 }

@@ -1,0 +1,50 @@
+// Asks a server over HTTP, on connections that are kept.
+
+import { Agent, request } from 'node:http';
+
+const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+
+export interface Reply {
+  readonly status: number;
+  /** Parsed JSON; the text where it is none. */
+  readonly body: unknown;
+}
+
+export function get(port: number, path: string): Promise<Reply> {
+  return ask(port, 'GET', path, '');
+}
+
+export function post(port: number, path: string, body: object): Promise<Reply> {
+  return ask(port, 'POST', path, JSON.stringify(body));
+}
+
+/** Sends `text` as it is. Rejects when no whole answer comes. */
+export function ask(
+  port: number,
+  method: string,
+  path: string,
+  text: string | Uint8Array,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ host: '127.0.0.1', port, method, path, agent, headers }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const answer = Buffer.concat(chunks).toString();
+        resolve({ status: response.statusCode!, body: parsed(answer) });
+      });
+    });
+    sent.on('error', reject);
+    sent.end(text);
+  });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

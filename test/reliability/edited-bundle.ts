@@ -1,0 +1,27 @@
+// A published bundle that somebody edits and whose digests they make right again: what the digests are no defence against.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BundleFile } from '../../src/bundle/files.ts';
+import { bundleId } from '../../src/bundle/identity.ts';
+import {
+  BUNDLE_FILES,
+  MANIFEST_FILE,
+  manifestText,
+  parseManifest,
+} from '../../src/bundle/manifest.ts';
+import { sha256Hex } from '../../src/json.ts';
+
+/** Writes a file of the bundle and its size and digest, the indexId where it is one, and the bundleId. */
+export function replaceFile(directory: string, file: BundleFile, bytes: Uint8Array): void {
+  const path = join(directory, MANIFEST_FILE);
+  const { bundleId: _, ...before } = parseManifest(JSON.parse(readFileSync(path, 'utf8')));
+  const sha256 = sha256Hex(bytes);
+  const rest = {
+    ...before,
+    ...(file === 'index' && { indexId: sha256 }),
+    files: { ...before.files, [BUNDLE_FILES[file]]: { bytes: bytes.length, sha256 } },
+  };
+  writeFileSync(join(directory, BUNDLE_FILES[file]), bytes);
+  writeFileSync(path, manifestText({ ...rest, bundleId: bundleId(rest) }));
+}

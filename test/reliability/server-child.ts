@@ -1,0 +1,86 @@
+// The server as it runs behind a pager: `tandem serve` of dist/, a process of its own that may be looked at, stopped and killed.
+
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { spawnCli } from '../support/cli.ts';
+
+const LOG_LINES = 200;
+
+export class ServerChild {
+  readonly port: number;
+  /** 0 without an admin port. */
+  readonly adminPort: number;
+  readonly #child: ChildProcess;
+  readonly #log: string[];
+
+  private constructor(
+    child: ChildProcess,
+    log: string[],
+    ports: { port: number; admin_port?: number },
+  ) {
+    this.#child = child;
+    this.#log = log;
+    this.port = ports.port;
+    this.adminPort = ports.admin_port ?? 0;
+  }
+
+  /** Resolves when it serves; rejects with its log when it ends before. */
+  static start(flags: Readonly<Record<string, string>>): Promise<ServerChild> {
+    const args = Object.entries({ port: '0', ...flags }).flatMap(([name, value]) => [
+      `--${name}`,
+      value,
+    ]);
+    const child = spawnCli(['serve', ...args], { env: { TANDEM_LOG_LEVEL: 'info' } });
+    child.stdout!.resume();
+    const log: string[] = [];
+    return new Promise((resolve, reject) => {
+      createInterface({ input: child.stderr! }).on('line', (line) => {
+        log.push(line);
+        if (log.length > LOG_LINES) log.shift();
+        if (line.includes('"msg":"serving"'))
+          resolve(new ServerChild(child, log, JSON.parse(line) as { port: number }));
+      });
+      child.once('close', (code) => {
+        reject(
+          new Error(
+            `Expected a server to start, it ended with ${String(code)}:\n${log.join('\n')}`,
+          ),
+        );
+      });
+    });
+  }
+
+  /** Whether the process is gone. */
+  get gone(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Its newest lines. */
+  get log(): string {
+    return this.#log.join('\n');
+  }
+
+  /** @throws Error with the log's end when the process is gone: no row expects that of a server it did not kill. */
+  expectAlive(): void {
+    if (this.gone)
+      throw new Error(
+        `Expected the server to live, it ended with ${String(this.#child.signalCode ?? this.#child.exitCode)}:\n${this.log}`,
+      );
+  }
+
+  rssBytes(): number {
+    this.expectAlive();
+    const status = readFileSync(`/proc/${String(this.#child.pid)}/status`, 'utf8');
+    return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)![1]) * 1024;
+  }
+
+  /** SIGTERM, or SIGKILL. Resolves when the process is gone. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    if (this.gone) return;
+    const exit = once(this.#child, 'exit');
+    this.#child.kill(signal);
+    await exit;
+  }
+}
