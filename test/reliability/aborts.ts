@@ -15,8 +15,9 @@ const ABORTS_AT = { quick: 6000, long: 1_000_000 } as const;
 const AT_ONCE = 64;
 /** Half open, silent, or slow at one time. */
 const CROWD_AT = { quick: 200, long: 2000 } as const;
-/** Requests that a reader who never reads has sent: with 1,000 candidates each, more than socket buffers take. */
-const UNREAD_REQUESTS = 400;
+/** A batch whose answer nobody reads: of 1,000 candidates each, several megabytes, more than socket buffers take. */
+const UNREAD_BATCH = 100;
+const READERS = 4;
 const SLOW_SECONDS = 12;
 /** Memory that may stay, whatever the number of clients: an allocator's arenas, not something a client. */
 const BOUND_MIB = 64;
@@ -33,10 +34,8 @@ export const ABORTS: Row = {
     });
     const server = await ServerChild.start({ bundles, store, 'max-queue': '512' });
     try {
-      const requestText = (i: number, k: number): string => {
-        const body = JSON.stringify(questionOf(users[i % users.length]!, k));
-        return `POST /v1/candidates HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-      };
+      const requestText = (i: number): string =>
+        textOf('/v1/candidates', questionOf(users[i % users.length]!, 100));
       await abort(server, 500, requestText);
       const before = server.rssBytes();
       await abort(server, ABORTS_AT[scale] / 2, requestText, figures);
@@ -46,7 +45,7 @@ export const ABORTS: Row = {
       figures.note(`${ABORTS_AT[scale]} aborts`);
       figures.atMost('memory grown in the first half', mebibytes(half - before), BOUND_MIB, ' MiB');
       figures.atMost('in the second', mebibytes(whole - half), BOUND_MIB, ' MiB');
-      await crowds(server, scale, requestText, figures);
+      await crowds(server, scale, figures);
       server.expectAlive();
       const { status } = await post(server.port, '/v1/candidates', questionOf(users[0]!));
       figures.atMost('status of an honest request after all that', status, 200);
@@ -57,7 +56,7 @@ export const ABORTS: Row = {
   },
 };
 
-type RequestText = (i: number, k: number) => string;
+type RequestText = (i: number) => string;
 
 /** A third leave within the head or body, a third at once after it, a third while the answer is made or sent. */
 async function abort(
@@ -69,7 +68,7 @@ async function abort(
   let next = 0;
   const one = async (i: number): Promise<void> => {
     const socket = await open(server.port);
-    const text = requestText(i, 100);
+    const text = requestText(i);
     if (i % 3 === 0) socket.write(text.slice(0, random.integer(text.length)));
     else socket.write(text);
     if (i % 3 === 2) await sleep(random.integer(4));
@@ -91,34 +90,34 @@ async function abort(
 async function crowds(
   server: ServerChild,
   scale: Scale,
-  requestText: RequestText,
   figures: Figures,
 ): Promise<void> {
   const before = server.rssBytes();
   const sockets: Socket[] = [];
   let closed = 0;
-  const join = async (): Promise<Socket> => {
+  const enter = async (): Promise<Socket> => {
     const socket = await open(server.port);
     socket.once('close', () => closed++);
     sockets.push(socket);
     return socket;
   };
   const crowd = CROWD_AT[scale];
-  figures.progress(`${3 * crowd} sockets half open, silent or slow, 4 that do not read`);
+  figures.progress(`${3 * crowd} sockets half open, silent or slow, ${READERS} that do not read`);
   const slow: Socket[] = [];
   for (let i = 0; i < crowd; i++) {
-    (await join()).write(
+    (await enter()).write(
       'POST /v1/candidates HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{"us',
     );
-    await join();
-    const socket = await join();
+    await enter();
+    const socket = await enter();
     socket.write('GET /health/live HTTP/1.1\r\nX-Slow: ');
     slow.push(socket);
   }
-  for (let reader = 0; reader < 4; reader++) {
-    const socket = await join();
+  const requests = Array.from({ length: UNREAD_BATCH }, (_, i) => questionOf(`user-${i}`, 1000));
+  for (let reader = 0; reader < READERS; reader++) {
+    const socket = await enter();
     socket.pause();
-    for (let i = 0; i < UNREAD_REQUESTS; i++) socket.write(requestText(i, 1000));
+    socket.write(textOf('/v1/candidates:batch', { requests }));
   }
   let latestMs = 0;
   let peak = before;
@@ -149,6 +148,11 @@ function open(port: number): Promise<Socket> {
     });
     socket.once('error', reject);
   });
+}
+
+function textOf(path: string, value: object): string {
+  const body = JSON.stringify(value);
+  return `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
 function mebibytes(bytes: number): number {

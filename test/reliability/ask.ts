@@ -2,6 +2,7 @@
 
 import { Agent, request } from 'node:http';
 
+const PATIENCE_MS = 30_000;
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 export interface Reply {
@@ -37,6 +38,9 @@ export function ask(
       });
     });
     sent.on('error', reject);
+    sent.setTimeout(PATIENCE_MS, () => {
+      sent.destroy(new Error(`Expected an answer to ${method} ${path} within ${PATIENCE_MS} ms.`));
+    });
     sent.end(text);
   });
 }

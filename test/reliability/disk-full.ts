@@ -18,7 +18,7 @@ import { Skipped, type Row } from './row.ts';
 import { ServerChild } from './server-child.ts';
 import { makeVersions, questionOf } from './versions.ts';
 
-const DISK_KIBIBYTES = 4096;
+const DISK_KIBIBYTES = 16_384;
 /** Each leaves another number of bytes free, so that another write is the one that fails. */
 const ROUNDS_AT = { quick: 4, long: 60 } as const;
 

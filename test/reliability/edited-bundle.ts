@@ -15,13 +15,13 @@ import { sha256Hex } from '../../src/json.ts';
 /** Writes a file of the bundle and its size and digest, the indexId where it is one, and the bundleId. */
 export function replaceFile(directory: string, file: BundleFile, bytes: Uint8Array): void {
   const path = join(directory, MANIFEST_FILE);
-  const { bundleId: _, ...before } = parseManifest(JSON.parse(readFileSync(path, 'utf8')));
+  const before = parseManifest(JSON.parse(readFileSync(path, 'utf8')));
   const sha256 = sha256Hex(bytes);
-  const rest = {
+  const edited = {
     ...before,
     ...(file === 'index' && { indexId: sha256 }),
     files: { ...before.files, [BUNDLE_FILES[file]]: { bytes: bytes.length, sha256 } },
   };
   writeFileSync(join(directory, BUNDLE_FILES[file]), bytes);
-  writeFileSync(path, manifestText({ ...rest, bundleId: bundleId(rest) }));
+  writeFileSync(path, manifestText({ ...edited, bundleId: bundleId(edited) }));
 }

@@ -9,8 +9,7 @@ import type { Row } from './row.ts';
 import { ServerChild } from './server-child.ts';
 import {
   answersAlone,
-  candidatesOf,
-  keyOf,
+  isAsAlone,
   makeVersions,
   questionOf,
   type CandidatesBody,
@@ -47,7 +46,7 @@ export const MIXED_VERSIONS: Row = {
           answers++;
           if ('error' in result) failed++;
           else {
-            if (candidatesOf(result) !== expected.get(keyOf(result, users[i]!))) mixed++;
+            if (!isAsAlone(expected, result, users[i]!)) mixed++;
             const mode = result.degraded?.mode ?? 'not degraded';
             modes.set(mode, (modes.get(mode) ?? 0) + 1);
           }

@@ -33,13 +33,14 @@ export function writePage(results: readonly Result[], scale: Scale, machine: str
   );
   for (const result of results) lines.set(result.name, lineOf(result));
   const heading = section.slice(0, section.indexOf('\n'));
-  const date = new Date().toISOString().slice(0, 10);
-  const table = `${heading}\n\n${date}; ${machine}.\n\n${TABLE}${[...lines.values()].join('\n')}\n`;
+  const table = `${heading}\n\n${machine}.\n\n${TABLE}${[...lines.values()].join('\n')}\n`;
   writeFileSync(path, text.slice(0, begin) + table + text.slice(end));
   return PAGE;
 }
 
 function lineOf({ name, target, figures, verdict, seconds }: Result): string {
-  const cells = [name, target, figures.join('; '), `${verdict}, ${seconds.toFixed(0)} s`];
+  const date = new Date().toISOString().slice(0, 10);
+  const outcome = `${verdict}, ${seconds.toFixed(0)} s, ${date}`;
+  const cells = [name, target, figures.join('; '), outcome];
   return `| ${cells.map((cell) => cell.replace(/\s+/g, ' ').replaceAll('|', '\\|')).join(' | ')} |`;
 }

@@ -42,8 +42,9 @@ export const STEADY_MEMORY: Row = {
           sent += BATCH;
           const { status } = await post(server.port, '/v1/candidates:batch', batch);
           if (status !== 200) throw new Error(`Expected answers, received ${status}.`);
-          if (sent >= (samples.length * count) / SAMPLES) samples.push(server.rssBytes());
+          if (sent < (samples.length * count) / SAMPLES) continue;
           if (samples.length % 50 === 0) figures.progress(`${sent} of ${count} ${what}`);
+          samples.push(server.rssBytes());
         }
       };
       await Promise.all(Array.from({ length: AT_ONCE }, client));

@@ -138,7 +138,7 @@ async function atTheStart(
     }
     const { code, signal, stderr } = await runCli(
       ['serve', '--bundles', bundles, '--store', store, '--port', '0'],
-      { killAfterMs: 20_000 },
+      { killAfterMs: 60_000 },
     );
     const saysWhy = code !== null && code !== 0 && stderr.includes('ERR_STORE_UNAVAILABLE');
     figures.atLeast(

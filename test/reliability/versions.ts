@@ -103,7 +103,16 @@ export interface CandidatesBody {
   readonly candidates: readonly { readonly item: string; readonly score: number }[];
 }
 
-export function keyOf({ bundle_id: id }: CandidatesBody, user: string): string {
+/** Whether an answer is, to the last digit, what the bundle that it names gives alone; an error is not. */
+export function isAsAlone(
+  expected: ReadonlyMap<string, string>,
+  body: CandidatesBody | { readonly error: object },
+  user: string,
+): boolean {
+  return 'candidates' in body && candidatesOf(body) === expected.get(keyOf(body, user));
+}
+
+function keyOf({ bundle_id: id }: CandidatesBody, user: string): string {
   return `${id} ${user}`;
 }
 
