@@ -13,6 +13,7 @@ import {
   tensor,
   value,
   type OnnxRuntime,
+  type OnnxSession,
 } from './onnx-file.ts';
 
 export interface OnnxHead {
@@ -31,15 +32,29 @@ export async function openOnnxHead(
     say('head: onnxruntime-node is left out; "npm run bench:peers" installs it');
     return undefined;
   }
-  const session = await runtime.InferenceSession.create(headModel(weights), {
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-  });
+  const session = await openSession(runtime, weights);
   const inputs = feeds(runtime, weights, batch);
   return {
     name: onnxName(runtime),
     run: async () => (await session.run(inputs))['embedding']!.data,
   };
+}
+
+/** @returns query embeddings [B, D] of any batch; undefined when onnxruntime-node is not installed. */
+export async function openOnnxServing(
+  weights: HeadWeights,
+): Promise<((batch: HeadBatch) => Promise<Float32Array>) | undefined> {
+  const runtime = loadOnnxRuntime();
+  if (runtime === undefined) return undefined;
+  const session = await openSession(runtime, weights);
+  return async (batch) => (await session.run(feeds(runtime, weights, batch)))['embedding']!.data;
+}
+
+function openSession(runtime: OnnxRuntime, weights: HeadWeights): Promise<OnnxSession> {
+  return runtime.InferenceSession.create(headModel(weights), {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+  });
 }
 
 /** Bags padded to one length with weights that sum to 1; cold starts put in. */

@@ -288,7 +288,7 @@ async function openUsearch(
 }
 
 /** What is used of hnswlib-node. */
-interface Hnswlib {
+export interface Hnswlib {
   readonly HierarchicalNSW: new (
     space: 'ip',
     dimensions: number,
@@ -300,33 +300,44 @@ interface Hnswlib {
       query: number[],
       k: number,
       filter?: (label: number) => boolean,
-    ): { readonly neighbors: number[] };
+    ): { readonly neighbors: number[]; readonly distances: number[] };
     writeIndexSync(file: string): void;
     readIndexSync(file: string): void;
   };
 }
 
-/** Builds and searches on one thread, one query a call: its binding has nothing else. */
-function openHnswlib(
-  { vectors, width, k }: OpenData,
-  { connectivity, expansionAdd }: BuildParameters,
+/** The index in `file`, which is built first where it is not there: on one thread, for its binding has nothing else. */
+export function loadHnswlib(
+  { vectors, width }: Pick<OpenData, 'vectors' | 'width'>,
+  { connectivity, expansionAdd }: Pick<BuildParameters, 'connectivity' | 'expansionAdd'>,
   file: string,
-): SearchIndex {
+): {
+  readonly index: InstanceType<Hnswlib['HierarchicalNSW']>;
+  readonly buildSeconds: number | undefined;
+} {
   const require = createRequire(new URL('../peers/package.json', import.meta.url));
   const { HierarchicalNSW } = require('hnswlib-node') as Hnswlib;
   const index = new HierarchicalNSW('ip', width);
-  const size = vectors.length / width;
-  let buildSeconds: number | undefined;
-  if (existsSync(file)) index.readIndexSync(file);
-  else {
-    index.initIndex(size, connectivity, expansionAdd);
-    const startMs = performance.now();
-    for (let slot = 0; slot < size; slot++)
-      index.addPoint(Array.from(vectors.subarray(slot * width, (slot + 1) * width)), slot);
-    buildSeconds = (performance.now() - startMs) / 1000;
-    index.writeIndexSync(`${file}.part`);
-    renameSync(`${file}.part`, file);
+  if (existsSync(file)) {
+    index.readIndexSync(file);
+    return { index, buildSeconds: undefined };
   }
+  const size = vectors.length / width;
+  index.initIndex(size, connectivity, expansionAdd);
+  const startMs = performance.now();
+  for (let slot = 0; slot < size; slot++)
+    index.addPoint(Array.from(vectors.subarray(slot * width, (slot + 1) * width)), slot);
+  const buildSeconds = (performance.now() - startMs) / 1000;
+  index.writeIndexSync(`${file}.part`);
+  renameSync(`${file}.part`, file);
+  return { index, buildSeconds };
+}
+
+/** Searches one query a call, which is all its binding has. */
+function openHnswlib(data: OpenData, parameters: BuildParameters, file: string): SearchIndex {
+  const { vectors, width, k } = data;
+  const { index, buildSeconds } = loadHnswlib(data, parameters, file);
+  const size = vectors.length / width;
   let filter: ((label: number) => boolean) | undefined;
   const searchOne = (query: number[]): { readonly neighbors: number[] } =>
     filter === undefined ? index.searchKnn(query, k) : index.searchKnn(query, k, filter);

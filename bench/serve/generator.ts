@@ -36,9 +36,9 @@ process.on('message', (message: { questions?: readonly Question[]; order?: LoadO
 
 async function load(order: LoadOrder): Promise<LoadOutcome> {
   const client =
-    order.protocol === 'http'
-      ? openHttp(order.port, questions)
-      : await openSockets(order.port, questions);
+    order.protocol === 'ws'
+      ? await openSockets(order.port, questions)
+      : openHttp(order.port, questions, order.protocol === 'http-binary');
   const histogram = newHistogram();
   const refusals = newHistogram();
   const random = new Random(order.seed, order.rate);

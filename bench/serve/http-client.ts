@@ -18,11 +18,12 @@ interface Waiting {
   readonly done: (answer: AnswerKind) => void;
 }
 
-export function openHttp(port: number, questions: readonly Question[]): Client {
+export function openHttp(port: number, questions: readonly Question[], binary: boolean): Client {
+  const accept = binary ? 'Accept: application/x-tandem\r\n' : '';
   const requests = questions.map((question) => {
     const body = JSON.stringify({ ...question, k: K });
     return Buffer.from(
-      `POST /v1/candidates HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `POST /v1/candidates HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n${accept}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     );
   });
   const idle: Connection[] = [];

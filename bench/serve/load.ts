@@ -9,8 +9,11 @@ export interface Question {
   readonly subject: Readonly<Record<string, unknown>>;
 }
 
+/** How to ask: HTTP for JSON, HTTP for bytes (application/x-tandem), WebSocket for JSON. */
+export type Protocol = 'http' | 'http-binary' | 'ws';
+
 export interface LoadOrder {
-  readonly protocol: 'http' | 'ws';
+  readonly protocol: Protocol;
   readonly port: number;
   /** Requests a second, at random (Poisson) times. */
   readonly rate: number;

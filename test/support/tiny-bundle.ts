@@ -23,6 +23,8 @@ export interface TinyBundleOptions {
   readonly hiddenWidth?: number;
   /** Another seed is another model over the same catalogue. */
   readonly seed?: number;
+  /** [items, width] f32 unit rows; random ones when absent. */
+  readonly vectors?: Float32Array;
 }
 
 export const TINY_CATEGORIES: readonly string[] = ['books', 'games', 'garden', 'music', 'shoes'];
@@ -111,7 +113,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
       'constant' in initial ? initial.constant : initial.deviation * random.normal();
     tensors.set(name, { shape: [...shape], data: data.map(draw) });
   }
-  const vectors = unitRows(random, items, width);
+  const vectors = options.vectors ?? unitRows(random, items, width);
   const built = await buildIndex(vectors, width);
   const input: BundleInput = {
     model,
@@ -127,10 +129,14 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
     datasetName: 'tiny',
     datasetDigest: '0'.repeat(64),
   };
+  return withGoldens(input, random);
+}
+
+/** With goldens as the scalar kernels see them: training would take them from tfjs. */
+export function withGoldens(input: BundleInput, random: Random): BundleInput {
   return { ...input, goldens: tinyGoldens(input, random) };
 }
 
-/** Goldens as the scalar kernels see them: training would take them from tfjs. */
 function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
   const { model, schema, catalogue, tensors, vectors } = input;
   const width = model.embeddingWidth;

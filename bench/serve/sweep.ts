@@ -1,0 +1,122 @@
+// Rates are doubled until nobody keeps up; then each target's highest rate within the promised p99 is narrowed down.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { say, summarise } from '../harness.ts';
+import type { Child, Generator } from './child.ts';
+import type { LoadOutcome, Protocol } from './load.ts';
+
+export interface Target {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly server: Child;
+}
+
+export interface SweepPlan {
+  readonly rates: readonly number[];
+  readonly rounds: number;
+  readonly seconds: number;
+  /** Halvings of the gap between the highest rate that was served and the next. */
+  readonly refinements: number;
+}
+
+/** The promise that a rate must keep to count as served. */
+export const SERVED_P99_MS = 10;
+/** Past the knee: later than this, or less of what was sent than that share. */
+const KNEE_P99_MS = 100;
+const KNEE_SHARE = 0.97;
+const WARM_UP_SECONDS = 0.5;
+const QUIET_MS = 200;
+
+type Outcomes = ReadonlyMap<Target, readonly LoadOutcome[]>;
+
+/**
+ * @param onRate - called with what each target did at a rate of the plan.
+ * @returns the highest rate tried that each target served, 0 for none.
+ */
+export async function sweep(
+  generator: Generator,
+  targets: readonly Target[],
+  plan: SweepPlan,
+  onRate: (rate: number, outcomes: Outcomes) => void,
+): Promise<ReadonlyMap<Target, number>> {
+  const served = new Map(targets.map((target) => [target, 0]));
+  const failed = new Map<Target, number>();
+  const judge = (target: Target, rate: number, rounds: readonly LoadOutcome[]): void => {
+    if (isServed(rounds)) served.set(target, Math.max(served.get(target)!, rate));
+    else failed.set(target, Math.min(failed.get(target) ?? Infinity, rate));
+  };
+  let running = targets;
+  for (const rate of plan.rates) {
+    const outcomes = await loadAll(generator, new Map(running.map((t) => [t, rate])), plan);
+    onRate(rate, outcomes);
+    for (const [target, rounds] of outcomes) judge(target, rate, rounds);
+    running = running.filter((target) => {
+      const reason = kneeReason(outcomes.get(target)!);
+      if (reason !== undefined) say(`serve: ${target.name} stops after ${rate}/s: ${reason}`);
+      return reason === undefined;
+    });
+    if (running.length === 0) break;
+  }
+  for (let step = 0; step < plan.refinements; step++) {
+    const between = new Map(
+      targets
+        .filter((target) => served.get(target)! > 0 && failed.get(target)! > served.get(target)!)
+        .map((target) => [
+          target,
+          Math.round(Math.sqrt(served.get(target)! * failed.get(target)!)),
+        ]),
+    );
+    const outcomes = await loadAll(generator, between, plan);
+    for (const [target, rounds] of outcomes) judge(target, between.get(target)!, rounds);
+  }
+  return served;
+}
+
+/** Each target at its rate; rounds of the targets alternate. */
+async function loadAll(
+  generator: Generator,
+  rates: ReadonlyMap<Target, number>,
+  { rounds, seconds }: Pick<SweepPlan, 'rounds' | 'seconds'>,
+): Promise<Map<Target, LoadOutcome[]>> {
+  const outcomes = new Map<Target, LoadOutcome[]>();
+  for (let round = 0; round < rounds; round++)
+    for (const [target, rate] of rates)
+      outcomes.set(target, [
+        ...(outcomes.get(target) ?? []),
+        await loadOnce(generator, target, rate, seconds, round),
+      ]);
+  return outcomes;
+}
+
+export async function loadOnce(
+  generator: Generator,
+  { protocol, server }: Target,
+  rate: number,
+  seconds: number,
+  seed: number,
+): Promise<LoadOutcome> {
+  const { port } = server;
+  const outcome = await generator.load({
+    ...{ protocol, port, rate, seconds, seed },
+    warmUpSeconds: WARM_UP_SECONDS,
+  });
+  await sleep(QUIET_MS);
+  return outcome;
+}
+
+function isServed(rounds: readonly LoadOutcome[]): boolean {
+  return kneeReason(rounds) === undefined && medianP99Ms(rounds) <= SERVED_P99_MS;
+}
+
+function medianP99Ms(rounds: readonly LoadOutcome[]): number {
+  return summarise(rounds.map(({ p99Ms }) => p99Ms)).value;
+}
+
+function kneeReason(rounds: readonly LoadOutcome[]): string | undefined {
+  const failed = rounds.reduce((sum, outcome) => sum + outcome.failed + outcome.refused, 0);
+  if (failed > 0) return `${failed} requests refused or unanswered`;
+  const p99 = medianP99Ms(rounds);
+  if (p99 > KNEE_P99_MS) return `p99 ${p99.toFixed(0)} ms`;
+  const share = summarise(rounds.map(({ achievedRate, sentRate }) => achievedRate / sentRate));
+  return share.value < KNEE_SHARE ? `answers ${(share.value * 100).toFixed(0)} %` : undefined;
+}
