@@ -1,7 +1,9 @@
 // Asks a server over HTTP, on connections that are kept.
 
 import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 
+const BACK_OFF_MS = 10;
 const PATIENCE_MS = 30_000;
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
@@ -17,6 +19,16 @@ export function get(port: number, path: string): Promise<Reply> {
 
 export function post(port: number, path: string, body: object): Promise<Reply> {
   return ask(port, 'POST', path, JSON.stringify(body));
+}
+
+/** Asks again for as long as the server is overloaded, as its Retry-After says. @throws Error for any other status than 200. */
+export async function postUntilTaken(port: number, path: string, body: object): Promise<unknown> {
+  for (;;) {
+    const { status, body: answer } = await post(port, path, body);
+    if (status === 200) return answer;
+    if (status !== 503) throw new Error(`Expected an answer, received ${status}.`);
+    await sleep(BACK_OFF_MS);
+  }
 }
 
 /** Sends `text` as it is. Rejects when no whole answer comes. */

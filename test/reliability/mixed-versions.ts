@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { post } from './ask.ts';
+import { post, postUntilTaken } from './ask.ts';
 import type { Row } from './row.ts';
 import { ServerChild } from './server-child.ts';
 import {
@@ -39,8 +39,7 @@ export const MIXED_VERSIONS: Row = {
     const isDone = (): boolean => answers >= ANSWERS_AT[scale] && swaps >= SWAPS_AT[scale];
     const ask = async (): Promise<void> => {
       while (!isDone()) {
-        const { status, body } = await post(server.port, '/v1/candidates:batch', batch);
-        if (status !== 200) throw new Error(`Expected answers, received ${status}.`);
+        const body = await postUntilTaken(server.port, '/v1/candidates:batch', batch);
         const { results } = body as { results: (CandidatesBody | { error: object })[] };
         for (const [i, result] of results.entries()) {
           answers++;

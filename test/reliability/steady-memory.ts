@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { post } from './ask.ts';
+import { postUntilTaken } from './ask.ts';
 import type { Row } from './row.ts';
 import { ServerChild } from './server-child.ts';
 import { makeVersions, questionOf } from './versions.ts';
@@ -40,8 +40,7 @@ export const STEADY_MEMORY: Row = {
         while (sent < count) {
           const batch = batches[(sent / BATCH) % batches.length]!;
           sent += BATCH;
-          const { status } = await post(server.port, '/v1/candidates:batch', batch);
-          if (status !== 200) throw new Error(`Expected answers, received ${status}.`);
+          await postUntilTaken(server.port, '/v1/candidates:batch', batch);
           if (sent < (samples.length * count) / SAMPLES) continue;
           if (samples.length % 50 === 0) figures.progress(`${sent} of ${count} ${what}`);
           samples.push(server.rssBytes());
