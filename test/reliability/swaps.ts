@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startGenerator } from '../../bench/serve/child.ts';
+import type { LoadOutcome } from '../../bench/serve/load.ts';
 import { post } from './ask.ts';
 import { capacityOf, loadOf, medianOf, questionsOf } from './load.ts';
 import type { Row } from './row.ts';
@@ -34,7 +35,7 @@ export const SWAPS: Row = {
       const capacity = await capacityOf(generator, server.port, figures);
       const rate = LOAD * capacity;
       const slice = loadOf(generator, server.port, SLICE_SECONDS);
-      const calm = [];
+      const calm: LoadOutcome[] = [];
       for (let i = 0; i < CALM_SLICES; i++) calm.push(await slice(rate));
       // Both bundles are in memory from the first swap on; the second one reuses what the first has left.
       const activate = async (swap: number): Promise<void> => {
@@ -59,7 +60,7 @@ export const SWAPS: Row = {
       const watch = setInterval(() => {
         peak = Math.max(peak, server.rssBytes());
       }, 50);
-      const swapped = [];
+      const swapped: LoadOutcome[] = [];
       try {
         do swapped.push(await slice(rate));
         while (done < SWAPS_AT[scale]);
@@ -68,7 +69,7 @@ export const SWAPS: Row = {
         clearInterval(watch);
       }
       const settled = server.rssBytes();
-      const p99 = (outcomes: typeof calm): number => medianOf(outcomes.map(({ p99Ms }) => p99Ms));
+      const p99 = (outcomes: readonly LoadOutcome[]): number => medianOf(outcomes.map(({ p99Ms }) => p99Ms));
       figures.note(
         `${done} swaps under ${rate.toFixed(0)} requests/s (70 % of ${capacity.toFixed(0)})`,
       );
