@@ -35,6 +35,16 @@ describe('LmdbStore', () => {
     }
   });
 
+  it('refuses a file that is not of LMDB, instead of crashing', () => {
+    for (const readOnly of [false, true]) {
+      const directory = mkdtempSync(join(root, 'garbage-'));
+      writeFileSync(join(directory, 'data.mdb'), Buffer.alloc(65_536, 'x'));
+      assert.throws(() => LmdbStore.open(directory, { readOnly }), {
+        code: 'ERR_STORE_UNAVAILABLE',
+      });
+    }
+  });
+
   it('detects a flipped bit on disk instead of answering with a wrong state', async () => {
     const directory = mkdtempSync(join(root, 'flip-'));
     const store = LmdbStore.open(directory);

@@ -1,6 +1,7 @@
 // User states in LMDB: reads in-process without I/O once a page is warm, one writer, durable when a promise resolves.
 
-import { mkdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -17,6 +18,9 @@ import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { historyKey, stateKey, statesOf, watermarkKey } from './keys.ts';
 import type { StateBatch, UserState, UserStateStore } from './store.ts';
 
+/** Where the first page of LMDB has its magic number. */
+const MAGIC_AT = 24;
+const MAGIC = 0xbeef_c0de;
 /** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
 const ENTRIES_PER_TRANSACTION = 4096;
 
@@ -41,6 +45,7 @@ export class LmdbStore implements UserStateStore {
     const { readOnly = false } = options;
     try {
       if (!readOnly) mkdirSync(directory, { recursive: true });
+      expectMagic(join(directory, 'data.mdb'));
       const database = open<Uint8Array, Uint8Array>(directory, {
         encoding: 'binary',
         keyEncoding: 'binary',
@@ -179,6 +184,22 @@ function successor(prefix: Buffer): Buffer {
     if (next[i] !== 0) return next.subarray(0, i + 1);
   }
   return Buffer.alloc(prefix.length + 1, 0xff);
+}
+
+/** The binding ends the process over a file that is not LMDB's: better an error. */
+function expectMagic(path: string): void {
+  if (!existsSync(path)) return;
+  const bytes = Buffer.alloc(MAGIC_AT + 4);
+  const file = openSync(path, 'r');
+  let length: number;
+  try {
+    length = readSync(file, bytes);
+  } finally {
+    closeSync(file);
+  }
+  // An empty file is one that LMDB is about to fill.
+  if (length === 0 || (length === bytes.length && bytes.readUInt32LE(MAGIC_AT) === MAGIC)) return;
+  throw new Error(`${path} is no file of LMDB`);
 }
 
 function unavailable(directory: string, doing: string, cause: unknown): TandemError {
