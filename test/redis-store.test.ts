@@ -15,6 +15,7 @@ import { packageRoot } from '../src/native/binding.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { openStore } from '../src/store/open-store.ts';
 import { RedisStore } from '../src/store/redis-store.ts';
+import { runCli, spawnCli } from './support/cli.ts';
 import { freePort, noRedis, startRedis, stopRedis } from './support/redis.ts';
 import { makeShop, shopDataset } from './support/shop.ts';
 import { storeConformance } from './support/store-conformance.ts';
@@ -166,6 +167,27 @@ else {
     await stopRedis(late);
   });
 }
+
+const SECRET = 'a-password-of-the-store';
+
+it('shows no password: not in the log of a server, of settings, or of what is wrong', async () => {
+  const place = `redis://reader:${SECRET}@127.0.0.1:${await freePort()}/3`;
+  const flags = ['--bundles', bundles, '--store', place, '--port', '0'];
+  const settings = await runCli(['config', 'print', ...flags]);
+  assert.match(settings.stdout, /redis:\/\/\*\*\*@127\.0\.0\.1/);
+  const doctor = await runCli(['doctor', '--bundles', bundles, '--store', place]);
+  const wrong = await runCli(['doctor', '--store', `redis://reader:${SECRET}@no host`]);
+  const server = spawnCli(['serve', ...flags], { env: { TANDEM_LOG_LEVEL: 'info' } });
+  let log = '';
+  for await (const chunk of server.stderr!) {
+    log += String(chunk);
+    if (log.includes('"serving"')) break;
+  }
+  server.kill();
+  assert.match(log, /Redis does not answer yet/);
+  for (const { stdout, stderr } of [settings, doctor, wrong, { stdout: '', stderr: log }])
+    assert.ok(!(stdout + stderr).includes(SECRET));
+});
 
 /** Carries bytes both ways, or swallows them as a network does that has lost its way. */
 class Proxy {

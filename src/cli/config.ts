@@ -2,6 +2,7 @@
 
 import { Command } from 'commander';
 import { SETTING_NAMES } from '../config.ts';
+import { withoutSecrets } from '../store/redis-location.ts';
 import { addSettingFlags, readSettings, type SettingFlags } from './server-settings.ts';
 
 export function configCommand(): Command {
@@ -14,7 +15,7 @@ export function configCommand(): Command {
     const width = Math.max(...SETTING_NAMES.map((name) => name.length));
     for (const name of SETTING_NAMES)
       process.stdout.write(
-        `${name.padEnd(width)}  ${origins[name].padEnd(11)}  ${String(settings[name] ?? '')}\n`,
+        `${name.padEnd(width)}  ${origins[name].padEnd(11)}  ${withoutSecrets(String(settings[name] ?? ''))}\n`,
       );
   });
   return command;

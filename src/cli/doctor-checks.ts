@@ -12,6 +12,7 @@ import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
 import { nativeAddon, packageRoot } from '../native/binding.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
+import { withoutSecrets } from '../store/redis-location.ts';
 import { packageVersion } from '../version.ts';
 
 export interface Check {
@@ -178,7 +179,7 @@ async function bundle(path: string): Promise<Check> {
 }
 
 async function states(path: string, manifest: BundleManifest | undefined): Promise<Check> {
-  const check = { name: 'store', expected: `a feature store at ${path}` };
+  const check = { name: 'store', expected: `a feature store at ${withoutSecrets(path)}` };
   try {
     const store = await openStore(path, { readOnly: true });
     try {

@@ -15,6 +15,7 @@ import {
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { historyKey, stateKey, statesOf, watermarkKey } from './keys.ts';
+import { withoutSecrets } from './redis-location.ts';
 import type { StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** What keys begin with, so that a database may hold other things, too. */
@@ -61,17 +62,13 @@ export class RedisStore implements UserStateStore {
    * @throws TandemError ERR_CONFIG_INVALID for something that is no such URL.
    */
   static async open(url: string, timeoutMs: number): Promise<RedisStore> {
-    let name: string;
-    try {
-      const { protocol, host, pathname } = new URL(url);
-      name = `${protocol}//${host}${pathname}`;
-    } catch (cause) {
+    const name = withoutSecrets(url);
+    if (!URL.canParse(url))
       throw new TandemError(
         'ERR_CONFIG_INVALID',
-        'Expected a URL such as redis://host:6379/0 for the feature store, received something else.',
-        { cause, details: { setting: 'store' } },
+        `Expected a URL such as redis://host:6379/0 for the feature store, received ${name}.`,
+        { details: { setting: 'store' } },
       );
-    }
     const redis = new Redis(url, {
       lazyConnect: true,
       commandTimeout: timeoutMs,
@@ -83,7 +80,9 @@ export class RedisStore implements UserStateStore {
     // Every failed call says so itself; without a listener a lost connection would end the process.
     redis.on('error', () => undefined);
     await redis.connect().catch((error: unknown) => {
-      logger.error({ err: error, store: name }, 'Redis does not answer yet');
+      // Its text alone: an error of Redis brings along the command that it is about, and that of a login has the password.
+      const reason = error instanceof Error ? error.message : '';
+      logger.error({ store: name, reason }, 'Redis does not answer yet');
     });
     return new RedisStore(redis, name);
   }
