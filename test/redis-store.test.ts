@@ -7,20 +7,25 @@ import { createServer, connect, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import { encodeUsers } from '../src/encode/users.ts';
+import type { TandemError } from '../src/errors.ts';
+import type { EncoderId } from '../src/ids.ts';
 import { packageRoot } from '../src/native/binding.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { openStore } from '../src/store/open-store.ts';
 import { RedisStore } from '../src/store/redis-store.ts';
+import { newStateBatch, type UserStateStore } from '../src/store/store.ts';
 import { runCli, spawnCli } from './support/cli.ts';
 import { freePort, noRedis, startRedis, stopRedis } from './support/redis.ts';
 import { makeShop, shopDataset } from './support/shop.ts';
-import { storeConformance } from './support/store-conformance.ts';
+import { storeConformance, userId, userState } from './support/store-conformance.ts';
 
 const RECOVERY_MS = 5000;
+const ENCODER = 'e'.repeat(64) as EncoderId;
 const bundles = join(packageRoot(), 'models', 'tiny');
 const dataset = shopDataset(makeShop({ items: 120, users: 30, seed: 8 }));
 
@@ -43,6 +48,95 @@ else {
     client.disconnect();
     return RedisStore.open(url, 2000);
   });
+
+  describe('RedisStore', () => {
+    const one = [{ user: userId('a'), state: userState(7) }];
+    const read = async (store: UserStateStore): Promise<number> => {
+      const batch = newStateBatch(1, 4);
+      await store.read(ENCODER, [userId('a')], batch);
+      return batch.states[0]!;
+    };
+    const location = (parameters = '', login = ''): string =>
+      `redis://${login}127.0.0.1:${port}/15${parameters}`;
+    /** Opens, fills, uses and closes a store of one user. */
+    async function withStore(
+      timeoutMs: number,
+      body: (store: RedisStore) => Promise<void>,
+    ): Promise<void> {
+      const store = await RedisStore.open(location(), timeoutMs);
+      try {
+        await store.write(ENCODER, one);
+        await body(store);
+      } finally {
+        await store.close();
+      }
+    }
+
+    it('does not take a busy event loop for a slow Redis', () =>
+      withStore(300, async (store) => {
+        const answer = read(store);
+        // Redis answers meanwhile.
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
+        assert.equal(await answer, 7);
+      }));
+
+    it('asks again at once after one pause, however many reads it met', () =>
+      withStore(500, async (store) => {
+        redis.kill('SIGSTOP');
+        try {
+          const met = await Promise.allSettled([1, 2, 3, 4].map(() => read(store)));
+          assert.deepEqual(new Set(met.map(({ status }) => status)), new Set(['rejected']));
+        } finally {
+          redis.kill('SIGCONT');
+        }
+        assert.equal(await read(store), 7);
+      }));
+
+    it('keeps what has another prefix apart', async () => {
+      const stores = await Promise.all(
+        ['?prefix=a', '?prefix=b', '?prefix=*'].map((prefix) =>
+          RedisStore.open(location(prefix), 2000),
+        ),
+      );
+      await stores[0]!.write(ENCODER, one);
+      assert.deepEqual(await Promise.all(stores.map((store) => store.count(ENCODER))), [1, 0, 0]);
+      await Promise.all(stores.map((store) => store.close()));
+    });
+
+    it('says why there is no connection', async () => {
+      const store = await RedisStore.open(`redis://127.0.0.1:${await freePort()}`, 2000);
+      await assert.rejects(read(store), { code: 'ERR_STORE_UNAVAILABLE', message: /ECONNREFUSED/ });
+      await store.close();
+    });
+
+    it('logs in, and says that a password is wrong without saying it', async () => {
+      const client = new Redis(location());
+      await client.config('SET', 'requirepass', 'right one');
+      try {
+        const store = await RedisStore.open(location('', ':right%20one@'), 2000);
+        await store.write(ENCODER, one);
+        assert.equal(await read(store), 7);
+        await store.close();
+        const refused = await RedisStore.open(location('', ':mistaken@'), 2000);
+        await assert.rejects(
+          read(refused),
+          (error: Error) =>
+            /WRONGPASS/.test(error.message) && !inspect(error, { depth: 9 }).includes('mistaken'),
+        );
+        await refused.close();
+      } finally {
+        await client.config('SET', 'requirepass', '');
+        client.disconnect();
+      }
+    });
+  });
+
+  it('a location that is neither a directory nor a Redis is refused', () =>
+    assert.rejects(openStore('http://me:hush@host/0'), (error: TandemError) => {
+      assert.equal(error.code, 'ERR_CONFIG_INVALID');
+      assert.doesNotMatch(error.message, /hush/);
+      return true;
+    }));
 
   describe('a server on Redis', () => {
     let proxy: Proxy;

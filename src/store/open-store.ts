@@ -1,5 +1,7 @@
 // Which store a location means: Redis for a URL of it, else a directory of LMDB.
 
+import { TandemError } from '../errors.ts';
+import { withoutSecrets } from './redis-location.ts';
 import type { UserStateStore } from './store.ts';
 
 const REDIS = /^rediss?:\/\//;
@@ -25,5 +27,11 @@ export async function openStore(
   // Each is loaded where it is used alone.
   if (isRedis(location))
     return (await import('./redis-store.ts')).RedisStore.open(location, timeoutMs);
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(location))
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a directory, redis://host:port/database or rediss:// as feature store, received ${withoutSecrets(location)}.`,
+      { details: { setting: 'store' } },
+    );
   return (await import('./lmdb-store.ts')).LmdbStore.open(location, { readOnly });
 }
