@@ -87,11 +87,7 @@ async function abort(
   server.expectAlive();
 }
 
-async function crowds(
-  server: ServerChild,
-  scale: Scale,
-  figures: Figures,
-): Promise<void> {
+async function crowds(server: ServerChild, scale: Scale, figures: Figures): Promise<void> {
   const before = server.rssBytes();
   const sockets: Socket[] = [];
   let closed = 0;

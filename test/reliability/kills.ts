@@ -135,7 +135,7 @@ async function killSwapping(folder: string, scale: Scale, figures: Figures): Pro
   for (let kill = 0; kill < KILLS_AT[scale]; kill++) {
     figures.progress(`kill ${kill} of swapping`);
     const server = await ServerChild.start({ bundles, store, 'admin-port': '0' });
-    let running = true;
+    const running = new AbortController();
     const check = async (user: string): Promise<void> => {
       const body = (await post(server.port, '/v1/candidates', questionOf(user)))
         .body as CandidatesBody;
@@ -147,16 +147,16 @@ async function killSwapping(folder: string, scale: Scale, figures: Figures): Pro
       if (kill === 0) swapMs = await swapTime(server, names);
       // Both end when the server is killed, whatever they were doing.
       const swapping = (async (): Promise<void> => {
-        for (let i = kill + 1; running; i++)
+        for (let i = kill + 1; !running.signal.aborted; i++)
           await post(server.adminPort, '/bundles/activate', { bundle: names[i % 2] });
       })();
       const asking = (async (): Promise<void> => {
-        for (let i = 0; running; i++) await check(users[i % users.length]!);
+        for (let i = 0; !running.signal.aborted; i++) await check(users[i % users.length]!);
       })();
       const ended = Promise.allSettled([swapping, asking]);
       await sleep(random.uniform() * 3 * swapMs);
       server.expectAlive();
-      running = false;
+      running.abort();
       await server.end('SIGKILL');
       await ended;
     } finally {

@@ -55,7 +55,9 @@ export const NON_FINITE: Row = {
     };
     try {
       const input = await tinyBundleInput({ items: ITEMS, width: WIDTH });
-      const names = [...input.tensors].flatMap(([name, { data }]) => (data.length > 0 ? [name] : []));
+      const names = [...input.tensors].flatMap(([name, { data }]) =>
+        data.length > 0 ? [name] : [],
+      );
       await gate('publishing vectors', (n) =>
         isRefused(
           () =>

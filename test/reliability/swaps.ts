@@ -69,7 +69,8 @@ export const SWAPS: Row = {
         clearInterval(watch);
       }
       const settled = server.rssBytes();
-      const p99 = (outcomes: readonly LoadOutcome[]): number => medianOf(outcomes.map(({ p99Ms }) => p99Ms));
+      const p99 = (outcomes: readonly LoadOutcome[]): number =>
+        medianOf(outcomes.map(({ p99Ms }) => p99Ms));
       figures.note(
         `${done} swaps under ${rate.toFixed(0)} requests/s (70 % of ${capacity.toFixed(0)})`,
       );
