@@ -1,15 +1,7 @@
-// Data that does not fit in memory, by hand: makes a synthetic world, trains on it in shards, publishes, encodes every user, and
-// says what time and memory each took at most and what the store takes. npx tsx bench/scale.ts --help; Linux, because the peak is what /proc says (VmHWM).
+// Training that does not fit in memory, by hand: makes a synthetic world, trains on it in shards, and says what memory each
+// of the two took at most. npx tsx bench/scale.ts --help; Linux, because the peak is what /proc says (VmHWM).
 
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { spawnCli } from '../test/support/cli.ts';
@@ -17,8 +9,6 @@ import { spawnCli } from '../test/support/cli.ts';
 const POLL_MS = 200;
 /** Of /proc, on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
-/** Of stat(2). */
-const BYTES_PER_BLOCK = 512;
 const { values: flags } = parseArgs({
   options: {
     /** 376,000 users have 10 million events. */
@@ -69,18 +59,6 @@ await measured('train', [
   ...['train', '--data', world, '--out', run, '--settings', settings],
   ...['--shard-events', flags['shard-events']],
 ]);
-const bundles = join(flags.work, 'bundles');
-const store = join(flags.work, 'store');
-for (const folder of [bundles, store]) rmSync(folder, { recursive: true, force: true });
-await measured('publish', ['publish', '--checkpoint', run, '--bundles', bundles]);
-await measured('encode users', [
-  ...['encode', 'users', '--data', world, '--bundles', bundles, '--store', store],
-]);
-const storeBytes = readdirSync(store).reduce(
-  (sum, file) => sum + statSync(join(store, file)).blocks * BYTES_PER_BLOCK,
-  0,
-);
-process.stdout.write(`${JSON.stringify({ store, storeMiB: Math.round(storeBytes / 2 ** 20) })}\n`);
 
 /** Runs a command and prints one line: time, peak memory, the last word of every progress, and what it wrote. */
 async function measured(name: string, args: readonly string[]): Promise<void> {

@@ -230,6 +230,19 @@ describe('fresh events', () => {
     assert.equal((future.body['error'] as { field: string }).field, 'events.0.time');
     assert.equal((await as(writer!.key, { ...event, itm: 1 })).status, 400);
     await server.close();
+    // A key's rate counts events.
+    const slow = newKey({ name: 'slow', role: 'ingest', requestsPerSecond: 1e-3, burst: 3 });
+    writeKeyFile(keys, [slow.record]);
+    const limited = await serve(path, { keys });
+    const many = (count: number): ReturnType<typeof post> =>
+      post(
+        limited.port,
+        '/v1/events',
+        { events: Array.from({ length: count }, (_, i) => ({ user: `u${i}`, item: 'x' })) },
+        { Authorization: `Bearer ${slow.key}` },
+      );
+    assert.deepEqual([(await many(3)).status, (await many(1)).status], [200, 429]);
+    await limited.close();
     const off = await serve(path, { freshEvents: 'off' });
     assert.equal((await send(off, [event])).status, 404);
     await off.close();

@@ -37,6 +37,4 @@ export interface LoadOutcome {
   /** Requests answered with an error other than 503 or ERR_OVERLOADED, or not at all. */
   readonly failed: number;
   readonly refused: number;
-  /** As latencies count, from when a request was due. */
-  readonly refusedP99Ms: number;
 }

@@ -13,6 +13,8 @@ const ROUNDS = 8;
 const LEAST_NORM = 1e-4;
 /** Of a matrix's trace: what is left of a direction that the others span. */
 const NOTHING = 1e-12;
+/** Of Jacobi rotations, which converge quadratically: ten are more than it takes. */
+const MAX_SWEEPS = 30;
 
 /**
  * [N, width] rows of unit norm whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i n_j): item i at
@@ -196,6 +198,3 @@ function eigen(symmetric: Float64Array): { values: Float64Array; axes: Float64Ar
   }
   return { values: Float64Array.from({ length: size }, (_, i) => a[i * size + i]!), axes };
 }
-
-/** It converges quadratically: ten are more than it takes. */
-const MAX_SWEEPS = 30;

@@ -23,14 +23,14 @@ import {
   type RunSettings,
   type Validation,
 } from './checkpoint.ts';
+import { coOccurrenceRows } from './co-occurrence-start.ts';
+import { initialWeights, type NewWeights } from './initial-weights.ts';
 import { ShardSampler } from './shard-sampler.ts';
 import type { TrainConfig } from './train-config.ts';
 import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
-import { coOccurrenceRows } from './co-occurrence-start.ts';
-import { initialWeights, type NewWeights } from './initial-weights.ts';
 import { tensorSpecs } from './weights.ts';
 
 export interface TrainOptions {

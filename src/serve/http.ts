@@ -140,8 +140,10 @@ export function httpHandler(services: HttpServices): RequestHandler {
             'ERR_NOT_FOUND',
             'Expected a server that takes events, but this one does not. Start it with --fresh-events on.',
           );
-        pipeline.admit(1, client);
-        const report = await services.ingest(parseIngest(parseJson(request)));
+        pipeline.refuse(1, client);
+        const events = parseIngest(parseJson(request));
+        pipeline.admit(events.length, client);
+        const report = await services.ingest(events);
         return jsonReply(200, JSON.stringify({ request_id: requestId, ...report }));
       },
     },

@@ -9,6 +9,7 @@ import {
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
+  hasSeenMore,
 } from './codec.ts';
 import { storedAs } from './state-rows.ts';
 import { newStateBatch, stateOf, type UserState } from './store.ts';
@@ -162,6 +163,22 @@ describe('record of a user state', () => {
 
   it('refuses an encoderId that is not hex', () => {
     assert.throws(() => encoderPrefix('xyz' as EncoderId), TypeError);
+  });
+});
+
+describe('what a record has seen', () => {
+  it('is compared by its newest event, and is nothing when the record is damaged', () => {
+    fc.assert(
+      fc.property(states, fc.nat(1e6), fc.nat(1e6), fc.nat(), (state, mine, others, place) => {
+        const stored = encodeRecord(PREFIX, { ...state, lastEventSeconds: mine }, 'u');
+        const other = encodeRecord(PREFIX, { ...state, lastEventSeconds: others }, 'u');
+        assert.equal(hasSeenMore(stored, other), mine > others);
+        assert.equal(hasSeenMore(undefined, other), false);
+        stored[place % stored.length]! ^= 1 << (place % 8);
+        assert.equal(hasSeenMore(stored, other), false);
+        assert.equal(hasSeenMore(stored.subarray(0, place % stored.length), other), false);
+      }),
+    );
   });
 });
 

@@ -112,10 +112,12 @@ export function decodeRecord(
   return true;
 }
 
-/** Whether a stored record has seen a newer event than another of the same encoder; one that is no record has not. */
+/** Whether a stored record has seen a newer event than another of the same encoder; a damaged one has not, so that it can be replaced. */
 export function hasSeenMore(stored: Buffer | undefined, other: Buffer): boolean {
-  if (stored === undefined || stored.length < HEADER_BYTES) return false;
-  return stored.readDoubleLE(32) > other.readDoubleLE(32);
+  if (stored === undefined || stored.length < HEADER_BYTES + CHECKSUM_BYTES) return false;
+  if (stored.readDoubleLE(32) <= other.readDoubleLE(32)) return false;
+  const end = stored.length - CHECKSUM_BYTES;
+  return stored.readUInt32LE(end) === crc32c(stored, end);
 }
 
 /** A watermark as the bytes that a store keeps: f64 Unix seconds, then CRC32C of them. */

@@ -93,7 +93,7 @@ export class LmdbStore implements UserStateStore {
       const part = records.slice(begin, begin + ENTRIES_PER_TRANSACTION);
       await this.#transact(part.length, () => {
         for (const { key, value } of part)
-          if (!hasSeenMore(this.#database.getBinary(key), value))
+          if (!hasSeenMore(this.#database.getBinaryFast(key), value))
             void this.#database.put(key, value);
       });
     }
@@ -151,7 +151,7 @@ export class LmdbStore implements UserStateStore {
     return this.#closing;
   }
 
-  /** Reads and writes in one transaction, on disk when the promise resolves. What `action` throws undoes it. */
+  /** Reads and writes in one transaction, on disk when the promise resolves. `action` throws before its first put, or not at all. */
   async #transact(records: number, action: () => void): Promise<void> {
     try {
       await this.#database.transaction(action);

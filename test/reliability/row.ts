@@ -9,9 +9,6 @@ export interface Row {
   readonly run: (scale: Scale, figures: Figures) => Promise<void>;
 }
 
-/** Thrown by a row that this machine cannot run; the table says why. */
-export class Skipped extends Error {}
-
 /** What a row measured. Bounds are checked where they are stated, so that a miss says by how much. */
 export class Figures {
   readonly lines: string[] = [];
