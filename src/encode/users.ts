@@ -159,13 +159,14 @@ interface Merged {
  * The event before the window is kept, too: the gap of the oldest one that is encoded is counted from it.
  */
 async function mergeHistories(
-  { bundle, dataset, store }: EncodeUsersOptions,
+  options: EncodeUsersOptions,
   users: readonly {
     readonly id: UserId;
     readonly user: number;
     readonly lastEventSeconds: number;
   }[],
 ): Promise<ReadonlyMap<UserId, Merged>> {
+  const { bundle, store } = options;
   const merged = new Map<UserId, Merged>();
   if (users.length === 0) return merged;
   const rows = new EventRows(bundle);
@@ -173,14 +174,14 @@ async function mergeHistories(
   const events = new Map(
     users.map(({ id, user, lastEventSeconds }) => [
       id,
-      newestEvents(dataset, user, lastEventSeconds, most),
+      newestEvents(options, user, lastEventSeconds, most),
     ]),
   );
   await store.changeHistories([...events.keys()], (id, history) => {
     const { events: together } = mergeEvents(history?.events ?? [], events.get(id)!, most);
     const columns = rows.columns(together);
     const end = columns.times.length;
-    // Of unknown items alone nothing can be encoded; the dataset's known events further back can.
+    // Of what came in over HTTP, unknown items may be all that is left; the dataset's known events can be encoded.
     if (end > 0)
       merged.set(id, { columns, begin: 0, end, lastEventSeconds: columns.times[end - 1]! });
     return { complete: true, events: together };
@@ -188,22 +189,26 @@ async function mergeHistories(
   return merged;
 }
 
-/** A user's newest events of the dataset, none later than `until`, by name. */
+/**
+ * A user's newest events of the dataset, none later than `until`, by name. Those of items that the bundle does not know are left
+ * out: they would take the place of what it can encode, and are in the data for a bundle that does.
+ */
 function newestEvents(
-  { events, items }: Dataset,
+  { bundle, dataset }: EncodeUsersOptions,
   user: number,
   until: number,
   most: number,
 ): HistoryEvent[] {
-  let end = events.userOffsets[user + 1]!;
-  while (events.times[end - 1]! > until) end--;
-  const begin = Math.max(events.userOffsets[user]!, end - most);
-  return Array.from({ length: end - begin }, (_, i) => ({
-    item: items.ids[events.items[begin + i]!]!,
-    action: events.actionNames[events.actions[begin + i]!]!,
-    time: events.times[begin + i]!,
-    id: '',
-  }));
+  const { events, items } = dataset;
+  const newest: HistoryEvent[] = [];
+  for (let i = events.userOffsets[user + 1]! - 1; i >= events.userOffsets[user]!; i--) {
+    if (newest.length === most) break;
+    const item = items.ids[events.items[i]!]!;
+    const time = events.times[i]!;
+    if (time > until || bundle.catalogue.row(item) < 0) continue;
+    newest.push({ item, action: events.actionNames[events.actions[i]!]!, time, id: '' });
+  }
+  return newest.reverse();
 }
 
 interface OpenEncoder {
