@@ -17,8 +17,9 @@ const SOURCE: SchemaSource = {
 };
 
 describe('boundedBucket', () => {
+  // -0 and 0 are one bound to a comparison.
   const bounds = fc
-    .uniqueArray(fc.double({ noNaN: true }), { maxLength: 12 })
+    .uniqueArray(fc.double({ noNaN: true }), { maxLength: 12, comparator: 'SameValueZero' })
     .map((values) => values.sort((a, b) => a - b));
 
   it('counts the bounds that are not above the value', () => {
@@ -34,8 +35,7 @@ describe('boundedBucket', () => {
     fc.assert(
       fc.property(bounds, (sorted) => {
         for (const [i, bound] of sorted.entries())
-          // -0 and 0 are one bound to a comparison.
-          if (!Object.is(bound, -0)) assert.equal(boundedBucket(bound, sorted), i + 1);
+          assert.equal(boundedBucket(bound, sorted), i + 1);
         assert.equal(boundedBucket(Number.NaN, sorted), 0);
       }),
     );
