@@ -8,10 +8,13 @@ import { encoderPrefix } from './codec.ts';
 const STATE_KEY = 1;
 const WATERMARK_KEY = 2;
 const HISTORY_KEY = 3;
+const ITEM_CHANGE_KEY = 4;
+const ITEM_CHANGE_COUNT_KEY = 5;
 /** LMDB takes keys of up to 1,978 bytes; short ones keep its pages dense. */
 const MAX_PLAIN_USER_BYTES = 200;
 const PLAIN_USER = 0;
 const HASHED_USER = 1;
+
 /** kind, tag and id of the user as in a state's key. */
 export function historyKey(user: UserId): Buffer {
   const key = stateKey(new Uint8Array(0), user);
@@ -51,4 +54,21 @@ export function watermarkKey(encoderId: EncoderId): Buffer {
 /** What the keys of all states of an encoder begin with. @param prefix - encoderPrefix of the encoder. */
 export function statesOf(prefix: Uint8Array): Buffer {
   return Buffer.concat([Buffer.of(STATE_KEY), prefix]);
+}
+
+/** kind, tag and id of the item, as in a user's key. */
+export function itemChangeKey(item: string): Buffer {
+  const key = stateKey(new Uint8Array(0), item as UserId);
+  key[0] = ITEM_CHANGE_KEY;
+  return key;
+}
+
+/** What the keys of all changes of items begin with; in Redis, the key of the one hash that has them. */
+export function itemChanges(): Buffer {
+  return Buffer.of(ITEM_CHANGE_KEY);
+}
+
+/** How often items were changed. */
+export function itemChangeCountKey(): Buffer {
+  return Buffer.of(ITEM_CHANGE_COUNT_KEY);
 }

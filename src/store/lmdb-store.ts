@@ -15,8 +15,17 @@ import {
   writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { historyKey, stateKey, statesOf, watermarkKey } from './keys.ts';
-import type { StateBatch, UserState, UserStateStore } from './store.ts';
+import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import {
+  historyKey,
+  itemChangeCountKey,
+  itemChangeKey,
+  itemChanges,
+  stateKey,
+  statesOf,
+  watermarkKey,
+} from './keys.ts';
+import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** Where the first page of LMDB has its magic number. */
 const MAGIC_AT = 24;
@@ -121,6 +130,42 @@ export class LmdbStore implements UserStateStore {
   #historyOf(user: UserId): UserHistory | undefined {
     const record = this.#database.getBinary(historyKey(user));
     return record === undefined ? undefined : decodeHistory(record, user);
+  }
+
+  itemChangesVersion(): Promise<number> {
+    return this.#settle(() => this.#itemChangesVersion());
+  }
+
+  readItemChanges(): Promise<ItemChanges> {
+    return this.#settle(() => {
+      const start = itemChanges();
+      const found = this.#database.getRange({ start, end: successor(start) });
+      return {
+        version: this.#itemChangesVersion(),
+        changes: Array.from(found, ({ value }) => decodeItemChange(Buffer.from(value))),
+      };
+    });
+  }
+
+  async writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
+    this.#checkOpen();
+    const records = changes.map((change) => ({
+      key: itemChangeKey(change.item),
+      value: encodeItemChange(change),
+    }));
+    let version = 0;
+    await this.#transact(records.length, () => {
+      version = this.#itemChangesVersion() + 1;
+      for (const { key, value } of records) void this.#database.put(key, value);
+      const count = Buffer.alloc(8);
+      count.writeDoubleLE(version);
+      void this.#database.put(itemChangeCountKey(), count);
+    });
+    return version;
+  }
+
+  #itemChangesVersion(): number {
+    return this.#database.getBinary(itemChangeCountKey())?.readDoubleLE() ?? 0;
   }
 
   readWatermark(encoderId: EncoderId): Promise<number | undefined> {

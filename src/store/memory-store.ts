@@ -12,13 +12,16 @@ import {
   writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import type { StateBatch, UserState, UserStateStore } from './store.ts';
+import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** Keeps the same records as every other store, so that nothing behaves differently without a disk. */
 export class MemoryStore implements UserStateStore {
   readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
   readonly #watermarks = new Map<EncoderId, Buffer>();
   readonly #histories = new Map<UserId, Buffer>();
+  readonly #itemChanges = new Map<string, Buffer>();
+  #itemChangesVersion = 0;
   #closed = false;
 
   read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void {
@@ -69,6 +72,24 @@ export class MemoryStore implements UserStateStore {
     return record === undefined ? undefined : decodeHistory(record, user);
   }
 
+  itemChangesVersion(): Promise<number> {
+    return this.#settle(() => this.#itemChangesVersion);
+  }
+
+  readItemChanges(): Promise<ItemChanges> {
+    return this.#settle(() => ({
+      version: this.#itemChangesVersion,
+      changes: Array.from(this.#itemChanges.values(), decodeItemChange),
+    }));
+  }
+
+  writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
+    return this.#settle(() => {
+      for (const change of changes) this.#itemChanges.set(change.item, encodeItemChange(change));
+      return ++this.#itemChangesVersion;
+    });
+  }
+
   readWatermark(encoderId: EncoderId): Promise<number | undefined> {
     return this.#settle(() => {
       const watermark = this.#watermarks.get(encoderId);
@@ -91,6 +112,7 @@ export class MemoryStore implements UserStateStore {
     this.#records.clear();
     this.#watermarks.clear();
     this.#histories.clear();
+    this.#itemChanges.clear();
     return Promise.resolve();
   }
 

@@ -15,9 +15,18 @@ import {
   writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { historyKey, stateKey, statesOf, watermarkKey } from './keys.ts';
+import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import {
+  historyKey,
+  itemChangeCountKey,
+  itemChangeKey,
+  itemChanges,
+  stateKey,
+  statesOf,
+  watermarkKey,
+} from './keys.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
-import type { StateBatch, UserState, UserStateStore } from './store.ts';
+import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
 
 /** Records of one command: bounds how long Redis answers nobody else. */
 const ENTRIES_PER_COMMAND = 512;
@@ -162,6 +171,54 @@ export class RedisStore implements UserStateStore {
     const turn = this.#lastChange.then(() => this.#change(userIds, change));
     this.#lastChange = turn.catch(() => undefined);
     return turn;
+  }
+
+  async itemChangesVersion(): Promise<number> {
+    const key = this.#keyOf(itemChangeCountKey());
+    const count = await this.#ask("reading the version of items' changes", () =>
+      this.#soon(this.#redis.get(key)),
+    );
+    return Number(count ?? 0);
+  }
+
+  /** The version is read first: changes that come meanwhile are read again with the next one. */
+  async readItemChanges(): Promise<ItemChanges> {
+    const version = await this.itemChangesVersion();
+    const hash = this.#keyOf(itemChanges());
+    // HSCAN may give a field more than once.
+    const found = new Map<string, ItemChange>();
+    let cursor = '0';
+    do {
+      const [next, pairs] = await this.#ask('reading changes of items', () =>
+        this.#redis.hscanBuffer(hash, cursor, 'COUNT', SCAN_COUNT),
+      );
+      for (let i = 1; i < pairs.length; i += 2) {
+        const change = decodeItemChange(pairs[i]!);
+        found.set(change.item, change);
+      }
+      cursor = next.toString();
+    } while (cursor !== '0');
+    return { version, changes: [...found.values()] };
+  }
+
+  async writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
+    const hash = this.#keyOf(itemChanges());
+    const fields = changes.flatMap((change) => [
+      itemChangeKey(change.item),
+      encodeItemChange(change),
+    ]);
+    const results = await this.#ask('writing changes of items', () =>
+      this.#soon(
+        this.#redis
+          .multi()
+          .hset(hash, ...fields)
+          .incr(this.#keyOf(itemChangeCountKey()))
+          .exec(),
+      ),
+    );
+    const [error, version] = results![1]!;
+    if (error !== null) throw this.#unavailable('writing changes of items', error);
+    return version as number;
   }
 
   async readWatermark(encoderId: EncoderId): Promise<number | undefined> {

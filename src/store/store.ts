@@ -2,6 +2,7 @@
 
 import type { EncoderId, UserId } from '../ids.ts';
 import type { UserHistory } from './history.ts';
+import type { ItemChange } from './item-changes.ts';
 import type { StateType } from './state-rows.ts';
 
 /** A user's cached encoder output and what is known of its making. */
@@ -30,6 +31,14 @@ export interface StateBatch {
   readonly lastEventSeconds: Float64Array;
   /** [C] Unix seconds, NaN where none was found. */
   readonly encodedAtSeconds: Float64Array;
+}
+
+/** Items that were changed since the store began. */
+export interface ItemChanges {
+  /** Grows with every write, whoever makes it; 0 before the first. */
+  readonly version: number;
+  /** The newest change of each item, in no order. */
+  readonly changes: readonly ItemChange[];
 }
 
 export interface UserStateStore {
@@ -66,6 +75,13 @@ export interface UserStateStore {
     userIds: readonly UserId[],
     change: (user: UserId, history: UserHistory | undefined) => UserHistory,
   ): Promise<void>;
+
+  /** The version of the changes alone: cheap, for those who look often. */
+  itemChangesVersion(): Promise<number>;
+  readItemChanges(): Promise<ItemChanges>;
+
+  /** Writes changes durably, all of them or none, each in place of the one before of its item. @returns the version with them. */
+  writeItemChanges(changes: readonly ItemChange[]): Promise<number>;
 
   /** Unix seconds up to which (exclusive) events are covered by the encoder's finished jobs; undefined before the first. */
   readWatermark(encoderId: EncoderId): Promise<number | undefined>;

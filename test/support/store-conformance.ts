@@ -226,6 +226,41 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), 0, 'a watermark is not a state');
     });
 
+    test('keeps the newest change of each item, and counts writes', async (store) => {
+      assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [] });
+      const shoe = {
+        ...{ title: 'Rote Schuhe', advertiser: '', price: null, countries: ['DE'] },
+        categories: [{ category: 'shoes', confidence: 0.5 }],
+      };
+      const long = 'i'.repeat(256);
+      assert.equal(
+        await store.writeItemChanges([
+          { item: 'a', atSeconds: 1, record: shoe },
+          { item: long, atSeconds: 1.5 },
+        ]),
+        1,
+      );
+      assert.equal(
+        await store.writeItemChanges([
+          { item: 'a', atSeconds: 2, record: { ...shoe, price: 3 } },
+          { item: 'ü', atSeconds: 3, record: shoe },
+        ]),
+        2,
+      );
+      assert.equal(await store.itemChangesVersion(), 2);
+      const { version, changes } = await store.readItemChanges();
+      assert.equal(version, 2);
+      assert.deepEqual(
+        [...changes].sort((a, b) => a.atSeconds - b.atSeconds),
+        [
+          { item: long, atSeconds: 1.5 },
+          { item: 'a', atSeconds: 2, record: { ...shoe, price: 3 } },
+          { item: 'ü', atSeconds: 3, record: shoe },
+        ],
+      );
+      assert.equal(await store.count(ENCODER), 0, 'a change of an item is not a state');
+    });
+
     test('takes many states in one write, and none', async (store) => {
       await store.write(ENCODER, []);
       const count = 10_000;
