@@ -27,6 +27,7 @@ export interface ServerSettings {
   readonly requestTimeoutMs: number;
   readonly canaryEvery: number;
   readonly freshEvents: 'on' | 'off';
+  readonly freshItems: 'on' | 'off';
   readonly accessLog?: string | undefined;
   readonly keys?: string | undefined;
   readonly tlsCert?: string | undefined;
@@ -123,6 +124,10 @@ const serverSchema = z.strictObject({
     .enum(['on', 'off'])
     .default('off')
     .describe('take events over HTTP and encode their users at once: on or off'),
+  freshItems: z
+    .enum(['on', 'off'])
+    .default('off')
+    .describe('take items over HTTP and have them in the next answer: on or off'),
   accessLog: z
     .string()
     .min(1)

@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'ERR_PAYLOAD_TOO_LARGE'
   | 'ERR_RATE_LIMITED'
   | 'ERR_OVERLOADED'
+  | 'ERR_ITEMS_FULL'
   | 'ERR_DRAINING'
   | 'ERR_DEADLINE_EXCEEDED'
   | 'ERR_STORE_UNAVAILABLE'
@@ -47,6 +48,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_PAYLOAD_TOO_LARGE: { status: 413, retryable: false },
   ERR_RATE_LIMITED: { status: 429, retryable: true },
   ERR_OVERLOADED: { status: 503, retryable: true },
+  ERR_ITEMS_FULL: { status: 507, retryable: false },
   ERR_DRAINING: { status: 503, retryable: true },
   ERR_DEADLINE_EXCEEDED: { status: 504, retryable: true },
   ERR_STORE_UNAVAILABLE: { status: 503, retryable: true },

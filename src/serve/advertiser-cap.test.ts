@@ -15,7 +15,12 @@ test('keeps the best of each advertiser, in order, and all of unknown ones', () 
         const slots = Int32Array.from(advertisers, (_, i) => advertisers.length - 1 - i);
         const scores = Float32Array.from(advertisers, (_, i) => -i);
         const excluded = new Set(excludedSlots);
-        const kept = capAdvertisers({ advertiserRows }, { slots, scores }, maxEach, excluded);
+        const kept = capAdvertisers(
+          { advertiserRow: (slot) => advertiserRows[slot]! },
+          { slots, scores },
+          maxEach,
+          excluded,
+        );
         const expected = [...slots].filter((slot, i) => {
           const advertiser = advertiserRows[slot]!;
           if (excluded.has(slot)) return false;

@@ -1,6 +1,6 @@
 // At most so many candidates of one advertiser: the best of each, as far down the list as it takes to find k.
 
-import type { ItemCatalogue } from '../bundle/catalogue.ts';
+import type { LiveItems } from './live-items.ts';
 
 /** Hits of one request, best first. */
 export interface RankedHits {
@@ -13,7 +13,7 @@ export interface RankedHits {
  * of an unknown advertiser are not capped: they need not be of the same one.
  */
 export function capAdvertisers(
-  { advertiserRows }: Pick<ItemCatalogue, 'advertiserRows'>,
+  items: Pick<LiveItems, 'advertiserRow'>,
   { slots, scores }: RankedHits,
   maxEach: number,
   excluded: ReadonlySet<number>,
@@ -23,7 +23,7 @@ export function capAdvertisers(
   for (let i = 0; i < slots.length; i++) {
     const slot = slots[i]!;
     if (excluded.has(slot)) continue;
-    const advertiser = advertiserRows[slot]!;
+    const advertiser = items.advertiserRow(slot);
     if (advertiser >= 0) {
       const count = taken.get(advertiser) ?? 0;
       if (count === maxEach) continue;

@@ -137,21 +137,21 @@ function ignoredJson(engine: Engine, parts: AnswerParts): string {
 /** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
 export function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string[] {
   const ignored: string[] = [];
-  const subjectCounts =
-    subject.bag.rows.length > 0 || (engine.usesSubjectItem && subject.itemRow >= 0);
+  const subjectCounts = subject.bag.rows.length > 0 || subject.inputRow >= 0;
   if (request.subject !== undefined && !subjectCounts) ignored.push('subject');
   if (request.demographics !== undefined && !engine.usesContext) ignored.push('demographics');
   return ignored;
 }
 
 function explainCandidate(engine: Engine, subject: ResolvedSubject, row: number): string {
-  const { catalogue, schema } = engine.bundle;
+  const { items } = engine;
+  const { schema } = engine.bundle;
   const subjectRows = new Set(subject.bag.rows);
-  const shared = Array.from(catalogue.categoryRows(row)).filter((category) =>
+  const shared = Array.from(items.categoryRows(row)).filter((category) =>
     subjectRows.has(category),
   );
   const names = shared.map((category) => schema.categories[category]!);
-  return `,"title":${JSON.stringify(catalogue.title(row))},"shared_categories":${JSON.stringify(names)}`;
+  return `,"title":${JSON.stringify(items.title(row))},"shared_categories":${JSON.stringify(names)}`;
 }
 
 function explainAnswer({ hits, filter, batchSize, stagesMs }: AnswerParts): string {

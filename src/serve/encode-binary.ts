@@ -64,7 +64,7 @@ function binaryAnswer(
   const { mode, reason } = parts.degraded ?? { mode: '', reason: '' };
   const ignored = ignoredMembers(engine, parts).join();
   const strings = [parts.requestId, origin, plan, mode, reason, ignored];
-  for (const row of spelledOut) strings.push(engine.bundle.catalogue.id(row));
+  for (const row of spelledOut) strings.push(engine.items.id(row));
   return { state: parts.state, truncated: slots.length < parts.request.k, scores, strings };
 }
 

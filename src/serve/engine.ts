@@ -9,16 +9,19 @@ import { nativeAddon, type NativeHead, type Ticket } from '../native/binding.ts'
 import { openIndex } from '../retrieval/approximate-index.ts';
 import { PlannedIndex, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
 import { FilterCompiler } from './filters.ts';
+import { LiveItems, type ItemOverlay } from './live-items.ts';
 import type { RequestDemographics, RequestSubject } from './schemas.ts';
 
 /** What a subject is to the head, and which row must not come back as its own candidate. */
 export interface ResolvedSubject {
   readonly bag: SubjectBag;
-  /** Catalogue row when the subject is an item, else -1. */
+  /** Row of LiveItems when the subject is an item, else -1. */
   readonly itemRow: number;
+  /** The row that the head reads of it: -1 where it reads none, or the bundle's weights do not know the item. */
+  readonly inputRow: number;
 }
 
-const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1 };
+const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1, inputRow: -1 };
 const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
 
 /** What of a bundle is read for as long as it is served; head and index have their own copies of the rest. */
@@ -34,23 +37,36 @@ export interface SharedEngine {
   readonly index: SharedPlan;
 }
 
+/** What the engines of one bundle have in common, whatever became of its items. */
+interface EngineCore {
+  readonly bundle: ServedBundle;
+  readonly head: NativeHead;
+  readonly index: PlannedIndex;
+  readonly filters: FilterCompiler;
+  readonly features: ContextFeatures;
+  /** [N] ids as JSON. */
+  readonly itemJson: (string | undefined)[];
+}
+
 export class Engine {
   readonly bundle: ServedBundle;
   readonly encoderId: EncoderId;
   readonly head: NativeHead;
   readonly index: PlannedIndex;
-  readonly filters: FilterCompiler;
+  /** As requests see them. */
+  readonly items: LiveItems;
   /** D. */
   readonly width: number;
   /** False for fusion "none": subject and demographics of a request change nothing. */
   readonly usesContext: boolean;
   /** The head reads the item in view itself, besides its categories. */
   readonly usesSubjectItem: boolean;
-  readonly #features: ContextFeatures;
-  readonly #itemJson: (string | undefined)[];
+  readonly #core: EngineCore;
 
-  private constructor(bundle: ServedBundle, head: NativeHead, index: PlannedIndex) {
+  private constructor(core: EngineCore, overlay?: ItemOverlay) {
+    const { bundle, head, index, filters } = core;
     const { manifest, schema, catalogue } = bundle;
+    this.#core = core;
     this.head = head;
     this.bundle = bundle;
     this.encoderId = manifest.encoderId as EncoderId;
@@ -58,9 +74,17 @@ export class Engine {
     this.usesContext = manifest.model.fusion !== 'none';
     this.usesSubjectItem = this.usesContext && manifest.model.subjectItem;
     this.index = index;
-    this.filters = new FilterCompiler(catalogue, schema.categories);
-    this.#features = new ContextFeatures(schema);
-    this.#itemJson = new Array<string | undefined>(catalogue.count);
+    this.items = new LiveItems(catalogue, filters, schema.categories, this.width, overlay);
+  }
+
+  static #of(bundle: ServedBundle, head: NativeHead, index: PlannedIndex): Engine {
+    const { schema, catalogue } = bundle;
+    return new Engine({
+      ...{ bundle, head, index },
+      filters: new FilterCompiler(catalogue, schema.categories),
+      features: new ContextFeatures(schema),
+      itemJson: new Array<string | undefined>(catalogue.count),
+    });
   }
 
   /**
@@ -72,9 +96,15 @@ export class Engine {
     const { directory, manifest, schema, catalogue, vectors, headWeights } = bundle;
     const index = await planIndex(bundle, plan);
     const head = new (nativeAddon().Head)(headWeights);
-    return new Engine({ directory, manifest, schema, catalogue, vectors }, head, index);
+    return Engine.#of({ directory, manifest, schema, catalogue, vectors }, head, index);
   }
 
+  /** This engine with other items; it shares everything else, also what is found out later. */
+  withItems(overlay: ItemOverlay): Engine {
+    return overlay.version === this.items.version ? this : new Engine(this.#core, overlay);
+  }
+
+  /** Without what became of the items after the bundle was published. */
   share(): SharedEngine {
     const { catalogue, ...rest } = this.bundle;
     return {
@@ -87,7 +117,7 @@ export class Engine {
   /** What another event loop shares, at once. */
   static attach({ bundle, head, index }: SharedEngine): Engine {
     const { catalogue, ...rest } = bundle;
-    return new Engine(
+    return Engine.#of(
       { ...rest, catalogue: ItemCatalogue.of(catalogue) },
       new (nativeAddon().Head)(head),
       PlannedIndex.attach(index, bundle.vectors),
@@ -96,16 +126,21 @@ export class Engine {
 
   /** The id of an item as JSON; kept, because escaping 100 ids an answer was a tenth of the time of one. */
   itemJson(row: number): string {
-    return (this.#itemJson[row] ??= JSON.stringify(this.bundle.catalogue.id(row)));
+    const { itemJson, bundle } = this.#core;
+    if (row >= bundle.catalogue.count) return JSON.stringify(this.items.id(row));
+    return (itemJson[row] ??= JSON.stringify(bundle.catalogue.id(row)));
   }
 
   /** @throws TandemError ERR_UNKNOWN_ITEM. */
   resolveSubject(subject: RequestSubject | undefined): ResolvedSubject {
     if (subject === undefined) return NOTHING;
-    const { catalogue } = this.bundle;
+    const { items } = this;
+    const { features } = this.#core;
     let itemRow = -1;
     if (subject.item !== undefined) {
-      itemRow = catalogue.row(subject.item);
+      itemRow = items.row(subject.item);
+      // What was deleted is no candidate any more, but may be in view still.
+      if (itemRow < 0) itemRow = items.base.row(subject.item);
       if (itemRow < 0)
         throw new TandemError(
           'ERR_UNKNOWN_ITEM',
@@ -113,25 +148,23 @@ export class Engine {
           { details: { field: 'subject.item' } },
         );
     }
-    if (!this.usesContext) return { bag: NO_SUBJECT, itemRow };
+    if (!this.usesContext) return { bag: NO_SUBJECT, itemRow, inputRow: -1 };
     if (itemRow >= 0)
       return {
-        bag: this.#features.categoryBag(
-          catalogue.categoryRows(itemRow),
-          catalogue.confidences(itemRow),
-        ),
+        bag: features.categoryBag(items.categoryRows(itemRow), items.confidences(itemRow)),
         itemRow,
+        inputRow: this.usesSubjectItem ? items.baseRow(itemRow) : -1,
       };
     if (subject.interests !== undefined)
-      return { bag: this.#features.interestBag(subject.interests), itemRow };
-    return { bag: this.#features.queryBag(subject.query ?? ''), itemRow };
+      return { ...NOTHING, bag: features.interestBag(subject.interests) };
+    return { ...NOTHING, bag: features.queryBag(subject.query ?? '') };
   }
 
   demographicRows(
     demographics: RequestDemographics | undefined,
   ): readonly [number, number, number] {
     if (demographics === undefined || !this.usesContext) return UNKNOWN;
-    return this.#features.demographicRows(demographics);
+    return this.#core.features.demographicRows(demographics);
   }
 }
 

@@ -32,6 +32,8 @@ export interface EventLoopOptions {
   readonly accessLog: AccessLog | undefined;
   /** Undefined where the server takes no events. */
   readonly ingest: HttpServices['ingest'];
+  /** Undefined where the server takes no items. */
+  readonly changeItems: HttpServices['changeItems'];
   /** The metrics of all loops, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** The port, and whether other loops of this process listen on it, too. */
@@ -108,6 +110,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
         metrics,
         accessLog,
         ingest: options.ingest,
+        changeItems: options.changeItems,
         scrape: options.scrape,
         isReady: () => ready,
         openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),

@@ -39,7 +39,7 @@ export class FreshEvents {
   readonly #store: UserStateStore;
   readonly #metrics: ServerMetrics;
   /** Made when first needed: an encoder holds its own table of the catalogue. */
-  readonly #encodings = new WeakMap<Engine, Encoding>();
+  readonly #encodings = new WeakMap<Engine['bundle'], Encoding>();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(bundles: { readonly served: Served }, store: UserStateStore, metrics: ServerMetrics) {
@@ -143,7 +143,7 @@ export class FreshEvents {
   }
 
   #encodingOf(engine: Engine): Encoding {
-    let encoding = this.#encodings.get(engine);
+    let encoding = this.#encodings.get(engine.bundle);
     if (encoding === undefined) {
       const { bundle } = engine;
       const tensors = (): ReturnType<typeof bundleTensors> =>
@@ -152,7 +152,7 @@ export class FreshEvents {
         encoder: bundleHistoryEncoder({ ...bundle, tensors }),
         rows: new EventRows(bundle),
       };
-      this.#encodings.set(engine, encoding);
+      this.#encodings.set(bundle, encoding);
     }
     return encoding;
   }

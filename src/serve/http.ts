@@ -23,10 +23,13 @@ import { KSERVE_PATH, MODEL_PATH, describeModel, describeServer, infer } from '.
 import type { ServerMetrics } from './metrics.ts';
 import type { Answer, Pipeline } from './pipeline.ts';
 import type { IngestReport } from './fresh-events.ts';
+import type { ChangedItem, ItemsReport } from './fresh-items.ts';
 import {
   invalid,
   parseBatch,
+  parseDeleteItems,
   parseIngest,
+  parsePutItems,
   type IngestedEvent,
   type PipelineRequest,
 } from './schemas.ts';
@@ -49,6 +52,8 @@ export interface HttpServices {
   readonly accessLog: AccessLog | undefined;
   /** Undefined where the server takes no events. */
   readonly ingest: ((events: readonly IngestedEvent[]) => Promise<IngestReport>) | undefined;
+  /** Undefined where the server takes no items. */
+  readonly changeItems: ((items: readonly ChangedItem[]) => Promise<ItemsReport>) | undefined;
   /** The metrics of the server, as Prometheus reads them. */
   readonly scrape: () => Promise<string>;
   /** False from the first signal to stop. */
@@ -61,7 +66,6 @@ export interface HttpServices {
 type LoggedReply = HttpReply & { readonly facts?: AnswerFacts };
 
 interface Route {
-  readonly method: 'GET' | 'POST';
   /** What a client must be allowed to; undefined = open to everybody, as probes and the documentation are. */
   readonly role?: Role;
   readonly handle: (
@@ -80,34 +84,29 @@ export function httpHandler(services: HttpServices): RequestHandler {
     throw new TandemError('ERR_DRAINING', 'Expected a serving process, but this one is stopping.');
   };
   const routes: Readonly<Record<string, Route>> = {
-    '/v1/candidates': {
-      method: 'POST',
+    'POST /v1/candidates': {
       role: 'candidates',
       handle: (request, requestId, client) => {
         const endpoint = acceptsBinary(request) ? BINARY_CANDIDATES : CANDIDATES;
         return answerOne(pipeline, endpoint, request, requestId, client);
       },
     },
-    '/v1/embeddings': {
-      method: 'POST',
+    'POST /v1/embeddings': {
       role: 'candidates',
       handle: (request, requestId, client) =>
         answerOne(pipeline, EMBEDDINGS, request, requestId, client),
     },
-    '/v1/score': {
-      method: 'POST',
+    'POST /v1/score': {
       role: 'candidates',
       handle: (request, requestId, client) =>
         answerOne(pipeline, SCORE, request, requestId, client),
     },
-    [ITEM_PATTERN]: {
-      method: 'GET',
+    [`GET ${ITEM_PATTERN}`]: {
       role: 'candidates',
       handle: ({ path }) =>
         jsonReply(200, describeItem(services.engine(), path.slice(ITEM_PREFIX.length))),
     },
-    '/v1/candidates:batch': {
-      method: 'POST',
+    'POST /v1/candidates:batch': {
       role: 'candidates',
       handle: async (request, requestId, client) => {
         pipeline.refuse(1, client);
@@ -131,8 +130,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
         );
       },
     },
-    '/v1/events': {
-      method: 'POST',
+    'POST /v1/events': {
       role: 'ingest',
       handle: async (request, requestId, client) => {
         if (services.ingest === undefined)
@@ -147,16 +145,24 @@ export function httpHandler(services: HttpServices): RequestHandler {
         return jsonReply(200, JSON.stringify({ request_id: requestId, ...report }));
       },
     },
-    [STREAM_PATH]: {
-      method: 'GET',
+    'PUT /v1/items': {
+      role: 'ingest',
+      handle: (request, requestId, client) =>
+        changeItems(services, request, requestId, client, parsePutItems),
+    },
+    'DELETE /v1/items': {
+      role: 'ingest',
+      handle: (request, requestId, client) =>
+        changeItems(services, request, requestId, client, parseDeleteItems),
+    },
+    [`GET ${STREAM_PATH}`]: {
       handle: () => {
         throw invalid('Expected a WebSocket upgrade (RFC 6455) for /v1/stream.', null);
       },
     },
-    '/health/live': { method: 'GET', handle: () => jsonReply(200, '{"status":"live"}') },
-    '/health/ready': { method: 'GET', handle: () => ready('{"status":"ready"}') },
-    '/metrics': {
-      method: 'GET',
+    'GET /health/live': { handle: () => jsonReply(200, '{"status":"live"}') },
+    'GET /health/ready': { handle: () => ready('{"status":"ready"}') },
+    'GET /metrics': {
       role: 'metrics',
       handle: async () => ({
         status: 200,
@@ -164,56 +170,58 @@ export function httpHandler(services: HttpServices): RequestHandler {
         body: await services.scrape(),
       }),
     },
-    '/openapi.json': { method: 'GET', handle: () => jsonReply(200, services.openApi()) },
-    '/version': {
-      method: 'GET',
+    'GET /openapi.json': { handle: () => jsonReply(200, services.openApi()) },
+    'GET /version': {
       role: 'metrics',
       handle: () => jsonReply(200, JSON.stringify(services.version())),
     },
-    [KSERVE_PATH]: {
-      method: 'GET',
+    [`GET ${KSERVE_PATH}`]: {
       role: 'candidates',
       handle: () => jsonReply(200, serverMetadata),
     },
-    [`${KSERVE_PATH}/health/live`]: {
-      method: 'GET',
+    [`GET ${KSERVE_PATH}/health/live`]: {
       handle: () => jsonReply(200, '{"live":true}'),
     },
-    [`${KSERVE_PATH}/health/ready`]: { method: 'GET', handle: () => ready('{"ready":true}') },
-    [MODEL_PATH]: {
-      method: 'GET',
+    [`GET ${KSERVE_PATH}/health/ready`]: { handle: () => ready('{"ready":true}') },
+    [`GET ${MODEL_PATH}`]: {
       role: 'candidates',
       handle: () => jsonReply(200, JSON.stringify(describeModel(services.engine()))),
     },
-    [`${MODEL_PATH}/ready`]: {
-      method: 'GET',
+    [`GET ${MODEL_PATH}/ready`]: {
       handle: () => ready('{"name":"tandem","ready":true}'),
     },
-    [`${MODEL_PATH}/infer`]: {
-      method: 'POST',
+    [`POST ${MODEL_PATH}/infer`]: {
       role: 'candidates',
       handle: (request, requestId, client) =>
         infer(pipeline, request, requestId, client, timeoutOf(request)),
     },
   };
-  const paths = Object.keys(routes);
+  const paths = new Set(Object.keys(routes).map((route) => route.split(' ')[1]!));
+  const methodsOf = (pattern: string): string[] =>
+    ['GET', 'POST', 'PUT', 'DELETE'].filter((method) =>
+      Object.hasOwn(routes, `${method} ${pattern}`),
+    );
 
   return async (request) => {
     const startedMs = performance.now();
     const requestId = requestIdOf(request.headers['x-request-id']);
     const pattern = request.path.startsWith(ITEM_PREFIX) ? ITEM_PATTERN : request.path;
-    const route = Object.hasOwn(routes, pattern) ? routes[pattern] : undefined;
+    const method = request.method === 'HEAD' ? 'GET' : request.method;
+    const known = paths.has(pattern) ? pattern : 'other';
+    const routeKey = `${method} ${pattern}`;
+    const route = Object.hasOwn(routes, routeKey) ? routes[routeKey] : undefined;
     const headers: Record<string, string> = { 'X-Request-Id': requestId };
     if (TRACE_PARENT.test(request.headers.traceparent))
       headers['traceparent'] = request.headers.traceparent;
     let reply: LoggedReply;
     try {
-      if (route === undefined) throw unknownPath(request.path, paths);
-      if (route.method !== (request.method === 'HEAD' ? 'GET' : request.method)) {
-        headers['Allow'] = route.method;
+      if (known === 'other') throw unknownPath(request.path, [...paths]);
+      if (route === undefined) {
+        const allowed = methodsOf(pattern);
+        headers['Allow'] = allowed.join(', ');
         throw new TandemError(
           'ERR_METHOD_NOT_ALLOWED',
-          `Expected ${route.method} for ${request.path}, received ${request.method}.`,
+          `Expected ${allowed.join(' or ')} for ${request.path}, received ${request.method}.`,
         );
       }
       const client =
@@ -227,7 +235,6 @@ export function httpHandler(services: HttpServices): RequestHandler {
         ? errorReply(error, requestId, ({ message }) => ({ error: message }))
         : errorReply(error, requestId);
     }
-    const known = route === undefined ? 'other' : pattern;
     const status = request.aborted ? CLIENT_CLOSED_REQUEST : reply.status;
     const ms = performance.now() - startedMs;
     metrics.observeRequest(known, status, ms / 1000);
@@ -263,6 +270,24 @@ async function answerOne<R extends PipelineRequest>(
     headers: { 'Server-Timing': serverTiming(answer) },
     facts: answer.facts,
   };
+}
+
+async function changeItems(
+  { pipeline, changeItems: change }: HttpServices,
+  request: HttpRequest,
+  requestId: string,
+  client: Client,
+  parse: (value: unknown) => readonly ChangedItem[],
+): Promise<LoggedReply> {
+  if (change === undefined)
+    throw new TandemError(
+      'ERR_NOT_FOUND',
+      'Expected a server that takes items, but this one does not. Start it with --fresh-items on.',
+    );
+  pipeline.refuse(1, client);
+  const items = parse(parseJson(request));
+  pipeline.admit(items.length, client);
+  return jsonReply(200, JSON.stringify({ request_id: requestId, ...(await change(items)) }));
 }
 
 /** Whoever names the type wants it: no client would list it below JSON by a quality value. */

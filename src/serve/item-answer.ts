@@ -1,4 +1,4 @@
-// GET /v1/items/{id}: what the served bundle knows of an item, in the words of requests and filters.
+// GET /v1/items/{id}: what is known of an item, in the words of requests and filters.
 
 import { unknownItem } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
@@ -11,23 +11,24 @@ import { invalid } from './schemas.ts';
  */
 export function describeItem(engine: Engine, encodedId: string): string {
   const id = decodeId(encodedId);
-  const { catalogue, schema, manifest } = engine.bundle;
-  const row = catalogue.row(id);
+  const { items } = engine;
+  const { schema, manifest } = engine.bundle;
+  const row = items.row(id);
   if (row < 0) throw unknownItem(engine, id.slice(0, 256), null);
-  const price = catalogue.price(row);
-  const confidences = catalogue.confidences(row);
+  const price = items.price(row);
+  const confidences = items.confidences(row);
   return JSON.stringify({
     bundle_id: manifest.bundleId,
     item: id,
-    title: catalogue.title(row),
-    advertiser: catalogue.advertiser(row) || null,
+    title: items.title(row),
+    advertiser: items.advertiser(row) || null,
     price: Number.isNaN(price) ? null : price,
-    categories: Array.from(catalogue.categoryRows(row), (category, i) => ({
+    categories: Array.from(items.categoryRows(row), (category, i) => ({
       category: schema.categories[category],
       confidence: Math.round(confidences[i]! * 1e6) / 1e6,
     })),
-    countries: catalogue.targetCountries(row),
-    recent_events: catalogue.popularity[row],
+    countries: items.targetCountries(row),
+    recent_events: items.popularity(row),
   });
 }
 

@@ -23,8 +23,9 @@ let loop: EventLoop | undefined;
 let store: UserStateStore | undefined;
 
 /** The engine of a reference, kept in `next`. */
-function engineOf({ number, shared }: EngineReference, next: Map<number, Engine>): Engine {
-  const engine = shared === undefined ? engines.get(number)! : Engine.attach(shared);
+function engineOf({ number, shared, items }: EngineReference, next: Map<number, Engine>): Engine {
+  const known = shared === undefined ? engines.get(number)! : Engine.attach(shared);
+  const engine = items === undefined ? known : known.withItems(items);
   next.set(number, engine);
   return engine;
 }
@@ -48,6 +49,8 @@ const answers: LoopAnswers = {
     loop = await startEventLoop({
       ...{ settings, bundles, keys, metrics, accessLog, scrape, port, store },
       ingest: settings.freshEvents === 'on' ? (events) => leader.call('ingest', events) : undefined,
+      changeItems:
+        settings.freshItems === 'on' ? (items) => leader.call('changeItems', items) : undefined,
       portSharing: 'joined',
     });
   },

@@ -11,14 +11,17 @@ import { logger } from '../telemetry.ts';
 import type { SharedKey } from './api-keys.ts';
 import type { Engine, SharedEngine } from './engine.ts';
 import type { IngestReport } from './fresh-events.ts';
+import type { ChangedItem, ItemsReport } from './fresh-items.ts';
+import type { ItemOverlay } from './live-items.ts';
 import type { IngestedEvent } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
 
-/** An engine by its number, and with all it is made of when the thread has not seen it. */
+/** An engine by the number of its bundle, and with what of it the thread has not seen. */
 export interface EngineReference {
   readonly number: number;
   readonly shared: SharedEngine | undefined;
+  readonly items: ItemOverlay | undefined;
 }
 
 export interface ServedReferences {
@@ -52,13 +55,14 @@ export interface LeaderAnswers {
   /** The metrics of all loops, as Prometheus reads them. */
   readonly scrape: (argument: undefined) => Promise<string>;
   readonly ingest: (events: readonly IngestedEvent[]) => Promise<IngestReport>;
+  readonly changeItems: (items: readonly ChangedItem[]) => Promise<ItemsReport>;
 }
 
 class LoopThread {
   readonly calls: ThreadCalls<LoopAnswers>;
   readonly ended: Promise<void>;
-  /** Engines that the thread has, by their numbers. */
-  #engines = new Map<Engine, number>();
+  /** Bundles that the thread has engines of: their numbers, and which items. */
+  #engines = new Map<Engine['bundle'], { readonly number: number; readonly version: number }>();
   #lastNumber = 0;
 
   constructor(data: LoopData, answers: LeaderAnswers, isClosing: () => boolean) {
@@ -88,10 +92,15 @@ class LoopThread {
     const before = this.#engines;
     this.#engines = new Map();
     const refer = (engine: Engine): EngineReference => {
-      const known = before.get(engine);
-      const number = known ?? ++this.#lastNumber;
-      this.#engines.set(engine, number);
-      return { number, shared: known === undefined ? engine.share() : undefined };
+      const known = before.get(engine.bundle);
+      const number = known?.number ?? ++this.#lastNumber;
+      const { version, overlay } = engine.items;
+      this.#engines.set(engine.bundle, { number, version });
+      return {
+        number,
+        shared: known === undefined ? engine.share() : undefined,
+        items: (known?.version ?? 0) === version ? undefined : overlay,
+      };
     };
     return this.calls.call('serve', {
       active: refer(active),

@@ -25,6 +25,9 @@ export class ServerMetrics {
   readonly bundleSwaps: Counter<'outcome'>;
   readonly annRecall: Histogram;
   readonly freshEvents: Counter<'outcome'>;
+  readonly itemChanges: Counter;
+  readonly freshItems: Gauge;
+  readonly goneItems: Gauge;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: Histogram<'route' | 'status'>;
   readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
@@ -90,6 +93,21 @@ export class ServerMetrics {
       name: 'tandem_fresh_events_total',
       help: 'Events that came in over HTTP: accepted, or duplicate of one that was there.',
       labelNames: ['outcome'],
+      registers,
+    });
+    this.itemChanges = new Counter({
+      name: 'tandem_item_changes_total',
+      help: 'Items that were put or deleted over HTTP.',
+      registers,
+    });
+    this.freshItems = new Gauge({
+      name: 'tandem_fresh_items',
+      help: 'Items that answers may have beside those of the active bundle.',
+      registers,
+    });
+    this.goneItems = new Gauge({
+      name: 'tandem_gone_items',
+      help: 'Items of the active bundle that were deleted or replaced since.',
       registers,
     });
     this.annRecall = new Histogram({

@@ -79,11 +79,23 @@ export function openApiDocument(version: string): Record<string, unknown> {
           security: needs('ingest'),
         },
       },
+      '/v1/items': {
+        put: itemsOperation(
+          'putItems',
+          'Adds items, or replaces them; of a server with freshItems alone.',
+          'PutItemsRequest',
+        ),
+        delete: itemsOperation(
+          'deleteItems',
+          'Removes items for good; of a server with freshItems alone.',
+          'DeleteItemsRequest',
+        ),
+      },
       '/v1/items/{id}': {
         get: {
           operationId: 'item',
           security: needs('candidates'),
-          summary: 'What the served bundle knows of an item.',
+          summary: 'What is known of an item.',
           parameters: [
             {
               ...{ name: 'id', in: 'path', required: true, schema: { type: 'string' } },
@@ -241,6 +253,13 @@ function operation(
         ]),
       ),
     },
+  };
+}
+
+function itemsOperation(operationId: string, summary: string, body: string): object {
+  return {
+    ...operation(operationId, summary, body, 'ItemsResponse'),
+    security: needs('ingest'),
   };
 }
 

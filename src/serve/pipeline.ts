@@ -88,7 +88,7 @@ export class Pipeline {
   readonly #limit: ConcurrencyLimit;
   readonly #canary: RecallCanary;
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
-  readonly #workspaces = new WeakMap<Engine, Workspace[]>();
+  readonly #workspaces = new WeakMap<Engine['bundle'], Workspace[]>();
   readonly #watermarkSeconds = new Map<EncoderId, number>();
   #queue: Pending[] = [];
   #scheduled = false;
@@ -295,8 +295,8 @@ export class Pipeline {
   /** @param previous - bundle of another encoder that users without a state may have one of. */
   async #run(engine: Engine, resolved: readonly Resolved[], previous?: Engine): Promise<void> {
     if (resolved.length === 0) return;
-    const idle = this.#workspaces.get(engine) ?? [];
-    this.#workspaces.set(engine, idle);
+    const idle = this.#workspaces.get(engine.bundle) ?? [];
+    this.#workspaces.set(engine.bundle, idle);
     const workspace = idle.pop() ?? new Workspace(engine);
     try {
       const clock = new StageClock(this.#metrics);
@@ -391,7 +391,7 @@ export class Pipeline {
       const { plan, slots } = parts.hits;
       this.#canary.observe({
         asked: pending,
-        index: engine.index,
+        engine,
         plan,
         query: parts.embedding,
         slots,
@@ -476,7 +476,7 @@ export class Pipeline {
         found ? stateAge(states.lastEventSeconds[row]!, nowSeconds) : 0,
         subject.bag,
         engine.demographicRows(request.demographics),
-        subject.itemRow,
+        subject.inputRow,
       );
     }
     const embeddings = workspace.embeddingsFor(requests.length);
@@ -519,8 +519,10 @@ export class Pipeline {
       outcome: reason ?? (state.ageSeconds === null ? state.status : found),
     });
     if (degraded !== undefined) metrics.degraded.inc({ mode: degraded.mode });
-    if (filter !== undefined) metrics.filterSelectivity.observe(filter.selectivity);
-    if (request.kind === 'candidates') metrics.candidatesReturned.observe(hits.slots.length);
+    if (request.kind !== 'candidates') return;
+    metrics.candidatesReturned.observe(hits.slots.length);
+    if (request.filter !== undefined && filter !== undefined)
+      metrics.filterSelectivity.observe(filter.selectivity);
   }
 }
 
@@ -574,13 +576,13 @@ function resolveRequest(engine: Engine, pending: Pending, version: BundleVersion
   const excluded = new Set<number>();
   if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
   for (const id of filter?.exclude_items ?? []) {
-    const row = engine.bundle.catalogue.row(id);
+    const row = engine.items.row(id);
     if (row >= 0) excluded.add(row);
   }
   return {
     ...pending,
     subject: resolvedSubject,
-    filter: engine.filters.compile(filter),
+    filter: engine.items.compile(filter),
     excluded,
     version,
   };

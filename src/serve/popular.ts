@@ -11,7 +11,7 @@ export function hasContext(
   { request, subject }: { readonly request: PipelineRequest; readonly subject: ResolvedSubject },
 ): boolean {
   if (subject.bag.rows.length > 0) return true;
-  if (engine.usesSubjectItem && subject.itemRow >= 0) return true;
+  if (subject.inputRow >= 0) return true;
   const [age, , gender] = engine.demographicRows(request.demographics);
   return age > 0 || gender > 0;
 }
@@ -26,13 +26,13 @@ export function popularHits(
   fetch: number,
 ): AnswerParts['hits'] {
   const country = demographics?.country;
-  const compiled = engine.filters.compile(
+  const compiled = engine.items.compile(
     country === undefined || filter?.countries !== undefined
       ? filter
       : { ...filter, countries: [country] },
   );
-  const { popularity } = engine.bundle.catalogue;
-  const order = engine.bundle.catalogue.byPopularity();
+  const { popularity } = engine.items.base;
+  const order = engine.items.base.byPopularity();
   const slots = new Int32Array(Math.min(fetch, compiled?.allow.count ?? order.length));
   for (let i = 0, found = 0; found < slots.length; i++)
     if (compiled === undefined || compiled.allow.has(order[i]!)) slots[found++] = order[i]!;

@@ -30,7 +30,7 @@ function asking(excluded: readonly number[] = [], maxEach?: number): Asked {
       ...{ kind: 'candidates', user: 'u', surface: 'related', k: K, explain: false },
       ...(maxEach !== undefined && { filter: { advertisers: { max_each: maxEach } } }),
     },
-    subject: { bag: { rows: [], weights: [] }, itemRow: -1 },
+    subject: { bag: { rows: [], weights: [] }, itemRow: -1, inputRow: -1 },
     filter: undefined,
     excluded: new Set(excluded),
   };
@@ -63,10 +63,10 @@ test('the metric is the share of the true best that was answered, of one answer 
     // The best of all is excluded, as the item in view is.
     const excluded = best.slots[0]!;
     const slots = found.slots.filter((slot) => slot !== excluded).subarray(0, K);
-    canary.observe({ asked: asking([excluded]), index, plan, query, slots });
+    canary.observe({ asked: asking([excluded]), engine: { index }, plan, query, slots });
     // These are not counted: nothing was approximate, or others than the nearest were asked for.
-    canary.observe({ asked: asking(), index, plan: 'exact', query, slots });
-    canary.observe({ asked: asking([], 1), index, plan, query, slots });
+    canary.observe({ asked: asking(), engine: { index }, plan: 'exact', query, slots });
+    canary.observe({ asked: asking([], 1), engine: { index }, plan, query, slots });
     if (q % 3 !== 2) continue;
     const truth = new Set(best.slots.subarray(1));
     expected += slots.filter((slot) => truth.has(slot)).length / K;

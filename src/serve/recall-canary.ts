@@ -1,14 +1,14 @@
 // How well the index answers the requests that come: one answer of an approximate search in so many is searched again, exactly, on a
 // thread of its own, and what share of the true best was found becomes a metric. One at a time, so that it cannot pile up.
 
-import type { PlannedIndex } from '../retrieval/plan.ts';
 import { logger } from '../telemetry.ts';
+import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Asked } from './retrieve.ts';
 
 export interface AnsweredSearch {
   readonly asked: Asked;
-  readonly index: PlannedIndex;
+  readonly engine: Pick<Engine, 'index'>;
   readonly plan: string;
   /** [D]; copied. */
   readonly query: Float32Array;
@@ -46,9 +46,12 @@ export class RecallCanary {
       });
   }
 
-  async #check({ asked, index, query, slots }: AnsweredSearch): Promise<void> {
+  /** Fresh items are not in the index: what is checked is the rest of the answer. */
+  async #check({ asked, engine, query, slots }: AnsweredSearch): Promise<void> {
     const { request, filter, excluded } = asked;
-    const k = request.kind === 'candidates' ? request.k : 0;
+    const { index } = engine;
+    const fresh = slots.reduce((count, slot) => count + Number(slot >= index.size), 0);
+    const k = request.kind === 'candidates' ? request.k - fresh : 0;
     const exact = await index.nearest(query, k + excluded.size, filter?.allow ?? null);
     const best = exact.filter((slot) => !excluded.has(slot)).slice(0, k);
     if (best.length === 0) return;

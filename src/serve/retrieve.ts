@@ -1,11 +1,11 @@
 // From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
-import type { CompiledFilter } from './filters.ts';
+import type { LiveFilter } from './live-items.ts';
+import { scoreItems, searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
 import type { PipelineRequest, ScoreRequest } from './schemas.ts';
 import type { Workspace } from './workspace.ts';
@@ -14,7 +14,7 @@ import type { Workspace } from './workspace.ts';
 export interface Asked {
   readonly request: PipelineRequest;
   readonly subject: ResolvedSubject;
-  readonly filter: CompiledFilter | undefined;
+  readonly filter: LiveFilter | undefined;
   /** Rows that must not come back. */
   readonly excluded: ReadonlySet<number>;
 }
@@ -23,7 +23,7 @@ type Hits = AnswerParts['hits'];
 
 /** Retrieval of some rows of a micro-batch that share filter and number of hits. */
 interface Group {
-  readonly filter: CompiledFilter | undefined;
+  readonly filter: LiveFilter | undefined;
   readonly fetch: number;
   readonly rows: number[];
 }
@@ -56,12 +56,12 @@ export function retrieveAll(
       return score(engine, request, rowOf(embeddings, row, engine.width));
     const unknown = workspace.states.lengths[row] === 0 && !hasContext(engine, asked);
     if (request.kind !== 'candidates' || !unknown) return undefined;
-    const fetch = Math.min(engine.index.size, request.k + excluded.size);
+    const fetch = Math.min(engine.items.count, request.k + excluded.size);
     return spread(engine, asked, fetch, popularHits(engine, request, fetch), (wider) =>
       popularHits(engine, request, wider),
     );
   });
-  for (const group of groupBySearch(requests, hits, engine.index.size))
+  for (const group of groupBySearch(requests, hits, engine.items.count))
     retrieve(engine, requests, group, embeddings, workspace, hits);
   return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
 }
@@ -107,7 +107,7 @@ function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const found = search(engine, filter, queries, rows.length, fetch);
+  const found = searchItems(engine, filter, queries, rows.length, fetch);
   for (const [i, row] of rows.entries()) {
     const query = queries.subarray(i * width, (i + 1) * width);
     hits[row] = spread(
@@ -115,26 +115,9 @@ function retrieve(
       requests[row]!,
       fetch,
       found[i]!,
-      (wider) => search(engine, filter, query, 1, wider)[0]!,
+      (wider) => searchItems(engine, filter, query, 1, wider)[0]!,
     );
   }
-}
-
-function search(
-  engine: Engine,
-  filter: CompiledFilter | undefined,
-  queries: Float32Array,
-  count: number,
-  fetch: number,
-): Hits[] {
-  const out = newSearchOutput(count, fetch);
-  const { plan, reason } = engine.index.search(queries, count, fetch, filter?.allow ?? null, out);
-  return Array.from(out.counts, (hits, i) => ({
-    plan,
-    planReason: reason,
-    slots: out.slots.subarray(i * fetch, i * fetch + hits),
-    scores: out.scores.subarray(i * fetch, i * fetch + hits),
-  }));
 }
 
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
@@ -147,11 +130,11 @@ function spread(
 ): Hits {
   const maxEach = request.kind === 'candidates' ? request.filter?.advertisers?.max_each : undefined;
   if (request.kind !== 'candidates' || maxEach === undefined) return firstHits;
-  const items = engine.index.size;
+  const items = engine.items.count;
   let fetch = firstFetch;
   let hits = firstHits;
   for (;;) {
-    const kept = capAdvertisers(engine.bundle.catalogue, hits, maxEach, excluded);
+    const kept = capAdvertisers(engine.items, hits, maxEach, excluded);
     const seenAll = hits.slots.length < fetch || fetch === items;
     if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
     fetch = Math.min(items, fetch * WIDER);
@@ -161,10 +144,9 @@ function spread(
 
 /** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
 function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): Hits {
-  const slots = Int32Array.from(items, (id) => engine.bundle.catalogue.row(id));
+  const slots = Int32Array.from(items, (id) => engine.items.row(id));
   const known = slots.filter((slot) => slot >= 0);
-  const knownScores = new Float32Array(known.length);
-  engine.index.score(query, known, knownScores);
+  const knownScores = scoreItems(engine, query, known);
   let next = 0;
   const scores = Float32Array.from(slots, (slot) => (slot < 0 ? Number.NaN : knownScores[next++]!));
   return { plan: 'exact', planReason: 'given-items', slots, scores };

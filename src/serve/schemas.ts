@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
+import type { ChangedItem } from './fresh-items.ts';
 import { KSERVE_SCHEMAS } from './kserve-schemas.ts';
 
 export const MAX_CANDIDATES = 1000;
@@ -11,6 +12,7 @@ export const DEFAULT_CANDIDATES = 100;
 export const MAX_BATCH_REQUESTS = 1024;
 export const MAX_SCORED_ITEMS = 1000;
 export const MAX_INGESTED_EVENTS = 1024;
+export const MAX_CHANGED_ITEMS = 1024;
 /** How far the clock of a sender may be ahead of ours. */
 const CLOCK_SKEW_SECONDS = 300;
 
@@ -358,6 +360,42 @@ const ingestResponse = z
   })
   .meta({ id: 'IngestResponse' });
 
+const putItemsRequest = z
+  .strictObject({
+    items: z
+      .array(
+        z.strictObject({
+          item: name.describe('Its id; an item that is there is replaced.'),
+          title: z.string().max(1024).optional(),
+          categories: z
+            .array(z.strictObject({ category: name, confidence: z.number().gt(0).max(1) }))
+            .max(64)
+            .optional()
+            .describe('What the item tower goes by; unknown ones are skipped.'),
+          advertiser: name.optional(),
+          price: z.number().optional(),
+          countries: names.optional().describe('Countries that it targets; none means every one.'),
+        }),
+      )
+      .min(1)
+      .max(MAX_CHANGED_ITEMS),
+  })
+  .meta({ id: 'PutItemsRequest' });
+
+const deleteItemsRequest = z
+  .strictObject({ items: z.array(name).min(1).max(MAX_CHANGED_ITEMS) })
+  .meta({ id: 'DeleteItemsRequest' });
+
+const itemsResponse = z
+  .strictObject({
+    request_id: z.string(),
+    changed: z.int().describe('Distinct items that are on disk, and in every answer from now on.'),
+    unknown_categories: z
+      .array(z.string())
+      .describe('Categories that the served bundle does not know.'),
+  })
+  .meta({ id: 'ItemsResponse' });
+
 const batchResponse = z
   .strictObject({
     request_id: z.string(),
@@ -400,6 +438,26 @@ export function parseIngest(value: unknown): readonly IngestedEvent[] {
 }
 
 /** @throws TandemError ERR_INVALID_REQUEST. */
+export function parsePutItems(value: unknown): readonly ChangedItem[] {
+  const { items } = parseBody<z.infer<typeof putItemsRequest>>(putItemsRequest, value);
+  return items.map(({ item, title, categories, advertiser, price, countries }) => ({
+    item,
+    record: {
+      title: title ?? '',
+      categories: categories ?? [],
+      advertiser: advertiser ?? '',
+      price: price ?? null,
+      countries: countries ?? [],
+    },
+  }));
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
+export function parseDeleteItems(value: unknown): readonly ChangedItem[] {
+  return parseBody<{ items: string[] }>(deleteItemsRequest, value).items.map((item) => ({ item }));
+}
+
+/** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseFrame(value: unknown): Frame {
   const type: unknown = (value as { type?: unknown } | null | undefined)?.type;
   if (type === 'hello') return parseBody<HelloFrame>(helloFrame, value);
@@ -426,6 +484,9 @@ export function jsonSchemas(): Record<string, unknown> {
     BatchResponse: batchResponse,
     IngestRequest: ingestRequest,
     IngestResponse: ingestResponse,
+    PutItemsRequest: putItemsRequest,
+    DeleteItemsRequest: deleteItemsRequest,
+    ItemsResponse: itemsResponse,
     Error: errorBody,
     ...KSERVE_SCHEMAS,
   }))

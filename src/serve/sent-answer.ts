@@ -4,7 +4,9 @@ export interface SentAnswer {
   /** Of its subject. */
   readonly id: string | number;
   readonly bundleId: string;
-  /** [n], of that bundle. */
+  /** Of its items. */
+  readonly itemsVersion: number;
+  /** [n], of that bundle and version. */
   readonly rows: Int32Array;
 }
 

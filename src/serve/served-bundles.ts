@@ -34,6 +34,8 @@ export class ServedBundles {
   /** What `current` named when it was refused: not tried again until it names something else. */
   #refused: string | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** Gives an engine the items that came after its bundle was published. */
+  withItems: (engine: Engine) => Engine = (engine) => engine;
   /** Tells the other event loops; a swap is over when they answer from the new bundle, too. */
   onServe: (served: Served) => Promise<unknown> = () => Promise.resolve();
 
@@ -118,6 +120,11 @@ export class ServedBundles {
     });
   }
 
+  /** Items have changed. Resolves when every event loop answers from them; waits for no swap under way, which takes them, too. */
+  refreshItems(): Promise<void> {
+    return this.#serve(this.#served);
+  }
+
   /** Looks at intervals whether another bundle has become current, and takes it into service. */
   follow(intervalMs: number): void {
     this.#timer = setInterval(() => void this.#inTurn(() => this.#look()), intervalMs);
@@ -194,10 +201,13 @@ export class ServedBundles {
     return openEngine(directory, this.#plan);
   }
 
-  async #serve(served: Served): Promise<void> {
-    this.#served = served;
-    this.#metrics.describeBundles(served);
-    await this.onServe(served);
+  async #serve({ active, previous }: Served): Promise<void> {
+    this.#served = {
+      active: this.withItems(active),
+      previous: previous && this.withItems(previous),
+    };
+    this.#metrics.describeBundles(this.#served);
+    await this.onServe(this.#served);
   }
 
   #directoryBefore(): string | undefined {

@@ -11,6 +11,7 @@ import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
 import { FreshEvents, type IngestReport } from './fresh-events.ts';
+import { FreshItems, type ChangedItem, type ItemsReport } from './fresh-items.ts';
 import { LoopThreads } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
 import type { IngestedEvent } from './schemas.ts';
@@ -58,25 +59,38 @@ export async function startServer(
   };
   let fresh: FreshEvents | undefined;
   const ingest = (events: readonly IngestedEvent[]): Promise<IngestReport> => fresh!.ingest(events);
-  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, { scrape, ingest });
+  let freshItems: FreshItems | undefined;
+  const changeItems = (items: readonly ChangedItem[]): Promise<ItemsReport> =>
+    freshItems!.change(items);
+  const threads = new LoopThreads(
+    settings.eventLoops - 1,
+    { settings, salt },
+    { scrape, ingest, changeItems },
+  );
   let first: EventLoop | undefined;
   let opened: UserStateStore | undefined;
   try {
     const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
     const takesEvents = settings.freshEvents === 'on';
+    const takesItems = settings.freshItems === 'on';
     // Before other loops open it: one environment of LMDB serves the whole process.
     const states =
       store ??
       (await openStore(settings.store, {
-        readOnly: !takesEvents,
+        readOnly: !takesEvents && !takesItems,
         timeoutMs: settings.storeTimeoutMs,
       }));
     opened = states;
     if (takesEvents) fresh = new FreshEvents(bundles, states, metrics);
+    if (takesItems) {
+      freshItems = new FreshItems(bundles, states, metrics);
+      await freshItems.follow();
+    }
     const own = await startEventLoop({
       ...{ settings, bundles, keys, metrics, accessLog, scrape, port: settings.port },
       store: states,
       ingest: takesEvents ? ingest : undefined,
+      changeItems: takesItems ? changeItems : undefined,
       portSharing: settings.eventLoops === 1 ? 'none' : 'first',
     });
     first = own;
@@ -128,6 +142,7 @@ export async function startServer(
 
     const stop = async (): Promise<void> => {
       const unanswered = await Promise.all([own.close(), threads.close()]);
+      await freshItems?.close();
       await states.close();
       await admin?.close();
       await bundles.close();

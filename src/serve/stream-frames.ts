@@ -33,8 +33,8 @@ export function answerFrame(
   base: SentAnswer | undefined,
 ): Body {
   const whole = frame('candidates', id, answer.whole);
-  // Rows are those of a bundle.
-  if (base?.bundleId !== answer.bundleId) return whole;
+  // Rows are those of a bundle and of what became of its items.
+  if (base?.bundleId !== answer.bundleId || base.itemsVersion !== answer.itemsVersion) return whole;
   const delta = frame('delta', id, answer.delta(base));
   return Buffer.byteLength(delta) < Buffer.byteLength(whole) ? delta : whole;
 }
@@ -47,6 +47,7 @@ function streamed<B extends Body>(
     ...endpoint,
     encode: (engine, parts) => ({
       bundleId: engine.bundle.manifest.bundleId,
+      itemsVersion: engine.items.version,
       // A copy: the session keeps it, and the hits are a part of the arrays of their micro-batch.
       rows: parts.hits.slots.slice(),
       whole: endpoint.encode(engine, parts),

@@ -149,7 +149,8 @@ class StreamSession implements SocketSession {
           const base = hello.deltas && !frame.explain ? this.#sent : undefined;
           const answer = answerFrame(frame.id, body, base);
           this.#send(answer);
-          this.#sent = { id: frame.id, bundleId: body.bundleId, rows: body.rows };
+          const { bundleId, itemsVersion, rows } = body;
+          this.#sent = { id: frame.id, bundleId, itemsVersion, rows };
           this.#log(requestId, 200, answer, startedMs, facts);
         },
         (error: unknown) => {
