@@ -26,6 +26,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("defaultIsa", Napi::String::New(env, table->isa));
   exports.Set("Head", DefineHead(env));
   exports.Set("Encoder", DefineEncoder(env));
+  exports.Set("ItemTower", DefineItemTower(env));
   exports.Set("ExactIndex", DefineExactIndex(env));
   exports.Set("ClusterIndex", DefineClusterIndex(env));
   exports.Set("HnswIndex", DefineHnswIndex(env));

@@ -9,6 +9,8 @@ namespace tandem {
 Napi::Function DefineHead(Napi::Env env);
 /// The JavaScript class Encoder.
 Napi::Function DefineEncoder(Napi::Env env);
+/// The JavaScript class ItemTower.
+Napi::Function DefineItemTower(Napi::Env env);
 /// The JavaScript class ExactIndex.
 Napi::Function DefineExactIndex(Napi::Env env);
 /// The namespace objects { build, load }; instances come from these two alone.

@@ -25,18 +25,7 @@ struct Field {
   const char* shape;
 };
 
-Status CheckField(const KernelTable& kernels, const Field& field) {
-  const Status status = CheckLength(field.name, field.length, field.shape, field.view.size);
-  return status.ok() ? CheckFinite(kernels, field.name, field.view) : status;
-}
-
 Status OutOfMemory() { return Status::Internal("Out of memory for the history encoder."); }
-
-bool Copy(const FloatView& from, AlignedBuffer* to) {
-  if (!to->Reserve(from.size)) return false;
-  if (from.size > 0) std::memcpy(to->data(), from.data, from.size * sizeof(float));
-  return true;
-}
 
 }  // namespace
 
@@ -107,7 +96,7 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
     }
   }
   for (const Field& field : fields) {
-    const Status status = CheckField(kernels, field);
+    const Status status = CheckWeights(kernels, field.name, field.view, field.length, field.shape);
     if (!status.ok()) return status;
   }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/thread_pool.h"
+#include "core/unit_row.h"
 #include "core/view_checks.h"
 
 namespace tandem {
@@ -25,27 +26,6 @@ constexpr std::size_t kParallelBlocks = 4;
 constexpr std::size_t kTerms = 64;
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the head."); }
-
-/// Scales row to unit norm. False, leaving it, when it is zero, NaN or Inf.
-bool Normalise(const KernelTable& kernels, float* row, std::size_t n) {
-  const float squares = kernels.dot(row, row, n);
-  if (squares > 1e-30f && squares < 1e30f) {
-    const float scale = 1.0f / std::sqrt(squares);
-    kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, row, &scale, n, row);
-    return true;
-  }
-  // In f64 the squares of finite f32 values neither overflow nor vanish.
-  double sum = 0.0;
-  for (std::size_t j = 0; j < n; ++j) {
-    sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);
-  }
-  if (!(sum > 0.0) || !std::isfinite(sum)) return false;
-  const double inverse = 1.0 / std::sqrt(sum);
-  for (std::size_t j = 0; j < n; ++j) {
-    row[j] = static_cast<float>(static_cast<double>(row[j]) * inverse);
-  }
-  return true;
-}
 
 }  // namespace
 

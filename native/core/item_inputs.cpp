@@ -1,4 +1,4 @@
-// One row an item, made when weights are loaded: the sum of an item's features is the same whenever it is looked up.
+// Checks of items' features, and their sum: one row an item, the same whenever it is looked up.
 
 #include "core/item_inputs.h"
 
@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
 
 #include "core/view_checks.h"
 
@@ -18,52 +19,95 @@ const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) 
   return table.data + static_cast<std::size_t>(row) * width;
 }
 
-Status CheckCategories(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
-                       std::size_t count) {
-  std::size_t categories = 0;
-  Status status =
-      CheckTable(kernels, "categories.table", items.category_table, kWidth, width, &categories);
-  if (status.ok()) {
-    status = CheckOffsets("categories.offsets", items.category_offsets, count, "[N + 1]");
-  }
+/// Of a table that is there.
+Status CountTable(const KernelTable& kernels, bool has, const char* name, const FloatView& table,
+                  std::size_t width, std::size_t* rows) {
+  return has ? CheckTable(kernels, name, table, kWidth, width, rows) : Status::Ok();
+}
+
+Status CheckCategories(const ItemRowViews& items, std::size_t count, std::size_t limit,
+                       const ItemInputNames& names) {
+  Status status = CheckOffsets(names.category_offsets, items.category_offsets, count, "[N + 1]");
   if (!status.ok()) return status;
   const std::size_t terms = static_cast<std::size_t>(items.category_offsets.data[count]);
-  constexpr const char* kTerms = "[categories.offsets[N]]";
-  status = CheckLength("categories.rows", terms, kTerms, items.category_rows.size);
-  if (status.ok()) status = CheckRows("categories.rows", items.category_rows, terms, categories);
+  const std::string shape = std::string("[") + names.category_offsets + "[N]]";
+  status = CheckLength(names.category_rows, terms, shape.c_str(), items.category_rows.size);
+  if (status.ok()) status = CheckRows(names.category_rows, items.category_rows, terms, limit);
   if (status.ok()) {
-    status = CheckLength("categories.weights", terms, kTerms, items.category_weights.size);
+    status = CheckLength(names.category_weights, terms, shape.c_str(), items.category_weights.size);
   }
-  if (status.ok()) status = CheckFinite(kernels, "categories.weights", items.category_weights);
   return status;
 }
 
 /// One row of a table for each item.
-Status CheckItemRows(const KernelTable& kernels, const char* table_name, const FloatView& table,
-                     const char* rows_name, const Int32View& item_rows, std::size_t width,
-                     std::size_t count) {
-  std::size_t rows = 0;
-  Status status = CheckTable(kernels, table_name, table, kWidth, width, &rows);
-  if (status.ok()) status = CheckLength(rows_name, count, "[N]", item_rows.size);
-  if (status.ok()) status = CheckRows(rows_name, item_rows, count, rows);
-  return status;
+Status CheckRowEach(const char* name, const Int32View& rows, std::size_t count, std::size_t limit) {
+  const Status status = CheckLength(name, count, "[N]", rows.size);
+  return status.ok() ? CheckRows(name, rows, count, limit) : status;
 }
 
 }  // namespace
 
-Status CheckItemInputs(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
-                       std::size_t* count) {
-  Status status = CheckTable(kernels, "itemTable", items.item_table, kWidth, width, count);
-  if (status.ok() && items.has_categories) status = CheckCategories(kernels, items, width, *count);
-  if (status.ok() && items.has_advertisers) {
-    status = CheckItemRows(kernels, "advertisers.table", items.advertiser_table, "advertisers.rows",
-                           items.advertiser_rows, width, *count);
+Status CheckItemTables(const KernelTable& kernels, const ItemTableViews& tables, std::size_t width,
+                       const ItemInputNames& names, ItemTableRows* rows) {
+  Status status = CountTable(kernels, tables.has_categories, names.category_table,
+                             tables.category_table, width, &rows->categories);
+  if (status.ok()) {
+    status = CountTable(kernels, tables.has_advertisers, names.advertiser_table,
+                        tables.advertiser_table, width, &rows->advertisers);
   }
-  if (status.ok() && items.has_prices) {
-    status = CheckItemRows(kernels, "prices.table", items.price_table, "prices.rows",
-                           items.price_rows, width, *count);
+  if (status.ok()) {
+    status = CountTable(kernels, tables.has_prices, names.price_table, tables.price_table, width,
+                        &rows->prices);
   }
   return status;
+}
+
+Status CheckItemRows(const ItemTableViews& tables, const ItemTableRows& limits,
+                     const ItemRowViews& items, std::size_t count, const ItemInputNames& names) {
+  Status status;
+  if (tables.has_categories) status = CheckCategories(items, count, limits.categories, names);
+  if (status.ok() && tables.has_advertisers) {
+    status = CheckRowEach(names.advertiser_rows, items.advertiser_rows, count, limits.advertisers);
+  }
+  if (status.ok() && tables.has_prices) {
+    status = CheckRowEach(names.price_rows, items.price_rows, count, limits.prices);
+  }
+  return status;
+}
+
+Status CheckItemInputs(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
+                       std::size_t* count) {
+  const ItemInputNames names;
+  ItemTableRows rows;
+  Status status = CheckTable(kernels, "itemTable", items.item_table, kWidth, width, count);
+  if (status.ok()) status = CheckItemTables(kernels, items, width, names, &rows);
+  if (status.ok()) status = CheckItemRows(items, rows, items, *count, names);
+  if (status.ok() && items.has_categories) {
+    status = CheckFinite(kernels, names.category_weights, items.category_weights);
+  }
+  return status;
+}
+
+void SumItemInputs(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
+                   std::size_t begin, std::size_t end, float* rows) {
+  std::memcpy(rows, items.item_table.data + begin * width, (end - begin) * width * sizeof(float));
+  for (std::size_t item = begin; item < end; ++item) {
+    float* row = rows + (item - begin) * width;
+    if (items.has_categories) {
+      const std::int32_t* terms = items.category_offsets.data + item;
+      for (std::int32_t i = terms[0]; i < terms[1]; ++i) {
+        kernels.axpy(items.category_weights.data[i],
+                     RowOf(items.category_table, items.category_rows.data[i], width), width, row);
+      }
+    }
+    if (items.has_advertisers) {
+      kernels.axpy(1.0f, RowOf(items.advertiser_table, items.advertiser_rows.data[item], width),
+                   width, row);
+    }
+    if (items.has_prices) {
+      kernels.axpy(1.0f, RowOf(items.price_table, items.price_rows.data[item], width), width, row);
+    }
+  }
 }
 
 bool MakeItemInputs(const KernelTable& kernels, const ItemInputViews& items, std::size_t width,
@@ -85,25 +129,7 @@ bool MakeItemInputs(const KernelTable& kernels, const ItemInputViews& items, std
     const std::size_t end = std::min(count, begin + Linear::kRows);
     float* const made = out->data() + begin * outputs;
     float* const rows = projection == nullptr ? made : inputs[worker].data();
-    std::memcpy(rows, items.item_table.data + begin * width, (end - begin) * width * sizeof(float));
-    for (std::size_t item = begin; item < end; ++item) {
-      float* row = rows + (item - begin) * width;
-      if (items.has_categories) {
-        const std::int32_t* terms = items.category_offsets.data + item;
-        for (std::int32_t i = terms[0]; i < terms[1]; ++i) {
-          kernels.axpy(items.category_weights.data[i],
-                       RowOf(items.category_table, items.category_rows.data[i], width), width, row);
-        }
-      }
-      if (items.has_advertisers) {
-        kernels.axpy(1.0f, RowOf(items.advertiser_table, items.advertiser_rows.data[item], width),
-                     width, row);
-      }
-      if (items.has_prices) {
-        kernels.axpy(1.0f, RowOf(items.price_table, items.price_rows.data[item], width), width,
-                     row);
-      }
-    }
+    SumItemInputs(kernels, items, width, begin, end, rows);
     if (projection == nullptr) return;
     AlignedBuffer no_scratch;
     projection->Apply(kernels, rows, width, end - begin, Linear::Into::kOverwrite, made, outputs,

@@ -36,6 +36,13 @@ inline Status CheckFinite(const KernelTable& kernels, const std::string& name,
                            ", received NaN or Inf. Take a checkpoint whose loss is finite.");
 }
 
+/// CheckLength and CheckFinite.
+inline Status CheckWeights(const KernelTable& kernels, const std::string& name,
+                           const FloatView& weights, std::size_t length, const char* shape) {
+  const Status status = CheckLength(name, length, shape, weights.size);
+  return status.ok() ? CheckFinite(kernels, name, weights) : status;
+}
+
 /// CountRows and CheckFinite.
 inline Status CheckTable(const KernelTable& kernels, const char* name, const FloatView& table,
                          const char* width_name, std::size_t width, std::size_t* rows) {

@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+
+#include "core/aligned_buffer.h"
 
 namespace tandem {
 
@@ -15,5 +18,12 @@ struct Int32View {
   const std::int32_t* data = nullptr;
   std::size_t size = 0;
 };
+
+/// False when memory is short.
+inline bool Copy(const FloatView& from, AlignedBuffer* to) {
+  if (!to->Reserve(from.size)) return false;
+  if (from.size > 0) std::memcpy(to->data(), from.data, from.size * sizeof(float));
+  return true;
+}
 
 }  // namespace tandem

@@ -1,44 +1,70 @@
-// What the input embeddings of items are made of, for native code: the history encoder reads them, and a head with
-// subjectItem.
+// What the input embeddings of items are made of, for native code: the history encoder reads them, a head with
+// subjectItem, and the item tower.
 
 import type { ItemFeatures } from '../features/item-features.ts';
 import type { FeatureSchema } from '../features/schema.ts';
-import type { ItemInputWeights } from '../native/binding.ts';
+import type { ItemInputWeights, ItemTables } from '../native/binding.ts';
 import { BUNDLE_FILES } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
 
 /**
- * The `items.*` tensors under the names of the addon, with each item's rows in them; none is copied.
+ * The `items.*` tensors that items share, under the names of the addon; none is copied.
  *
  * @param width - D. @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
+export function itemTables(
+  tensors: ReadonlyMap<string, Tensor>,
+  width: number,
+  schema: FeatureSchema,
+): ItemTables {
+  const { categories, advertisers, priceBounds } = schema;
+  const table = (name: string, rows: number): Float32Array =>
+    itemTensor(tensors, name, rows, width);
+  // As in TwoTower.itemInputs: a table that the schema gives no values adds nothing.
+  return {
+    ...(categories.length > 0 && { categoryTable: table('category', categories.length) }),
+    ...(advertisers.length > 0 && { advertiserTable: table('advertiser', advertisers.length + 1) }),
+    ...(priceBounds.length > 0 && { priceTable: table('price', priceBounds.length + 1) }),
+  };
+}
+
+/** `items.id` [count, width]; not copied. @throws as itemTables. */
+export function itemIdTable(
+  tensors: ReadonlyMap<string, Tensor>,
+  width: number,
+  count: number,
+): Float32Array {
+  return itemTensor(tensors, 'id', count, width);
+}
+
+/** All of `items.*`, with each item's rows of the tables; nothing is copied. @throws as itemTables. */
 export function itemInputWeights(
   tensors: ReadonlyMap<string, Tensor>,
   width: number,
   schema: FeatureSchema,
   items: ItemFeatures,
 ): ItemInputWeights {
-  const table = (name: string, rows: number): Float32Array =>
-    expectTensor(tensors, `items.${name}`, Float32Array, [rows, width], BUNDLE_FILES.weights);
-  // As in TwoTower.itemInputs: a table that the schema gives no values adds nothing.
+  const { categoryTable, advertiserTable, priceTable } = itemTables(tensors, width, schema);
   return {
-    itemTable: table('id', items.count),
-    ...(schema.categories.length > 0 && {
+    itemTable: itemIdTable(tensors, width, items.count),
+    ...(categoryTable && {
       categories: {
-        table: table('category', schema.categories.length),
+        table: categoryTable,
         offsets: items.categoryOffsets,
         rows: items.categoryRows,
         weights: items.categoryWeights,
       },
     }),
-    ...(schema.advertisers.length > 0 && {
-      advertisers: {
-        table: table('advertiser', schema.advertisers.length + 1),
-        rows: items.advertiserRows,
-      },
-    }),
-    ...(schema.priceBounds.length > 0 && {
-      prices: { table: table('price', schema.priceBounds.length + 1), rows: items.priceRows },
-    }),
+    ...(advertiserTable && { advertisers: { table: advertiserTable, rows: items.advertiserRows } }),
+    ...(priceTable && { prices: { table: priceTable, rows: items.priceRows } }),
   };
+}
+
+function itemTensor(
+  tensors: ReadonlyMap<string, Tensor>,
+  name: string,
+  rows: number,
+  width: number,
+): Float32Array {
+  return expectTensor(tensors, `items.${name}`, Float32Array, [rows, width], BUNDLE_FILES.weights);
 }

@@ -37,9 +37,13 @@ export interface ItemFeatures {
   readonly priceRows: Int32Array;
 }
 
-export function buildItemFeatures(schema: FeatureSchema, columns: ItemColumns): ItemFeatures {
+/** @param advertisers - of the schema, for a caller who builds features often: it is as long as there are advertisers. */
+export function buildItemFeatures(
+  schema: FeatureSchema,
+  columns: ItemColumns,
+  advertisers: Vocabulary = new Vocabulary(schema.advertisers),
+): ItemFeatures {
   const { count } = columns;
-  const advertisers = new Vocabulary(schema.advertisers);
   const categoryOffsets = new Int32Array(count + 1);
   const categoryRows = new Int32Array(columns.categoryRows.length);
   const categoryWeights = new Float32Array(columns.categoryRows.length);
