@@ -48,7 +48,7 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_PAYLOAD_TOO_LARGE: { status: 413, retryable: false },
   ERR_RATE_LIMITED: { status: 429, retryable: true },
   ERR_OVERLOADED: { status: 503, retryable: true },
-  ERR_ITEMS_FULL: { status: 507, retryable: false },
+  ERR_ITEMS_FULL: { status: 409, retryable: false },
   ERR_DRAINING: { status: 503, retryable: true },
   ERR_DEADLINE_EXCEEDED: { status: 504, retryable: true },
   ERR_STORE_UNAVAILABLE: { status: 503, retryable: true },
