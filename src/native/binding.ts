@@ -229,7 +229,8 @@ export interface ItemTables {
 export interface NativeItemTower {
   /**
    * Item vectors v = normalise(x + W2 relu(W1 x + b1) + b2), x = id row + weighted categories + advertiser + price, on the
-   * threads of the pool (TANDEM_THREADS) while the caller waits: about 2 microseconds an item at the default widths.
+   * threads of the pool (TANDEM_THREADS) while the caller waits: 2 microseconds for one item at the default widths, a quarter
+   * of one for each of a batch.
    *
    * A vector depends on its item alone, to the last bit: not on the rest of the batch, not on threads.
    *
