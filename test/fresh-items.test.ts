@@ -11,7 +11,6 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { catalogueItemColumns } from '../src/bundle/item-features.ts';
 import { bundleItemTower } from '../src/bundle/item-tower.ts';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
@@ -471,6 +470,14 @@ describe('changes of items', () => {
     } finally {
       await server.close();
     }
+    // What every bundle has by now is forgotten, the rest is not.
+    const after = LmdbStore.open(store);
+    const { changes } = await after.readItemChanges();
+    assert.deepEqual(
+      new Set(changes.map(({ item }) => item)),
+      new Set(['old-news', 'new', tinyItem(6).id, tinyItem(7).id]),
+    );
+    await after.close();
   });
 
   it('need the role ingest, whole bodies, and a server that takes them', async () => {

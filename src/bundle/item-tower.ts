@@ -19,9 +19,6 @@ import type { Bundle } from './load.ts';
 import { BUNDLE_FILES, type ModelConfig } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
 
-/** Id tables up to this size stay in memory: a quarter of a million items of width 64. */
-const KEPT_ID_BYTES = 64 * 1024 * 1024;
-
 /** The same function as TwoTower.itemTower of TwoTower.itemInputs, to 1e-5. */
 export class ItemTower {
   /** D. */
@@ -29,29 +26,30 @@ export class ItemTower {
   readonly #schema: FeatureSchema;
   readonly #advertisers: Vocabulary;
   readonly #native: NativeItemTower;
-  readonly #ids: () => Float32Array;
+  readonly #readIds: () => Float32Array;
+  #ids: Float32Array | undefined;
   readonly #items: number;
   /** [D]. */
   readonly #unseen: Float32Array;
 
   /**
-   * @param ids - gives `items.id` [N, D]; called here, and whenever vectors() wants rows of it.
+   * @param ids - `items.id` [N, D], of which the mean is kept; @param readIds - gives it again when vectors() first wants a row of it.
    * @throws RangeError or ERR_NON_FINITE naming the weight that is wrong.
    */
   constructor(
     weights: ItemTowerWeights,
     schema: FeatureSchema,
-    ids: () => Float32Array,
+    ids: Float32Array,
+    readIds: () => Float32Array,
     isa?: Isa,
   ) {
     this.embeddingWidth = weights.embeddingWidth;
     this.#schema = schema;
     this.#advertisers = new Vocabulary(schema.advertisers);
     this.#native = new (nativeAddon().ItemTower)(weights, isa);
-    this.#ids = ids;
-    const table = ids();
-    this.#items = table.length / weights.embeddingWidth;
-    this.#unseen = meanRow(table, weights.embeddingWidth);
+    this.#readIds = readIds;
+    this.#items = ids.length / weights.embeddingWidth;
+    this.#unseen = meanRow(ids, weights.embeddingWidth);
   }
 
   /**
@@ -74,14 +72,14 @@ export class ItemTower {
       throw new RangeError(
         `Expected Int32Array of length ${features.count} (items) for idRows, received length ${idRows.length}.`,
       );
-    const table = idRows.some((row) => row >= 0) ? this.#ids() : undefined;
+    if (idRows.some((row) => row >= 0)) this.#ids ??= this.#readIds();
     const rows = new Float32Array(features.count * width);
     for (const [item, row] of idRows.entries()) {
       if (row < -1 || row >= this.#items)
         throw new RangeError(
           `Expected rows of the catalogue from 0 to ${this.#items - 1}, or -1 for an item that it does not have, in idRows, received ${row} at ${item}.`,
         );
-      const source = row < 0 ? this.#unseen : table!.subarray(row * width, (row + 1) * width);
+      const source = row < 0 ? this.#unseen : this.#ids!.subarray(row * width, (row + 1) * width);
       rows.set(source, item * width);
     }
     const out = new Float32Array(rows.length);
@@ -93,8 +91,7 @@ export class ItemTower {
 /**
  * The item tower of a bundle.
  *
- * The table of learned id rows stays in memory up to 64 MiB. A larger one is read again, with its whole file checked,
- * by each call of vectors() that asks for rows of it: about a second for a million items of width 64, on this thread.
+ * The table of learned id rows, as large as the vectors, is read when vectors() first asks for a row of it, and stays in memory.
  *
  * @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws.
  */
@@ -105,14 +102,13 @@ export function bundleItemTower(
   const { model, counts } = bundle.manifest;
   const width = model.embeddingWidth;
   const tensors = bundle.tensors();
-  const table = itemIdTable(tensors, width, counts.items);
-  // A copy, because the tensor is a view that would keep the whole file.
-  const kept: Float32Array | undefined =
-    table.byteLength <= KEPT_ID_BYTES ? table.slice() : undefined;
+  const ids = (of: typeof tensors): Float32Array => itemIdTable(of, width, counts.items);
   return new ItemTower(
     itemTowerWeights(tensors, model, bundle.schema),
     bundle.schema,
-    () => kept ?? itemIdTable(bundle.tensors(), width, counts.items),
+    ids(tensors),
+    // A copy, because the tensor is a view that would keep the whole file.
+    () => ids(bundle.tensors()).slice(),
     isa,
   );
 }

@@ -53,6 +53,8 @@ export class FreshItems {
   #last: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #failing = false;
+  /** The bundle that was active when changes were last forgotten. */
+  #lookedOver: string | undefined;
 
   constructor(bundles: Bundles, store: UserStateStore, metrics: ServerMetrics) {
     this.#bundles = bundles;
@@ -131,6 +133,9 @@ export class FreshItems {
   async #look(): Promise<void> {
     try {
       if ((await this.#store.itemChangesVersion()) !== this.#version) await this.#read();
+      const { bundle } = this.#bundles.served.active;
+      if (this.#lookedOver !== bundle.directory) await this.#forget(bundle);
+      this.#lookedOver = bundle.directory;
       this.#failing = false;
     } catch (error) {
       if (!this.#failing) logger.error({ err: error }, 'changes of items cannot be read');
@@ -152,15 +157,26 @@ export class FreshItems {
     this.#metrics.goneItems.set(items.overlay.gone.length);
   }
 
+  /** Old changes that the active bundle has: nobody goes back to a bundle without them. */
+  async #forget(bundle: Engine['bundle']): Promise<void> {
+    const until = Date.now() / 1000 - FORGET_SECONDS;
+    const known = [...this.#changes.values()].filter(
+      (change) => change.atSeconds < until && isInBundle(bundle, change),
+    );
+    if (known.length === 0) return;
+    await this.#store.forgetItemChanges(known.map(({ item }) => item));
+    await this.#read();
+  }
+
   #withItems(engine: Engine): Engine {
     if (engine.items.version === this.#version) return engine;
-    const { catalogue, manifest } = engine.bundle;
+    const { catalogue } = engine.bundle;
     const gone: number[] = [];
     const fresh: { item: string; record: ItemRecord; baseRow: number }[] = [];
-    for (const { item, atSeconds, record } of this.#changes.values()) {
+    for (const change of this.#changes.values()) {
+      if (isInBundle(engine.bundle, change)) continue;
+      const { item, record } = change;
       const baseRow = catalogue.row(item);
-      // What the bundle has of the item is newer.
-      if (record !== undefined && baseRow >= 0 && atSeconds < manifest.dataUntilSeconds) continue;
       if (baseRow >= 0) gone.push(baseRow);
       if (record !== undefined) fresh.push({ item, record, baseRow });
     }
@@ -201,6 +217,15 @@ export class FreshItems {
     this.#last = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/** Whether a bundle is as the change would make it: it has the item, from newer data, or never had what is gone. */
+function isInBundle(
+  { catalogue, manifest }: Engine['bundle'],
+  { item, atSeconds, record }: ItemChange,
+): boolean {
+  const has = catalogue.row(item) >= 0;
+  return record === undefined ? !has : has && atSeconds < manifest.dataUntilSeconds;
 }
 
 /** Items of the store as a catalogue of their own; categories that the bundle does not know fall away. */

@@ -164,6 +164,13 @@ export class LmdbStore implements UserStateStore {
     return version;
   }
 
+  async forgetItemChanges(items: readonly string[]): Promise<void> {
+    this.#checkOpen();
+    await this.#transact(items.length, () => {
+      for (const item of items) void this.#database.remove(itemChangeKey(item));
+    });
+  }
+
   #itemChangesVersion(): number {
     return this.#database.getBinary(itemChangeCountKey())?.readDoubleLE() ?? 0;
   }

@@ -90,6 +90,12 @@ export class MemoryStore implements UserStateStore {
     });
   }
 
+  forgetItemChanges(items: readonly string[]): Promise<void> {
+    return this.#settle(() => {
+      for (const item of items) this.#itemChanges.delete(item);
+    });
+  }
+
   readWatermark(encoderId: EncoderId): Promise<number | undefined> {
     return this.#settle(() => {
       const watermark = this.#watermarks.get(encoderId);

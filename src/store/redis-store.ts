@@ -221,6 +221,16 @@ export class RedisStore implements UserStateStore {
     return version as number;
   }
 
+  async forgetItemChanges(items: readonly string[]): Promise<void> {
+    const hash = this.#keyOf(itemChanges());
+    for (let begin = 0; begin < items.length; begin += ENTRIES_PER_COMMAND) {
+      const part = items.slice(begin, begin + ENTRIES_PER_COMMAND);
+      await this.#ask('forgetting changes of items', () =>
+        this.#soon(this.#redis.hdel(hash, ...part.map(itemChangeKey))),
+      );
+    }
+  }
+
   async readWatermark(encoderId: EncoderId): Promise<number | undefined> {
     const key = this.#keyOf(watermarkKey(encoderId));
     const value = await this.#ask('reading a watermark', () =>

@@ -83,6 +83,9 @@ export interface UserStateStore {
   /** Writes changes durably, all of them or none, each in place of the one before of its item. @returns the version with them. */
   writeItemChanges(changes: readonly ItemChange[]): Promise<number>;
 
+  /** Forgets the changes of items that nobody needs any more; the version stays. */
+  forgetItemChanges(items: readonly string[]): Promise<void>;
+
   /** Unix seconds up to which (exclusive) events are covered by the encoder's finished jobs; undefined before the first. */
   readWatermark(encoderId: EncoderId): Promise<number | undefined>;
   writeWatermark(encoderId: EncoderId, untilSeconds: number): Promise<void>;

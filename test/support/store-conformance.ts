@@ -259,6 +259,11 @@ export function storeConformance(
         ],
       );
       assert.equal(await store.count(ENCODER), 0, 'a change of an item is not a state');
+      await store.forgetItemChanges([long, 'ü', 'nothing']);
+      assert.deepEqual(await store.readItemChanges(), {
+        version: 2,
+        changes: [{ item: 'a', atSeconds: 2, record: { ...shoe, price: 3 } }],
+      });
     });
 
     test('takes many states in one write, and none', async (store) => {
