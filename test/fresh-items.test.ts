@@ -17,7 +17,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { spawnCli } from './support/cli.ts';
+import { runCli, spawnCli } from './support/cli.ts';
 import {
   publishTinyBundle,
   tinyItem,
@@ -478,6 +478,16 @@ describe('changes of items', () => {
       new Set(['old-news', 'new', tinyItem(6).id, tinyItem(7).id]),
     );
     await after.close();
+    // The next import takes them as they are.
+    const { stdout } = await runCli(['items', '--store', store]);
+    const rows = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { item: string; categories: string[] });
+    assert.deepEqual(
+      rows.map(({ item }) => item),
+      ['old-news'],
+    );
   });
 
   it('need the role ingest, whole bodies, and a server that takes them', async () => {

@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   config: async () => (await import('./config.ts')).configCommand(),
   serve: async () => (await import('./serve.ts')).serveCommand(),
   supervise: async () => (await import('./supervise.ts')).superviseCommand(),
+  items: async () => (await import('./items.ts')).itemsCommand(),
   keys: async () => (await import('./keys.ts')).keysCommand(),
   inspect: async () => (await import('./inspect.ts')).inspectCommand(),
   verify: async () => (await import('./verify.ts')).verifyCommand(),

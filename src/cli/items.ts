@@ -1,0 +1,31 @@
+// tandem items: what came in by PUT /v1/items, as rows of the next import, so that the bundle after it has them.
+
+import { Command } from 'commander';
+import { openStore } from '../store/open-store.ts';
+
+/** Nobody waits for an answer here. */
+const STORE_TIMEOUT_MS = 10_000;
+
+export function itemsCommand(): Command {
+  return new Command('items')
+    .description('print the items that were put over HTTP, as NDJSON for the next import')
+    .requiredOption(
+      '--store <location>',
+      'feature store: a directory of LMDB, or redis://host:port/db',
+    )
+    .action(async ({ store: location }: { store: string }) => {
+      const store = await openStore(location, { readOnly: true, timeoutMs: STORE_TIMEOUT_MS });
+      const { changes } = await store.readItemChanges();
+      await store.close();
+      for (const { item, record } of [...changes].sort((a, b) => a.atSeconds - b.atSeconds)) {
+        if (record === undefined) continue;
+        const { title, categories, advertiser, price, countries } = record;
+        const row = {
+          ...{ item, title, advertiser, price, countries },
+          categories: categories.map(({ category }) => category),
+          confidences: categories.map(({ confidence }) => confidence),
+        };
+        process.stdout.write(`${JSON.stringify(row)}\n`);
+      }
+    });
+}
