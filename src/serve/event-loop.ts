@@ -82,7 +82,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
   await readWatermarks();
   await warmUp(pipeline);
   metrics.registry.resetMetrics();
-  metrics.describeLimit(() => pipeline.limit);
+  metrics.describeLimit(() => pipeline.admission.limit);
   const watermarkTimer = setInterval(() => void readWatermarks(), WATERMARK_INTERVAL_MS);
   watermarkTimer.unref();
 
@@ -129,12 +129,15 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
     },
     close: async () => {
       ready = false;
-      pipeline.drain();
+      pipeline.admission.drain();
       transport.stopAccepting();
       const deadlineMs = performance.now() + settings.drainTimeoutSeconds * 1000;
-      while (pipeline.open + transport.openRequests() > 0 && performance.now() < deadlineMs)
+      while (
+        pipeline.admission.open + transport.openRequests() > 0 &&
+        performance.now() < deadlineMs
+      )
         await sleep(DRAIN_POLL_MS);
-      const unanswered = pipeline.open + transport.openRequests();
+      const unanswered = pipeline.admission.open + transport.openRequests();
       await transport.close();
       clearInterval(watermarkTimer);
       accessLog?.close();

@@ -109,10 +109,10 @@ export function httpHandler(services: HttpServices): RequestHandler {
     'POST /v1/candidates:batch': {
       role: 'candidates',
       handle: async (request, requestId, client) => {
-        pipeline.refuse(1, client);
+        pipeline.admission.refuse(1, client);
         const timeoutMs = timeoutOf(request);
         const entries = parseBatch(parseJson(request));
-        pipeline.admit(entries.length, client);
+        pipeline.admission.admit(entries.length, client);
         const results = await Promise.all(
           entries.map(async (entry, i) => {
             const entryId = `${requestId}:${i}`;
@@ -138,9 +138,9 @@ export function httpHandler(services: HttpServices): RequestHandler {
             'ERR_NOT_FOUND',
             'Expected a server that takes events, but this one does not. Start it with --fresh-events on.',
           );
-        pipeline.refuse(1, client);
+        pipeline.admission.refuse(1, client);
         const events = parseIngest(parseJson(request));
-        pipeline.admit(events.length, client);
+        pipeline.admission.admit(events.length, client);
         const report = await services.ingest(events);
         return jsonReply(200, JSON.stringify({ request_id: requestId, ...report }));
       },
@@ -255,7 +255,7 @@ async function answerOne<R extends PipelineRequest>(
   requestId: string,
   client: Client,
 ): Promise<LoggedReply> {
-  pipeline.admit(1, client);
+  pipeline.admission.admit(1, client);
   const answer = await pipeline.answer(
     endpoint,
     () => parseJson(request),
@@ -284,9 +284,9 @@ async function changeItems(
       'ERR_NOT_FOUND',
       'Expected a server that takes items, but this one does not. Start it with --fresh-items on.',
     );
-  pipeline.refuse(1, client);
+  pipeline.admission.refuse(1, client);
   const items = parse(parseJson(request));
-  pipeline.admit(items.length, client);
+  pipeline.admission.admit(items.length, client);
   return jsonReply(200, JSON.stringify({ request_id: requestId, ...(await change(items)) }));
 }
 

@@ -79,12 +79,12 @@ export async function infer(
   client: Client,
   timeoutMs: number | undefined,
 ): Promise<HttpReply> {
-  pipeline.refuse(1, client);
+  pipeline.admission.refuse(1, client);
   const startedMs = performance.now();
   const inference = parseInference(request);
   const { rows } = inference;
   const parseMs = (performance.now() - startedMs) / rows.length;
-  pipeline.admit(rows.length, client);
+  pipeline.admission.admit(rows.length, client);
   const embedded = await Promise.all(
     rows.map(async (row, i) => {
       try {

@@ -93,7 +93,7 @@ test('requests of one turn share micro-batches of at most the limit', async () =
   assert.equal(answers[0]!.explain.batch_size, 8);
   assert.equal(answers[18]!.explain.batch_size, 3);
   await new Promise(setImmediate);
-  assert.equal(pipeline.open, 0);
+  assert.equal(pipeline.admission.open, 0);
 });
 
 test('a damaged record degrades its own user only', async () => {
@@ -177,17 +177,17 @@ test('the watermark of the last job makes a quiet user fresh', async () => {
 
 test('a full queue and a stopping server refuse before any work', async () => {
   const pipeline = newPipeline(2);
-  pipeline.admit(2, everybody);
+  pipeline.admission.admit(2, everybody);
   assert.throws(() => {
-    pipeline.admit(3, everybody);
+    pipeline.admission.admit(3, everybody);
   }, code('ERR_OVERLOADED'));
   const pending = ask(pipeline, 'a', { subject: { item: tinyItem(1).id } });
   assert.throws(() => {
-    pipeline.admit(2, everybody);
+    pipeline.admission.admit(2, everybody);
   }, code('ERR_OVERLOADED'));
-  pipeline.drain();
+  pipeline.admission.drain();
   assert.throws(() => {
-    pipeline.admit(1, everybody);
+    pipeline.admission.admit(1, everybody);
   }, code('ERR_DRAINING'));
   assert.equal((await pending).candidates.length, 5);
 });

@@ -15,8 +15,7 @@ import {
 } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import type { AnswerFacts } from './access-log.ts';
-import type { Client } from './api-keys.ts';
-import { ConcurrencyLimit } from './concurrency-limit.ts';
+import { Admission, type AdmissionOptions } from './admission.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Endpoint } from './endpoints.ts';
 import type { Engine } from './engine.ts';
@@ -35,10 +34,7 @@ export interface Answer<Body = unknown> {
   readonly facts: AnswerFacts;
 }
 
-export interface PipelineOptions {
-  readonly maxMicroBatch: number;
-  /** Requests that may wait before new ones are refused, whatever the measured limit says. */
-  readonly maxQueue: number;
+export interface PipelineOptions extends AdmissionOptions {
   /** How long a request is worth waiting for that does not say so itself. */
   readonly requestTimeoutMs: number;
   readonly staleAfterSeconds: number;
@@ -76,24 +72,18 @@ interface Resolved extends Pending, Asked {
   readonly version: BundleVersion;
 }
 
-/** The limit starts at as many full micro-batches; it never falls below one, and grows by a quarter of one. */
-const LIMIT_START_BATCHES = 4;
-const LIMIT_HEADROOM_BATCHES = 1 / 4;
-
 export class Pipeline {
+  readonly admission: Admission;
   readonly #bundles: { readonly served: Served };
   readonly #store: UserStateStore;
   readonly #metrics: ServerMetrics;
   readonly #options: PipelineOptions;
-  readonly #limit: ConcurrencyLimit;
   readonly #canary: RecallCanary;
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
   readonly #workspaces = new WeakMap<Engine['bundle'], Workspace[]>();
   readonly #watermarkSeconds = new Map<EncoderId, number>();
   #queue: Pending[] = [];
   #scheduled = false;
-  #open = 0;
-  #draining = false;
   #storeFailing = false;
 
   constructor(
@@ -107,86 +97,12 @@ export class Pipeline {
     this.#metrics = metrics;
     this.#options = options;
     this.#canary = new RecallCanary(metrics, options.canaryEvery);
-    const { maxMicroBatch, maxQueue: max } = options;
-    this.#limit = new ConcurrencyLimit({
-      min: Math.min(max, maxMicroBatch),
-      max,
-      start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
-      headroom: LIMIT_HEADROOM_BATCHES * maxMicroBatch,
-    });
-  }
-
-  /** Requests admitted and not answered yet. */
-  get open(): number {
-    return this.#open;
-  }
-
-  /** Requests that may be open; follows the measured latency. */
-  get limit(): number {
-    return this.#limit.limit;
-  }
-
-  /** Refuses new requests from now on. */
-  drain(): void {
-    this.#draining = true;
+    this.admission = new Admission(metrics, options);
   }
 
   /** A state is as fresh as the last job that looked at all users, also when that user had nothing new. */
   setWatermark(encoderId: EncoderId, untilSeconds: number): void {
     this.#watermarkSeconds.set(encoderId, untilSeconds);
-  }
-
-  /**
-   * Lets requests in, and counts them against the client's rate.
-   *
-   * @throws TandemError as refuse() does.
-   */
-  admit(requests: number, client: Client): void {
-    this.refuse(requests, client);
-    client.spend(requests);
-  }
-
-  /**
-   * Refuses what admit() would refuse, before any work is done: also before a body is parsed.
-   *
-   * The limit counts what is open before these requests, so that one batch may be larger than the limit.
-   *
-   * @throws TandemError ERR_DRAINING, ERR_OVERLOADED, ERR_RATE_LIMITED.
-   */
-  refuse(requests: number, client: Client): void {
-    if (this.#draining)
-      throw this.#shed(requests, 'draining', [
-        'ERR_DRAINING',
-        'Expected a serving process, but this one is stopping. Ask another.',
-      ]);
-    if (this.#open >= this.#limit.limit)
-      throw this.#shed(requests, 'overload', [
-        'ERR_OVERLOADED',
-        `Expected at most ${this.#limit.limit} open requests, which this server answers without a queue. Try again later or add a server.`,
-      ]);
-    if (this.#queue.length + requests > this.#options.maxQueue)
-      throw this.#shed(requests, 'queue_full', [
-        'ERR_OVERLOADED',
-        `Expected at most ${this.#options.maxQueue} waiting requests (setting maxQueue). Try again later or add a server.`,
-      ]);
-    const waitSeconds = client.waitSeconds(requests);
-    if (waitSeconds > 0) {
-      const retryAfterSeconds = Math.ceil(waitSeconds);
-      throw this.#shed(requests, 'rate_limited', [
-        'ERR_RATE_LIMITED',
-        `Expected no more requests than the rate of this API key. Try again in ${retryAfterSeconds} s.`,
-        { details: { retryAfterSeconds } },
-      ]);
-    }
-  }
-
-  #shed(
-    requests: number,
-    reason: string,
-    error: ConstructorParameters<typeof TandemError>,
-  ): TandemError {
-    this.#metrics.shed.inc({ reason }, requests);
-    return new TandemError(...error);
   }
 
   /**
@@ -234,7 +150,7 @@ export class Pipeline {
         resolve,
         reject,
       });
-      this.#open += 1;
+      this.admission.enter();
       this.#schedule();
     });
   }
@@ -249,8 +165,9 @@ export class Pipeline {
       const batch = this.#queue.splice(0, this.#options.maxMicroBatch);
       this.#schedule();
       if (batch.length === 0) return;
+      this.admission.begin(batch.length);
       void this.#settle(batch).finally(() => {
-        this.#open -= batch.length;
+        this.admission.leave(batch.length);
       });
     });
   }
@@ -264,17 +181,10 @@ export class Pipeline {
     for (; seen < this.#queue.length && live.length < maxMicroBatch; seen++) {
       const pending = this.#queue[seen]!;
       if (pending.deadlineMs > nowMs) live.push(pending);
-      else
-        pending.reject(
-          this.#shed(1, 'deadline', [
-            'ERR_DEADLINE_EXCEEDED',
-            'Expected to answer within the time the request gave, but it was over before its turn came. Ask with more time, or add a server.',
-          ]),
-        );
+      else pending.reject(this.admission.expire());
     }
     if (live.length === seen) return;
     this.#queue.splice(0, seen, ...live);
-    this.#open -= seen - live.length;
   }
 
   /**
@@ -401,7 +311,7 @@ export class Pipeline {
     const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;
     this.#metrics.observeStage('queue', waitMs / 1000);
     this.#metrics.microBatch.observe(resolved.length);
-    this.#adaptLimit(resolved.length, waitMs, clock);
+    this.admission.observe({ requests: resolved.length, waitMs, startedMs: clock.startedMs });
   }
 
   /**
@@ -500,12 +410,6 @@ export class Pipeline {
       status: ageSeconds > this.#options.staleAfterSeconds ? 'stale' : 'fresh',
       ageSeconds,
     };
-  }
-
-  #adaptLimit(requests: number, waitMs: number, { startedMs }: StageClock): void {
-    const nowMs = performance.now();
-    const open = this.#open;
-    this.#limit.observe({ requests, waitMs, runMs: nowMs - startedMs, open }, nowMs);
   }
 
   #record(

@@ -122,7 +122,7 @@ class StreamSession implements SocketSession {
         'explain',
       );
     this.#client.require('candidates');
-    this.#pipeline.admit(1, this.#client);
+    this.#pipeline.admission.admit(1, this.#client);
     const requestId = `${this.#sessionId}:${this.#answered++}`;
     const startedMs = performance.now() - parseMs;
     this.#inFlight += 1;
