@@ -21,6 +21,8 @@ import type {
 
 const MAX_BODY = 2000;
 const MAX_FRAME = 1000;
+/** Ten seconds, on uWebSockets' clock of four, and time to see it. */
+const MAX_IDLE_MS = 15_000;
 
 for (const [name, listen] of [
   ['uws', listenUws],
@@ -106,6 +108,36 @@ for (const [name, listen] of [
       const response = await fetch(`http://${base}/x`, { method: 'HEAD' });
       assert.equal(response.headers.get('content-length'), String('HEAD /x '.length));
       assert.equal(await response.text(), '');
+    });
+
+    it('answers the next request on the connection of a HEAD', async () => {
+      const head = 'HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n';
+      const answers = await raw(base, [head, head, 'GET /y HTTP/1.1\r\nHost: a\r\n\r\n']);
+      assert.equal(answers.match(/^HTTP\/1.1 201 /gm)?.length, 3);
+      assert.match(answers, /GET \/y $/);
+    });
+
+    it(
+      'cuts a client that goes on with bytes that are no request after HEAD',
+      { timeout: 2 * MAX_IDLE_MS },
+      async () => {
+        const startedMs = performance.now();
+        const socket = connect(transport.port, '127.0.0.1');
+        socket.resume();
+        // What node:http sends of a HEAD with a body: its length is nowhere.
+        socket.write('HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n{"a b": "ü"}');
+        await new Promise((resolve) => socket.on('close', resolve));
+        assert.ok(performance.now() - startedMs < MAX_IDLE_MS);
+      },
+    );
+
+    it('cuts a client that does not finish its head', { timeout: 2 * MAX_IDLE_MS }, async () => {
+      const startedMs = performance.now();
+      const socket = connect(transport.port, '127.0.0.1');
+      socket.resume();
+      socket.write('GET /half HTTP/1.1\r\nHost: ');
+      await new Promise((resolve) => socket.on('close', resolve));
+      assert.ok(performance.now() - startedMs < MAX_IDLE_MS);
     });
 
     it('joins a body that comes in pieces', async () => {

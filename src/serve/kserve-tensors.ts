@@ -80,10 +80,17 @@ function fromJson(
     if (INPUT_TYPES[name] === 'FP32' && value === null) return Number.NaN;
     const expected = INPUT_TYPES[name] === 'BYTES' ? 'a string' : 'a number or null';
     throw invalid(
-      `Expected ${expected} for input ${name}, row ${i}, received ${JSON.stringify(value).slice(0, 64)}.`,
+      `Expected ${expected} for input ${name}, row ${i}, received ${shown(value)}.`,
       'inputs',
     );
   });
+}
+
+/** Arrays and objects by their kind alone: writing out many in each other takes more stack than there is. */
+function shown(value: unknown): string {
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'an array' : 'an object';
+  return JSON.stringify(value).slice(0, 64);
 }
 
 function fromBytes(name: InputName, bytes: Buffer, rows: number): readonly (string | number)[] {

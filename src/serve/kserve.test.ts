@@ -147,6 +147,17 @@ test('what is wrong is said', () => {
   for (const [body, message] of cases) assert.throws(() => parse(body), refused(message));
 });
 
+test('arrays in arrays, more than a recursive function survives, are refused', () => {
+  const nested = '['.repeat(50_000) + ']'.repeat(50_000);
+  const body = Buffer.from(
+    `{"inputs":[{"name":"user","shape":[1],"datatype":"BYTES","data":[${nested}]}]}`,
+  );
+  assert.throws(
+    () => parseInference({ headers: copyHeaders(() => ''), body }),
+    refused(/a string for input user, row 0, received an array/),
+  );
+});
+
 test('a length of the JSON that is not one is refused', () => {
   for (const length of ['-1', '1e1', '999', ' 2', '0x2'])
     assert.throws(

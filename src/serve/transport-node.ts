@@ -29,6 +29,8 @@ import {
 
 /** A client gets this long to send a request: the same protection against slow senders that uWebSockets has built in. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** How often node:http looks for those who are over it; by itself it looks every 30 s. */
+const TIMEOUT_CHECK_MS = 1000;
 
 /** Listens with node:http. @throws TandemError ERR_CONFIG_INVALID when the port is taken. */
 export async function listenNode(options: TransportOptions): Promise<Transport> {
@@ -77,6 +79,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
   const limits = {
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
     maxHeaderSize: MAX_HEAD_BYTES,
   };
   const { tls } = options;

@@ -264,8 +264,14 @@ class Response {
       raw.writeStatus(`${reply.status} ${STATUS_CODES[reply.status] ?? ''}`);
       raw.writeHeader('Content-Type', reply.contentType);
       for (const name in reply.headers) raw.writeHeader(name, reply.headers[name]!);
-      // end() with `last` says "Connection: close" itself, and closes once the body is out.
-      if (this.withoutBody) raw.endWithoutBody(Buffer.byteLength(reply.body), last);
+      if (this.withoutBody) {
+        // Told a length, endWithoutBody() waits for a body of it: the idle timeout never comes, and the next request on the
+        // connection is cut off. Told nothing it cannot close, so that is left to the client or the idle timeout.
+        raw.writeHeader('Content-Length', String(Buffer.byteLength(reply.body)));
+        if (last) raw.writeHeader('Connection', 'close');
+        raw.endWithoutBody();
+      }
+      // It says "Connection: close" itself when it is the last, and closes once the body is out.
       else raw.end(reply.body, last);
     });
   }

@@ -5,6 +5,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { ABORTS } from './aborts.ts';
 import { BUNDLE_CORRUPTION } from './bundle-corruption.ts';
+import { FUZZ } from './fuzz.ts';
 import { KILLS } from './kills.ts';
 import { MIXED_VERSIONS } from './mixed-versions.ts';
 import { NON_FINITE } from './non-finite.ts';
@@ -21,6 +22,7 @@ const ROWS: readonly Row[] = [
   STORE_OUTAGE,
   MIXED_VERSIONS,
   SWAPS,
+  FUZZ,
 ];
 
 async function main(): Promise<void> {
