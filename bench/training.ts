@@ -35,6 +35,7 @@ import {
   type ReferenceBatch,
 } from './training-reference.ts';
 import { presentBackends } from './backends.ts';
+import { profileSteps } from './training-profile.ts';
 import { LARGE_MODEL, REFERENCE_MODEL } from './encoder-setup.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 
@@ -52,6 +53,9 @@ const BATCHES = 4;
 const REFERENCE_USERS = 128;
 const LARGE_USERS = 4;
 const QUICK_USERS = 2;
+const PROFILED_STEPS = 40;
+const LEAST_PROFILED_MS = 0.5;
+const PROFILE = { metric: 'time in a step', unit: 'ms', better: 'lower' } as const;
 
 export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
   await raceTorch(recorder, options);
@@ -138,6 +142,16 @@ async function raceTorch(recorder: Recorder, { quick }: BenchOptions): Promise<v
       ],
       { quick, roundSeconds: 2 },
     );
+    const { native, restMs } = await profileSteps(
+      () => ours.step(batches[step++ % BATCHES]!),
+      quick ? 2 : PROFILED_STEPS,
+    );
+    const parts = [...native].filter(([, ms]) => ms >= LEAST_PROFILED_MS);
+    for (const [name, ms] of [
+      ...parts,
+      ['everything else: tfjs, memory, JavaScript', restMs] as const,
+    ])
+      recorder.add(`of it ${name}`, PROFILE, { value: ms, spread: 0 });
   } finally {
     ours.dispose();
     if (typeof torch !== 'string') await torch.close();

@@ -78,6 +78,17 @@ Napi::Value DropoutOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+Napi::Value ReluBackwardOp(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<float> y = Float32Argument(info[0], "y");
+  const ArrayView<float> dy = Float32Argument(info[1], "dy");
+  const ArrayView<float> out = Float32Argument(info[2], "out");
+  ExpectLength(env, "dy", y.size, dy.size);
+  ExpectLength(env, "out", y.size, out.size);
+  ReluBackward(y.data, dy.data, y.size, out.data);
+  return env.Undefined();
+}
+
 /// offsets [B + 1], width and heads, which follow the arrays of both attention calls; `size` is that of one array.
 AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t first,
                                   std::size_t size) {
@@ -218,6 +229,7 @@ Napi::Object DefineTrainingOps(Napi::Env env) {
   define("layerNorm", LayerNormOp);
   define("layerNormBackward", LayerNormBackwardOp);
   define("dropout", DropoutOp);
+  define("reluBackward", ReluBackwardOp);
   define("causalAttention", CausalAttentionOp);
   define("causalAttentionBackward", CausalAttentionBackwardOp);
   define("logSumExpScores", LogSumExpScoresOp);

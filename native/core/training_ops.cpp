@@ -1,4 +1,4 @@
-// Row-wise operations of a training step: layer norm and dropout.
+// Row-wise and elementwise operations of a training step: layer norm, dropout, the gradient of a relu.
 
 #include "core/training_ops.h"
 
@@ -58,6 +58,19 @@ void Dropout(const KernelTable& kernels, std::uint32_t seed, std::uint32_t thres
     const std::size_t first = task * kChunk;
     kernels.dropout(seed, static_cast<std::uint32_t>(first), threshold, scale, a + first,
                     std::min(kChunk, n - first), out + first);
+  });
+}
+
+void ReluBackward(const float* y, const float* dy, std::size_t n, float* out) {
+  const std::size_t tasks = (n + kChunk - 1) / kChunk;
+  ThreadPool::Shared().ParallelFor(tasks, [&](std::size_t task, std::size_t /*worker*/) {
+    // Waits for memory, whatever the instruction set: no kernel of its own.
+    const std::size_t end = std::min(n, (task + 1) * kChunk);
+    for (std::size_t i = task * kChunk; i < end; ++i) {
+      // Loaded whatever y is, so that no branch stands between the compiler and its vectors.
+      const float gradient = dy[i];
+      out[i] = y[i] > 0 ? gradient : 0.0f;
+    }
   });
 }
 

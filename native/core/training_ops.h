@@ -27,6 +27,9 @@ Status LayerNormBackward(const KernelTable& kernels, const float* a, const float
 void Dropout(const KernelTable& kernels, std::uint32_t seed, std::uint32_t threshold, float scale,
              const float* a, std::size_t n, float* out);
 
+/// out[i] = dy[i] where y[i] > 0, else 0: the gradient before a relu whose output is y.
+void ReluBackward(const float* y, const float* dy, std::size_t n, float* out);
+
 /// Histories one after the other: rows [offsets[b], offsets[b + 1]) of an [offsets[B], D] array are those of user b.
 struct AttentionShape {
   std::size_t batch;

@@ -208,6 +208,18 @@ void TestLogSumExp(const KernelTable& kernels) {
   CHECK(out == 300.0f && dq == 3.0f && dv[599] == 100.0f && dv[0] == 0.0f && dv[520] == 0.0f);
 }
 
+void TestReluBackward() {
+  // Past one task, with a rest; NaN, as zero, lets nothing through.
+  std::vector<float> y(40001), dy(y.size()), out(y.size(), 7.0f);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    y[i] = i % 3 == 0 ? 0.0f : static_cast<float>(i % 3) - 1.5f;
+    dy[i] = static_cast<float>(i) + 1;
+  }
+  y[4] = std::nanf("");
+  ReluBackward(y.data(), dy.data(), y.size(), out.data());
+  for (std::size_t i = 0; i < y.size(); ++i) CHECK(out[i] == (y[i] > 0 ? dy[i] : 0.0f));
+}
+
 void TestDropout(const KernelTable& kernels) {
   Random random(63);
   const std::vector<float> a = random.Floats(40000);
@@ -266,6 +278,7 @@ int main() {
     TestAttention(kernels);
     TestLogSumExp(kernels);
     TestDropout(kernels);
+    TestReluBackward();
     TestAdamRows(kernels);
   });
   return Finish("training_ops");

@@ -6,7 +6,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { packageRoot } from '../native/binding.ts';
 import { Random } from '../random.ts';
-import { causalAttention, dropout, layerNorm, logSumExpScores, type MaskedPairs } from './fused.ts';
+import {
+  causalAttention,
+  denseRelu,
+  dropout,
+  layerNorm,
+  logSumExpScores,
+  type MaskedPairs,
+} from './fused.ts';
 import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
@@ -71,6 +78,34 @@ async function check(
     });
   }
 }
+
+test('denseRelu', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.nat(),
+      fc.integer({ min: 1, max: 60 }),
+      fc.integer({ min: 1, max: 30 }),
+      fc.integer({ min: 1, max: 30 }),
+      async (seed, rows, inputs, outputs) => {
+        const random = new Random(seed);
+        const plain = (x: Matrix, weight: Matrix, [bias]: Matrix): number[] =>
+          x.flatMap((row) => weight.map((w, o) => Math.max(0, dot(row, w) + bias![o]!)));
+        // Slopes are taken across no corner: none is as near as a step.
+        const given = [
+          normals(random, rows, inputs),
+          normals(random, outputs, inputs),
+          normals(random, 1, outputs),
+        ];
+        await check(
+          (x, weight, bias) => denseRelu(x, weight, tf.reshape(bias, [outputs])),
+          plain,
+          given,
+          random,
+        );
+      },
+    ),
+    RUNS,
+  ));
 
 test('layerNorm', () =>
   fc.assert(

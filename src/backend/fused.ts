@@ -69,6 +69,38 @@ export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): 
 }
 
 /**
+ * relu(x Wᵀ + b). Outside a gradient tfjs fuses this by itself; inside, it would take four passes over [n, out] more.
+ *
+ * @param x - [n, in]; @param weight - [out, in]; @param bias - [out]. @returns [n, out].
+ */
+export function denseRelu(x: tf.Tensor2D, weight: tf.Tensor2D, bias: tf.Tensor): tf.Tensor2D {
+  const native = nativeTraining();
+  if (native === undefined) return tf.relu(tf.add(tf.matMul(x, weight, false, true), bias));
+  return withGradient([x, weight, bias], ([a, b, given], save) => {
+    const out: tf.Tensor = tf
+      .engine()
+      .runKernel(
+        '_FusedMatMul',
+        { a: a!, b: b!, bias: given! },
+        { transposeA: false, transposeB: true, activation: 'relu' },
+      );
+    save([a!, b!, out]);
+    return {
+      value: out,
+      gradFunc: (dy, [savedX, savedWeight, y]) => {
+        const dz = newTensor(dy.shape) as tf.Tensor2D;
+        native.reluBackward(floats(y!), floats(dy), floats(dz));
+        return [
+          tf.matMul(dz, savedWeight as tf.Tensor2D),
+          tf.matMul(dz, savedX as tf.Tensor2D, true, false),
+          tf.sum(dz, 0),
+        ];
+      },
+    };
+  }) as tf.Tensor2D;
+}
+
+/**
  * Multi-head self-attention over histories one after the other: a row sees itself and the rows of its history before it.
  *
  * @param queries, keys, values - [R, D] each.

@@ -17,6 +17,8 @@ export function dense(
   bias: tf.Tensor | undefined,
   activation: 'linear' | 'relu' = 'linear',
 ): tf.Tensor2D {
+  if (activation === 'relu' && bias !== undefined)
+    return fused.denseRelu(x, weight as tf.Tensor2D, bias);
   const operands = { a: x, b: weight as tf.Tensor2D, transposeB: true, activation };
   return tf.fused.matMul(bias === undefined ? operands : { ...operands, bias }) as tf.Tensor2D;
 }

@@ -468,6 +468,8 @@ export interface TrainingOps {
   ): void;
   /** Zeroes a share `rate` in [0, 1) of x, chosen by (seed, place) alone, and divides the rest by 1 - rate. */
   dropout(x: Float32Array, seed: number, rate: number, out: Float32Array): void;
+  /** out[i] = dy[i] where y[i] > 0, else 0: the gradient before a relu whose output is y. */
+  reluBackward(y: Float32Array, dy: Float32Array, out: Float32Array): void;
   /**
    * Multi-head attention over histories one after the other, [offsets[B], D]: a row sees itself and its history's rows
    * before it. `offsets` [B + 1], ascending from 0.
