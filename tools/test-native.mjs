@@ -50,12 +50,25 @@ function hasHeader(name) {
 }
 const lacks = (tool) => spawnSync(tool, ['--version']).error !== undefined;
 
+/** Whether the release and sanitizer builds run every x86 kernel on this CPU itself. */
+function hasEveryIsa() {
+  if (process.platform !== 'linux') return false;
+  const flags = new Set(
+    /^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1].split(' '),
+  );
+  return ['avx2', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8'].every((name) =>
+    flags.has(name),
+  );
+}
+
 /** Instruction sets of other machines: what is missing here to run them, as Debian packages. */
 const foreign =
   process.arch !== 'x64'
     ? {}
     : {
-        emulated: hasHeader('simde/x86/avx512.h') ? [] : ['libsimde-dev'],
+        ...(!hasEveryIsa() && {
+          emulated: hasHeader('simde/x86/avx512.h') ? [] : ['libsimde-dev'],
+        }),
         neon: [
           ...(lacks('aarch64-linux-gnu-g++') ? ['g++-aarch64-linux-gnu'] : []),
           ...(lacks('qemu-aarch64') ? ['qemu-user'] : []),

@@ -6,17 +6,21 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, mock } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { publishTinyBundle } from '../../test/support/tiny-bundle.ts';
 import { resolveServerSettings } from '../config.ts';
 import { TandemError } from '../errors.ts';
 import { MemoryStore } from '../store/memory-store.ts';
+import { logger } from '../telemetry.ts';
 import { newKey, writeKeyFile } from './key-file.ts';
 import { startServer, type RunningServer } from './server.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-access-'));
 const keyFile = join(folder, 'keys.json');
+/** Key files are looked at each second. */
+const MAX_NOTICE_MS = 10_000;
 const ASK = { user: 'u', surface: 'related', k: 3 };
 const web = newKey({ name: 'web', role: 'candidates' });
 const slow = newKey({ name: 'slow', role: 'candidates', requestsPerSecond: 0.1, burst: 2 });
@@ -66,6 +70,19 @@ for (const transport of ['uws', 'node'] as const) {
         assert.equal((await call(path)).status, 200, path);
     });
 
+    it('warns of an address that others reach, when nobody needs a key', async () => {
+      const warn = mock.method(logger, 'warn', () => undefined);
+      const warned = async (flags: Record<string, string>): Promise<boolean> => {
+        warn.mock.resetCalls();
+        await (await start(transport, flags)).close();
+        return warn.mock.calls.some((call) => /no API keys/.test(String(call.arguments)));
+      };
+      assert.equal(await warned({ host: '0.0.0.0' }), true);
+      assert.equal(await warned({ host: '0.0.0.0', keys: keyFile }), false);
+      assert.equal(await warned({ host: '127.0.0.1' }), false);
+      warn.mock.restore();
+    });
+
     it('opens the admin port to admins alone', async () => {
       writeKeyFile(keyFile, [web.record, slow.record, monitor.record, chief.record]);
       const guarded = await start(transport, { keys: keyFile, adminPort: '0' });
@@ -89,6 +106,19 @@ for (const transport of ['uws', 'node'] as const) {
       assert.equal(codeOf(await ask({ surface: 'related' })), 'ERR_UNAUTHENTICATED');
       writeKeyFile(keyFile, [web.record, slow.record, monitor.record]);
       server.reload();
+    });
+
+    it('reads a key file that has changed without being told', async () => {
+      const added = newKey({ name: 'added', role: 'candidates' });
+      assert.equal((await call('/v1/candidates', added.key, ASK)).status, 401);
+      writeKeyFile(keyFile, [web.record, slow.record, monitor.record, added.record]);
+      const deadlineMs = performance.now() + MAX_NOTICE_MS;
+      let status = 401;
+      while (status === 401 && performance.now() < deadlineMs) {
+        await sleep(100);
+        ({ status } = await call('/v1/candidates', added.key, ASK));
+      }
+      assert.equal(status, 200);
     });
 
     it('holds a key to its rate, and says when to come back', async () => {
