@@ -5,6 +5,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { ABORTS } from './aborts.ts';
 import { BUNDLE_CORRUPTION } from './bundle-corruption.ts';
+import { DISK_FULL } from './disk-full.ts';
 import { FUZZ } from './fuzz.ts';
 import { KILLS } from './kills.ts';
 import { MIXED_VERSIONS } from './mixed-versions.ts';
@@ -22,6 +23,7 @@ const ROWS: readonly Row[] = [
   STORE_OUTAGE,
   MIXED_VERSIONS,
   SWAPS,
+  DISK_FULL,
   FUZZ,
 ];
 
