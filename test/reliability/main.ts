@@ -12,6 +12,7 @@ import { MIXED_VERSIONS } from './mixed-versions.ts';
 import { NON_FINITE } from './non-finite.ts';
 import { writePage, type Result } from './page.ts';
 import { Figures, type Row } from './row.ts';
+import { SANITIZERS } from './sanitizers.ts';
 import { SECRETS } from './secrets.ts';
 import { STEADY_MEMORY } from './steady-memory.ts';
 import { STORE_OUTAGE } from './store-outage.ts';
@@ -29,6 +30,7 @@ const ROWS: readonly Row[] = [
   STEADY_MEMORY,
   FUZZ,
   SECRETS,
+  SANITIZERS,
 ];
 
 async function main(): Promise<void> {
