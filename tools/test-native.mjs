@@ -1,6 +1,6 @@
 // Builds and runs the C++ tests of native/core and native/kernels with plain cmake: optimised, then with sanitizers, then
 // for instruction sets of other machines, where the tools for that are installed. Presets: CMakePresets.json.
-// Usage: node tools/test-native.mjs [PRESET]
+// Usage: node tools/test-native.mjs [PRESET [TEST ...]], the tests as ctest names them: all of the preset without any.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, '..');
 const known = JSON.parse(readFileSync(join(root, 'CMakePresets.json'), 'utf8'))
   .configurePresets.filter((preset) => !preset.hidden)
   .map((preset) => preset.name);
-const wanted = process.argv[2];
+const [wanted, ...only] = process.argv.slice(2);
 if (wanted !== undefined && !known.includes(wanted)) {
   console.error(`Expected one of ${known.join(', ')} as preset, received "${wanted}".`);
   process.exit(1);
@@ -32,7 +32,12 @@ function run(command, args, loud = false) {
     stdio: loud ? 'inherit' : ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
     // usearch reads through misaligned references by design; UBSan skips that file's alignment, see CMakeLists.txt.
-    env: { ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_leaks=1' },
+    env: {
+      ...process.env,
+      UBSAN_OPTIONS: 'print_stacktrace=1',
+      ASAN_OPTIONS: 'detect_leaks=1',
+      TSAN_OPTIONS: 'halt_on_error=1',
+    },
   });
   if (result.error) throw result.error;
   if (result.status === 0) return;
@@ -88,10 +93,14 @@ for (const preset of presets) {
   const folder = join('build', `native-tests-${preset}`);
   console.log(`# native tests, preset ${preset}`);
   run('cmake', ['--preset', preset]);
-  run('cmake', ['--build', folder, '--parallel', jobs]);
+  const targets = only.length === 0 ? [] : ['--target', ...only.map((name) => `${name}_test`)];
+  run('cmake', ['--build', folder, '--parallel', jobs, ...targets]);
   run(
     'ctest',
-    ['--test-dir', folder, '--parallel', jobs, '--output-on-failure', '--no-tests=error'],
+    [
+      ...['--test-dir', folder, '--parallel', jobs, '--output-on-failure', '--no-tests=error'],
+      ...(only.length === 0 ? [] : ['--tests-regex', `^(${only.join('|')})$`]),
+    ],
     true,
   );
 }

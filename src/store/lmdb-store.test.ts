@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,32 @@ after(() => {
 storeConformance('LmdbStore', () => LmdbStore.open(mkdtempSync(join(root, 'store-'))));
 
 describe('LmdbStore', () => {
+  it('refuses writes that find no space, says why, and goes on', () => {
+    // A limit on the size of files stands for a full disk: 64 blocks of 1 KiB, which LMDB is soon past.
+    const script = `
+    import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
+    const store = LmdbStore.open(${JSON.stringify(join(root, 'no-space'))});
+    const state = { state: new Float32Array(256), dimensions: 256, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 2 };
+    const write = (batch) =>
+      store.write('ab'.repeat(32), Array.from({ length: 50 }, (_, i) => ({ user: batch + '-' + i, state })));
+    for (let i = 0; i < 4; i++)
+      await Promise.allSettled([write(2 * i), write(2 * i + 1)]).then((settled) => {
+        for (const { status, reason } of settled) console.log(status, reason?.code, reason?.message);
+      });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await store.close();
+    console.log('closed');`;
+    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', script];
+    const { status, stdout, stderr } = spawnSync(
+      'bash',
+      ['-c', 'ulimit -f 64; exec "$@"', 'bash', ...node],
+      { encoding: 'utf8' },
+    );
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^rejected ERR_STORE_UNAVAILABLE .* failed: (?!Commit failed)/m);
+    assert.match(stdout, /closed\n$/);
+  });
+
   it('keeps states and watermark when closed and opened again, also read-only', async () => {
     const directory = mkdtempSync(join(root, 'reopen-'));
     const store = LmdbStore.open(directory);

@@ -64,6 +64,8 @@ export class LmdbStore implements UserStateStore {
         noSubdir: false,
         // A write's promise then resolves after the flush to disk, not between commit and flush.
         overlappingSync: false,
+        // Everything is written in transactions here; with it a commit that fails rejects a promise that nobody has.
+        eventTurnBatching: false,
       });
       return new LmdbStore(directory, database);
     } catch (cause) {
@@ -210,7 +212,7 @@ export class LmdbStore implements UserStateStore {
       await this.#database.flushed;
     } catch (cause) {
       if (cause instanceof TandemError) throw cause;
-      throw unavailable(this.#directory, `writing ${records} records`, cause);
+      throw unavailable(this.#directory, `writing ${records} records`, await reasonOf(cause));
     }
   }
 
@@ -252,6 +254,15 @@ function expectMagic(path: string): void {
   // An empty file is one that LMDB is about to fill.
   if (length === 0 || (length === bytes.length && bytes.readUInt32LE(MAGIC_AT) === MAGIC)) return;
   throw new Error(`${path} is no file of LMDB`);
+}
+
+/** Why a commit failed: the binding says it by a second promise, which ends the process when nobody listens. */
+async function reasonOf(cause: unknown): Promise<unknown> {
+  const { commitError } = cause as { readonly commitError?: Promise<never> };
+  if (commitError === undefined) return cause;
+  const reason = commitError.catch((error: unknown) => error);
+  // It is rejected in the same turn of the event loop as `cause`, or never.
+  return Promise.race([reason, new Promise((resolve) => setImmediate(resolve, cause))]);
 }
 
 function unavailable(directory: string, doing: string, cause: unknown): TandemError {

@@ -5,12 +5,16 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { ABORTS } from './aborts.ts';
 import { BUNDLE_CORRUPTION } from './bundle-corruption.ts';
+import { DISK_FULL } from './disk-full.ts';
 import { FUZZ } from './fuzz.ts';
 import { KILLS } from './kills.ts';
 import { MIXED_VERSIONS } from './mixed-versions.ts';
 import { NON_FINITE } from './non-finite.ts';
 import { writePage, type Result } from './page.ts';
 import { Figures, type Row } from './row.ts';
+import { SANITIZERS } from './sanitizers.ts';
+import { SECRETS } from './secrets.ts';
+import { STEADY_MEMORY } from './steady-memory.ts';
 import { STORE_OUTAGE } from './store-outage.ts';
 import { SWAPS } from './swaps.ts';
 
@@ -22,7 +26,11 @@ const ROWS: readonly Row[] = [
   STORE_OUTAGE,
   MIXED_VERSIONS,
   SWAPS,
+  DISK_FULL,
+  STEADY_MEMORY,
   FUZZ,
+  SECRETS,
+  SANITIZERS,
 ];
 
 async function main(): Promise<void> {

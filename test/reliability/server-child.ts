@@ -27,12 +27,15 @@ export class ServerChild {
   }
 
   /** Resolves when it serves; rejects with its log when it ends before. */
-  static start(flags: Readonly<Record<string, string>>): Promise<ServerChild> {
+  static start(
+    flags: Readonly<Record<string, string>>,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<ServerChild> {
     const args = Object.entries({ port: '0', ...flags }).flatMap(([name, value]) => [
       `--${name}`,
       value,
     ]);
-    const child = spawnCli(['serve', ...args], { env: { TANDEM_LOG_LEVEL: 'info' } });
+    const child = spawnCli(['serve', ...args], { env: { TANDEM_LOG_LEVEL: 'info', ...env } });
     child.stdout!.resume();
     const log: string[] = [];
     return new Promise((resolve, reject) => {

@@ -1,0 +1,215 @@
+// A disk that is full at every write: of a dataset, a checkpoint, vectors, a bundle, states, and of events that a running server takes.
+// Each job is first run for how much it writes; then it gets a part of that. Memory stands for the disk: a tmpfs that is mounted.
+
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { listBundles, readHistory } from '../../src/bundle/current.ts';
+import { loadBundle } from '../../src/bundle/load.ts';
+import { readDataset } from '../../src/data/read-dataset.ts';
+import type { EncoderId } from '../../src/ids.ts';
+import { isFinished, loadCheckpoint, loadTrainingState } from '../../src/model/checkpoint.ts';
+import { LmdbStore } from '../../src/store/lmdb-store.ts';
+import { runCli } from '../support/cli.ts';
+import { SHOP_TRAINING, makeShop, writeShop } from '../support/shop.ts';
+import { post } from './ask.ts';
+import type { Figures, Row, Scale } from './row.ts';
+import { ServerChild } from './server-child.ts';
+import { SmallDisk } from './small-disk.ts';
+import { candidatesOf, type CandidatesBody } from './versions.ts';
+
+const DISK_MEBIBYTES = 64;
+const USERS = 400;
+/** Shares of what a job writes that are free when it starts. */
+const SHARES_AT: Readonly<Record<Scale, readonly number[]>> = {
+  quick: [0.4],
+  long: Array.from({ length: 20 }, (_, i) => i / 20),
+};
+/** For the first events, before the store cannot grow. */
+const ROOM_BYTES = 100_000;
+const EVENTS_A_REQUEST = 100;
+const MOST_REQUESTS = 2000;
+/** What a job is expected to say: an error of the table, or the system's. */
+const LOUD = /\bERR_[A-Z_]+: |\bENOSPC\b|No space left on device/;
+
+interface Job {
+  readonly name: string;
+  /** Arguments of a run that writes to `out`. */
+  readonly command: (out: string) => readonly string[];
+  /** What a run left at `out`; throws for a half. */
+  readonly check: (out: string) => Promise<void>;
+}
+
+export const DISK_FULL: Row = {
+  name: 'disk-full',
+  target:
+    'disk full at every write (dataset, checkpoint, vectors, bundle, states, events): an error that says so, nothing half-written visible, what is served untouched; works when there is space',
+  run: async (scale, figures) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tandem-disk-'));
+    const disk = new SmallDisk(join(folder, 'disk'), DISK_MEBIBYTES);
+    let server: ServerChild | undefined;
+    try {
+      const on = (name: string): string => join(disk.path, name);
+      const [dataset, run, bundles, store] = [on('dataset'), on('run'), on('bundles'), on('store')];
+      const settings = join(folder, 'settings.json');
+      writeShop(join(folder, 'raw'), makeShop({ items: 96, users: USERS, seed: 5 }));
+      writeFileSync(settings, JSON.stringify({ ...SHOP_TRAINING, steps: 8, validateEvery: 4 }));
+      const encodeUsers = (out: string): readonly string[] => [
+        ...['encode', 'users', '--data', dataset, '--bundles', bundles, '--store', out],
+        '--histories',
+      ];
+      const jobs: readonly Job[] = [
+        {
+          name: 'import',
+          command: (out) => [
+            ...['import', '--manifest', join(folder, 'raw', 'source.json'), '--out', out],
+          ],
+          check: async (out) => {
+            if (existsSync(out)) await readDataset(out);
+          },
+        },
+        {
+          name: 'train',
+          command: (out) => ['train', '--data', dataset, '--out', out, '--settings', settings],
+          check: (out) => {
+            if (existsSync(join(out, 'run.json')))
+              if (isFinished(out)) loadCheckpoint(out);
+              else loadTrainingState(out);
+            return Promise.resolve();
+          },
+        },
+        {
+          name: 'publish',
+          command: (out) => ['publish', '--checkpoint', run, '--bundles', out],
+          check: async (out) => {
+            if (!existsSync(out)) return;
+            for (const name of listBundles(out)) await loadBundle(join(out, name));
+            if (readHistory(out).length > 0) await loadBundle(out);
+          },
+        },
+        {
+          name: 'encode users',
+          command: encodeUsers,
+          check: (out) => expectHonestWatermark(out, bundles),
+        },
+      ];
+      const calm = new Map(jobs.map(({ name }, i) => [name, [dataset, run, bundles, store][i]!]));
+      for (const job of jobs) {
+        const out = calm.get(job.name)!;
+        const before = disk.freeBytes;
+        await expectDone(job, out);
+        const bytes = before - disk.freeBytes;
+        if (job.name === 'encode users') server = await serve(bundles, store);
+        await fillDuring(job, `${out}-full`, disk, bytes, SHARES_AT[scale], figures, server);
+      }
+      await sendEvents(server!, disk, figures);
+      server!.expectAlive();
+    } finally {
+      await server?.end();
+      disk.unmount();
+      rmSync(folder, { recursive: true });
+    }
+  },
+};
+
+function serve(bundles: string, store: string): Promise<ServerChild> {
+  return ServerChild.start({ bundles, store, 'fresh-events': 'on' });
+}
+
+async function expectDone(job: Job, out: string): Promise<void> {
+  const { code, stderr } = await runCli(job.command(out));
+  if (code !== 0) throw new Error(`Expected ${job.name} to end well with space left: ${stderr}`);
+  await job.check(out);
+}
+
+/** Runs a job with too little space for each share, looks at what it left, and then lets it end. */
+async function fillDuring(
+  job: Job,
+  out: string,
+  disk: SmallDisk,
+  bytes: number,
+  shares: readonly number[],
+  figures: Figures,
+  server: ServerChild | undefined,
+): Promise<void> {
+  let failed = 0;
+  for (const share of shares) {
+    figures.progress(`${job.name} with ${Math.round(100 * share)} % of ${bytes} bytes`);
+    disk.fill(Math.round(share * bytes));
+    const { code, signal, stderr } = await runCli(job.command(out), { killAfterMs: 60_000 });
+    const said = code !== null && code !== 0 && LOUD.test(stderr);
+    if (said) failed++;
+    else
+      figures.misses.push(
+        `${job.name} with ${share} of its space ended with ${String(signal ?? code)}: ${stderr.slice(-300)}`,
+      );
+    await job.check(out);
+    if (server !== undefined) await candidatesFrom(server);
+    disk.free();
+  }
+  figures.atLeast(`${job.name}: failures that say so, of ${shares.length}`, failed, shares.length);
+  await expectDone(job, out);
+  const leftovers = readdirSync(disk.path, { recursive: true, encoding: 'utf8' });
+  figures.atMost(
+    `${job.name}: temporaries left once it ended`,
+    leftovers.filter((name) => name.includes('.tmp-')).length,
+    0,
+  );
+  rmSync(out, { recursive: true });
+}
+
+/** A watermark promises the state of every user. */
+async function expectHonestWatermark(directory: string, bundles: string): Promise<void> {
+  if (!existsSync(join(directory, 'data.mdb'))) return;
+  const encoder = (await loadBundle(bundles)).manifest.encoderId as EncoderId;
+  const store = LmdbStore.open(directory);
+  try {
+    const [watermark, count] = [await store.readWatermark(encoder), await store.count(encoder)];
+    if (watermark !== undefined && count !== USERS)
+      throw new Error(`Expected ${USERS} states under a watermark, found ${count}.`);
+  } finally {
+    await store.close();
+  }
+}
+
+async function candidatesFrom(server: ServerChild): Promise<string> {
+  const question = { user: 'nobody', surface: 'search', subject: { query: 'coffee' }, k: 10 };
+  const { status, body } = await post(server.port, '/v1/candidates', question);
+  if (status !== 200) throw new Error(`Expected candidates from a full disk, received ${status}.`);
+  return candidatesOf(body as CandidatesBody);
+}
+
+/** Events until the store cannot grow; then the same again with space: what was refused was not kept, what was accepted was. */
+async function sendEvents(server: ServerChild, disk: SmallDisk, figures: Figures): Promise<void> {
+  figures.progress('events');
+  const sound = await candidatesFrom(server);
+  const send = (request: number): ReturnType<typeof post> =>
+    post(server.port, '/v1/events', {
+      events: Array.from({ length: EVENTS_A_REQUEST }, (_, i) => {
+        const name = `${request}-${i}`;
+        return { user: `fresh-user-${name}`, item: 'unknown', time: 1, event_id: `event-${name}` };
+      }),
+    });
+  disk.fill(ROOM_BYTES);
+  let taken = 0;
+  let refusal = await send(taken);
+  while (refusal.status === 200 && ++taken < MOST_REQUESTS) refusal = await send(taken);
+  const { error } = refusal.body as { error?: { code: string } };
+  figures.note(`events: ${taken} requests taken, then ${refusal.status} ${String(error?.code)}`);
+  figures.atLeast(
+    'refused with 503 ERR_STORE_UNAVAILABLE',
+    Number(refusal.status === 503 && error?.code === 'ERR_STORE_UNAVAILABLE'),
+    1,
+  );
+  figures.atLeast('answers as before', Number((await candidatesFrom(server)) === sound), 1);
+  disk.free();
+  const accepted = async (request: number): Promise<number> =>
+    ((await send(request)).body as { accepted?: number }).accepted ?? -1;
+  figures.atLeast(
+    'of a refused request accepted with space',
+    await accepted(taken),
+    EVENTS_A_REQUEST,
+  );
+  if (taken > 0)
+    figures.atMost('of an accepted one accepted again', Math.abs(await accepted(taken - 1)), 0);
+}
