@@ -39,7 +39,9 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
     order.protocol === 'ws'
       ? await openSockets(order.port, questions)
       : openHttp(order.port, questions, order.protocol === 'http-binary');
-  const histogram = build({ highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+  const range = { highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 } as const;
+  const histogram = build(range);
+  const refusals = build(range);
   const random = new Random(order.seed, order.rate);
   const startMs = performance.now();
   const measureFromMs = startMs + order.warmUpSeconds * 1000;
@@ -61,8 +63,10 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
       open.delete(number);
       const nowMs = performance.now();
       if (answer === 'failed') failed++;
-      else if (answer === 'refused') refused++;
-      else {
+      else if (answer === 'refused') {
+        refused++;
+        if (due >= measureFromMs) refusals.recordValue(micros(nowMs - due));
+      } else {
         if (due >= measureFromMs) histogram.recordValue(micros(nowMs - due));
         if (nowMs >= measureFromMs && nowMs < endMs) achieved++;
       }
@@ -92,6 +96,7 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
     sentRate: sent / order.seconds,
     failed,
     refused,
+    refusedP99Ms: refusals.getValueAtPercentile(99) / 1000,
   };
 }
 

@@ -37,4 +37,6 @@ export interface LoadOutcome {
   /** Requests answered with an error other than 503 or ERR_OVERLOADED, or not at all. */
   readonly failed: number;
   readonly refused: number;
+  /** Of the refused; 0 without any. */
+  readonly refusedP99Ms: number;
 }

@@ -10,6 +10,7 @@ import { FUZZ } from './fuzz.ts';
 import { KILLS } from './kills.ts';
 import { MIXED_VERSIONS } from './mixed-versions.ts';
 import { NON_FINITE } from './non-finite.ts';
+import { OVERLOAD } from './overload.ts';
 import { writePage, type Result } from './page.ts';
 import { Figures, type Row } from './row.ts';
 import { SANITIZERS } from './sanitizers.ts';
@@ -27,6 +28,7 @@ const ROWS: readonly Row[] = [
   MIXED_VERSIONS,
   SWAPS,
   DISK_FULL,
+  OVERLOAD,
   STEADY_MEMORY,
   FUZZ,
   SECRETS,

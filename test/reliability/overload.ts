@@ -1,0 +1,85 @@
+// Three times what the server can answer, at random times that do not wait for answers, and then the calm after it.
+// Generator and server share the cores that there are, two where this was written: what the client saw has their turns in it. So each
+// latency stands beside the server's own (its histogram, from the last byte of a request to its answer), and the quick form, which runs
+// beside anything, holds the server's own time of a refusal and notes the client's latencies. The long form holds those, too.
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startGenerator } from '../../bench/serve/child.ts';
+import { capacityOf, loadOf, questionsOf } from './load.ts';
+import type { Row } from './row.ts';
+import { p99SinceMs, scrapeDurations } from './server-durations.ts';
+import { ServerChild } from './server-child.ts';
+import { makeVersions } from './versions.ts';
+
+const ITEMS = 20_000;
+const WIDTH = 64;
+/** Unloaded, for a p99: enough requests to have one, too few to queue. */
+const CALM_LOAD = 0.2;
+const TIMES = 3;
+const SECONDS_AT = { quick: 4, long: 60 } as const;
+const RECOVERY_SECONDS = 10;
+
+export const OVERLOAD: Row = {
+  name: 'overload',
+  target:
+    '3x overload, open loop: p99 of what is answered <= 2x the unloaded p99, goodput >= 90 % of capacity, the rest 503 within 5 ms (p99), recovery <= 5 s (quick: latencies of the client noted, not held)',
+  run: async (scale, figures) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tandem-overload-'));
+    const { bundles, store, users } = await makeVersions(folder, {
+      ...{ versions: 1, items: ITEMS, users: 1000, width: WIDTH },
+    });
+    const server = await ServerChild.start({ bundles, store, plan: 'exact' });
+    const generator = startGenerator(questionsOf(users, ITEMS), undefined);
+    try {
+      const knee = await capacityOf(generator, server.port, figures);
+      // Probes of a second are short where cores are shared: past the knee it may be more.
+      const past = await loadOf(generator, server.port, 2)(1.5 * knee);
+      const capacity = Math.max(knee, past.achievedRate);
+      const load = loadOf(generator, server.port, SECONDS_AT[scale]);
+      const beforeCalm = await scrapeDurations(server.port);
+      const calm = await load(CALM_LOAD * capacity);
+      const beforeOver = await scrapeDurations(server.port);
+      const over = await load(TIMES * capacity);
+      const afterOver = await scrapeDurations(server.port);
+
+      const second = loadOf(generator, server.port, 1);
+      const after: number[] = [];
+      let recoverySeconds = 0;
+      for (; recoverySeconds < RECOVERY_SECONDS; recoverySeconds++) {
+        const { p99Ms, failed, refused } = await second(CALM_LOAD * capacity);
+        after.push(p99Ms);
+        if (failed + refused === 0 && p99Ms <= 2 * calm.p99Ms) break;
+      }
+      const inServer = {
+        calm: p99SinceMs(beforeCalm, beforeOver, 200),
+        over: p99SinceMs(beforeOver, afterOver, 200),
+        refused: p99SinceMs(beforeOver, afterOver, 503),
+      };
+      figures.note(
+        `capacity ${capacity.toFixed(0)} requests/s (${ITEMS} items scanned), offered ${over.sentRate.toFixed(0)}, refused ${over.refused}`,
+      );
+      figures.note(
+        `p99 at 20 % load ${calm.p99Ms.toFixed(1)} ms (in the server <= ${inServer.calm}), of what was answered under overload ${over.p99Ms.toFixed(1)} ms (<= ${inServer.over}), of a refusal ${over.refusedP99Ms.toFixed(1)} ms (<= ${inServer.refused})`,
+      );
+      figures.atLeast('offered over capacity', over.sentRate / capacity, 0.95 * TIMES);
+      figures.atLeast('goodput over capacity', over.achievedRate / capacity, 0.9);
+      figures.atLeast('refused', over.refused, 1);
+      figures.atMost('failed otherwise', over.failed, 0);
+      figures.atMost('p99 of a refusal in the server', inServer.refused, 5, ' ms');
+      const ratio = over.p99Ms / calm.p99Ms;
+      if (scale === 'long') {
+        figures.atMost('p99 over unloaded p99', ratio, 2);
+        figures.atMost('p99 of a refusal', over.refusedP99Ms, 5, ' ms');
+      } else figures.note(`p99 over unloaded p99 ${ratio.toFixed(1)}`);
+      figures.note(`p99 by second after it ${after.map((ms) => ms.toFixed(1)).join(', ')} ms`);
+      figures.atMost('recovery', recoverySeconds, 5, ' s');
+      server.expectAlive();
+    } finally {
+      await generator.stop();
+      await server.end();
+      rmSync(folder, { recursive: true });
+    }
+  },
+};
