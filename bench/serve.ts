@@ -15,14 +15,21 @@ import type { Question } from './serve/load.ts';
 import { recordOutcomes } from './serve/outcomes.ts';
 import { post, recallOf, trueBest, type Truth } from './serve/recall.ts';
 import { measureSteady } from './serve/steady.ts';
-import { SERVED_P99_MS, sweep, type SweepPlan, type Target } from './serve/sweep.ts';
+import {
+  KNEE_P99_MS,
+  SERVED_P99_MS,
+  sweep,
+  type Served,
+  type SweepPlan,
+  type Target,
+} from './serve/sweep.ts';
 
 const ITEMS = [100_000, 1_000_000];
 /** Just above where the index is used instead of a scan. */
 const QUICK_ITEMS = [21_000];
 const SWEEP: SweepPlan = {
-  rates: [50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800],
-  ...{ rounds: 3, seconds: 2.5, refinements: 3 },
+  rates: [25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800],
+  ...{ rounds: 4, seconds: 2, refinements: 2 },
 };
 const QUICK_SWEEP: SweepPlan = { rates: [50, 100], rounds: 1, seconds: 1, refinements: 0 };
 const QUESTIONS = 1000;
@@ -36,11 +43,10 @@ const EXPANSION_STEP = 1.25;
 /** Of the served rate: what a server runs at that has room for a bad minute. */
 const STEADY_SHARE = 0.7;
 
-const SERVED = {
-  metric: `highest rate tried with p99 <= ${SERVED_P99_MS} ms`,
-  unit: '1/s',
-  better: 'higher',
-} as const;
+const RATES: readonly { readonly of: keyof Served; readonly p99Ms: number }[] = [
+  { of: 'promised', p99Ms: SERVED_P99_MS },
+  { of: 'any', p99Ms: KNEE_P99_MS },
+];
 const RECALL = { metric: 'recall@100', unit: 'share', better: 'higher' } as const;
 
 export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
@@ -110,15 +116,16 @@ async function measure(
       }
     });
     for (const target of ours)
-      recorder.add(
-        target.name,
-        SERVED,
-        exactly(served.get(target)!),
-        theirs && { name: PEER, measured: exactly(served.get(theirs)!) },
-      );
+      for (const { of, p99Ms } of RATES)
+        recorder.add(
+          target.name,
+          { metric: `highest rate tried with p99 <= ${p99Ms} ms`, unit: '1/s', better: 'higher' },
+          exactly(served.get(target)![of]),
+          theirs && { name: PEER, measured: exactly(served.get(theirs)![of]) },
+        );
 
     // A quick run shows that it runs, on a machine that is too busy to serve anything in time as well.
-    const knee = Math.max(served.get(http)!, options.quick ? plan.rates[0]! : 0);
+    const knee = Math.max(served.get(http)!.promised, options.quick ? plan.rates[0]! : 0);
     const rate = Math.round(STEADY_SHARE * knee);
     if (rate === 0) say(`serve: ${size}: no rate was served, nothing to swap bundles at`);
     else await measureSteady(recorder, options, setup, { ...http, rate }, generator);

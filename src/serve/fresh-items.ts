@@ -152,9 +152,6 @@ export class FreshItems {
     this.#changes = changes;
     this.#version = version;
     await this.#bundles.refreshItems();
-    const { items } = this.#bundles.served.active;
-    this.#metrics.freshItems.set(items.count - items.base.count);
-    this.#metrics.goneItems.set(items.overlay.gone.length);
   }
 
   /** Old changes that the active bundle has: nobody goes back to a bundle without them. */

@@ -26,8 +26,8 @@ export class ServerMetrics {
   readonly annRecall: Histogram;
   readonly freshEvents: Counter<'outcome'>;
   readonly itemChanges: Counter;
-  readonly freshItems: Gauge;
-  readonly goneItems: Gauge;
+  readonly #freshItems: Gauge;
+  readonly #goneItems: Gauge;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: Histogram<'route' | 'status'>;
   readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
@@ -100,12 +100,12 @@ export class ServerMetrics {
       help: 'Items that were put or deleted over HTTP.',
       registers,
     });
-    this.freshItems = new Gauge({
+    this.#freshItems = new Gauge({
       name: 'tandem_fresh_items',
       help: 'Items that answers may have beside those of the active bundle.',
       registers,
     });
-    this.goneItems = new Gauge({
+    this.#goneItems = new Gauge({
       name: 'tandem_gone_items',
       help: 'Items of the active bundle that were deleted or replaced since.',
       registers,
@@ -155,6 +155,9 @@ export class ServerMetrics {
         const { bundleId, encoderId } = engine.bundle.manifest;
         this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
       }
+    const { items } = active;
+    this.#freshItems.set(items.count - items.base.count);
+    this.#goneItems.set(items.overlay.gone.length);
   }
 
   /** States how many requests may be open at once, read when somebody asks. */

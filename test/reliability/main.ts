@@ -12,7 +12,7 @@ import { MIXED_VERSIONS } from './mixed-versions.ts';
 import { NON_FINITE } from './non-finite.ts';
 import { OVERLOAD } from './overload.ts';
 import { writePage, type Result } from './page.ts';
-import { Figures, type Row } from './row.ts';
+import { Figures, LeftOut, type Row } from './row.ts';
 import { SANITIZERS } from './sanitizers.ts';
 import { SECRETS } from './secrets.ts';
 import { STEADY_MEMORY } from './steady-memory.ts';
@@ -70,7 +70,7 @@ async function main(): Promise<void> {
 
 async function runRow(row: Row, scale: 'quick' | 'long'): Promise<Result> {
   const startedMs = performance.now();
-  const figures = new Figures((text) => {
+  const figures = new Figures(scale, (text) => {
     say(`  ... ${((performance.now() - startedMs) / 1000).toFixed(0)} s: ${text}`);
   });
   const result = (verdict: Result['verdict']): Result => ({
@@ -83,6 +83,10 @@ async function runRow(row: Row, scale: 'quick' | 'long'): Promise<Result> {
     await row.run(scale, figures);
     return result(figures.misses.length === 0 ? 'passed' : 'missed');
   } catch (error) {
+    if (error instanceof LeftOut) {
+      figures.note(error.message);
+      return result('left out');
+    }
     figures.note('not measured to its end');
     figures.misses.push(error instanceof Error ? error.stack! : String(error));
     return result('failed');

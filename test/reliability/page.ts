@@ -9,7 +9,7 @@ export interface Result {
   readonly name: string;
   readonly target: string;
   readonly scale: Scale;
-  readonly verdict: 'passed' | 'missed' | 'failed';
+  readonly verdict: 'passed' | 'missed' | 'failed' | 'left out';
   readonly figures: readonly string[];
   /** What missed its target, and by how much. */
   readonly misses: readonly string[];

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { LeftOut } from './row.ts';
 
 const BLOCK_BYTES = 65_536;
 
@@ -10,7 +11,7 @@ export class SmallDisk {
   readonly path: string;
   readonly #ballast: string;
 
-  /** @param path - of the mount point, which is made. @throws Error without the right to mount. */
+  /** @param path - of the mount point, which is made. @throws LeftOut without the right to mount. */
   constructor(path: string, mebibytes: number) {
     this.path = path;
     this.#ballast = join(path, 'ballast');
@@ -51,5 +52,5 @@ function asRoot(command: readonly string[]): void {
     if (status === 0) return;
     reason ||= error?.message ?? stderr.trim();
   }
-  throw new Error(`Expected the right to "${command.join(' ')}": ${reason}. Run as root.`);
+  throw new LeftOut(`Expected the right to "${command.join(' ')}": ${reason}. Run as root.`);
 }
