@@ -53,7 +53,7 @@ export const FUZZ: Row = {
     const versions = await makeVersions(folder, { versions: 2, items: 60, users: 10 });
     const server = await ServerChild.start({
       ...{ bundles: versions.bundles, store: versions.store },
-      ...{ 'admin-port': '0', 'fresh-events': 'on' },
+      ...{ 'admin-port': '0', 'fresh-events': 'on', 'fresh-items': 'on' },
     });
     const run = new FuzzRun(server, seed, figures);
     try {
