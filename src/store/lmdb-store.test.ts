@@ -71,6 +71,14 @@ describe('LmdbStore', () => {
     }
   });
 
+  it('refuses an empty file that it may not write to', () => {
+    const directory = mkdtempSync(join(root, 'empty-'));
+    writeFileSync(join(directory, 'data.mdb'), '');
+    assert.throws(() => LmdbStore.open(directory, { readOnly: true }), {
+      code: 'ERR_STORE_UNAVAILABLE',
+    });
+  });
+
   it('detects a flipped bit on disk instead of answering with a wrong state', async () => {
     const directory = mkdtempSync(join(root, 'flip-'));
     const store = LmdbStore.open(directory);

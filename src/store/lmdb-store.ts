@@ -54,7 +54,7 @@ export class LmdbStore implements UserStateStore {
     const { readOnly = false } = options;
     try {
       if (!readOnly) mkdirSync(directory, { recursive: true });
-      expectMagic(join(directory, 'data.mdb'));
+      expectMagic(join(directory, 'data.mdb'), readOnly);
       const database = open<Uint8Array, Uint8Array>(directory, {
         encoding: 'binary',
         keyEncoding: 'binary',
@@ -241,7 +241,7 @@ function successor(prefix: Buffer): Buffer {
 }
 
 /** The binding ends the process over a file that is not LMDB's: better an error. */
-function expectMagic(path: string): void {
+function expectMagic(path: string, readOnly: boolean): void {
   if (!existsSync(path)) return;
   const bytes = Buffer.alloc(MAGIC_AT + 4);
   const file = openSync(path, 'r');
@@ -251,8 +251,12 @@ function expectMagic(path: string): void {
   } finally {
     closeSync(file);
   }
-  // An empty file is one that LMDB is about to fill.
-  if (length === 0 || (length === bytes.length && bytes.readUInt32LE(MAGIC_AT) === MAGIC)) return;
+  // An empty file is one that LMDB is about to fill, unless it must not write.
+  if (
+    (length === 0 && !readOnly) ||
+    (length === bytes.length && bytes.readUInt32LE(MAGIC_AT) === MAGIC)
+  )
+    return;
   throw new Error(`${path} is no file of LMDB`);
 }
 
