@@ -408,6 +408,8 @@ describe('changes of items', () => {
       await put(one.port, [game('new')]);
       await put(other.port, [game('newer')]);
       await remove(other.port, [tinyItem(5).id]);
+      // A server that writes has read what was written before it.
+      assert.ok((await idsOf(other.port)).includes('new'));
       await sleep(900);
       for (const { port } of [one, other]) {
         const ids = await idsOf(port);

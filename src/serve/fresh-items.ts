@@ -49,6 +49,7 @@ export class FreshItems {
   #version = 0;
   /** What came while a write was under way: written and shown together. */
   #waiting: ChangedItem[] = [];
+  #writing: readonly ChangedItem[] = [];
   #next: Promise<void> | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -88,11 +89,13 @@ export class FreshItems {
     const known = new Set(active.bundle.schema.categories);
     const named = items.flatMap(({ record }) => record?.categories ?? []);
     this.#waiting.push(...items);
-    this.#next ??= this.#inTurn(() => {
-      const batch = this.#waiting;
+    this.#next ??= this.#inTurn(async () => {
+      this.#writing = this.#waiting;
       this.#waiting = [];
       this.#next = undefined;
-      return this.#write(batch);
+      await this.#write(this.#writing).finally(() => {
+        this.#writing = [];
+      });
     });
     await this.#next;
     const changed = new Set(items.map(({ item }) => item)).size;
@@ -107,10 +110,14 @@ export class FreshItems {
 
   #expectRoom(active: Engine, items: readonly ChangedItem[]): void {
     const fresh = active.items.count - active.items.base.count;
-    const asked = [...this.#waiting, ...items].filter(
-      ({ item, record }) =>
-        record !== undefined && active.items.row(item) < active.items.base.count,
-    ).length;
+    const asked = new Set(
+      [...this.#writing, ...this.#waiting, ...items]
+        .filter(
+          ({ item, record }) =>
+            record !== undefined && active.items.row(item) < active.items.base.count,
+        )
+        .map(({ item }) => item),
+    ).size;
     if (fresh + asked > MAX_FRESH_ITEMS)
       throw new TandemError(
         'ERR_ITEMS_FULL',
@@ -122,12 +129,14 @@ export class FreshItems {
     const atSeconds = Date.now() / 1000;
     const changes = items.map((changed): ItemChange => ({ ...changed, atSeconds }));
     const version = await this.#store.writeItemChanges(changes);
-    // Another server's changes in between are read by the next look.
+    // Another server's changes came in between: theirs belong to this version, too.
+    if (version !== this.#version + 1) {
+      await this.#read();
+      return;
+    }
     const next = new Map(this.#changes);
     for (const change of changes) next.set(change.item, change);
-    const complete = version === this.#version + 1;
     await this.#show(next, version);
-    if (!complete) await this.#read();
   }
 
   async #look(): Promise<void> {
