@@ -103,7 +103,8 @@ export class LiveItems {
   }
 
   id(row: number): string {
-    return this.#in(row, (catalogue, at) => catalogue.id(at));
+    const { count } = this.base;
+    return row < count ? this.base.id(row) : this.#fresh!.catalogue.id(row - count);
   }
 
   /** Empty string when unknown. */
