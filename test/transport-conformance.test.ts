@@ -42,6 +42,10 @@ for (const [name, listen] of [
       maxFrameBytes: MAX_FRAME,
       socketPath: '/socket',
       socketIdleSeconds: 8,
+      handleHead: (method, path, header) =>
+        path === '/closed'
+          ? text(503, `${method} closed`, { 'X-Seen': header('x-request-id') })
+          : undefined,
       handleRequest(request): HttpReply | Promise<HttpReply> {
         seen.push(request);
         const body = request.body?.toString('utf8') ?? 'too large';
@@ -151,6 +155,35 @@ for (const [name, listen] of [
         '5\r\nworld\r\n0\r\n\r\n',
       ]);
       assert.match(chunked, /helloworld/);
+    });
+
+    it('refuses at the head, and throws the body away', async () => {
+      const before = seen.length;
+      const answers = await raw(base, [
+        'POST /closed HTTP/1.1\r\nHost: a\r\nX-Request-Id: r2\r\nContent-Length: 10\r\n\r\n',
+        'hello',
+        'worldPOST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nwhole',
+        'POST /closed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
+        '0\r\n\r\n',
+        `POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * MAX_BODY}\r\n\r\n`,
+        'x'.repeat(4 * MAX_BODY),
+        'HEAD /closed HTTP/1.1\r\nHost: a\r\n\r\n',
+        'POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody',
+      ]);
+      assert.equal(answers.match(/HTTP\/1.1 503 /g)?.length, 5);
+      assert.equal(answers.match(/POST closed/g)?.length, 4);
+      assert.match(answers, /^x-seen: r2\r$/im);
+      assert.match(answers, /POST \/open body$/);
+      assert.equal(seen.length, before + 1);
+    });
+
+    it('outlives a client that leaves in the body of a refused request', async () => {
+      const socket = connect(Number(base.split(':')[1]), '127.0.0.1');
+      socket.write('POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf');
+      await new Promise((answered) => socket.once('data', answered));
+      socket.resetAndDestroy();
+      assert.equal((await fetch(`http://${base}/x`)).status, 201);
+      assert.equal(transport.openRequests(), 0);
     });
 
     it('hands over a body of the limit, and undefined for one byte more', async () => {

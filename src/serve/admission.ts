@@ -17,13 +17,13 @@ export interface AnsweredBatch {
   readonly requests: number;
   /** How long its oldest request waited. */
   readonly waitMs: number;
-  /** performance.now() at which it began. */
-  readonly startedMs: number;
+  /** performance.now() at which it had its states. */
+  readonly hydratedMs: number;
 }
 
-/** The limit starts at as many full micro-batches; it never falls below one, and grows by a quarter of one. */
+/** The limit starts at as many full micro-batches, and never falls below as large a share of one. */
 const LIMIT_START_BATCHES = 4;
-const LIMIT_HEADROOM_BATCHES = 1 / 4;
+const LIMIT_FLOOR_BATCHES = 1 / 8;
 
 export class Admission {
   readonly #metrics: ServerMetrics;
@@ -32,15 +32,16 @@ export class Admission {
   #open = 0;
   #waiting = 0;
   #draining = false;
+  /** Made when the limit changes. */
+  #overloaded: { readonly limit: number; readonly error: TandemError } | undefined;
 
   constructor(metrics: ServerMetrics, { maxMicroBatch, maxQueue: max }: AdmissionOptions) {
     this.#metrics = metrics;
     this.#maxQueue = max;
     this.#limit = new ConcurrencyLimit({
-      min: Math.min(max, maxMicroBatch),
+      min: Math.min(max, Math.ceil(LIMIT_FLOOR_BATCHES * maxMicroBatch)),
       max,
       start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
-      headroom: LIMIT_HEADROOM_BATCHES * maxMicroBatch,
     });
   }
 
@@ -77,16 +78,8 @@ export class Admission {
    * @throws TandemError ERR_DRAINING, ERR_OVERLOADED, ERR_RATE_LIMITED.
    */
   refuse(requests: number, client: Client): void {
-    if (this.#draining)
-      throw this.#shed(requests, 'draining', [
-        'ERR_DRAINING',
-        'Expected a serving process, but this one is stopping. Ask another.',
-      ]);
-    if (this.#open >= this.#limit.limit)
-      throw this.#shed(requests, 'overload', [
-        'ERR_OVERLOADED',
-        `Expected at most ${this.#limit.limit} open requests, which this server answers without a queue. Try again later or add a server.`,
-      ]);
+    const closed = this.refuseAll(requests);
+    if (closed !== undefined) throw closed;
     if (this.#waiting + requests > this.#maxQueue)
       throw this.#shed(requests, 'queue_full', [
         'ERR_OVERLOADED',
@@ -101,6 +94,21 @@ export class Admission {
         { details: { retryAfterSeconds } },
       ]);
     }
+  }
+
+  /**
+   * What everybody is told while nobody is let in, and counted as told; undefined while somebody is.
+   *
+   * Whoever sends more than the server can answer is told so hundreds of times between two answers: so it costs no client to
+   * be known and no new error.
+   */
+  refuseAll(requests: number): TandemError | undefined {
+    if (this.#draining) return this.#counted(DRAINING, requests, 'draining');
+    const { limit } = this.#limit;
+    if (this.#open < limit) return undefined;
+    if (this.#overloaded?.limit !== limit)
+      this.#overloaded = { limit, error: overloadedError(limit) };
+    return this.#counted(this.#overloaded.error, requests, 'overload');
   }
 
   /** A request begins to wait for its turn. */
@@ -130,10 +138,10 @@ export class Admission {
   }
 
   /** What the limit follows. */
-  observe({ requests, waitMs, startedMs }: AnsweredBatch): void {
+  observe({ requests, waitMs, hydratedMs }: AnsweredBatch): void {
     const nowMs = performance.now();
     const open = this.#open;
-    this.#limit.observe({ requests, waitMs, runMs: nowMs - startedMs, open }, nowMs);
+    this.#limit.observe({ requests, waitMs, runMs: nowMs - hydratedMs, open }, nowMs);
   }
 
   #shed(
@@ -141,7 +149,23 @@ export class Admission {
     reason: string,
     error: ConstructorParameters<typeof TandemError>,
   ): TandemError {
-    this.#metrics.shed.inc({ reason }, requests);
-    return new TandemError(...error);
+    return this.#counted(new TandemError(...error), requests, reason);
   }
+
+  #counted(error: TandemError, requests: number, reason: string): TandemError {
+    this.#metrics.shed.inc({ reason }, requests);
+    return error;
+  }
+}
+
+const DRAINING = new TandemError(
+  'ERR_DRAINING',
+  'Expected a serving process, but this one is stopping. Ask another.',
+);
+
+function overloadedError(limit: number): TandemError {
+  return new TandemError(
+    'ERR_OVERLOADED',
+    `Expected at most ${limit} open requests, which this server answers without a queue. Try again later or add a server.`,
+  );
 }

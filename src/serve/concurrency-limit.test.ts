@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { ConcurrencyLimit, type LimitBounds } from './concurrency-limit.ts';
 
 const BATCH = 64;
-const BOUNDS: LimitBounds = { min: BATCH, max: 4096, start: 256, headroom: 16 };
+const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256 };
 
 interface Load {
   readonly seconds: number;
@@ -96,6 +96,29 @@ test('under any overload answers stay near the floor, and the server stays busy'
   );
 });
 
+test('where answering together gains nothing, no micro-batch becomes a queue', () => {
+  fc.assert(
+    fc.property(
+      fc.double({ min: 0.05, max: 1, noNaN: true }),
+      fc.double({ min: 1.5, max: 10, noNaN: true }),
+      (eachMs, overload) => {
+        const server = new SimulatedServer();
+        const cost = { fixedMs: eachMs / 10, eachMs };
+        const capacity = capacityOf(cost);
+        const load = { ...cost, requestsPerSecond: overload * capacity };
+        // Single requests, from which it learns what one takes.
+        server.run({ ...cost, seconds: 5, requestsPerSecond: 0.05 * capacity });
+        server.run({ ...load, seconds: 20 });
+        const { answered, worstMs } = server.run({ ...load, seconds: 20 });
+        // Wait and run of the micro-batch that the limit lets be, and as long again for the interval in which it grows.
+        assert.ok(worstMs <= 2 * Math.max(5, BOUNDS.min * eachMs) + 20 * eachMs, `${worstMs} ms`);
+        assert.ok(answered >= 0.9 * capacity * 19, `${answered} of ${capacity}/s`);
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
 test('below its capacity a server refuses nobody, and the limit stays where it is', () => {
   fc.assert(
     fc.property(speed, fc.double({ min: 0.05, max: 0.6, noNaN: true }), (cost, share) => {
@@ -179,7 +202,7 @@ test('it never leaves its bounds, whatever it is told', () => {
   const bounds = fc
     .tuple(fc.integer({ min: 1, max: 200 }), fc.nat(5000), fc.double({ min: 0, max: 1 }))
     .filter(([, , at]) => !Number.isNaN(at))
-    .map(([min, range, at]) => ({ min, max: min + range, start: min + at * range, headroom: 16 }));
+    .map(([min, range, at]) => ({ min, max: min + range, start: min + at * range }));
   fc.assert(
     fc.property(bounds, fc.array(sample, { maxLength: 200 }), (given, samples) => {
       const limit = new ConcurrencyLimit(given);

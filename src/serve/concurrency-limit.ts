@@ -6,7 +6,7 @@ export interface BatchSample {
   readonly requests: number;
   /** From queued to started, of the request that waited longest. */
   readonly waitMs: number;
-  /** From started to answered. */
+  /** From having its states to answered. */
   readonly runMs: number;
   /** Requests open when it ended, itself included. */
   readonly open: number;
@@ -16,8 +16,6 @@ export interface LimitBounds {
   readonly min: number;
   readonly max: number;
   readonly start: number;
-  /** Requests by which the limit grows in an interval without a queue. */
-  readonly headroom: number;
 }
 
 /** A burst that is gone within this time is no overload: of an interval, only the best micro-batch counts. */
@@ -31,13 +29,16 @@ const STEEPEST = 0.5;
 /** A floor is the minimum of this time to twice this time: after it, a new bundle's or a slower machine's floor holds. */
 const FLOOR_WINDOW_MS = 30_000;
 const SIZE_CLASSES = 12;
+/** No run is shorter, whatever the clock says. */
+const CLOCK_TICK_MS = 1e-3;
 
 /**
- * limit' = limit x clamp(tolerated / measured, 1/2, 1) + headroom, once an interval, while at least half of the limit is used.
+ * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit), once an interval, while at least half of the limit is used.
  *
- * The unloaded minimum is kept apart by size of the micro-batch (in powers of two), since one of 64 takes longer than one
- * of 1 without any queue. It is a minimum of run times, which a queue does not lengthen: so a server that is overloaded
- * for hours does not forget its floor, and none has to be probed for by holding requests back.
+ * The unloaded minimum is kept apart by size of the micro-batch (in powers of two), since one of 64 may take longer than one
+ * of 1 without any queue. How much longer it may is what answering together gains: where 64 take as long as 64 times one, a
+ * large micro-batch is a queue under another name. It is a minimum of run times, which a queue does not lengthen: so a
+ * server that is overloaded for hours does not forget its floor, and none has to be probed for by holding requests back.
  *
  * @see https://github.com/Netflix/concurrency-limits (Gradient2Limit), and Nichols and Jacobson, Controlling Queue Delay
  *   (CoDel), ACM Queue 2012.
@@ -77,8 +78,8 @@ export class ConcurrencyLimit {
   }
 
   #adjust(gradient: number): void {
-    const { min, max, headroom } = this.#bounds;
-    const next = this.#limit * Math.min(1, Math.max(STEEPEST, gradient)) + headroom;
+    const { min, max } = this.#bounds;
+    const next = this.#limit * Math.min(1, Math.max(STEEPEST, gradient)) + Math.sqrt(this.#limit);
     this.#limit = Math.min(max, Math.max(min, next));
   }
 
@@ -89,7 +90,12 @@ export class ConcurrencyLimit {
       this.#floorsSinceMs = nowMs;
     }
     const size = Math.min(SIZE_CLASSES - 1, 32 - Math.clz32(requests - 1));
-    this.#floorsMs[size] = Math.min(this.#floorsMs[size]!, runMs);
-    return Math.min(this.#floorsMs[size], this.#olderFloorsMs[size]!);
+    this.#floorsMs[size] = Math.min(this.#floorsMs[size]!, Math.max(CLOCK_TICK_MS, runMs));
+    const floorAt = (at: number): number => Math.min(this.#floorsMs[at]!, this.#olderFloorsMs[at]!);
+    let least = 0;
+    while (floorAt(least) === Infinity) least++;
+    // Requests a second with the one size, over those with the other.
+    const gain = 2 ** (size - least) * (floorAt(least) / floorAt(size));
+    return Math.min(floorAt(size), gain * floorAt(least));
   }
 }

@@ -45,7 +45,9 @@ export function errorReply(
 ): HttpReply {
   const { status, body } = describeError(error, requestId);
   const headers: Record<string, string> = { 'X-Request-Id': requestId };
+  const { allow } = error instanceof TandemError ? error.details : {};
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer';
+  if (status === 405 && typeof allow === 'string') headers['Allow'] = allow;
   if (status === 429 || status === 503) {
     const { retryAfterSeconds } = (error as TandemError).details;
     const known = typeof retryAfterSeconds === 'number';

@@ -9,7 +9,7 @@ import type { AccessLog } from './access-log.ts';
 import type { ApiKeys } from './api-keys.ts';
 import { CANDIDATES } from './endpoints.ts';
 import type { Engine } from './engine.ts';
-import { STREAM_PATH, httpHandler, type HttpServices } from './http.ts';
+import { STREAM_PATH, httpHandlers, type HttpServices } from './http.ts';
 import type { ServerMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { Pipeline } from './pipeline.ts';
@@ -103,7 +103,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
         maxInFlight: settings.maxSocketInFlight,
         accessLog,
       }),
-      handleRequest: httpHandler({
+      ...httpHandlers({
         engine: () => bundles.served.active,
         pipeline,
         keys,

@@ -33,7 +33,7 @@ import {
   type IngestedEvent,
   type PipelineRequest,
 } from './schemas.ts';
-import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
+import type { HeadHandler, HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 
 export const STREAM_PATH = '/v1/stream';
 /** Every path below it is the one route with this pattern. */
@@ -62,10 +62,22 @@ export interface HttpServices {
   readonly version: () => object;
 }
 
+/** A request as metrics and access log know it. */
+interface Answered {
+  readonly method: string;
+  /** One of the known paths, or "other". */
+  readonly route: string;
+  readonly requestId: string;
+  /** As it was given, empty string when absent. */
+  readonly traceparent: string;
+}
+
 /** A reply, and what the access log says of it. */
 type LoggedReply = HttpReply & { readonly facts?: AnswerFacts };
 
 interface Route {
+  /** Whether its requests count against the limit of open ones: while that is reached they are refused at their head. */
+  readonly admitted?: true;
   /** What a client must be allowed to; undefined = open to everybody, as probes and the documentation are. */
   readonly role?: Role;
   readonly handle: (
@@ -75,8 +87,11 @@ interface Route {
   ) => LoggedReply | Promise<LoggedReply>;
 }
 
-/** The server's request handler; it answers everything, and its promise never rejects. */
-export function httpHandler(services: HttpServices): RequestHandler {
+/** The server's handlers of requests; they answer everything, and the promise never rejects. */
+export function httpHandlers(services: HttpServices): {
+  readonly handleHead: HeadHandler;
+  readonly handleRequest: RequestHandler;
+} {
   const { pipeline, keys, metrics, accessLog } = services;
   const serverMetadata = JSON.stringify(describeServer(packageVersion()));
   const ready = (body: string): HttpReply => {
@@ -85,6 +100,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
   };
   const routes: Readonly<Record<string, Route>> = {
     'POST /v1/candidates': {
+      admitted: true,
       role: 'candidates',
       handle: (request, requestId, client) => {
         const endpoint = acceptsBinary(request) ? BINARY_CANDIDATES : CANDIDATES;
@@ -92,11 +108,13 @@ export function httpHandler(services: HttpServices): RequestHandler {
       },
     },
     'POST /v1/embeddings': {
+      admitted: true,
       role: 'candidates',
       handle: (request, requestId, client) =>
         answerOne(pipeline, EMBEDDINGS, request, requestId, client),
     },
     'POST /v1/score': {
+      admitted: true,
       role: 'candidates',
       handle: (request, requestId, client) =>
         answerOne(pipeline, SCORE, request, requestId, client),
@@ -107,6 +125,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
         jsonReply(200, describeItem(services.engine(), path.slice(ITEM_PREFIX.length))),
     },
     'POST /v1/candidates:batch': {
+      admitted: true,
       role: 'candidates',
       handle: async (request, requestId, client) => {
         pipeline.admission.refuse(1, client);
@@ -131,6 +150,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
       },
     },
     'POST /v1/events': {
+      admitted: true,
       role: 'ingest',
       handle: async (request, requestId, client) => {
         if (services.ingest === undefined)
@@ -146,11 +166,13 @@ export function httpHandler(services: HttpServices): RequestHandler {
       },
     },
     'PUT /v1/items': {
+      admitted: true,
       role: 'ingest',
       handle: (request, requestId, client) =>
         changeItems(services, request, requestId, client, parsePutItems),
     },
     'DELETE /v1/items': {
+      admitted: true,
       role: 'ingest',
       handle: (request, requestId, client) =>
         changeItems(services, request, requestId, client, parseDeleteItems),
@@ -191,6 +213,7 @@ export function httpHandler(services: HttpServices): RequestHandler {
       handle: () => ready('{"name":"tandem","ready":true}'),
     },
     [`POST ${MODEL_PATH}/infer`]: {
+      admitted: true,
       role: 'candidates',
       handle: (request, requestId, client) =>
         infer(pipeline, request, requestId, client, timeoutOf(request)),
@@ -202,7 +225,37 @@ export function httpHandler(services: HttpServices): RequestHandler {
       Object.hasOwn(routes, `${method} ${pattern}`),
     );
 
-  return async (request) => {
+  const finish = (
+    { method, route, requestId, traceparent }: Answered,
+    reply: LoggedReply,
+    status: number,
+    ms: number,
+  ): HttpReply => {
+    metrics.observeRequest(route, status, ms / 1000);
+    const headers: Record<string, string> = { 'X-Request-Id': requestId };
+    const isTraced = TRACE_PARENT.test(traceparent);
+    if (isTraced) headers['traceparent'] = traceparent;
+    accessLog?.write({
+      ...{ method, route, status, ms, requestId },
+      bytes: Buffer.byteLength(reply.body),
+      traceparent: isTraced ? traceparent : '',
+      facts: reply.facts,
+    });
+    return { ...reply, headers: { ...headers, ...reply.headers } };
+  };
+
+  const handleHead: HeadHandler = (method, path, header) => {
+    const routeKey = `${method} ${path}`;
+    if (!Object.hasOwn(routes, routeKey) || routes[routeKey]!.admitted !== true) return undefined;
+    const closed = pipeline.admission.refuseAll(1);
+    if (closed === undefined) return undefined;
+    const requestId = requestIdOf(header('x-request-id'));
+    const traceparent = header('traceparent');
+    const reply = failure(path, closed, requestId);
+    return finish({ method, route: path, requestId, traceparent }, reply, reply.status, 0);
+  };
+
+  const handleRequest: RequestHandler = async (request) => {
     const startedMs = performance.now();
     const requestId = requestIdOf(request.headers['x-request-id']);
     const pattern = request.path.startsWith(ITEM_PREFIX) ? ITEM_PATTERN : request.path;
@@ -210,18 +263,15 @@ export function httpHandler(services: HttpServices): RequestHandler {
     const known = paths.has(pattern) ? pattern : 'other';
     const routeKey = `${method} ${pattern}`;
     const route = Object.hasOwn(routes, routeKey) ? routes[routeKey] : undefined;
-    const headers: Record<string, string> = { 'X-Request-Id': requestId };
-    if (TRACE_PARENT.test(request.headers.traceparent))
-      headers['traceparent'] = request.headers.traceparent;
     let reply: LoggedReply;
     try {
       if (known === 'other') throw unknownPath(request.path, [...paths]);
       if (route === undefined) {
-        const allowed = methodsOf(pattern);
-        headers['Allow'] = allowed.join(', ');
+        const allow = methodsOf(pattern);
         throw new TandemError(
           'ERR_METHOD_NOT_ALLOWED',
-          `Expected ${allowed.join(' or ')} for ${request.path}, received ${request.method}.`,
+          `Expected ${allow.join(' or ')} for ${request.path}, received ${request.method}.`,
+          { details: { allow: allow.join(', ') } },
         );
       }
       const client =
@@ -231,21 +281,14 @@ export function httpHandler(services: HttpServices): RequestHandler {
       if (route.role !== undefined) client.require(route.role);
       reply = await route.handle(request, requestId, client);
     } catch (error) {
-      reply = isKServe(request.path)
-        ? errorReply(error, requestId, ({ message }) => ({ error: message }))
-        : errorReply(error, requestId);
+      reply = failure(request.path, error, requestId);
     }
     const status = request.aborted ? CLIENT_CLOSED_REQUEST : reply.status;
-    const ms = performance.now() - startedMs;
-    metrics.observeRequest(known, status, ms / 1000);
-    accessLog?.write({
-      ...{ method: request.method, route: known, status, ms, requestId },
-      bytes: Buffer.byteLength(reply.body),
-      traceparent: headers['traceparent'] ?? '',
-      facts: reply.facts,
-    });
-    return { ...reply, headers: { ...headers, ...reply.headers } };
+    const { traceparent } = request.headers;
+    const answered = { method: request.method, route: known, requestId, traceparent };
+    return finish(answered, reply, status, performance.now() - startedMs);
   };
+  return { handleHead, handleRequest };
 }
 
 async function answerOne<R extends PipelineRequest>(
@@ -312,6 +355,12 @@ function timeoutOf({ headers }: HttpRequest): number | undefined {
     `Expected a whole number of milliseconds from 1 to ${MAX_REQUEST_TIMEOUT_MS} in the header X-Request-Timeout-Ms, received ${JSON.stringify(text.slice(0, 64))}.`,
     'X-Request-Timeout-Ms',
   );
+}
+
+function failure(path: string, error: unknown, requestId: string): HttpReply {
+  return isKServe(path)
+    ? errorReply(error, requestId, ({ message }) => ({ error: message }))
+    : errorReply(error, requestId);
 }
 
 /** KServe says all that is wrong in one text. */

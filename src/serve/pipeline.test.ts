@@ -185,9 +185,14 @@ test('a full queue and a stopping server refuse before any work', async () => {
   assert.throws(() => {
     pipeline.admission.admit(2, everybody);
   }, code('ERR_OVERLOADED'));
+  assert.equal(pipeline.admission.refuseAll(1), undefined);
+  const second = ask(pipeline, 'a', { subject: { item: tinyItem(2).id } });
+  assert.ok(code('ERR_OVERLOADED')(pipeline.admission.refuseAll(1)));
   pipeline.admission.drain();
+  assert.ok(code('ERR_DRAINING')(pipeline.admission.refuseAll(1)));
   assert.throws(() => {
     pipeline.admission.admit(1, everybody);
   }, code('ERR_DRAINING'));
+  assert.equal((await second).candidates.length, 5);
   assert.equal((await pending).candidates.length, 5);
 });

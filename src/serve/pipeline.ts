@@ -311,7 +311,9 @@ export class Pipeline {
     const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;
     this.#metrics.observeStage('queue', waitMs / 1000);
     this.#metrics.microBatch.observe(resolved.length);
-    this.admission.observe({ requests: resolved.length, waitMs, startedMs: clock.startedMs });
+    // A store that answers late holds no request up but those that wait for it: that is no load of this server.
+    const hydratedMs = clock.startedMs + stateMs;
+    this.admission.observe({ requests: resolved.length, waitMs, hydratedMs });
   }
 
   /**

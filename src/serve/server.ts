@@ -191,6 +191,7 @@ async function listenAdmin(
     handleUpgrade: () => {
       throw new Error('Expected no WebSocket on the admin port.');
     },
+    handleHead: () => undefined,
     handleRequest,
     tls: tlsFiles(settings),
     portSharing: 'none',

@@ -41,6 +41,15 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       write(outgoing, HEAD_TOO_LARGE, true, false);
       return;
     }
+    const { method = 'GET' } = incoming;
+    const path = pathOf(incoming);
+    const refusal = options.handleHead(method, path, (name) => headerOf(incoming, name));
+    if (refusal !== undefined) {
+      incoming.on('error', () => undefined);
+      incoming.resume();
+      write(outgoing, refusal, draining, method === 'HEAD');
+      return;
+    }
     const body = new BodyCollector(options.maxBodyBytes);
     let aborted = false;
     openRequests += 1;
@@ -58,8 +67,8 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     incoming.on('end', () => {
       if (aborted) return;
       const request: HttpRequest = {
-        method: incoming.method ?? 'GET',
-        path: pathOf(incoming),
+        method,
+        path,
         headers: copyHeaders((name) => headerOf(incoming, name)),
         body: body.finish(),
         get aborted() {
@@ -68,7 +77,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       };
       answer(options, request).then(
         (reply) => {
-          if (!aborted) write(outgoing, reply, draining, request.method === 'HEAD');
+          if (!aborted) write(outgoing, reply, draining, method === 'HEAD');
         },
         () => {
           if (!aborted) write(outgoing, FAILED, true, false);

@@ -89,8 +89,14 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
       response.send(HEAD_TOO_LARGE, true);
       return;
     }
-    // The request object dies when this function returns; all that is needed of it is copied here.
     const path = request.getUrl();
+    const refusal = options.handleHead(method, path, (name) => request.getHeader(name));
+    if (refusal !== undefined) {
+      // uWebSockets throws away what comes of a body that nobody listens to.
+      response.send(refusal);
+      return;
+    }
+    // The request object dies when this function returns; all that is needed of it is copied here.
     const headers = copyHeaders((name) => request.getHeader(name));
     const body = new BodyCollector(options.maxBodyBytes);
     raw.onData((chunk, isLast) => {

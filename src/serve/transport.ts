@@ -41,6 +41,18 @@ export interface HttpReply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/**
+ * Asked when a head has arrived: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
+ * thrown away as it comes.
+ *
+ * @param header - empty string when absent.
+ */
+export type HeadHandler = (
+  method: string,
+  path: string,
+  header: (name: CopiedHeader) => string,
+) => HttpReply | undefined;
+
 /** Answers every request, also unknown paths; should not throw (a transport answers 500 without a body then). */
 export type RequestHandler = (request: HttpRequest) => HttpReply | Promise<HttpReply>;
 
@@ -82,6 +94,7 @@ export interface TransportOptions {
   readonly maxFrameBytes: number;
   /** A peer that neither sends nor answers pings for this long is dropped; a multiple of 4 (uWebSockets' clock). */
   readonly socketIdleSeconds: number;
+  readonly handleHead: HeadHandler;
   readonly handleRequest: RequestHandler;
   readonly handleUpgrade: UpgradeHandler;
   /** Undefined = no TLS. */

@@ -13,7 +13,8 @@ import { p99SinceMs, scrapeDurations } from './server-durations.ts';
 import { ServerChild } from './server-child.ts';
 import { makeVersions } from './versions.ts';
 
-const ITEMS = 20_000;
+/** As many as the benchmark of serving has: beside requests of their cost, refusals are what they are to a server. */
+const ITEMS = 100_000;
 const WIDTH = 64;
 /** Unloaded, for a p99: enough requests to have one, too few to queue. */
 const CALM_LOAD = 0.2;
