@@ -1,26 +1,24 @@
-// The thread of bundle-loader.ts: reads, checks, replays goldens, and shares what came out.
+// The thread of bundle-loader.ts: reads, checks, replays goldens, makes an engine, and shares it.
 
+import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
+import { ItemCatalogue, type CatalogueParts } from '../bundle/catalogue.ts';
 import { loadBundle, type Bundle } from '../bundle/load.ts';
 import { replayGoldens } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
 import { nativeAddon } from '../native/binding.ts';
-import type { BundleParts, LoaderAnswer } from './bundle-loader.ts';
+import type { LoaderAnswer, LoaderOrder } from './bundle-loader.ts';
+import { Engine, type SharedEngine } from './engine.ts';
 
-async function load(directory: string): Promise<BundleParts> {
+async function load({ directory, plan, behindRequests }: LoaderOrder): Promise<SharedEngine> {
+  // On Linux a thread has a priority of its own; elsewhere it would be that of the whole server.
+  if (behindRequests && process.platform === 'linux')
+    setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const bundle = await loadBundle(directory);
   checkGoldens(bundle);
-  const { manifest, schema, catalogue, vectors, indexBytes, goldens, headWeights } = bundle;
-  return {
-    directory: bundle.directory,
-    manifest,
-    schema,
-    catalogue: catalogue.parts(),
-    vectors,
-    indexBytes,
-    goldens,
-    headWeights,
-  };
+  const catalogue = inSharedMemory(bundle.catalogue.parts()) as CatalogueParts;
+  const engine = await Engine.open({ ...bundle, catalogue: ItemCatalogue.of(catalogue) }, plan);
+  return engine.share();
 }
 
 /** A bundle that this build answers differently than training did would give plausible, wrong candidates. */
@@ -57,11 +55,9 @@ function sharedArray(array: Column): Column {
   return shared;
 }
 
-load(workerData as string).then(
-  (bundle) => {
-    parentPort!.postMessage({
-      bundle: inSharedMemory(bundle) as BundleParts,
-    } satisfies LoaderAnswer);
+load(workerData as LoaderOrder).then(
+  (engine) => {
+    parentPort!.postMessage({ engine } satisfies LoaderAnswer);
   },
   (error: unknown) => {
     const { code, message, details } =

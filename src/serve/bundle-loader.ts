@@ -1,16 +1,24 @@
-// Loads a bundle on a thread of its own, through every gate, into memory that all event loops share: at a million items
+// Makes the engine of a bundle on a thread of its own, through every gate, in memory that all event loops share: at a million items
 // checking takes seconds, in which they answer requests.
 
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { ItemCatalogue, type CatalogueParts } from '../bundle/catalogue.ts';
-import { bundleTensors, type Bundle } from '../bundle/load.ts';
 import { TandemError, type ErrorCode } from '../errors.ts';
 import { packageRoot } from '../native/binding.ts';
+import type { PlanMode } from '../retrieval/plan.ts';
+import { Engine, type SharedEngine } from './engine.ts';
 
-/** What the thread answers: a checked bundle in plain objects and arrays, or why there is none. */
+export interface LoaderOrder {
+  /** Of the bundle. */
+  readonly directory: string;
+  readonly plan: PlanMode;
+  /** Whether requests are answered meanwhile: where cores are busy, they come first. */
+  readonly behindRequests: boolean;
+}
+
+/** What the thread answers: an engine to attach to, or why there is none. */
 export type LoaderAnswer =
-  | { readonly bundle: BundleParts }
+  | { readonly engine: SharedEngine }
   | {
       readonly error: {
         readonly code: ErrorCode;
@@ -19,21 +27,18 @@ export type LoaderAnswer =
       };
     };
 
-export type BundleParts = Omit<Bundle, 'catalogue' | 'tensors'> & {
-  readonly catalogue: CatalogueParts;
-};
-
 /**
- * A bundle whose files, ids and formats are checked and whose golden requests were replayed on this machine.
+ * The engine of a bundle whose files, ids and formats are checked, whose golden requests were replayed on this machine and
+ * whose index passed its own gate.
  *
- * @param directory - of the bundle.
- * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered differently than training did.
+ * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered differently than training did;
+ *   ERR_INDEX_INVALID.
  */
-export async function loadBundleApart(directory: string): Promise<Bundle> {
+export async function openEngineApart(order: LoaderOrder): Promise<Engine> {
   // What is built, like the addon, also where this file runs from its source: loaders of TypeScript do not reach threads.
   const file = join(packageRoot(), 'dist', 'serve', 'bundle-loader-thread.js');
   const answer = await new Promise<LoaderAnswer>((resolve, reject) => {
-    const worker = new Worker(file, { workerData: directory, execArgv: [] });
+    const worker = new Worker(file, { workerData: order, execArgv: [] });
     worker.once('message', resolve);
     worker.once('error', (cause) => {
       reject(
@@ -48,19 +53,12 @@ export async function loadBundleApart(directory: string): Promise<Bundle> {
       reject(
         new TandemError(
           'ERR_INTERNAL',
-          `Expected the loading thread to answer for ${directory}, but it ended with code ${code}. Check the memory of this machine; "tandem verify" loads the same bundle.`,
+          `Expected the loading thread to answer for ${order.directory}, but it ended with code ${code}. Check the memory of this machine; "tandem verify" loads the same bundle.`,
         ),
       );
     });
   });
-  if ('error' in answer) {
-    const { code, message, details } = answer.error;
-    throw new TandemError(code, message, { details });
-  }
-  const { catalogue, ...rest } = answer.bundle;
-  return {
-    ...rest,
-    catalogue: ItemCatalogue.of(catalogue),
-    tensors: () => bundleTensors(rest.directory, rest.manifest),
-  };
+  if ('engine' in answer) return Engine.attach(answer.engine);
+  const { code, message, details } = answer.error;
+  throw new TandemError(code, message, { details });
 }

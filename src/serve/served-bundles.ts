@@ -14,8 +14,8 @@ import { readManifest } from '../bundle/files.ts';
 import type { ServerSettings } from '../config.ts';
 import { TandemError } from '../errors.ts';
 import { logger } from '../telemetry.ts';
-import { loadBundleApart } from './bundle-loader.ts';
-import { Engine } from './engine.ts';
+import { openEngineApart } from './bundle-loader.ts';
+import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
 
 /** What a micro-batch takes, once, at its start. */
@@ -64,7 +64,9 @@ export class ServedBundles {
     plan: ServerSettings['plan'],
     metrics: ServerMetrics,
   ): Promise<ServedBundles> {
-    return new ServedBundles(path, plan, metrics, await openEngine(resolveBundle(path), plan));
+    const directory = resolveBundle(path);
+    const active = await openEngineApart({ directory, plan, behindRequests: false });
+    return new ServedBundles(path, plan, metrics, active);
   }
 
   get served(): Served {
@@ -113,7 +115,7 @@ export class ServedBundles {
       try {
         const { encoderId } = await readManifest(directory);
         if (encoderId === active.encoderId) return;
-        await this.#serve({ active, previous: await openEngine(directory, this.#plan) });
+        await this.#serve({ active, previous: await this.#open(directory) });
       } catch (error) {
         logger.warn({ err: error, directory }, 'the bundle before the current one cannot serve');
       }
@@ -171,7 +173,7 @@ export class ServedBundles {
       if (before !== undefined && this.#served.previous === undefined)
         await this.#serve({
           active,
-          previous: await openEngine(before, this.#plan).catch(() => undefined),
+          previous: await this.#open(before).catch(() => undefined),
         });
       throw error;
     }
@@ -198,7 +200,11 @@ export class ServedBundles {
   /** Nothing here may hold on to the previous engine: it is garbage while the new one is read. */
   async #openInPlaceOfPrevious(directory: string): Promise<Engine> {
     await this.#serve({ active: this.#served.active, previous: undefined });
-    return openEngine(directory, this.#plan);
+    return this.#open(directory);
+  }
+
+  #open(directory: string): Promise<Engine> {
+    return openEngineApart({ directory, plan: this.#plan, behindRequests: true });
   }
 
   async #serve({ active, previous }: Served): Promise<void> {
@@ -232,9 +238,4 @@ export class ServedBundles {
     this.#last = turn.catch(() => undefined);
     return turn;
   }
-}
-
-/** Every gate, on a thread of its own: files, ids, goldens; then the index's own. */
-async function openEngine(directory: string, plan: ServerSettings['plan']): Promise<Engine> {
-  return Engine.open(await loadBundleApart(directory), plan);
 }

@@ -4,6 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startGenerator } from '../../bench/serve/child.ts';
 import type { LoadOutcome } from '../../bench/serve/load.ts';
 import { post } from './ask.ts';
@@ -18,6 +19,8 @@ const WIDTH = 64;
 const LOAD = 0.7;
 const SLICE_SECONDS = 2;
 const CALM_SLICES = 4;
+/** Between a swap and the next: a server that only ever loads bundles measures their loading. */
+const PAUSE_MS = 250;
 
 export const SWAPS: Row = {
   name: 'swaps',
@@ -54,6 +57,7 @@ export const SWAPS: Row = {
       const swapping = (async (): Promise<void> => {
         for (; done < SWAPS_AT[scale]; done++) {
           await activate(done);
+          await sleep(PAUSE_MS);
           if (done % 10 === 0) figures.progress(`swap ${done}`);
         }
       })();
