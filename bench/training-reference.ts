@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Adam } from '../src/backend/adam.ts';
-import { logSumExpScores } from '../src/backend/fused.ts';
+import { logSumExpScores, rowProducts } from '../src/backend/fused.ts';
 import { tf } from '../src/backend/tf.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
@@ -99,7 +99,7 @@ export class ReferenceTrainer {
       const hidden = this.#model.encode(inputs, { ...histories, items: rows });
       const pick = (begin: number, end: number): tf.Tensor2D =>
         tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
-      const positive = tf.sum(tf.mul(hidden, pick(0, positives.length)), 1);
+      const positive = rowProducts(hidden, pick(0, positives.length));
       const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
       // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
       return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));

@@ -209,6 +209,40 @@ Napi::Value TransposeOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+/// Offset and stride of a side of CopyRows from argument `first` on: `rows` runs lie inside an array of `size` elements.
+struct RunPlaces {
+  std::size_t offset;
+  std::size_t stride;
+};
+
+RunPlaces RunPlacesArgument(const Napi::CallbackInfo& info, std::size_t first, const char* name,
+                            std::size_t size, std::size_t rows, std::size_t run) {
+  const Napi::Env env = info.Env();
+  const RunPlaces places = {SizeArgument(info[first], "offset", 0, kMaxCount),
+                            SizeArgument(info[first + 1], "stride", run, kMaxCount)};
+  const std::size_t end = places.offset + CheckedProduct(env, rows - 1, places.stride) + run;
+  if (end > size) {
+    throw Napi::RangeError::New(env, std::string("Expected the runs inside ") + name +
+                                         " of length " + std::to_string(size) +
+                                         ", received an end at " + std::to_string(end) + ".");
+  }
+  return places;
+}
+
+Napi::Value CopyRowsOp(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ArrayView<float> from = Float32Argument(info[0], "from");
+  const ArrayView<float> to = Float32Argument(info[3], "to");
+  const std::size_t rows = SizeArgument(info[6], "rows", 0, kMaxCount);
+  const std::size_t run = SizeArgument(info[7], "run", 1, kMaxCount);
+  if (rows == 0) return env.Undefined();
+  const RunPlaces source = RunPlacesArgument(info, 1, "from", from.size, rows, run);
+  const RunPlaces target = RunPlacesArgument(info, 4, "to", to.size, rows, run);
+  CopyRows(from.data + source.offset, source.stride, rows, run, to.data + target.offset,
+           target.stride);
+  return env.Undefined();
+}
+
 Napi::Value GatherRowsOp(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ArrayView<float> table = Float32Argument(info[0], "table");
@@ -303,6 +337,7 @@ Napi::Object DefineTensorOps(Napi::Env env) {
   ops.Set("reduce", Napi::Function::New<ReduceOperation>(env, "reduce"));
   ops.Set("softmax", Napi::Function::New<SoftmaxOp>(env, "softmax"));
   ops.Set("transpose", Napi::Function::New<TransposeOp>(env, "transpose"));
+  ops.Set("copyRows", Napi::Function::New<CopyRowsOp>(env, "copyRows"));
   ops.Set("gatherRows", Napi::Function::New<GatherRowsOp>(env, "gatherRows"));
   ops.Set("scatterAddRows", Napi::Function::New<ScatterAddRowsOp>(env, "scatterAddRows"));
   ops.Set("adam", Napi::Function::New<AdamOp>(env, "adam"));

@@ -241,6 +241,15 @@ void TransposeTensor(const KernelTable& kernels, const float* a, std::size_t ran
           });
 }
 
+void CopyRows(const float* from, std::size_t from_stride, std::size_t rows, std::size_t run,
+              float* to, std::size_t to_stride) {
+  ForRows(rows, run, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      std::memcpy(to + i * to_stride, from + i * from_stride, run * sizeof(float));
+    }
+  });
+}
+
 Status GatherRows(const float* table, std::size_t table_rows, const std::int32_t* indices,
                   std::size_t count, std::size_t row_width, float* out) {
   for (std::size_t i = 0; i < count; ++i) {

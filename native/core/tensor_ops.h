@@ -62,6 +62,10 @@ void Softmax(const KernelTable& kernels, const float* a, std::size_t rows, std::
 void TransposeTensor(const KernelTable& kernels, const float* a, std::size_t rank,
                      const std::size_t* sizes, const std::size_t* permutation, float* out);
 
+/// `rows` runs of `run` elements, which begin `from_stride` apart in `from` and `to_stride` apart in `to`.
+void CopyRows(const float* from, std::size_t from_stride, std::size_t rows, std::size_t run,
+              float* to, std::size_t to_stride);
+
 /// out[i] = table[indices[i]]; OutOfRange names the position of a bad index.
 Status GatherRows(const float* table, std::size_t table_rows, const std::int32_t* indices,
                   std::size_t count, std::size_t row_width, float* out);

@@ -214,6 +214,25 @@ void TestTranspose(const KernelTable& kernels) {
   }
 }
 
+void TestCopyRows() {
+  Random random(45);
+  for (const std::size_t rows : {std::size_t{1}, std::size_t{9}, std::size_t{2000}}) {
+    for (const std::size_t run : {std::size_t{1}, std::size_t{8}, std::size_t{64}}) {
+      const std::size_t from_stride = run + 3, to_stride = run + 5;
+      const std::vector<float> from = random.Floats(rows * from_stride);
+      std::vector<float> to(rows * to_stride, 7.0f);
+      std::vector<float> expected = to;
+      for (std::size_t i = 0; i < rows; ++i) {
+        for (std::size_t c = 0; c < run; ++c) {
+          expected[i * to_stride + 2 + c] = from[i * from_stride + 1 + c];
+        }
+      }
+      CopyRows(from.data() + 1, from_stride, rows, run, to.data() + 2, to_stride);
+      CHECK(to == expected);
+    }
+  }
+}
+
 void TestRowsAndAdam(const KernelTable& kernels) {
   Random random(44);
   for (const std::size_t count : {std::size_t{0}, std::size_t{7}, std::size_t{3000}}) {
@@ -265,5 +284,6 @@ int main() {
     TestTranspose(kernels);
     TestRowsAndAdam(kernels);
   });
+  TestCopyRows();
   return Finish("tensor_ops");
 }

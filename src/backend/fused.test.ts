@@ -12,6 +12,8 @@ import {
   dropout,
   layerNorm,
   logSumExpScores,
+  rowProducts,
+  unitRows,
   type MaskedPairs,
 } from './fused.ts';
 import { useBackend } from './select.ts';
@@ -100,6 +102,31 @@ test('denseRelu', () =>
           (x, weight, bias) => denseRelu(x, weight, tf.reshape(bias, [outputs])),
           plain,
           given,
+          random,
+        );
+      },
+    ),
+    RUNS,
+  ));
+
+test('rowProducts and unitRows', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.nat(),
+      fc.integer({ min: 1, max: 300 }),
+      fc.integer({ min: 1, max: 40 }),
+      async (seed, rows, width) => {
+        const random = new Random(seed);
+        await check(
+          rowProducts,
+          (x, y) => x.map((row, i) => dot(row, y[i]!)),
+          [normals(random, rows, width), normals(random, rows, width)],
+          random,
+        );
+        await check(
+          (x) => unitRows(x, 0.1),
+          (x) => x.flatMap((row) => row.map((value) => value / Math.sqrt(dot(row, row) + 0.1))),
+          [normals(random, rows, width)],
           random,
         );
       },

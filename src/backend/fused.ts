@@ -51,6 +51,40 @@ export function layerNorm(
 }
 
 /**
+ * Inner products of the rows of a and b, [n, D] each; returns [n].
+ *
+ * As a sum of products tfjs would take its gradient by way of a tensor [n, D] of ones, which JavaScript fills.
+ */
+export function rowProducts(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor1D {
+  return withGradient([a, b], ([x, y], save) => {
+    save([x!, y!]);
+    return {
+      value: tf.sum(tf.mul(x!, y!), 1),
+      gradFunc: (dy, [savedX, savedY]) => {
+        const along = tf.reshape(dy, [-1, 1]);
+        return [tf.mul(along, savedY!), tf.mul(along, savedX!)];
+      },
+    };
+  }) as tf.Tensor1D;
+}
+
+/** Rows of x [n, D] divided by the root of their squared norm plus epsilon. */
+export function unitRows(x: tf.Tensor2D, epsilon: number): tf.Tensor2D {
+  return withGradient([x], ([rows], save) => {
+    const inverse = tf.rsqrt(tf.add(tf.sum(tf.square(rows!), 1, true), epsilon));
+    const unit = tf.mul(rows!, inverse);
+    save([unit, inverse]);
+    return {
+      value: unit,
+      // What of dy lies along a unit row would change its length alone.
+      gradFunc: (dy, [y, scale]) => [
+        tf.mul(tf.sub(dy, tf.mul(y!, tf.sum(tf.mul(dy, y!), 1, true))), scale!),
+      ],
+    };
+  }) as tf.Tensor2D;
+}
+
+/**
  * Zeroes a share `rate` in [0, 1) of x's elements and divides the rest by 1 - rate. Which elements, follows from `seed` (32
  * bits) and their place, by the same hash on every backend: no mask is stored.
  */

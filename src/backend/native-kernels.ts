@@ -196,7 +196,16 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
       ];
       tf.slice_util.assertParamsValid(x, first, extent);
       const output = newFloat(backend, extent);
-      copyBlock(floats(backend, x), x.shape, first, output.values, extent, zeros(extent), extent);
+      copyBlock(
+        ops,
+        floats(backend, x),
+        x.shape,
+        first,
+        output.values,
+        extent,
+        zeros(extent),
+        extent,
+      );
       return output.info;
     }),
     kernel(
@@ -212,7 +221,16 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const output = newFloat(backend, shape);
         output.values.fill(0);
         const first = paddings.map(([before]) => before);
-        copyBlock(floats(backend, x), x.shape, zeros(shape), output.values, shape, first, x.shape);
+        copyBlock(
+          ops,
+          floats(backend, x),
+          x.shape,
+          zeros(shape),
+          output.values,
+          shape,
+          first,
+          x.shape,
+        );
         return output.info;
       },
     ),
@@ -235,6 +253,7 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const first = zeros(shape);
         for (const part of parts) {
           copyBlock(
+            ops,
             floats(backend, part),
             part.shape,
             zeros(shape),
@@ -248,17 +267,20 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         return output.info;
       },
     ),
-    splitKernel(backendName),
+    splitKernel(ops, backendName),
     kernel(
       'Transpose',
       (call) => allFloat(call) && call.inputs['x']!.shape.length <= 6,
       ({ inputs, attrs, backend }) => {
         const x = inputs['x']!;
         const { perm } = attrs as unknown as { perm: number[] };
-        const output = newFloat(
-          backend,
-          perm.map((axis) => x.shape[axis]!),
-        );
+        const shape = perm.map((axis) => x.shape[axis]!);
+        // The gradient of a gather transposes to and fro even where its axis is the first one.
+        const moved = perm.filter((axis) => x.shape[axis] !== 1);
+        if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!)) {
+          return sameData(backend, x, shape);
+        }
+        const output = newFloat(backend, shape);
         ops.transpose(
           floats(backend, x),
           output.values,
@@ -313,7 +335,7 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
 }
 
 /** SplitV, which is also the gradient of Concat; the one kernel here with several outputs. */
-function splitKernel(backendName: string): tf.KernelConfig {
+function splitKernel(ops: TensorOps, backendName: string): tf.KernelConfig {
   const fallback = cpuKernel('SplitV');
   return {
     kernelName: 'SplitV',
@@ -331,7 +353,16 @@ function splitKernel(backendName: string): tf.KernelConfig {
       return tf.backend_util.prepareSplitSize(x, numOrSizeSplits, axis).map((size: number) => {
         const shape = x.shape.map((extent, i) => (i === axis ? size : extent));
         const output = newFloat(backend, shape);
-        copyBlock(floats(backend, x), x.shape, first, output.values, shape, zeros(shape), shape);
+        copyBlock(
+          ops,
+          floats(backend, x),
+          x.shape,
+          first,
+          output.values,
+          shape,
+          zeros(shape),
+          shape,
+        );
         first[axis]! += size;
         return output.info;
       });
@@ -345,6 +376,7 @@ function zeros(shape: readonly number[]): number[] {
 
 /** Copies the block `size` from `from` at `fromFirst` to `to` at `toFirst`, by runs that are contiguous in both. */
 function copyBlock(
+  ops: TensorOps,
   from: Float32Array,
   fromShape: readonly number[],
   fromFirst: readonly number[],
@@ -353,29 +385,24 @@ function copyBlock(
   toFirst: readonly number[],
   size: readonly number[],
 ): void {
-  // Trailing axes that the block fills on both sides belong to one run.
+  // Trailing axes that the block fills on both sides belong to one run; the axis before it counts runs.
   let axis = size.length - 1;
   while (axis > 0 && size[axis] === fromShape[axis] && size[axis] === toShape[axis]) axis--;
   const run = product(size, Math.max(axis, 0), size.length);
+  if (run === 0) return;
   const copyAxis = (current: number, fromOffset: number, toOffset: number): void => {
-    if (current >= axis) {
-      const fromStart =
-        fromOffset + (fromFirst[current] ?? 0) * product(fromShape, current + 1, fromShape.length);
-      const toStart =
-        toOffset + (toFirst[current] ?? 0) * product(toShape, current + 1, toShape.length);
-      // Elementwise for short runs: a view and a set() cost as much as some dozens of elements.
-      if (run < 48) for (let i = 0; i < run; i++) to[toStart + i] = from[fromStart + i]!;
-      else to.set(from.subarray(fromStart, fromStart + run), toStart);
-      return;
-    }
     const fromStride = product(fromShape, current + 1, fromShape.length);
     const toStride = product(toShape, current + 1, toShape.length);
-    for (let i = 0; i < size[current]!; i++)
-      copyAxis(
-        current + 1,
-        fromOffset + (fromFirst[current]! + i) * fromStride,
-        toOffset + (toFirst[current]! + i) * toStride,
-      );
+    const fromStart = fromOffset + (fromFirst[current] ?? 0) * fromStride;
+    const toStart = toOffset + (toFirst[current] ?? 0) * toStride;
+    if (current >= axis) to.set(from.subarray(fromStart, fromStart + run), toStart);
+    else if (current === axis - 1) {
+      const fromRun = fromStart + (fromFirst[axis] ?? 0) * (fromStride / fromShape[axis]!);
+      const toRun = toStart + (toFirst[axis] ?? 0) * (toStride / toShape[axis]!);
+      ops.copyRows(from, fromRun, fromStride, to, toRun, toStride, size[current]!, run);
+    } else
+      for (let i = 0; i < size[current]!; i++)
+        copyAxis(current + 1, fromStart + i * fromStride, toStart + i * toStride);
   };
   copyAxis(0, 0, 0);
 }
@@ -437,6 +464,12 @@ function newFloat(
   shape: readonly number[],
 ): { info: tf.TensorInfo; values: Float32Array } {
   return (backend as NativeBackend).newFloat(shape);
+}
+
+/** A tensor of another shape over the same values. */
+function sameData(backend: unknown, tensor: tf.TensorInfo, shape: number[]): tf.TensorInfo {
+  (backend as NativeBackend).incRef(tensor.dataId);
+  return { dataId: tensor.dataId, shape, dtype: tensor.dtype };
 }
 
 function floats(backend: unknown, tensor: tf.TensorInfo): Float32Array {

@@ -30,7 +30,7 @@ export function layerNorm(x: tf.Tensor2D, scale: tf.Tensor, offset: tf.Tensor): 
 
 /** Rows of x [n, D] divided by their L2 norm. */
 export function unitRows(x: tf.Tensor2D): tf.Tensor2D {
-  return tf.mul(x, tf.rsqrt(tf.add(tf.sum(tf.square(x), 1, true), UNIT_EPSILON)));
+  return fused.unitRows(x, UNIT_EPSILON);
 }
 
 /** Ragged bags of table rows: bag b holds entries [offsets[b], offsets[b + 1]). */

@@ -563,17 +563,29 @@ export function localiseItems(
   items: Int32Array,
   also: Int32Array = new Int32Array(0),
 ): { slots: Int32Array; rows: Int32Array; alsoRows: Int32Array } {
-  const rowOf = new Map<number, number>();
-  const locate = (slot: number): number => {
-    let row = rowOf.get(slot);
-    if (row === undefined) {
-      row = rowOf.size;
-      rowOf.set(slot, row);
+  // A table over slots: looked up once for every event of a step, in which a Map would be a tenth of the time.
+  const rowOf = new Int32Array(1 + Math.max(largest(items), largest(also))).fill(-1);
+  const slots = new Int32Array(Math.max(1, items.length + also.length));
+  let count = 0;
+  const locateAll = (wanted: Int32Array): Int32Array => {
+    const rows = new Int32Array(wanted.length);
+    for (let i = 0; i < wanted.length; i++) {
+      const slot = wanted[i]!;
+      if (rowOf[slot] === -1) {
+        rowOf[slot] = count;
+        slots[count++] = slot;
+      }
+      rows[i] = rowOf[slot]!;
     }
-    return row;
+    return rows;
   };
-  const rows = items.map(locate);
-  const alsoRows = also.map(locate);
-  if (rowOf.size === 0) locate(0);
-  return { slots: Int32Array.from(rowOf.keys()), rows, alsoRows };
+  const rows = locateAll(items);
+  const alsoRows = locateAll(also);
+  return { slots: slots.slice(0, Math.max(1, count)), rows, alsoRows };
+}
+
+function largest(slots: Int32Array): number {
+  let most = 0;
+  for (let i = 0; i < slots.length; i++) most = Math.max(most, slots[i]!);
+  return most;
 }

@@ -20,6 +20,7 @@ test('exports what NativeAddon declares', () => {
     'adam',
     'adamRows',
     'binary',
+    'copyRows',
     'gatherRows',
     'matmul',
     'reduce',
@@ -122,6 +123,13 @@ test('huge, negative and fractional sizes are RangeErrors, not allocations', () 
     assert.throws(() => {
       addon.ops.gatherRows(f32, i32, f32, size);
     }, RangeError);
+    for (let at = 0; at < 6; at++)
+      assert.throws(() => {
+        const [from, fromStride, to, toStride, rows, run] = [0, 1, 0, 1, 2, 1].map((fits, i) =>
+          i === at ? size : fits,
+        ) as [number, number, number, number, number, number];
+        addon.ops.copyRows(f32, from, fromStride, new Float32Array(4), to, toStride, rows, run);
+      }, RangeError);
   }
   const most = 2 ** 31 - 1;
   assert.throws(() => {

@@ -404,6 +404,20 @@ export interface TensorOps {
   ): void;
   softmax(a: Float32Array, out: Float32Array, rows: number, columns: number): void;
   transpose(a: Float32Array, out: Float32Array, shape: Int32Array, permutation: Int32Array): void;
+  /**
+   * `rows` runs of `run` elements, which begin a stride apart (at least `run`) from an offset on, in `from` and in `to`, two arrays.
+   * RangeError for a run that is not inside.
+   */
+  copyRows(
+    from: Float32Array,
+    fromOffset: number,
+    fromStride: number,
+    to: Float32Array,
+    toOffset: number,
+    toStride: number,
+    rows: number,
+    run: number,
+  ): void;
   /** out[i] = table[indices[i]]; RangeError for an index outside [0, table.length / rowWidth). */
   gatherRows(table: Float32Array, indices: Int32Array, out: Float32Array, rowWidth: number): void;
   /** out = 0, then out[indices[i]] += source[i], in order of i (deterministic); a negative index is skipped. */

@@ -102,6 +102,22 @@ test('transpose and its inverse give the input back', () => {
   );
 });
 
+test('copyRows reaches the last element and not one more', () => {
+  const from = Float32Array.of(1, 2, 3, 4, 5, 6, 7);
+  const to = new Float32Array(6);
+  ops.copyRows(from, 1, 4, to, 0, 4, 2, 2);
+  assert.deepEqual([...to], [2, 3, 0, 0, 6, 7]);
+  ops.copyRows(from, 7, 4, to, 6, 4, 0, 2);
+  for (const [fromOffset, toOffset, rows] of [
+    [2, 0, 2],
+    [1, 1, 2],
+    [0, 0, 3],
+  ] as const)
+    assert.throws(() => {
+      ops.copyRows(from, fromOffset, 4, to, toOffset, 4, rows, 2);
+    }, RangeError);
+});
+
 test('gather and scatter-add', () => {
   const table = Float32Array.of(1, 2, 3, 4, 5, 6);
   const out = new Float32Array(4);

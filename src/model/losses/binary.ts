@@ -1,10 +1,10 @@
 // Binary cross-entropy over shared negatives, and its generalised form that undoes the overconfidence which sampling brings.
 
-import { MASKED, type MaskedPairs } from '../../backend/fused.ts';
+import { MASKED, rowProducts, type MaskedPairs } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
 import type { Columns } from './columns.ts';
 import { noNegatives, type LossExamples } from './examples.ts';
-import { rowProducts, weightedMean } from './softmax.ts';
+import { weightedMean } from './softmax.ts';
 
 /**
  * gBCE's power of the positive's probability, 1 for plain BCE: beta = a (t (1 - 1/a) + 1/a), a = negatives / (N - 1).

@@ -1,7 +1,7 @@
 // Softmax cross-entropy: over the catalogue, or over columns with logQ correction. Order: divide by tau (the caller has),
 // correct, then mask. Each is one logSumExp over scores, the only place that sees [E, C], and arithmetic over [E].
 
-import { logSumExpScores } from '../../backend/fused.ts';
+import { logSumExpScores, rowProducts } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
 import type { LogQ } from '../train-config.ts';
 import type { Columns } from './columns.ts';
@@ -54,11 +54,6 @@ export function sampledSoftmaxLoss(
       ? tf.sub(products, tf.tensor1d(columns.logExpectedCount(examples.positives)))
       : products;
   return weightedMean(tf.softplus(tf.sub(others, own)), examples.weights);
-}
-
-/** q_e . v_e of every row, [E, D] twice to [E]. */
-export function rowProducts(queries: tf.Tensor2D, vectors: tf.Tensor2D): tf.Tensor1D {
-  return tf.sum(tf.mul(queries, vectors), 1);
 }
 
 /** Sum of values [E] times weights [E]. */
