@@ -78,8 +78,13 @@ export class Admission {
    * @throws TandemError ERR_DRAINING, ERR_OVERLOADED, ERR_RATE_LIMITED.
    */
   refuse(requests: number, client: Client): void {
-    const closed = this.refuseAll(requests);
-    if (closed !== undefined) throw closed;
+    if (this.#draining)
+      throw this.#shed(requests, 'draining', [
+        'ERR_DRAINING',
+        'Expected a serving process, but this one is stopping. Ask another.',
+      ]);
+    const overloaded = this.refuseAll(requests);
+    if (overloaded !== undefined) throw overloaded;
     if (this.#waiting + requests > this.#maxQueue)
       throw this.#shed(requests, 'queue_full', [
         'ERR_OVERLOADED',
@@ -97,15 +102,15 @@ export class Admission {
   }
 
   /**
-   * What everybody is told while nobody is let in, and counted as told; undefined while somebody is.
+   * What everybody is told while the limit is reached, and counted as told; undefined while somebody is let in, and on a server that
+   * stops, which closes connections with its answers: it must have read what it answers, or the client sees a reset instead.
    *
    * Whoever sends more than the server can answer is told so hundreds of times between two answers: so it costs no client to
    * be known and no new error.
    */
   refuseAll(requests: number): TandemError | undefined {
-    if (this.#draining) return this.#counted(DRAINING, requests, 'draining');
     const { limit } = this.#limit;
-    if (this.#open < limit) return undefined;
+    if (this.#draining || this.#open < limit) return undefined;
     if (this.#overloaded?.limit !== limit)
       this.#overloaded = { limit, error: overloadedError(limit) };
     return this.#counted(this.#overloaded.error, requests, 'overload');
@@ -157,11 +162,6 @@ export class Admission {
     return error;
   }
 }
-
-const DRAINING = new TandemError(
-  'ERR_DRAINING',
-  'Expected a serving process, but this one is stopping. Ask another.',
-);
 
 function overloadedError(limit: number): TandemError {
   return new TandemError(

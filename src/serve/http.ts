@@ -247,11 +247,11 @@ export function httpHandlers(services: HttpServices): {
   const handleHead: HeadHandler = (method, path, header) => {
     const routeKey = `${method} ${path}`;
     if (!Object.hasOwn(routes, routeKey) || routes[routeKey]!.admitted !== true) return undefined;
-    const closed = pipeline.admission.refuseAll(1);
-    if (closed === undefined) return undefined;
+    const refused = pipeline.admission.refuseAll(1);
+    if (refused === undefined) return undefined;
     const requestId = requestIdOf(header('x-request-id'));
     const traceparent = header('traceparent');
-    const reply = failure(path, closed, requestId);
+    const reply = failure(path, refused, requestId);
     return finish({ method, route: path, requestId, traceparent }, reply, reply.status, 0);
   };
 
