@@ -482,6 +482,46 @@ for (const transport of ['uws', 'node'] as const)
       client.close();
     });
 
+    it('refuses at the head over the limit, whoever asks, and answers what is no work', async () => {
+      const own = await filledStore();
+      const full = await start(transport, own, { maxQueue: '1' });
+      const { promise, resolve } = gate();
+      own.gate = promise;
+      const reads = own.reads;
+      const first = fetch(`${full.base}/v1/candidates`, {
+        method: 'POST',
+        body: JSON.stringify(ASK),
+      });
+      while (own.reads === reads) await sleep(5);
+      const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+      for (const path of [
+        '/v1/candidates',
+        '/v1/candidates:batch',
+        '/v1/score',
+        '/v2/models/tandem/infer',
+      ]) {
+        const response = await fetch(`${full.base}${path}`, {
+          method: 'POST',
+          body: 'no JSON',
+          headers: { 'X-Request-Id': 'r-7', traceparent },
+        });
+        const body = await response.text();
+        assert.equal(response.status, 503, path);
+        assert.equal(response.headers.get('retry-after'), '1');
+        assert.equal(response.headers.get('x-request-id'), 'r-7');
+        assert.equal(response.headers.get('traceparent'), traceparent);
+        assert.match(body, path.startsWith('/v2') ? /^{"error":"Expected/ : /"ERR_OVERLOADED"/);
+      }
+      assert.equal((await fetch(`${full.base}/health/ready`)).status, 200);
+      assert.equal((await fetch(`${full.base}/v1/candidates`)).status, 405);
+      const metrics = await (await fetch(`${full.base}/metrics`)).text();
+      assert.match(metrics, /^tandem_shed_requests_total\{reason="overload"\} 4$/m);
+      resolve();
+      assert.equal((await first).status, 200);
+      own.gate = undefined;
+      await full.close();
+    });
+
     it('finishes what is in flight when it stops', async () => {
       const own = await filledStore();
       const stopping = await start(transport, own);
