@@ -1,6 +1,18 @@
 // User states in LMDB: reads in-process without I/O once a page is warm, one writer, durable when a promise resolves.
 
-import { closeSync, existsSync, mkdirSync, openSync, readSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../errors.ts';
@@ -30,6 +42,10 @@ import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store
 /** Where the first page of LMDB has its magic number. */
 const MAGIC_AT = 24;
 const MAGIC = 0xbeef_c0de;
+/** What LMDB makes its lock file: 126 readers of 64 bytes and what stands before them. */
+const LOCK_BYTES = 8272;
+/** What LMDB begins a data file with: two pages of the system's size, 4 KiB or, on some ARM machines, 64 KiB. */
+const FIRST_PAGES_BYTES = 128 * 1024;
 /** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
 const ENTRIES_PER_TRANSACTION = 4096;
 
@@ -55,6 +71,7 @@ export class LmdbStore implements UserStateStore {
     try {
       if (!readOnly) mkdirSync(directory, { recursive: true });
       expectMagic(join(directory, 'data.mdb'), readOnly);
+      if (!readOnly) expectRoom(directory);
       const database = open<Uint8Array, Uint8Array>(directory, {
         encoding: 'binary',
         keyEncoding: 'binary',
@@ -258,6 +275,36 @@ function expectMagic(path: string, readOnly: boolean): void {
   )
     return;
   throw new Error(`${path} is no file of LMDB`);
+}
+
+/**
+ * Throws where the disk has no room for a new store. LMDB sets the length of its lock file and writes to it through a map, which on a
+ * full disk is a bus error; and where its data file cannot be begun, the binding ends with a segmentation fault.
+ */
+function expectRoom(directory: string): void {
+  const lock = openSync(join(directory, 'lock.mdb'), constants.O_RDWR | constants.O_CREAT);
+  try {
+    const { size, blocks } = fstatSync(lock);
+    // One that is in use is longer. One of its length without a block is of a process that ended so.
+    if (size < LOCK_BYTES || blocks === 0) writeZeros(lock, LOCK_BYTES);
+  } finally {
+    closeSync(lock);
+  }
+  const data = join(directory, 'data.mdb');
+  if (existsSync(data) && statSync(data).size > 0) return;
+  const probe = join(directory, `room.tmp-${process.pid}-${randomUUID()}`);
+  const file = openSync(probe, 'wx');
+  try {
+    writeZeros(file, FIRST_PAGES_BYTES);
+  } finally {
+    closeSync(file);
+    rmSync(probe);
+  }
+}
+
+function writeZeros(file: number, bytes: number): void {
+  for (let done = 0; done < bytes;)
+    done += writeSync(file, new Uint8Array(bytes - done), 0, bytes - done, done);
 }
 
 /** Why a commit failed: the binding says it by a second promise, which ends the process when nobody listens. */

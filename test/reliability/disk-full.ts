@@ -22,7 +22,7 @@ const DISK_MEBIBYTES = 64;
 const USERS = 400;
 /** Shares of what a job writes that are free when it starts. */
 const SHARES_AT: Readonly<Record<Scale, readonly number[]>> = {
-  quick: [0.4],
+  quick: [0, 0.4],
   long: Array.from({ length: 20 }, (_, i) => i / 20),
 };
 /** For the first events, before the store cannot grow. */
