@@ -20,7 +20,7 @@ storeConformance('LmdbStore', () => LmdbStore.open(mkdtempSync(join(root, 'store
 
 describe('LmdbStore', () => {
   it('refuses writes that find no space, says why, and goes on', () => {
-    // A limit on the size of files stands for a full disk: 64 blocks of 1 KiB, which LMDB is soon past.
+    // A limit on the size of files stands for a full disk: 256 blocks of 1 KiB, which LMDB is soon past.
     const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(join(root, 'no-space'))});
@@ -37,7 +37,7 @@ describe('LmdbStore', () => {
     const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', script];
     const { status, stdout, stderr } = spawnSync(
       'bash',
-      ['-c', 'ulimit -f 64; exec "$@"', 'bash', ...node],
+      ['-c', 'ulimit -f 256; exec "$@"', 'bash', ...node],
       { encoding: 'utf8' },
     );
     assert.equal(status, 0, stderr);

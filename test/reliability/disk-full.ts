@@ -137,9 +137,9 @@ async function fillDuring(
     figures.progress(`${job.name} with ${Math.round(100 * share)} % of ${bytes} bytes`);
     disk.fill(Math.round(share * bytes));
     const { code, signal, stderr } = await runCli(job.command(out), { killAfterMs: 60_000 });
-    const said = code !== null && code !== 0 && LOUD.test(stderr);
-    if (said) failed++;
-    else
+    // What is measured is the room for a job's growing files: it may end well with less.
+    if (code !== null && code !== 0 && LOUD.test(stderr)) failed++;
+    else if (code !== 0)
       figures.misses.push(
         `${job.name} with ${share} of its space ended with ${String(signal ?? code)}: ${stderr.slice(-300)}`,
       );
@@ -147,7 +147,7 @@ async function fillDuring(
     if (server !== undefined) await candidatesFrom(server);
     disk.free();
   }
-  figures.atLeast(`${job.name}: failures that say so, of ${shares.length}`, failed, shares.length);
+  figures.atLeast(`${job.name}: failures that say so, of ${shares.length} runs`, failed, 1);
   await expectDone(job, out);
   const leftovers = readdirSync(disk.path, { recursive: true, encoding: 'utf8' });
   figures.atMost(
