@@ -1,11 +1,11 @@
 // Three times what the server can answer, at random times that do not wait for answers, and then the calm after it.
-// Generator and server share the cores that there are, two where this was written: what the client saw has their turns in it. So each
-// latency stands beside the server's own (its histogram, from the last byte of a request to its answer).
+// Server and generator have a core each, as in the benchmark of serving; where there is one for both, what the client saw has their turns
+// in it. Each latency stands beside the server's own (its histogram, from the last byte of a request to its answer).
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startGenerator } from '../../bench/serve/child.ts';
+import { freeCores, startGenerator } from '../../bench/serve/child.ts';
 import type { LoadOutcome } from '../../bench/serve/load.ts';
 import { capacityOf, loadOf, medianOf, questionsOf } from './load.ts';
 import type { Row } from './row.ts';
@@ -34,8 +34,9 @@ export const OVERLOAD: Row = {
     const { bundles, store, users } = await makeVersions(folder, {
       ...{ versions: 1, items: ITEMS, users: 1000, width: WIDTH },
     });
-    const server = await ServerChild.start({ bundles, store, plan: 'exact' });
-    const generator = startGenerator(questionsOf(users, ITEMS), undefined);
+    const cores = freeCores();
+    const server = await ServerChild.start({ bundles, store, plan: 'exact' }, {}, cores?.[0]);
+    const generator = startGenerator(questionsOf(users, ITEMS), cores?.[1]);
     try {
       const knee = await capacityOf(generator, server.port, figures);
       const load = loadOf(generator, server.port, SECONDS_AT[scale]);

@@ -26,16 +26,17 @@ export class ServerChild {
     this.adminPort = ports.admin_port ?? 0;
   }
 
-  /** Resolves when it serves; rejects with its log when it ends before. */
+  /** Resolves when it serves; rejects with its log when it ends before. @param core - the only one it runs on, any by default. */
   static start(
     flags: Readonly<Record<string, string>>,
     env: Readonly<Record<string, string>> = {},
+    core?: number,
   ): Promise<ServerChild> {
     const args = Object.entries({ port: '0', ...flags }).flatMap(([name, value]) => [
       `--${name}`,
       value,
     ]);
-    const child = spawnCli(['serve', ...args], { env: { TANDEM_LOG_LEVEL: 'info', ...env } });
+    const child = spawnCli(['serve', ...args], { env: { TANDEM_LOG_LEVEL: 'info', ...env }, core });
     child.stdout!.resume();
     const log: string[] = [];
     return new Promise((resolve, reject) => {

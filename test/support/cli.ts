@@ -18,13 +18,18 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Arguments of node itself. */
   readonly node?: readonly string[];
+  /** The only core it runs on, where taskset is there to say so. */
+  readonly core?: number | undefined;
   /** Sends SIGKILL this many milliseconds after the start. */
   readonly killAfterMs?: number;
 }
 
 export function spawnCli(args: readonly string[], options: CliOptions = {}): ChildProcess {
   if (!existsSync(MAIN)) throw new Error(`Expected a build at ${MAIN}. Run "npm run build:ts".`);
-  return spawn(process.execPath, [...(options.node ?? []), MAIN, ...args], {
+  const node = [process.execPath, ...(options.node ?? []), MAIN, ...args];
+  const [program, ...rest] =
+    options.core === undefined ? node : ['taskset', '-c', String(options.core), ...node];
+  return spawn(program!, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, TANDEM_LOG_LEVEL: 'warn', ...options.env },
   });
