@@ -119,6 +119,18 @@ test('where answering together gains nothing, no micro-batch becomes a queue', (
   );
 });
 
+test('however long it lasts, an overload lets no floor be forgotten', () => {
+  const server = new SimulatedServer();
+  const cost = { fixedMs: 0.05, eachMs: 0.4 };
+  const load = { ...cost, requestsPerSecond: 1.5 * capacityOf(cost) };
+  server.run({ ...cost, seconds: 5, requestsPerSecond: 100 });
+  server.run({ ...load, seconds: 20 });
+  const early = server.run({ ...load, seconds: 20 });
+  server.run({ ...load, seconds: 120 });
+  const late = server.run({ ...load, seconds: 20 });
+  assert.ok(late.worstMs <= 1.2 * early.worstMs, `${early.worstMs} ms, then ${late.worstMs} ms`);
+});
+
 test('below its capacity a server refuses nobody, and the limit stays where it is', () => {
   fc.assert(
     fc.property(speed, fc.double({ min: 0.05, max: 0.6, noNaN: true }), (cost, share) => {

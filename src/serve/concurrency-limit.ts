@@ -26,7 +26,7 @@ const TOLERANCE = 2;
 const TARGET_MS = 5;
 /** The limit loses at most half in an interval. */
 const STEEPEST = 0.5;
-/** A floor is the minimum of this time to twice this time: after it, a new bundle's or a slower machine's floor holds. */
+/** A floor is the minimum of this time to twice this time in which its size was seen: then a new bundle's or a slower machine's holds. */
 const FLOOR_WINDOW_MS = 30_000;
 const SIZE_CLASSES = 12;
 /** No run is shorter, whatever the clock says. */
@@ -85,7 +85,9 @@ export class ConcurrencyLimit {
 
   #floorOf(requests: number, runMs: number, nowMs: number): number {
     if (nowMs - this.#floorsSinceMs >= FLOOR_WINDOW_MS) {
-      this.#olderFloorsMs.set(this.#floorsMs);
+      // What was not seen stays known: under a long overload no micro-batch is small.
+      for (const [size, floorMs] of this.#floorsMs.entries())
+        if (floorMs !== Infinity) this.#olderFloorsMs[size] = floorMs;
       this.#floorsMs.fill(Infinity);
       this.#floorsSinceMs = nowMs;
     }
@@ -95,7 +97,7 @@ export class ConcurrencyLimit {
     let least = 0;
     while (floorAt(least) === Infinity) least++;
     // Requests a second with the one size, over those with the other.
-    const gain = 2 ** (size - least) * (floorAt(least) / floorAt(size));
+    const gain = (requests / 2 ** least) * (floorAt(least) / floorAt(size));
     return Math.min(floorAt(size), gain * floorAt(least));
   }
 }

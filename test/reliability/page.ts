@@ -31,16 +31,16 @@ export function writePage(results: readonly Result[], scale: Scale, machine: str
   const lines = new Map(
     [...section.matchAll(/^\| (?!row |---)(\S+) \|.*$/gm)].map(([line, name]) => [name!, line]),
   );
-  for (const result of results) lines.set(result.name, lineOf(result));
+  for (const result of results) lines.set(result.name, lineOf(result, machine));
   const heading = section.slice(0, section.indexOf('\n'));
-  const table = `${heading}\n\n${machine}.\n\n${TABLE}${[...lines.values()].join('\n')}\n`;
+  const table = `${heading}\n\n${TABLE}${[...lines.values()].join('\n')}\n`;
   writeFileSync(path, text.slice(0, begin) + table + text.slice(end));
   return PAGE;
 }
 
-function lineOf({ name, target, figures, verdict, seconds }: Result): string {
+function lineOf({ name, target, figures, verdict, seconds }: Result, machine: string): string {
   const date = new Date().toISOString().slice(0, 10);
-  const outcome = `${verdict}, ${seconds.toFixed(0)} s, ${date}`;
+  const outcome = `${verdict}, ${seconds.toFixed(0)} s, ${date}; ${machine}`;
   const cells = [name, target, figures.join('; '), outcome];
   return `| ${cells.map((cell) => cell.replace(/\s+/g, ' ').replaceAll('|', '\\|')).join(' | ')} |`;
 }
