@@ -1,5 +1,5 @@
-// Operations that a training step spends its time in, each with a gradient of its own: computed by the addon on the native
-// backend, composed of tfjs ops on every other. What a layer or a loss makes of them is in model/.
+// Operations that a training step spends its time in, each with a gradient of its own: most computed by the addon on the native
+// backend, and composed of tfjs ops on every other. What a layer or a loss makes of them is in model/.
 
 import { nativeAddon, type TrainingOps } from '../native/binding.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';

@@ -563,7 +563,7 @@ export function localiseItems(
   items: Int32Array,
   also: Int32Array = new Int32Array(0),
 ): { slots: Int32Array; rows: Int32Array; alsoRows: Int32Array } {
-  // A table over slots: looked up once for every event of a step, in which a Map would be a tenth of the time.
+  // A table over slots and no Map: it is read once for every event of a step.
   const rowOf = new Int32Array(1 + Math.max(largest(items), largest(also))).fill(-1);
   const slots = new Int32Array(Math.max(1, items.length + also.length));
   let count = 0;

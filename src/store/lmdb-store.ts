@@ -3,15 +3,13 @@
 import { randomUUID } from 'node:crypto';
 import {
   closeSync,
-  constants,
   existsSync,
-  fstatSync,
   mkdirSync,
   openSync,
   readSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
@@ -42,10 +40,8 @@ import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store
 /** Where the first page of LMDB has its magic number. */
 const MAGIC_AT = 24;
 const MAGIC = 0xbeef_c0de;
-/** What LMDB makes its lock file: 126 readers of 64 bytes and what stands before them. */
-const LOCK_BYTES = 8272;
-/** What LMDB begins a data file with: two pages of the system's size, 4 KiB or, on some ARM machines, 64 KiB. */
-const FIRST_PAGES_BYTES = 128 * 1024;
+/** What a new store takes at least: two pages of the system's size, 4 KiB or, on some ARM machines, 64 KiB, and a lock file of 8 KiB. */
+const FIRST_BYTES = (2 * 64 + 16) * 1024;
 /** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
 const ENTRIES_PER_TRANSACTION = 4096;
 
@@ -279,32 +275,21 @@ function expectMagic(path: string, readOnly: boolean): void {
 
 /**
  * Throws where the disk has no room for a new store. LMDB sets the length of its lock file and writes to it through a map, which on a
- * full disk is a bus error; and where its data file cannot be begun, the binding ends with a segmentation fault.
+ * full disk is a bus error; and where its data file cannot be begun, the binding ends with a segmentation fault. Its own files are
+ * left alone, since another process may be about to begin them.
  */
 function expectRoom(directory: string): void {
-  const lock = openSync(join(directory, 'lock.mdb'), constants.O_RDWR | constants.O_CREAT);
-  try {
-    const { size, blocks } = fstatSync(lock);
-    // One that is in use is longer. One of its length without a block is of a process that ended so.
-    if (size < LOCK_BYTES || blocks === 0) writeZeros(lock, LOCK_BYTES);
-  } finally {
-    closeSync(lock);
-  }
-  const data = join(directory, 'data.mdb');
-  if (existsSync(data) && statSync(data).size > 0) return;
+  const begun = ['lock.mdb', 'data.mdb'].every((name) => {
+    const found = statSync(join(directory, name), { throwIfNoEntry: false });
+    return found !== undefined && found.blocks > 0;
+  });
+  if (begun) return;
   const probe = join(directory, `room.tmp-${process.pid}-${randomUUID()}`);
-  const file = openSync(probe, 'wx');
   try {
-    writeZeros(file, FIRST_PAGES_BYTES);
+    writeFileSync(probe, new Uint8Array(FIRST_BYTES), { flag: 'wx' });
   } finally {
-    closeSync(file);
-    rmSync(probe);
+    rmSync(probe, { force: true });
   }
-}
-
-function writeZeros(file: number, bytes: number): void {
-  for (let done = 0; done < bytes;)
-    done += writeSync(file, new Uint8Array(bytes - done), 0, bytes - done, done);
 }
 
 /** Why a commit failed: the binding says it by a second promise, which ends the process when nobody listens. */
