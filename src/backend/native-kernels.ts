@@ -196,16 +196,8 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
       ];
       tf.slice_util.assertParamsValid(x, first, extent);
       const output = newFloat(backend, extent);
-      copyBlock(
-        ops,
-        floats(backend, x),
-        x.shape,
-        first,
-        output.values,
-        extent,
-        zeros(extent),
-        extent,
-      );
+      const to = whole(output.values, extent);
+      copyBlock(ops, { values: floats(backend, x), shape: x.shape, first }, to, extent);
       return output.info;
     }),
     kernel(
@@ -221,16 +213,8 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const output = newFloat(backend, shape);
         output.values.fill(0);
         const first = paddings.map(([before]) => before);
-        copyBlock(
-          ops,
-          floats(backend, x),
-          x.shape,
-          zeros(shape),
-          output.values,
-          shape,
-          first,
-          x.shape,
-        );
+        const from = whole(floats(backend, x), x.shape);
+        copyBlock(ops, from, { values: output.values, shape, first }, x.shape);
         return output.info;
       },
     ),
@@ -252,16 +236,8 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const output = newFloat(backend, shape);
         const first = zeros(shape);
         for (const part of parts) {
-          copyBlock(
-            ops,
-            floats(backend, part),
-            part.shape,
-            zeros(shape),
-            output.values,
-            shape,
-            first,
-            part.shape,
-          );
+          const from = whole(floats(backend, part), part.shape);
+          copyBlock(ops, from, { values: output.values, shape, first }, part.shape);
           first[axis]! += part.shape[axis]!;
         }
         return output.info;
@@ -277,9 +253,8 @@ export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelCon
         const shape = perm.map((axis) => x.shape[axis]!);
         // The gradient of a gather transposes to and fro even where its axis is the first one.
         const moved = perm.filter((axis) => x.shape[axis] !== 1);
-        if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!)) {
+        if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!))
           return sameData(backend, x, shape);
-        }
         const output = newFloat(backend, shape);
         ops.transpose(
           floats(backend, x),
@@ -353,16 +328,8 @@ function splitKernel(ops: TensorOps, backendName: string): tf.KernelConfig {
       return tf.backend_util.prepareSplitSize(x, numOrSizeSplits, axis).map((size: number) => {
         const shape = x.shape.map((extent, i) => (i === axis ? size : extent));
         const output = newFloat(backend, shape);
-        copyBlock(
-          ops,
-          floats(backend, x),
-          x.shape,
-          first,
-          output.values,
-          shape,
-          zeros(shape),
-          shape,
-        );
+        const from = { values: floats(backend, x), shape: x.shape, first };
+        copyBlock(ops, from, whole(output.values, shape), shape);
         first[axis]! += size;
         return output.info;
       });
@@ -374,32 +341,44 @@ function zeros(shape: readonly number[]): number[] {
   return shape.map(() => 0);
 }
 
-/** Copies the block `size` from `from` at `fromFirst` to `to` at `toFirst`, by runs that are contiguous in both. */
-function copyBlock(
-  ops: TensorOps,
-  from: Float32Array,
-  fromShape: readonly number[],
-  fromFirst: readonly number[],
-  to: Float32Array,
-  toShape: readonly number[],
-  toFirst: readonly number[],
-  size: readonly number[],
-): void {
+/** A place in a tensor: where a block of it begins. */
+interface Place {
+  readonly values: Float32Array;
+  readonly shape: readonly number[];
+  readonly first: readonly number[];
+}
+
+/** The whole of a tensor. */
+function whole(values: Float32Array, shape: readonly number[]): Place {
+  return { values, shape, first: zeros(shape) };
+}
+
+/** Copies a block of `size`, by runs that are contiguous on both sides. */
+function copyBlock(ops: TensorOps, from: Place, to: Place, size: readonly number[]): void {
   // Trailing axes that the block fills on both sides belong to one run; the axis before it counts runs.
   let axis = size.length - 1;
-  while (axis > 0 && size[axis] === fromShape[axis] && size[axis] === toShape[axis]) axis--;
+  while (axis > 0 && size[axis] === from.shape[axis] && size[axis] === to.shape[axis]) axis--;
   const run = product(size, Math.max(axis, 0), size.length);
   if (run === 0) return;
   const copyAxis = (current: number, fromOffset: number, toOffset: number): void => {
-    const fromStride = product(fromShape, current + 1, fromShape.length);
-    const toStride = product(toShape, current + 1, toShape.length);
-    const fromStart = fromOffset + (fromFirst[current] ?? 0) * fromStride;
-    const toStart = toOffset + (toFirst[current] ?? 0) * toStride;
-    if (current >= axis) to.set(from.subarray(fromStart, fromStart + run), toStart);
+    const fromStride = product(from.shape, current + 1, from.shape.length);
+    const toStride = product(to.shape, current + 1, to.shape.length);
+    const fromStart = fromOffset + (from.first[current] ?? 0) * fromStride;
+    const toStart = toOffset + (to.first[current] ?? 0) * toStride;
+    if (current >= axis) to.values.set(from.values.subarray(fromStart, fromStart + run), toStart);
     else if (current === axis - 1) {
-      const fromRun = fromStart + (fromFirst[axis] ?? 0) * (fromStride / fromShape[axis]!);
-      const toRun = toStart + (toFirst[axis] ?? 0) * (toStride / toShape[axis]!);
-      ops.copyRows(from, fromRun, fromStride, to, toRun, toStride, size[current]!, run);
+      const fromRun = fromStart + (from.first[axis] ?? 0) * (fromStride / from.shape[axis]!);
+      const toRun = toStart + (to.first[axis] ?? 0) * (toStride / to.shape[axis]!);
+      ops.copyRows(
+        from.values,
+        fromRun,
+        fromStride,
+        to.values,
+        toRun,
+        toStride,
+        size[current]!,
+        run,
+      );
     } else
       for (let i = 0; i < size[current]!; i++)
         copyAxis(current + 1, fromStart + i * fromStride, toStart + i * toStride);
