@@ -81,8 +81,10 @@ const foreign =
       };
 
 const jobs = String(availableParallelism());
+// The emulated build runs the same tests under the same sanitizers, on more instruction sets.
+const sanitized = foreign.emulated?.length === 0 ? [] : ['asan-ubsan'];
 const presets =
-  wanted === undefined ? ['release', 'asan-ubsan', ...Object.keys(foreign)] : [wanted];
+  wanted === undefined ? ['release', ...sanitized, ...Object.keys(foreign)] : [wanted];
 for (const preset of presets) {
   const absent = foreign[preset] ?? [];
   if (absent.length > 0) {

@@ -10,7 +10,7 @@ import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
 import { train, type TrainOptions } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import type { WarmStart } from '../model/warm-start.ts';
-import { gatherValidation, validationRecall } from './validation.ts';
+import { gatherValidation, validationMetric } from './validation.ts';
 
 export interface TrainingPlan {
   readonly shards: DatasetShards;
@@ -28,7 +28,7 @@ export interface TrainingPlan {
 }
 
 /**
- * Trains (or continues, or returns) a run that stops early on Recall@50 of the validation split, with real context.
+ * Trains (or continues, or returns) a run that stops early on the validation split, with real context: NDCG@10 of a table, Recall@50 of a cut in time.
  *
  * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
  * without the validation period; the second has that period in its training data, as production would. Of a start that has
@@ -43,7 +43,7 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
     trainingEnds,
     config,
     directory: refit ? searchOf(directory) : directory,
-    validate: (model) => validationRecall(model, validation),
+    validate: (model) => validationMetric(model, validation),
     backend,
     ...(start !== undefined && { start: refit ? searchStart(start) : start }),
   });

@@ -3,7 +3,7 @@
 //
 //   run.json          settings and data of the run: its identity
 //   schema.json       feature schema          items.safetensors   catalogue
-//   step-000300/      weights, best weights, optimiser moments, progress.json: where a killed run continues
+//   step-000300/      weights, their mean, best weights, optimiser moments, progress.json: where a killed run continues
 //   final/            weights of the best step, result.json: what is encoded, evaluated and published
 
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -65,6 +65,8 @@ export interface TrainingState {
   readonly weights: WeightMap;
   readonly best: WeightMap;
   readonly moments: WeightMap;
+  /** Mean of the last weights, where the run keeps one. */
+  readonly averages?: WeightMap;
 }
 
 export interface TrainingResult {
@@ -120,6 +122,8 @@ export async function saveTrainingState(directory: string, state: TrainingState)
     writeFileSynced(join(folder, 'weights.safetensors'), encodeSafetensors(state.weights));
     writeFileSynced(join(folder, 'best.safetensors'), encodeSafetensors(state.best));
     writeFileSynced(join(folder, 'moments.safetensors'), encodeSafetensors(state.moments));
+    if (state.averages !== undefined)
+      writeFileSynced(join(folder, 'averages.safetensors'), encodeSafetensors(state.averages));
     writeFileSynced(
       join(folder, 'progress.json'),
       canonicalJson({ step: state.step, validations: state.validations }),
@@ -135,6 +139,7 @@ export function loadTrainingState(directory: string): TrainingState | undefined 
   const name = stepNames(directory).at(-1);
   if (name === undefined) return undefined;
   const folder = join(directory, name);
+  const averages = join(folder, 'averages.safetensors');
   const progress = JSON.parse(readFileSync(join(folder, 'progress.json'), 'utf8')) as {
     step: number;
     validations: Validation[];
@@ -144,6 +149,7 @@ export function loadTrainingState(directory: string): TrainingState | undefined 
     weights: readWeights(join(folder, 'weights.safetensors')),
     best: readWeights(join(folder, 'best.safetensors')),
     moments: readWeights(join(folder, 'moments.safetensors')),
+    ...(existsSync(averages) && { averages: readWeights(averages) }),
   };
 }
 

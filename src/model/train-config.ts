@@ -80,6 +80,8 @@ export interface TrainConfig {
   /** Adam's rate after warm-up; falls to a tenth along a cosine. */
   readonly learningRate: number;
   readonly warmupSteps: number;
+  /** Mean age of the weights whose mean is validated and kept, as a share of the steps so far; 0 = the last weights are. */
+  readonly averagedShare: number;
   readonly loss: LossConfig;
   /** tau: scores are divided by it. Where a learned one starts. */
   readonly temperature: number;
@@ -149,6 +151,7 @@ export const DEFAULT_TRAINING: TrainConfig = {
   steps: 1000,
   learningRate: 2e-3,
   warmupSteps: 50,
+  averagedShare: 0,
   loss: { kind: 'full' },
   temperature: 0.06,
   learnTemperature: false,
@@ -218,6 +221,7 @@ const trainConfigSchema = z.strictObject({
   steps: positive,
   learningRate: z.number().positive(),
   warmupSteps: z.int().min(0),
+  averagedShare: z.number().min(0).max(0.5).default(0),
   loss: lossSchema,
   temperature: z.number().positive(),
   learnTemperature: z.boolean(),

@@ -99,7 +99,13 @@ const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] 
     positivesPerUser: 'all',
     gapFeature: false,
   },
-  { loss: { kind: 'full' }, model: { ...SHORT.model, fusion: 'attention' } },
+  {
+    loss: { kind: 'full' },
+    model: { ...SHORT.model, fusion: 'attention' },
+    averagedShare: 0.25,
+    steps: 24,
+    validateEvery: 8,
+  },
 ];
 
 for (const settings of LOSSES)
@@ -133,11 +139,11 @@ for (const settings of LOSSES)
         }),
         /killed/,
       );
-      assert.equal(loadTrainingState(killed)?.step, 4);
+      assert.equal(loadTrainingState(killed)?.step, 2 * config.validateEvery);
       assert.ok(!isFinished(killed));
       const { result } = await run(config, killed, () => metrics[calls++]!);
       assert.equal(calls, 3);
-      assert.equal(result.bestStep, 4);
+      assert.equal(result.bestStep, 2 * config.validateEvery);
       assert.deepEqual(filesOf(killed), filesOf(straight));
     });
 
@@ -271,6 +277,20 @@ describe('train', () => {
     );
     assert.ok(recalls.at(-1)! > 0.6, String(recalls));
     assert.equal(result.bestStep, 30 * (1 + recalls.indexOf(Math.max(...recalls))));
+  });
+
+  it('validates and keeps the mean of its last weights where it is asked to, and trains as without', async () => {
+    const config = { ...SHORT, steps: 16, validateEvery: 16 };
+    const last = await run(config);
+    let validated: Float32Array | undefined;
+    const mean = await run({ ...config, averagedShare: 0.25 }, folder(), async (model) => {
+      validated = (await model.weights()).get('items.id')!.data;
+      return 1;
+    });
+    const rows = ({ weights }: Checkpoint): Float32Array => weights.get('items.id')!.data;
+    assert.deepEqual(mean.result.validations[0]!.loss, last.result.validations[0]!.loss);
+    assert.deepEqual(rows(mean), validated);
+    assert.notDeepEqual(rows(mean), rows(last));
   });
 
   it('stops when patience is out, and keeps the best step', async () => {

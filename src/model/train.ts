@@ -21,6 +21,7 @@ import {
   saveTrainingState,
   type Checkpoint,
   type RunSettings,
+  type TrainingState,
   type Validation,
 } from './checkpoint.ts';
 import { coOccurrenceRows } from './co-occurrence-start.ts';
@@ -31,6 +32,7 @@ import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
+import { averageWeights } from './weight-average.ts';
 import { tensorSpecs } from './weights.ts';
 
 export interface TrainOptions {
@@ -102,8 +104,10 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     headOnly: options.start?.headOnly ?? false,
     ...(saved !== undefined && { moments: saved.moments }),
   });
+  const averaged = await averagedModel(model, config, saved);
+  const kept = averaged ?? model;
   const validations: Validation[] = [...(saved?.validations ?? [])];
-  let best: WeightMap = saved?.best ?? (await model.weights());
+  let best: WeightMap = saved?.best ?? (await kept.weights());
   let lossSum = 0;
   let lossSteps = 0;
   const progress = startProgress(`train ${config.model.fusion}`, config.steps, 'steps');
@@ -113,13 +117,14 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       step++;
       lossSum += await trainer.step(step, await sampler.sample(step));
       lossSteps++;
+      if (averaged !== undefined) averageWeights(averaged, model, config.averagedShare, step);
       progress.update(step, `loss ${(lossSum / lossSteps).toFixed(3)}`);
       if (step % config.validateEvery !== 0 && step !== config.steps) continue;
       // Without validation data a later step counts as better.
-      const metric = options.validate === undefined ? step : await options.validate(model);
+      const metric = options.validate === undefined ? step : await options.validate(kept);
       const improved = metric > Math.max(-Infinity, ...validations.map((entry) => entry.metric));
       validations.push({ step, loss: lossSum / lossSteps, metric });
-      if (improved) best = await model.weights();
+      if (improved) best = await kept.weights();
       lossSum = 0;
       lossSteps = 0;
       await saveTrainingState(directory, {
@@ -128,6 +133,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
         weights: await model.weights(),
         best,
         moments: await trainer.moments(),
+        ...(averaged !== undefined && { averages: await averaged.weights() }),
       });
     }
     progress.end(
@@ -137,6 +143,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     await sampler.close();
     trainer.dispose();
     model.dispose();
+    averaged?.dispose();
   }
   await finishRun(directory, best, {
     bestStep: bestOf(validations).step,
@@ -144,6 +151,17 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     validations,
   });
   return loadCheckpoint(directory);
+}
+
+/** Where the mean of the weights is kept; undefined where the settings ask for none. Made after what is switched off is zero. */
+async function averagedModel(
+  model: TwoTower,
+  { averagedShare }: TrainConfig,
+  saved: TrainingState | undefined,
+): Promise<TwoTower | undefined> {
+  if (averagedShare === 0) return undefined;
+  const { config, schema, items } = model;
+  return new TwoTower(config, schema, items, saved?.averages ?? (await model.weights()));
 }
 
 /** Weights of a run that starts from nothing: drawn, and item rows by co-occurrence where the settings ask for it. */
