@@ -46,10 +46,10 @@ export interface SearchIndex {
   prepare?(effort: number, allow: Uint32Array | null): void;
   /** Turns a block of queries into what the library takes, untimed. */
   accept(queries: Float32Array, count: number): unknown;
-  /** The call that is timed. */
+  /** The call that is timed, until what it gives is there. */
   run(accepted: unknown, count: number): unknown;
   /** accept and run, with the result in one form. */
-  search(queries: Float32Array, count: number): Found;
+  search(queries: Float32Array, count: number): Found | Promise<Found>;
 }
 
 /**
@@ -88,7 +88,7 @@ type NativeSearch = (
   effort: number,
   allow: Uint32Array | null,
   out: SearchOutput,
-) => string | undefined;
+) => string | undefined | Promise<string>;
 
 /** Any of ours: results go into arrays that are made once. */
 class NativeIndex implements SearchIndex {
@@ -122,12 +122,12 @@ class NativeIndex implements SearchIndex {
     return queries;
   }
 
-  run(queries: unknown, count: number): string | undefined {
+  run(queries: unknown, count: number): string | undefined | Promise<string> {
     return this.#search(queries as Float32Array, count, this.#effort, this.#allow, this.#out);
   }
 
-  search(queries: Float32Array, count: number): Found {
-    const plan = this.run(this.accept(queries, count), count);
+  async search(queries: Float32Array, count: number): Promise<Found> {
+    const plan = await this.run(this.accept(queries, count), count);
     return { slots: this.#out.slots, plan };
   }
 }
@@ -224,7 +224,8 @@ async function openPlanned(data: OpenData, file: string): Promise<SearchIndex> {
   const index = new NativeIndex(
     data,
     bytesPerItem,
-    (queries, count, _e, _a, out) => planned.search(queries, count, data.k, list, out).plan,
+    async (queries, count, _e, _a, out) =>
+      (await planned.search(queries, count, data.k, list, out)).plan,
   );
   const prepare = index.prepare.bind(index);
   index.prepare = (effort, allow): void => {

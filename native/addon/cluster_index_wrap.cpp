@@ -1,5 +1,6 @@
 // ClusterIndex.build and .load, and the class of their results. Holds a reference to the caller's Float32Array.
 
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "addon/classes.h"
 #include "addon/external_memory.h"
 #include "addon/handover.h"
+#include "addon/search_worker.h"
 #include "core/cluster_index.h"
 #include "core/vector_checks.h"
 
@@ -26,6 +28,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "ClusterIndex",
                        {InstanceMethod<&ClusterIndexWrap::Search>("search"),
+                        InstanceMethod<&ClusterIndexWrap::SearchApart>("searchApart"),
                         InstanceMethod<&ClusterIndexWrap::Serialize>("serialize"),
                         InstanceMethod<&ClusterIndexWrap::Share>("share"),
                         InstanceAccessor<&ClusterIndexWrap::Size>("size"),
@@ -58,7 +61,8 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
   void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
 
  private:
-  Napi::Value Search(const Napi::CallbackInfo& info) {
+  /// A search with its arguments checked, to be run on any thread while they live.
+  std::function<Status()> SearchOf(const Napi::CallbackInfo& info) const {
     const Napi::Env env = info.Env();
     ExpectInPlace(vectors_.Value(), index_->vectors(), index_->size() * index_->dimensions());
     const ArrayView<float> queries = Float32Argument(info[0], "queries");
@@ -68,8 +72,17 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
     const BitsetView allow = AllowArgument(info[3], index_->size());
     const double selectivity = NumberArgument(info[4], "selectivity");
     const SearchRows out = SearchOutputArgument(info[5], count, k);
-    ThrowUnlessOk(env, index_->Search(queries.data, count, k, allow, selectivity, out));
-    return env.Undefined();
+    const ClusterIndex* const index = index_.get();
+    return [=] { return index->Search(queries.data, count, k, allow, selectivity, out); };
+  }
+
+  Napi::Value Search(const Napi::CallbackInfo& info) {
+    ThrowUnlessOk(info.Env(), SearchOf(info)());
+    return info.Env().Undefined();
+  }
+
+  Napi::Value SearchApart(const Napi::CallbackInfo& info) {
+    return SearchWorker::Start(info, SearchOf(info), info[5]);
   }
 
   Napi::Value Serialize(const Napi::CallbackInfo& info) {

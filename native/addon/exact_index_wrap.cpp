@@ -3,50 +3,16 @@
 #include <functional>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
 #include "addon/external_memory.h"
 #include "addon/handover.h"
+#include "addon/search_worker.h"
 #include "core/exact_index.h"
 
 namespace tandem {
 namespace {
-
-/// One search on a libuv worker, with a hold on everything that it reads and writes; deletes itself after the promise is settled.
-class SearchWorker : public Napi::AsyncWorker {
- public:
-  SearchWorker(Napi::Env env, std::function<Status()> search,
-               std::vector<Napi::ObjectReference> held)
-      : Napi::AsyncWorker(env, "tandem.ExactIndex.searchApart"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        search_(std::move(search)),
-        held_(std::move(held)) {}
-
-  Napi::Promise Start() {
-    Queue();
-    return deferred_.Promise();
-  }
-
- protected:
-  void Execute() override { status_ = search_(); }
-
-  void OnOK() override {
-    const Napi::HandleScope scope(Env());
-    if (status_.ok()) {
-      deferred_.Resolve(Env().Undefined());
-    } else {
-      deferred_.Reject(ErrorOf(Env(), status_).Value());
-    }
-  }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  std::function<Status()> search_;
-  std::vector<Napi::ObjectReference> held_;
-  Status status_;
-};
 
 class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
  public:
@@ -126,14 +92,7 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
   }
 
   Napi::Value SearchApart(const Napi::CallbackInfo& info) {
-    std::function<Status()> search = SearchOf(info);
-    const auto out = info[4].As<Napi::Object>();
-    std::vector<Napi::ObjectReference> held;
-    for (const Napi::Value& value :
-         {info.This(), info[0], info[3], out.Get("slots"), out.Get("scores"), out.Get("counts")}) {
-      if (value.IsObject()) held.push_back(Napi::Persistent(value.As<Napi::Object>()));
-    }
-    return (new SearchWorker(info.Env(), std::move(search), std::move(held)))->Start();
+    return SearchWorker::Start(info, SearchOf(info), info[4]);
   }
 
   Napi::Value Score(const Napi::CallbackInfo& info) {

@@ -1,6 +1,7 @@
 // HnswIndex.build and .load, and the class of their results. Building runs on a libuv worker with its own helpers.
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "addon/classes.h"
 #include "addon/external_memory.h"
 #include "addon/handover.h"
+#include "addon/search_worker.h"
 #include "core/hnsw_index.h"
 #include "core/vector_checks.h"
 
@@ -20,6 +22,7 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "HnswIndex",
                        {InstanceMethod<&HnswIndexWrap::Search>("search"),
+                        InstanceMethod<&HnswIndexWrap::SearchApart>("searchApart"),
                         InstanceMethod<&HnswIndexWrap::Serialize>("serialize"),
                         InstanceMethod<&HnswIndexWrap::Share>("share"),
                         InstanceAccessor<&HnswIndexWrap::Size>("size"),
@@ -47,7 +50,8 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
 
  private:
-  Napi::Value Search(const Napi::CallbackInfo& info) {
+  /// A search with its arguments checked, to be run on any thread while they live.
+  std::function<Status()> SearchOf(const Napi::CallbackInfo& info) const {
     const Napi::Env env = info.Env();
     const ArrayView<float> queries = Float32Argument(info[0], "queries");
     const std::size_t count = SizeArgument(info[1], "count", 0, kMaxCount);
@@ -56,8 +60,17 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
     ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
     const BitsetView allow = AllowArgument(info[4], index_->size());
     const SearchRows out = SearchOutputArgument(info[5], count, k);
-    ThrowUnlessOk(env, index_->Search(queries.data, count, k, expansion, allow, out));
-    return env.Undefined();
+    const HnswIndex* const index = index_.get();
+    return [=] { return index->Search(queries.data, count, k, expansion, allow, out); };
+  }
+
+  Napi::Value Search(const Napi::CallbackInfo& info) {
+    ThrowUnlessOk(info.Env(), SearchOf(info)());
+    return info.Env().Undefined();
+  }
+
+  Napi::Value SearchApart(const Napi::CallbackInfo& info) {
+    return SearchWorker::Start(info, SearchOf(info), info[5]);
   }
 
   Napi::Value Serialize(const Napi::CallbackInfo& info) {

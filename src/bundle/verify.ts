@@ -80,7 +80,7 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
     items: manifest.counts.items,
     passed: isas.every(({ failures }) => failures.length === 0),
     loadMs,
-    indexRecall: k === 0 ? 1 : measureRecall(index, vectors, queries, k),
+    indexRecall: k === 0 ? 1 : await measureRecall(index, vectors, queries, k),
     isas,
   };
 }

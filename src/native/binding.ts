@@ -323,6 +323,15 @@ export interface NativeClusterIndex {
     selectivity: number,
     out: SearchOutput,
   ): void;
+  /** As search(), off this thread; as NativeExactIndex.searchApart(). */
+  searchApart(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    allow: Uint32Array | null,
+    selectivity: number,
+    out: SearchOutput,
+  ): Promise<void>;
   /** The index without its vectors, in this package's own format. */
   serialize(): Uint8Array;
   share(): Ticket<NativeClusterIndex>;
@@ -351,6 +360,15 @@ export interface NativeHnswIndex {
     allow: Uint32Array | null,
     out: SearchOutput,
   ): void;
+  /** As search(), off this thread; as NativeExactIndex.searchApart(). */
+  searchApart(
+    queries: Float32Array,
+    count: number,
+    k: number,
+    expansionSearch: number,
+    allow: Uint32Array | null,
+    out: SearchOutput,
+  ): Promise<void>;
   /** The index as usearch's own file bytes (vectors included). */
   serialize(): Uint8Array;
   share(): Ticket<NativeHnswIndex>;

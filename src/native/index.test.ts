@@ -36,26 +36,55 @@ function output(count: number, k: number): SearchOutput {
 
 const OPTIONS = { connectivity: 8, expansionAdd: 64, threads: 1 };
 
-test('exact search apart from this thread is exact search, with every kind of filter', async () => {
+test('a search apart from this thread gives what it gives here, with every kind of filter', async () => {
   const [size, dimensions, k] = [500, 12, 10];
   const vectors = unitVectors(size, dimensions, 3);
   const queries = unitVectors(4, dimensions, 4);
-  const index = new addon.ExactIndex(vectors, dimensions);
+  const exact = new addon.ExactIndex(vectors, dimensions);
+  const clusters = await addon.ClusterIndex.build(vectors, dimensions, {
+    ...{ queries: unitVectors(20, dimensions, 5), k, recallTarget: 0.9 },
+  });
+  const graph = await addon.HnswIndex.build(vectors, dimensions, OPTIONS);
   const bits = Uint32Array.from(
     { length: Math.ceil(size / 32) },
     (_, i) => 0x5a5a_5a5a >>> (i % 3),
   );
-  for (const allow of [null, bits, Int32Array.of(3, 77, 401)]) {
-    const [expected, received] = [output(4, k), output(4, k)];
-    index.search(queries, 4, k, allow, expected);
-    await index.searchApart(queries, 4, k, allow, received);
-    assert.deepEqual(received, expected);
+  type Search = 'search' | 'searchApart';
+  type Call = (search: Search, rows: number, out: SearchOutput) => void | Promise<void>;
+  const calls: Record<string, Call> = {};
+  for (const [name, allow] of Object.entries({ all: null, bits })) {
+    calls[`exact, ${name}`] = (search, rows, out) => exact[search](queries, rows, k, allow, out);
+    calls[`clusters, ${name}`] = (search, rows, out) =>
+      clusters[search](queries, rows, k, allow, allow === null ? 1 : 0.5, out);
+    calls[`graph, ${name}`] = (search, rows, out) =>
+      graph[search](queries, rows, k, 32, allow, out);
   }
-  assert.throws(() => index.searchApart(queries, 5, k, null, output(5, k)), RangeError);
+  calls['exact, slots'] = (search, rows, out) =>
+    exact[search](queries, rows, k, Int32Array.of(3, 77, 401), out);
+  for (const [name, call] of Object.entries(calls)) {
+    const [expected, received] = [output(4, k), output(4, k)];
+    void call('search', 4, expected);
+    // Several at once, into arrays of their own.
+    const others = Array.from({ length: 4 }, () => output(4, k));
+    await Promise.all(
+      [received, ...others].map(async (out) => {
+        await call('searchApart', 4, out);
+      }),
+    );
+    for (const out of [received, ...others]) assert.deepEqual(out, expected, name);
+    assert.throws(() => call('searchApart', 5, output(5, k)), RangeError, name);
+  }
   await assert.rejects(
-    index.searchApart(queries, 4, k, Int32Array.of(0, size), output(4, k)),
+    exact.searchApart(queries, 4, k, Int32Array.of(0, size), output(4, k)),
     RangeError,
   );
+  const wrong = Float32Array.from(queries).fill(Number.NaN, 0, 1);
+  for (const apart of [
+    exact.searchApart(wrong, 4, k, null, output(4, k)),
+    clusters.searchApart(wrong, 4, k, null, 1, output(4, k)),
+    graph.searchApart(wrong, 4, k, 32, null, output(4, k)),
+  ])
+    await assert.rejects(apart, { code: 'ERR_NON_FINITE' });
 });
 
 test('exact search is brute force, filters and ties included', () => {

@@ -42,8 +42,8 @@ export interface ApproximateIndex {
   readonly size: number;
   readonly dimensions: number;
   /**
-   * Approximate top k; contract of NativeExactIndex for queries, allow and out. A graph may find fewer than k although
-   * k are allowed, partitions never do.
+   * Approximate top k, off this thread: leave the arrays alone until it resolves. Contract of NativeExactIndex for queries,
+   * allow and out. A graph may find fewer than k although k are allowed, partitions never do.
    *
    * @param selectivity - share of the items that `allow` leaves, in [0, 1]; 1 for null.
    */
@@ -54,7 +54,7 @@ export interface ApproximateIndex {
     allow: Uint32Array | null,
     selectivity: number,
     out: SearchOutput,
-  ): void;
+  ): Promise<void>;
   share(): SharedIndex;
 }
 
@@ -96,9 +96,8 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     kind: 'clusters',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, selectivity, out) => {
-      native.search(queries, count, k, allow, selectivity, out);
-    },
+    search: (queries, count, k, allow, selectivity, out) =>
+      native.searchApart(queries, count, k, allow, selectivity, out),
     share: () => ({ kind: 'clusters', ticket: native.share() }),
   };
 }
@@ -110,7 +109,7 @@ export function graphIndex(native: NativeHnswIndex, expansionSearch: number): Ap
     dimensions: native.dimensions,
     search: (queries, count, k, allow, selectivity, out) => {
       const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
-      native.search(queries, count, k, Math.ceil(expansionSearch * factor), allow, out);
+      return native.searchApart(queries, count, k, Math.ceil(expansionSearch * factor), allow, out);
     },
     share: () => ({ kind: 'hnsw', ticket: native.share(), expansionSearch }),
   };

@@ -100,10 +100,10 @@ async function buildGraph(
   });
   const truth = trueTop(vectors, dimensions, queries, k);
   let expansionSearch = FIRST_EXPANSION;
-  let recallAt100 = recallOf(graphIndex(native, expansionSearch), queries, k, truth);
+  let recallAt100 = await recallOf(graphIndex(native, expansionSearch), queries, k, truth);
   while (recallAt100 < RECALL_TARGET && expansionSearch < LAST_EXPANSION) {
     expansionSearch *= 2;
-    recallAt100 = recallOf(graphIndex(native, expansionSearch), queries, k, truth);
+    recallAt100 = await recallOf(graphIndex(native, expansionSearch), queries, k, truth);
   }
   return {
     index: graphIndex(native, expansionSearch),
@@ -119,12 +119,12 @@ async function buildGraph(
 }
 
 /** Share of the true top k that the index finds for the queries; 1 is all. */
-export function measureRecall(
+export async function measureRecall(
   index: ApproximateIndex,
   vectors: Float32Array,
   queries: Float32Array,
   k: number,
-): number {
+): Promise<number> {
   return recallOf(index, queries, k, trueTop(vectors, index.dimensions, queries, k));
 }
 
@@ -142,15 +142,15 @@ function trueTop(
   return truth;
 }
 
-function recallOf(
+async function recallOf(
   index: ApproximateIndex,
   queries: Float32Array,
   k: number,
   truth: SearchOutput,
-): number {
+): Promise<number> {
   const count = queries.length / index.dimensions;
   const found = newSearchOutput(count, k);
-  index.search(queries, count, k, null, 1, found);
+  await index.search(queries, count, k, null, 1, found);
   let hits = 0;
   let wanted = 0;
   for (let row = 0; row < count; row++) {

@@ -30,7 +30,8 @@ export interface CandidateIndex {
   /** D. */
   readonly dimensions: number;
   /**
-   * The best k allowed items for each of B queries, by inner product, ties by lower slot.
+   * The best k allowed items for each of B queries, by inner product, ties by lower slot. Off this thread: leave the arrays and the list
+   * alone until it resolves.
    *
    * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
    *
@@ -47,7 +48,7 @@ export interface CandidateIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
-  ): SearchPlan;
+  ): Promise<SearchPlan>;
   /** Inner products of one query [D] with the given slots; out [slots.length]. */
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
 }

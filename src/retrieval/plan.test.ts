@@ -55,18 +55,18 @@ function reference(
 }
 
 describe('PlannedIndex', () => {
-  it('answers exactly for any k and filter under the limit, k past the size included', () => {
+  it('answers exactly for any k and filter under the limit, k past the size included', async () => {
     const index = new PlannedIndex({ exact, approximate: indexes.clusters });
     const queries = unitRows(3, 2);
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constantFrom(SIZE - 1, SIZE, SIZE + 5)),
         fc.option(fc.uniqueArray(fc.nat(SIZE - 1), { maxLength: 60 })),
-        (k, slots) => {
+        async (k, slots) => {
           const allow = slots === null ? null : AllowList.of(SIZE, slots);
           const out = newSearchOutput(3, k);
           out.slots.fill(77);
-          const plan = index.search(queries, 3, k, allow, out);
+          const plan = await index.search(queries, 3, k, allow, out);
           assert.deepEqual(plan, { plan: 'exact', reason: 'few-vectors' });
           for (let row = 0; row < 3; row++) {
             const expected = reference(queries.subarray(row * WIDTH, (row + 1) * WIDTH), k, allow);
@@ -90,30 +90,31 @@ describe('PlannedIndex', () => {
   });
 
   for (const kind of KINDS) {
-    it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, () => {
+    it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, async () => {
       const index = new PlannedIndex({ exact, approximate: indexes[kind], exactLimit: 100 });
       const query = unitRows(1, 3);
       const out = newSearchOutput(1, 10);
-      const plan = (allow: AllowList | null): unknown => index.search(query, 1, 10, allow, out);
-      assert.deepEqual(plan(null), { plan: kind, reason: 'many-vectors' });
+      const plan = (allow: AllowList | null): Promise<unknown> =>
+        index.search(query, 1, 10, allow, out);
+      assert.deepEqual(await plan(null), { plan: kind, reason: 'many-vectors' });
       const few = AllowList.of(
         SIZE,
         Array.from({ length: 100 }, (_, i) => i * 7),
       );
-      assert.deepEqual(plan(few), { plan: 'exact', reason: 'few-vectors' });
+      assert.deepEqual(await plan(few), { plan: 'exact', reason: 'few-vectors' });
       assert.deepEqual([...out.slots], reference(query, 10, few).slots);
       const half = AllowList.of(
         SIZE,
         Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
       );
-      assert.deepEqual(plan(half), { plan: kind, reason: 'many-vectors' });
+      assert.deepEqual(await plan(half), { plan: kind, reason: 'many-vectors' });
       const none = AllowList.none(SIZE);
-      assert.deepEqual(plan(none), { plan: 'exact', reason: 'few-vectors' });
+      assert.deepEqual(await plan(none), { plan: 'exact', reason: 'few-vectors' });
       assert.equal(out.counts[0], 0);
       assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
     });
 
-    it(`returns k allowed items whatever the filter leaves, from ${kind}`, () => {
+    it(`returns k allowed items whatever the filter leaves, from ${kind}`, async () => {
       const index = new PlannedIndex({ exact, approximate: indexes[kind], plan: 'approximate' });
       const queries = unitRows(20, 4);
       for (const every of [1, 2, 10, 100, 1000]) {
@@ -121,7 +122,7 @@ describe('PlannedIndex', () => {
         for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
         const k = 20;
         const out = newSearchOutput(20, k);
-        index.search(queries, 20, k, allow, out);
+        await index.search(queries, 20, k, allow, out);
         const count = Math.min(k, allow.count);
         for (let row = 0; row < 20; row++) {
           const found = [...out.slots.subarray(row * k, row * k + count)];
@@ -133,41 +134,48 @@ describe('PlannedIndex', () => {
     });
   }
 
-  it('falls back to the scan when the index falls short', () => {
+  it('falls back to the scan when the index falls short', async () => {
     const short: ApproximateIndex = {
       kind: 'hnsw',
       size: SIZE,
       dimensions: WIDTH,
       search: (_queries, _count, _k, _allow, _selectivity, out) => {
         out.counts.fill(3);
+        return Promise.resolve();
       },
       share: () => assert.fail('not asked for'),
     };
     const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
     const query = unitRows(1, 5);
     const out = newSearchOutput(1, 10);
-    assert.deepEqual(index.search(query, 1, 10, null, out), {
+    assert.deepEqual(await index.search(query, 1, 10, null, out), {
       plan: 'exact',
       reason: 'index-fell-short',
     });
     assert.deepEqual([...out.slots], reference(query, 10, null).slots);
     const three = AllowList.of(SIZE, [1, 2, 3]);
-    assert.deepEqual(index.search(query, 1, 10, three, out), { plan: 'hnsw', reason: 'forced' });
+    assert.deepEqual(await index.search(query, 1, 10, three, out), {
+      plan: 'hnsw',
+      reason: 'forced',
+    });
   });
 
-  it('does as it is told, and says so', () => {
+  it('does as it is told, and says so', async () => {
     const query = unitRows(1, 6);
     const out = newSearchOutput(1, 5);
-    const plan = (options: object): unknown =>
+    const plan = async (options: object): Promise<unknown> =>
       new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out);
     const approximate = indexes.clusters;
-    assert.deepEqual(plan({ approximate, plan: 'exact' }), { plan: 'exact', reason: 'forced' });
-    assert.deepEqual(plan({ approximate, plan: 'approximate' }), {
+    assert.deepEqual(await plan({ approximate, plan: 'exact' }), {
+      plan: 'exact',
+      reason: 'forced',
+    });
+    assert.deepEqual(await plan({ approximate, plan: 'approximate' }), {
       plan: 'clusters',
       reason: 'forced',
     });
-    assert.deepEqual(plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
-    assert.throws(() => plan({ plan: 'approximate' }), RangeError);
+    assert.deepEqual(await plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
+    await assert.rejects(plan({ plan: 'approximate' }), RangeError);
   });
 
   it('scores given slots', () => {
@@ -178,13 +186,13 @@ describe('PlannedIndex', () => {
     assert.ok(Math.abs(out[0]! - 1) < 1e-6);
   });
 
-  it('refuses sizes that do not fit', () => {
+  it('refuses sizes that do not fit', async () => {
     const index = new PlannedIndex({ exact });
     const query = unitRows(1, 7);
     const out = newSearchOutput(1, 5);
     for (const k of [0, -1, 1.5, NaN])
-      assert.throws(() => index.search(query, 1, k, null, out), RangeError);
-    assert.throws(() => index.search(query, 1, 5, AllowList.all(3), out), RangeError);
+      await assert.rejects(index.search(query, 1, k, null, out), RangeError);
+    await assert.rejects(index.search(query, 1, 5, AllowList.all(3), out), RangeError);
     const { ExactIndex } = nativeAddon();
     const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
     assert.throws(
@@ -210,7 +218,8 @@ for (const kind of KINDS)
       assert.equal(shares.at(-1), 1);
       const opened = await openIndex(first.settings, first.bytes, vectors, WIDTH);
       assert.equal(opened.size, SIZE);
-      assert.ok(measureRecall(opened, vectors, noisyRows(50, 8), 100) > 0.95);
+      const queries = noisyRows(50, 8);
+      assert.ok((await measureRecall(opened, vectors, queries, 100)) > 0.95);
     });
 
     it('builds an index of one item', async () => {

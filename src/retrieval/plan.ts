@@ -107,13 +107,13 @@ export class PlannedIndex implements CandidateIndex {
     });
   }
 
-  search(
+  async search(
     queries: Float32Array,
     count: number,
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
-  ): SearchPlan {
+  ): Promise<SearchPlan> {
     if (!Number.isInteger(k) || k < 1)
       throw new RangeError(`Expected k >= 1 for a search, received ${k}.`);
     if (allow !== null && allow.size !== this.size)
@@ -125,7 +125,7 @@ export class PlannedIndex implements CandidateIndex {
     // The indexes fill rows of min(k, size); spread them over the caller's rows of k.
     const width = this.size;
     const narrow = newSearchOutput(count, width);
-    const plan = this.#search(queries, count, width, allow, narrow);
+    const plan = await this.#search(queries, count, width, allow, narrow);
     out.slots.fill(-1, 0, count * k);
     out.scores.fill(Number.NEGATIVE_INFINITY, 0, count * k);
     for (let row = 0; row < count; row++) {
@@ -147,25 +147,26 @@ export class PlannedIndex implements CandidateIndex {
     this.#exact.score(query, slots, out);
   }
 
-  #search(
+  async #search(
     queries: Float32Array,
     count: number,
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
-  ): SearchPlan {
+  ): Promise<SearchPlan> {
     const allowed = allow === null ? this.size : allow.count;
     const chosen = this.#choose(allowed, k);
     if (chosen.plan !== 'exact') {
       const words = allow === null ? null : allow.words;
-      this.#approximate!.search(queries, count, k, words, allowed / this.size, out);
+      await this.#approximate!.search(queries, count, k, words, allowed / this.size, out);
       const wanted = Math.min(k, allowed);
       let short = false;
       for (let row = 0; row < count; row++) short ||= out.counts[row]! < wanted;
       if (!short) return chosen;
     }
     const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
-    this.#exact.search(queries, count, k, narrow ? allow.slots() : (allow?.words ?? null), out);
+    const allowedItems = narrow ? allow.slots() : (allow?.words ?? null);
+    await this.#exact.searchApart(queries, count, k, allowedItems, out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
 

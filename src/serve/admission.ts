@@ -24,6 +24,8 @@ export interface AnsweredBatch {
 /** The limit starts at as many full micro-batches, and never falls below as large a share of one. */
 const LIMIT_START_BATCHES = 4;
 const LIMIT_FLOOR_BATCHES = 1 / 8;
+/** So much of one may come at once to a server that has nothing to do. */
+const BURST_BATCHES = 1 / 2;
 
 export class Admission {
   readonly #metrics: ServerMetrics;
@@ -42,6 +44,7 @@ export class Admission {
       min: Math.min(max, Math.ceil(LIMIT_FLOOR_BATCHES * maxMicroBatch)),
       max,
       start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
+      burst: Math.ceil(BURST_BATCHES * maxMicroBatch),
     });
   }
 

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { ConcurrencyLimit, type LimitBounds } from './concurrency-limit.ts';
 
 const BATCH = 64;
-const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256 };
+const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256, burst: BATCH / 2 };
 
 interface Load {
   readonly seconds: number;
@@ -19,6 +19,8 @@ interface Load {
 interface Outcome {
   readonly answered: number;
   readonly worstMs: number;
+  /** Of the first second, of which nothing else is counted. */
+  readonly worstAtFirstMs: number;
 }
 
 /** One event loop that runs micro-batches; requests arrive evenly, and those over the limit are refused. */
@@ -37,6 +39,7 @@ class SimulatedServer {
     let arrivals = 0;
     let answered = 0;
     let worstMs = 0;
+    let worstAtFirstMs = 0;
     while (this.#nowMs < startMs + seconds * 1000) {
       for (; ; arrivals++) {
         const atMs = startMs + (arrivals / requestsPerSecond) * 1000;
@@ -53,11 +56,14 @@ class SimulatedServer {
       const runMs = fixedMs + eachMs * batch.length;
       this.#nowMs += runMs;
       this.limit.observe({ requests: batch.length, waitMs, runMs, open }, this.#nowMs);
-      if (this.#nowMs < startMs + 1000) continue;
+      if (this.#nowMs < startMs + 1000) {
+        worstAtFirstMs = Math.max(worstAtFirstMs, waitMs + runMs);
+        continue;
+      }
       answered += batch.length;
       worstMs = Math.max(worstMs, waitMs + runMs);
     }
-    return { answered, worstMs };
+    return { answered, worstMs, worstAtFirstMs };
   }
 }
 
@@ -119,6 +125,26 @@ test('where answering together gains nothing, no micro-batch becomes a queue', (
   );
 });
 
+test('an overload that begins finds no longer queue than a burst may be', () => {
+  fc.assert(
+    fc.property(
+      fc.double({ min: 0.05, max: 1, noNaN: true }),
+      fc.double({ min: 1.5, max: 10, noNaN: true }),
+      (eachMs, overload) => {
+        const server = new SimulatedServer();
+        const cost = { fixedMs: eachMs / 10, eachMs };
+        const capacity = capacityOf(cost);
+        server.run({ ...cost, seconds: 5, requestsPerSecond: 0.05 * capacity });
+        const load = { ...cost, requestsPerSecond: overload * capacity };
+        const { worstAtFirstMs } = server.run({ ...load, seconds: 2 });
+        // The micro-batch that runs and one's own come on top.
+        const mostMs = 25 + 2 * (1000 / capacity) * BATCH;
+        assert.ok(worstAtFirstMs <= 1.1 * mostMs, `${worstAtFirstMs} of ${mostMs} ms`);
+      },
+    ),
+  );
+});
+
 test('however long it lasts, an overload lets no floor be forgotten', () => {
   const server = new SimulatedServer();
   const cost = { fixedMs: 0.05, eachMs: 0.4 };
@@ -131,7 +157,7 @@ test('however long it lasts, an overload lets no floor be forgotten', () => {
   assert.ok(late.worstMs <= 1.2 * early.worstMs, `${early.worstMs} ms, then ${late.worstMs} ms`);
 });
 
-test('below its capacity a server refuses nobody, and the limit stays where it is', () => {
+test('below its capacity a server refuses nobody', () => {
   fc.assert(
     fc.property(speed, fc.double({ min: 0.05, max: 0.6, noNaN: true }), (cost, share) => {
       const server = new SimulatedServer();
@@ -140,7 +166,7 @@ test('below its capacity a server refuses nobody, and the limit stays where it i
       const requestsPerSecond = share * alone;
       const { answered } = server.run({ ...cost, seconds: 10, requestsPerSecond });
       assert.ok(answered >= 0.95 * 9 * requestsPerSecond - 2, `${answered}`);
-      assert.equal(server.limit.limit, BOUNDS.start);
+      assert.ok(server.limit.limit >= BATCH / 2, `${server.limit.limit}`);
     }),
   );
 });
@@ -191,16 +217,37 @@ test('a new floor holds after the window: a larger bundle is no overload for eve
   assert.ok(limit.limit > 4 * BATCH, `${limit.limit}`);
 });
 
-test('a burst that is gone within the interval, and noise on an idle server, change nothing', () => {
+test('what nobody reaches is what a burst may be, whatever was before', () => {
+  for (const eachMs of [0.2, 5]) {
+    const limit = new ConcurrencyLimit({ ...BOUNDS, start: 4000 });
+    let nowMs = 1000;
+    for (let i = 0; i < 2; i++, nowMs += 60)
+      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000 }, nowMs);
+    assert.ok(limit.limit > 8 * BATCH, `${limit.limit}`);
+    const expected = Math.max(BATCH / 2, 25 / eachMs);
+    for (let i = 0; i < 5; i++, nowMs += 110)
+      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1 }, nowMs);
+    assert.equal(limit.limit, expected);
+    for (let i = 0; i < 40; i++, nowMs += 60)
+      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000 }, nowMs);
+    assert.ok(limit.limit < BATCH / 2, `${limit.limit}`);
+    for (let i = 0; i < 100; i++, nowMs += 110)
+      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1 }, nowMs);
+    assert.equal(limit.limit, expected);
+  }
+});
+
+test('a burst that is gone within the interval, and noise on an idle server, refuse nobody', () => {
   const limit = new ConcurrencyLimit(BOUNDS);
   let nowMs = 1000;
   for (let i = 0; i < 200; i++, nowMs += 40)
     limit.observe({ requests: 1, waitMs: 0, runMs: i % 3 === 0 ? 50 : 1, open: 1 }, nowMs);
-  assert.equal(limit.limit, BOUNDS.start);
+  const { limit: before } = limit;
+  assert.equal(before, BATCH / 2);
   for (let i = 0; i < 16; i++, nowMs += 5)
-    limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: BOUNDS.start }, nowMs);
+    limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: before }, nowMs);
   limit.observe({ requests: BATCH, waitMs: 0, runMs: 5, open: 1 }, nowMs + 100);
-  assert.ok(limit.limit >= BOUNDS.start, `${limit.limit}`);
+  assert.ok(limit.limit >= before, `${limit.limit}`);
 });
 
 test('it never leaves its bounds, whatever it is told', () => {
@@ -214,7 +261,10 @@ test('it never leaves its bounds, whatever it is told', () => {
   const bounds = fc
     .tuple(fc.integer({ min: 1, max: 200 }), fc.nat(5000), fc.double({ min: 0, max: 1 }))
     .filter(([, , at]) => !Number.isNaN(at))
-    .map(([min, range, at]) => ({ min, max: min + range, start: min + at * range }));
+    .map(([min, range, at]) => ({
+      ...{ min, max: min + range, start: min + at * range },
+      burst: BATCH / 2,
+    }));
   fc.assert(
     fc.property(bounds, fc.array(sample, { maxLength: 200 }), (given, samples) => {
       const limit = new ConcurrencyLimit(given);

@@ -16,10 +16,14 @@ export interface LimitBounds {
   readonly min: number;
   readonly max: number;
   readonly start: number;
+  /** Let in together while nobody waits, however slow the server. */
+  readonly burst: number;
 }
 
 /** A burst that is gone within this time is no overload: of an interval, only the best micro-batch counts. */
-const INTERVAL_MS = 100;
+const INTERVAL_MS = 50;
+/** While nobody waits, so much work may come at once; in full it has waited for less than an interval when the limit looks at it. */
+const BURST_MS = 25;
 /** Latency up to this multiple of the floor is left alone. Waiting for one micro-batch of one's own size is 2. */
 const TOLERANCE = 2;
 /** Nor does latency below CoDel's target count: on a fast server it is a garbage collection, not a queue. */
@@ -33,7 +37,9 @@ const SIZE_CLASSES = 12;
 const CLOCK_TICK_MS = 1e-3;
 
 /**
- * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit), once an interval, while at least half of the limit is used.
+ * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit), once an interval, while at least half of the limit is used. While it
+ * is not, it says nothing about itself, and goes to what a burst may be: so an overload that begins finds no longer queue than that,
+ * and one that is over is forgotten.
  *
  * The unloaded minimum is kept apart by size of the micro-batch (in powers of two), since one of 64 may take longer than one
  * of 1 without any queue. How much longer it may is what answering together gains: where 64 take as long as 64 times one, a
@@ -70,17 +76,33 @@ export class ConcurrencyLimit {
     this.#leastLoad = Math.min(this.#leastLoad, (waitMs + runMs) / toleratedMs);
     this.#mostOpen = Math.max(this.#mostOpen, open);
     if (nowMs - this.#intervalStartMs < INTERVAL_MS) return;
-    // A limit that nobody reaches says nothing about itself.
     if (this.#mostOpen * 2 >= this.#limit) this.#adjust(1 / this.#leastLoad);
+    else this.#limit = this.#bounded(Math.min(this.#limit + Math.sqrt(this.#limit), this.#burst()));
     this.#intervalStartMs = nowMs;
     this.#leastLoad = Infinity;
     this.#mostOpen = 0;
   }
 
   #adjust(gradient: number): void {
-    const { min, max } = this.#bounds;
-    const next = this.#limit * Math.min(1, Math.max(STEEPEST, gradient)) + Math.sqrt(this.#limit);
-    this.#limit = Math.min(max, Math.max(min, next));
+    const share = Math.min(1, Math.max(STEEPEST, gradient));
+    this.#limit = this.#bounded(this.#limit * share + Math.sqrt(this.#limit));
+  }
+
+  #bounded(limit: number): number {
+    return Math.min(this.#bounds.max, Math.max(this.#bounds.min, limit));
+  }
+
+  /** Requests that are BURST_MS of work at the best rate seen; at least the bound. */
+  #burst(): number {
+    let rate = 0;
+    for (let size = 0; size < SIZE_CLASSES; size++)
+      rate = Math.max(rate, smallestOf(size) / this.#floorAt(size));
+    return Math.max(this.#bounds.burst, BURST_MS * rate);
+  }
+
+  /** Infinity for a size that was not seen. */
+  #floorAt(size: number): number {
+    return Math.min(this.#floorsMs[size]!, this.#olderFloorsMs[size]!);
   }
 
   #floorOf(requests: number, runMs: number, nowMs: number): number {
@@ -93,11 +115,15 @@ export class ConcurrencyLimit {
     }
     const size = Math.min(SIZE_CLASSES - 1, 32 - Math.clz32(requests - 1));
     this.#floorsMs[size] = Math.min(this.#floorsMs[size]!, Math.max(CLOCK_TICK_MS, runMs));
-    const floorAt = (at: number): number => Math.min(this.#floorsMs[at]!, this.#olderFloorsMs[at]!);
     let least = 0;
-    while (floorAt(least) === Infinity) least++;
+    while (this.#floorAt(least) === Infinity) least++;
     // Requests a second with the one size, over those with the other.
-    const gain = (requests / 2 ** least) * (floorAt(least) / floorAt(size));
-    return Math.min(floorAt(size), gain * floorAt(least));
+    const gain = (requests / 2 ** least) * (this.#floorAt(least) / this.#floorAt(size));
+    return Math.min(this.#floorAt(size), gain * this.#floorAt(least));
   }
+}
+
+/** Of the micro-batches of a class, the last of which has 2^size requests. */
+function smallestOf(size: number): number {
+  return size === 0 ? 1 : 2 ** (size - 1) + 1;
 }

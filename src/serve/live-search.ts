@@ -11,22 +11,28 @@ import type { LiveFilter } from './live-items.ts';
 type Hits = AnswerParts['hits'];
 
 /**
- * At most `fetch` hits of each of `count` queries, best first, ties by lower row.
+ * At most `fetch` hits of each of `count` queries, best first, ties by lower row. Leave the queries alone until it resolves.
  *
  * @param queries - [count, D].
  */
-export function searchItems(
+export async function searchItems(
   { index, items }: Engine,
   filter: LiveFilter | undefined,
   queries: Float32Array,
   count: number,
   fetch: number,
-): Hits[] {
-  const { plan: found, hits } = searchOne(index, filter?.allow ?? null, queries, count, fetch);
+): Promise<Hits[]> {
+  const { plan: found, hits } = await searchOne(
+    index,
+    filter?.allow ?? null,
+    queries,
+    count,
+    fetch,
+  );
   const { plan, reason: planReason } = found;
   const { freshIndex } = items;
   if (freshIndex === undefined) return hits.map((own) => ({ plan, planReason, ...own }));
-  const fresh = searchOne(freshIndex, filter?.fresh ?? null, queries, count, fetch).hits;
+  const { hits: fresh } = await searchOne(freshIndex, filter?.fresh ?? null, queries, count, fetch);
   return hits.map((own, i) => ({
     plan,
     planReason,
@@ -61,15 +67,15 @@ export function scoreItems(
   return scores;
 }
 
-function searchOne(
+async function searchOne(
   index: PlannedIndex,
   allow: AllowList | null,
   queries: Float32Array,
   count: number,
   fetch: number,
-): { readonly plan: SearchPlan; readonly hits: RankedHits[] } {
+): Promise<{ readonly plan: SearchPlan; readonly hits: RankedHits[] }> {
   const out = newSearchOutput(count, fetch);
-  const plan = index.search(queries, count, fetch, allow, out);
+  const plan = await index.search(queries, count, fetch, allow, out);
   const hits = Array.from(out.counts, (found, i) => ({
     slots: out.slots.subarray(i * fetch, i * fetch + found),
     scores: out.scores.subarray(i * fetch, i * fetch + found),

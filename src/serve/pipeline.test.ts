@@ -96,6 +96,69 @@ test('requests of one turn share micro-batches of at most the limit', async () =
   assert.equal(pipeline.admission.open, 0);
 });
 
+test('what arrives while a micro-batch is searched is the next one, and nothing else waits', async () => {
+  const pipeline = newPipeline();
+  const { index } = engine;
+  const searches: { readonly count: number; readonly go: () => void }[] = [];
+  const gated: Pick<typeof index, 'search'> = {
+    search: async (queries, count, ...rest) => {
+      await new Promise<void>((go) => searches.push({ count, go }));
+      return index.search(queries, count, ...rest);
+    },
+  };
+  Object.defineProperty(engine, 'index', { value: gated });
+  try {
+    const first = ask(pipeline, 'a');
+    while (searches.length === 0) await new Promise(setImmediate);
+    const later: Promise<Body>[] = [];
+    // A turn of the event loop each: the loop goes on while the search does.
+    for (let i = 0; i < 10; i++) {
+      later.push(ask(pipeline, 'b'));
+      await new Promise(setImmediate);
+    }
+    assert.deepEqual(
+      searches.map(({ count }) => count),
+      [1],
+    );
+    for (let search = 0; search < 3; search++) {
+      while (searches.length <= search) await new Promise(setImmediate);
+      searches[search]!.go();
+    }
+    assert.equal((await first).explain.batch_size, 1);
+    await Promise.all(later);
+    assert.deepEqual(
+      searches.map(({ count }) => count),
+      [1, 8, 2],
+    );
+  } finally {
+    Object.defineProperty(engine, 'index', { value: index });
+  }
+});
+
+test('answers that take long to write let others have their turn between them', async () => {
+  const pipeline = newPipeline();
+  let turns = 0;
+  const seen: number[] = [];
+  const slow: typeof CANDIDATES = {
+    ...CANDIDATES,
+    encode: (of, parts) => {
+      seen.push(turns);
+      for (const endMs = performance.now() + 3; performance.now() < endMs;);
+      return CANDIDATES.encode(of, parts);
+    },
+  };
+  const count = (): void => {
+    turns++;
+    if (seen.length < 8) setImmediate(count);
+  };
+  setImmediate(count);
+  const body = { user: 'a', surface: 'related', k: 5 };
+  await Promise.all(
+    Array.from({ length: 8 }, () => pipeline.answer(slow, () => body, 'r', present)),
+  );
+  assert.equal(new Set(seen).size, 8, String(seen));
+});
+
 test('a damaged record degrades its own user only', async () => {
   const pipeline = newPipeline();
   const [a, damaged, b] = await Promise.all(

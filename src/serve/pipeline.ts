@@ -2,6 +2,7 @@
 // retrieve or score (retrieve.ts), encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle
 // and whatever their kind: it decides only what follows the head, and their endpoint how the answer is written.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
 import { stateAge } from '../features/sequence.ts';
@@ -72,6 +73,9 @@ interface Resolved extends Pending, Asked {
   readonly version: BundleVersion;
 }
 
+/** Answers are written for so long before whoever else waits for the event loop has a turn. */
+const TURN_MS = 2;
+
 export class Pipeline {
   readonly admission: Admission;
   readonly #bundles: { readonly served: Served };
@@ -84,6 +88,9 @@ export class Pipeline {
   readonly #watermarkSeconds = new Map<EncoderId, number>();
   #queue: Pending[] = [];
   #scheduled = false;
+  /** Micro-batches that search or wait for their turn to, and the end of the last of them. */
+  #searches = 0;
+  #lastSearch: Promise<unknown> = Promise.resolve();
   #storeFailing = false;
 
   constructor(
@@ -155,12 +162,16 @@ export class Pipeline {
     });
   }
 
-  /** setImmediate runs after every socket that was readable in this turn: those requests are the micro-batch. */
+  /**
+   * setImmediate runs after every socket that was readable in this turn: those requests are the micro-batch; while one is searched, all
+   * that arrive until it has its hits.
+   */
   #schedule(): void {
     if (this.#scheduled || this.#queue.length === 0) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
+      if (this.#searches > 0) return;
       this.#dropExpired();
       const batch = this.#queue.splice(0, this.#options.maxMicroBatch);
       this.#schedule();
@@ -214,7 +225,7 @@ export class Pipeline {
       const reasons = await this.#hydrate(engine, resolved, states);
       const split =
         previous === undefined ? undefined : await this.#split(previous, resolved, states, reasons);
-      if (split === undefined) this.#answer(engine, resolved, workspace, reasons, clock);
+      if (split === undefined) await this.#answer(engine, resolved, workspace, reasons, clock);
       else {
         await this.#run(previous!, split.moved);
         await this.#run(engine, split.stayed);
@@ -258,24 +269,31 @@ export class Pipeline {
     return { moved, stayed };
   }
 
-  /** From states to answers; nothing here waits. */
-  #answer(
+  /** From states to answers. Only the search is off this thread: whoever is refused meanwhile, or asks for health, waits for no search. */
+  async #answer(
     engine: Engine,
     resolved: readonly Resolved[],
     workspace: Workspace,
     reasons: readonly (string | undefined)[],
     clock: StageClock,
-  ): void {
+  ): Promise<void> {
     const stateMs = clock.lap('state');
 
     const nowSeconds = Date.now() / 1000;
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
-    const hits = retrieveAll(engine, resolved, embeddings, workspace);
+    const hits = await this.#searchInTurn(() =>
+      retrieveAll(engine, resolved, embeddings, workspace),
+    );
     const retrieveMs = clock.lap('retrieve');
 
+    let turnMs = performance.now();
     for (const [row, pending] of resolved.entries()) {
+      if (performance.now() - turnMs >= TURN_MS) {
+        await nextTurn();
+        turnMs = performance.now();
+      }
       const state = this.#summarise(engine, pending, workspace.states, row, nowSeconds);
       const stagesMs = {
         parse: pending.parseMs,
@@ -314,6 +332,19 @@ export class Pipeline {
     // A store that answers late holds no request up but those that wait for it: that is no load of this server.
     const hydratedMs = clock.startedMs + stateMs;
     this.admission.observe({ requests: resolved.length, waitMs, hydratedMs });
+  }
+
+  /** One search at a time: several at once would each take longer, and make small micro-batches. */
+  async #searchInTurn<Hits>(search: () => Promise<Hits>): Promise<Hits> {
+    this.#searches++;
+    const found = this.#lastSearch.then(search);
+    this.#lastSearch = found.catch(() => undefined);
+    try {
+      return await found;
+    } finally {
+      this.#searches--;
+      this.#schedule();
+    }
   }
 
   /**

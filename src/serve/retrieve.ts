@@ -40,30 +40,45 @@ const NO_HITS: Hits = {
 };
 
 /**
- * The hits of every request, best first; none for embeddings.
+ * The hits of every request, best first; none for embeddings. Searches run off this thread, one after the other.
  *
- * @param embeddings - [B, D] queries; @param workspace - with the states that they were made of.
+ * @param embeddings - [B, D] queries; @param workspace - with the states that they were made of. Leave both alone until it resolves.
  */
-export function retrieveAll(
+export async function retrieveAll(
   engine: Engine,
   requests: readonly Asked[],
   embeddings: Float32Array,
   workspace: Workspace,
-): Hits[] {
-  const hits = requests.map((asked, row): Hits | undefined => {
-    const { request, excluded } = asked;
-    if (request.kind === 'score')
-      return score(engine, request, rowOf(embeddings, row, engine.width));
-    const unknown = workspace.states.lengths[row] === 0 && !hasContext(engine, asked);
-    if (request.kind !== 'candidates' || !unknown) return undefined;
-    const fetch = Math.min(engine.items.count, request.k + excluded.size);
-    return spread(engine, asked, fetch, popularHits(engine, request, fetch), (wider) =>
-      popularHits(engine, request, wider),
+): Promise<Hits[]> {
+  const hits: (Hits | undefined)[] = [];
+  for (const [row, asked] of requests.entries())
+    hits.push(
+      await withoutSearch(
+        engine,
+        asked,
+        rowOf(embeddings, row, engine.width),
+        workspace.states.lengths[row] === 0,
+      ),
     );
-  });
   for (const group of groupBySearch(requests, hits, engine.items.count))
-    retrieve(engine, requests, group, embeddings, workspace, hits);
+    await retrieve(engine, requests, group, embeddings, workspace, hits);
   return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
+}
+
+/** Hits of a request that no index is asked for; undefined for the others. */
+async function withoutSearch(
+  engine: Engine,
+  asked: Asked,
+  query: Float32Array,
+  isStateless: boolean,
+): Promise<Hits | undefined> {
+  const { request, excluded } = asked;
+  if (request.kind === 'score') return score(engine, request, query);
+  if (request.kind !== 'candidates' || !isStateless || hasContext(engine, asked)) return undefined;
+  const fetch = Math.min(engine.items.count, request.k + excluded.size);
+  return spread(engine, asked, fetch, popularHits(engine, request, fetch), (wider) =>
+    popularHits(engine, request, wider),
+  );
 }
 
 export function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
@@ -92,14 +107,14 @@ function groupBySearch(
   return groups;
 }
 
-function retrieve(
+async function retrieve(
   engine: Engine,
   requests: readonly Asked[],
   { filter, fetch, rows }: Group,
   embeddings: Float32Array,
   workspace: Workspace,
   hits: (Hits | undefined)[],
-): void {
+): Promise<void> {
   const { width } = engine;
   let queries = embeddings;
   if (rows.length * width !== embeddings.length) {
@@ -107,27 +122,24 @@ function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const found = searchItems(engine, filter, queries, rows.length, fetch);
+  const found = await searchItems(engine, filter, queries, rows.length, fetch);
   for (const [i, row] of rows.entries()) {
     const query = queries.subarray(i * width, (i + 1) * width);
-    hits[row] = spread(
-      engine,
-      requests[row]!,
-      fetch,
-      found[i]!,
-      (wider) => searchItems(engine, filter, query, 1, wider)[0]!,
-    );
+    hits[row] = await spread(engine, requests[row]!, fetch, found[i]!, async (wider) => {
+      const [hit] = await searchItems(engine, filter, query, 1, wider);
+      return hit!;
+    });
   }
 }
 
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
-function spread(
+async function spread(
   engine: Engine,
   { request, excluded }: Asked,
   firstFetch: number,
   firstHits: Hits,
-  searchWider: (fetch: number) => Hits,
-): Hits {
+  searchWider: (fetch: number) => Hits | Promise<Hits>,
+): Promise<Hits> {
   const maxEach = request.kind === 'candidates' ? request.filter?.advertisers?.max_each : undefined;
   if (request.kind !== 'candidates' || maxEach === undefined) return firstHits;
   const items = engine.items.count;
@@ -138,7 +150,7 @@ function spread(
     const seenAll = hits.slots.length < fetch || fetch === items;
     if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
     fetch = Math.min(items, fetch * WIDER);
-    hits = searchWider(fetch);
+    hits = await searchWider(fetch);
   }
 }
 

@@ -15,6 +15,7 @@ import { FreshItems, type ChangedItem, type ItemsReport } from './fresh-items.ts
 import { LoopThreads } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
 import type { IngestedEvent } from './schemas.ts';
+import { checkSearchThreads } from './search-threads.ts';
 import { ServedBundles } from './served-bundles.ts';
 import { tlsFiles } from './tls.ts';
 import type { RequestHandler, Transport } from './transport.ts';
@@ -46,6 +47,7 @@ export async function startServer(
   store?: UserStateStore,
 ): Promise<RunningServer> {
   const startedMs = performance.now();
+  checkSearchThreads(settings.eventLoops);
   const keys = new ApiKeys(settings.keys);
   const metrics = new ServerMetrics();
   const salt = randomBytes(SALT_BYTES);

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { bundleBefore, readHistory, rollbackBundle } from '../bundle/current.ts';
 import { TandemError } from '../errors.ts';
 import { logger } from '../telemetry.ts';
+import { withSearchThreads } from './search-threads.ts';
 
 /** So many deaths within the window are a crash loop. */
 const LOOP_DEATHS = 3;
@@ -63,7 +64,10 @@ export class Supervisor {
 
   #runOnce(): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     return new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, [...this.#supervised.command], { stdio: 'inherit' });
+      const child = spawn(process.execPath, [...this.#supervised.command], {
+        stdio: 'inherit',
+        env: withSearchThreads(process.env),
+      });
       this.#child = child;
       child.once('error', reject);
       child.once('exit', (code, signal) => {

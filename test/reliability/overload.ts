@@ -1,11 +1,12 @@
 // Three times what the server can answer, at random times that do not wait for answers, and then the calm after it.
 // Server and generator have a core each, as in the benchmark of serving; where there is one for both, what the client saw has their turns
-// in it. Each latency stands beside the server's own (its histogram, from the last byte of a request to its answer).
+// in it. Each latency stands beside the server's own (its histogram, from the last byte of a request to its answer), and that of a refusal
+// beside what the same client sees of a server that does nothing but refuse: on shared machines that alone can be more than the target.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeCores, startGenerator } from '../../bench/serve/child.ts';
+import { freeCores, startGenerator, startServer, type Generator } from '../../bench/serve/child.ts';
 import type { LoadOutcome } from '../../bench/serve/load.ts';
 import { capacityOf, loadOf, medianOf, questionsOf } from './load.ts';
 import type { Row } from './row.ts';
@@ -28,7 +29,7 @@ const RECOVERY_SECONDS = 10;
 export const OVERLOAD: Row = {
   name: 'overload',
   target:
-    '3x overload, open loop: p99 of what is answered <= 2x the unloaded p99, goodput >= 90 % of capacity, the rest 503 within 5 ms (p99), recovery <= 5 s (quick: times and rates noted, not held)',
+    '3x overload, open loop: p99 of what is answered <= 2x the unloaded p99, goodput >= 90 % of capacity, the rest 503 within 5 ms (p99) of what the client sees of a server that only refuses, recovery <= 5 s (quick: times and rates noted, not held)',
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-overload-'));
     const { bundles, store, users } = await makeVersions(folder, {
@@ -71,6 +72,7 @@ export const OVERLOAD: Row = {
         after.push(p99Ms);
         if (failed + refused === 0 && p99Ms <= 2 * calm.p99Ms) break;
       }
+      const alone = await refusedAlone(generator, SECONDS_AT[scale], over.sentRate, cores?.[0]);
       const inServer = {
         calm: p99SinceMs(beforeCalm, beforeOver, 200),
         over: p99SinceMs(beforeOver, afterOver, 200),
@@ -80,7 +82,7 @@ export const OVERLOAD: Row = {
         `capacity ${capacity.toFixed(0)} requests/s (${ITEMS} items scanned), offered ${over.sentRate.toFixed(0)}, refused ${over.refused}`,
       );
       figures.note(
-        `p99 at 20 % load ${calm.p99Ms.toFixed(1)} ms (in the server <= ${inServer.calm}), of what was answered under overload ${over.p99Ms.toFixed(1)} ms (<= ${inServer.over}), of a refusal ${over.refusedP99Ms.toFixed(1)} ms (<= ${inServer.refused})`,
+        `p99 at 20 % load ${calm.p99Ms.toFixed(1)} ms (in the server <= ${inServer.calm}), of what was answered under overload ${over.p99Ms.toFixed(1)} ms (<= ${inServer.over}), of a refusal ${over.refusedP99Ms.toFixed(1)} ms (<= ${inServer.refused}), of one by a server that only refuses ${alone.toFixed(1)} ms`,
       );
       figures.fastAtLeast('offered over capacity', over.sentRate / capacity, 0.9 * TIMES);
       figures.fastAtLeast('goodput over capacity', over.achievedRate / capacity, 0.9);
@@ -88,7 +90,7 @@ export const OVERLOAD: Row = {
       figures.atMost('failed otherwise', over.failed, 0);
       figures.fastAtMost('p99 of a refusal in the server', inServer.refused, 5, ' ms');
       figures.fastAtMost('p99 over unloaded p99', over.p99Ms / calm.p99Ms, 2);
-      figures.fastAtMost('p99 of a refusal', over.refusedP99Ms, 5, ' ms');
+      figures.fastAtMost('p99 of a refusal less that', over.refusedP99Ms - alone, 5, ' ms');
       figures.note(`p99 by second after it ${after.map((ms) => ms.toFixed(1)).join(', ')} ms`);
       figures.fastAtMost('recovery', recoverySeconds, 5, ' s');
       server.expectAlive();
@@ -99,3 +101,18 @@ export const OVERLOAD: Row = {
     }
   },
 };
+
+/** What the client sees of refusals at this rate where nothing else is done: their p99. */
+async function refusedAlone(
+  generator: Generator,
+  seconds: number,
+  rate: number,
+  core: number | undefined,
+): Promise<number> {
+  const server = await startServer([join(import.meta.dirname, 'refusing-server.mjs')], core);
+  try {
+    return (await loadOf(generator, server.port, seconds)(rate)).refusedP99Ms;
+  } finally {
+    await server.stop();
+  }
+}

@@ -1,0 +1,58 @@
+// Carries a search to a libuv worker, and what it read and wrote back to JavaScript.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "addon/arguments.h"
+#include "core/status.h"
+
+namespace tandem {
+
+/// Deletes itself after the promise is settled.
+class SearchWorker : public Napi::AsyncWorker {
+ public:
+  /// Runs a search whose arguments are checked, with a hold on the index and on every array that was given.
+  static Napi::Promise Start(const Napi::CallbackInfo& info, std::function<Status()> search,
+                             const Napi::Value& output) {
+    auto* worker = new SearchWorker(info.Env(), std::move(search));
+    const auto out = output.As<Napi::Object>();
+    worker->Hold(info.This());
+    for (std::size_t i = 0; i < info.Length(); ++i) worker->Hold(info[i]);
+    for (const char* name : {"slots", "scores", "counts"}) worker->Hold(out.Get(name));
+    worker->Queue();
+    return worker->deferred_.Promise();
+  }
+
+ protected:
+  void Execute() override { status_ = search_(); }
+
+  void OnOK() override {
+    const Napi::HandleScope scope(Env());
+    if (status_.ok()) {
+      deferred_.Resolve(Env().Undefined());
+    } else {
+      deferred_.Reject(ErrorOf(Env(), status_).Value());
+    }
+  }
+
+ private:
+  SearchWorker(Napi::Env env, std::function<Status()> search)
+      : Napi::AsyncWorker(env, "tandem.search"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        search_(std::move(search)) {}
+
+  void Hold(const Napi::Value& value) {
+    if (value.IsObject()) held_.push_back(Napi::Persistent(value.As<Napi::Object>()));
+  }
+
+  Napi::Promise::Deferred deferred_;
+  std::function<Status()> search_;
+  std::vector<Napi::ObjectReference> held_;
+  Status status_;
+};
+
+}  // namespace tandem
