@@ -225,7 +225,7 @@ async function openPlanned(data: OpenData, file: string): Promise<SearchIndex> {
     data,
     bytesPerItem,
     async (queries, count, _e, _a, out) =>
-      (await planned.search(queries, count, data.k, list, out)).plan,
+      (await planned.search(queries, count, data.k, list, out, 'here')).plan,
   );
   const prepare = index.prepare.bind(index);
   index.prepare = (effort, allow): void => {

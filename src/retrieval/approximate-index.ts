@@ -7,6 +7,7 @@ import {
   type SearchOutput,
   type Ticket,
 } from '../native/binding.ts';
+import type { SearchPlace } from './candidate-index.ts';
 
 /** What a bundle states about its index: the kind decides how the file is read. */
 export type IndexSettings =
@@ -42,8 +43,8 @@ export interface ApproximateIndex {
   readonly size: number;
   readonly dimensions: number;
   /**
-   * Approximate top k, off this thread: leave the arrays alone until it resolves. Contract of NativeExactIndex for queries,
-   * allow and out. A graph may find fewer than k although k are allowed, partitions never do.
+   * Approximate top k; contract of NativeExactIndex for queries, allow and out. A graph may find fewer than k although
+   * k are allowed, partitions never do.
    *
    * @param selectivity - share of the items that `allow` leaves, in [0, 1]; 1 for null.
    */
@@ -54,10 +55,13 @@ export interface ApproximateIndex {
     allow: Uint32Array | null,
     selectivity: number,
     out: SearchOutput,
-  ): Promise<void>;
+    place: SearchPlace,
+  ): void | Promise<void>;
   share(): SharedIndex;
 }
 
+/** Of every native index. */
+export const METHODS = { here: 'search', apart: 'searchApart' } as const;
 /** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
 const MAX_EXPANSION_FACTOR = 16;
 
@@ -96,8 +100,8 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     kind: 'clusters',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, selectivity, out) =>
-      native.searchApart(queries, count, k, allow, selectivity, out),
+    search: (queries, count, k, allow, selectivity, out, place) =>
+      native[METHODS[place]](queries, count, k, allow, selectivity, out),
     share: () => ({ kind: 'clusters', ticket: native.share() }),
   };
 }
@@ -107,9 +111,16 @@ export function graphIndex(native: NativeHnswIndex, expansionSearch: number): Ap
     kind: 'hnsw',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, selectivity, out) => {
+    search: (queries, count, k, allow, selectivity, out, place) => {
       const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
-      return native.searchApart(queries, count, k, Math.ceil(expansionSearch * factor), allow, out);
+      return native[METHODS[place]](
+        queries,
+        count,
+        k,
+        Math.ceil(expansionSearch * factor),
+        allow,
+        out,
+      );
     },
     share: () => ({ kind: 'hnsw', ticket: native.share(), expansionSearch }),
   };

@@ -150,7 +150,7 @@ async function recallOf(
 ): Promise<number> {
   const count = queries.length / index.dimensions;
   const found = newSearchOutput(count, k);
-  await index.search(queries, count, k, null, 1, found);
+  await index.search(queries, count, k, null, 1, found, 'here');
   let hits = 0;
   let wanted = 0;
   for (let row = 0; row < count; row++) {

@@ -24,14 +24,19 @@ export interface SearchPlan {
   readonly reason: PlanReason;
 }
 
+/**
+ * Where a search runs: on the calling thread, before search() returns; or apart from it, on a thread of libuv's pool: then the arrays
+ * and the list must be left alone until it resolves.
+ */
+export type SearchPlace = 'here' | 'apart';
+
 export interface CandidateIndex {
   /** N. */
   readonly size: number;
   /** D. */
   readonly dimensions: number;
   /**
-   * The best k allowed items for each of B queries, by inner product, ties by lower slot. Off this thread: leave the arrays and the list
-   * alone until it resolves.
+   * The best k allowed items for each of B queries, by inner product, ties by lower slot.
    *
    * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
    *
@@ -48,6 +53,7 @@ export interface CandidateIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
+    place: SearchPlace,
   ): Promise<SearchPlan>;
   /** Inner products of one query [D] with the given slots; out [slots.length]. */
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void;

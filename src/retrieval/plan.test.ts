@@ -54,153 +54,158 @@ function reference(
   return { slots: top.map(([slot]) => slot), scores: top.map(([, score]) => score) };
 }
 
-describe('PlannedIndex', () => {
-  it('answers exactly for any k and filter under the limit, k past the size included', async () => {
-    const index = new PlannedIndex({ exact, approximate: indexes.clusters });
-    const queries = unitRows(3, 2);
-    await fc.assert(
-      fc.asyncProperty(
-        fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constantFrom(SIZE - 1, SIZE, SIZE + 5)),
-        fc.option(fc.uniqueArray(fc.nat(SIZE - 1), { maxLength: 60 })),
-        async (k, slots) => {
-          const allow = slots === null ? null : AllowList.of(SIZE, slots);
-          const out = newSearchOutput(3, k);
-          out.slots.fill(77);
-          const plan = await index.search(queries, 3, k, allow, out);
-          assert.deepEqual(plan, { plan: 'exact', reason: 'few-vectors' });
-          for (let row = 0; row < 3; row++) {
-            const expected = reference(queries.subarray(row * WIDTH, (row + 1) * WIDTH), k, allow);
-            const found = [...out.slots.subarray(row * k, (row + 1) * k)];
-            const count = Math.min(k, allow?.count ?? SIZE);
-            assert.equal(out.counts[row], count);
-            // Near ties may change places between f32 and f64: scores by position, and distinct allowed slots.
-            assert.equal(new Set(found.slice(0, count)).size, count);
-            for (let i = 0; i < count; i++) {
-              assert.ok(allow === null || allow.has(found[i]!));
-              assert.ok(Math.abs(out.scores[row * k + i]! - expected.scores[i]!) < 1e-5);
+for (const place of ['here', 'apart'] as const)
+  describe(`PlannedIndex, searched ${place}`, () => {
+    it('answers exactly for any k and filter under the limit, k past the size included', async () => {
+      const index = new PlannedIndex({ exact, approximate: indexes.clusters });
+      const queries = unitRows(3, 2);
+      await fc.assert(
+        fc.asyncProperty(
+          fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constantFrom(SIZE - 1, SIZE, SIZE + 5)),
+          fc.option(fc.uniqueArray(fc.nat(SIZE - 1), { maxLength: 60 })),
+          async (k, slots) => {
+            const allow = slots === null ? null : AllowList.of(SIZE, slots);
+            const out = newSearchOutput(3, k);
+            out.slots.fill(77);
+            const plan = await index.search(queries, 3, k, allow, out, place);
+            assert.deepEqual(plan, { plan: 'exact', reason: 'few-vectors' });
+            for (let row = 0; row < 3; row++) {
+              const expected = reference(
+                queries.subarray(row * WIDTH, (row + 1) * WIDTH),
+                k,
+                allow,
+              );
+              const found = [...out.slots.subarray(row * k, (row + 1) * k)];
+              const count = Math.min(k, allow?.count ?? SIZE);
+              assert.equal(out.counts[row], count);
+              // Near ties may change places between f32 and f64: scores by position, and distinct allowed slots.
+              assert.equal(new Set(found.slice(0, count)).size, count);
+              for (let i = 0; i < count; i++) {
+                assert.ok(allow === null || allow.has(found[i]!));
+                assert.ok(Math.abs(out.scores[row * k + i]! - expected.scores[i]!) < 1e-5);
+              }
+              assert.ok(found.slice(count).every((slot) => slot === -1));
+              const rest = out.scores.subarray(row * k + count, (row + 1) * k);
+              assert.ok(rest.every((score) => score === -Infinity));
             }
-            assert.ok(found.slice(count).every((slot) => slot === -1));
-            const rest = out.scores.subarray(row * k + count, (row + 1) * k);
-            assert.ok(rest.every((score) => score === -Infinity));
+          },
+        ),
+        { numRuns: 30 },
+      );
+    });
+
+    for (const kind of KINDS) {
+      it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, async () => {
+        const index = new PlannedIndex({ exact, approximate: indexes[kind], exactLimit: 100 });
+        const query = unitRows(1, 3);
+        const out = newSearchOutput(1, 10);
+        const plan = (allow: AllowList | null): Promise<unknown> =>
+          index.search(query, 1, 10, allow, out, place);
+        assert.deepEqual(await plan(null), { plan: kind, reason: 'many-vectors' });
+        const few = AllowList.of(
+          SIZE,
+          Array.from({ length: 100 }, (_, i) => i * 7),
+        );
+        assert.deepEqual(await plan(few), { plan: 'exact', reason: 'few-vectors' });
+        assert.deepEqual([...out.slots], reference(query, 10, few).slots);
+        const half = AllowList.of(
+          SIZE,
+          Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
+        );
+        assert.deepEqual(await plan(half), { plan: kind, reason: 'many-vectors' });
+        const none = AllowList.none(SIZE);
+        assert.deepEqual(await plan(none), { plan: 'exact', reason: 'few-vectors' });
+        assert.equal(out.counts[0], 0);
+        assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
+      });
+
+      it(`returns k allowed items whatever the filter leaves, from ${kind}`, async () => {
+        const index = new PlannedIndex({ exact, approximate: indexes[kind], plan: 'approximate' });
+        const queries = unitRows(20, 4);
+        for (const every of [1, 2, 10, 100, 1000]) {
+          const allow = AllowList.none(SIZE);
+          for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
+          const k = 20;
+          const out = newSearchOutput(20, k);
+          await index.search(queries, 20, k, allow, out, place);
+          const count = Math.min(k, allow.count);
+          for (let row = 0; row < 20; row++) {
+            const found = [...out.slots.subarray(row * k, row * k + count)];
+            assert.equal(out.counts[row], count);
+            assert.equal(new Set(found).size, count);
+            assert.ok(found.every((slot) => allow.has(slot)));
           }
-        },
-      ),
-      { numRuns: 30 },
-    );
-  });
-
-  for (const kind of KINDS) {
-    it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, async () => {
-      const index = new PlannedIndex({ exact, approximate: indexes[kind], exactLimit: 100 });
-      const query = unitRows(1, 3);
-      const out = newSearchOutput(1, 10);
-      const plan = (allow: AllowList | null): Promise<unknown> =>
-        index.search(query, 1, 10, allow, out);
-      assert.deepEqual(await plan(null), { plan: kind, reason: 'many-vectors' });
-      const few = AllowList.of(
-        SIZE,
-        Array.from({ length: 100 }, (_, i) => i * 7),
-      );
-      assert.deepEqual(await plan(few), { plan: 'exact', reason: 'few-vectors' });
-      assert.deepEqual([...out.slots], reference(query, 10, few).slots);
-      const half = AllowList.of(
-        SIZE,
-        Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
-      );
-      assert.deepEqual(await plan(half), { plan: kind, reason: 'many-vectors' });
-      const none = AllowList.none(SIZE);
-      assert.deepEqual(await plan(none), { plan: 'exact', reason: 'few-vectors' });
-      assert.equal(out.counts[0], 0);
-      assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
-    });
-
-    it(`returns k allowed items whatever the filter leaves, from ${kind}`, async () => {
-      const index = new PlannedIndex({ exact, approximate: indexes[kind], plan: 'approximate' });
-      const queries = unitRows(20, 4);
-      for (const every of [1, 2, 10, 100, 1000]) {
-        const allow = AllowList.none(SIZE);
-        for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
-        const k = 20;
-        const out = newSearchOutput(20, k);
-        await index.search(queries, 20, k, allow, out);
-        const count = Math.min(k, allow.count);
-        for (let row = 0; row < 20; row++) {
-          const found = [...out.slots.subarray(row * k, row * k + count)];
-          assert.equal(out.counts[row], count);
-          assert.equal(new Set(found).size, count);
-          assert.ok(found.every((slot) => allow.has(slot)));
         }
-      }
-    });
-  }
+      });
+    }
 
-  it('falls back to the scan when the index falls short', async () => {
-    const short: ApproximateIndex = {
-      kind: 'hnsw',
-      size: SIZE,
-      dimensions: WIDTH,
-      search: (_queries, _count, _k, _allow, _selectivity, out) => {
-        out.counts.fill(3);
-        return Promise.resolve();
-      },
-      share: () => assert.fail('not asked for'),
-    };
-    const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
-    const query = unitRows(1, 5);
-    const out = newSearchOutput(1, 10);
-    assert.deepEqual(await index.search(query, 1, 10, null, out), {
-      plan: 'exact',
-      reason: 'index-fell-short',
+    it('falls back to the scan when the index falls short', async () => {
+      const short: ApproximateIndex = {
+        kind: 'hnsw',
+        size: SIZE,
+        dimensions: WIDTH,
+        search: (_queries, _count, _k, _allow, _selectivity, out) => {
+          out.counts.fill(3);
+          return Promise.resolve();
+        },
+        share: () => assert.fail('not asked for'),
+      };
+      const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
+      const query = unitRows(1, 5);
+      const out = newSearchOutput(1, 10);
+      assert.deepEqual(await index.search(query, 1, 10, null, out, place), {
+        plan: 'exact',
+        reason: 'index-fell-short',
+      });
+      assert.deepEqual([...out.slots], reference(query, 10, null).slots);
+      const three = AllowList.of(SIZE, [1, 2, 3]);
+      assert.deepEqual(await index.search(query, 1, 10, three, out, place), {
+        plan: 'hnsw',
+        reason: 'forced',
+      });
     });
-    assert.deepEqual([...out.slots], reference(query, 10, null).slots);
-    const three = AllowList.of(SIZE, [1, 2, 3]);
-    assert.deepEqual(await index.search(query, 1, 10, three, out), {
-      plan: 'hnsw',
-      reason: 'forced',
+
+    it('does as it is told, and says so', async () => {
+      const query = unitRows(1, 6);
+      const out = newSearchOutput(1, 5);
+      const plan = async (options: object): Promise<unknown> =>
+        new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out, place);
+      const approximate = indexes.clusters;
+      assert.deepEqual(await plan({ approximate, plan: 'exact' }), {
+        plan: 'exact',
+        reason: 'forced',
+      });
+      assert.deepEqual(await plan({ approximate, plan: 'approximate' }), {
+        plan: 'clusters',
+        reason: 'forced',
+      });
+      assert.deepEqual(await plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
+      await assert.rejects(plan({ plan: 'approximate' }), RangeError);
+    });
+
+    it('scores given slots', () => {
+      const index = new PlannedIndex({ exact });
+      const query = vectors.slice(0, WIDTH);
+      const out = new Float32Array(2);
+      index.score(query, Int32Array.of(0, 7), out);
+      assert.ok(Math.abs(out[0]! - 1) < 1e-6);
+    });
+
+    it('refuses sizes that do not fit', async () => {
+      const index = new PlannedIndex({ exact });
+      const query = unitRows(1, 7);
+      const out = newSearchOutput(1, 5);
+      for (const k of [0, -1, 1.5, NaN])
+        await assert.rejects(index.search(query, 1, k, null, out, place), RangeError);
+      await assert.rejects(index.search(query, 1, 5, AllowList.all(3), out, place), RangeError);
+      const { ExactIndex } = nativeAddon();
+      const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
+      assert.throws(
+        () => new PlannedIndex({ exact: smaller, approximate: indexes.hnsw }),
+        RangeError,
+      );
     });
   });
-
-  it('does as it is told, and says so', async () => {
-    const query = unitRows(1, 6);
-    const out = newSearchOutput(1, 5);
-    const plan = async (options: object): Promise<unknown> =>
-      new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out);
-    const approximate = indexes.clusters;
-    assert.deepEqual(await plan({ approximate, plan: 'exact' }), {
-      plan: 'exact',
-      reason: 'forced',
-    });
-    assert.deepEqual(await plan({ approximate, plan: 'approximate' }), {
-      plan: 'clusters',
-      reason: 'forced',
-    });
-    assert.deepEqual(await plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
-    await assert.rejects(plan({ plan: 'approximate' }), RangeError);
-  });
-
-  it('scores given slots', () => {
-    const index = new PlannedIndex({ exact });
-    const query = vectors.slice(0, WIDTH);
-    const out = new Float32Array(2);
-    index.score(query, Int32Array.of(0, 7), out);
-    assert.ok(Math.abs(out[0]! - 1) < 1e-6);
-  });
-
-  it('refuses sizes that do not fit', async () => {
-    const index = new PlannedIndex({ exact });
-    const query = unitRows(1, 7);
-    const out = newSearchOutput(1, 5);
-    for (const k of [0, -1, 1.5, NaN])
-      await assert.rejects(index.search(query, 1, k, null, out), RangeError);
-    await assert.rejects(index.search(query, 1, 5, AllowList.all(3), out), RangeError);
-    const { ExactIndex } = nativeAddon();
-    const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
-    assert.throws(
-      () => new PlannedIndex({ exact: smaller, approximate: indexes.hnsw }),
-      RangeError,
-    );
-  });
-});
 
 for (const kind of KINDS)
   describe(`buildIndex of ${kind}`, () => {

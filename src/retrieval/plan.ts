@@ -8,8 +8,18 @@ import {
   type Ticket,
 } from '../native/binding.ts';
 import type { AllowList } from './allow-list.ts';
-import { attachIndex, type ApproximateIndex, type SharedIndex } from './approximate-index.ts';
-import { newSearchOutput, type CandidateIndex, type SearchPlan } from './candidate-index.ts';
+import {
+  attachIndex,
+  METHODS,
+  type ApproximateIndex,
+  type SharedIndex,
+} from './approximate-index.ts';
+import {
+  newSearchOutput,
+  type CandidateIndex,
+  type SearchPlace,
+  type SearchPlan,
+} from './candidate-index.ts';
 
 /**
  * Vectors that an exact scan may touch before the bundle's index takes over: a count, for catalogues and for filters
@@ -113,6 +123,7 @@ export class PlannedIndex implements CandidateIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
+    place: SearchPlace,
   ): Promise<SearchPlan> {
     if (!Number.isInteger(k) || k < 1)
       throw new RangeError(`Expected k >= 1 for a search, received ${k}.`);
@@ -120,12 +131,12 @@ export class PlannedIndex implements CandidateIndex {
       throw new RangeError(
         `Expected an allow list of ${this.size} items, received one of ${allow.size}.`,
       );
-    if (k <= this.size) return this.#search(queries, count, k, allow, out);
+    if (k <= this.size) return this.#search(queries, count, k, allow, out, place);
 
     // The indexes fill rows of min(k, size); spread them over the caller's rows of k.
     const width = this.size;
     const narrow = newSearchOutput(count, width);
-    const plan = await this.#search(queries, count, width, allow, narrow);
+    const plan = await this.#search(queries, count, width, allow, narrow, place);
     out.slots.fill(-1, 0, count * k);
     out.scores.fill(Number.NEGATIVE_INFINITY, 0, count * k);
     for (let row = 0; row < count; row++) {
@@ -153,12 +164,13 @@ export class PlannedIndex implements CandidateIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
+    place: SearchPlace,
   ): Promise<SearchPlan> {
     const allowed = allow === null ? this.size : allow.count;
     const chosen = this.#choose(allowed, k);
     if (chosen.plan !== 'exact') {
       const words = allow === null ? null : allow.words;
-      await this.#approximate!.search(queries, count, k, words, allowed / this.size, out);
+      await this.#approximate!.search(queries, count, k, words, allowed / this.size, out, place);
       const wanted = Math.min(k, allowed);
       let short = false;
       for (let row = 0; row < count; row++) short ||= out.counts[row]! < wanted;
@@ -166,7 +178,7 @@ export class PlannedIndex implements CandidateIndex {
     }
     const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
     const allowedItems = narrow ? allow.slots() : (allow?.words ?? null);
-    await this.#exact.searchApart(queries, count, k, allowedItems, out);
+    await this.#exact[METHODS[place]](queries, count, k, allowedItems, out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
 

@@ -1,6 +1,10 @@
 // A search over the items that requests see: the bundle's index, and an exact scan of the fresh items, merged by score.
 
-import { newSearchOutput, type SearchPlan } from '../retrieval/candidate-index.ts';
+import {
+  newSearchOutput,
+  type SearchPlace,
+  type SearchPlan,
+} from '../retrieval/candidate-index.ts';
 import type { PlannedIndex } from '../retrieval/plan.ts';
 import type { AllowList } from '../retrieval/allow-list.ts';
 import type { RankedHits } from './advertiser-cap.ts';
@@ -21,6 +25,7 @@ export async function searchItems(
   queries: Float32Array,
   count: number,
   fetch: number,
+  place: SearchPlace,
 ): Promise<Hits[]> {
   const { plan: found, hits } = await searchOne(
     index,
@@ -28,11 +33,13 @@ export async function searchItems(
     queries,
     count,
     fetch,
+    place,
   );
   const { plan, reason: planReason } = found;
   const { freshIndex } = items;
   if (freshIndex === undefined) return hits.map((own) => ({ plan, planReason, ...own }));
-  const { hits: fresh } = await searchOne(freshIndex, filter?.fresh ?? null, queries, count, fetch);
+  const allowed = filter?.fresh ?? null;
+  const { hits: fresh } = await searchOne(freshIndex, allowed, queries, count, fetch, place);
   return hits.map((own, i) => ({
     plan,
     planReason,
@@ -73,9 +80,10 @@ async function searchOne(
   queries: Float32Array,
   count: number,
   fetch: number,
+  place: SearchPlace,
 ): Promise<{ readonly plan: SearchPlan; readonly hits: RankedHits[] }> {
   const out = newSearchOutput(count, fetch);
-  const plan = await index.search(queries, count, fetch, allow, out);
+  const plan = await index.search(queries, count, fetch, allow, out, place);
   const hits = Array.from(out.counts, (found, i) => ({
     slots: out.slots.subarray(i * fetch, i * fetch + found),
     scores: out.scores.subarray(i * fetch, i * fetch + found),

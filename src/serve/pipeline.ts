@@ -73,8 +73,13 @@ interface Resolved extends Pending, Asked {
   readonly version: BundleVersion;
 }
 
-/** Answers are written for so long before whoever else waits for the event loop has a turn. */
+/**
+ * Whoever waits for the event loop gets a turn after so long: answers are written no longer at a time, and a search that is expected to
+ * take longer runs apart from it. Below, the hand-over is what counts.
+ */
 const TURN_MS = 2;
+/** What one micro-batch adds to what searches are expected to take. */
+const SMOOTHING = 0.2;
 
 export class Pipeline {
   readonly admission: Admission;
@@ -91,6 +96,8 @@ export class Pipeline {
   /** Micro-batches that search or wait for their turn to, and the end of the last of them. */
   #searches = 0;
   #lastSearch: Promise<unknown> = Promise.resolve();
+  /** What the search of one request takes, by the last micro-batches. */
+  #searchMs = 0;
   #storeFailing = false;
 
   constructor(
@@ -269,7 +276,7 @@ export class Pipeline {
     return { moved, stayed };
   }
 
-  /** From states to answers. Only the search is off this thread: whoever is refused meanwhile, or asks for health, waits for no search. */
+  /** From states to answers. A long search runs apart: whoever is refused meanwhile, or asks for health, does not wait for it. */
   async #answer(
     engine: Engine,
     resolved: readonly Resolved[],
@@ -283,10 +290,12 @@ export class Pipeline {
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
+    const place = this.#searchMs * resolved.length > TURN_MS ? 'apart' : 'here';
     const hits = await this.#searchInTurn(() =>
-      retrieveAll(engine, resolved, embeddings, workspace),
+      retrieveAll(engine, resolved, embeddings, workspace, place),
     );
     const retrieveMs = clock.lap('retrieve');
+    this.#searchMs += SMOOTHING * (retrieveMs / resolved.length - this.#searchMs);
 
     let turnMs = performance.now();
     for (const [row, pending] of resolved.entries()) {

@@ -58,7 +58,7 @@ test('the metric is the share of the true best that was answered, of one answer 
   for (let q = 0; q < 30; q++) {
     const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
     const [found, best] = [newSearchOutput(1, K + 1), newSearchOutput(1, K + 1)];
-    const { plan } = await index.search(query, 1, K + 1, null, found);
+    const { plan } = await index.search(query, 1, K + 1, null, found, 'here');
     exact.search(query, 1, K + 1, null, best);
     // The best of all is excluded, as the item in view is.
     const excluded = best.slots[0]!;

@@ -1,6 +1,7 @@
 // From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
+import type { SearchPlace } from '../retrieval/candidate-index.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
@@ -40,7 +41,7 @@ const NO_HITS: Hits = {
 };
 
 /**
- * The hits of every request, best first; none for embeddings. Searches run off this thread, one after the other.
+ * The hits of every request, best first; none for embeddings. Searches run one after the other.
  *
  * @param embeddings - [B, D] queries; @param workspace - with the states that they were made of. Leave both alone until it resolves.
  */
@@ -49,6 +50,7 @@ export async function retrieveAll(
   requests: readonly Asked[],
   embeddings: Float32Array,
   workspace: Workspace,
+  place: SearchPlace,
 ): Promise<Hits[]> {
   const hits: (Hits | undefined)[] = [];
   for (const [row, asked] of requests.entries())
@@ -61,7 +63,7 @@ export async function retrieveAll(
       ),
     );
   for (const group of groupBySearch(requests, hits, engine.items.count))
-    await retrieve(engine, requests, group, embeddings, workspace, hits);
+    await retrieve(engine, requests, group, embeddings, workspace, hits, place);
   return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
 }
 
@@ -114,6 +116,7 @@ async function retrieve(
   embeddings: Float32Array,
   workspace: Workspace,
   hits: (Hits | undefined)[],
+  place: SearchPlace,
 ): Promise<void> {
   const { width } = engine;
   let queries = embeddings;
@@ -122,11 +125,11 @@ async function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const found = await searchItems(engine, filter, queries, rows.length, fetch);
+  const found = await searchItems(engine, filter, queries, rows.length, fetch, place);
   for (const [i, row] of rows.entries()) {
     const query = queries.subarray(i * width, (i + 1) * width);
     hits[row] = await spread(engine, requests[row]!, fetch, found[i]!, async (wider) => {
-      const [hit] = await searchItems(engine, filter, query, 1, wider);
+      const [hit] = await searchItems(engine, filter, query, 1, wider, place);
       return hit!;
     });
   }
