@@ -60,8 +60,9 @@ export interface ApproximateIndex {
   share(): SharedIndex;
 }
 
-/** Of every native index. */
-export const METHODS = { here: 'search', apart: 'searchApart' } as const;
+/** What every native index calls a search in each place. */
+export const NATIVE_SEARCH = { here: 'search', apart: 'searchApart' } as const;
+
 /** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
 const MAX_EXPANSION_FACTOR = 16;
 
@@ -101,7 +102,7 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     size: native.size,
     dimensions: native.dimensions,
     search: (queries, count, k, allow, selectivity, out, place) =>
-      native[METHODS[place]](queries, count, k, allow, selectivity, out),
+      native[NATIVE_SEARCH[place]](queries, count, k, allow, selectivity, out),
     share: () => ({ kind: 'clusters', ticket: native.share() }),
   };
 }
@@ -113,7 +114,7 @@ export function graphIndex(native: NativeHnswIndex, expansionSearch: number): Ap
     dimensions: native.dimensions,
     search: (queries, count, k, allow, selectivity, out, place) => {
       const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
-      return native[METHODS[place]](
+      return native[NATIVE_SEARCH[place]](
         queries,
         count,
         k,

@@ -10,7 +10,7 @@ import {
 import type { AllowList } from './allow-list.ts';
 import {
   attachIndex,
-  METHODS,
+  NATIVE_SEARCH,
   type ApproximateIndex,
   type SharedIndex,
 } from './approximate-index.ts';
@@ -178,7 +178,7 @@ export class PlannedIndex implements CandidateIndex {
     }
     const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
     const allowedItems = narrow ? allow.slots() : (allow?.words ?? null);
-    await this.#exact[METHODS[place]](queries, count, k, allowedItems, out);
+    await this.#exact[NATIVE_SEARCH[place]](queries, count, k, allowedItems, out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
 
