@@ -35,7 +35,7 @@ describe('the mean of the last weights', () => {
   it('is as old as asked for, and of the first weights nothing is left', async () => {
     await fc.assert(
       fc.asyncProperty(fc.double({ min: 0.05, max: 0.5, noNaN: true }), async (share) => {
-        const steps = 800;
+        const steps = 400;
         const model = constantModel(0);
         const averaged = constantModel(1e6);
         for (let step = 1; step <= steps; step++) {

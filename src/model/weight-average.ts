@@ -23,7 +23,8 @@ export function averageWeights(
 ): void {
   if (step % STRIDE !== 0) return;
   const perStep = (1 / share - 1) / (step + 1 / share - 2);
-  const rate = 1 - (1 - Math.min(1, perStep)) ** STRIDE;
+  // The first to be averaged leaves nothing of what was there before.
+  const rate = step === STRIDE ? 1 : 1 - (1 - perStep) ** STRIDE;
   tf.tidy(() => {
     for (const [name, mean] of averaged.variables) {
       const change = tf.sub(model.variables.get(name)!, mean);
