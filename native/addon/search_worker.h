@@ -39,6 +39,9 @@ class SearchWorker : public Napi::AsyncWorker {
     }
   }
 
+  /// What the search threw, such as std::bad_alloc: whoever waits must hear of it.
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
  private:
   SearchWorker(Napi::Env env, std::function<Status()> search)
       : Napi::AsyncWorker(env, "tandem.search"),

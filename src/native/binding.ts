@@ -273,13 +273,7 @@ export interface NativeExactIndex {
     out: SearchOutput,
   ): void;
   /** As search(), off this thread: leave the arrays alone until it resolves. What is wrong with arguments is thrown at once. */
-  searchApart(
-    queries: Float32Array,
-    count: number,
-    k: number,
-    allow: Uint32Array | Int32Array | null,
-    out: SearchOutput,
-  ): Promise<void>;
+  searchApart(...search: Parameters<NativeExactIndex['search']>): Promise<void>;
   /**
    * Adds 8-bit codes (D bytes a vector), scanned instead of the vectors from then on with the same results: about
    * 4 times faster for batches (npm run bench -- retrieval), at a quarter of the memory traffic. TypeError after share().
@@ -324,14 +318,7 @@ export interface NativeClusterIndex {
     out: SearchOutput,
   ): void;
   /** As search(), off this thread; as NativeExactIndex.searchApart(). */
-  searchApart(
-    queries: Float32Array,
-    count: number,
-    k: number,
-    allow: Uint32Array | null,
-    selectivity: number,
-    out: SearchOutput,
-  ): Promise<void>;
+  searchApart(...search: Parameters<NativeClusterIndex['search']>): Promise<void>;
   /** The index without its vectors, in this package's own format. */
   serialize(): Uint8Array;
   share(): Ticket<NativeClusterIndex>;
@@ -361,14 +348,7 @@ export interface NativeHnswIndex {
     out: SearchOutput,
   ): void;
   /** As search(), off this thread; as NativeExactIndex.searchApart(). */
-  searchApart(
-    queries: Float32Array,
-    count: number,
-    k: number,
-    expansionSearch: number,
-    allow: Uint32Array | null,
-    out: SearchOutput,
-  ): Promise<void>;
+  searchApart(...search: Parameters<NativeHnswIndex['search']>): Promise<void>;
   /** The index as usearch's own file bytes (vectors included). */
   serialize(): Uint8Array;
   share(): Ticket<NativeHnswIndex>;

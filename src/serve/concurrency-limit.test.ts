@@ -102,18 +102,25 @@ test('under any overload answers stay near the floor, and the server stays busy'
   );
 });
 
+/** A server on which answering together gains next to nothing, after single requests from which it learned what one takes; and an overload. */
+function calmWithoutGain(
+  eachMs: number,
+  overload: number,
+): { server: SimulatedServer; capacity: number; load: Omit<Load, 'seconds'> } {
+  const server = new SimulatedServer();
+  const cost = { fixedMs: eachMs / 10, eachMs };
+  const capacity = capacityOf(cost);
+  server.run({ ...cost, seconds: 5, requestsPerSecond: 0.05 * capacity });
+  return { server, capacity, load: { ...cost, requestsPerSecond: overload * capacity } };
+}
+
 test('where answering together gains nothing, no micro-batch becomes a queue', () => {
   fc.assert(
     fc.property(
       fc.double({ min: 0.05, max: 1, noNaN: true }),
       fc.double({ min: 1.5, max: 10, noNaN: true }),
       (eachMs, overload) => {
-        const server = new SimulatedServer();
-        const cost = { fixedMs: eachMs / 10, eachMs };
-        const capacity = capacityOf(cost);
-        const load = { ...cost, requestsPerSecond: overload * capacity };
-        // Single requests, from which it learns what one takes.
-        server.run({ ...cost, seconds: 5, requestsPerSecond: 0.05 * capacity });
+        const { server, capacity, load } = calmWithoutGain(eachMs, overload);
         server.run({ ...load, seconds: 20 });
         const { answered, worstMs } = server.run({ ...load, seconds: 20 });
         // Wait and run of the micro-batch that the limit lets be, and as long again for the interval in which it grows.
@@ -131,11 +138,7 @@ test('an overload that begins finds no longer queue than a burst may be', () => 
       fc.double({ min: 0.05, max: 1, noNaN: true }),
       fc.double({ min: 1.5, max: 10, noNaN: true }),
       (eachMs, overload) => {
-        const server = new SimulatedServer();
-        const cost = { fixedMs: eachMs / 10, eachMs };
-        const capacity = capacityOf(cost);
-        server.run({ ...cost, seconds: 5, requestsPerSecond: 0.05 * capacity });
-        const load = { ...cost, requestsPerSecond: overload * capacity };
+        const { server, capacity, load } = calmWithoutGain(eachMs, overload);
         const { worstAtFirstMs } = server.run({ ...load, seconds: 2 });
         // The micro-batch that runs and one's own come on top.
         const mostMs = 25 + 2 * (1000 / capacity) * BATCH;

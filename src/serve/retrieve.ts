@@ -8,7 +8,7 @@ import type { Engine, ResolvedSubject } from './engine.ts';
 import type { LiveFilter } from './live-items.ts';
 import { scoreItems, searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
-import type { PipelineRequest, ScoreRequest } from './schemas.ts';
+import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a request asks for, in rows of the bundle. */
@@ -52,35 +52,25 @@ export async function retrieveAll(
   workspace: Workspace,
   place: SearchPlace,
 ): Promise<Hits[]> {
-  const hits: (Hits | undefined)[] = [];
-  for (const [row, asked] of requests.entries())
-    hits.push(
-      await withoutSearch(
-        engine,
-        asked,
-        rowOf(embeddings, row, engine.width),
-        workspace.states.lengths[row] === 0,
-      ),
-    );
+  const hits = new Array<Hits | undefined>(requests.length);
+  for (const [row, asked] of requests.entries()) {
+    const { request } = asked;
+    if (request.kind === 'score')
+      hits[row] = score(engine, request, rowOf(embeddings, row, engine.width));
+    else if (request.kind === 'candidates' && workspace.states.lengths[row] === 0)
+      if (!hasContext(engine, asked)) hits[row] = await popular(engine, asked, request);
+  }
   for (const group of groupBySearch(requests, hits, engine.items.count))
     await retrieve(engine, requests, group, embeddings, workspace, hits, place);
   return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
 }
 
-/** Hits of a request that no index is asked for; undefined for the others. */
-async function withoutSearch(
-  engine: Engine,
-  asked: Asked,
-  query: Float32Array,
-  isStateless: boolean,
-): Promise<Hits | undefined> {
-  const { request, excluded } = asked;
-  if (request.kind === 'score') return score(engine, request, query);
-  if (request.kind !== 'candidates' || !isStateless || hasContext(engine, asked)) return undefined;
-  const fetch = Math.min(engine.items.count, request.k + excluded.size);
-  return spread(engine, asked, fetch, popularHits(engine, request, fetch), (wider) =>
-    popularHits(engine, request, wider),
-  );
+async function popular(engine: Engine, asked: Asked, request: CandidatesRequest): Promise<Hits> {
+  const fetch = Math.min(engine.items.count, request.k + asked.excluded.size);
+  const hits = popularHits(engine, request, fetch);
+  const cap = capOf(request);
+  if (cap === undefined) return hits;
+  return spread(engine, asked, cap, fetch, hits, (wider) => popularHits(engine, request, wider));
 }
 
 export function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
@@ -127,31 +117,47 @@ async function retrieve(
   }
   const found = await searchItems(engine, filter, queries, rows.length, fetch, place);
   for (const [i, row] of rows.entries()) {
-    const query = queries.subarray(i * width, (i + 1) * width);
-    hits[row] = await spread(engine, requests[row]!, fetch, found[i]!, async (wider) => {
+    const asked = requests[row]!;
+    const cap = capOf(asked.request);
+    hits[row] = found[i]!;
+    if (cap === undefined) continue;
+    const query = rowOf(queries, i, width);
+    hits[row] = await spread(engine, asked, cap, fetch, found[i]!, async (wider) => {
       const [hit] = await searchItems(engine, filter, query, 1, wider, place);
       return hit!;
     });
   }
 }
 
+/** k candidates, of each advertiser so many at most. */
+interface Cap {
+  readonly k: number;
+  readonly maxEach: number;
+}
+
+/** Undefined where a request does not ask for one. */
+function capOf(request: PipelineRequest): Cap | undefined {
+  if (request.kind !== 'candidates') return undefined;
+  const maxEach = request.filter?.advertisers?.max_each;
+  return maxEach === undefined ? undefined : { k: request.k, maxEach };
+}
+
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
 async function spread(
   engine: Engine,
-  { request, excluded }: Asked,
+  { excluded }: Asked,
+  { k, maxEach }: Cap,
   firstFetch: number,
   firstHits: Hits,
   searchWider: (fetch: number) => Hits | Promise<Hits>,
 ): Promise<Hits> {
-  const maxEach = request.kind === 'candidates' ? request.filter?.advertisers?.max_each : undefined;
-  if (request.kind !== 'candidates' || maxEach === undefined) return firstHits;
   const items = engine.items.count;
   let fetch = firstFetch;
   let hits = firstHits;
   for (;;) {
     const kept = capAdvertisers(engine.items, hits, maxEach, excluded);
     const seenAll = hits.slots.length < fetch || fetch === items;
-    if (kept.slots.length >= request.k || seenAll) return { ...hits, ...kept };
+    if (kept.slots.length >= k || seenAll) return { ...hits, ...kept };
     fetch = Math.min(items, fetch * WIDER);
     hits = await searchWider(fetch);
   }
