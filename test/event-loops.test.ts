@@ -12,6 +12,7 @@ import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
+import { LoopThreads } from '../src/serve/loop-threads.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
@@ -19,6 +20,8 @@ import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 const LOOPS = 3;
 /** That one loop of three gets none of so many connections has a chance of 1 in 10^10. */
 const CONNECTIONS = 60;
+/** No loop's limit falls below an eighth of it: none refuses what two rounds of all connections ask, however slow the machine. */
+const MICRO_BATCH = 8 * 2 * CONNECTIONS;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-loops-'));
 const bundles = join(folder, 'bundles');
 const storePath = join(folder, 'store');
@@ -48,15 +51,24 @@ before(async () => {
   }
   await store.close();
 });
-after(() => {
+const started: Promise<RunningServer>[] = [];
+after(async () => {
+  // Those of a test that failed would keep this process alive.
+  for (const server of await Promise.allSettled(started))
+    if (server.status === 'fulfilled') await server.value.close();
   rmSync(folder, { recursive: true });
 });
 
 function start(flags: Record<string, string | number> = {}): Promise<RunningServer> {
   const { settings } = resolveServerSettings({
-    flags: { bundles, store: storePath, port: 0, adminPort: 0, eventLoops: LOOPS, ...flags },
+    flags: {
+      ...{ bundles, store: storePath, port: 0, adminPort: 0 },
+      ...{ eventLoops: LOOPS, maxMicroBatch: MICRO_BATCH, ...flags },
+    },
   });
-  return startServer(settings);
+  const server = startServer(settings);
+  started.push(server);
+  return server;
 }
 
 interface Reply {
@@ -177,6 +189,26 @@ test('a port in use is refused before any loop takes it', async () => {
   await assert.rejects(start({ port: server.port }), { code: 'ERR_CONFIG_INVALID' });
   assert.ok((await many(() => ask(server))).every(({ status }) => status === 200));
   await server.close();
+});
+
+test('what is told to loops that have ended is no failure', async () => {
+  const { settings } = resolveServerSettings({
+    flags: { bundles, store: storePath, port: 0, eventLoops: 2 },
+  });
+  const threads = new LoopThreads(
+    1,
+    { settings, salt: new Uint8Array(16) },
+    {
+      scrape: () => assert.fail(),
+      ingest: () => assert.fail(),
+      changeItems: () => assert.fail(),
+    },
+  );
+  await threads.setLogLevel('fatal');
+  assert.equal(await threads.close(), 0);
+  // A watched file may change, and a signal come, until the process has ended.
+  await threads.adoptKeys([]);
+  await threads.reopenLog();
 });
 
 test('several loops want a transport that shares a port', async () => {

@@ -15,11 +15,21 @@ if (files.length === 0) {
   console.error(`Expected at least one test file for ${pattern} ${only}, found none.`);
   process.exit(1);
 }
+/** No file takes a tenth of it; one that never ends, because a test left a server open, must not keep the others' results back. */
+const TIMEOUT_MS = 600_000;
 const { env, reason } = softwareVulkan();
 if (reason !== undefined) console.log(`# no Vulkan device in software: ${reason}`);
 const run = spawnSync(
   process.execPath,
-  ['--import', 'tsx', '--test', '--test-reporter=spec', '--test-concurrency=2', ...files],
+  [
+    '--import',
+    'tsx',
+    '--test',
+    '--test-reporter=spec',
+    '--test-concurrency=2',
+    `--test-timeout=${TIMEOUT_MS}`,
+    ...files,
+  ],
   { stdio: 'inherit', env: { TANDEM_LOG_LEVEL: 'warn', ...env, ...process.env } },
 );
 process.exit(run.status ?? 1);

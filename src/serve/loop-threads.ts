@@ -127,13 +127,13 @@ export class LoopThreads {
     );
   }
 
-  /** Nothing once they are closing: a bundle that was being loaded then serves nobody. */
+  /** Nothing once they are closing, as #tell(): a bundle that was being loaded then serves nobody. */
   async serve(served: Served): Promise<void> {
     if (!this.#closing) await Promise.all(this.#threads.map((thread) => thread.serve(served)));
   }
 
-  adoptKeys(keys: readonly SharedKey[]): Promise<unknown> {
-    return this.#all('adoptKeys', keys);
+  adoptKeys(keys: readonly SharedKey[]): Promise<void> {
+    return this.#tell('adoptKeys', keys);
   }
 
   /** @throws what an event loop throws that cannot start. */
@@ -141,16 +141,16 @@ export class LoopThreads {
     return this.#all('listen', port);
   }
 
-  drain(): Promise<unknown> {
-    return this.#all('drain', undefined);
+  drain(): Promise<void> {
+    return this.#tell('drain', undefined);
   }
 
-  setLogLevel(level: string): Promise<unknown> {
-    return this.#all('setLogLevel', level);
+  setLogLevel(level: string): Promise<void> {
+    return this.#tell('setLogLevel', level);
   }
 
-  reopenLog(): Promise<unknown> {
-    return this.#all('reopenLog', undefined);
+  reopenLog(): Promise<void> {
+    return this.#tell('reopenLog', undefined);
   }
 
   metrics(): Promise<MetricObject[][]> {
@@ -163,6 +163,14 @@ export class LoopThreads {
     const unanswered = await this.#all('close', undefined);
     await Promise.all(this.#threads.map(({ ended }) => ended));
     return unanswered.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Nothing once they are closing: nobody is left to hear what a watched file or a signal says late. */
+  async #tell<Name extends keyof LoopAnswers & string>(
+    name: Name,
+    argument: Parameters<LoopAnswers[Name]>[0],
+  ): Promise<void> {
+    if (!this.#closing) await this.#all(name, argument);
   }
 
   #all<Name extends keyof LoopAnswers & string>(
