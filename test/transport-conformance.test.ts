@@ -186,6 +186,24 @@ for (const [name, listen] of [
       assert.equal(transport.openRequests(), 0);
     });
 
+    it('reads no endless body of a refused request', async () => {
+      const chunk = 'x'.repeat(MAX_BODY);
+      for (const [head, part] of [
+        ['Transfer-Encoding: chunked', `${MAX_BODY.toString(16)}\r\n${chunk}\r\n`],
+        ['Content-Length: 1000000000', chunk],
+      ] as const) {
+        const socket = connect(Number(base.split(':')[1]), '127.0.0.1');
+        socket.on('error', () => undefined);
+        socket.write(`POST /closed HTTP/1.1\r\nHost: a\r\n${head}\r\n\r\n`);
+        for (let sent = 0; !socket.closed; sent++) {
+          assert.ok(sent < 1000, `${head}: still open after ${sent} times the limit`);
+          socket.write(part);
+          await sleep(1);
+        }
+      }
+      assert.equal(transport.openRequests(), 0);
+    });
+
     it('hands over a body of the limit, and undefined for one byte more', async () => {
       const full = await fetch(`http://${base}/l`, { method: 'POST', body: 'x'.repeat(MAX_BODY) });
       assert.match(await full.text(), /^POST \/l x{2000}$/);

@@ -1,15 +1,19 @@
-// Builds and runs the C++ tests of native/core and native/kernels with plain cmake: optimised, then with sanitizers, then
-// for instruction sets of other machines, where the tools for that are installed. Presets: CMakePresets.json.
-// Usage: node tools/test-native.mjs [PRESET [TEST ...]], the tests as ctest names them: all of the preset without any.
+// Builds and runs the C++ tests of native/core and native/kernels: in the addon's own build, then with sanitizers, then for
+// instruction sets of other machines, where the tools for that are installed. Presets but that of the addon: CMakePresets.json.
+// Usage: node tools/test-native.mjs [addon | PRESET [TEST ...]], the tests as ctest names them: all without any.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
-const known = JSON.parse(readFileSync(join(root, 'CMakePresets.json'), 'utf8'))
-  .configurePresets.filter((preset) => !preset.hidden)
-  .map((preset) => preset.name);
+const ADDON = 'addon';
+const known = [
+  ADDON,
+  ...JSON.parse(readFileSync(join(root, 'CMakePresets.json'), 'utf8'))
+    .configurePresets.filter((preset) => !preset.hidden)
+    .map((preset) => preset.name),
+];
 const [wanted, ...only] = process.argv.slice(2);
 if (wanted !== undefined && !known.includes(wanted)) {
   console.error(`Expected one of ${known.join(', ')} as preset, received "${wanted}".`);
@@ -55,7 +59,7 @@ function hasHeader(name) {
 }
 const lacks = (tool) => spawnSync(tool, ['--version']).error !== undefined;
 
-/** Whether the release and sanitizer builds run every x86 kernel on this CPU itself. */
+/** Whether the addon's and the sanitizer builds run every x86 kernel on this CPU itself. */
 function hasEveryIsa() {
   if (process.platform !== 'linux') return false;
   const flags = new Set(
@@ -83,8 +87,7 @@ const foreign =
 const jobs = String(availableParallelism());
 // The emulated build runs the same tests under the same sanitizers, on more instruction sets.
 const sanitized = foreign.emulated?.length === 0 ? [] : ['asan-ubsan'];
-const presets =
-  wanted === undefined ? ['release', ...sanitized, ...Object.keys(foreign)] : [wanted];
+const presets = wanted === undefined ? [ADDON, ...sanitized, ...Object.keys(foreign)] : [wanted];
 for (const preset of presets) {
   const absent = foreign[preset] ?? [];
   if (absent.length > 0) {
@@ -92,11 +95,12 @@ for (const preset of presets) {
     if (wanted !== undefined) process.exit(1);
     continue;
   }
-  const folder = join('build', `native-tests-${preset}`);
+  const folder = preset === ADDON ? 'build' : join('build', `native-tests-${preset}`);
   console.log(`# native tests, preset ${preset}`);
-  run('cmake', ['--preset', preset]);
-  const targets = only.length === 0 ? [] : ['--target', ...only.map((name) => `${name}_test`)];
-  run('cmake', ['--build', folder, '--parallel', jobs, ...targets]);
+  if (preset === ADDON) run(process.execPath, [join('tools', 'build-native.mjs')]);
+  else run('cmake', ['--preset', preset]);
+  const targets = only.length === 0 ? ['native_tests'] : only.map((name) => `${name}_test`);
+  run('cmake', ['--build', folder, '--parallel', jobs, '--target', ...targets]);
   run(
     'ctest',
     [

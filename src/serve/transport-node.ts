@@ -19,6 +19,7 @@ import {
   HeadSize,
   MAX_HEAD_BYTES,
   copyHeaders,
+  isBounded,
   type HttpReply,
   type HttpRequest,
   type SocketConnection,
@@ -44,7 +45,10 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     const { method = 'GET' } = incoming;
     const path = pathOf(incoming);
     const refusal = options.handleHead(method, path, (name) => headerOf(incoming, name));
-    if (refusal !== undefined) {
+    if (
+      refusal !== undefined &&
+      isBounded((name) => headerOf(incoming, name), options.maxBodyBytes)
+    ) {
       incoming.on('error', () => undefined);
       incoming.resume();
       write(outgoing, refusal, draining, method === 'HEAD');
@@ -66,6 +70,10 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     });
     incoming.on('end', () => {
       if (aborted) return;
+      if (refusal !== undefined) {
+        write(outgoing, refusal, draining, method === 'HEAD');
+        return;
+      }
       const request: HttpRequest = {
         method,
         path,

@@ -9,6 +9,7 @@ import {
   HEAD_TOO_LARGE,
   HeadSize,
   copyHeaders,
+  isBounded,
   type HttpReply,
   type HttpRequest,
   type RequestHandler,
@@ -91,7 +92,10 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
     }
     const path = request.getUrl();
     const refusal = options.handleHead(method, path, (name) => request.getHeader(name));
-    if (refusal !== undefined) {
+    if (
+      refusal !== undefined &&
+      isBounded((name) => request.getHeader(name), options.maxBodyBytes)
+    ) {
       // uWebSockets throws away what comes of a body that nobody listens to.
       response.send(refusal);
       return;
@@ -106,6 +110,10 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
         return;
       }
       if (!isLast) return;
+      if (refusal !== undefined) {
+        response.send(refusal);
+        return;
+      }
       const view: HttpRequest = {
         method,
         path,

@@ -43,7 +43,7 @@ export interface HttpReply {
 
 /**
  * Asked when a head has arrived: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
- * thrown away as it comes.
+ * thrown away as it comes; where its head sets no bound to it, it is read before the reply, within the limits of any body.
  *
  * @param header - empty string when absent.
  */
@@ -144,6 +144,16 @@ export const HEAD_TOO_LARGE: HttpReply = { status: 431, contentType: 'text/plain
 
 /** Past this multiple of the body limit the connection is cut instead of read to its end. */
 const HARD_LIMIT_FACTOR = 16;
+
+/**
+ * Whether a head says that its body will not pass the hard limit: what a refused request sends of it may be thrown away unseen.
+ *
+ * @param header - empty string when absent.
+ */
+export function isBounded(header: (name: string) => string, maxBodyBytes: number): boolean {
+  const length = Number(header('content-length'));
+  return header('transfer-encoding') === '' && length <= maxBodyBytes * HARD_LIMIT_FACTOR;
+}
 
 /**
  * Gathers a body up to a limit.
