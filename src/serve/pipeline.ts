@@ -2,7 +2,6 @@
 // retrieve or score (retrieve.ts), encode, record. Requests that arrive in one turn of the event loop run together, inside one bundle
 // and whatever their kind: it decides only what follows the head, and their endpoint how the answer is written.
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { stateRows } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
 import { stateAge } from '../features/sequence.ts';
@@ -26,6 +25,7 @@ import { retrieveAll, rowOf, type Asked } from './retrieve.ts';
 import type { PipelineRequest } from './schemas.ts';
 import type { Served } from './served-bundles.ts';
 import { StageClock } from './stage-clock.ts';
+import { Turns } from './turns.ts';
 import { Workspace } from './workspace.ts';
 
 /** A request's answer: the body as its endpoint wrote it, and where its time went. */
@@ -73,11 +73,10 @@ interface Resolved extends Pending, Asked {
   readonly version: BundleVersion;
 }
 
-/**
- * Whoever waits for the event loop gets a turn after so long: answers are written no longer at a time, and a search that is expected to
- * take longer runs apart from it. Below, the hand-over is what counts.
- */
+/** A search that is expected to take longer runs apart from the event loop. Below, the hand-over is what counts. */
 const TURN_MS = 2;
+/** Answers are written for so long in a turn: its end sends them, which takes as long again. */
+const WRITING_MS = TURN_MS / 2;
 /** What one micro-batch adds to what searches are expected to take. */
 const SMOOTHING = 0.2;
 
@@ -91,6 +90,7 @@ export class Pipeline {
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
   readonly #workspaces = new WeakMap<Engine['bundle'], Workspace[]>();
   readonly #watermarkSeconds = new Map<EncoderId, number>();
+  readonly #turns = new Turns();
   #queue: Pending[] = [];
   #scheduled = false;
   /** Micro-batches that search or wait for their turn to, and the end of the last of them. */
@@ -170,13 +170,13 @@ export class Pipeline {
   }
 
   /**
-   * setImmediate runs after every socket that was readable in this turn: those requests are the micro-batch; while one is searched, all
+   * A turn comes after every socket that was readable in this one: those requests are the micro-batch; while one is searched, all
    * that arrive until it has its hits.
    */
   #schedule(): void {
     if (this.#scheduled || this.#queue.length === 0) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    this.#turns.ask(() => {
       this.#scheduled = false;
       if (this.#searches > 0) return;
       this.#dropExpired();
@@ -297,10 +297,12 @@ export class Pipeline {
     const retrieveMs = clock.lap('retrieve');
     this.#searchMs += SMOOTHING * (retrieveMs / resolved.length - this.#searchMs);
 
+    // The next micro-batch goes first, so that its search begins.
+    if (place === 'apart') await this.#turns.next();
     let turnMs = performance.now();
     for (const [row, pending] of resolved.entries()) {
-      if (performance.now() - turnMs >= TURN_MS) {
-        await nextTurn();
+      if (performance.now() - turnMs >= WRITING_MS) {
+        await this.#turns.next();
         turnMs = performance.now();
       }
       const state = this.#summarise(engine, pending, workspace.states, row, nowSeconds);
