@@ -297,8 +297,6 @@ export class Pipeline {
     const retrieveMs = clock.lap('retrieve');
     this.#searchMs += SMOOTHING * (retrieveMs / resolved.length - this.#searchMs);
 
-    // The next micro-batch goes first, so that its search begins.
-    if (place === 'apart') await this.#turns.next();
     let turnMs = performance.now();
     for (const [row, pending] of resolved.entries()) {
       if (performance.now() - turnMs >= WRITING_MS) {
