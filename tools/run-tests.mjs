@@ -15,7 +15,7 @@ if (files.length === 0) {
   console.error(`Expected at least one test file for ${pattern} ${only}, found none.`);
   process.exit(1);
 }
-/** No file takes a tenth of it; one that never ends, because a test left a server open, must not keep the others' results back. */
+/** Many times what the longest takes; one that never ends, because a test left a server open, must not keep the others' results back. */
 const TIMEOUT_MS = 600_000;
 const { env, reason } = softwareVulkan();
 if (reason !== undefined) console.log(`# no Vulkan device in software: ${reason}`);
