@@ -44,11 +44,9 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     }
     const { method = 'GET' } = incoming;
     const path = pathOf(incoming);
-    const refusal = options.handleHead(method, path, (name) => headerOf(incoming, name));
-    if (
-      refusal !== undefined &&
-      isBounded((name) => headerOf(incoming, name), options.maxBodyBytes)
-    ) {
+    const header = (name: string): string => headerOf(incoming, name);
+    const refusal = options.handleHead(method, path, header);
+    if (refusal !== undefined && isBounded(header, options.maxBodyBytes)) {
       incoming.on('error', () => undefined);
       incoming.resume();
       write(outgoing, refusal, draining, method === 'HEAD');
@@ -77,7 +75,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       const request: HttpRequest = {
         method,
         path,
-        headers: copyHeaders((name) => headerOf(incoming, name)),
+        headers: copyHeaders(header),
         body: body.finish(),
         get aborted() {
           return aborted;

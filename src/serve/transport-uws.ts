@@ -91,17 +91,15 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
       return;
     }
     const path = request.getUrl();
-    const refusal = options.handleHead(method, path, (name) => request.getHeader(name));
-    if (
-      refusal !== undefined &&
-      isBounded((name) => request.getHeader(name), options.maxBodyBytes)
-    ) {
+    const header = (name: string): string => request.getHeader(name);
+    const refusal = options.handleHead(method, path, header);
+    if (refusal !== undefined && isBounded(header, options.maxBodyBytes)) {
       // uWebSockets throws away what comes of a body that nobody listens to.
       response.send(refusal);
       return;
     }
     // The request object dies when this function returns; all that is needed of it is copied here.
-    const headers = copyHeaders((name) => request.getHeader(name));
+    const headers = copyHeaders(header);
     const body = new BodyCollector(options.maxBodyBytes);
     raw.onData((chunk, isLast) => {
       if (response.done) return;
