@@ -15,11 +15,12 @@
 #include <utility>
 
 #include "addon/arguments.h"
+#include "core/background.h"
 #include "core/status.h"
 
 namespace tandem {
 
-/// Deletes itself after the promise is settled.
+/// In the background, as SearchWorker: servers load indexes while they answer. Deletes itself after the promise is settled.
 template <class Index>
 class BuildWorker : public Napi::AsyncWorker {
  public:
@@ -52,6 +53,7 @@ class BuildWorker : public Napi::AsyncWorker {
 
  protected:
   void Execute() override {
+    BecomeBackgroundThread();
     std::mutex mutex;
     std::condition_variable ended;
     bool done = false;

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "addon/arguments.h"
+#include "core/background.h"
 #include "core/status.h"
 
 namespace tandem {
 
+/// The event loop, which may share its core, goes first: the libuv worker that takes a search is a background thread from then on.
 /// Deletes itself after the promise is settled.
 class SearchWorker : public Napi::AsyncWorker {
  public:
@@ -28,7 +30,10 @@ class SearchWorker : public Napi::AsyncWorker {
   }
 
  protected:
-  void Execute() override { status_ = search_(); }
+  void Execute() override {
+    BecomeBackgroundThread();
+    status_ = search_();
+  }
 
   void OnOK() override {
     const Napi::HandleScope scope(Env());

@@ -1,6 +1,8 @@
 // The two indexes through the addon: one contract for search, and what each promises beyond it.
 
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { nativeAddon } from './binding.ts';
@@ -86,6 +88,32 @@ test('a search apart from this thread gives what it gives here, with every kind 
   ])
     await assert.rejects(apart, { code: 'ERR_NON_FINITE' });
 });
+
+/** Niceness of every thread of this process, by thread. */
+function niceness(): Map<string, number> {
+  const tasks = '/proc/self/task';
+  return new Map(
+    readdirSync(tasks).map((thread) => {
+      const stat = readFileSync(join(tasks, thread, 'stat'), 'utf8');
+      // The 19th field of proc_pid_stat(5); the second, a name in brackets, may have spaces.
+      return [thread, Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])];
+    }),
+  );
+}
+
+test(
+  'a search apart gives way to this thread',
+  { skip: process.platform !== 'linux' },
+  async () => {
+    const index = new addon.ExactIndex(unitVectors(8, 4, 3), 4);
+    const loop = String(process.pid);
+    const before = niceness().get(loop)!;
+    await index.searchApart(unitVectors(1, 4, 4), 1, 2, null, output(1, 2));
+    const after = niceness();
+    assert.equal(after.get(loop), before);
+    assert.ok([...after.values()].some((nice) => nice > before));
+  },
+);
 
 test('exact search is brute force, filters and ties included', () => {
   fc.assert(
