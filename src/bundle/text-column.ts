@@ -1,6 +1,8 @@
 // A column of strings as bytes with offsets: a million of them are there at once, and become JavaScript strings one by one,
 // when somebody asks. What such a column is made of may be handed to another thread as it is.
 
+import { RowCache } from '../row-cache.ts';
+
 /** UTF-8 of all strings one after the other, and where each begins. */
 export interface TextBytes {
   readonly blob: Uint8Array;
@@ -11,16 +13,15 @@ export interface TextBytes {
 export class TextColumn {
   readonly length: number;
   readonly bytes: TextBytes;
-  readonly #buffer: Buffer;
-  readonly #known: (string | undefined)[];
+  readonly #strings: RowCache<string>;
 
   /** @param bytes - well-formed UTF-8; decodeCatalogue checks what it reads. */
   constructor(bytes: TextBytes) {
     const { blob, offsets } = bytes;
     this.length = offsets.length - 1;
     this.bytes = bytes;
-    this.#buffer = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength);
-    this.#known = new Array<string | undefined>(this.length);
+    const buffer = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength);
+    this.#strings = new RowCache((row) => buffer.toString('utf8', offsets[row], offsets[row + 1]));
   }
 
   /** @throws RangeError for a string with a lone surrogate, which UTF-8 cannot hold. */
@@ -40,11 +41,7 @@ export class TextColumn {
 
   /** The string of a row; kept, so that it is decoded once. */
   at(row: number): string {
-    return (this.#known[row] ??= this.#buffer.toString(
-      'utf8',
-      this.bytes.offsets[row],
-      this.bytes.offsets[row + 1],
-    ));
+    return this.#strings.at(row);
   }
 
   all(): string[] {

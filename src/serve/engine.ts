@@ -8,6 +8,7 @@ import type { EncoderId } from '../ids.ts';
 import { nativeAddon, type NativeHead, type Ticket } from '../native/binding.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
 import { PlannedIndex, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
+import { RowCache } from '../row-cache.ts';
 import { FilterCompiler } from './filters.ts';
 import { LiveItems, type ItemOverlay } from './live-items.ts';
 import type { RequestDemographics, RequestSubject } from './schemas.ts';
@@ -44,8 +45,8 @@ interface EngineCore {
   readonly index: PlannedIndex;
   readonly filters: FilterCompiler;
   readonly features: ContextFeatures;
-  /** [N] ids as JSON. */
-  readonly itemJson: (string | undefined)[];
+  /** Ids of the bundle as JSON. */
+  readonly itemJson: RowCache<string>;
 }
 
 export class Engine {
@@ -83,7 +84,7 @@ export class Engine {
       ...{ bundle, head, index },
       filters: new FilterCompiler(catalogue, schema.categories),
       features: new ContextFeatures(schema),
-      itemJson: new Array<string | undefined>(catalogue.count),
+      itemJson: new RowCache((row) => JSON.stringify(catalogue.id(row))),
     });
   }
 
@@ -128,7 +129,7 @@ export class Engine {
   itemJson(row: number): string {
     const { itemJson, bundle } = this.#core;
     if (row >= bundle.catalogue.count) return JSON.stringify(this.items.id(row));
-    return (itemJson[row] ??= JSON.stringify(bundle.catalogue.id(row)));
+    return itemJson.at(row);
   }
 
   /** @throws TandemError ERR_UNKNOWN_ITEM. */
