@@ -21,7 +21,8 @@ import { parseJson } from './json-body.ts';
 import type { Role } from './key-file.ts';
 import { KSERVE_PATH, MODEL_PATH, describeModel, describeServer, infer } from './kserve.ts';
 import type { ServerMetrics } from './metrics.ts';
-import type { Answer, Pipeline } from './pipeline.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { Answer } from './resolve.ts';
 import type { IngestReport } from './fresh-events.ts';
 import type { ChangedItem, ItemsReport } from './fresh-items.ts';
 import {

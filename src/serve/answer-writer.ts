@@ -1,0 +1,153 @@
+// From hits to answers: what a state was worth, what an answer lacks, the body as its endpoint writes it, and what is counted of all that.
+
+import type { EncoderId } from '../ids.ts';
+import type { StateBatch } from '../store/store.ts';
+import type { AnswerFacts } from './access-log.ts';
+import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
+import type { Engine } from './engine.ts';
+import type { ServerMetrics, Stage } from './metrics.ts';
+import { RecallCanary } from './recall-canary.ts';
+import type { BundleVersion, Resolved } from './resolve.ts';
+import { rowOf } from './retrieve.ts';
+import type { StageClock } from './stage-clock.ts';
+import type { StateFailure } from './state-reader.ts';
+import type { Turns } from './turns.ts';
+
+/** A micro-batch that has its hits; arrays by row of `requests`. */
+export interface FoundBatch {
+  readonly engine: Engine;
+  readonly requests: readonly Resolved[];
+  readonly states: StateBatch;
+  readonly failures: readonly StateFailure[];
+  /** [B, D]. */
+  readonly embeddings: Float32Array;
+  readonly hits: readonly AnswerParts['hits'][];
+  /** When states aged and heads ran, Unix seconds. */
+  readonly nowSeconds: number;
+  readonly clock: StageClock;
+  /** What the micro-batch took before. */
+  readonly stagesMs: Pick<Record<Stage, number>, 'state' | 'head' | 'retrieve'>;
+}
+
+export interface AnswerWriterOptions {
+  readonly staleAfterSeconds: number;
+  /** Answers of approximate searches to one that is checked against an exact one. */
+  readonly canaryEvery: number;
+}
+
+/** Answers are written for so long in a turn: its end sends them, which takes as long again. */
+const WRITING_MS = 1;
+
+export class AnswerWriter {
+  readonly #metrics: ServerMetrics;
+  readonly #turns: Turns;
+  readonly #staleAfterSeconds: number;
+  readonly #canary: RecallCanary;
+  readonly #watermarkSeconds = new Map<EncoderId, number>();
+
+  constructor(
+    metrics: ServerMetrics,
+    turns: Turns,
+    { staleAfterSeconds, canaryEvery }: AnswerWriterOptions,
+  ) {
+    this.#metrics = metrics;
+    this.#turns = turns;
+    this.#staleAfterSeconds = staleAfterSeconds;
+    this.#canary = new RecallCanary(metrics, canaryEvery);
+  }
+
+  /** A state is as fresh as the last job that looked at all users, also when that user had nothing new. */
+  setWatermark(encoderId: EncoderId, untilSeconds: number): void {
+    this.#watermarkSeconds.set(encoderId, untilSeconds);
+  }
+
+  /** Settles every request of the micro-batch, in as many turns of the loop as that takes. */
+  async write(batch: FoundBatch): Promise<void> {
+    const { engine, requests, states, failures, embeddings, hits, clock } = batch;
+    let turnMs = performance.now();
+    for (const [row, pending] of requests.entries()) {
+      if (performance.now() - turnMs >= WRITING_MS) {
+        await this.#turns.next();
+        turnMs = performance.now();
+      }
+      const failure = failures[row];
+      const stagesMs = {
+        ...{ parse: pending.parseMs, queue: clock.startedMs - pending.queuedAtMs },
+        ...{ ...batch.stagesMs, encode: 0 },
+      };
+      const parts: AnswerParts = {
+        ...pending,
+        state: this.#summarise(engine, pending, states, row, batch.nowSeconds),
+        degraded: degradation(hits[row]!.plan, pending.version, failure),
+        embedding: rowOf(embeddings, row, engine.width),
+        hits: hits[row]!,
+        batchSize: requests.length,
+        stagesMs,
+      };
+      const body = pending.endpoint.encode(engine, parts) as never;
+      stagesMs.encode = clock.sinceLapMs();
+      pending.resolve({ body, stagesMs, facts: factsOf(engine, parts) });
+      this.#record(parts, failure);
+      const { plan, slots } = parts.hits;
+      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, slots });
+    }
+  }
+
+  #summarise(
+    { encoderId }: Engine,
+    { version }: Resolved,
+    states: StateBatch,
+    row: number,
+    nowSeconds: number,
+  ): StateSummary {
+    if (states.lengths[row] === 0)
+      return { status: version === 'mismatch' ? 'version_mismatch' : 'missing', ageSeconds: null };
+    const watermark = this.#watermarkSeconds.get(encoderId) ?? Number.NEGATIVE_INFINITY;
+    const knownUntil = Math.max(states.encodedAtSeconds[row]!, watermark);
+    const ageSeconds = Math.max(0, Math.round(nowSeconds - knownUntil));
+    return {
+      status: ageSeconds > this.#staleAfterSeconds ? 'stale' : 'fresh',
+      ageSeconds,
+    };
+  }
+
+  #record({ request, state, degraded, filter, hits }: AnswerParts, failure: StateFailure): void {
+    const metrics = this.#metrics;
+    if (state.ageSeconds !== null) metrics.stateAge.observe(state.ageSeconds);
+    const found = degraded?.mode === 'previous-bundle' ? 'previous' : 'found';
+    metrics.storeRequests.inc({
+      outcome: failure ?? (state.ageSeconds === null ? state.status : found),
+    });
+    if (degraded !== undefined) metrics.degraded.inc({ mode: degraded.mode });
+    if (request.kind !== 'candidates') return;
+    metrics.candidatesReturned.observe(hits.slots.length);
+    if (request.filter !== undefined && filter !== undefined)
+      metrics.filterSelectivity.observe(filter.selectivity);
+  }
+}
+
+function factsOf({ bundle }: Engine, { request, state, degraded, hits }: AnswerParts): AnswerFacts {
+  const { bundleId } = bundle.manifest;
+  return {
+    user: request.user,
+    bundleId,
+    state,
+    degraded,
+    plan: hits.plan,
+    items: hits.slots.length,
+  };
+}
+
+/** What an answer lacks that the request allowed, the furthest step down first. */
+function degradation(
+  plan: string,
+  version: BundleVersion,
+  failure: StateFailure,
+): Degradation | undefined {
+  const reason = failure ?? (version === 'mismatch' ? 'version_mismatch' : undefined);
+  if (plan === 'popular') return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
+  if (reason !== undefined) return { mode: 'context-only', reason };
+  return version === 'previous'
+    ? { mode: 'previous-bundle', reason: 'state_of_previous_encoder' }
+    : undefined;
+}
