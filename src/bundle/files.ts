@@ -16,8 +16,11 @@ import {
 
 export type BundleFile = keyof typeof BUNDLE_FILES;
 
-/** One read call takes at most 2 GiB - 1. */
-const MAX_READ_BYTES = 1 << 30;
+/**
+ * Bytes of one read call. Kernels without preemption (those of servers) leave a call only when it ends or asks to be interrupted, which
+ * is tens of megabytes into a large one: for so long an event loop on the same core could not run.
+ */
+const READ_BYTES = 1 << 20;
 
 /**
  * The manifest of a bundle directory, in its one canonical text, with a bundleId that matches its content.
@@ -95,7 +98,7 @@ export function readBundleFileSync(
     if (size !== expected) throw invalid(path, `${expected} bytes`, `${size} bytes`);
     const bytes = new Uint8Array(size);
     for (let offset = 0; offset < size;) {
-      const read = readSync(handle, bytes, offset, Math.min(MAX_READ_BYTES, size - offset), offset);
+      const read = readSync(handle, bytes, offset, Math.min(READ_BYTES, size - offset), offset);
       if (read === 0) throw invalid(path, `${size} bytes`, `${offset} bytes`);
       offset += read;
     }
@@ -126,7 +129,7 @@ async function readWhole(path: string, expected: number | undefined): Promise<Ui
       throw invalid(path, `${expected} bytes`, `${size} bytes`);
     const bytes = new Uint8Array(new SharedArrayBuffer(size));
     for (let offset = 0; offset < size;) {
-      const length = Math.min(MAX_READ_BYTES, size - offset);
+      const length = Math.min(READ_BYTES, size - offset);
       const { bytesRead } = await file.read(bytes, offset, length, offset);
       if (bytesRead === 0) throw invalid(path, `${size} bytes`, `${offset} bytes`);
       offset += bytesRead;
