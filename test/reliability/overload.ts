@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freeCores, startGenerator, startServer, type Generator } from '../../bench/serve/child.ts';
+import { freeCores, startGenerator, startServer } from '../../bench/serve/child.ts';
 import type { LoadOutcome } from '../../bench/serve/load.ts';
 import { capacityOf, loadOf, medianOf, questionsOf } from './load.ts';
 import type { Row } from './row.ts';
@@ -17,14 +17,26 @@ import { makeVersions } from './versions.ts';
 /** As many as the benchmark of serving has: beside requests of their cost, refusals are what they are to a server. */
 const ITEMS = 100_000;
 const WIDTH = 64;
-/** Unloaded, for a p99: enough requests to have one, too few to queue. */
+/** Unloaded: enough requests for a p99, too few to queue. */
 const CALM_LOAD = 0.2;
 const TIMES = 3;
 /** Enough to be full: capacity is what is answered then. */
 const PAST_KNEE = 1.5;
-const ROUNDS = 3;
-const SECONDS_AT = { quick: 1.5, long: 30 } as const;
+/** Every load of a round beside the others: what a shared machine can do changes from minute to minute, and ratios are of neighbours. */
+const ROUNDS = { quick: 3, long: 9 } as const;
+const SECONDS_AT = { quick: 1.5, long: 10 } as const;
 const RECOVERY_SECONDS = 10;
+
+interface Round {
+  readonly calm: LoadOutcome;
+  /** Good answers a second, past the knee. */
+  readonly capacity: number;
+  readonly over: LoadOutcome;
+  /** The same rate at a server that only refuses. */
+  readonly alone: LoadOutcome;
+  /** p99 by the server's own histogram, ms: of answers, and of refusals. */
+  readonly inServer: Readonly<Record<'calm' | 'over' | 'refused', number>>;
+}
 
 export const OVERLOAD: Row = {
   name: 'overload',
@@ -37,32 +49,36 @@ export const OVERLOAD: Row = {
     });
     const cores = freeCores();
     const server = await ServerChild.start({ bundles, store, plan: 'exact' }, {}, cores?.[0]);
+    const refusing = await startServer(
+      [join(import.meta.dirname, 'refusing-server.mjs')],
+      cores?.[0],
+    );
     const generator = startGenerator(questionsOf(users, ITEMS), cores?.[1]);
     try {
       const knee = await capacityOf(generator, server.port, figures);
       const load = loadOf(generator, server.port, SECONDS_AT[scale]);
-      const beforeCalm = await scrapeDurations(server.port);
-      const calm = await load(CALM_LOAD * knee);
-      const beforeOver = await scrapeDurations(server.port);
-      // In turns: what a server can answer changes from second to second where cores are shared.
-      const full: number[] = [];
-      const slices: LoadOutcome[] = [];
-      for (let round = 0; round < ROUNDS; round++) {
-        figures.progress(`overload ${round} of ${ROUNDS}`);
-        full.push((await load(PAST_KNEE * knee)).achievedRate);
-        slices.push(await load(TIMES * medianOf(full)));
+      const refuse = loadOf(generator, refusing.port, SECONDS_AT[scale]);
+      const rounds: Round[] = [];
+      for (let round = 0; round < ROUNDS[scale]; round++) {
+        figures.progress(`overload ${round} of ${ROUNDS[scale]}`);
+        const beforeCalm = await scrapeDurations(server.port);
+        const calm = await load(CALM_LOAD * knee);
+        const afterCalm = await scrapeDurations(server.port);
+        const capacity = (await load(PAST_KNEE * knee)).achievedRate;
+        const beforeOver = await scrapeDurations(server.port);
+        const over = await load(TIMES * capacity);
+        const afterOver = await scrapeDurations(server.port);
+        const alone = await refuse(over.sentRate);
+        const inServer = {
+          calm: p99SinceMs(beforeCalm, afterCalm, 200),
+          over: p99SinceMs(beforeOver, afterOver, 200),
+          refused: p99SinceMs(beforeOver, afterOver, 503),
+        };
+        rounds.push({ calm, capacity, over, alone, inServer });
       }
-      const afterOver = await scrapeDurations(server.port);
-      const capacity = medianOf(full);
-      const median = (of: (slice: LoadOutcome) => number): number => medianOf(slices.map(of));
-      const over = {
-        sentRate: median(({ sentRate }) => sentRate),
-        achievedRate: median(({ achievedRate }) => achievedRate),
-        p99Ms: median(({ p99Ms }) => p99Ms),
-        refusedP99Ms: median(({ refusedP99Ms }) => refusedP99Ms),
-        refused: Math.min(...slices.map(({ refused }) => refused)),
-        failed: Math.max(...slices.map(({ failed }) => failed)),
-      };
+      const median = (of: (round: Round) => number): number => medianOf(rounds.map(of));
+      const capacity = median((round) => round.capacity);
+      const calmP99Ms = median(({ calm }) => calm.p99Ms);
 
       const second = loadOf(generator, server.port, 1);
       const after: number[] = [];
@@ -70,49 +86,47 @@ export const OVERLOAD: Row = {
       for (; recoverySeconds < RECOVERY_SECONDS; recoverySeconds++) {
         const { p99Ms, failed, refused } = await second(CALM_LOAD * capacity);
         after.push(p99Ms);
-        if (failed + refused === 0 && p99Ms <= 2 * calm.p99Ms) break;
+        if (failed + refused === 0 && p99Ms <= 2 * calmP99Ms) break;
       }
-      const alone = await refusedAlone(generator, SECONDS_AT[scale], over.sentRate, cores?.[0]);
-      const inServer = {
-        calm: p99SinceMs(beforeCalm, beforeOver, 200),
-        over: p99SinceMs(beforeOver, afterOver, 200),
-        refused: p99SinceMs(beforeOver, afterOver, 503),
-      };
+      const refusedInServerMs = median(({ inServer }) => inServer.refused);
       figures.note(
-        `capacity ${capacity.toFixed(0)} requests/s (${ITEMS} items scanned), offered ${over.sentRate.toFixed(0)}, refused ${over.refused}`,
+        `medians of ${rounds.length} rounds: capacity ${capacity.toFixed(0)} requests/s (${ITEMS} items scanned), offered ${median(({ over }) => over.sentRate).toFixed(0)}`,
       );
       figures.note(
-        `p99 at 20 % load ${calm.p99Ms.toFixed(1)} ms (in the server <= ${inServer.calm}), of what was answered under overload ${over.p99Ms.toFixed(1)} ms (<= ${inServer.over}), of a refusal ${over.refusedP99Ms.toFixed(1)} ms (<= ${inServer.refused}), of one by a server that only refuses ${alone.toFixed(1)} ms`,
+        `p99 at 20 % load ${calmP99Ms.toFixed(1)} ms (in the server <= ${median(({ inServer }) => inServer.calm)}), of what was answered under overload ${median(({ over }) => over.p99Ms).toFixed(1)} ms (<= ${median(({ inServer }) => inServer.over)}), of a refusal ${median(({ over }) => over.refusedP99Ms).toFixed(1)} ms (<= ${refusedInServerMs}), of one by a server that only refuses ${median(({ alone }) => alone.refusedP99Ms).toFixed(1)} ms`,
       );
-      figures.fastAtLeast('offered over capacity', over.sentRate / capacity, 0.9 * TIMES);
-      figures.fastAtLeast('goodput over capacity', over.achievedRate / capacity, 0.9);
-      figures.atLeast('refused', over.refused, 1);
-      figures.atMost('failed otherwise', over.failed, 0);
-      figures.fastAtMost('p99 of a refusal in the server', inServer.refused, 5, ' ms');
-      figures.fastAtMost('p99 over unloaded p99', over.p99Ms / calm.p99Ms, 2);
-      figures.fastAtMost('p99 of a refusal less that', over.refusedP99Ms - alone, 5, ' ms');
+      figures.fastAtLeast(
+        'offered over capacity',
+        median((round) => round.over.sentRate / round.capacity),
+        0.9 * TIMES,
+      );
+      figures.fastAtLeast(
+        'goodput over capacity',
+        median((round) => round.over.achievedRate / round.capacity),
+        0.9,
+      );
+      figures.atLeast('refused in a round', Math.min(...rounds.map(({ over }) => over.refused)), 1);
+      figures.atMost('failed otherwise', Math.max(...rounds.map(({ over }) => over.failed)), 0);
+      figures.fastAtMost('p99 of a refusal in the server', refusedInServerMs, 5, ' ms');
+      figures.fastAtMost(
+        'p99 over unloaded p99',
+        median(({ over, calm }) => over.p99Ms / calm.p99Ms),
+        2,
+      );
+      figures.fastAtMost(
+        'p99 of a refusal less that',
+        median(({ over, alone }) => over.refusedP99Ms - alone.refusedP99Ms),
+        5,
+        ' ms',
+      );
       figures.note(`p99 by second after it ${after.map((ms) => ms.toFixed(1)).join(', ')} ms`);
       figures.fastAtMost('recovery', recoverySeconds, 5, ' s');
       server.expectAlive();
     } finally {
       await generator.stop();
+      await refusing.stop();
       await server.end();
       rmSync(folder, { recursive: true });
     }
   },
 };
-
-/** What the client sees of refusals at this rate where nothing else is done: their p99. */
-async function refusedAlone(
-  generator: Generator,
-  seconds: number,
-  rate: number,
-  core: number | undefined,
-): Promise<number> {
-  const server = await startServer([join(import.meta.dirname, 'refusing-server.mjs')], core);
-  try {
-    return (await loadOf(generator, server.port, seconds)(rate)).refusedP99Ms;
-  } finally {
-    await server.stop();
-  }
-}
