@@ -5,7 +5,7 @@ import type { StateBatch } from '../store/store.ts';
 import type { AnswerFacts } from './access-log.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
-import type { ServerMetrics, Stage } from './metrics.ts';
+import type { ServerMetrics } from './metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
 import type { BundleVersion, Resolved } from './resolve.ts';
 import { rowOf } from './retrieve.ts';
@@ -25,8 +25,9 @@ export interface FoundBatch {
   /** When states aged and heads ran, Unix seconds. */
   readonly nowSeconds: number;
   readonly clock: StageClock;
-  /** What the micro-batch took before. */
-  readonly stagesMs: Pick<Record<Stage, number>, 'state' | 'head' | 'retrieve'>;
+  readonly stateMs: number;
+  readonly headMs: number;
+  readonly retrieveMs: number;
 }
 
 export interface AnswerWriterOptions {
@@ -72,8 +73,12 @@ export class AnswerWriter {
       }
       const failure = failures[row];
       const stagesMs = {
-        ...{ parse: pending.parseMs, queue: clock.startedMs - pending.queuedAtMs },
-        ...{ ...batch.stagesMs, encode: 0 },
+        parse: pending.parseMs,
+        queue: clock.startedMs - pending.queuedAtMs,
+        state: batch.stateMs,
+        head: batch.headMs,
+        retrieve: batch.retrieveMs,
+        encode: 0,
       };
       const parts: AnswerParts = {
         ...pending,

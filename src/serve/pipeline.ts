@@ -256,7 +256,7 @@ export class Pipeline {
 
     await this.#writer.write({
       ...{ engine, requests: resolved, states: workspace.states, failures, embeddings, hits },
-      ...{ nowSeconds, clock, stagesMs: { state: stateMs, head: headMs, retrieve: retrieveMs } },
+      ...{ nowSeconds, clock, stateMs, headMs, retrieveMs },
     });
     clock.lap('encode');
     const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;
