@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { BufferPool } from './buffer-pool.ts';
-import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
+import { NATIVE_BACKEND, NativeBackend } from './native-backend.ts';
 import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
@@ -20,7 +20,9 @@ function pooled(value: number): tf.Tensor2D {
 
 /** The memory that a tensor's values lie in, which reading them does not show: what is read of the pool is a copy. */
 function bufferOf(tensor: tf.Tensor): ArrayBufferLike {
-  return (tf.backend() as NativeBackend).floats(tensor).buffer;
+  const backend = tf.backend();
+  assert.ok(backend instanceof NativeBackend);
+  return backend.floats(tensor).buffer;
 }
 
 /** Takes every free buffer of the size in use and writes over it. */
