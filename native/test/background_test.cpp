@@ -36,7 +36,8 @@ void TestOnceAndAlone() {
   CHECK(twice == once);
   CHECK(Niceness() == before);
 #ifdef __linux__
-  CHECK(once > before);
+  constexpr int kLowest = 19;
+  CHECK(once > before || before == kLowest);
 #endif
 }
 
