@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError } from '../errors.ts';
-import { TextColumn, TextIndex, type TextBytes } from './text-column.ts';
+import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
 import { decodeSafetensors, encodeSafetensors, expectTensor, type Tensor } from './safetensors.ts';
 
 const FILE = 'items.safetensors';
@@ -89,7 +89,10 @@ export class ItemCatalogue {
     this.count = columns.ids.length;
     this.#ids = columns.ids;
     this.#titles = columns.titles;
-    this.#rows = new TextIndex(columns.ids, checked?.rowTable);
+    this.#rows =
+      checked === undefined
+        ? TextIndex.of(columns.ids, 'item ids in a catalogue')
+        : new TextIndex(columns.ids, checked.rowTable);
     this.#byPopularity = checked?.byPopularity;
     this.advertiserNames = columns.advertiserNames;
     this.advertiserRows = columns.advertiserRows;

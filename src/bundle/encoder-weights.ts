@@ -2,7 +2,7 @@
 // checked on the way.
 
 import type { ItemFeatures } from '../features/item-features.ts';
-import { GAP_BUCKETS, type FeatureSchema } from '../features/schema.ts';
+import { GAP_BUCKETS, type CompactSchema } from '../features/schema.ts';
 import type { EncoderBlockWeights, EncoderWeights } from '../native/binding.ts';
 import { itemInputWeights } from './item-input-weights.ts';
 import { BUNDLE_FILES, type ModelConfig } from './manifest.ts';
@@ -16,7 +16,7 @@ import { expectTensor, type Tensor } from './safetensors.ts';
 export function encoderWeights(
   tensors: ReadonlyMap<string, Tensor>,
   config: ModelConfig,
-  schema: FeatureSchema,
+  schema: CompactSchema,
   items: ItemFeatures,
 ): EncoderWeights {
   const { embeddingWidth: width, feedForwardWidth, actionWidth, maxHistory, heads } = config;

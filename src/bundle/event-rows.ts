@@ -1,6 +1,6 @@
 // Events by the names of items and actions, as the rows that a bundle's history encoder reads; those of items that it does not know fall away.
 
-import type { FeatureSchema } from '../features/schema.ts';
+import type { CompactSchema } from '../features/schema.ts';
 import type { EventColumns } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { ItemCatalogue } from './catalogue.ts';
@@ -17,7 +17,7 @@ export class EventRows {
   readonly #catalogue: ItemCatalogue;
   readonly #actions: Vocabulary;
 
-  constructor({ catalogue, schema }: { catalogue: ItemCatalogue; schema: FeatureSchema }) {
+  constructor({ catalogue, schema }: { catalogue: ItemCatalogue; schema: CompactSchema }) {
     this.#catalogue = catalogue;
     this.#actions = new Vocabulary(schema.actions);
   }

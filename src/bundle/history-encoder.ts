@@ -1,5 +1,6 @@
 // The history encoder of a bundle, natively: what the daily batch runs on and a server can re-encode a user with. No tfjs.
 
+import type { CompactSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import {
   nativeAddon,
@@ -67,7 +68,7 @@ export class HistoryEncoder {
 
 /** The history encoder of a bundle. @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws. */
 export function bundleHistoryEncoder(
-  bundle: Pick<Bundle, 'manifest' | 'schema' | 'catalogue' | 'tensors'>,
+  bundle: Pick<Bundle, 'manifest' | 'catalogue' | 'tensors'> & { readonly schema: CompactSchema },
   options: HistoryEncoderOptions = {},
 ): HistoryEncoder {
   const { manifest, schema, catalogue } = bundle;

@@ -5,11 +5,11 @@ import {
   type ItemColumns,
   type ItemFeatures,
 } from '../features/item-features.ts';
-import type { FeatureSchema } from '../features/schema.ts';
+import type { CompactSchema } from '../features/schema.ts';
 import type { ItemCatalogue } from './catalogue.ts';
 
 export function catalogueItemFeatures(
-  schema: FeatureSchema,
+  schema: CompactSchema,
   catalogue: ItemCatalogue,
 ): ItemFeatures {
   return buildItemFeatures(schema, catalogueItemColumns(catalogue));

@@ -2,7 +2,7 @@
 // subjectItem, and the item tower.
 
 import type { ItemFeatures } from '../features/item-features.ts';
-import type { FeatureSchema } from '../features/schema.ts';
+import type { CompactSchema } from '../features/schema.ts';
 import type { ItemInputWeights, ItemTables } from '../native/binding.ts';
 import { BUNDLE_FILES } from './manifest.ts';
 import { expectTensor, type Tensor } from './safetensors.ts';
@@ -15,7 +15,7 @@ import { expectTensor, type Tensor } from './safetensors.ts';
 export function itemTables(
   tensors: ReadonlyMap<string, Tensor>,
   width: number,
-  schema: FeatureSchema,
+  schema: CompactSchema,
 ): ItemTables {
   const { categories, advertisers, priceBounds } = schema;
   const table = (name: string, rows: number): Float32Array =>
@@ -41,7 +41,7 @@ export function itemIdTable(
 export function itemInputWeights(
   tensors: ReadonlyMap<string, Tensor>,
   width: number,
-  schema: FeatureSchema,
+  schema: CompactSchema,
   items: ItemFeatures,
 ): ItemInputWeights {
   const { categoryTable, advertiserTable, priceTable } = itemTables(tensors, width, schema);

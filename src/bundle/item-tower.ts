@@ -6,7 +6,7 @@ import {
   type ItemColumns,
   type ItemFeatures,
 } from '../features/item-features.ts';
-import type { FeatureSchema } from '../features/schema.ts';
+import type { CompactSchema } from '../features/schema.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import {
   nativeAddon,
@@ -23,7 +23,7 @@ import { expectTensor, type Tensor } from './safetensors.ts';
 export class ItemTower {
   /** D. */
   readonly embeddingWidth: number;
-  readonly #schema: FeatureSchema;
+  readonly #schema: CompactSchema;
   readonly #advertisers: Vocabulary;
   readonly #native: NativeItemTower;
   readonly #readIds: () => Float32Array;
@@ -38,7 +38,7 @@ export class ItemTower {
    */
   constructor(
     weights: ItemTowerWeights,
-    schema: FeatureSchema,
+    schema: CompactSchema,
     ids: Float32Array,
     readIds: () => Float32Array,
     isa?: Isa,
@@ -96,7 +96,7 @@ export class ItemTower {
  * @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws.
  */
 export function bundleItemTower(
-  bundle: Pick<Bundle, 'manifest' | 'schema' | 'tensors'>,
+  bundle: Pick<Bundle, 'manifest' | 'tensors'> & { readonly schema: CompactSchema },
   isa?: Isa,
 ): ItemTower {
   const { model, counts } = bundle.manifest;
@@ -121,7 +121,7 @@ export function bundleItemTower(
 export function itemTowerWeights(
   tensors: ReadonlyMap<string, Tensor>,
   config: ModelConfig,
-  schema: FeatureSchema,
+  schema: CompactSchema,
 ): ItemTowerWeights {
   const { embeddingWidth: width, hiddenWidth } = config;
   const get = (name: string, ...shape: number[]): Float32Array =>

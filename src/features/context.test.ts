@@ -110,6 +110,19 @@ describe('subjects by name', () => {
     assert.ok(named('lantern').includes('^lantern$'));
   });
 
+  it('reads the same of parts that another thread was handed', () => {
+    const other = new ContextFeatures(structuredClone(features.parts()));
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), words), (query) => {
+        assert.deepEqual(other.queryBag(query), features.queryBag(query));
+      }),
+    );
+    const interests = [{ category: 'c', confidence: 0.5 }];
+    assert.deepEqual(other.interestBag(interests), features.interestBag(interests));
+    const someone = { age: 17, country: 'DE', gender: 'f' };
+    assert.deepEqual(other.demographicRows(someone), features.demographicRows(someone));
+  });
+
   it('gives no subject for a query without anything known', () => {
     for (const query of [' ,.- ', 'xyzzy', '東京'])
       assert.deepEqual(features.queryBag(query), { rows: [], weights: [] });

@@ -1,7 +1,8 @@
 // Context features: from a subject and demographics to rows and weights of the context layer's tables.
 // The only implementation, for pseudo-context in training, logged context in evaluation, and live context in serving.
 
-import { boundedBucket, type FeatureSchema } from './schema.ts';
+import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
+import { boundedBucket, type CompactSchema, type FeatureSchema } from './schema.ts';
 import { queryNgrams } from './query.ts';
 import { Vocabulary } from './vocabulary.ts';
 
@@ -20,20 +21,41 @@ export interface SubjectBag {
 
 export const NO_SUBJECT: SubjectBag = { rows: [], weights: [] };
 
+/** What ContextFeatures are made of, as one thread can hand them to another: see parts(). */
+export interface ContextParts {
+  readonly schema: CompactSchema;
+  readonly ngrams: TextBytes;
+  readonly ngramTable: Int32Array;
+}
+
 /** Turns raw context into rows, for one feature schema. */
 export class ContextFeatures {
-  readonly schema: FeatureSchema;
+  readonly schema: CompactSchema;
   readonly #categories: Vocabulary;
-  readonly #ngrams: Vocabulary;
+  readonly #ngrams: TextColumn;
+  readonly #ngramRows: TextIndex;
   readonly #countries: Vocabulary;
   readonly #genders: Vocabulary;
 
-  constructor(schema: FeatureSchema) {
-    this.schema = schema;
-    this.#categories = new Vocabulary(schema.categories);
-    this.#ngrams = new Vocabulary(schema.queryNgrams);
-    this.#countries = new Vocabulary(schema.countries);
-    this.#genders = new Vocabulary(schema.genders);
+  constructor(from: FeatureSchema | ContextParts) {
+    if ('ngrams' in from) {
+      this.schema = from.schema;
+      this.#ngrams = new TextColumn(from.ngrams);
+      this.#ngramRows = new TextIndex(this.#ngrams, from.ngramTable);
+    } else {
+      const { queryNgrams: ngrams, ...schema } = from;
+      this.schema = schema;
+      this.#ngrams = TextColumn.of(ngrams);
+      this.#ngramRows = TextIndex.of(this.#ngrams, 'n-grams in a schema');
+    }
+    this.#categories = new Vocabulary(this.schema.categories);
+    this.#countries = new Vocabulary(this.schema.countries);
+    this.#genders = new Vocabulary(this.schema.genders);
+  }
+
+  /** Arrays and plain objects, which another thread can have, and make the same features of at once. */
+  parts(): ContextParts {
+    return { schema: this.schema, ngrams: this.#ngrams.bytes, ngramTable: this.#ngramRows.table };
   }
 
   /** Row of a category name in the subject table, or -1. */
@@ -72,7 +94,7 @@ export class ContextFeatures {
   queryBag(query: string): SubjectBag {
     const base = this.schema.categories.length;
     const rows = queryNgrams(query)
-      .map((ngram) => this.#ngrams.row(ngram))
+      .map((ngram) => this.#ngramRows.row(ngram))
       .filter((row) => row >= 0)
       .map((row) => base + row)
       .sort((a, b) => a - b);

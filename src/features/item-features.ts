@@ -1,6 +1,6 @@
 // Item features: from catalogue columns to the rows that the item tower and the history encoder read, one row an item.
 
-import { boundedBucket, type FeatureSchema } from './schema.ts';
+import { boundedBucket, type CompactSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 /** Strongest categories of an item that the tower looks at. */
@@ -39,7 +39,7 @@ export interface ItemFeatures {
 
 /** @param advertisers - of the schema, for a caller who builds features often: it is as long as there are advertisers. */
 export function buildItemFeatures(
-  schema: FeatureSchema,
+  schema: CompactSchema,
   columns: ItemColumns,
   advertisers: Vocabulary = new Vocabulary(schema.advertisers),
 ): ItemFeatures {

@@ -29,6 +29,9 @@ export interface FeatureSchema {
   readonly catalogueDigest: string;
 }
 
+/** All of it but the n-grams, which are thousands and which only ContextFeatures reads. */
+export type CompactSchema = Omit<FeatureSchema, 'queryNgrams'>;
+
 export const MAX_SUBJECT_CATEGORIES = 5;
 /** Q at most; rarer n-grams are left out, and a word of them to its trigrams. */
 export const MAX_QUERY_NGRAMS = 16_384;

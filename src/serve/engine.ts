@@ -3,7 +3,13 @@
 import { ItemCatalogue, type CatalogueParts } from '../bundle/catalogue.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TandemError } from '../errors.ts';
-import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
+import {
+  ContextFeatures,
+  NO_SUBJECT,
+  type ContextParts,
+  type SubjectBag,
+} from '../features/context.ts';
+import type { CompactSchema } from '../features/schema.ts';
 import type { EncoderId } from '../ids.ts';
 import { nativeAddon, type NativeHead, type Ticket } from '../native/binding.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
@@ -26,14 +32,14 @@ const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1, inputRow: -1 };
 const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
 
 /** What of a bundle is read for as long as it is served; head and index have their own copies of the rest. */
-export type ServedBundle = Pick<
-  Bundle,
-  'directory' | 'manifest' | 'schema' | 'catalogue' | 'vectors'
->;
+export type ServedBundle = Pick<Bundle, 'directory' | 'manifest' | 'catalogue' | 'vectors'> & {
+  readonly schema: CompactSchema;
+};
 
 /** An engine on its way to another event loop, good for one: Engine.attach(). Weights, vectors and index are there once. */
 export interface SharedEngine {
   readonly bundle: Omit<ServedBundle, 'catalogue'> & { readonly catalogue: CatalogueParts };
+  readonly features: ContextParts;
   readonly head: Ticket<NativeHead>;
   readonly index: SharedPlan;
 }
@@ -78,12 +84,11 @@ export class Engine {
     this.items = new LiveItems(catalogue, filters, schema.categories, this.width, overlay);
   }
 
-  static #of(bundle: ServedBundle, head: NativeHead, index: PlannedIndex): Engine {
-    const { schema, catalogue } = bundle;
+  static #of(parts: Pick<EngineCore, 'bundle' | 'head' | 'index' | 'features'>): Engine {
+    const { catalogue, schema } = parts.bundle;
     return new Engine({
-      ...{ bundle, head, index },
+      ...parts,
       filters: new FilterCompiler(catalogue, schema.categories),
-      features: new ContextFeatures(schema),
       itemJson: new RowCache((row) => JSON.stringify(catalogue.id(row))),
     });
   }
@@ -94,10 +99,15 @@ export class Engine {
    * @throws TandemError ERR_INDEX_INVALID.
    */
   static async open(bundle: Bundle, plan: PlanMode): Promise<Engine> {
-    const { directory, manifest, schema, catalogue, vectors, headWeights } = bundle;
+    const { directory, manifest, catalogue, vectors, headWeights } = bundle;
+    const features = new ContextFeatures(bundle.schema);
+    const { schema } = features;
     const index = await planIndex(bundle, plan);
     const head = new (nativeAddon().Head)(headWeights);
-    return Engine.#of({ directory, manifest, schema, catalogue, vectors }, head, index);
+    return Engine.#of({
+      bundle: { directory, manifest, schema, catalogue, vectors },
+      ...{ features, head, index },
+    });
   }
 
   /** This engine with other items; it shares everything else, also what is found out later. */
@@ -110,19 +120,21 @@ export class Engine {
     const { catalogue, ...rest } = this.bundle;
     return {
       bundle: { ...rest, catalogue: catalogue.parts() },
+      features: this.#core.features.parts(),
       head: this.head.share(),
       index: this.index.share(),
     };
   }
 
   /** What another event loop shares, at once. */
-  static attach({ bundle, head, index }: SharedEngine): Engine {
+  static attach({ bundle, features, head, index }: SharedEngine): Engine {
     const { catalogue, ...rest } = bundle;
-    return Engine.#of(
-      { ...rest, catalogue: ItemCatalogue.of(catalogue) },
-      new (nativeAddon().Head)(head),
-      PlannedIndex.attach(index, bundle.vectors),
-    );
+    return Engine.#of({
+      bundle: { ...rest, catalogue: ItemCatalogue.of(catalogue) },
+      features: new ContextFeatures(features),
+      head: new (nativeAddon().Head)(head),
+      index: PlannedIndex.attach(index, bundle.vectors),
+    });
   }
 
   /** The id of an item as JSON; kept, because escaping 100 ids an answer was a tenth of the time of one. */

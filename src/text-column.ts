@@ -1,7 +1,7 @@
 // A column of strings as bytes with offsets: a million of them are there at once, and become JavaScript strings one by one,
 // when somebody asks. What such a column is made of may be handed to another thread as it is.
 
-import { RowCache } from '../row-cache.ts';
+import { RowCache } from './row-cache.ts';
 
 /** UTF-8 of all strings one after the other, and where each begins. */
 export interface TextBytes {
@@ -15,7 +15,7 @@ export class TextColumn {
   readonly bytes: TextBytes;
   readonly #strings: RowCache<string>;
 
-  /** @param bytes - well-formed UTF-8; decodeCatalogue checks what it reads. */
+  /** @param bytes - well-formed UTF-8; whoever reads it from a file checks that. */
   constructor(bytes: TextBytes) {
     const { blob, offsets } = bytes;
     this.length = offsets.length - 1;
@@ -34,7 +34,7 @@ export class TextColumn {
     // Half of a surrogate pair at the end of one string and half at the start of the next would join into one character.
     if (offsets[values.length] !== blob.length || blob.toString('utf8') !== joined)
       throw new RangeError(
-        'Expected well-formed Unicode in the strings of a catalogue, received a lone surrogate.',
+        'Expected well-formed Unicode in every string, received a lone surrogate.',
       );
     return new TextColumn({ blob: new Uint8Array(blob), offsets });
   }
@@ -55,22 +55,29 @@ export class TextIndex {
   readonly table: Int32Array;
   readonly #column: TextColumn;
 
-  /** @param table - as another TextIndex over the same column made it. */
-  constructor(column: TextColumn, table?: Int32Array) {
+  /** @param table - as of() made it for the same column. */
+  constructor(column: TextColumn, table: Int32Array) {
     this.#column = column;
-    if (table !== undefined) {
-      this.table = table;
-      return;
-    }
-    this.table = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, 2 * column.length)))).fill(-1);
-    for (let row = 0; row < column.length; row++) {
-      const place = this.#find(column.at(row));
-      if (this.table[place] !== -1)
+    this.table = table;
+  }
+
+  /**
+   * @param what - that the strings are, for the error.
+   * @throws RangeError when one occurs twice.
+   */
+  static of(column: TextColumn, what: string): TextIndex {
+    const { length } = column;
+    const table = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, 2 * length)))).fill(-1);
+    const index = new TextIndex(column, table);
+    for (let row = 0; row < length; row++) {
+      const place = index.#find(column.at(row));
+      if (table[place] !== -1)
         throw new RangeError(
-          `Expected ${column.length} distinct item ids in a catalogue, received "${column.at(row).slice(0, 64)}" twice.`,
+          `Expected ${length} distinct ${what}, received "${column.at(row).slice(0, 64)}" twice.`,
         );
-      this.table[place] = row;
+      table[place] = row;
     }
+    return index;
   }
 
   /** Row of a string, or -1. */
