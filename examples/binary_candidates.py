@@ -7,6 +7,7 @@ import json
 import math
 import struct
 import sys
+import urllib.error
 import urllib.request
 
 HEADER = struct.Struct("<4sHBBIId")
@@ -43,10 +44,13 @@ def main() -> None:
     request = {"user": user, "surface": "related", "subject": {"item": item}, "k": 10}
     headers = {"content-type": "application/json", "accept": "application/x-tandem"}
     data = json.dumps(request).encode()
-    with urllib.request.urlopen(
-        urllib.request.Request(f"{base}/v1/candidates", data, headers)
-    ) as response:
-        print(json.dumps(read_answer(response.read())))
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{base}/v1/candidates", data, headers)
+        ) as response:
+            print(json.dumps(read_answer(response.read())))
+    except urllib.error.HTTPError as error:
+        raise SystemExit(error.read().decode()) from error
 
 
 if __name__ == "__main__":

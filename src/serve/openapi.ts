@@ -34,6 +34,8 @@ export function openApiDocument(version: string): Record<string, unknown> {
       description: 'Candidates for a user and what the user is looking at now.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
+    // Wherever this document was read.
+    servers: [{ url: '/' }],
     paths: {
       '/v1/candidates': {
         post: operation(
@@ -183,6 +185,7 @@ function kservePaths(): object {
   const ready = (operationId: string, summary: string): object => ({
     operationId,
     summary,
+    security: [],
     responses: { 200: json('Ready.', {}), 503: errorResponse('Stopping.', 'KserveError') },
   });
   const infer = operation(
@@ -268,8 +271,9 @@ const ACCESS_ERRORS = {
   403: errorResponse('ERR_FORBIDDEN'),
 };
 
+/** Open to everybody. */
 function probe(operationId: string, summary: string): object {
-  return { operationId, summary, responses: { 200: json(summary, {}) } };
+  return { operationId, summary, security: [], responses: { 200: json(summary, {}) } };
 }
 
 function header(name: string, description: string): object {
