@@ -1,6 +1,7 @@
 // Where item rows may start instead of at random: at the leading eigenvectors of the items' co-occurrence. Pairs that share baskets
 // are then near before the first step, also rare ones, whose few examples training would need many steps to remember.
 
+import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { buildBaskets, MIN_MEAN_BASKET, type Baskets } from '../data/baskets.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { Random } from '../random.ts';
@@ -9,12 +10,12 @@ import { eachShard, type TrainingEnds } from './training-statistics.ts';
 /** Vectors beyond those wanted, and rounds: with them the wanted ones are there to three digits. */
 const SPARE_VECTORS = 16;
 const ROUNDS = 8;
+/** Rows that are worked on together, because they fit into a core's cache. */
+const ROW_BLOCK = 32;
 /** Below it a row is what rounding left of nothing. */
 const LEAST_NORM = 1e-4;
 /** Of a matrix's trace: what is left of a direction that the others span. */
 const NOTHING = 1e-12;
-/** Of Jacobi rotations, which converge quadratically: ten are more than it takes. */
-const MAX_SWEEPS = 30;
 
 /**
  * [N, width] rows of unit norm whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i n_j): item i at
@@ -82,17 +83,21 @@ function leadingRows(
   // Twice, because once leaves what rounding lost.
   orthonormalise(y, vectors);
   orthonormalise(y, vectors);
-  const { values, axes } = eigen(innerProducts(y, timesGram(baskets, scale, y, vectors), vectors));
+  const projected = innerProducts(y, timesGram(baskets, scale, y, vectors), vectors);
+  const { realEigenvalues: values, eigenvectorMatrix: axes } = new EigenvalueDecomposition(
+    Matrix.from1DArray(vectors, vectors, projected),
+    { assumeSymmetric: true },
+  );
   const order = [...values.keys()].sort((a, b) => values[b]! - values[a]!).slice(0, width);
+  // G has a one on its diagonal that the cosine of different items has not.
+  const lengths = order.map((axis) => Math.sqrt(Math.max(0, values[axis]! - 1)));
   const rows = new Float32Array(itemCount * width);
   for (let item = 0; item < itemCount; item++) {
     const row = rows.subarray(item * width, (item + 1) * width);
     for (const [column, axis] of order.entries()) {
       let projection = 0;
-      for (let k = 0; k < vectors; k++)
-        projection += y[item * vectors + k]! * axes[k * vectors + axis]!;
-      // G has a one on its diagonal that the cosine of different items has not.
-      row[column] = projection * Math.sqrt(Math.max(0, values[axis]! - 1));
+      for (let k = 0; k < vectors; k++) projection += y[item * vectors + k]! * axes.get(k, axis);
+      row[column] = projection * lengths[column]!;
     }
     const norm = Math.hypot(...row);
     for (let column = 0; column < width; column++)
@@ -128,12 +133,16 @@ function timesGram(
 /** [K, K] a'b of two [N, K]. */
 function innerProducts(a: Float64Array, b: Float64Array, vectors: number): Float64Array {
   const products = new Float64Array(vectors * vectors);
-  for (let at = 0; at < a.length; at += vectors)
-    for (let i = 0; i < vectors; i++) {
-      const value = a[at + i]!;
-      if (value === 0) continue;
-      for (let j = 0; j < vectors; j++) products[i * vectors + j]! += value * b[at + j]!;
-    }
+  const block = ROW_BLOCK * vectors;
+  for (let begin = 0; begin < a.length; begin += block) {
+    const end = Math.min(a.length, begin + block);
+    for (let i = 0; i < vectors; i++)
+      for (let at = begin; at < end; at += vectors) {
+        const value = a[at + i]!;
+        if (value === 0) continue;
+        for (let j = 0; j < vectors; j++) products[i * vectors + j]! += value * b[at + j]!;
+      }
+  }
   return products;
 }
 
@@ -151,50 +160,16 @@ function orthonormalise(y: Float64Array, vectors: number): void {
       if (i === j) factor[i * vectors + i] = value > NOTHING * trace ? Math.sqrt(value) : 0;
       else factor[i * vectors + j] = pivot === 0 ? 0 : value / pivot;
     }
-  for (let at = 0; at < y.length; at += vectors)
+  const block = ROW_BLOCK * vectors;
+  for (let begin = 0; begin < y.length; begin += block) {
+    const end = Math.min(y.length, begin + block);
     for (let i = 0; i < vectors; i++) {
       const pivot = factor[i * vectors + i]!;
-      let value = y[at + i]!;
-      for (let k = 0; k < i; k++) value -= factor[i * vectors + k]! * y[at + k]!;
-      y[at + i] = pivot === 0 ? 0 : value / pivot;
-    }
-}
-
-/**
- * Eigenvalues of a symmetric [K, K], and its eigenvectors as the columns of `axes`: cyclic Jacobi rotations.
- *
- * @see Golub and Van Loan, Matrix Computations, 8.5.
- */
-function eigen(symmetric: Float64Array): { values: Float64Array; axes: Float64Array } {
-  const size = Math.sqrt(symmetric.length);
-  const a = symmetric.slice();
-  const axes = new Float64Array(a.length);
-  for (let i = 0; i < size; i++) axes[i * size + i] = 1;
-  const rotate = (m: Float64Array, i: number, j: number, cosine: number, sine: number): void => {
-    const [x, y] = [m[i]!, m[j]!];
-    m[i] = cosine * x - sine * y;
-    m[j] = sine * x + cosine * y;
-  };
-  for (let sweep = 0; sweep < MAX_SWEEPS; sweep++) {
-    let off = 0;
-    let trace = 0;
-    for (let p = 0; p < size; p++) {
-      trace += Math.abs(a[p * size + p]!);
-      for (let q = p + 1; q < size; q++) off += Math.abs(a[p * size + q]!);
-    }
-    if (off <= NOTHING * trace) break;
-    for (let p = 0; p < size; p++)
-      for (let q = p + 1; q < size; q++) {
-        const apq = a[p * size + q]!;
-        if (apq === 0) continue;
-        const theta = (a[q * size + q]! - a[p * size + p]!) / (2 * apq);
-        const t = Math.sign(theta || 1) / (Math.abs(theta) + Math.hypot(theta, 1));
-        const cosine = 1 / Math.hypot(t, 1);
-        const sine = t * cosine;
-        for (let k = 0; k < size; k++) rotate(a, k * size + p, k * size + q, cosine, sine);
-        for (let k = 0; k < size; k++) rotate(a, p * size + k, q * size + k, cosine, sine);
-        for (let k = 0; k < size; k++) rotate(axes, k * size + p, k * size + q, cosine, sine);
+      for (let at = begin; at < end; at += vectors) {
+        let value = y[at + i]!;
+        for (let k = 0; k < i; k++) value -= factor[i * vectors + k]! * y[at + k]!;
+        y[at + i] = pivot === 0 ? 0 : value / pivot;
       }
+    }
   }
-  return { values: Float64Array.from({ length: size }, (_, i) => a[i * size + i]!), axes };
 }
