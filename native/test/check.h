@@ -86,6 +86,12 @@ void ForEachIsa(const Body& body) {
   Context().clear();
 }
 
+/// One instruction set for what does not depend on it and takes long: the least of the vector ones, which emulators run fastest.
+inline const KernelTable& OneIsa() {
+  const AvailableKernels& found = ProbeKernels();
+  return *found.tables[found.count > 1 ? 1 : 0];
+}
+
 /// Closing line and exit code.
 inline int Finish(const char* name) {
   if (Failures() > 0) {

@@ -331,13 +331,14 @@ int main() {
   ForEachIsa([](const tandem::KernelTable& kernels) {
     TestKMeans(kernels);
     TestRecallAndScores(kernels);
-    TestBuildTakesTheCheaper(kernels);
     TestFiltersGiveK(kernels);
-    TestFile(kernels);
-    TestRefusals(kernels);
   });
   // Codes and their sums are the same integers everywhere, and these take longer than all the rest: once will do.
-  TestDepths(*tandem::ProbeKernels().tables[tandem::ProbeKernels().count > 1 ? 1 : 0]);
-  TestAlternatingQueries(*tandem::ProbeKernels().tables[tandem::ProbeKernels().count > 1 ? 1 : 0]);
+  const tandem::KernelTable& fast = OneIsa();
+  TestBuildTakesTheCheaper(fast);
+  TestFile(fast);
+  TestRefusals(fast);
+  TestDepths(fast);
+  TestAlternatingQueries(fast);
   return Finish("cluster_index");
 }
