@@ -14,6 +14,7 @@ describe('TextColumn', () => {
         for (const one of [column, handed]) {
           assert.equal(one.length, values.length);
           assert.deepEqual(one.all(), values);
+          assert.deepEqual(Buffer.from(one.lines()), Buffer.from(values.join('\n')));
         }
       }),
     );
@@ -43,9 +44,10 @@ describe('TextIndex', () => {
   });
 
   it('refuses a string that occurs twice, saying what it is', () => {
-    assert.throws(() => TextIndex.of(TextColumn.of(['a', 'b', 'a']), 'letters'), {
-      name: 'RangeError',
-      message: /3 distinct letters, received "a" twice/,
-    });
+    for (const twice of ['a', 'ä', ''])
+      assert.throws(() => TextIndex.of(TextColumn.of([twice, 'b', twice]), 'letters'), {
+        name: 'RangeError',
+        message: new RegExp(`3 distinct letters, received "${twice}" twice`),
+      });
   });
 });

@@ -1,7 +1,9 @@
-// A column of strings as bytes with offsets: a million of them are there at once, and become JavaScript strings one by one,
-// when somebody asks. What such a column is made of may be handed to another thread as it is.
+// A column of strings as bytes with offsets: a million of them are there at once, and become JavaScript strings one by one, whenever
+// somebody asks. None is kept: garbage collections would copy what is answered for the first time, while requests wait, to save
+// a fraction of a microsecond each. What a column is made of may be handed to another thread as it is.
 
-import { RowCache } from './row-cache.ts';
+const LINE_FEED = 10;
+const HASH_START = 0x811c_9dc5;
 
 /** UTF-8 of all strings one after the other, and where each begins. */
 export interface TextBytes {
@@ -13,15 +15,14 @@ export interface TextBytes {
 export class TextColumn {
   readonly length: number;
   readonly bytes: TextBytes;
-  readonly #strings: RowCache<string>;
+  readonly #buffer: Buffer;
 
   /** @param bytes - well-formed UTF-8; whoever reads it from a file checks that. */
   constructor(bytes: TextBytes) {
     const { blob, offsets } = bytes;
     this.length = offsets.length - 1;
     this.bytes = bytes;
-    const buffer = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength);
-    this.#strings = new RowCache((row) => buffer.toString('utf8', offsets[row], offsets[row + 1]));
+    this.#buffer = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength);
   }
 
   /** @throws RangeError for a string with a lone surrogate, which UTF-8 cannot hold. */
@@ -39,13 +40,46 @@ export class TextColumn {
     return new TextColumn({ blob: new Uint8Array(blob), offsets });
   }
 
-  /** The string of a row; kept, so that it is decoded once. */
+  /** The string of a row. */
   at(row: number): string {
-    return this.#strings.at(row);
+    const { offsets } = this.bytes;
+    return this.#buffer.toString('utf8', offsets[row], offsets[row + 1]);
   }
 
   all(): string[] {
     return Array.from({ length: this.length }, (_, row) => this.at(row));
+  }
+
+  /** UTF-8 of all strings, a line feed between two; makes no string of any. */
+  lines(): Uint8Array {
+    const { blob, offsets } = this.bytes;
+    const lines = new Uint8Array(blob.length + Math.max(0, this.length - 1)).fill(LINE_FEED);
+    for (let row = 0; row < this.length; row++)
+      for (let i = offsets[row]!; i < offsets[row + 1]!; i++) lines[i + row] = blob[i]!;
+    return lines;
+  }
+
+  /** Whether two rows hold the same string. */
+  areSame(row: number, other: number): boolean {
+    const { blob, offsets } = this.bytes;
+    const [begin, otherBegin] = [offsets[row]!, offsets[other]!];
+    const length = offsets[row + 1]! - begin;
+    if (offsets[other + 1]! - otherBegin !== length) return false;
+    for (let i = 0; i < length; i++) if (blob[begin + i] !== blob[otherBegin + i]) return false;
+    return true;
+  }
+
+  /** What hash() gives of the string; makes none of one in ASCII, whose bytes are its UTF-16 units. */
+  hashAt(row: number): number {
+    const { blob, offsets } = this.bytes;
+    const end = offsets[row + 1]!;
+    let h = HASH_START;
+    for (let i = offsets[row]!; i < end; i++) {
+      const unit = blob[i]!;
+      if (unit >= 0x80) return hash(this.at(row));
+      h = hashed(h, unit);
+    }
+    return mixed(h);
   }
 }
 
@@ -68,40 +102,45 @@ export class TextIndex {
   static of(column: TextColumn, what: string): TextIndex {
     const { length } = column;
     const table = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, 2 * length)))).fill(-1);
-    const index = new TextIndex(column, table);
+    const mask = table.length - 1;
     for (let row = 0; row < length; row++) {
-      const place = index.#find(column.at(row));
-      if (table[place] !== -1)
-        throw new RangeError(
-          `Expected ${length} distinct ${what}, received "${column.at(row).slice(0, 64)}" twice.`,
-        );
+      let place = column.hashAt(row) & mask;
+      for (; table[place] !== -1; place = (place + 1) & mask)
+        if (column.areSame(table[place]!, row))
+          throw new RangeError(
+            `Expected ${length} distinct ${what}, received "${column.at(row).slice(0, 64)}" twice.`,
+          );
       table[place] = row;
     }
-    return index;
+    return new TextIndex(column, table);
   }
 
   /** Row of a string, or -1. */
   row(text: string): number {
-    return this.table[this.#find(text)]!;
-  }
-
-  /** The place of a string, or the free one that it would take. */
-  #find(text: string): number {
     const mask = this.table.length - 1;
     let place = hash(text) & mask;
     for (;;) {
       const row = this.table[place]!;
-      if (row === -1 || this.#column.at(row) === text) return place;
+      if (row === -1 || this.#column.at(row) === text) return row;
       place = (place + 1) & mask;
     }
   }
 }
 
-/** FNV-1a over UTF-16 units, its bits mixed at the end: neighbouring ids would fill neighbouring places otherwise. */
+/** FNV-1a over UTF-16 units. */
 function hash(text: string): number {
-  let h = 0x811c_9dc5;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x0100_0193);
-  h ^= h >>> 15;
-  h = Math.imul(h, 0x85eb_ca6b);
-  return h ^ (h >>> 13);
+  let h = HASH_START;
+  for (let i = 0; i < text.length; i++) h = hashed(h, text.charCodeAt(i));
+  return mixed(h);
+}
+
+function hashed(h: number, unit: number): number {
+  return Math.imul(h ^ unit, 0x0100_0193);
+}
+
+/** Neighbouring ids would fill neighbouring places otherwise. */
+function mixed(h: number): number {
+  let bits = h ^ (h >>> 15);
+  bits = Math.imul(bits, 0x85eb_ca6b);
+  return bits ^ (bits >>> 13);
 }

@@ -128,8 +128,8 @@ describe('fusion attention', () => {
           const row = i === 0 ? users.length : i - 1;
           const query = expected.subarray(row * width, (row + 1) * width);
           const scores = new Map(
-            bundle.catalogue
-              .allIds()
+            bundle.catalogue.ids
+              .all()
               .map((id, slot) => [
                 id,
                 query.reduce((sum, x, d) => sum + x * bundle.vectors[slot * width + d]!, 0),

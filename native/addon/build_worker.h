@@ -20,7 +20,7 @@
 
 namespace tandem {
 
-/// In the background, as SearchWorker: servers load indexes while they answer. Deletes itself after the promise is settled.
+/// No more urgent than the thread that asks for it: a server loads indexes while it answers. Deletes itself after the promise is settled.
 template <class Index>
 class BuildWorker : public Napi::AsyncWorker {
  public:
@@ -53,7 +53,6 @@ class BuildWorker : public Napi::AsyncWorker {
 
  protected:
   void Execute() override {
-    BecomeBackgroundThread();
     std::mutex mutex;
     std::condition_variable ended;
     bool done = false;
@@ -70,7 +69,7 @@ class BuildWorker : public Napi::AsyncWorker {
         }
       });
     }
-    status_ = build_(&done_, &cancel_, &index_);
+    RunAtNiceness(niceness_, [this] { status_ = build_(&done_, &cancel_, &index_); });
     if (has_progress_) {
       {
         std::lock_guard<std::mutex> lock(mutex);
@@ -106,6 +105,7 @@ class BuildWorker : public Napi::AsyncWorker {
   Napi::Promise::Deferred deferred_;
   BuildFunction build_;
   WrapFunction wrap_;
+  const int niceness_ = ThreadNiceness();
   std::size_t work_ = 0;
   Napi::ThreadSafeFunction progress_;
   bool has_progress_ = false;

@@ -1,13 +1,10 @@
-// A background thread gives way once, however often it is told to, and nobody else with it.
+// A background thread gives way once, however often it is told to, and nobody else with it; what runs at a niceness runs no more urgently.
 
 #include "core/background.h"
 
-#ifdef __linux__
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
+#include <algorithm>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "check.h"
@@ -15,30 +12,43 @@
 namespace tandem::test {
 namespace {
 
-int Niceness() {
-#ifdef __linux__
-  return getpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)));
-#else
-  return 0;
-#endif
-}
-
 void TestOnceAndAlone() {
-  const int before = Niceness();
+  const int before = ThreadNiceness();
   int once = before;
   int twice = before;
   std::thread([&] {
     BecomeBackgroundThread();
-    once = Niceness();
+    once = ThreadNiceness();
     BecomeBackgroundThread();
-    twice = Niceness();
+    twice = ThreadNiceness();
   }).join();
   CHECK(twice == once);
-  CHECK(Niceness() == before);
+  CHECK(ThreadNiceness() == before);
 #ifdef __linux__
   constexpr int kLowest = 19;
   CHECK(once > before || before == kLowest);
 #endif
+}
+
+void TestAtNiceness() {
+  const int before = ThreadNiceness();
+  for (const int more : {0, 7, -1}) {
+    int within = -100;
+    RunAtNiceness(before + more, [&] { within = ThreadNiceness(); });
+#ifdef __linux__
+    CHECK(within == std::min(19, before + std::max(0, more)));
+#else
+    CHECK(within == 0);
+#endif
+    CHECK(ThreadNiceness() == before);
+  }
+  std::string thrown;
+  try {
+    RunAtNiceness(before, [] { throw std::runtime_error("as it was thrown"); });
+  } catch (const std::runtime_error& error) {
+    thrown = error.what();
+  }
+  CHECK(thrown == "as it was thrown");
 }
 
 }  // namespace
@@ -46,5 +56,6 @@ void TestOnceAndAlone() {
 
 int main() {
   tandem::test::TestOnceAndAlone();
+  tandem::test::TestAtNiceness();
   return tandem::test::Finish("background");
 }

@@ -201,7 +201,7 @@ describe('loadBundle', () => {
     assert.deepEqual(bundle.vectors, input.vectors);
     assert.deepEqual(bundle.goldens, input.goldens);
     assert.deepEqual(Buffer.from(bundle.indexBytes), Buffer.from(input.indexBytes));
-    assert.deepEqual(bundle.catalogue.allIds(), input.catalogue.allIds());
+    assert.deepEqual(bundle.catalogue.ids.all(), input.catalogue.ids.all());
     const { tensors: all, model, schema, catalogue } = input;
     assert.deepEqual(bundle.headWeights, headWeights(all, model, schema, catalogue));
     const tensors = bundle.tensors();

@@ -32,7 +32,7 @@ describe('ItemCatalogue', () => {
   ] as const)
     it(`knows its items ${name}`, () => {
       assert.equal(catalogue.count, 3);
-      assert.deepEqual(catalogue.allIds(), ['a', 'bé', 'c']);
+      assert.deepEqual(catalogue.ids.all(), ['a', 'bé', 'c']);
       assert.equal(catalogue.row('bé'), 1);
       assert.equal(catalogue.row('nobody'), -1);
       assert.equal(catalogue.title(2), 'Größe 𝄞');
@@ -76,7 +76,7 @@ describe('ItemCatalogue', () => {
         };
         const built = buildCatalogue(columns, [], new Float32Array(count));
         const read = decodeCatalogue(encodeCatalogue(built));
-        assert.deepEqual(read.allIds(), ids);
+        assert.deepEqual(read.ids.all(), ids);
         const handed = ItemCatalogue.of(structuredClone(read.parts()));
         for (const catalogue of [read, handed])
           for (let row = 0; row < count; row++) {

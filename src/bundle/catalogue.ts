@@ -64,6 +64,7 @@ export interface CatalogueParts {
 /** Items by row. The columns are public: filters and counts read them whole. */
 export class ItemCatalogue {
   readonly count: number;
+  readonly ids: TextColumn;
   readonly advertiserNames: readonly string[];
   readonly advertiserRows: Int32Array;
   readonly prices: Float64Array;
@@ -72,7 +73,6 @@ export class ItemCatalogue {
   readonly countryNames: readonly string[];
   readonly countries: Ragged;
   readonly popularity: Float32Array;
-  readonly #ids: TextColumn;
   readonly #titles: TextColumn;
   readonly #rows: TextIndex;
   #byPopularity: Int32Array | undefined;
@@ -87,7 +87,7 @@ export class ItemCatalogue {
   ) {
     if (checked === undefined) checkColumns(columns);
     this.count = columns.ids.length;
-    this.#ids = columns.ids;
+    this.ids = columns.ids;
     this.#titles = columns.titles;
     this.#rows =
       checked === undefined
@@ -127,7 +127,7 @@ export class ItemCatalogue {
         countries,
         popularity,
       },
-      ids: this.#ids.bytes,
+      ids: this.ids.bytes,
       titles: this.#titles.bytes,
       rowTable: this.#rows.table,
       byPopularity: this.byPopularity(),
@@ -142,13 +142,8 @@ export class ItemCatalogue {
     ));
   }
 
-  /** All ids in order; decodes every one of them into a new array. */
-  allIds(): readonly string[] {
-    return this.#ids.all();
-  }
-
   id(row: number): string {
-    return this.#ids.at(row);
+    return this.ids.at(row);
   }
 
   /** Row of an item id, or -1. */

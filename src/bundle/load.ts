@@ -78,7 +78,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
     BUNDLE_FILES.items,
     'catalogueDigest of the schema',
     schema.catalogueDigest,
-    catalogueDigest(catalogue.allIds()),
+    catalogueDigest(catalogue.ids),
   );
   for (const row of catalogue.categories.values)
     if (row >= counts.categories)

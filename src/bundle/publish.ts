@@ -156,7 +156,7 @@ function checkInput(input: BundleInput): void {
       `maxHistory ${model.maxHistory} of the model in the schema`,
       `${schema.maxHistory}`,
     );
-  if (catalogueDigest(catalogue.allIds()) !== schema.catalogueDigest)
+  if (catalogueDigest(catalogue.ids) !== schema.catalogueDigest)
     throw unfit('the catalogue that the schema was built from', 'other ids, or another order');
   const length = catalogue.count * model.embeddingWidth;
   if (vectors.length !== length)

@@ -2,6 +2,7 @@
 // Training builds it once from the training data; the bundle carries it; serving reads it. Its digest is schemaHash.
 
 import { canonicalJson, sha256Hex } from '../json.ts';
+import { TextColumn } from '../text-column.ts';
 
 export interface FeatureSchema {
   readonly version: 1;
@@ -54,8 +55,8 @@ export function schemaHash(schema: FeatureSchema): string {
 }
 
 /** Digest of the catalogue's ids in row order. */
-export function catalogueDigest(ids: readonly string[]): string {
-  return sha256Hex(ids.join('\n'));
+export function catalogueDigest(ids: readonly string[] | TextColumn): string {
+  return sha256Hex(ids instanceof TextColumn ? ids.lines() : ids.join('\n'));
 }
 
 /** Bucket of a value in ascending bounds: 0 for NaN or below the first bound, else 1 + the last bound <= value. */

@@ -96,7 +96,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
     saved?.weights ??
       (start === undefined
         ? await drawnWeights(options, schema)
-        : startingWeights(start, config.model, schema, catalogue.allIds(), config.seed)),
+        : startingWeights(start, config.model, schema, catalogue.ids.all(), config.seed)),
   );
   const features = new ContextFeatures(schema);
   const sampler = new ShardSampler(shards, trainingEnds, features, config, statistics);

@@ -29,6 +29,7 @@ import { initialWeights } from './initial-weights.ts';
 import { rowMaps } from './row-maps.ts';
 import { train, type TrainOptions } from './train.ts';
 import type { TrainConfig } from './train-config.ts';
+import { TextColumn } from '../text-column.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
 import { startingWeights, type OpenStart } from './warm-start.ts';
 import { tensorSpecs } from './weights.ts';
@@ -160,7 +161,7 @@ function openStart(model: ModelConfig, weights: WeightMap): OpenStart {
     checkpoint: {
       settings: { config: { ...SHORT, model } },
       schema: OLD.schema,
-      catalogue: { allIds: () => OLD.itemIds },
+      catalogue: { ids: TextColumn.of(OLD.itemIds) },
       weights,
     } as unknown as Checkpoint,
   };
@@ -351,7 +352,7 @@ describe('a warm start', () => {
     const width = SHORT.model.embeddingWidth;
     const { data } = weights.get('items.id')!;
     const old = startOf();
-    for (const [slot, id] of old.catalogue.allIds().entries())
+    for (const [slot, id] of old.catalogue.ids.all().entries())
       assert.deepEqual(
         data.subarray(catalogue.row(id) * width, (catalogue.row(id) + 1) * width),
         old.weights.get('items.id')!.data.subarray(slot * width, (slot + 1) * width),

@@ -82,7 +82,7 @@ export function startingWeights(
   );
   const old = checkpoint.settings.config.model;
   const rows = rowMaps(
-    { schema: checkpoint.schema, itemIds: checkpoint.catalogue.allIds() },
+    { schema: checkpoint.schema, itemIds: checkpoint.catalogue.ids.all() },
     { schema, itemIds },
   );
   const attended =

@@ -50,7 +50,7 @@ export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRe
   for (let i = 0; i < hits.slots.length; i++) {
     const row = hits.slots[i]!;
     const extra = request.explain ? explainCandidate(engine, parts.subject, row) : '';
-    candidates += `${i === 0 ? '' : ','}{"item":${engine.itemJson(row)},"score":${shownScore(hits.scores[i]!)}${extra}}`;
+    candidates += `${i === 0 ? '' : ','}{"item":${JSON.stringify(engine.items.id(row))},"score":${shownScore(hits.scores[i]!)}${extra}}`;
   }
   return (
     `${answerHead(engine, parts)},"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},` +
@@ -114,7 +114,7 @@ export function encodeDelta(
 ): string {
   const { request, hits } = parts;
   const items = Array.from(positionsIn(base, hits.slots), (position, i) =>
-    position === NEW_ITEM ? engine.itemJson(hits.slots[i]!) : position,
+    position === NEW_ITEM ? JSON.stringify(engine.items.id(hits.slots[i]!)) : position,
   );
   return (
     `${openHead(parts, `"base":${JSON.stringify(base.id)}`)},"plan":"${hits.plan}",` +

@@ -237,8 +237,8 @@ test('with nothing to go by, the popular of the country that pass the filter are
   const body = await ask(alone, 'nobody', { demographics: { country: 'DE' }, filter, k: 100 });
   assert.equal(body.plan, 'popular');
   assert.deepEqual(body.degraded, { mode: 'popular', reason: 'no_history_no_context' });
-  const expected = catalogue
-    .allIds()
+  const expected = catalogue.ids
+    .all()
     .filter((id, row) => catalogue.price(row) <= 40 && targets(id, 'DE') && id !== tinyItem(2).id)
     .sort(
       (a, b) => catalogue.popularity[catalogue.row(b)]! - catalogue.popularity[catalogue.row(a)]!,
