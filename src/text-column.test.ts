@@ -20,6 +20,23 @@ describe('TextColumn', () => {
     );
   });
 
+  it('knows which string a row holds, and no other that has the same bytes for units', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'grapheme' }),
+        fc.string({ unit: 'grapheme' }),
+        (value, other) => {
+          const column = TextColumn.of([value]);
+          assert.ok(column.holds(0, value));
+          assert.equal(column.holds(0, other), value === other);
+          const units = Buffer.from(value).toString('latin1');
+          assert.equal(column.holds(0, units), value === units);
+        },
+      ),
+    );
+    assert.equal(TextColumn.of(['é']).holds(0, 'Ã©'), false);
+  });
+
   it('refuses halves of surrogate pairs, also where two strings would join them', () => {
     assert.throws(() => TextColumn.of(['\ud83d']), /lone surrogate/);
     assert.throws(() => TextColumn.of(['\ud83d', '\ude00']), /lone surrogate/);

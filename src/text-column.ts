@@ -59,6 +59,20 @@ export class TextColumn {
     return lines;
   }
 
+  /** Whether a row holds a string; decodes nothing where either is ASCII. */
+  holds(row: number, text: string): boolean {
+    const { blob, offsets } = this.bytes;
+    const begin = offsets[row]!;
+    const byteLength = offsets[row + 1]! - begin;
+    // UTF-8 is as long as UTF-16 units are many in ASCII alone, else longer.
+    if (byteLength !== text.length) return byteLength > text.length && this.at(row) === text;
+    for (let i = 0; i < byteLength; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit >= 0x80 || unit !== blob[begin + i]) return false;
+    }
+    return true;
+  }
+
   /** Whether two rows hold the same string. */
   areSame(row: number, other: number): boolean {
     const { blob, offsets } = this.bytes;
@@ -121,7 +135,7 @@ export class TextIndex {
     let place = hash(text) & mask;
     for (;;) {
       const row = this.table[place]!;
-      if (row === -1 || this.#column.at(row) === text) return row;
+      if (row === -1 || this.#column.holds(row, text)) return row;
       place = (place + 1) & mask;
     }
   }
