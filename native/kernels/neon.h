@@ -97,16 +97,29 @@ struct Neon {
   static float ReduceAdd(F x) { return vaddvq_f32(x); }
   static F ReduceAdd4(F a, F b, F c, F d) { return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)); }
   static void StoreSums(const F (&sums)[4][2], float* scores, size_t score_stride) {
-    for (size_t q = 0; q < 4; q += 2) {
-      const F four = ReduceAdd4(sums[q][0], sums[q][1], sums[q + 1][0], sums[q + 1][1]);
-      vst1_f32(scores + q * score_stride, vget_low_f32(four));
-      vst1_f32(scores + (q + 1) * score_stride, vget_high_f32(four));
+    StorePairs(sums[0], sums[1], scores, score_stride);
+    StorePairs(sums[2], sums[3], scores + 2 * score_stride, score_stride);
+  }
+  static void StoreSums(const F (&sums)[3][2], float* scores, size_t score_stride) {
+    StorePairs(sums[0], sums[1], scores, score_stride);
+    const F two = vpaddq_f32(sums[2][0], sums[2][1]);
+    vst1_f32(scores + 2 * score_stride, vpadd_f32(vget_low_f32(two), vget_high_f32(two)));
+  }
+  static void StoreSums(const F (&sums)[2][4], float* scores, size_t score_stride) {
+    for (size_t q = 0; q < 2; ++q) {
+      const F* s = sums[q];
+      vst1q_f32(scores + q * score_stride, ReduceAdd4(s[0], s[1], s[2], s[3]));
     }
   }
   static void StoreSums(const F (&sums)[1][8], float* scores, size_t) {
     const F* s = sums[0];
     vst1q_f32(scores, ReduceAdd4(s[0], s[1], s[2], s[3]));
     vst1q_f32(scores + 4, ReduceAdd4(s[4], s[5], s[6], s[7]));
+  }
+  static void StorePairs(const F (&a)[2], const F (&b)[2], float* scores, size_t score_stride) {
+    const F four = ReduceAdd4(a[0], a[1], b[0], b[1]);
+    vst1_f32(scores, vget_low_f32(four));
+    vst1_f32(scores + score_stride, vget_high_f32(four));
   }
 
   static constexpr size_t kTransposeTile = 4;

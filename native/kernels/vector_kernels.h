@@ -174,6 +174,9 @@ struct VectorKernels {
 
   // ---- inner products ----
 
+  /// As many sums as fit in eight registers beside what they are made of.
+  static constexpr int ItemsOfTile(int queries) { return queries == 1 ? 8 : queries == 2 ? 4 : 2; }
+
   /// Q queries by I items; each sum is one chain over n in vector steps, so every Q and I gives the same bits.
   template <int Q, int I>
   static void DotTile(const float* queries, size_t query_stride, const float* items,
@@ -210,7 +213,7 @@ struct VectorKernels {
         for (int i = 0; i < I; ++i) sums[q][i] = V::Fma(y, x[i], sums[q][i]);
       }
     }
-    if constexpr ((Q == 4 && I == 2) || (Q == 1 && I == 8)) {
+    if constexpr (I == ItemsOfTile(Q)) {
       V::StoreSums(sums, scores, score_stride);
     } else {
 #pragma GCC unroll 4
@@ -234,11 +237,12 @@ struct VectorKernels {
   static void DotRows(const float* queries, size_t query_stride, const float* items,
                       size_t item_stride, size_t item_count, size_t n, float* scores,
                       size_t score_stride) {
-    constexpr int kItems = Q == 1 ? 8 : 2;
+    constexpr int kItems = ItemsOfTile(Q);
     size_t i = 0;
     for (; i + kItems <= item_count; i += kItems) {
-      DotTile<Q, kItems>(queries, query_stride, items + i * item_stride, item_stride, n, scores + i,
-                         score_stride);
+      const float* tile = items + i * item_stride;
+      PrefetchPageAhead(tile, kItems * item_stride);
+      DotTile<Q, kItems>(queries, query_stride, tile, item_stride, n, scores + i, score_stride);
     }
     for (; i < item_count; ++i) {
       DotTile<Q, 1>(queries, query_stride, items + i * item_stride, item_stride, n, scores + i,
@@ -246,17 +250,23 @@ struct VectorKernels {
     }
   }
 
+  /// What lies a page behind a [n]: the hardware asks ahead within a page only. An address that is nobody's does no harm.
+  static void PrefetchPageAhead(const float* a, size_t n) {
+    constexpr size_t kPage = 4096 / sizeof(float), kCacheLine = 64 / sizeof(float);
+    for (size_t i = 0; i < n; i += kCacheLine) __builtin_prefetch(a + kPage + i);
+  }
+
+  /// Groups of four queries, then of what is left; a fifth goes with two of the four, since it would cost as much alone.
   static void DotBlock(const float* queries, size_t query_stride, size_t query_count,
                        const float* items, size_t item_stride, size_t item_count, size_t n,
                        float* scores, size_t score_stride) {
-    size_t q = 0;
-    for (; q + 4 <= query_count; q += 4) {
-      DotRows<4>(queries + q * query_stride, query_stride, items, item_stride, item_count, n,
-                 scores + q * score_stride, score_stride);
-    }
-    for (; q < query_count; ++q) {
-      DotRows<1>(queries + q * query_stride, query_stride, items, item_stride, item_count, n,
-                 scores + q * score_stride, score_stride);
+    size_t group = 0;
+    for (size_t q = 0; q < query_count; q += group) {
+      const size_t left = query_count - q;
+      group = left == 5 ? 3 : left < 4 ? left : 4;
+      constexpr decltype(&DotRows<1>) kRows[] = {DotRows<1>, DotRows<2>, DotRows<3>, DotRows<4>};
+      kRows[group - 1](queries + q * query_stride, query_stride, items, item_stride, item_count, n,
+                       scores + q * score_stride, score_stride);
     }
   }
 

@@ -38,21 +38,35 @@ struct X86 {
   }
 
   static void StoreSums(const __m256 (&sums)[4][2], float* scores, size_t score_stride) {
-    const __m256 in_order[8] = {sums[0][0], sums[2][0], sums[0][1], sums[2][1],
-                                sums[1][0], sums[3][0], sums[1][1], sums[3][1]};
-    const __m256 all = ReduceAdd8(in_order);
-    const __m128 low = _mm256_castps256_ps128(all);
-    const __m128 high = _mm256_extractf128_ps(all, 1);
-    _mm_storel_pi(reinterpret_cast<__m64*>(scores), low);
-    _mm_storeh_pi(reinterpret_cast<__m64*>(scores + score_stride), low);
-    _mm_storel_pi(reinterpret_cast<__m64*>(scores + 2 * score_stride), high);
-    _mm_storeh_pi(reinterpret_cast<__m64*>(scores + 3 * score_stride), high);
+    const __m256 all = ReduceAdd8({sums[0][0], sums[2][0], sums[0][1], sums[2][1],  //
+                                   sums[1][0], sums[3][0], sums[1][1], sums[3][1]});
+    StorePairs(_mm256_castps256_ps128(all), scores, scores + score_stride);
+    StorePairs(_mm256_extractf128_ps(all, 1), scores + 2 * score_stride, scores + 3 * score_stride);
+  }
+
+  static void StoreSums(const __m256 (&sums)[3][2], float* scores, size_t score_stride) {
+    const __m256 all = ReduceAdd8({sums[0][0], sums[2][0], sums[0][1], sums[2][1],  //
+                                   sums[1][0], sums[2][0], sums[1][1], sums[2][1]});
+    StorePairs(_mm256_castps256_ps128(all), scores, scores + score_stride);
+    _mm_storel_pi(reinterpret_cast<__m64*>(scores + 2 * score_stride),
+                  _mm256_extractf128_ps(all, 1));
+  }
+
+  static void StoreSums(const __m256 (&sums)[2][4], float* scores, size_t score_stride) {
+    const __m256 all = ReduceAdd8({sums[0][0], sums[1][0], sums[0][1], sums[1][1],  //
+                                   sums[0][2], sums[1][2], sums[0][3], sums[1][3]});
+    _mm_storeu_ps(scores, _mm256_castps256_ps128(all));
+    _mm_storeu_ps(scores + score_stride, _mm256_extractf128_ps(all, 1));
   }
 
   static void StoreSums(const __m256 (&sums)[1][8], float* scores, size_t) {
-    const __m256 in_order[8] = {sums[0][0], sums[0][4], sums[0][1], sums[0][5],
-                                sums[0][2], sums[0][6], sums[0][3], sums[0][7]};
-    _mm256_storeu_ps(scores, ReduceAdd8(in_order));
+    _mm256_storeu_ps(scores, ReduceAdd8({sums[0][0], sums[0][4], sums[0][1], sums[0][5],  //
+                                         sums[0][2], sums[0][6], sums[0][3], sums[0][7]}));
+  }
+
+  static void StorePairs(__m128 pairs, float* low, float* high) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(low), pairs);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(high), pairs);
   }
 
   // ---- layout ----

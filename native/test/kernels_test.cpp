@@ -128,28 +128,34 @@ void TestGemmPropagatesNan(const KernelTable& kernels) {
   CHECK(c[1] == 1.0f);
 }
 
+void TestDotOf(const KernelTable& kernels, std::size_t queries, std::size_t n, Random* random) {
+  const std::size_t items = 1 + random->Below(19);
+  Unaligned q(random->Floats(queries * n));
+  Unaligned x(random->Floats(items * n));
+  Unaligned scores(queries * items);
+  kernels.dot_block(q.data(), n, queries, x.data(), n, items, n, scores.data(), items);
+  CHECK(scores.intact());
+  for (std::size_t i = 0; i < queries; ++i) {
+    for (std::size_t j = 0; j < items; ++j) {
+      const float* a = q.data() + i * n;
+      const float* b = x.data() + j * n;
+      double sum = 0;
+      for (std::size_t p = 0; p < n; ++p) {
+        sum += static_cast<double>(a[p]) * static_cast<double>(b[p]);
+      }
+      const float score = scores.data()[i * items + j];
+      CHECK_NEAR(score, sum, static_cast<double>(n + 1) * static_cast<double>(n + 1) * 3e-8);
+      CHECK(score == kernels.dot(a, b, n));
+    }
+  }
+}
+
 void TestDot(const KernelTable& kernels) {
   Random random(2);
+  // Every way to group queries, twice around.
   for (const std::size_t n : Sizes()) {
-    const std::size_t queries = 1 + random.Below(9);
-    const std::size_t items = 1 + random.Below(19);
-    Unaligned q(random.Floats(queries * n));
-    Unaligned x(random.Floats(items * n));
-    Unaligned scores(queries * items);
-    kernels.dot_block(q.data(), n, queries, x.data(), n, items, n, scores.data(), items);
-    CHECK(scores.intact());
-    for (std::size_t i = 0; i < queries; ++i) {
-      for (std::size_t j = 0; j < items; ++j) {
-        const float* a = q.data() + i * n;
-        const float* b = x.data() + j * n;
-        double sum = 0;
-        for (std::size_t p = 0; p < n; ++p) {
-          sum += static_cast<double>(a[p]) * static_cast<double>(b[p]);
-        }
-        const float score = scores.data()[i * items + j];
-        CHECK_NEAR(score, sum, static_cast<double>(n + 1) * static_cast<double>(n + 1) * 3e-8);
-        CHECK(score == kernels.dot(a, b, n));
-      }
+    for (std::size_t queries = 1; queries <= 9; ++queries) {
+      TestDotOf(kernels, queries, n, &random);
     }
   }
 }
