@@ -12,6 +12,7 @@ import { readAnswer, type Answer } from '../examples/binary-candidates.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import { packAnswer, type BinaryAnswer } from '../src/serve/encode-binary.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { TextWriter } from '../src/serve/text-writer.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
@@ -26,7 +27,8 @@ after(() => {
 });
 
 const text = fc.string({ unit: 'grapheme', maxLength: 12 });
-const packed: fc.Arbitrary<BinaryAnswer> = fc
+type Described = Omit<BinaryAnswer, 'texts' | 'ends'> & { readonly strings: readonly string[] };
+const described: fc.Arbitrary<Described> = fc
   .record({
     state: fc.oneof(
       fc.record({
@@ -48,7 +50,16 @@ const packed: fc.Arbitrary<BinaryAnswer> = fc
     strings: [...heads, ...hits.map(([item]) => item)],
   }));
 
-function expected({ state, truncated, scores, strings }: BinaryAnswer): Answer {
+function pack({ strings, ...answer }: Described): Uint8Array {
+  const texts = new TextWriter();
+  const ends = strings.map((string) => {
+    texts.text(string);
+    return texts.length;
+  });
+  return packAnswer({ ...answer, texts, ends });
+}
+
+function expected({ state, truncated, scores, strings }: Described): Answer {
   const [requestId, bundleId, plan, mode, reason, ignored, ...items] = strings;
   return {
     request_id: requestId!,
@@ -64,8 +75,8 @@ function expected({ state, truncated, scores, strings }: BinaryAnswer): Answer {
 
 test('TypeScript reads what was packed, and refuses a part of it', () => {
   fc.assert(
-    fc.property(packed, fc.nat(), (answer, cut) => {
-      const bytes = packAnswer(answer);
+    fc.property(described, fc.nat(), (answer, cut) => {
+      const bytes = pack(answer);
       assert.deepEqual(readAnswer(bytes), expected(answer));
       assert.throws(() => readAnswer(bytes.subarray(0, cut % bytes.length)), RangeError);
     }),
@@ -73,14 +84,14 @@ test('TypeScript reads what was packed, and refuses a part of it', () => {
 });
 
 test('Python reads what was packed', { skip: withoutPython }, () => {
-  const answers = fc.sample(packed, 100);
+  const answers = fc.sample(described, 100);
   const script = `
 import json, sys
 sys.path.insert(0, 'examples')
 from binary_candidates import read_answer
 for line in sys.stdin:
     print(json.dumps(read_answer(bytes.fromhex(line))))`;
-  const input = answers.map((answer) => Buffer.from(packAnswer(answer)).toString('hex')).join('\n');
+  const input = answers.map((answer) => Buffer.from(pack(answer)).toString('hex')).join('\n');
   const { stdout, stderr } = spawnSync('python3', ['-B', '-c', script], {
     input,
     encoding: 'utf8',

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { shownScore } from './encode-answer.ts';
+import { writeScore } from './encode-answer.ts';
+import { TextWriter } from './text-writer.ts';
 
 test('a score is JSON of its six decimals, whatever it is', () => {
   const scores = fc.oneof(
@@ -13,7 +14,9 @@ test('a score is JSON of its six decimals, whatever it is', () => {
   );
   fc.assert(
     fc.property(scores, (score) => {
-      const shown: unknown = JSON.parse(shownScore(score));
+      const out = new TextWriter();
+      writeScore(score, out);
+      const shown: unknown = JSON.parse(out.toString());
       assert.ok(shown === Math.round(score * 1e6) / 1e6, `${score} as ${String(shown)}`);
     }),
     { numRuns: 2000 },

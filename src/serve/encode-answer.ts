@@ -11,6 +11,7 @@ import type {
   ScoreRequest,
 } from './schemas.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
+import { TextWriter } from './text-writer.ts';
 
 export interface StateSummary {
   readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
@@ -43,19 +44,27 @@ export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
   readonly stagesMs: Readonly<Record<string, number>>;
 }
 
+/** One for the event loop: an answer is written in one go. */
+const OUT = new TextWriter();
+
 /** @returns the CandidatesResponse as JSON. */
 export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRequest>): string {
   const { request, hits } = parts;
-  let candidates = '';
+  const { items } = engine;
+  OUT.clear();
+  OUT.text(answerHead(engine, parts));
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"candidates":[`);
   for (let i = 0; i < hits.slots.length; i++) {
     const row = hits.slots[i]!;
-    const extra = request.explain ? explainCandidate(engine, parts.subject, row) : '';
-    candidates += `${i === 0 ? '' : ','}{"item":${JSON.stringify(engine.items.id(row))},"score":${shownScore(hits.scores[i]!)}${extra}}`;
+    OUT.ascii(i === 0 ? '{"item":' : ',{"item":');
+    items.quoteId(row, OUT);
+    OUT.ascii(',"score":');
+    writeScore(hits.scores[i]!, OUT);
+    if (request.explain) OUT.text(explainCandidate(engine, parts.subject, row));
+    OUT.ascii('}');
   }
-  return (
-    `${answerHead(engine, parts)},"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},` +
-    `"candidates":[${candidates}]${ignoredJson(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`
-  );
+  OUT.text(`]${ignoredJson(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`);
+  return OUT.toString();
 }
 
 /** @returns the EmbeddingsResponse as JSON. */
@@ -72,13 +81,21 @@ export function nineDigits(values: Float32Array): number[] {
 /** @returns the ScoreResponse as JSON; an item that the bundle lacks has an error in its place. */
 export function encodeScores(engine: Engine, parts: AnswerParts<ScoreRequest>): string {
   const { request, requestId, hits } = parts;
-  const entries = request.items.map((id, i) => {
-    const item = JSON.stringify(id);
-    if (hits.slots[i]! >= 0) return `{"item":${item},"score":${shownScore(hits.scores[i]!)}}`;
-    const { body } = describeError(unknownItem(engine, id, `items.${i}`), requestId);
-    return `{"item":${item},"error":${JSON.stringify(body)}}`;
-  });
-  return `${answerHead(engine, parts)},"scores":[${entries.join()}]${ignoredJson(engine, parts)}}`;
+  OUT.clear();
+  OUT.text(`${answerHead(engine, parts)},"scores":[`);
+  for (const [i, id] of request.items.entries()) {
+    OUT.text(`${i === 0 ? '' : ','}{"item":${JSON.stringify(id)}`);
+    if (hits.slots[i]! >= 0) {
+      OUT.ascii(',"score":');
+      writeScore(hits.scores[i]!, OUT);
+      OUT.ascii('}');
+    } else {
+      const { body } = describeError(unknownItem(engine, id, `items.${i}`), requestId);
+      OUT.text(`,"error":${JSON.stringify(body)}}`);
+    }
+  }
+  OUT.text(`]${ignoredJson(engine, parts)}}`);
+  return OUT.toString();
 }
 
 export function unknownItem(engine: Engine, id: string, field: string | null): TandemError {
@@ -90,17 +107,14 @@ export function unknownItem(engine: Engine, id: string, field: string | null): T
   );
 }
 
-/** "000" to "999": printing a fraction digit by digit was a third of the time of an answer. */
-const THREE_DIGITS: readonly string[] = Array.from({ length: 1000 }, (_, i) =>
-  String(i).padStart(3, '0'),
-);
-
 /** Six decimals are more than f32 arithmetic agrees on between two CPUs, and short to print. */
-export function shownScore(score: number): string {
+export function writeScore(score: number, out: TextWriter): void {
   const millionths = Math.round(score * 1e6);
   const size = Math.abs(millionths);
-  if (!(size < 1e6)) return String(millionths / 1e6);
-  return `${millionths < 0 ? '-0.' : '0.'}${THREE_DIGITS[Math.floor(size / 1000)]!}${THREE_DIGITS[size % 1000]!}`;
+  if (size < 1e6) {
+    out.ascii(millionths < 0 ? '-0.' : '0.');
+    out.digits(size, 6);
+  } else out.ascii(String(millionths / 1e6));
 }
 
 /**
@@ -113,14 +127,21 @@ export function encodeDelta(
   base: SentAnswer,
 ): string {
   const { request, hits } = parts;
-  const items = Array.from(positionsIn(base, hits.slots), (position, i) =>
-    position === NEW_ITEM ? JSON.stringify(engine.items.id(hits.slots[i]!)) : position,
-  );
-  return (
-    `${openHead(parts, `"base":${JSON.stringify(base.id)}`)},"plan":"${hits.plan}",` +
-    `"truncated":${hits.slots.length < request.k},"items":[${items.join()}],` +
-    `"scores":[${Array.from(hits.scores, shownScore).join()}]${ignoredJson(engine, parts)}}`
-  );
+  OUT.clear();
+  OUT.text(openHead(parts, `"base":${JSON.stringify(base.id)}`));
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"items":[`);
+  for (const [i, position] of positionsIn(base, hits.slots).entries()) {
+    if (i > 0) OUT.ascii(',');
+    if (position === NEW_ITEM) engine.items.quoteId(hits.slots[i]!, OUT);
+    else OUT.ascii(String(position));
+  }
+  OUT.ascii('],"scores":[');
+  for (const [i, score] of hits.scores.entries()) {
+    if (i > 0) OUT.ascii(',');
+    writeScore(score, OUT);
+  }
+  OUT.text(`]${ignoredJson(engine, parts)}}`);
+  return OUT.toString();
 }
 
 /** The members that every answer begins with; the object is left open. */

@@ -4,6 +4,7 @@ import { invalid, parseCandidates, type CandidatesRequest } from './schemas.ts';
 import { ignoredMembers, type AnswerParts, type StateSummary } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
+import { TextWriter } from './text-writer.ts';
 
 export const BINARY_TYPE = 'application/x-tandem';
 
@@ -19,8 +20,10 @@ export interface BinaryAnswer {
   /** [n], best first. */
   readonly scores: Float32Array;
   /** request_id, bundle_id, plan, mode and reason of degraded, names of ignored members joined by commas; then n item ids. */
-  readonly strings: readonly string[];
-  /** [n] of a delta, whose strings have the id of the base in place of the bundle's, and ids of new items alone. */
+  readonly texts: TextWriter;
+  /** Where each of them ends. */
+  readonly ends: readonly number[];
+  /** [n] of a delta, whose texts have the id of the base in place of the bundle's, and ids of new items alone. */
   readonly positions?: Uint16Array;
 }
 
@@ -53,7 +56,10 @@ export function encodeBinaryDelta(
   return packAnswer({ ...binaryAnswer(engine, parts, JSON.stringify(base.id), added), positions });
 }
 
-/** @param origin - the string that tells which bundle the items are of; @param spelledOut - rows whose ids are given. */
+/** One for the event loop: an answer is written in one go. */
+const TEXTS = new TextWriter();
+
+/** @param origin - the text that tells which bundle the items are of; @param spelledOut - rows whose ids are given. */
 function binaryAnswer(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
@@ -63,34 +69,36 @@ function binaryAnswer(
   const { slots, scores, plan } = parts.hits;
   const { mode, reason } = parts.degraded ?? { mode: '', reason: '' };
   const ignored = ignoredMembers(engine, parts).join();
-  const strings = [parts.requestId, origin, plan, mode, reason, ignored];
-  for (const row of spelledOut) strings.push(engine.items.id(row));
-  return { state: parts.state, truncated: slots.length < parts.request.k, scores, strings };
+  const ends: number[] = [];
+  TEXTS.clear();
+  for (const text of [parts.requestId, origin, plan, mode, reason, ignored]) {
+    TEXTS.text(text);
+    ends.push(TEXTS.length);
+  }
+  for (const row of spelledOut) {
+    engine.items.copyId(row, TEXTS);
+    ends.push(TEXTS.length);
+  }
+  const truncated = slots.length < parts.request.k;
+  return { state: parts.state, truncated, scores, texts: TEXTS, ends };
 }
 
-/** The bytes of an answer; all texts are encoded in one call. */
+/** The bytes of an answer. */
 export function packAnswer(answer: BinaryAnswer): Uint8Array {
-  const { state, truncated, scores, strings, positions = NO_POSITIONS } = answer;
-  const fixedBytes = HEADER_BYTES + 4 * scores.length + 2 * positions.length + 4 * strings.length;
-  const text = strings.join('');
-  const textBytes = Buffer.byteLength(text);
-  const bytes = Buffer.allocUnsafe(fixedBytes + textBytes);
+  const { state, truncated, scores, texts, ends, positions = NO_POSITIONS } = answer;
+  const fixedBytes = HEADER_BYTES + 4 * scores.length + 2 * positions.length + 4 * ends.length;
+  const bytes = Buffer.allocUnsafe(fixedBytes + texts.length);
   bytes.write(answer.positions === undefined ? 'TNDM' : 'TNDD', 'latin1');
   bytes.writeUInt16LE(VERSION, 4);
   bytes.writeUInt8(STATES.indexOf(state.status), 6);
   bytes.writeUInt8(truncated ? TRUNCATED : 0, 7);
   bytes.writeUInt32LE(scores.length, 8);
-  bytes.writeUInt32LE(textBytes, 12);
+  bytes.writeUInt32LE(texts.length, 12);
   bytes.writeDoubleLE(state.ageSeconds ?? Number.NaN, 16);
   let at = HEADER_BYTES;
   for (const score of scores) at = bytes.writeFloatLE(score, at);
   for (const position of positions) at = bytes.writeUInt16LE(position, at);
-  let end = 0;
-  for (const string of strings) {
-    // Byte length and length in UTF-16 differ only where some text is not ASCII.
-    end += textBytes === text.length ? string.length : Buffer.byteLength(string);
-    at = bytes.writeUInt32LE(end, at);
-  }
-  bytes.write(text, at, 'utf8');
+  for (const end of ends) at = bytes.writeUInt32LE(end, at);
+  texts.copyTo(bytes, at);
   return bytes;
 }

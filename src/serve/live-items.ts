@@ -7,6 +7,7 @@ import { AllowList } from '../retrieval/allow-list.ts';
 import { PlannedIndex } from '../retrieval/plan.ts';
 import { FilterCompiler, type CompiledFilter } from './filters.ts';
 import type { Filter } from './schemas.ts';
+import type { TextWriter } from './text-writer.ts';
 
 /** What changed after a bundle was published, in its terms, as one thread can hand it to another. */
 export interface ItemOverlay {
@@ -105,6 +106,20 @@ export class LiveItems {
   id(row: number): string {
     const { count } = this.base;
     return row < count ? this.base.id(row) : this.#fresh!.catalogue.id(row - count);
+  }
+
+  /** Writes an id as it is. */
+  copyId(row: number, out: TextWriter): void {
+    const { count, ids } = this.base;
+    if (row < count) out.copy(ids, row);
+    else out.copy(this.#fresh!.catalogue.ids, row - count);
+  }
+
+  /** Writes an id as JSON. */
+  quoteId(row: number, out: TextWriter): void {
+    const { count, ids } = this.base;
+    if (row < count) out.quote(ids, row);
+    else out.quote(this.#fresh!.catalogue.ids, row - count);
   }
 
   /** Empty string when unknown. */
