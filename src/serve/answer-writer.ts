@@ -81,7 +81,10 @@ export class AnswerWriter {
         encode: 0,
       };
       const parts: AnswerParts = {
-        ...pending,
+        request: pending.request,
+        requestId: pending.requestId,
+        subject: pending.subject,
+        filter: pending.filter,
         state: this.#summarise(engine, pending, states, row, batch.nowSeconds),
         degraded: degradation(hits[row]!.plan, pending.version, failure),
         embedding: rowOf(embeddings, row, engine.width),

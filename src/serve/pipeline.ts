@@ -255,8 +255,17 @@ export class Pipeline {
     this.#searchMs += SMOOTHING * (retrieveMs / resolved.length - this.#searchMs);
 
     await this.#writer.write({
-      ...{ engine, requests: resolved, states: workspace.states, failures, embeddings, hits },
-      ...{ nowSeconds, clock, stateMs, headMs, retrieveMs },
+      engine,
+      requests: resolved,
+      states: workspace.states,
+      failures,
+      embeddings,
+      hits,
+      nowSeconds,
+      clock,
+      stateMs,
+      headMs,
+      retrieveMs,
     });
     clock.lap('encode');
     const waitMs = clock.startedMs - resolved[0]!.queuedAtMs;

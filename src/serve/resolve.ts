@@ -74,7 +74,15 @@ export function resolveOne(engine: Engine, pending: Pending, version: BundleVers
     if (row >= 0) excluded.add(row);
   }
   return {
-    ...pending,
+    endpoint: pending.endpoint,
+    request,
+    requestId: pending.requestId,
+    caller: pending.caller,
+    parseMs: pending.parseMs,
+    queuedAtMs: pending.queuedAtMs,
+    deadlineMs: pending.deadlineMs,
+    resolve: pending.resolve,
+    reject: pending.reject,
     subject: resolvedSubject,
     filter: engine.items.compile(filter),
     excluded,

@@ -176,12 +176,12 @@ function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): Hi
 /** The best k of the hits that are not excluded, in the place of the hits. */
 function select({ request, excluded }: Asked, hits: Hits): Hits {
   if (request.kind !== 'candidates') return hits;
-  const { slots, scores } = hits;
+  const { plan, planReason, slots, scores } = hits;
   let kept = 0;
   for (let i = 0; i < slots.length && kept < request.k; i++) {
     if (excluded.has(slots[i]!)) continue;
     slots[kept] = slots[i]!;
     scores[kept++] = scores[i]!;
   }
-  return { ...hits, slots: slots.subarray(0, kept), scores: scores.subarray(0, kept) };
+  return { plan, planReason, slots: slots.subarray(0, kept), scores: scores.subarray(0, kept) };
 }

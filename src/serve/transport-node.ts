@@ -17,6 +17,7 @@ import {
   BodyCollector,
   HEAD_TOO_LARGE,
   HeadSize,
+  ReceivedRequest,
   MAX_HEAD_BYTES,
   copyHeaders,
   isBounded,
@@ -53,40 +54,33 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       return;
     }
     const body = new BodyCollector(options.maxBodyBytes);
-    let aborted = false;
+    const response = { done: false };
     openRequests += 1;
     outgoing.on('close', () => {
-      aborted = true;
+      response.done = true;
       openRequests -= 1;
     });
     // Without a listener an ECONNRESET in the middle of a body would end the process.
     incoming.on('error', () => {
-      aborted = true;
+      response.done = true;
     });
     incoming.on('data', (chunk: Buffer) => {
       if (!body.add(chunk)) incoming.destroy();
     });
     incoming.on('end', () => {
-      if (aborted) return;
+      if (response.done) return;
       if (refusal !== undefined) {
         write(outgoing, refusal, draining, method === 'HEAD');
         return;
       }
-      const request: HttpRequest = {
-        method,
-        path,
-        headers: copyHeaders(header),
-        body: body.finish(),
-        get aborted() {
-          return aborted;
-        },
-      };
+      const parts = { method, path, headers: copyHeaders(header), body: body.finish() };
+      const request = new ReceivedRequest(parts, response);
       answer(options, request).then(
         (reply) => {
-          if (!aborted) write(outgoing, reply, draining, method === 'HEAD');
+          if (!response.done) write(outgoing, reply, draining, method === 'HEAD');
         },
         () => {
-          if (!aborted) write(outgoing, FAILED, true, false);
+          if (!response.done) write(outgoing, FAILED, true, false);
         },
       );
     });

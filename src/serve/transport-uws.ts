@@ -8,6 +8,7 @@ import {
   BodyCollector,
   HEAD_TOO_LARGE,
   HeadSize,
+  ReceivedRequest,
   copyHeaders,
   isBounded,
   type HttpReply,
@@ -112,16 +113,8 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
         response.send(refusal);
         return;
       }
-      const view: HttpRequest = {
-        method,
-        path,
-        headers,
-        body: body.finish(),
-        get aborted() {
-          return response.done;
-        },
-      };
-      answer(options.handleRequest, view, response);
+      const parts = { method, path, headers, body: body.finish() };
+      answer(options.handleRequest, new ReceivedRequest(parts, response), response);
     });
   });
 
