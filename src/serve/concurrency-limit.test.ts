@@ -93,13 +93,9 @@ test('under any overload answers stay near the floor, and the server stays busy'
           requestsPerSecond: overload * capacity,
         });
         const fullMs = cost.fixedMs + BATCH * cost.eachMs;
-        // One and a half times the floor is tolerated; the headroom of an interval and a micro-batch come on top.
-        assert.ok(
-          worstMs <= Math.max(5, 1.5 * fullMs) + 1.5 * fullMs,
-          `${worstMs} of ${fullMs} ms`,
-        );
-        // Smaller micro-batches than the largest: an eighth of the answers buys half of the latency.
-        assert.ok(answered >= 0.87 * capacity * (seconds - 1), `${answered} of ${capacity}/s`);
+        // Twice the floor is tolerated; the headroom of an interval and a half-full micro-batch come on top.
+        assert.ok(worstMs <= Math.max(5, 2 * fullMs) + 2 * fullMs, `${worstMs} of ${fullMs} ms`);
+        assert.ok(answered >= 0.9 * capacity * (seconds - 1), `${answered} of ${capacity}/s`);
       },
     ),
     { numRuns: 100 },
@@ -203,7 +199,7 @@ test('a queue brings it down within a second, and it comes back when the queue i
   assert.equal(limit.limit, BOUNDS.max);
   feed(1, 400, 20);
   assert.ok(limit.limit <= 2 * BATCH, `${limit.limit}`);
-  feed(10, 0, 20);
+  feed(5, 0, 20);
   assert.ok(limit.limit >= 10 * BATCH, `${limit.limit}`);
   // Slow without a queue in this process (its neighbours take the processor) counts in the same way.
   feed(5, 0, 400);

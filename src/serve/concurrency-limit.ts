@@ -24,16 +24,12 @@ export interface LimitBounds {
 const INTERVAL_MS = 50;
 /** While nobody waits, so much work may come at once; in full it has waited for less than an interval when the limit looks at it. */
 const BURST_MS = 25;
-/** Latency up to this multiple of the floor is left alone. Waiting for half of a micro-batch of one's own size is 1.5. */
-const TOLERANCE = 1.5;
+/** Latency up to this multiple of the floor is left alone. Waiting for one micro-batch of one's own size is 2. */
+const TOLERANCE = 2;
 /** Nor does latency below CoDel's target count: on a fast server it is a garbage collection, not a queue. */
 const TARGET_MS = 5;
 /** The limit loses at most half in an interval. */
 const STEEPEST = 0.5;
-/** What a limit gains, as a part of its square root, while requests wait: more, and small limits swing by as much. */
-const CAREFUL = 0.25;
-/** Below this part of what is tolerated nobody waits to speak of. */
-const UNQUEUED = 0.75;
 /** A floor is the minimum of this time to twice this time in which its size was seen: then a new bundle's or a slower machine's holds. */
 const FLOOR_WINDOW_MS = 30_000;
 const SIZE_CLASSES = 12;
@@ -41,9 +37,9 @@ const SIZE_CLASSES = 12;
 const CLOCK_TICK_MS = 1e-3;
 
 /**
- * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit) / 4, or + sqrt(limit) where nobody waits, once an interval, while at
- * least half of the limit is used. While it is not, it says nothing about itself, and goes to what a burst may be: so an overload that
- * begins finds no longer queue than that, and one that is over is forgotten.
+ * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit), once an interval, while at least half of the limit is used. While it
+ * is not, it says nothing about itself, and goes to what a burst may be: so an overload that begins finds no longer queue than that,
+ * and one that is over is forgotten.
  *
  * The unloaded minimum is kept apart by size of the micro-batch (in powers of two), since one of 64 may take longer than one
  * of 1 without any queue. How much longer it may is what answering together gains: where 64 take as long as 64 times one, a
@@ -80,17 +76,16 @@ export class ConcurrencyLimit {
     this.#leastLoad = Math.min(this.#leastLoad, (waitMs + runMs) / toleratedMs);
     this.#mostOpen = Math.max(this.#mostOpen, open);
     if (nowMs - this.#intervalStartMs < INTERVAL_MS) return;
-    const root = Math.sqrt(this.#limit);
-    if (this.#mostOpen * 2 < this.#limit) this.#limit = Math.min(this.#limit + root, this.#burst());
-    else if (this.#leastLoad < UNQUEUED) this.#limit += root;
-    else {
-      const share = Math.min(1, Math.max(STEEPEST, 1 / this.#leastLoad));
-      this.#limit = share * this.#limit + CAREFUL * root;
-    }
-    this.#limit = this.#bounded(this.#limit);
+    if (this.#mostOpen * 2 >= this.#limit) this.#adjust(1 / this.#leastLoad);
+    else this.#limit = this.#bounded(Math.min(this.#limit + Math.sqrt(this.#limit), this.#burst()));
     this.#intervalStartMs = nowMs;
     this.#leastLoad = Infinity;
     this.#mostOpen = 0;
+  }
+
+  #adjust(gradient: number): void {
+    const share = Math.min(1, Math.max(STEEPEST, gradient));
+    this.#limit = this.#bounded(this.#limit * share + Math.sqrt(this.#limit));
   }
 
   #bounded(limit: number): number {
