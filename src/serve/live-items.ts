@@ -103,11 +103,6 @@ export class LiveItems {
     return row < 0 || this.#present === undefined || this.#present.has(row) ? row : -1;
   }
 
-  id(row: number): string {
-    const { count } = this.base;
-    return row < count ? this.base.id(row) : this.#fresh!.catalogue.id(row - count);
-  }
-
   /** Writes an id as it is. */
   copyId(row: number, out: TextWriter): void {
     const { count, ids } = this.base;
