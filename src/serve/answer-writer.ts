@@ -123,10 +123,8 @@ export class AnswerWriter {
     const metrics = this.#metrics;
     if (state.ageSeconds !== null) metrics.stateAge.observe(state.ageSeconds);
     const found = degraded?.mode === 'previous-bundle' ? 'previous' : 'found';
-    metrics.storeRequests.inc({
-      outcome: failure ?? (state.ageSeconds === null ? state.status : found),
-    });
-    if (degraded !== undefined) metrics.degraded.inc({ mode: degraded.mode });
+    metrics.storeRequests.inc(failure ?? (state.ageSeconds === null ? state.status : found));
+    if (degraded !== undefined) metrics.degraded.inc(degraded.mode);
     if (request.kind !== 'candidates') return;
     metrics.candidatesReturned.observe(hits.slots.length);
     if (request.filter !== undefined && filter !== undefined)

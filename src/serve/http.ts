@@ -22,6 +22,7 @@ import type { Role } from './key-file.ts';
 import { KSERVE_PATH, MODEL_PATH, describeModel, describeServer, infer } from './kserve.ts';
 import type { ServerMetrics } from './metrics.ts';
 import type { Pipeline } from './pipeline.ts';
+import { Refusals } from './refusals.ts';
 import type { Answer } from './resolve.ts';
 import type { IngestReport } from './fresh-events.ts';
 import type { ChangedItem, ItemsReport } from './fresh-items.ts';
@@ -233,9 +234,7 @@ export function httpHandlers(services: HttpServices): {
     ms: number,
   ): HttpReply => {
     metrics.observeRequest(route, status, ms / 1000);
-    const headers: Record<string, string> = { 'X-Request-Id': requestId };
     const isTraced = TRACE_PARENT.test(traceparent);
-    if (isTraced) headers['traceparent'] = traceparent;
     const { contentType, body, facts } = reply;
     accessLog?.write({
       method,
@@ -248,10 +247,14 @@ export function httpHandlers(services: HttpServices): {
       facts,
     });
     // Written out: V8 makes hidden classes for what is spread and added to, and they keep a request alive until a full collection.
+    const headers: Record<string, string> = {};
     for (const name in reply.headers) headers[name] = reply.headers[name]!;
+    headers['X-Request-Id'] = requestId;
+    if (isTraced) headers['traceparent'] = traceparent;
     return { status: reply.status, contentType, body, headers };
   };
 
+  const refusals = new Refusals(failure);
   const handleHead: HeadHandler = (method, path, header) => {
     const routeKey = `${method} ${path}`;
     if (!Object.hasOwn(routes, routeKey) || routes[routeKey]!.admitted !== true) return undefined;
@@ -259,7 +262,7 @@ export function httpHandlers(services: HttpServices): {
     if (refused === undefined) return undefined;
     const requestId = requestIdOf(header('x-request-id'));
     const traceparent = header('traceparent');
-    const reply = failure(path, refused, requestId);
+    const reply = refusals.reply(path, refused, requestId);
     return finish({ method, route: path, requestId, traceparent }, reply, reply.status, 0);
   };
 

@@ -1,7 +1,8 @@
 // What the server counts and times, in base units, under the prefix tandem_. One registry per server.
 
 import type { Served } from './served-bundles.ts';
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
+import { TallyCounter, TallyHistogram, type HistogramSeries } from './tallies.ts';
 
 export const STAGES = ['parse', 'queue', 'state', 'head', 'retrieve', 'encode'] as const;
 export type Stage = (typeof STAGES)[number];
@@ -15,80 +16,80 @@ const HOUR = 3600;
 
 export class ServerMetrics {
   readonly registry: Registry = new Registry();
-  readonly storeRequests: Counter<'outcome'>;
-  readonly degraded: Counter<'mode'>;
-  readonly shed: Counter<'reason'>;
-  readonly stateAge: Histogram;
-  readonly candidatesReturned: Histogram;
-  readonly filterSelectivity: Histogram;
-  readonly microBatch: Histogram;
+  readonly storeRequests: TallyCounter;
+  readonly degraded: TallyCounter;
+  readonly shed: TallyCounter;
+  readonly stateAge: HistogramSeries;
+  readonly candidatesReturned: HistogramSeries;
+  readonly filterSelectivity: HistogramSeries;
+  readonly microBatch: HistogramSeries;
   readonly bundleSwaps: Counter<'outcome'>;
-  readonly annRecall: Histogram;
+  readonly annRecall: HistogramSeries;
   readonly freshEvents: Counter<'outcome'>;
   readonly itemChanges: Counter;
   readonly #freshItems: Gauge;
   readonly #goneItems: Gauge;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
-  readonly #requests: Histogram<'route' | 'status'>;
-  readonly #requestLabels = new Map<string, Histogram.Internal<'route' | 'status'>>();
-  readonly #stages: Readonly<Record<Stage, Histogram.Internal<'stage'>>>;
+  readonly #requests: TallyHistogram;
+  readonly #stages: Readonly<Record<Stage, HistogramSeries>>;
 
   constructor() {
-    const registers = [this.registry];
-    this.#requests = new Histogram({
+    const { registry } = this;
+    const registers = [registry];
+    this.#requests = new TallyHistogram({
       name: 'tandem_http_request_duration_seconds',
       help: 'From the last byte of a request to its answer.',
       labelNames: ['route', 'status'],
       buckets: DURATION_BUCKETS,
-      registers,
+      registry,
     });
-    const stage = new Histogram({
+    const stage = new TallyHistogram({
       name: 'tandem_stage_duration_seconds',
       help: 'Time in one stage: parse per request, the others per micro-batch.',
       labelNames: ['stage'],
       buckets: STAGE_BUCKETS,
-      registers,
+      registry,
     });
-    this.#stages = Object.fromEntries(STAGES.map((name) => [name, stage.labels(name)])) as Record<
+    this.#stages = Object.fromEntries(STAGES.map((name) => [name, stage.series(name)])) as Record<
       Stage,
-      Histogram.Internal<'stage'>
+      HistogramSeries
     >;
-    this.microBatch = new Histogram({
+    this.microBatch = new TallyHistogram({
       name: 'tandem_micro_batch_requests',
       help: 'Requests that were answered together.',
       buckets: [1, 2, 4, 8, 16, 32, 64],
-      registers,
-    });
-    this.stateAge = new Histogram({
+      registry,
+    }).series();
+    this.stateAge = new TallyHistogram({
       name: 'tandem_state_age_seconds',
       help: 'Age of the user states that answers were computed from.',
       buckets: [HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR],
-      registers,
-    });
-    this.storeRequests = new Counter({
+      registry,
+    }).series();
+    this.storeRequests = new TallyCounter({
       name: 'tandem_store_requests_total',
       help: 'State look-ups by outcome: found, previous, missing, version_mismatch, store_unavailable, store_corrupt.',
-      labelNames: ['outcome'],
-      registers,
+      label: 'outcome',
+      registry,
     });
-    this.degraded = new Counter({
+    this.degraded = new TallyCounter({
       name: 'tandem_degraded_responses_total',
       help: 'Answers computed with less than the request allowed.',
-      labelNames: ['mode'],
-      registers,
+      label: 'mode',
+      registry,
     });
-    this.shed = new Counter({
+    this.shed = new TallyCounter({
       name: 'tandem_shed_requests_total',
       help: 'Requests refused before any work: overload, queue_full, rate_limited, draining or deadline.',
-      labelNames: ['reason'],
-      registers,
+      label: 'reason',
+      registry,
     });
-    this.candidatesReturned = new Histogram({
+    this.candidatesReturned = new TallyHistogram({
       name: 'tandem_candidates_returned',
       help: 'Candidates per answer.',
       buckets: [0, 1, 10, 50, 100, 200, 500, 1000],
-      registers,
-    });
+      registry,
+    }).series();
     this.freshEvents = new Counter({
       name: 'tandem_fresh_events_total',
       help: 'Events that came in over HTTP: accepted, or duplicate of one that was there.',
@@ -110,12 +111,12 @@ export class ServerMetrics {
       help: 'Items of the active bundle that were deleted or replaced since.',
       registers,
     });
-    this.annRecall = new Histogram({
+    this.annRecall = new TallyHistogram({
       name: 'tandem_ann_recall_ratio',
       help: 'Share of the true best that answers of the approximate index had, of those that were searched again.',
       buckets: [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1],
-      registers,
-    });
+      registry,
+    }).series();
     this.bundleSwaps = new Counter({
       name: 'tandem_bundle_swaps_total',
       help: 'Bundles that were to replace the one being served: activated, refused.',
@@ -128,12 +129,12 @@ export class ServerMetrics {
       labelNames: ['role', 'bundle_id', 'encoder_id'],
       registers,
     });
-    this.filterSelectivity = new Histogram({
+    this.filterSelectivity = new TallyHistogram({
       name: 'tandem_filter_selectivity_ratio',
       help: 'Share of the catalogue that a request filter lets through.',
       buckets: [0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1],
-      registers,
-    });
+      registry,
+    }).series();
   }
 
   /** Counts what there is once in a process: its CPU time, memory and garbage collections; and the lag of this event loop. */
@@ -174,13 +175,7 @@ export class ServerMetrics {
 
   /** @param route - one of the known paths, or "other", so that clients cannot add label values. */
   observeRequest(route: string, status: number, seconds: number): void {
-    const key = `${route} ${status}`;
-    let labelled = this.#requestLabels.get(key);
-    if (labelled === undefined) {
-      labelled = this.#requests.labels(route, String(status));
-      this.#requestLabels.set(key, labelled);
-    }
-    labelled.observe(seconds);
+    this.#requests.series(route, String(status)).observe(seconds);
   }
 
   observeStage(stage: Stage, seconds: number): void {

@@ -46,9 +46,9 @@ test('the metric is the share of the true best that was answered, of one answer 
   const metrics = new ServerMetrics();
   const canary = new RecallCanary(metrics, 3);
   const measured = async (): Promise<{ sum: number; count: number }> => {
-    const { values } = await metrics.annRecall.get();
+    const text = await metrics.registry.metrics();
     const of = (suffix: string): number =>
-      values.find(({ metricName }) => metricName?.endsWith(suffix))?.value ?? 0;
+      Number(new RegExp(`^tandem_ann_recall_ratio${suffix} (.*)$`, 'm').exec(text)![1]);
     return { sum: of('_sum'), count: of('_count') };
   };
 

@@ -39,10 +39,6 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
   let draining = false;
   let openRequests = 0;
   const listener: RequestListener = (incoming, outgoing) => {
-    if (!headFits(incoming)) {
-      write(outgoing, HEAD_TOO_LARGE, true, false);
-      return;
-    }
     const { method = 'GET' } = incoming;
     const path = pathOf(incoming);
     const header = (name: string): string => headerOf(incoming, name);
@@ -51,6 +47,10 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       incoming.on('error', () => undefined);
       incoming.resume();
       write(outgoing, refusal, draining, method === 'HEAD');
+      return;
+    }
+    if (!headFits(incoming)) {
+      write(outgoing, HEAD_TOO_LARGE, true, false);
       return;
     }
     const body = new BodyCollector(options.maxBodyBytes);

@@ -84,19 +84,19 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
   });
 
   app.any('/*', (raw, request) => {
-    const response = new Response(raw, shared, open);
     const method = request.getCaseSensitiveMethod();
-    response.withoutBody = method === 'HEAD';
-    if (!headFits(request)) {
-      response.send(HEAD_TOO_LARGE, true);
-      return;
-    }
     const path = request.getUrl();
     const header = (name: string): string => request.getHeader(name);
     const refusal = options.handleHead(method, path, header);
     if (refusal !== undefined && isBounded(header, options.maxBodyBytes)) {
-      // uWebSockets throws away what comes of a body that nobody listens to.
-      response.send(refusal);
+      // uWebSockets throws away what comes of a body that nobody listens to, and has corked the socket while it is in here.
+      write(raw, refusal, shared.draining, method === 'HEAD');
+      return;
+    }
+    const response = new Response(raw, shared, open);
+    response.withoutBody = method === 'HEAD';
+    if (!headFits(request)) {
+      response.send(HEAD_TOO_LARGE, true);
       return;
     }
     // The request object dies when this function returns; all that is needed of it is copied here.
@@ -242,6 +242,27 @@ function answer(handle: RequestHandler, request: HttpRequest, response: Response
 
 const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 
+/** @param last - whether the connection closes after it. */
+function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBody: boolean): void {
+  const { status, contentType, body, headers } = reply;
+  raw.writeStatus(STATUS_LINES.get(status) ?? String(status));
+  raw.writeHeader('Content-Type', contentType);
+  for (const name in headers) raw.writeHeader(name, headers[name]!);
+  if (withoutBody) {
+    // Told a length, endWithoutBody() waits for a body of it: the idle timeout never comes, and the next request on the
+    // connection is cut off. Told nothing it cannot close, so that is left to the client or the idle timeout.
+    raw.writeHeader('Content-Length', String(Buffer.byteLength(body)));
+    if (last) raw.writeHeader('Connection', 'close');
+    raw.endWithoutBody();
+  }
+  // It says "Connection: close" itself when it is the last, and closes once the body is out.
+  else raw.end(body, last);
+}
+
+const STATUS_LINES = new Map(
+  Object.entries(STATUS_CODES).map(([status, text]) => [Number(status), `${status} ${text ?? ''}`]),
+);
+
 /** A response that is written at most once, and never after the client has gone. */
 class Response {
   done = false;
@@ -266,18 +287,7 @@ class Response {
     this.#finish();
     const raw = this.#raw;
     raw.cork(() => {
-      raw.writeStatus(`${reply.status} ${STATUS_CODES[reply.status] ?? ''}`);
-      raw.writeHeader('Content-Type', reply.contentType);
-      for (const name in reply.headers) raw.writeHeader(name, reply.headers[name]!);
-      if (this.withoutBody) {
-        // Told a length, endWithoutBody() waits for a body of it: the idle timeout never comes, and the next request on the
-        // connection is cut off. Told nothing it cannot close, so that is left to the client or the idle timeout.
-        raw.writeHeader('Content-Length', String(Buffer.byteLength(reply.body)));
-        if (last) raw.writeHeader('Connection', 'close');
-        raw.endWithoutBody();
-      }
-      // It says "Connection: close" itself when it is the last, and closes once the body is out.
-      else raw.end(reply.body, last);
+      write(raw, reply, last, this.withoutBody);
     });
   }
 

@@ -1,0 +1,146 @@
+// Counters and histograms that are counted many times a request. prom-client looks labels up by a hash of them at every count, which is
+// microseconds; these find a series once, or by one string, and are read when somebody scrapes. Its registry reads, writes and adds them up.
+
+import type { MetricObjectWithValues, MetricValueWithName, Registry } from 'prom-client';
+
+interface TallyOptions {
+  readonly name: string;
+  readonly help: string;
+  readonly registry: Registry;
+}
+
+type Values = MetricObjectWithValues<MetricValueWithName<string>>;
+
+/** What prom-client's registry asks of a metric. */
+abstract class Tally {
+  readonly name: string;
+  readonly help: string;
+  abstract readonly type: 'counter' | 'histogram';
+  /** Over event loops. */
+  readonly aggregator = 'sum';
+
+  constructor({ name, help, registry }: TallyOptions) {
+    this.name = name;
+    this.help = help;
+    // Its type names its own classes; what it uses are name, get() and reset().
+    registry.registerMetric(this as unknown as Parameters<Registry['registerMetric']>[0]);
+  }
+
+  get(): Promise<Values> {
+    const { name, help, type, aggregator } = this;
+    return Promise.resolve({ name, help, type, aggregator, values: this.values() } as never);
+  }
+
+  abstract reset(): void;
+
+  protected abstract values(): MetricValueWithName<string>[];
+}
+
+/** A counter with one label. */
+export class TallyCounter extends Tally {
+  readonly type = 'counter';
+  readonly #label: string;
+  readonly #counts = new Map<string, number>();
+
+  constructor(options: TallyOptions & { readonly label: string }) {
+    super(options);
+    this.#label = options.label;
+  }
+
+  inc(labelValue: string, by: number = 1): void {
+    this.#counts.set(labelValue, (this.#counts.get(labelValue) ?? 0) + by);
+  }
+
+  reset(): void {
+    this.#counts.clear();
+  }
+
+  protected values(): MetricValueWithName<string>[] {
+    return Array.from(this.#counts, ([labelValue, value]) => ({
+      labels: { [this.#label]: labelValue },
+      value,
+    }));
+  }
+}
+
+export interface TallyHistogramOptions extends TallyOptions {
+  /** Upper bounds, inclusive, ascending. */
+  readonly buckets: readonly number[];
+  readonly labelNames?: readonly string[];
+}
+
+/** A histogram whose series are known before they are counted. */
+export class TallyHistogram extends Tally {
+  readonly type = 'histogram';
+  readonly #bounds: Float64Array;
+  readonly #labelNames: readonly string[];
+  readonly #series = new Map<string, HistogramSeries>();
+
+  constructor(options: TallyHistogramOptions) {
+    super(options);
+    this.#bounds = Float64Array.from(options.buckets);
+    this.#labelNames = options.labelNames ?? [];
+  }
+
+  /** Its series of these values of its labels, which stays the same one. */
+  series(...labelValues: readonly string[]): HistogramSeries {
+    const key = labelValues.join('\n');
+    let found = this.#series.get(key);
+    if (found === undefined) {
+      const labels = Object.fromEntries(this.#labelNames.map((name, i) => [name, labelValues[i]!]));
+      found = new HistogramSeries(labels, this.#bounds);
+      this.#series.set(key, found);
+    }
+    return found;
+  }
+
+  reset(): void {
+    for (const series of this.#series.values()) series.reset();
+  }
+
+  protected values(): MetricValueWithName<string>[] {
+    return [...this.#series.values()].flatMap((series) => series.values(this.name));
+  }
+}
+
+export class HistogramSeries {
+  readonly #labels: Readonly<Record<string, string>>;
+  readonly #bounds: Float64Array;
+  /** By bucket, the last of which has no bound. */
+  readonly #counts: Float64Array;
+  #sum = 0;
+
+  constructor(labels: Readonly<Record<string, string>>, bounds: Float64Array) {
+    this.#labels = labels;
+    this.#bounds = bounds;
+    this.#counts = new Float64Array(bounds.length + 1);
+  }
+
+  observe(value: number): void {
+    const bounds = this.#bounds;
+    let bucket = 0;
+    while (bucket < bounds.length && value > bounds[bucket]!) bucket++;
+    this.#counts[bucket]!++;
+    this.#sum += value;
+  }
+
+  reset(): void {
+    this.#counts.fill(0);
+    this.#sum = 0;
+  }
+
+  values(name: string): MetricValueWithName<string>[] {
+    const labels = this.#labels;
+    let count = 0;
+    const buckets = Array.from(this.#counts, (inBucket, bucket) => {
+      count += inBucket;
+      const le = this.#bounds[bucket] ?? '+Inf';
+      return { metricName: `${name}_bucket`, labels: { le, ...labels }, value: count };
+    });
+    return [
+      ...buckets,
+      { metricName: `${name}_sum`, labels, value: this.#sum },
+      { metricName: `${name}_count`, labels, value: count },
+    ];
+  }
+}
