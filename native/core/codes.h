@@ -20,7 +20,7 @@ constexpr int kCodeZero = 128;
 /// Largest magnitude of a component, around kCodeZero.
 constexpr int kMaxCode = 127;
 /// What scan_codes promises.
-constexpr std::size_t kMaxCodeDepth = 4096;
+constexpr std::size_t kMaxCodeDepth = 8192;
 
 /// Components per code: dimensions rounded up to whole groups.
 inline std::size_t CodeDepth(std::size_t dimensions) { return RoundUp(dimensions, kCodeGroup); }

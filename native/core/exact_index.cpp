@@ -62,7 +62,7 @@ Status ExactIndex::Reset(const float* vectors, std::size_t size, std::size_t dim
 
 Status ExactIndex::AddCodes() {
   if (dimensions_ > kMaxCodeDepth) {
-    return Status::OutOfRange("Expected at most 4096 dimensions for codes, received " +
+    return Status::OutOfRange("Expected at most 8192 dimensions for codes, received " +
                               std::to_string(dimensions_) + ".");
   }
   const std::size_t depth = CodeDepth(dimensions_);

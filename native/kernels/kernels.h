@@ -100,7 +100,7 @@ struct KernelTable {
   /// Exact integer inner products of quantised queries with unsigned codes, the same on every instruction set:
   /// sums[q * sum_stride + i] = sum over d of codes(i, d) * queries[q * depth + d], i < block_count * kCodeBlock.
   ///
-  /// queries  [query_count, depth] in [-kMaxQueryCode, kMaxQueryCode]; depth is a multiple of kCodeGroup, at most 4096.
+  /// queries  [query_count, depth] in [-kMaxQueryCode, kMaxQueryCode]; depth is a multiple of kCodeGroup, at most 8192.
   /// codes    blocks of kCodeBlock items, each [depth / kCodeGroup, kCodeBlock, kCodeGroup], 64-byte aligned.
   void (*scan_codes)(const int8_t* queries, size_t query_count, size_t depth, const uint8_t* codes,
                      size_t block_count, int32_t* sums, size_t sum_stride);

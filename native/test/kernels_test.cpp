@@ -846,7 +846,7 @@ void TestScanCodes(const KernelTable& kernels) {
   for (const std::size_t queries : {31, 32, 33, 48, 63, 64, 65, 130}) {
     CheckScanCodes(kernels, random, queries, 68, 3, false);
   }
-  CheckScanCodes(kernels, random, 5, 4096, 3, true);
+  CheckScanCodes(kernels, random, 5, 8192, 3, true);
 }
 
 void TestSelectAboveInt(const KernelTable& kernels) {

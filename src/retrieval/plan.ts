@@ -47,6 +47,11 @@ export interface PlannedIndexOptions {
   readonly exactLimit?: number | undefined;
 }
 
+/** Whether a search without a filter scans every vector: then 8-bit codes of them are worth their memory. */
+export function scansAll(size: number, plan: PlanMode): boolean {
+  return plan === 'exact' || (plan === 'auto' && size <= EXACT_LIMIT);
+}
+
 /** A planned index on its way to another thread, good for one. */
 export interface SharedPlan {
   readonly exact: Ticket<NativeExactIndex>;

@@ -13,7 +13,7 @@ import type { CompactSchema } from '../features/schema.ts';
 import type { EncoderId } from '../ids.ts';
 import { nativeAddon, type NativeHead, type Ticket } from '../native/binding.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
-import { PlannedIndex, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
+import { PlannedIndex, scansAll, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
 import { FilterCompiler } from './filters.ts';
 import { LiveItems, type ItemOverlay } from './live-items.ts';
 import type { RequestDemographics, RequestSubject } from './schemas.ts';
@@ -174,6 +174,7 @@ async function planIndex(bundle: Bundle, plan: PlanMode): Promise<PlannedIndex> 
   const { vectors, indexBytes, manifest } = bundle;
   const width = manifest.model.embeddingWidth;
   const exact = new (nativeAddon().ExactIndex)(vectors, width);
+  if (scansAll(exact.size, plan)) exact.addCodes();
   if (plan === 'exact') return new PlannedIndex({ exact, plan });
   const approximate = await openIndex(manifest.index, indexBytes, vectors, width);
   return new PlannedIndex({ exact, approximate, plan });
