@@ -23,7 +23,7 @@ export interface AnsweredBatch {
 
 /** The limit starts at as many full micro-batches, and never falls below as large a share of one. */
 const LIMIT_START_BATCHES = 4;
-const LIMIT_FLOOR_BATCHES = 1 / 8;
+const LIMIT_FLOOR_BATCHES = 1 / 16;
 /** So much of one may come at once to a server that has nothing to do. */
 const BURST_BATCHES = 1 / 2;
 
@@ -34,6 +34,8 @@ export class Admission {
   #open = 0;
   #waiting = 0;
   #draining = false;
+  /** By the limit, since a micro-batch was answered. */
+  #refused = 0;
   /** Made when the limit changes. */
   #overloaded: { readonly limit: number; readonly error: TandemError } | undefined;
 
@@ -44,6 +46,7 @@ export class Admission {
       min: Math.min(max, Math.ceil(LIMIT_FLOOR_BATCHES * maxMicroBatch)),
       max,
       start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
+      batch: maxMicroBatch,
       burst: Math.ceil(BURST_BATCHES * maxMicroBatch),
     });
   }
@@ -114,6 +117,7 @@ export class Admission {
   refuseAll(requests: number): TandemError | undefined {
     const { limit } = this.#limit;
     if (this.#draining || this.#open < limit) return undefined;
+    this.#refused += requests;
     if (this.#overloaded?.limit !== limit)
       this.#overloaded = { limit, error: overloadedError(limit) };
     return this.#counted(this.#overloaded.error, requests, 'overload');
@@ -149,7 +153,9 @@ export class Admission {
   observe({ requests, waitMs, hydratedMs }: AnsweredBatch): void {
     const nowMs = performance.now();
     const open = this.#open;
-    this.#limit.observe({ requests, waitMs, runMs: nowMs - hydratedMs, open }, nowMs);
+    const refused = this.#refused;
+    this.#limit.observe({ requests, waitMs, runMs: nowMs - hydratedMs, open, refused }, nowMs);
+    this.#refused = 0;
   }
 
   #shed(
@@ -161,7 +167,7 @@ export class Admission {
   }
 
   #counted(error: TandemError, requests: number, reason: string): TandemError {
-    this.#metrics.shed.inc({ reason }, requests);
+    this.#metrics.shed.inc(reason, requests);
     return error;
   }
 }

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { ConcurrencyLimit, type LimitBounds } from './concurrency-limit.ts';
 
 const BATCH = 64;
-const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256, burst: BATCH / 2 };
+const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256, batch: BATCH, burst: BATCH / 2 };
 
 interface Load {
   readonly seconds: number;
@@ -37,6 +37,7 @@ class SimulatedServer {
   run({ seconds, requestsPerSecond, fixedMs, eachMs }: Load): Outcome {
     const startMs = this.#nowMs;
     let arrivals = 0;
+    let refused = 0;
     let answered = 0;
     let worstMs = 0;
     let worstAtFirstMs = 0;
@@ -45,6 +46,7 @@ class SimulatedServer {
         const atMs = startMs + (arrivals / requestsPerSecond) * 1000;
         if (atMs > this.#nowMs) break;
         if (this.#arrivedAtMs.length < this.limit.limit) this.#arrivedAtMs.push(this.#nowMs);
+        else refused++;
       }
       const open = this.#arrivedAtMs.length;
       const batch = this.#arrivedAtMs.splice(0, BATCH);
@@ -55,7 +57,8 @@ class SimulatedServer {
       const waitMs = this.#nowMs - batch[0]!;
       const runMs = fixedMs + eachMs * batch.length;
       this.#nowMs += runMs;
-      this.limit.observe({ requests: batch.length, waitMs, runMs, open }, this.#nowMs);
+      this.limit.observe({ requests: batch.length, waitMs, runMs, open, refused }, this.#nowMs);
+      refused = 0;
       if (this.#nowMs < startMs + 1000) {
         worstAtFirstMs = Math.max(worstAtFirstMs, waitMs + runMs);
         continue;
@@ -126,9 +129,38 @@ test('where answering together gains nothing, no micro-batch becomes a queue', (
         // Wait and run of the micro-batch that the limit lets be, and as long again for the interval in which it grows.
         assert.ok(worstMs <= 2 * Math.max(5, BOUNDS.min * eachMs) + 20 * eachMs, `${worstMs} ms`);
         assert.ok(answered >= 0.9 * capacity * 19, `${answered} of ${capacity}/s`);
+        // Two together answer nearly as many a second as any.
+        assert.ok(server.limit.limit <= BOUNDS.min, `${server.limit.limit} open requests`);
       },
     ),
     { numRuns: 100 },
+  );
+});
+
+test('micro-batches are searched for that are large enough, up and down, and no larger', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(0.25, 1, 2, 5),
+      fc.double({ min: 0.05, max: 1, noNaN: true }),
+      fc.double({ min: 1.5, max: 10, noNaN: true }),
+      fc.constantFrom(8, 64, 4096),
+      (ratio, eachMs, overload, start) => {
+        const server = new SimulatedServer({ ...BOUNDS, min: 1, start });
+        const cost = { fixedMs: ratio * eachMs, eachMs };
+        const capacity = capacityOf(cost);
+        server.run({ ...cost, seconds: 10, requestsPerSecond: overload * capacity });
+        const { answered } = server.run({
+          ...cost,
+          seconds: 10,
+          requestsPerSecond: overload * capacity,
+        });
+        assert.ok(answered >= 0.9 * capacity * 9, `${answered} of ${capacity}/s`);
+        // Of b together, b / (ratio + b) of what no batch would be enough for are answered a second.
+        const enough = (0.93 * ratio) / (1 - 0.93);
+        assert.ok(server.limit.limit <= 4 * enough + 1, `${server.limit.limit} of ${enough}`);
+      },
+    ),
+    { numRuns: 200 },
   );
 });
 
@@ -178,7 +210,7 @@ test('while latency is at its floor and the limit is used, it grows to its bound
   const limit = new ConcurrencyLimit(BOUNDS);
   const seen: number[] = [];
   for (let nowMs = 1000; nowMs < 60_000; nowMs += 100) {
-    limit.observe({ requests: BATCH, waitMs: 0, runMs: 20, open: limit.limit }, nowMs);
+    limit.observe({ requests: BATCH, waitMs: 0, runMs: 20, open: limit.limit, refused: 0 }, nowMs);
     seen.push(limit.limit);
   }
   assert.deepEqual(
@@ -193,7 +225,7 @@ test('a queue brings it down within a second, and it comes back when the queue i
   let nowMs = 1000;
   const feed = (seconds: number, waitMs: number, runMs: number): void => {
     for (const endMs = nowMs + seconds * 1000; nowMs < endMs; nowMs += 20)
-      limit.observe({ requests: BATCH, waitMs, runMs, open: limit.limit }, nowMs);
+      limit.observe({ requests: BATCH, waitMs, runMs, open: limit.limit, refused: 0 }, nowMs);
   };
   feed(1, 0, 20);
   assert.equal(limit.limit, BOUNDS.max);
@@ -211,7 +243,7 @@ test('a new floor holds after the window: a larger bundle is no overload for eve
   let nowMs = 1000;
   const feed = (seconds: number, runMs: number): void => {
     for (const endMs = nowMs + seconds * 1000; nowMs < endMs; nowMs += 50)
-      limit.observe({ requests: BATCH, waitMs: 0, runMs, open: limit.limit }, nowMs);
+      limit.observe({ requests: BATCH, waitMs: 0, runMs, open: limit.limit, refused: 0 }, nowMs);
   };
   feed(10, 10);
   feed(20, 100);
@@ -225,17 +257,17 @@ test('what nobody reaches is what a burst may be, whatever was before', () => {
     const limit = new ConcurrencyLimit({ ...BOUNDS, start: 4000 });
     let nowMs = 1000;
     for (let i = 0; i < 2; i++, nowMs += 60)
-      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000 }, nowMs);
+      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000, refused: 0 }, nowMs);
     assert.ok(limit.limit > 8 * BATCH, `${limit.limit}`);
     const expected = Math.max(BATCH / 2, 25 / eachMs);
     for (let i = 0; i < 5; i++, nowMs += 110)
-      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1 }, nowMs);
+      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1, refused: 0 }, nowMs);
     assert.equal(limit.limit, expected);
     for (let i = 0; i < 40; i++, nowMs += 60)
-      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000 }, nowMs);
+      limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000, refused: 0 }, nowMs);
     assert.ok(limit.limit < BATCH / 2, `${limit.limit}`);
     for (let i = 0; i < 100; i++, nowMs += 110)
-      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1 }, nowMs);
+      limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1, refused: 0 }, nowMs);
     assert.equal(limit.limit, expected);
   }
 });
@@ -244,12 +276,15 @@ test('a burst that is gone within the interval, and noise on an idle server, ref
   const limit = new ConcurrencyLimit(BOUNDS);
   let nowMs = 1000;
   for (let i = 0; i < 200; i++, nowMs += 40)
-    limit.observe({ requests: 1, waitMs: 0, runMs: i % 3 === 0 ? 50 : 1, open: 1 }, nowMs);
+    limit.observe(
+      { requests: 1, waitMs: 0, runMs: i % 3 === 0 ? 50 : 1, open: 1, refused: 0 },
+      nowMs,
+    );
   const { limit: before } = limit;
   assert.equal(before, BATCH / 2);
   for (let i = 0; i < 16; i++, nowMs += 5)
-    limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: before }, nowMs);
-  limit.observe({ requests: BATCH, waitMs: 0, runMs: 5, open: 1 }, nowMs + 100);
+    limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: before, refused: 0 }, nowMs);
+  limit.observe({ requests: BATCH, waitMs: 0, runMs: 5, open: 1, refused: 0 }, nowMs + 100);
   assert.ok(limit.limit >= before, `${limit.limit}`);
 });
 
@@ -259,6 +294,7 @@ test('it never leaves its bounds, whatever it is told', () => {
     waitMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
     runMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
     open: fc.nat(5000),
+    refused: fc.nat(5000),
     laterMs: fc.double({ min: 0, max: 1e5, noNaN: true }),
   });
   const bounds = fc
@@ -266,7 +302,7 @@ test('it never leaves its bounds, whatever it is told', () => {
     .filter(([, , at]) => !Number.isNaN(at))
     .map(([min, range, at]) => ({
       ...{ min, max: min + range, start: min + at * range },
-      burst: BATCH / 2,
+      ...{ batch: BATCH, burst: BATCH / 2 },
     }));
   fc.assert(
     fc.property(bounds, fc.array(sample, { maxLength: 200 }), (given, samples) => {

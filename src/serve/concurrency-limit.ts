@@ -10,12 +10,16 @@ export interface BatchSample {
   readonly runMs: number;
   /** Requests open when it ended, itself included. */
   readonly open: number;
+  /** Requests refused since the one before ended, because the limit was reached. */
+  readonly refused: number;
 }
 
 export interface LimitBounds {
   readonly min: number;
   readonly max: number;
   readonly start: number;
+  /** Of a micro-batch. */
+  readonly batch: number;
   /** Let in together while nobody waits, however slow the server. */
   readonly burst: number;
 }
@@ -30,6 +34,10 @@ const TOLERANCE = 2;
 const TARGET_MS = 5;
 /** The limit loses at most half in an interval. */
 const STEEPEST = 0.5;
+/** Where so large a share is refused, no queue gets more answered: it only makes everybody wait. */
+const OVERLOADED = 0.25;
+/** A micro-batch is large enough when it answers this share of what the best size does a second. */
+const NEARLY = 0.93;
 /** A floor is the minimum of this time to twice this time in which its size was seen: then a new bundle's or a slower machine's holds. */
 const FLOOR_WINDOW_MS = 30_000;
 const SIZE_CLASSES = 12;
@@ -39,7 +47,8 @@ const CLOCK_TICK_MS = 1e-3;
 /**
  * limit' = limit x clamp(tolerated / measured, 1/2, 1) + sqrt(limit), once an interval, while at least half of the limit is used. While it
  * is not, it says nothing about itself, and goes to what a burst may be: so an overload that begins finds no longer queue than that,
- * and one that is over is forgotten.
+ * and one that is over is forgotten. Where much is refused, it is at most what keeps micro-batches as large as they have to be:
+ * limit x enough / measured size, whether some wait while others run, or for a store, or all run together.
  *
  * The unloaded minimum is kept apart by size of the micro-batch (in powers of two), since one of 64 may take longer than one
  * of 1 without any queue. How much longer it may is what answering together gains: where 64 take as long as 64 times one, a
@@ -51,14 +60,15 @@ const CLOCK_TICK_MS = 1e-3;
  */
 export class ConcurrencyLimit {
   readonly #bounds: LimitBounds;
-  readonly #floorsMs = new Float64Array(SIZE_CLASSES).fill(Infinity);
-  readonly #olderFloorsMs = new Float64Array(SIZE_CLASSES).fill(Infinity);
+  /** By size: what a micro-batch takes, and what a request in it does. */
+  readonly #runsMs = new Floors();
+  readonly #costsMs = new Floors();
+  /** By size: most requests of a micro-batch. */
+  readonly #largest = new Float64Array(SIZE_CLASSES);
   #limit: number;
   #floorsSinceMs = 0;
   #intervalStartMs = 0;
-  /** Of the interval: least latency as a multiple of what is tolerated, and most requests open. */
-  #leastLoad = Infinity;
-  #mostOpen = 0;
+  #seen = newInterval();
 
   constructor(bounds: LimitBounds) {
     this.#bounds = bounds;
@@ -71,59 +81,108 @@ export class ConcurrencyLimit {
   }
 
   /** @param nowMs - when the micro-batch ended, on a clock that never goes back. */
-  observe({ requests, waitMs, runMs, open }: BatchSample, nowMs: number): void {
-    const toleratedMs = Math.max(TARGET_MS, TOLERANCE * this.#floorOf(requests, runMs, nowMs));
-    this.#leastLoad = Math.min(this.#leastLoad, (waitMs + runMs) / toleratedMs);
-    this.#mostOpen = Math.max(this.#mostOpen, open);
-    if (nowMs - this.#intervalStartMs < INTERVAL_MS) return;
-    if (this.#mostOpen * 2 >= this.#limit) this.#adjust(1 / this.#leastLoad);
-    else this.#limit = this.#bounded(Math.min(this.#limit + Math.sqrt(this.#limit), this.#burst()));
-    this.#intervalStartMs = nowMs;
-    this.#leastLoad = Infinity;
-    this.#mostOpen = 0;
-  }
-
-  #adjust(gradient: number): void {
-    const share = Math.min(1, Math.max(STEEPEST, gradient));
-    this.#limit = this.#bounded(this.#limit * share + Math.sqrt(this.#limit));
-  }
-
-  #bounded(limit: number): number {
-    return Math.min(this.#bounds.max, Math.max(this.#bounds.min, limit));
-  }
-
-  /** Requests that are BURST_MS of work at the best rate seen; at least the bound. */
-  #burst(): number {
-    let rate = 0;
-    for (let size = 0; size < SIZE_CLASSES; size++)
-      rate = Math.max(rate, smallestOf(size) / this.#floorAt(size));
-    return Math.max(this.#bounds.burst, BURST_MS * rate);
-  }
-
-  /** Infinity for a size that was not seen. */
-  #floorAt(size: number): number {
-    return Math.min(this.#floorsMs[size]!, this.#olderFloorsMs[size]!);
-  }
-
-  #floorOf(requests: number, runMs: number, nowMs: number): number {
+  observe({ requests, waitMs, runMs, open, refused }: BatchSample, nowMs: number): void {
     if (nowMs - this.#floorsSinceMs >= FLOOR_WINDOW_MS) {
-      // What was not seen stays known: under a long overload no micro-batch is small.
-      for (const [size, floorMs] of this.#floorsMs.entries())
-        if (floorMs !== Infinity) this.#olderFloorsMs[size] = floorMs;
-      this.#floorsMs.fill(Infinity);
+      this.#runsMs.age();
+      this.#costsMs.age();
       this.#floorsSinceMs = nowMs;
     }
     const size = Math.min(SIZE_CLASSES - 1, 32 - Math.clz32(requests - 1));
-    this.#floorsMs[size] = Math.min(this.#floorsMs[size]!, Math.max(CLOCK_TICK_MS, runMs));
-    let least = 0;
-    while (this.#floorAt(least) === Infinity) least++;
+    this.#runsMs.note(size, Math.max(CLOCK_TICK_MS, runMs));
+    this.#costsMs.note(size, Math.max(CLOCK_TICK_MS, runMs) / requests);
+
+    this.#largest[size] = Math.max(this.#largest[size]!, requests);
+
+    const seen = this.#seen;
+    const toleratedMs = Math.max(TARGET_MS, TOLERANCE * this.#floorOf(requests, size));
+    seen.leastLoad = Math.min(seen.leastLoad, (waitMs + runMs) / toleratedMs);
+    seen.mostOpen = Math.max(seen.mostOpen, open);
+    seen.batches += 1;
+    seen.answered += requests;
+    seen.refused += refused;
+    if (nowMs - this.#intervalStartMs < INTERVAL_MS) return;
+    this.#limit = Math.min(this.#bounds.max, Math.max(this.#bounds.min, this.#next(seen)));
+    this.#intervalStartMs = nowMs;
+    this.#seen = newInterval();
+  }
+
+  #next({ leastLoad, mostOpen, batches, answered, refused }: Interval): number {
+    const grown = this.#limit + Math.sqrt(this.#limit);
+    if (mostOpen * 2 < this.#limit)
+      return Math.min(grown, Math.max(this.#bounds.burst, BURST_MS / this.#costsMs.least()));
+    const byLatency = grown - this.#limit * (1 - Math.max(STEEPEST, Math.min(1, 1 / leastLoad)));
+    if (refused < OVERLOADED * (answered + refused)) return byLatency;
+    const bySize = Math.max(STEEPEST, (this.#enough() * batches) / answered);
+    return Math.min(byLatency, this.#limit * bySize);
+  }
+
+  /**
+   * Requests of a micro-batch that is large enough. Where half of that was not seen, it may do as well; where four times was
+   * not seen, more may do better: the next ones show.
+   */
+  #enough(): number {
+    const costs = this.#costsMs;
+    const dearest = costs.least() / NEARLY;
+    let size = 0;
+    while (costs.at(size) > dearest) size++;
+    if (size > 0 && this.#largest[size - 1]! < 2 ** (size - 1)) return 2 ** (size - 1);
+    const more = Math.min(this.#bounds.batch, 4 * 2 ** size);
+    return Math.max(...this.#largest) < more ? more : 2 ** size;
+  }
+
+  #floorOf(requests: number, size: number): number {
+    const runs = this.#runsMs;
+    const least = runs.smallest();
     // Requests a second with the one size, over those with the other.
-    const gain = (requests / 2 ** least) * (this.#floorAt(least) / this.#floorAt(size));
-    return Math.min(this.#floorAt(size), gain * this.#floorAt(least));
+    const gain = (requests / 2 ** least) * (runs.at(least) / runs.at(size));
+    return Math.min(runs.at(size), gain * runs.at(least));
   }
 }
 
-/** Of the micro-batches of a class, the last of which has 2^size requests. */
-function smallestOf(size: number): number {
-  return size === 0 ? 1 : 2 ** (size - 1) + 1;
+/** What an interval's micro-batches say. */
+interface Interval {
+  /** Least latency as a multiple of what is tolerated. */
+  leastLoad: number;
+  mostOpen: number;
+  batches: number;
+  answered: number;
+  refused: number;
+}
+
+function newInterval(): Interval {
+  return { leastLoad: Infinity, mostOpen: 0, batches: 0, answered: 0, refused: 0 };
+}
+
+/** Minima by size of the micro-batch, in powers of two, of this window and the one before. */
+class Floors {
+  readonly #now = new Float64Array(SIZE_CLASSES).fill(Infinity);
+  readonly #before = new Float64Array(SIZE_CLASSES).fill(Infinity);
+
+  /** Infinity for a size that was not seen. */
+  at(size: number): number {
+    return Math.min(this.#now[size]!, this.#before[size]!);
+  }
+
+  note(size: number, value: number): void {
+    this.#now[size] = Math.min(this.#now[size]!, value);
+  }
+
+  /** A window ends. What was not seen in it stays known: under a long overload no micro-batch is small. */
+  age(): void {
+    for (const [size, floor] of this.#now.entries())
+      if (floor !== Infinity) this.#before[size] = floor;
+    this.#now.fill(Infinity);
+  }
+
+  /** Of all sizes. */
+  least(): number {
+    return Math.min(...this.#now, ...this.#before);
+  }
+
+  /** The smallest size that was seen; one was. */
+  smallest(): number {
+    let size = 0;
+    while (this.at(size) === Infinity) size++;
+    return size;
+  }
 }
