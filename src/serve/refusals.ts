@@ -34,6 +34,8 @@ export class Refusals {
       this.#made.set(path, made);
     }
     const { status, contentType, headers = {} } = made.reply;
-    return { status, contentType, body: made.parts.join(requestId), headers };
+    const [before, after] = made.parts;
+    const body = after === undefined ? before! : before! + requestId + after;
+    return { status, contentType, body, headers };
   }
 }
