@@ -1,16 +1,23 @@
 // KServe v2 over the wire, on both transports: bytes as tritonclient 2.x sends them, answers as it reads them, equal to /v1/embeddings.
 
 import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { resolveServerSettings } from '../src/config.ts';
 import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
+const run = promisify(execFile);
+const withoutTriton =
+  spawnSync('python3', ['-c', 'import tritonclient.http']).status === 0
+    ? false
+    : 'python3 has no tritonclient[http] here';
 const WIDTH = 16;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-kserve-'));
 const keyFile = join(folder, 'keys.json');
@@ -119,6 +126,28 @@ for (const transport of ['uws', 'node'] as const)
           return ((await response.json()) as { embedding: number[] }).embedding;
         }),
       );
+
+    it('answers a stock tritonclient', { skip: withoutTriton }, async () => {
+      const [item, users] = [tinyItem(3).id, ['u-1', 'ü2']];
+      const address = `127.0.0.1:${server.port}`;
+      const args = ['-B', 'examples/kserve_embeddings.py', address, item, ...users];
+      const env = { ...process.env, TANDEM_KEY: asking.key };
+      const { stdout } = await run('python3', args, { env });
+      const received = JSON.parse(stdout) as {
+        user: string;
+        bundle_id: string;
+        embedding: number[];
+      }[];
+      assert.deepEqual(
+        received.map(({ user, bundle_id: bundle }) => [user, bundle]),
+        users.map((user) => [user, bundleId]),
+      );
+      for (const { user, embedding } of received) {
+        const request = { user, surface: 'related', subject: { item } };
+        const response = await post('/v1/embeddings', JSON.stringify(request));
+        assertNear(embedding, ((await response.json()) as { embedding: number[] }).embedding);
+      }
+    });
 
     it('answers the bytes of tritonclient with the embeddings of /v1/embeddings', async () => {
       const body = Buffer.concat([Buffer.from(SENT_JSON), SENT_BYTES]);
