@@ -1,7 +1,7 @@
 // Counters and histograms that are counted many times a request. prom-client looks labels up by a hash of them at every count, which is
 // microseconds; these find a series once, or by one string, and are read when somebody scrapes. Its registry reads, writes and adds them up.
 
-import type { MetricObjectWithValues, MetricValueWithName, Registry } from 'prom-client';
+import type { MetricValueWithName, Registry } from 'prom-client';
 
 interface TallyOptions {
   readonly name: string;
@@ -9,7 +9,7 @@ interface TallyOptions {
   readonly registry: Registry;
 }
 
-type Values = MetricObjectWithValues<MetricValueWithName<string>>;
+type Sample = MetricValueWithName<string>;
 
 /** What prom-client's registry asks of a metric. */
 abstract class Tally {
@@ -26,14 +26,14 @@ abstract class Tally {
     registry.registerMetric(this as unknown as Parameters<Registry['registerMetric']>[0]);
   }
 
-  get(): Promise<Values> {
+  get(): Promise<object> {
     const { name, help, type, aggregator } = this;
-    return Promise.resolve({ name, help, type, aggregator, values: this.values() } as never);
+    return Promise.resolve({ name, help, type, aggregator, values: this.values() });
   }
 
   abstract reset(): void;
 
-  protected abstract values(): MetricValueWithName<string>[];
+  protected abstract values(): Sample[];
 }
 
 /** A counter with one label. */
@@ -55,7 +55,7 @@ export class TallyCounter extends Tally {
     this.#counts.clear();
   }
 
-  protected values(): MetricValueWithName<string>[] {
+  protected values(): Sample[] {
     return Array.from(this.#counts, ([labelValue, value]) => ({
       labels: { [this.#label]: labelValue },
       value,
@@ -98,7 +98,7 @@ export class TallyHistogram extends Tally {
     for (const series of this.#series.values()) series.reset();
   }
 
-  protected values(): MetricValueWithName<string>[] {
+  protected values(): Sample[] {
     return [...this.#series.values()].flatMap((series) => series.values(this.name));
   }
 }
@@ -129,7 +129,7 @@ export class HistogramSeries {
     this.#sum = 0;
   }
 
-  values(name: string): MetricValueWithName<string>[] {
+  values(name: string): Sample[] {
     const labels = this.#labels;
     let count = 0;
     const buckets = Array.from(this.#counts, (inBucket, bucket) => {
