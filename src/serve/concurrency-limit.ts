@@ -36,8 +36,12 @@ const TARGET_MS = 5;
 const STEEPEST = 0.5;
 /** Where so large a share is refused, no queue gets more answered: it only makes everybody wait. */
 const OVERLOADED = 0.25;
-/** A micro-batch is large enough when it answers this share of what the best size does a second. */
+/**
+ * A micro-batch is large enough when it answers this share of what the best size does a second: where a part of the cost is fixed and
+ * four times the size is known, that is .9 of what any would. With twice the size known it takes more.
+ */
 const NEARLY = 0.93;
+const NEARLY_BY_LESS = 0.95;
 /** A floor is the minimum of this time to twice this time in which its size was seen: then a new bundle's or a slower machine's holds. */
 const FLOOR_WINDOW_MS = 30_000;
 const SIZE_CLASSES = 12;
@@ -65,6 +69,8 @@ export class ConcurrencyLimit {
   readonly #costsMs = new Floors();
   /** By size: most requests of a micro-batch. */
   readonly #largest = new Float64Array(SIZE_CLASSES);
+  /** Whether larger micro-batches than were seen may be tried. */
+  #tolerated = true;
   #limit: number;
   #floorsSinceMs = 0;
   #intervalStartMs = 0;
@@ -112,22 +118,33 @@ export class ConcurrencyLimit {
       return Math.min(grown, Math.max(this.#bounds.burst, BURST_MS / this.#costsMs.least()));
     const byLatency = grown - this.#limit * (1 - Math.max(STEEPEST, Math.min(1, 1 / leastLoad)));
     if (refused < OVERLOADED * (answered + refused)) return byLatency;
-    const bySize = Math.max(STEEPEST, (this.#enough() * batches) / answered);
+    const bySize = Math.max(STEEPEST, (this.#enough(byLatency) * batches) / answered);
     return Math.min(byLatency, this.#limit * bySize);
   }
 
   /**
    * Requests of a micro-batch that is large enough. Where half of that was not seen, it may do as well; where four times was
-   * not seen, more may do better: the next ones show.
+   * not seen, more may do better: the next ones show, unless they would take longer than is tolerated.
+   *
+   * @param byLatency - the limit that latency allows.
    */
-  #enough(): number {
-    const costs = this.#costsMs;
-    const dearest = costs.least() / NEARLY;
-    let size = 0;
-    while (costs.at(size) > dearest) size++;
+  #enough(byLatency: number): number {
+    const largest = Math.max(...this.#largest);
+    const size = this.#sizeAt(NEARLY);
     if (size > 0 && this.#largest[size - 1]! < 2 ** (size - 1)) return 2 ** (size - 1);
     const more = Math.min(this.#bounds.batch, 4 * 2 ** size);
-    return Math.max(...this.#largest) < more ? more : 2 ** size;
+    if (largest >= more) return 2 ** size;
+    this.#tolerated &&= byLatency >= this.#limit;
+    if (this.#tolerated) return more;
+    return 2 ** this.#sizeAt(NEARLY_BY_LESS);
+  }
+
+  /** The smallest size that answers this share of what the best one does a second. */
+  #sizeAt(share: number): number {
+    const dearest = this.#costsMs.least() / share;
+    let size = 0;
+    while (this.#costsMs.at(size) > dearest) size++;
+    return size;
   }
 
   #floorOf(requests: number, size: number): number {
