@@ -25,7 +25,7 @@ def main() -> None:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     client = tritonclient.http.InferenceServerClient(address)
     if not client.is_model_ready("tandem"):
-        raise SystemExit(f"Expected a server that is ready at {address}.")
+        raise SystemExit(f"Expected a server that is ready at {address}. See its /v2/health/ready.")
     try:
         inputs = [texts("user", users), texts("item", [item] * len(users))]
         answer = client.infer("tandem", inputs, headers=headers)

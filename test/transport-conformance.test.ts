@@ -321,6 +321,11 @@ for (const [name, listen] of [
       assert.equal((await fetch(`http://${base}/x`)).status, 201);
     });
 
+    it('refuses before it looks at the size of a head', async () => {
+      const over = headOf(MAX_HEAD_BYTES + 10).replace('/head?a=b', '/closed');
+      assert.match(await raw(base, [over]), /^HTTP\/1.1 503 /);
+    });
+
     it('refuses a WebSocket on another path', async () => {
       await assert.rejects(open(base, '/elsewhere'));
     });

@@ -88,7 +88,8 @@ Status ClusterIndex::BuildClusters(const float* vectors, std::size_t size, std::
   }
   if (size == 0) return Status::OutOfRange("Expected at least one vector to cluster, received 0.");
   if (dimensions > kMaxCodeDepth) {
-    return Status::OutOfRange("Expected at most 8192 dimensions for a cluster index, received " +
+    return Status::OutOfRange("Expected at most " + std::to_string(kMaxCodeDepth) +
+                              " dimensions for a cluster index, received " +
                               std::to_string(dimensions) + ".");
   }
   const Status fits = CheckNorms(kernels, vectors, size, dimensions, "vectors");

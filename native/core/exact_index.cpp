@@ -62,8 +62,9 @@ Status ExactIndex::Reset(const float* vectors, std::size_t size, std::size_t dim
 
 Status ExactIndex::AddCodes() {
   if (dimensions_ > kMaxCodeDepth) {
-    return Status::OutOfRange("Expected at most 8192 dimensions for codes, received " +
-                              std::to_string(dimensions_) + ".");
+    return Status::OutOfRange("Expected at most " + std::to_string(kMaxCodeDepth) +
+                              " dimensions for codes, received " + std::to_string(dimensions_) +
+                              ".");
   }
   const std::size_t depth = CodeDepth(dimensions_);
   const std::size_t count = (size_ + kItemBlock - 1) / kItemBlock;

@@ -96,7 +96,6 @@ export class ConcurrencyLimit {
     const size = Math.min(SIZE_CLASSES - 1, 32 - Math.clz32(requests - 1));
     this.#runsMs.note(size, Math.max(CLOCK_TICK_MS, runMs));
     this.#costsMs.note(size, Math.max(CLOCK_TICK_MS, runMs) / requests);
-
     this.#largest[size] = Math.max(this.#largest[size]!, requests);
 
     const seen = this.#seen;

@@ -26,32 +26,12 @@ test('a tallied histogram is scraped as that of prom-client', async () => {
   await fc.assert(
     fc.asyncProperty(observations, async (observed) => {
       const [registry, expected] = [new Registry(), new Registry()];
-      const tallied = new TallyHistogram({
-        ...ABOUT,
-        buckets: BUCKETS,
-        labelNames: ['x', 'y'],
-        registry,
-      });
-      const whole = new TallyHistogram({
-        ...ABOUT,
-        name: 'tandem_whole',
-        buckets: BUCKETS,
-        registry,
-      });
-      const series = whole.series();
-      const registers = [expected];
-      const other = new Histogram({
-        ...ABOUT,
-        buckets: BUCKETS,
-        labelNames: ['x', 'y'],
-        registers,
-      });
-      const otherWhole = new Histogram({
-        ...ABOUT,
-        name: 'tandem_whole',
-        buckets: BUCKETS,
-        registers,
-      });
+      const labelled = { ...ABOUT, buckets: BUCKETS, labelNames: ['x', 'y'] as const };
+      const whole = { ...ABOUT, name: 'tandem_whole', buckets: BUCKETS };
+      const tallied = new TallyHistogram({ ...labelled, registry });
+      const series = new TallyHistogram({ ...whole, registry }).series();
+      const other = new Histogram({ ...labelled, registers: [expected] });
+      const otherWhole = new Histogram({ ...whole, registers: [expected] });
       for (const [x, y, seen] of observed) {
         tallied.series(x, y).observe(seen);
         series.observe(seen);

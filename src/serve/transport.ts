@@ -17,7 +17,7 @@ export type CopiedHeaders = Readonly<Record<CopiedHeader, string>>;
 /**
  * Largest head of a request, from the request line to the empty line, and most headers in it.
  *
- * These are what uWebSockets has compiled in for a head that arrives in pieces; the transports hold every head to them.
+ * These are what uWebSockets has compiled in for a head that arrives in pieces; the transports hold every head to them that is not refused.
  */
 export const MAX_HEAD_BYTES = 4096;
 export const MAX_HEADERS = 48;
@@ -69,7 +69,7 @@ export interface HttpReply {
 }
 
 /**
- * Asked when a head has arrived: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
+ * Asked when a head has arrived, and before anything else is made of it: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
  * thrown away as it comes; where its head sets no bound to it, it is read before the reply, within the limits of any body.
  *
  * @param header - empty string when absent.
