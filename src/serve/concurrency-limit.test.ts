@@ -14,10 +14,14 @@ interface Load {
   /** Time of a micro-batch: fixed + each x requests. */
   readonly fixedMs: number;
   readonly eachMs: number;
+  /** Once a second the server stops for so long, as one whose processor is taken away. */
+  readonly stallMs?: number;
 }
 
 interface Outcome {
   readonly answered: number;
+  /** Also in the first second. */
+  readonly refused: number;
   readonly worstMs: number;
   /** Of the first second, of which nothing else is counted. */
   readonly worstAtFirstMs: number;
@@ -34,19 +38,28 @@ class SimulatedServer {
   }
 
   /** @returns what was answered after the first second, in which the limit may still look for its place. */
-  run({ seconds, requestsPerSecond, fixedMs, eachMs }: Load): Outcome {
+  run({ seconds, requestsPerSecond, fixedMs, eachMs, stallMs = 0 }: Load): Outcome {
     const startMs = this.#nowMs;
+    let stalls = 0;
     let arrivals = 0;
     let refused = 0;
+    let allRefused = 0;
     let answered = 0;
     let worstMs = 0;
     let worstAtFirstMs = 0;
     while (this.#nowMs < startMs + seconds * 1000) {
+      if (this.#nowMs - startMs >= 1000 * (stalls + 1)) {
+        stalls += 1;
+        this.#nowMs += stallMs;
+      }
       for (; ; arrivals++) {
         const atMs = startMs + (arrivals / requestsPerSecond) * 1000;
         if (atMs > this.#nowMs) break;
         if (this.#arrivedAtMs.length < this.limit.limit) this.#arrivedAtMs.push(this.#nowMs);
-        else refused++;
+        else {
+          refused++;
+          allRefused++;
+        }
       }
       const open = this.#arrivedAtMs.length;
       const batch = this.#arrivedAtMs.splice(0, BATCH);
@@ -66,7 +79,7 @@ class SimulatedServer {
       answered += batch.length;
       worstMs = Math.max(worstMs, waitMs + runMs);
     }
-    return { answered, worstMs, worstAtFirstMs };
+    return { answered, refused: allRefused, worstMs, worstAtFirstMs };
   }
 }
 
@@ -173,7 +186,7 @@ test('an overload that begins finds no longer queue than a burst may be', () => 
         const { server, capacity, load } = calmWithoutGain(eachMs, overload);
         const { worstAtFirstMs } = server.run({ ...load, seconds: 2 });
         // The micro-batch that runs and one's own come on top.
-        const mostMs = 25 + 2 * (1000 / capacity) * BATCH;
+        const mostMs = 50 + 2 * (1000 / capacity) * BATCH;
         assert.ok(worstAtFirstMs <= 1.1 * mostMs, `${worstAtFirstMs} of ${mostMs} ms`);
       },
     ),
@@ -202,6 +215,18 @@ test('below its capacity a server refuses nobody', () => {
       const { answered } = server.run({ ...cost, seconds: 10, requestsPerSecond });
       assert.ok(answered >= 0.95 * 9 * requestsPerSecond - 2, `${answered}`);
       assert.ok(server.limit.limit >= BATCH / 2, `${server.limit.limit}`);
+    }),
+  );
+});
+
+test('below its capacity a server that stops for 50 ms, once a second, refuses nobody', () => {
+  fc.assert(
+    fc.property(speed, fc.double({ min: 0.05, max: 0.7, noNaN: true }), (cost, share) => {
+      const server = new SimulatedServer();
+      const alone = 1000 / (cost.fixedMs + cost.eachMs);
+      const load = { ...cost, requestsPerSecond: share * alone };
+      server.run({ ...load, seconds: 5 });
+      assert.equal(server.run({ ...load, seconds: 20, stallMs: 50 }).refused, 0);
     }),
   );
 });
@@ -259,7 +284,7 @@ test('what nobody reaches is what a burst may be, whatever was before', () => {
     for (let i = 0; i < 2; i++, nowMs += 60)
       limit.observe({ requests: BATCH, waitMs: 900, runMs: 90, open: 4000, refused: 0 }, nowMs);
     assert.ok(limit.limit > 8 * BATCH, `${limit.limit}`);
-    const expected = Math.max(BATCH / 2, 25 / eachMs);
+    const expected = Math.floor(Math.max(BATCH / 2, 50 / Math.min(eachMs, 90 / BATCH)));
     for (let i = 0; i < 5; i++, nowMs += 110)
       limit.observe({ requests: 1, waitMs: 0, runMs: eachMs, open: 1, refused: 0 }, nowMs);
     assert.equal(limit.limit, expected);
@@ -281,7 +306,7 @@ test('a burst that is gone within the interval, and noise on an idle server, ref
       nowMs,
     );
   const { limit: before } = limit;
-  assert.equal(before, BATCH / 2);
+  assert.equal(before, 50);
   for (let i = 0; i < 16; i++, nowMs += 5)
     limit.observe({ requests: BATCH, waitMs: 5 * i, runMs: 5, open: before, refused: 0 }, nowMs);
   limit.observe({ requests: BATCH, waitMs: 0, runMs: 5, open: 1, refused: 0 }, nowMs + 100);

@@ -25,9 +25,9 @@ export interface LimitBounds {
 }
 
 /** A burst that is gone within this time is no overload: of an interval, only the best micro-batch counts. */
-const INTERVAL_MS = 50;
+const INTERVAL_MS = 100;
 /** While nobody waits, so much work may come at once; in full it has waited for less than an interval when the limit looks at it. */
-const BURST_MS = 25;
+const BURST_MS = INTERVAL_MS / 2;
 /** Latency up to this multiple of the floor is left alone. Waiting for one micro-batch of one's own size is 2. */
 const TOLERANCE = 2;
 /** Nor does latency below CoDel's target count: on a fast server it is a garbage collection, not a queue. */

@@ -10,8 +10,14 @@ export function parseJson(request: HttpRequest): unknown {
   return jsonOf(receivedBody(request));
 }
 
-/** @throws TandemError ERR_PAYLOAD_TOO_LARGE. */
-export function receivedBody({ body }: Pick<HttpRequest, 'body'>): Buffer {
+/** @throws TandemError ERR_PAYLOAD_TOO_LARGE; ERR_INVALID_REQUEST for one that is compressed. */
+export function receivedBody({ body, headers }: Pick<HttpRequest, 'body' | 'headers'>): Buffer {
+  const encoding = headers['content-encoding'];
+  if (encoding !== '' && encoding.toLowerCase() !== 'identity')
+    throw invalid(
+      `Expected a body as it is, received Content-Encoding: ${encoding.slice(0, 64)}. Send it uncompressed.`,
+      'Content-Encoding',
+    );
   if (body === undefined)
     throw new TandemError(
       'ERR_PAYLOAD_TOO_LARGE',

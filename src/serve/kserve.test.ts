@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { TandemError } from '../errors.ts';
 import { encodeInference, parseInference } from './kserve.ts';
 import { prefixedBytes } from './kserve-tensors.ts';
-import { copyHeaders } from './transport.ts';
+import { copyHeaders, type CopiedHeaders } from './transport.ts';
 
 interface Row {
   readonly user: string;
@@ -31,11 +31,14 @@ const rows: fc.Arbitrary<Row[]> = fc.array(
 
 function parse(json: object, binary?: Uint8Array): ReturnType<typeof parseInference> {
   const head = Buffer.from(JSON.stringify(json));
-  const length = binary === undefined ? '' : String(head.length);
   return parseInference({
-    headers: copyHeaders((name) => (name === 'inference-header-content-length' ? length : '')),
+    headers: headersWith(binary === undefined ? '' : String(head.length)),
     body: Buffer.concat([head, binary ?? Buffer.alloc(0)]),
   });
+}
+
+function headersWith(jsonLength: string): CopiedHeaders {
+  return copyHeaders((name) => (name === 'inference-header-content-length' ? jsonLength : ''));
 }
 
 function jsonInputs(given: readonly Row[]): object[] {
@@ -163,7 +166,7 @@ test('a length of the JSON that is not one is refused', () => {
     assert.throws(
       () =>
         parseInference({
-          headers: copyHeaders(() => length),
+          headers: headersWith(length),
           body: Buffer.from('{}'),
         }),
       refused(/Inference-Header-Content-Length/),

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { WebSocket } from 'ws';
 import { TINY_CATEGORIES, publishTinyBundle, tinyItem } from '../../test/support/tiny-bundle.ts';
@@ -259,6 +260,22 @@ for (const transport of ['uws', 'node'] as const)
       assert.equal((await post({ ...ASK, k: 0 })).status, 400);
       assert.equal((await post('{')).status, 400);
       assert.equal((await post('')).status, 400);
+    });
+
+    it('says that it takes no compressed body, whatever it is asked', async () => {
+      const send = (path: string, encoding: string, body: string | Uint8Array): Promise<Response> =>
+        fetch(`${server.base}${path}`, {
+          method: 'POST',
+          body,
+          headers: { 'Content-Encoding': encoding },
+        });
+      const compressed = gzipSync(JSON.stringify(ASK));
+      for (const path of ['/v1/candidates', '/v1/candidates:batch', '/v2/models/tandem/infer']) {
+        const response = await send(path, 'gzip', compressed);
+        assert.equal(response.status, 400, path);
+        assert.match(await response.text(), /Content-Encoding: gzip. Send it uncompressed/);
+      }
+      assert.equal((await send('/v1/candidates', 'identity', JSON.stringify(ASK))).status, 200);
     });
 
     it('answers 404, 405 and 413 as the error table says', async () => {

@@ -8,6 +8,7 @@ export const COPIED_HEADERS = [
   'accept',
   'authorization',
   'x-request-timeout-ms',
+  'content-encoding',
   'inference-header-content-length',
 ] as const;
 export type CopiedHeader = (typeof COPIED_HEADERS)[number];
