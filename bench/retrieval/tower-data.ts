@@ -61,6 +61,7 @@ export async function towerData(size: number): Promise<RawData> {
         embedded.push(queries);
         return queries;
       },
+      frequencyWeights: () => Promise.resolve(undefined),
       itemVectors: () => Promise.resolve(new Float32Array()),
       scores: () => Promise.resolve(new Float32Array()),
     },

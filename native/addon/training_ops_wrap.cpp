@@ -149,7 +149,29 @@ Napi::Value CausalAttentionBackwardOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// queries, candidates, width, bias, maskRows and maskColumns, which begin both calls of the log-sum-exp.
+/// Arguments `first` and the one after it: rows and columns of pairs.
+ScorePairs PairArguments(const Napi::CallbackInfo& info, std::size_t first, const char* what,
+                         const ScoreShape& shape) {
+  const Napi::Env env = info.Env();
+  const ArrayView<std::int32_t> rows = Int32Argument(info[first], "rows of pairs");
+  const ArrayView<std::int32_t> columns = Int32Argument(info[first + 1], "columns of pairs");
+  ExpectLength(env, "columns of pairs", rows.size, columns.size);
+  std::int32_t least = 0;
+  for (std::size_t i = 0; i < rows.size; ++i) {
+    if (rows.data[i] < least || static_cast<std::size_t>(rows.data[i]) >= shape.queries ||
+        columns.data[i] < 0 || static_cast<std::size_t>(columns.data[i]) >= shape.candidates) {
+      throw Napi::RangeError::New(
+          env, std::string("Expected ") + what + " pairs inside [" + std::to_string(shape.queries) +
+                   ", " + std::to_string(shape.candidates) + "] with ascending rows, received (" +
+                   std::to_string(rows.data[i]) + ", " + std::to_string(columns.data[i]) + ") at " +
+                   std::to_string(i) + ".");
+    }
+    least = rows.data[i];
+  }
+  return {rows.data, columns.data, rows.size};
+}
+
+/// queries, candidates, width, bias, masked and rewarded pairs, and bonuses, which begin both calls of the log-sum-exp.
 ScoreShape ScoreArguments(const Napi::CallbackInfo& info, const ArrayView<float>& queries,
                           const ArrayView<float>& candidates) {
   const Napi::Env env = info.Env();
@@ -165,24 +187,11 @@ ScoreShape ScoreArguments(const Napi::CallbackInfo& info, const ArrayView<float>
     ExpectLength(env, "bias", shape.candidates, bias.size);
     shape.bias = bias.data;
   }
-  const ArrayView<std::int32_t> rows = Int32Argument(info[4], "maskRows");
-  const ArrayView<std::int32_t> columns = Int32Argument(info[5], "maskColumns");
-  ExpectLength(env, "maskColumns", rows.size, columns.size);
-  std::int32_t least = 0;
-  for (std::size_t i = 0; i < rows.size; ++i) {
-    if (rows.data[i] < least || static_cast<std::size_t>(rows.data[i]) >= shape.queries ||
-        columns.data[i] < 0 || static_cast<std::size_t>(columns.data[i]) >= shape.candidates) {
-      throw Napi::RangeError::New(
-          env, "Expected masked pairs inside [" + std::to_string(shape.queries) + ", " +
-                   std::to_string(shape.candidates) + "] with ascending rows, received (" +
-                   std::to_string(rows.data[i]) + ", " + std::to_string(columns.data[i]) + ") at " +
-                   std::to_string(i) + ".");
-    }
-    least = rows.data[i];
-  }
-  shape.mask_rows = rows.data;
-  shape.mask_columns = columns.data;
-  shape.mask_count = rows.size;
+  shape.masked = PairArguments(info, 4, "masked", shape);
+  shape.rewarded = PairArguments(info, 6, "rewarded", shape);
+  const ArrayView<float> bonuses = Float32Argument(info[8], "bonuses");
+  ExpectLength(env, "bonuses", shape.rewarded.count, bonuses.size);
+  shape.bonuses = bonuses.data;
   return shape;
 }
 
@@ -191,7 +200,7 @@ Napi::Value LogSumExpScoresOp(const Napi::CallbackInfo& info) {
   const ArrayView<float> queries = Float32Argument(info[0], "queries");
   const ArrayView<float> candidates = Float32Argument(info[1], "candidates");
   const ScoreShape shape = ScoreArguments(info, queries, candidates);
-  const ArrayView<float> out = Float32Argument(info[6], "out");
+  const ArrayView<float> out = Float32Argument(info[9], "out");
   ExpectLength(env, "out", shape.queries, out.size);
   ThrowUnlessOk(env, LogSumExpScores(Kernels(env), shape, queries.data, candidates.data, out.data));
   return env.Undefined();
@@ -202,20 +211,22 @@ Napi::Value LogSumExpScoresBackwardOp(const Napi::CallbackInfo& info) {
   const ArrayView<float> queries = Float32Argument(info[0], "queries");
   const ArrayView<float> candidates = Float32Argument(info[1], "candidates");
   const ScoreShape shape = ScoreArguments(info, queries, candidates);
-  const ArrayView<float> log_sums = Float32Argument(info[6], "logSums");
-  const ArrayView<float> dy = Float32Argument(info[7], "dy");
-  const ArrayView<float> dqueries = Float32Argument(info[8], "dQueries");
+  const ArrayView<float> log_sums = Float32Argument(info[9], "logSums");
+  const ArrayView<float> dy = Float32Argument(info[10], "dy");
+  const ArrayView<float> dqueries = Float32Argument(info[11], "dQueries");
+  const ArrayView<float> dbonuses = Float32Argument(info[12], "dBonuses");
+  ExpectLength(env, "dBonuses", shape.rewarded.count, dbonuses.size);
   ExpectLength(env, "logSums", shape.queries, log_sums.size);
   ExpectLength(env, "dy", shape.queries, dy.size);
   ExpectLength(env, "dQueries", queries.size, dqueries.size);
   ArrayView<float> dcandidates = {};
-  if (!info[9].IsNull()) {
-    dcandidates = Float32Argument(info[9], "dCandidates");
+  if (!info[13].IsNull()) {
+    dcandidates = Float32Argument(info[13], "dCandidates");
     ExpectLength(env, "dCandidates", candidates.size, dcandidates.size);
   }
-  ThrowUnlessOk(env,
-                LogSumExpScoresBackward(Kernels(env), shape, queries.data, candidates.data,
-                                        log_sums.data, dy.data, dqueries.data, dcandidates.data));
+  ThrowUnlessOk(env, LogSumExpScoresBackward(Kernels(env), shape, queries.data, candidates.data,
+                                             log_sums.data, dy.data, dqueries.data, dbonuses.data,
+                                             dcandidates.data));
   return env.Undefined();
 }
 

@@ -51,7 +51,15 @@ Status CausalAttentionBackward(const KernelTable& kernels, const AttentionShape&
                                const float* q, const float* k, const float* v, const float* dy,
                                float* dq, float* dk, float* dv);
 
-/// Scores of every query with every candidate: score[e, c] = q_e . v_c + bias[c], without the masked pairs.
+/// Pairs (rows[i], columns[i]) of a query and a candidate; rows ascend.
+struct ScorePairs {
+  const std::int32_t* rows;
+  const std::int32_t* columns;
+  std::size_t count;
+};
+
+/// Scores of every query with every candidate: score[e, c] = q_e . v_c + bias[c] + the bonuses of the pair, without the
+/// masked pairs.
 struct ScoreShape {
   /// E.
   std::size_t queries;
@@ -61,20 +69,22 @@ struct ScoreShape {
   std::size_t width;
   /// [C] or null.
   const float* bias;
-  /// Pairs (mask_rows[i], mask_columns[i]) that do not count; rows ascend.
-  const std::int32_t* mask_rows;
-  const std::int32_t* mask_columns;
-  std::size_t mask_count;
+  /// Pairs that do not count.
+  ScorePairs masked;
+  /// Pairs whose score has bonuses[i] added to it.
+  ScorePairs rewarded;
+  const float* bonuses;
 };
 
 /// out[e] = ln sum over c of exp(score[e, c]), [E]. Scores exist in blocks that fit L2, never as [E, C].
 Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, const float* queries,
                        const float* candidates, float* out);
 
-/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D] and dcandidates [C, D], or null where
-/// candidates are constants: that saves one of the three products.
+/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D], dbonuses [rewarded.count], and
+/// dcandidates [C, D], or null where candidates are constants: that saves one of the three products.
 Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
                                const float* queries, const float* candidates, const float* log_sums,
-                               const float* dy, float* dqueries, float* dcandidates);
+                               const float* dy, float* dqueries, float* dbonuses,
+                               float* dcandidates);
 
 }  // namespace tandem

@@ -38,7 +38,38 @@ AlignedBuffer& ThreadScores() {
   return scores;
 }
 
-/// What both passes share: candidates packed for the product, and where a row's masked pairs begin.
+/// Pairs, found by row.
+class PairsOfRows {
+ public:
+  bool Prepare(const ScorePairs& pairs, std::size_t rows) {
+    pairs_ = pairs;
+    try {
+      begin_.assign(rows + 1, 0);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    for (std::size_t i = 0; i < pairs.count; ++i) {
+      ++begin_[static_cast<std::size_t>(pairs.rows[i]) + 1];
+    }
+    for (std::size_t row = 0; row < rows; ++row) begin_[row + 1] += begin_[row];
+    return true;
+  }
+
+  /// Calls visit(pair, its column - column) for the pairs of `row` in [column, column + columns).
+  template <typename Visit>
+  void ForEach(std::size_t row, std::size_t column, std::size_t columns, const Visit& visit) const {
+    for (std::size_t i = begin_[row]; i < begin_[row + 1]; ++i) {
+      const std::size_t at = static_cast<std::size_t>(pairs_.columns[i]);
+      if (at >= column && at < column + columns) visit(i, at - column);
+    }
+  }
+
+ private:
+  ScorePairs pairs_ = {};
+  std::vector<std::size_t> begin_;
+};
+
+/// What both passes share: candidates packed for the product, and the pairs of a row.
 class Scores {
  public:
   Scores(const KernelTable& kernels, const ScoreShape& shape, const float* queries)
@@ -53,17 +84,11 @@ class Scores {
           PackPanels(kernels_, candidates + first * d, d, true, d,
                      std::min(kColumns, shape_.candidates - first), panels_.data() + first * d);
         });
-    try {
-      mask_begin_.assign(shape_.queries + 1, 0);
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    for (std::size_t i = 0; i < shape_.mask_count; ++i) {
-      ++mask_begin_[static_cast<std::size_t>(shape_.mask_rows[i]) + 1];
-    }
-    for (std::size_t e = 0; e < shape_.queries; ++e) mask_begin_[e + 1] += mask_begin_[e];
-    return true;
+    return masked_.Prepare(shape_.masked, shape_.queries) &&
+           rewarded_.Prepare(shape_.rewarded, shape_.queries);
   }
+
+  const PairsOfRows& rewarded() const { return rewarded_; }
 
   /// Scores of queries [row, row + rows) with candidates [column, column + columns), rows kStride apart; `column` is a
   /// multiple of kColumns.
@@ -86,12 +111,11 @@ class Scores {
     g.c_row_stride = static_cast<ptrdiff_t>(kStride);
     kernels_.gemm(g);
     for (std::size_t r = 0; r < rows; ++r) {
-      for (std::size_t i = mask_begin_[row + r]; i < mask_begin_[row + r + 1]; ++i) {
-        const std::size_t masked = static_cast<std::size_t>(shape_.mask_columns[i]);
-        if (masked >= column && masked < column + columns) {
-          scores[r * kStride + masked - column] = kMasked;
-        }
-      }
+      float* const s = scores + r * kStride;
+      rewarded_.ForEach(row + r, column, columns,
+                        [&](std::size_t pair, std::size_t at) { s[at] += shape_.bonuses[pair]; });
+      masked_.ForEach(row + r, column, columns,
+                      [&](std::size_t /*pair*/, std::size_t at) { s[at] = kMasked; });
     }
   }
 
@@ -105,7 +129,8 @@ class Scores {
   const ScoreShape& shape_;
   const float* queries_;
   AlignedBuffer& panels_;
-  std::vector<std::size_t> mask_begin_;
+  PairsOfRows masked_;
+  PairsOfRows rewarded_;
 };
 
 /// Blocks [first_row, end_row) of queries and [first_column, end_column) of candidates, whose gradients one task sums.
@@ -157,7 +182,8 @@ Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, cons
 
 Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
                                const float* queries, const float* candidates, const float* log_sums,
-                               const float* dy, float* dqueries, float* dcandidates) {
+                               const float* dy, float* dqueries, float* dbonuses,
+                               float* dcandidates) {
   Scores scores(kernels, shape, queries);
   if (!scores.Prepare(candidates)) return OutOfMemory();
   const std::size_t d = shape.width;
@@ -192,6 +218,10 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
           kernels.binary(BinaryOp::kSub, BinaryForm::kScalarB, s, log_sums + row + i, columns, s);
           kernels.unary(UnaryOp::kExp, s, columns, s);
           kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, s, dy + row + i, columns, s);
+          // A pair lies in one block, so no other task writes it.
+          scores.rewarded().ForEach(
+              row + i, column, columns,
+              [&](std::size_t pair, std::size_t at) { dbonuses[pair] = s[at]; });
         }
         GemmBlock g = {};
         g.a = block;

@@ -157,38 +157,60 @@ void TestLogSumExp(const KernelTable& kernels) {
         columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates - 1)));
       }
     }
-    const auto plain = [&](const Doubles& queries, const Doubles& candidates) {
+    std::vector<std::int32_t> bonus_rows, bonus_columns;
+    for (std::size_t e = 0; e < c.queries; ++e) {
+      for (std::size_t i = random.Below(4); i > 0; --i) {
+        bonus_rows.push_back(static_cast<std::int32_t>(e));
+        bonus_columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates)));
+      }
+    }
+    const std::vector<float> bonuses = random.Floats(bonus_rows.size());
+    const auto plain = [&](const Doubles& queries, const Doubles& candidates,
+                           const Doubles& added) {
       Doubles out(c.queries);
-      std::size_t pair = 0;
+      std::size_t pair = 0, rewarded = 0;
       for (std::size_t e = 0; e < c.queries; ++e) {
         std::vector<bool> masked(c.candidates);
         for (; pair < rows.size() && rows[pair] == static_cast<std::int32_t>(e); ++pair) {
           masked[static_cast<std::size_t>(columns[pair])] = true;
         }
+        Doubles bonus(c.candidates);
+        for (; rewarded < added.size() && bonus_rows[rewarded] == static_cast<std::int32_t>(e);
+             ++rewarded) {
+          bonus[static_cast<std::size_t>(bonus_columns[rewarded])] += added[rewarded];
+        }
         double total = 0;
         for (std::size_t j = 0; j < c.candidates; ++j) {
           if (masked[j]) continue;
           total += std::exp(Dot(&queries[e * c.width], &candidates[j * c.width], c.width) +
-                            (c.bias ? static_cast<double>(bias[j]) : 0.0));
+                            (c.bias ? static_cast<double>(bias[j]) : 0.0) + bonus[j]);
         }
         out[e] = std::log(total);
       }
       return out;
     };
-    const ScoreShape shape = {
-        c.queries,   c.candidates,   c.width,    c.bias ? bias.data() : nullptr,
-        rows.data(), columns.data(), rows.size()};
-    std::vector<float> out(c.queries), dq(q.size(), 9.0f), dv(v.size(), 9.0f);
+    const ScoreShape shape = {c.queries,
+                              c.candidates,
+                              c.width,
+                              c.bias ? bias.data() : nullptr,
+                              {rows.data(), columns.data(), rows.size()},
+                              {bonus_rows.data(), bonus_columns.data(), bonus_rows.size()},
+                              bonuses.data()};
+    std::vector<float> out(c.queries), dq(q.size(), 9.0f), dv(v.size(), 9.0f),
+        db(bonuses.size(), 9.0f);
     CHECK_OK(LogSumExpScores(kernels, shape, q.data(), v.data(), out.data()));
-    const Doubles expected = plain(Wide(q), Wide(v));
+    const Doubles expected = plain(Wide(q), Wide(v), Wide(bonuses));
     for (std::size_t e = 0; e < c.queries; ++e) CHECK_NEAR(out[e], expected[e], 3e-6);
     CHECK_OK(LogSumExpScoresBackward(kernels, shape, q.data(), v.data(), out.data(), dy.data(),
-                                     dq.data(), dv.data()));
-    CheckGradient([&](const Doubles& x) { return plain(x, Wide(v)); }, q, dy, dq, random);
-    CheckGradient([&](const Doubles& x) { return plain(Wide(q), x); }, v, dy, dv, random);
+                                     dq.data(), db.data(), dv.data()));
+    const Doubles wide = Wide(bonuses);
+    CheckGradient([&](const Doubles& x) { return plain(x, Wide(v), wide); }, q, dy, dq, random);
+    CheckGradient([&](const Doubles& x) { return plain(Wide(q), x, wide); }, v, dy, dv, random);
+    CheckGradient([&](const Doubles& x) { return plain(Wide(q), Wide(v), x); }, bonuses, dy, db,
+                  random);
     std::vector<float> alone(q.size(), 9.0f);
     CHECK_OK(LogSumExpScoresBackward(kernels, shape, q.data(), v.data(), out.data(), dy.data(),
-                                     alone.data(), nullptr));
+                                     alone.data(), db.data(), nullptr));
     CHECK(alone == dq);
   }
   // Scores far apart, and a whole block masked before the first that counts: no overflow, no NaN.
@@ -198,13 +220,14 @@ void TestLogSumExp(const KernelTable& kernels) {
   vectors[599] = 3.0f;
   std::vector<std::int32_t> rows(512, 0), columns(512);
   for (std::size_t i = 0; i < columns.size(); ++i) columns[i] = static_cast<std::int32_t>(i);
-  const ScoreShape shape = {1, candidates, 1, nullptr, rows.data(), columns.data(), rows.size()};
+  const ScoreShape shape = {1,  candidates, 1, nullptr, {rows.data(), columns.data(), rows.size()},
+                            {}, nullptr};
   const float dy = 1.0f;
   float out = 0, dq = 0;
   std::vector<float> dv(candidates);
   CHECK_OK(LogSumExpScores(kernels, shape, query.data(), vectors.data(), &out));
   CHECK_OK(LogSumExpScoresBackward(kernels, shape, query.data(), vectors.data(), &out, &dy, &dq,
-                                   dv.data()));
+                                   nullptr, dv.data()));
   CHECK(out == 300.0f && dq == 3.0f && dv[599] == 100.0f && dv[0] == 0.0f && dv[520] == 0.0f);
 }
 

@@ -13,8 +13,10 @@ import {
   layerNorm,
   logSumExpScores,
   rowProducts,
+  scatterBonuses,
   unitRows,
-  type MaskedPairs,
+  type Bonuses,
+  type ScorePairs,
 } from './fused.ts';
 import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
@@ -216,7 +218,7 @@ const scoreCases = fc.record({
 });
 
 /** Up to two masked pairs a query, never with candidate 0. */
-function drawPairs(random: Random, queries: number, candidates: number): MaskedPairs {
+function drawPairs(random: Random, queries: number, candidates: number): ScorePairs {
   const rows: number[] = [];
   for (let e = 0; e < queries; e++) for (let i = random.integer(3); i > 0; i--) rows.push(e);
   return {
@@ -229,7 +231,8 @@ function plainLogSums(
   q: Matrix,
   v: Matrix,
   bias: Float32Array | undefined,
-  { rows, columns }: MaskedPairs,
+  { rows, columns }: ScorePairs,
+  bonus: (row: number, column: number) => number = () => 0,
 ): number[] {
   const masked = new Set(Array.from(rows, (row, i) => row * v.length + columns[i]!));
   return q.map((query, e) =>
@@ -238,7 +241,7 @@ function plainLogSums(
         (sum, vector, c) =>
           masked.has(e * v.length + c)
             ? sum
-            : sum + Math.exp(dot(query, vector) + (bias?.[c] ?? 0)),
+            : sum + Math.exp(dot(query, vector) + (bias?.[c] ?? 0) + bonus(e, c)),
         0,
       ),
     ),
@@ -257,6 +260,43 @@ test('logSumExpScores, with bias and masked pairs', () =>
         (q, v) => logSumExpScores(q, v, bias, masked),
         (q, v) => plainLogSums(q, v, bias, masked),
         [normals(random, queries, width), normals(random, candidates, width)],
+        random,
+      );
+    }),
+    RUNS,
+  ));
+
+test('logSumExpScores and scatterBonuses, with bonuses of pairs, some of them masked or there twice', () =>
+  fc.assert(
+    fc.asyncProperty(scoreCases, async ({ seed, queries, candidates, width }) => {
+      const random = new Random(seed);
+      const masked = drawPairs(random, queries, candidates);
+      const pairs = drawPairs(random, queries, candidates);
+      fc.pre(pairs.rows.length > 0);
+      const sumOf = (bonuses: Matrix, row: number, column: number): number =>
+        bonuses[0]!.reduce(
+          (sum, value, i) =>
+            pairs.rows[i] === row && pairs.columns[i] === column ? sum + value : sum,
+          0,
+        );
+      const bonusesOf = (b: tf.Tensor2D): Bonuses => ({ ...pairs, values: tf.squeeze(b, [0]) });
+      await check(
+        (q, v, b) => logSumExpScores(q, v, undefined, masked, bonusesOf(b)),
+        (q, v, b) => plainLogSums(q, v, undefined, masked, (row, column) => sumOf(b, row, column)),
+        [
+          normals(random, queries, width),
+          normals(random, candidates, width),
+          normals(random, 1, pairs.rows.length),
+        ],
+        random,
+      );
+      await check(
+        (b) => scatterBonuses(bonusesOf(b), [queries, candidates]),
+        (b) =>
+          Array.from({ length: queries * candidates }, (_, at) =>
+            sumOf(b, Math.floor(at / candidates), at % candidates),
+          ),
+        [normals(random, 1, pairs.rows.length)],
         random,
       );
     }),
@@ -325,13 +365,22 @@ test('arguments that do not fit are refused', async () => {
     assert.throws(() => layerNorm(x, tf.ones([4]), tf.ones([3]), 1e-5), RangeError);
     assert.throws(() => layerNorm(x, tf.ones([4]), tf.ones([4]), 0), RangeError);
     assert.throws(() => dropout(x, 1, 0), RangeError);
-    const pairs = (rows: number[], columns: number[]): MaskedPairs => ({
+    const pairs = (rows: number[], columns: number[]): ScorePairs => ({
       rows: Int32Array.from(rows),
       columns: Int32Array.from(columns),
     });
     for (const wrong of [pairs([1, 0], [0, 0]), pairs([6], [0]), pairs([0], [6]), pairs([0], [])])
       assert.throws(() => logSumExpScores(x, x, undefined, wrong), RangeError);
     assert.throws(() => logSumExpScores(x, x, new Float32Array(5)), RangeError);
+    const bonuses = (values: number[]): Bonuses => ({
+      ...pairs([0, 1], [0, 6]),
+      values: tf.tensor1d(values),
+    });
+    assert.throws(
+      () => logSumExpScores(x, x, undefined, pairs([], []), bonuses([1, 2])),
+      /rewarded/,
+    );
+    assert.throws(() => logSumExpScores(x, x, undefined, pairs([], []), bonuses([1])), RangeError);
   });
 });
 
@@ -345,7 +394,7 @@ test('a result does not depend on the number of threads', () => {
     const random = new Random(1);
     const draw = (size) => Float32Array.from({ length: size }, () => random.normal());
     const hash = createHash('sha256');
-    const none = new Int32Array(0);
+    const none = new Int32Array(0), no = new Float32Array(0);
     const x = draw(1500 * 16), y = draw(1500 * 16), scale = draw(16);
     const outputs = Array.from({ length: 5 }, () => new Float32Array(1500 * 16));
     const sums = new Float32Array(1500), few = new Float32Array(600 * 16);
@@ -354,9 +403,9 @@ test('a result does not depend on the number of threads', () => {
     training.causalAttentionBackward(
       x, y, x, y, Int32Array.from({ length: 26 }, (_, i) => i * (i + 35)), 16, 2, ...outputs.slice(1, 4),
     );
-    training.logSumExpScores(x, y.subarray(0, few.length), 16, null, none, none, sums);
+    training.logSumExpScores(x, y.subarray(0, few.length), 16, null, none, none, none, none, no, sums);
     training.logSumExpScoresBackward(
-      x, y.subarray(0, few.length), 16, null, none, none, sums, sums, outputs[4], few,
+      x, y.subarray(0, few.length), 16, null, none, none, none, none, no, sums, sums, outputs[4], no, few,
     );
     for (const values of [...outputs, dScale, dOffset, sums, few]) hash.update(values);
     process.stdout.write(hash.digest('hex'));

@@ -180,71 +180,98 @@ export function causalAttention(
   }) as tf.Tensor2D;
 }
 
-/** Pairs of a query and a candidate whose score does not count. */
-export interface MaskedPairs {
+/** Pairs of a query and a candidate. */
+export interface ScorePairs {
   /** Rows of queries, ascending. */
   readonly rows: Int32Array;
   /** Rows of candidates, as many. */
   readonly columns: Int32Array;
 }
 
+/** Pairs whose score has something added to it. */
+export interface Bonuses extends ScorePairs {
+  /** [pairs], with a gradient. */
+  readonly values: tf.Tensor1D;
+}
+
 /**
  * ln sum_c exp(q_e . v_c + bias_c) of every query, in blocks: the scores [E, C] are never held in whole.
  *
- * A softmax cross-entropy is this less the positive's score. Gradients go to queries and candidates; a variable that is not
- * trainable is a constant, and none is computed for it.
+ * A softmax cross-entropy is this less the positive's score. Gradients go to queries, candidates and bonuses; candidates in a
+ * variable that is not trainable are constants, and none is computed for them.
  *
  * @param queries - [E, D], already divided by tau; @param candidates - [C, D].
  * @param bias - [C] added to the scores of each candidate, -ln Q for a logQ correction.
  * @param masked - pairs left out; at least one candidate of every query must be left.
+ * @param bonuses - added to the scores of single pairs.
  * @returns [E].
  */
 export function logSumExpScores(
   queries: tf.Tensor2D,
   candidates: tf.Tensor2D,
   bias?: Float32Array,
-  masked: MaskedPairs = NO_PAIRS,
+  masked: ScorePairs = NO_PAIRS,
+  bonuses?: Bonuses,
 ): tf.Tensor1D {
   const native = nativeTraining();
-  if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked);
+  if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked, bonuses);
   const width = queries.shape[1];
   const constant = candidates instanceof tf.Variable && !candidates.trainable;
-  return withGradient(constant ? [queries] : [queries, candidates], ([q, v = candidates], save) => {
+  const inputs = [queries, bonuses?.values ?? tf.zeros([0]), ...(constant ? [] : [candidates])];
+  const { rows, columns } = bonuses ?? NO_PAIRS;
+  return withGradient(inputs, ([q, added, v = candidates], save) => {
     const out = newTensor([q!.shape[0]]);
+    const pairs = [masked.rows, masked.columns, rows, columns] as const;
     native.logSumExpScores(
-      floats(q!),
-      floats(v),
-      width,
-      bias ?? null,
-      masked.rows,
-      masked.columns,
+      ...([floats(q!), floats(v), width, bias ?? null] as const),
+      ...pairs,
+      floats(added!),
       floats(out),
     );
-    save([q!, v, out]);
+    save([q!, added!, v, out]);
     return {
       value: out,
-      gradFunc: (dy, [savedQ, savedV, sums]) => {
+      gradFunc: (dy, [savedQ, savedBonuses, savedV, sums]) => {
         const dQ = newTensor(savedQ!.shape);
+        const dBonuses = newTensor(savedBonuses!.shape);
         const dV = constant ? undefined : newTensor(savedV!.shape);
         native.logSumExpScoresBackward(
-          floats(savedQ!),
-          floats(savedV!),
-          width,
-          bias ?? null,
-          masked.rows,
-          masked.columns,
+          ...([floats(savedQ!), floats(savedV!), width, bias ?? null] as const),
+          ...pairs,
+          floats(savedBonuses!),
           floats(sums!),
           floats(dy),
           floats(dQ),
+          floats(dBonuses),
           dV === undefined ? null : floats(dV),
         );
-        return dV === undefined ? [dQ] : [dQ, dV];
+        return [dQ, dBonuses, ...(dV === undefined ? [] : [dV])];
       },
     };
   }) as tf.Tensor1D;
 }
 
-const NO_PAIRS: MaskedPairs = { rows: new Int32Array(0), columns: new Int32Array(0) };
+/**
+ * Scores of single pairs as a matrix, 0 elsewhere; of a pair that is there twice the sum. For backends and losses that hold
+ * [E, C] anyway.
+ *
+ * @returns `shape`.
+ */
+export function scatterBonuses(
+  { rows, columns, values }: Bonuses,
+  shape: [number, number],
+): tf.Tensor2D {
+  if (rows.length === 0) return tf.zeros(shape);
+  const places = new Int32Array(2 * rows.length);
+  for (let i = 0; i < rows.length; i++) places.set([rows[i]!, columns[i]!], 2 * i);
+  // tfjs scatters without a gradient.
+  return withGradient([values], ([added]) => ({
+    value: tf.scatterND(tf.tensor2d(places, [rows.length, 2], 'int32'), added!, shape),
+    gradFunc: (dy) => [tf.gatherND(dy, tf.tensor2d(places, [rows.length, 2], 'int32'))],
+  })) as tf.Tensor2D;
+}
+
+const NO_PAIRS: ScorePairs = { rows: new Int32Array(0), columns: new Int32Array(0) };
 
 function composedAttention(
   queries: tf.Tensor2D,
@@ -279,10 +306,12 @@ function composedLogSumExp(
   queries: tf.Tensor2D,
   candidates: tf.Tensor2D,
   bias: Float32Array | undefined,
-  { rows, columns }: MaskedPairs,
+  { rows, columns }: ScorePairs,
+  bonuses: Bonuses | undefined,
 ): tf.Tensor1D {
-  let scores: tf.Tensor = tf.matMul(queries, candidates, false, true);
+  let scores: tf.Tensor2D = tf.matMul(queries, candidates, false, true);
   if (bias !== undefined) scores = tf.add(scores, tf.tensor1d(bias));
+  if (bonuses !== undefined) scores = tf.add(scores, scatterBonuses(bonuses, scores.shape));
   if (rows.length > 0) {
     const [count, width] = [queries.shape[0], candidates.shape[0]];
     const mask = new Float32Array(count * width);

@@ -384,6 +384,9 @@ describe('ids', () => {
     const mean = { ...model, historyMean: true };
     assert.notEqual(encoderId(tensors, mean, ''), encoderId(tensors, model, ''));
     assert.equal(headId(tensors, mean, ''), headId(tensors, model, ''));
+    const frequency = { ...model, itemFrequency: true };
+    assert.notEqual(encoderId(tensors, frequency, ''), encoderId(tensors, model, ''));
+    assert.equal(headId(tensors, frequency, ''), headId(tensors, model, ''));
   });
 
   it('tell a value from its neighbour tensor: shapes and names count', () => {

@@ -20,12 +20,12 @@ export function isHeadTensor(name: string): boolean {
 /**
  * Identifies the history encoder: user states of the same encoderId live in one space.
  *
- * Covers `items.*` and `encoder.*`, the encoder's sizes, the feature schema, and which rows a state has: one row cannot
- * stand for a sequence.
+ * Covers `items.*` and `encoder.*`, the encoder's sizes, the feature schema, which rows a state has (one row cannot stand for a
+ * sequence), and whether a list of items lies beside them.
  */
 export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: string): EncoderId {
   const { embeddingWidth, blocks, heads, feedForwardWidth, maxHistory, actionWidth } = config;
-  const { historyMean } = config;
+  const { historyMean, itemFrequency } = config;
   const part = {
     embeddingWidth,
     blocks,
@@ -34,6 +34,7 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
     maxHistory,
     actionWidth,
     ...(historyMean && { historyMean }),
+    ...(itemFrequency && { itemFrequency }),
     stateRows: stateRows(config),
   };
   return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;

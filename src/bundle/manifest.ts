@@ -57,12 +57,19 @@ export interface ModelConfig {
   readonly historyMean: boolean;
   /** The input embedding of the item in view is part of the context. */
   readonly subjectItem: boolean;
+  /** How often a user has had an item adds to its score, beside the embedding; absent = it does not. */
+  readonly itemFrequency?: boolean;
 }
 
 /** Z: width of what the head's layers read. */
 export function fusedWidth({ fusion, embeddingWidth, contextWidth }: ModelConfig): number {
   if (fusion === 'none') return embeddingWidth;
   return (fusion === 'concat' ? 1 : 2) * embeddingWidth + contextWidth + 1;
+}
+
+/** Most items that the list beside a user's cached state names: those of the history that its encoder reads. */
+export function bonusItems({ itemFrequency, maxHistory }: ModelConfig): number {
+  return itemFrequency === true ? maxHistory : 0;
 }
 
 /** Most rows of a user's cached state: of the newest event alone, or of all of them where the context attends over them. */
@@ -112,6 +119,7 @@ const modelConfigSchema = z.strictObject({
   hiddenWidth: width,
   historyMean: z.boolean(),
   subjectItem: z.boolean(),
+  itemFrequency: z.boolean().exactOptional(),
 });
 
 const manifestSchema = z.strictObject({

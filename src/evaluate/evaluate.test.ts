@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
-import { evaluate, type EvaluatedModel, type EvaluationReport } from './evaluate.ts';
+import { itemBonuses, itemFrequencies } from '../features/item-frequency.ts';
+import { swapHistories } from './context-swap.ts';
+import { evaluate, evaluationSet, type EvaluatedModel, type EvaluationReport } from './evaluate.ts';
 import { microDataset, microRequest } from './micro-dataset.ts';
 import { ModelEvaluation, ORACLE_LABEL } from './model-scorer.ts';
+import type { EvaluationQuery } from './query.ts';
 import { formatReport, REPORT_FILES, writeReport } from './report.ts';
+import { staleQueries } from './staleness.ts';
 
 const DAY = 86_400;
 const CUT = 100 * DAY;
@@ -67,6 +71,7 @@ function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
             queries[b * GROUPS + batch.subjectRows[i]!]! += 1;
       return Promise.resolve(queries);
     },
+    frequencyWeights: () => Promise.resolve(undefined),
     itemVectors: () =>
       Promise.resolve(
         Float32Array.from({ length: ITEMS * GROUPS }, (_, i) =>
@@ -207,6 +212,7 @@ describe('evaluate', () => {
         const back = turn(turn(turn(Float32Array.from(batch.states))));
         return turn(await own.embedQueries({ ...batch, states: back }));
       },
+      frequencyWeights: () => Promise.resolve(undefined),
       itemVectors: async () => turn(await own.itemVectors()),
     };
     const models = [
@@ -242,6 +248,39 @@ describe('evaluate', () => {
       }),
       /two that differ: a, none/,
     );
+  });
+
+  it('adds what a user had as of the state, and nothing for a cold start', async () => {
+    const frequency = { logWeight: Math.log(0.5), logGain: 1 };
+    const plain = groupModel('concat');
+    const model = { ...plain, frequencyWeights: () => Promise.resolve(frequency) };
+    const { queries } = evaluationSet({ dataset, protocol: 'time' });
+    const shorter = staleQueries(queries, dataset, 30);
+    assert.ok(shorter.some(({ historyEnd }, i) => historyEnd < queries[i]!.historyEnd));
+    const scores = async (
+      of: EvaluatedModel['model'],
+      asked: readonly EvaluationQuery[],
+      history: 'real' | 'cold',
+    ): Promise<Float32Array> => {
+      const out = new Float32Array(asked.length * ITEMS);
+      const scorer = new ModelEvaluation(of, dataset).scorer({
+        name: 'm',
+        context: 'real',
+        history,
+      });
+      await scorer.score(asked, out);
+      return out;
+    };
+    for (const asked of [queries, shorter, swapHistories(queries, 1)]) {
+      const expected = await scores(plain, asked, 'real');
+      for (const [row, { historyBegin, historyEnd }] of asked.entries()) {
+        const frequencies = itemFrequencies(dataset.events, historyBegin, historyEnd, 4);
+        const { items, bonuses } = itemBonuses(frequencies, frequency);
+        for (const [i, item] of items.entries()) expected[row * ITEMS + item]! += bonuses[i]!;
+      }
+      assert.deepEqual(await scores(model, asked, 'real'), expected);
+      assert.deepEqual(await scores(model, asked, 'cold'), await scores(plain, asked, 'cold'));
+    }
   });
 
   it('refuses a context that is derived from the label', () => {

@@ -23,6 +23,7 @@ export function mixVersions(
     config: head.config,
     schema: head.schema,
     encodeHistories: (batch) => state.encodeHistories(batch),
+    frequencyWeights: () => state.frequencyWeights(),
     embedQueries: (batch) => head.embedQueries(batch),
     itemVectors: () => index.itemVectors(),
     scores: (queries, vectors) => head.scores(queries, vectors),

@@ -6,6 +6,7 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
+import { itemBonuses, itemFrequencies, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import { LoggedContext } from '../model/logged-context.ts';
@@ -17,6 +18,8 @@ export interface ScorableModel {
   readonly schema: FeatureSchema;
   encodeHistories(batch: HistoryBatch): Promise<Float32Array[]>;
   embedQueries(batch: HeadBatch): Promise<Float32Array>;
+  /** Undefined where item frequency adds nothing to scores. */
+  frequencyWeights(): Promise<FrequencyWeights | undefined>;
   itemVectors(): Promise<Float32Array>;
   scores(queries: Float32Array, vectors: Float32Array): Promise<Float32Array>;
 }
@@ -84,8 +87,26 @@ export class ModelEvaluation {
         const batch = await this.#headBatch(queries, context, history);
         this.#vectors ??= await this.#model.itemVectors();
         out.set(await this.#model.scores(await this.#model.embedQueries(batch), this.#vectors));
+        const frequency = await this.#model.frequencyWeights();
+        if (frequency !== undefined && history === 'real')
+          this.#addBonuses(queries, frequency, out);
       },
     };
+  }
+
+  /** Adds what the users had, as of their states, to scores [Q, N]. */
+  #addBonuses(
+    queries: readonly EvaluationQuery[],
+    weights: FrequencyWeights,
+    out: Float32Array,
+  ): void {
+    const { events, items: catalogue } = this.#dataset;
+    const { maxHistory } = this.#model.config;
+    for (const [row, { historyBegin, historyEnd }] of queries.entries()) {
+      const frequencies = itemFrequencies(events, historyBegin, historyEnd, maxHistory);
+      const { items, bonuses } = itemBonuses(frequencies, weights);
+      for (const [i, item] of items.entries()) out[row * catalogue.count + item]! += bonuses[i]!;
+    }
   }
 
   async #headBatch(

@@ -9,6 +9,7 @@ import { oneShard } from '../data/shards.ts';
 import { microDataset } from '../evaluate/micro-dataset.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures } from '../features/context.ts';
+import { itemFrequencies } from '../features/item-frequency.ts';
 import { stateAge } from '../features/sequence.ts';
 import { TrainingSampler, type TrainingStep } from './sampler.ts';
 import type { FutureWindow, Objective, TrainConfig } from './train-config.ts';
@@ -331,6 +332,46 @@ describe('TrainingSampler', () => {
         all++;
       }
     assert.ok(Math.abs(without / all - 0.25) < 6 * Math.sqrt((0.25 * 0.75) / all));
+  });
+
+  it('counts of an example what the encoder could have read before its state, and nothing later', () => {
+    fc.assert(
+      fc.property(cases, ({ histories, shares, seed, step, ...settings }) => {
+        // Three items, so that users come back to them.
+        const unique = datasetOf(histories);
+        const { events } = unique;
+        const dataset = { ...unique, events: { ...events, items: events.items.map((i) => i % 3) } };
+        const model = { ...BASE.model, itemFrequency: true };
+        const config = { ...BASE, ...settings, model, seed };
+        const ends = endsOf(dataset, shares);
+        const drawn = samplerOf(dataset, config, ends).sample(step);
+        const { rows, columns, counts, ofPositives } = drawn.frequencies!;
+        // The same draw of the data whose items are events says which event the state is.
+        const states = examplesOf(samplerOf(unique, config, ends).sample(step));
+        assert.equal(states.length, drawn.positives.length);
+        for (const [e, { event, state }] of states.entries()) {
+          const own = Array.from(rows.keys()).filter((pair) => rows[pair] === e);
+          const first = events.userOffsets[events.users[event]!]!;
+          const { items, counts: expected } = itemFrequencies(
+            dataset.events,
+            first,
+            state < 0 ? first : state + 1,
+            MAX_HISTORY,
+          );
+          assert.ok(state < event);
+          assert.deepEqual(
+            own.map((pair) => columns[pair]),
+            [...items],
+          );
+          assert.deepEqual(
+            own.map((pair) => counts[pair]),
+            [...Float32Array.from(expected)],
+          );
+          const n = expected[items.indexOf(drawn.positives[e]!)] ?? 0;
+          assert.equal(ofPositives[e], Math.fround(n));
+        }
+      }),
+    );
   });
 
   it('says how often an item is a positive, which is not how often it is converted on', async () => {

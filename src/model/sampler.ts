@@ -1,10 +1,11 @@
 // The sampler: which users, which positives and which states make up a training step; example-contexts.ts has contexts.
 // A step is a pure function of (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
 
-import type { MaskedPairs } from '../backend/fused.ts';
+import type { ScorePairs } from '../backend/fused.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import { itemFrequencies, type ItemFrequencies } from '../features/item-frequency.ts';
 import {
   HistoryBatchBuilder,
   stateAge,
@@ -19,12 +20,22 @@ import { drawWeight, trainingUsers } from './training-statistics.ts';
 
 const DAY_SECONDS = 86_400;
 
+/** What the examples' users had before the state, as pairs of example and item slot, none twice. */
+export interface ExampleFrequencies extends ScorePairs {
+  /** How often, as item-frequency.ts counts. */
+  readonly counts: Float32Array;
+  /** [E] the same of the examples' positives; 0 for what they had not. */
+  readonly ofPositives: Float32Array;
+}
+
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
   /** [E] event of `histories` whose hidden state is the example's; -1 for a cold start. */
   readonly stateRows: Int32Array;
   /** [E] contexts without states: stateRows says where they are. */
   readonly contexts: HeadBatch;
+  /** With itemFrequency alone. */
+  readonly frequencies?: ExampleFrequencies;
 }
 
 /** What a step takes of a user: the events that are encoded, and positions of them with the positives of each. */
@@ -90,6 +101,7 @@ export class TrainingSampler {
     const users: number[] = [];
     const weights: number[] = [];
     const leftOut = new LeftOut();
+    const frequencies = new FrequencyPairs();
     for (let row = 0; row < usersPerStep; row++) {
       const user = this.#drawUser(random);
       const first = this.#dataset.events.userOffsets[user]!;
@@ -113,6 +125,10 @@ export class TrainingSampler {
             leftOut.add(example, this.#columns.items[i]!, positive);
           leftOut.add(example, context.subjectItem, positive);
         }
+        if (model.itemFrequency) {
+          const { maxHistory } = model;
+          frequencies.add(itemFrequencies(this.#columns, first, state + 1, maxHistory), positive);
+        }
         positives.push(positive);
         users.push(row);
         weights.push(this.#recencyWeight(event) / sharing);
@@ -127,6 +143,7 @@ export class TrainingSampler {
       users: Int32Array.from(users),
       weights: Float32Array.from(weights, (weight) => weight / total),
       ...(!repeats && { leftOut: leftOut.pairs() }),
+      ...(model.itemFrequency && { frequencies: frequencies.pairs() }),
     };
   }
 
@@ -252,8 +269,38 @@ class LeftOut {
     this.#columns.push(item);
   }
 
-  pairs(): MaskedPairs {
+  pairs(): ScorePairs {
     return { rows: Int32Array.from(this.#rows), columns: Int32Array.from(this.#columns) };
+  }
+}
+
+/** Frequencies of all examples of a step, one after the other. */
+class FrequencyPairs {
+  readonly #rows: number[] = [];
+  readonly #columns: number[] = [];
+  readonly #counts: number[] = [];
+  readonly #ofPositives: number[] = [];
+
+  /** Examples come in order. */
+  add({ items, counts }: ItemFrequencies, positive: number): void {
+    const example = this.#ofPositives.length;
+    let ofPositive = 0;
+    for (const [i, item] of items.entries()) {
+      this.#rows.push(example);
+      this.#columns.push(item);
+      this.#counts.push(counts[i]!);
+      if (item === positive) ofPositive = counts[i]!;
+    }
+    this.#ofPositives.push(ofPositive);
+  }
+
+  pairs(): ExampleFrequencies {
+    return {
+      rows: Int32Array.from(this.#rows),
+      columns: Int32Array.from(this.#columns),
+      counts: Float32Array.from(this.#counts),
+      ofPositives: Float32Array.from(this.#ofPositives),
+    };
   }
 }
 

@@ -55,6 +55,12 @@ describe('parseTrainConfig', () => {
     }
   });
 
+  it('refuses item frequency where what a user had before is left out of the loss', () => {
+    const model = { ...DEFAULT_TRAINING.model, itemFrequency: true };
+    refuses({ model, repeats: false }, /repeats for itemFrequency/);
+    assert.deepEqual(parseTrainConfig({ ...DEFAULT_TRAINING, model }).model, model);
+  });
+
   it('refuses a learned temperature that starts outside of its bounds', () => {
     for (const temperature of [0.01, 1, 2]) {
       refuses({ temperature, learnTemperature: true }, /between 0.01 and 1/);

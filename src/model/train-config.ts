@@ -276,5 +276,7 @@ function contradictionOf(config: TrainConfig): string | undefined {
     return 'Expected a fusion with context for subjectItem, received fusion "none". Choose fusion "concat", or subjectItem false.';
   if (model.subjectItem && loggedShare === 0 && neighbourShare * (1 - queryShare) === 0)
     return `Expected examples with an item in view for subjectItem, received loggedShare 0, neighbourShare ${neighbourShare} and queryShare ${queryShare}, with which no example has one. Raise loggedShare or neighbourShare, or set subjectItem to false.`;
+  if (model.itemFrequency && !config.repeats)
+    return 'Expected repeats for itemFrequency, received repeats false, which leaves what a user had before out of the loss: nothing would be learned of it. Set repeats to true, or itemFrequency to false.';
   return undefined;
 }

@@ -11,7 +11,7 @@ import { ContextFeatures } from '../features/context.ts';
 import { nativeAddon } from '../native/binding.ts';
 import { ShardSampler } from './shard-sampler.ts';
 import { schemaOf } from './train.ts';
-import type { TrainConfig } from './train-config.ts';
+import { parseTrainConfig, type TrainConfig } from './train-config.ts';
 import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from './two-tower.ts';
@@ -22,6 +22,7 @@ const BASE: TrainConfig = { ...SHOP_TRAINING, usersPerStep: 8 };
 
 const CASES: Readonly<Record<string, TrainConfig>> = {
   'full, concat': BASE,
+  'full, item frequency': { ...BASE, model: { ...BASE.model, itemFrequency: true } },
   'sampled, attention': {
     ...BASE,
     loss: {
@@ -151,4 +152,25 @@ for (const [name, config] of Object.entries(CASES))
       for (const [i, loss] of native.losses.entries())
         assert.ok(Math.abs(loss - cpu.losses[i]!) < 1e-3, `${loss} and ${cpu.losses[i]!}`);
     });
+  });
+
+for (const loss of ['full', 'sampled', 'bce'] as const)
+  it(`learns what item frequency is worth with loss ${loss}, and gives no tensor up for it`, async () => {
+    await useBackend();
+    const config = parseTrainConfig({
+      ...CASES['full, item frequency']!,
+      loss: { kind: loss },
+    });
+    const model = newModel(config);
+    const before = await model.frequencyWeights();
+    const { trainer, step } = await openTrainer(model, config, false);
+    await step(1);
+    const { numTensors } = tf.memory();
+    await step(2);
+    assert.equal(tf.memory().numTensors, numTensors);
+    const after = await model.frequencyWeights();
+    assert.notEqual(after!.logWeight, before!.logWeight);
+    assert.notEqual(after!.logGain, before!.logGain);
+    trainer.dispose();
+    model.dispose();
   });

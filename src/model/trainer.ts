@@ -6,6 +6,7 @@ import { isHeadTensor } from '../bundle/identity.ts';
 import type { ItemTable } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { Random } from '../random.ts';
+import type { ExampleBonuses } from './losses/examples.ts';
 import {
   stepLoss,
   type CatalogueLoss,
@@ -98,7 +99,7 @@ export class Trainer {
         const noise = this.#noise(random);
         const hidden = this.#model.encode(inputs, drawn.histories, noise);
         const queries = this.#queries(hidden, drawn, noise, subjects);
-        return loss.value(queries, this.#model.itemTower(inputs), drawn);
+        return loss.value(queries, this.#model.itemTower(inputs), drawn, this.#bonuses(drawn));
       },
       lookups: new Map(),
     };
@@ -127,6 +128,7 @@ export class Trainer {
           rowsOf(vectors, count, end),
           columns,
           drawn,
+          this.#bonuses(drawn),
         );
       },
       lookups: new Map([[ITEM_TABLE, slots]]),
@@ -152,9 +154,11 @@ export class Trainer {
     return {
       loss: () => {
         const queries = this.#queries(hidden, drawn, this.#noise(random));
-        if (!loss.sampled) return loss.value(queries, vectors, drawn);
+        const bonuses = this.#bonuses(drawn);
+        if (!loss.sampled) return loss.value(queries, vectors, drawn, bonuses);
         const candidates = vectorsOf(columns!.slots);
-        return loss.value(queries, vectorsOf(drawn.positives), candidates, columns!, drawn);
+        const positives = vectorsOf(drawn.positives);
+        return loss.value(queries, positives, candidates, columns!, drawn, bonuses);
       },
       lookups: new Map(),
     };
@@ -188,10 +192,26 @@ export class Trainer {
     };
     return tf.mul(
       this.#model.fuse(states, drawn.contexts, noise, subjectInputs),
-      this.#temperature === undefined
-        ? 1 / this.#config.temperature
-        : inverseTemperature(this.#temperature),
+      this.#inverseTemperature(),
     );
+  }
+
+  /** What item frequency adds to the examples' logits: it is divided by tau as cosines are. */
+  #bonuses({ frequencies }: TrainingStep): ExampleBonuses | undefined {
+    if (frequencies === undefined) return undefined;
+    const { rows, columns, counts, ofPositives } = frequencies;
+    const logits = (of: Float32Array): tf.Tensor1D =>
+      tf.mul(this.#model.frequencyBonus(of), this.#inverseTemperature());
+    return {
+      pairs: { rows, columns, values: logits(counts) },
+      ofPositives: logits(ofPositives),
+    };
+  }
+
+  #inverseTemperature(): tf.Tensor | number {
+    return this.#temperature === undefined
+      ? 1 / this.#config.temperature
+      : inverseTemperature(this.#temperature);
   }
 
   /** tau, as it is now. */

@@ -11,6 +11,7 @@ import { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
+import { itemBonuses } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, type HistoryBatch } from '../features/sequence.ts';
 import { Random } from '../random.ts';
 import { localiseItems, TwoTower } from './two-tower.ts';
@@ -283,6 +284,32 @@ describe('fusion attention in training', () => {
       for (let i = place * width; i < (place + 1) * width; i++) changed[i]! *= -1;
       assert.notDeepEqual(ask(changed), ask(state!));
     }
+  });
+});
+
+describe('itemFrequency', () => {
+  it('is two numbers more and no other: everything else is drawn as without', async () => {
+    const [plain, counting] = [config, { ...config, itemFrequency: true }].map(
+      (settings) => new TwoTower(settings, schema, items, { seed: 4 }),
+    );
+    const [without, weights] = [await plain!.weights(), await counting!.weights()];
+    assert.equal(await plain!.frequencyWeights(), undefined);
+    const own = [...weights.keys()].filter((name) => !without.has(name));
+    assert.deepEqual(own, ['encoder.frequencyWeight', 'encoder.frequencyGain']);
+    for (const [name, tensor] of without) assert.deepEqual(weights.get(name), tensor);
+    for (const tower of [plain!, counting!]) tower.dispose();
+  });
+
+  it('adds in training what serving adds', async () => {
+    const tower = new TwoTower({ ...config, itemFrequency: true }, schema, items, { seed: 4 });
+    const counts = Float64Array.of(0.01, 1, 7, 250);
+    const { bonuses } = itemBonuses(
+      { items: Int32Array.of(0, 1, 2, 3), counts },
+      (await tower.frequencyWeights())!,
+    );
+    const trained = tf.tidy(() => tower.frequencyBonus(Float32Array.from(counts)).dataSync());
+    near(Float32Array.from(trained), bonuses);
+    tower.dispose();
   });
 });
 

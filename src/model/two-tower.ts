@@ -6,6 +6,7 @@ import { tf, valuesOf } from '../backend/tf.ts';
 import { stateRows, type ModelConfig } from '../bundle/manifest.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
 import type { ItemFeatures } from '../features/item-features.ts';
+import type { FrequencyWeights } from '../features/item-frequency.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import { TandemError } from '../errors.ts';
@@ -202,6 +203,21 @@ export class TwoTower {
     return this.config.historyMean
       ? tf.add(states, this.#historyMeans(items, batch.offsets, noise))
       : states;
+  }
+
+  /** What frequencies [n] add to scores, in units of the cosine: w ln(1 + g n), with gradients towards w and g. */
+  frequencyBonus(counts: Float32Array): tf.Tensor1D {
+    const gain = tf.exp(this.#weight('encoder.frequencyGain'));
+    const grown = tf.log1p(tf.mul(gain, tf.tensor1d(counts)));
+    return tf.mul(tf.exp(this.#weight('encoder.frequencyWeight')), grown);
+  }
+
+  /** The numbers of the bonus; undefined where item frequency adds nothing. */
+  async frequencyWeights(): Promise<FrequencyWeights | undefined> {
+    if (this.config.itemFrequency !== true) return undefined;
+    const [logWeight] = await valuesOf(this.#weight('encoder.frequencyWeight'));
+    const [logGain] = await valuesOf(this.#weight('encoder.frequencyGain'));
+    return { logWeight: logWeight!, logGain: logGain! };
   }
 
   /** Wm times the mean of the items up to each event, [n, D]; in training without a share of the events. */

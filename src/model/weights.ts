@@ -32,6 +32,9 @@ const TABLE_GAIN = 30;
 const MEAN_GAIN = 2 * TABLE_GAIN;
 /** What the Transformer adds to a state that carries a mean begins small: it refines what the mean says. */
 const QUIET_NORM = 0.1;
+/** A bonus to begin with, near the best on validation data: w = .1 in units of the cosine, g = 10. */
+const LOG_FREQUENCY_WEIGHT = Math.log(0.1);
+const LOG_FREQUENCY_GAIN = Math.log(10);
 /** Of matrices that should start as what their diagonals say, or as nearly nothing. */
 const QUIET_DEVIATION = 0.02;
 
@@ -114,6 +117,10 @@ export function tensorSpecs(
       'encoder.meanWeight',
       copying(width, width, { row: 0, column: 0, size: width, scale: MEAN_GAIN }),
     );
+  if (config.itemFrequency) {
+    specs.set('encoder.frequencyWeight', constant(LOG_FREQUENCY_WEIGHT, 1));
+    specs.set('encoder.frequencyGain', constant(LOG_FREQUENCY_GAIN, 1));
+  }
   specs.set('tower.hiddenWeight', dense(hiddenWidth, width));
   specs.set('tower.hiddenBias', constant(0, hiddenWidth));
   specs.set('tower.outputWeight', copying(width, hiddenWidth));

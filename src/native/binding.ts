@@ -508,8 +508,9 @@ export interface TrainingOps {
     dValues: Float32Array,
   ): void;
   /**
-   * out[e] = ln sum over c of exp(queries[e] . candidates[c] + bias[c]) without the pairs (maskRows[i], maskColumns[i]),
-   * whose rows ascend. queries [E, width], candidates [C, width]; [E, C] is never held in whole.
+   * out[e] = ln sum over c of exp(queries[e] . candidates[c] + bias[c] + its bonuses) without the pairs (maskRows[i],
+   * maskColumns[i]); bonuses[i] is that of the pair (bonusRows[i], bonusColumns[i]). Rows of pairs ascend. queries [E, width],
+   * candidates [C, width]; [E, C] is never held in whole.
    */
   logSumExpScores(
     queries: Float32Array,
@@ -518,6 +519,9 @@ export interface TrainingOps {
     bias: Float32Array | null,
     maskRows: Int32Array,
     maskColumns: Int32Array,
+    bonusRows: Int32Array,
+    bonusColumns: Int32Array,
+    bonuses: Float32Array,
     out: Float32Array,
   ): void;
   /** Gradients along dy [E]; `logSums` [E] is what logSumExpScores gave. Without dCandidates, where they are constants. */
@@ -528,9 +532,13 @@ export interface TrainingOps {
     bias: Float32Array | null,
     maskRows: Int32Array,
     maskColumns: Int32Array,
+    bonusRows: Int32Array,
+    bonusColumns: Int32Array,
+    bonuses: Float32Array,
     logSums: Float32Array,
     dy: Float32Array,
     dQueries: Float32Array,
+    dBonuses: Float32Array,
     dCandidates: Float32Array | null,
   ): void;
 }

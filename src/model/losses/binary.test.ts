@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { assertComputes, dot, near, normals, softplus } from '../../../test/support/f64.ts';
+import { drawBonuses } from '../../../test/support/bonuses.ts';
+import {
+  assertComputes,
+  dot,
+  near,
+  normals,
+  softplus,
+  type Rows,
+} from '../../../test/support/f64.ts';
 import { useBackend } from '../../backend/select.ts';
 import { Random } from '../../random.ts';
 import { binaryLoss, positivePower } from './binary.ts';
@@ -30,7 +38,7 @@ describe('positivePower', () => {
 });
 
 describe('binaryLoss', () => {
-  it('equals f64, values and gradients, accidental hits left out', () => {
+  it('equals f64, values and gradients, accidental hits left out, with bonuses of pairs and without', () => {
     fc.assert(
       fc.property(
         fc.nat(),
@@ -52,20 +60,30 @@ describe('binaryLoss', () => {
             positives.some(
               (slot, other) => users[other] === users[e] && slot === columns.slots[column],
             );
+          const examples = { positives, users, weights };
+          const bonuses = drawBonuses(random, positives, 6);
+          const formula = (q: Rows, p: Rows, c: Rows, b: Rows = [[]]): number =>
+            q.reduce((sum, query, e) => {
+              // -ln sigmoid(s)^beta and -ln(1 - sigmoid(s)), as they stand in the paper.
+              const own = dot(query, p[e]!) + bonuses.of(b, e, positives[e]!);
+              const negative = c.reduce((all, candidate, column) => {
+                if (isHit(e, column)) return all;
+                const bonus = bonuses.of(b, e, columns.slots[column]!);
+                return all + softplus(dot(query, candidate) + bonus);
+              }, 0);
+              const positive = power * softplus(-own);
+              return sum + (weights[e]! * (positive + negative)) / (width + 1);
+            }, 0);
+          const operands = [count, count, width].map((rows) => normals(random, rows, 3));
           assertComputes(
-            (q, p, c) => binaryLoss(q, p, c, columns, { positives, users, weights }, power),
-            (q, p, c) =>
-              q.reduce((sum, query, e) => {
-                // -ln sigmoid(s)^beta and -ln(1 - sigmoid(s)), as they stand in the paper.
-                const positive = power * softplus(-dot(query, p[e]!));
-                const negative = c.reduce(
-                  (all, candidate, column) =>
-                    all + (isHit(e, column) ? 0 : softplus(dot(query, candidate))),
-                  0,
-                );
-                return sum + (weights[e]! * (positive + negative)) / (width + 1);
-              }, 0),
-            [normals(random, count, 3), normals(random, count, 3), normals(random, width, 3)],
+            (q, p, c) => binaryLoss(q, p, c, columns, examples, power),
+            formula,
+            operands,
+          );
+          assertComputes(
+            (q, p, c, b) => binaryLoss(q, p, c, columns, examples, power, bonuses.tensors(b)),
+            formula,
+            [...operands, bonuses.values],
           );
         },
       ),

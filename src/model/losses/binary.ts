@@ -1,10 +1,10 @@
 // Binary cross-entropy over shared negatives, and its generalised form that undoes the overconfidence which sampling brings.
 
-import { MASKED, rowProducts, type MaskedPairs } from '../../backend/fused.ts';
+import { MASKED, scatterBonuses, type ScorePairs } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
 import type { Columns } from './columns.ts';
-import { noNegatives, type LossExamples } from './examples.ts';
-import { weightedMean } from './softmax.ts';
+import { columnBonuses, noNegatives, type ExampleBonuses, type LossExamples } from './examples.ts';
+import { positiveLogits, weightedMean } from './softmax.ts';
 
 /**
  * gBCE's power of the positive's probability, 1 for plain BCE: beta = a (t (1 - 1/a) + 1/a), a = negatives / (N - 1).
@@ -23,6 +23,7 @@ export function positivePower(negatives: number, itemCount: number, calibration:
  *
  * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
  * @param candidates - [C, D], unit rows of `columns.slots`; @param power - beta, from positivePower.
+ * @param bonuses - divided by tau, too.
  * @returns weighted mean nats.
  */
 export function binaryLoss(
@@ -32,12 +33,19 @@ export function binaryLoss(
   columns: Columns,
   examples: LossExamples,
   power: number,
+  bonuses?: ExampleBonuses,
 ): tf.Scalar {
-  const logits = masked(
-    tf.matMul(queries, candidates, false, true),
-    noNegatives(examples, columns.slots),
-  );
-  const positive = tf.mul(tf.softplus(tf.neg(rowProducts(queries, positives))), power);
+  const products: tf.Tensor2D = tf.matMul(queries, candidates, false, true);
+  const scored =
+    bonuses === undefined
+      ? products
+      : tf.add<tf.Tensor2D>(
+          products,
+          scatterBonuses(columnBonuses(bonuses.pairs, columns.slots), products.shape),
+        );
+  const logits = masked(scored, noNegatives(examples, columns.slots));
+  const own = positiveLogits(queries, positives, bonuses);
+  const positive = tf.mul(tf.softplus(tf.neg(own)), power);
   const negative = tf.sum(tf.softplus(logits), 1);
   return weightedMean(
     tf.div(tf.add(positive, negative), columns.slots.length + 1),
@@ -46,7 +54,7 @@ export function binaryLoss(
 }
 
 /** Logits [E, C] with MASKED added at some pairs: finite, and nothing after exp. */
-function masked(logits: tf.Tensor2D, { rows, columns }: MaskedPairs): tf.Tensor2D {
+function masked(logits: tf.Tensor2D, { rows, columns }: ScorePairs): tf.Tensor2D {
   const [height, width] = logits.shape;
   const mask = new Float32Array(height * width);
   for (const [i, row] of rows.entries()) mask[row * width + columns[i]!] = MASKED;

@@ -1,6 +1,7 @@
-// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives.
+// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives or have a bonus.
 
-import type { MaskedPairs } from '../../backend/fused.ts';
+import type { Bonuses, ScorePairs } from '../../backend/fused.ts';
+import { tf } from '../../backend/tf.ts';
 
 /** E examples; those of one user are answers to each other's queries. */
 export interface LossExamples {
@@ -11,7 +12,34 @@ export interface LossExamples {
   /** [E] weights, summing to 1. */
   readonly weights: Float32Array;
   /** Pairs of example and item slot that are neither positive nor negative; absent where all others are negatives. */
-  readonly leftOut?: MaskedPairs;
+  readonly leftOut?: ScorePairs;
+}
+
+/** What is added to logits for what the examples' users have had before. */
+export interface ExampleBonuses {
+  /** By example and item slot; no pair twice. */
+  readonly pairs: Bonuses;
+  /** [E] those of the examples' positives. */
+  readonly ofPositives: tf.Tensor1D;
+}
+
+/** Bonuses by example and item as those of columns. @param slots - [C] item of each column. */
+export function columnBonuses({ rows, columns, values }: Bonuses, slots: Int32Array): Bonuses {
+  const columnsOf = indicesOf(slots);
+  const found: { row: number; column: number; pair: number }[] = [];
+  for (const [pair, row] of rows.entries())
+    for (const column of columnsOf.get(columns[pair]!) ?? []) found.push({ row, column, pair });
+  return {
+    rows: Int32Array.from(found, ({ row }) => row),
+    columns: Int32Array.from(found, ({ column }) => column),
+    values: tf.gather(
+      values,
+      tf.tensor1d(
+        Int32Array.from(found, ({ pair }) => pair),
+        'int32',
+      ),
+    ),
+  };
 }
 
 /**
@@ -21,7 +49,7 @@ export interface LossExamples {
  * @param slots - [C] item of each column.
  * @returns pairs by ascending example, each once.
  */
-export function noNegatives(examples: LossExamples, slots: Int32Array): MaskedPairs {
+export function noNegatives(examples: LossExamples, slots: Int32Array): ScorePairs {
   const columnsOf = indicesOf(slots);
   const hitsOf = new Map<number, number[]>();
   for (const [user, own] of indicesOf(examples.users)) {

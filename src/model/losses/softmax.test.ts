@@ -10,6 +10,7 @@ import {
   softplus,
   type Rows,
 } from '../../../test/support/f64.ts';
+import { drawBonuses } from '../../../test/support/bonuses.ts';
 import { useBackend } from '../../backend/select.ts';
 import { tf } from '../../backend/tf.ts';
 import { Random } from '../../random.ts';
@@ -130,6 +131,26 @@ describe('fullSoftmaxLoss', () => {
     );
   });
 
+  it('equals f64 with bonuses of pairs, and so do gradients towards them', () => {
+    fc.assert(
+      fc.property(cases, fc.nat(), ({ examples, queries, items }, seed) => {
+        const bonuses = drawBonuses(new Random(seed), examples.positives, items.length);
+        assertComputes(
+          (q, v, b) => fullSoftmaxLoss(q, v, examples, bonuses.tensors(b)),
+          (q, v, b) =>
+            q.reduce((sum, query, e) => {
+              const logits = v.map((item, slot) => dot(query, item) + bonuses.of(b, e, slot));
+              const ranked = logits.filter((_, slot) => !isLeftOut(examples, e, slot));
+              const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
+              return sum + examples.weights[e]! * loss;
+            }, 0),
+          [queries, items, bonuses.values],
+        );
+      }),
+      { numRuns: 25 },
+    );
+  });
+
   it('is ln N when every item looks the same, and stays finite at any scale', () => {
     tf.tidy(() => {
       const items = tf.tensor2d([1, 0, 1, 0, 1, 0, 1, 0, 1, 0], [5, 2]);
@@ -165,6 +186,38 @@ describe('sampledSoftmaxLoss', () => {
         { numRuns: 25 },
       );
     });
+
+  it('equals f64 with bonuses of the items that are columns, and so do gradients towards them', () => {
+    fc.assert(
+      fc.property(cases, fc.nat(), ({ examples, columns, queries, items, counts }, seed) => {
+        const { positives, users, weights } = examples;
+        const bonuses = drawBonuses(new Random(seed), positives, items.length);
+        assertComputes(
+          (q, p, c, b) =>
+            sampledSoftmaxLoss(q, p, c, columns, examples, 'negativesOnly', bonuses.tensors(b)),
+          (q, p, c, b) =>
+            q.reduce((sum, query, e) => {
+              const own = dot(query, p[e]!) + bonuses.of(b, e, positives[e]!);
+              const ofUser = new Set(positives.filter((_, other) => users[other] === users[e]));
+              const others = c.flatMap((candidate, column) => {
+                const slot = columns.slots[column]!;
+                return ofUser.has(slot) || isLeftOut(examples, e, slot)
+                  ? []
+                  : [dot(query, candidate) + bonuses.of(b, e, slot) - Math.log(counts[slot]!)];
+              });
+              return sum + weights[e]! * (logSumExp([own, ...others]) - own);
+            }, 0),
+          [
+            queries,
+            Array.from(positives, (slot) => [...items[slot]!]),
+            Array.from(columns.slots, (slot) => [...items[slot]!]),
+            bonuses.values,
+          ],
+        );
+      }),
+      { numRuns: 25 },
+    );
+  });
 
   it('has the gradient of the loss without the positive in its sum, weighted by 1 - P', () => {
     fc.assert(

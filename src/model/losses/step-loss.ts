@@ -6,7 +6,7 @@ import type { Random } from '../../random.ts';
 import type { LossConfig } from '../train-config.ts';
 import { binaryLoss, positivePower } from './binary.ts';
 import { ColumnSampler, type Columns } from './columns.ts';
-import type { LossExamples } from './examples.ts';
+import type { ExampleBonuses, LossExamples } from './examples.ts';
 import { CategoryProposal, FrequencyProposal } from './proposals.ts';
 import { fullSoftmaxLoss, sampledSoftmaxLoss } from './softmax.ts';
 
@@ -22,7 +22,12 @@ export interface ItemStatistics {
 export interface CatalogueLoss {
   readonly sampled: false;
   /** Weighted mean of the examples. @param queries - [E, D] unit rows / tau; @param items - [N, D] unit rows. */
-  value(queries: tf.Tensor2D, items: tf.Tensor2D, examples: LossExamples): tf.Scalar;
+  value(
+    queries: tf.Tensor2D,
+    items: tf.Tensor2D,
+    examples: LossExamples,
+    bonuses: ExampleBonuses | undefined,
+  ): tf.Scalar;
 }
 
 /** A loss over the positives and columns that are drawn for a step. */
@@ -36,6 +41,7 @@ export interface ColumnLoss {
     candidates: tf.Tensor2D,
     columns: Columns,
     examples: LossExamples,
+    bonuses: ExampleBonuses | undefined,
   ): tf.Scalar;
 }
 
@@ -58,14 +64,14 @@ export function stepLoss(
     return {
       sampled: true,
       draw,
-      value: (queries, positives, candidates, columns, examples) =>
-        sampledSoftmaxLoss(queries, positives, candidates, columns, examples, config.logQ),
+      value: (queries, positives, candidates, columns, examples, bonuses) =>
+        sampledSoftmaxLoss(queries, positives, candidates, columns, examples, config.logQ, bonuses),
     };
   const power = positivePower(negatives + hardNegatives, items.count, config.calibration);
   return {
     sampled: true,
     draw,
-    value: (queries, positives, candidates, columns, examples) =>
-      binaryLoss(queries, positives, candidates, columns, examples, power),
+    value: (queries, positives, candidates, columns, examples, bonuses) =>
+      binaryLoss(queries, positives, candidates, columns, examples, power, bonuses),
   };
 }
