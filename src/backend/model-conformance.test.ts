@@ -62,6 +62,16 @@ const CONFIGS: Readonly<Record<string, TrainConfig>> = {
     learnTemperature: true,
     model: { ...base.model, subjectItem: true },
   },
+  'full softmax, item frequency': {
+    ...base,
+    loss: { kind: 'full' },
+    model: { ...base.model, itemFrequency: true },
+  },
+  'binary cross-entropy, item frequency': {
+    ...base,
+    loss: { kind: 'bce', negatives: 16, unigramShare: 0, hardNegatives: 0, calibration: 0.75 },
+    model: { ...base.model, itemFrequency: true },
+  },
   'full softmax, fusion attention': {
     ...base,
     loss: { kind: 'full' },

@@ -4,7 +4,6 @@
 import { publishBundle, type PublishedBundle } from '../bundle/publish.ts';
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
-import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
 import type { TwoTower } from '../model/two-tower.ts';
@@ -33,11 +32,6 @@ export async function publish(
   activate: boolean = true,
 ): Promise<PublishedBundle> {
   const { settings, schema, catalogue, weights } = loadCheckpoint(directory);
-  if (settings.config.model.itemFrequency)
-    throw new TandemError(
-      'ERR_CHECKPOINT_INVALID',
-      `Expected a model whose scores are dot products alone, received itemFrequency in ${directory}: nothing serves it yet. Train without it to publish.`,
-    );
   const { vectors, indexBytes, index } = await encodeItems(directory, kind);
   const model = await loadModel(directory);
   const goldens = await answerGoldens(model, schema, catalogue, vectors);

@@ -3,11 +3,13 @@
 // killed and runs again does what is left and ends in the same states.
 
 import { EventRows } from '../bundle/event-rows.ts';
+import { frequencyWeights } from '../bundle/frequency-weights.ts';
 import { bundleHistoryEncoder } from '../bundle/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
+import { historyBonuses } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -75,13 +77,14 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
   }
 
   const encoder = await openEncoder(options);
+  const { model, stateType: type } = bundle.manifest;
+  const frequency = frequencyWeights(bundle);
   const progress = startProgress('encode users', active.length, 'users');
   let encoded = 0;
   let written: Promise<void> = Promise.resolve();
   try {
-    const width = bundle.manifest.model.embeddingWidth;
-    const { stateType: type } = bundle.manifest;
-    const stored = newStateBatch(USERS_PER_BATCH, width, stateRows(bundle.manifest.model));
+    const { embeddingWidth: width, maxHistory } = model;
+    const stored = newStateBatch(USERS_PER_BATCH, width, stateRows(model));
     for (let at = 0; at < active.length; at += USERS_PER_BATCH) {
       const batch = active.slice(at, at + USERS_PER_BATCH);
       const ids = batch.map(({ user }) => dataset.users.ids[user]! as UserId);
@@ -104,18 +107,19 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
       );
       const merged = await mergeHistories(options, merging);
       const due = outdated.map((entry) => ({ ...entry, ...merged.get(entry.id) }));
-      const histories = new HistoryBatchBuilder(bundle.manifest.model.maxHistory);
+      const histories = new HistoryBatchBuilder(maxHistory);
       for (const { columns: own, begin, end } of due) histories.add(own, begin, end);
       const states = encoder.encode(histories.batch());
       const write = async (): Promise<void> => {
         const encodedAtSeconds = Date.now() / 1000;
         const rows = await states;
-        const entries = due.map(({ id, lastEventSeconds }, row) => ({
+        const entries = due.map(({ id, columns: own, begin, end, lastEventSeconds }, row) => ({
           user: id,
           state: {
             state: rows[row]!,
             dimensions: width,
             type,
+            ...(frequency && { list: historyBonuses(own, begin, end, maxHistory, frequency) }),
             lastEventSeconds,
             encodedAtSeconds,
           },

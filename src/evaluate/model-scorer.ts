@@ -6,7 +6,7 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
-import { itemBonuses, itemFrequencies, type FrequencyWeights } from '../features/item-frequency.ts';
+import { historyBonuses, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import { LoggedContext } from '../model/logged-context.ts';
@@ -103,8 +103,13 @@ export class ModelEvaluation {
     const { events, items: catalogue } = this.#dataset;
     const { maxHistory } = this.#model.config;
     for (const [row, { historyBegin, historyEnd }] of queries.entries()) {
-      const frequencies = itemFrequencies(events, historyBegin, historyEnd, maxHistory);
-      const { items, bonuses } = itemBonuses(frequencies, weights);
+      const { items, bonuses } = historyBonuses(
+        events,
+        historyBegin,
+        historyEnd,
+        maxHistory,
+        weights,
+      );
       for (const [i, item] of items.entries()) out[row * catalogue.count + item]! += bonuses[i]!;
     }
   }

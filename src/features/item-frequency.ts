@@ -52,6 +52,17 @@ export function itemFrequencies(
   return { items: Int32Array.from(counts.keys()), counts: Float64Array.from(counts.values()) };
 }
 
+/** What the events [begin, end) of a user add to scores. @param maxHistory - T. */
+export function historyBonuses(
+  events: Pick<EventColumns, 'items' | 'times'>,
+  begin: number,
+  end: number,
+  maxHistory: number,
+  weights: FrequencyWeights,
+): ItemBonuses {
+  return itemBonuses(itemFrequencies(events, begin, end, maxHistory), weights);
+}
+
 /** b_i = w ln(1 + g n_i) of every item of a history; that of any other item is 0. */
 export function itemBonuses(
   { items, counts }: ItemFrequencies,

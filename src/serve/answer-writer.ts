@@ -1,14 +1,14 @@
 // From hits to answers: what a state was worth, what an answer lacks, the body as its endpoint writes it, and what is counted of all that.
 
 import type { EncoderId } from '../ids.ts';
-import type { StateBatch } from '../store/store.ts';
+import { listOf, type StateBatch } from '../store/store.ts';
 import type { AnswerFacts } from './access-log.ts';
 import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
 import type { BundleVersion, Resolved } from './resolve.ts';
-import { rowOf } from './retrieve.ts';
+import { rowOf } from './row-of.ts';
 import type { StageClock } from './stage-clock.ts';
 import type { StateFailure } from './state-reader.ts';
 import type { Turns } from './turns.ts';
@@ -97,7 +97,8 @@ export class AnswerWriter {
       pending.resolve({ body, stagesMs, facts: factsOf(engine, parts) });
       this.#record(parts, failure);
       const { plan, slots } = parts.hits;
-      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, slots });
+      const { items: listed } = listOf(states, row);
+      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, slots, listed });
     }
   }
 

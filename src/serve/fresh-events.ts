@@ -2,9 +2,11 @@
 // of that user is answered from a state that is seconds old. One event loop of a server does this; requests are taken in turn.
 
 import { bundleHistoryEncoder, type HistoryEncoder } from '../bundle/history-encoder.ts';
+import { frequencyWeights } from '../bundle/frequency-weights.ts';
 import { EventRows } from '../bundle/event-rows.ts';
 import { bundleTensors } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
+import { historyBonuses, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder } from '../features/sequence.ts';
 import type { UserId } from '../ids.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../store/history.ts';
@@ -32,6 +34,7 @@ const USERS_AT_ONCE = 16;
 interface Encoding {
   readonly encoder: HistoryEncoder;
   readonly rows: EventRows;
+  readonly frequency: FrequencyWeights | undefined;
 }
 
 export class FreshEvents {
@@ -115,7 +118,7 @@ export class FreshEvents {
 
   /** @returns how many states were written. */
   async #encode(engine: Engine, histories: ReadonlyMap<UserId, UserHistory>): Promise<number> {
-    const { encoder, rows } = this.#encodingOf(engine);
+    const { encoder, rows, frequency } = this.#encodingOf(engine);
     const { model, stateType: type } = engine.bundle.manifest;
     const due = [...histories]
       .filter(([, { complete }]) => complete)
@@ -131,8 +134,12 @@ export class FreshEvents {
         engine.encoderId,
         part.map(({ user, columns }, row) => {
           const lastEventSeconds = columns.times.at(-1)!;
+          const { length: end } = columns.times;
           const state: UserState = {
             ...{ state: states[row]!, dimensions: engine.width, type },
+            ...(frequency && {
+              list: historyBonuses(columns, 0, end, model.maxHistory, frequency),
+            }),
             ...{ lastEventSeconds, encodedAtSeconds },
           };
           return { user, state };
@@ -146,11 +153,12 @@ export class FreshEvents {
     let encoding = this.#encodings.get(engine.bundle);
     if (encoding === undefined) {
       const { bundle } = engine;
-      const tensors = (): ReturnType<typeof bundleTensors> =>
-        bundleTensors(bundle.directory, bundle.manifest);
+      const weights = bundleTensors(bundle.directory, bundle.manifest);
+      const parts = { ...bundle, tensors: () => weights };
       encoding = {
-        encoder: bundleHistoryEncoder({ ...bundle, tensors }),
+        encoder: bundleHistoryEncoder(parts),
         rows: new EventRows(bundle),
+        frequency: frequencyWeights(parts),
       };
       this.#encodings.set(bundle, encoding);
     }

@@ -32,6 +32,8 @@ interface FreshItems {
   readonly index: PlannedIndex;
   readonly filters: FilterCompiler;
   readonly baseRows: Int32Array;
+  /** Rows by that of the bundle which they replace. */
+  readonly rowOfBase: ReadonlyMap<number, number>;
   /** [n] row of the bundle's advertisers, or one behind them for an advertiser that it does not know; -1 when unknown. */
   readonly advertisers: Int32Array;
 }
@@ -159,6 +161,13 @@ export class LiveItems {
     return base < 0 ? 0 : this.base.popularity[base]!;
   }
 
+  /** Where an item of the bundle is now: at its own row, at that of the fresh one that replaced it, or nowhere (-1). */
+  liveRow(baseRow: number): number {
+    if (this.#present === undefined || this.#present.has(baseRow)) return baseRow;
+    const fresh = this.#fresh?.rowOfBase.get(baseRow);
+    return fresh === undefined ? -1 : this.base.count + fresh;
+  }
+
   /** What the bundle's weights know the item as: its own row, or that of the item that it replaces; -1 for a new one. */
   baseRow(row: number): number {
     return row < this.base.count ? row : this.#fresh!.baseRows[row - this.base.count]!;
@@ -201,6 +210,7 @@ function openFresh(
   return {
     catalogue,
     baseRows,
+    rowOfBase: new Map(Array.from(baseRows, (base, row) => [base, row])),
     index: new PlannedIndex({ exact, plan: 'exact' }),
     filters: new FilterCompiler(catalogue, categoryNames),
     advertisers: catalogue.advertiserRows.map((row) => (row < 0 ? -1 : toBase[row]!)),

@@ -1,4 +1,5 @@
-// A search over the items that requests see: the bundle's index, and an exact scan of the fresh items, merged by score.
+// A search over the items that requests see: the bundle's index, an exact scan of the fresh items, and what the users' lists
+// lift, merged by score.
 
 import {
   newSearchOutput,
@@ -6,27 +7,32 @@ import {
   type SearchPlan,
 } from '../retrieval/candidate-index.ts';
 import type { PlannedIndex } from '../retrieval/plan.ts';
+import type { BonusList } from '../store/store.ts';
 import type { AllowList } from '../retrieval/allow-list.ts';
 import type { RankedHits } from './advertiser-cap.ts';
 import type { AnswerParts } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
+import { withListed } from './listed-items.ts';
 import type { LiveFilter } from './live-items.ts';
+import { rowOf } from './row-of.ts';
 
 type Hits = AnswerParts['hits'];
 
 /**
- * At most `fetch` hits of each of `count` queries, best first, ties by lower row. Leave the queries alone until it resolves.
+ * At most `fetch` hits of each of `count` queries, best first, ties by lower row. Leave queries and lists alone until it resolves.
  *
- * @param queries - [count, D].
+ * @param queries - [count, D]; @param lists - one for each.
  */
 export async function searchItems(
-  { index, items }: Engine,
+  engine: Engine,
   filter: LiveFilter | undefined,
   queries: Float32Array,
-  count: number,
+  lists: readonly BonusList[],
   fetch: number,
   place: SearchPlace,
 ): Promise<Hits[]> {
+  const { index, items, width } = engine;
+  const { length: count } = lists;
   const { plan: found, hits } = await searchOne(
     index,
     filter?.allow ?? null,
@@ -37,41 +43,18 @@ export async function searchItems(
   );
   const { plan, reason: planReason } = found;
   const { freshIndex } = items;
-  if (freshIndex === undefined) return hits.map((own) => ({ plan, planReason, ...own }));
   const allowed = filter?.fresh ?? null;
-  const { hits: fresh } = await searchOne(freshIndex, allowed, queries, count, fetch, place);
-  return hits.map((own, i) => ({
-    plan,
-    planReason,
-    ...mergeHits(own, fresh[i]!, items.base.count, fetch),
-  }));
-}
-
-/** Inner products of a query [D] with the items at these rows. */
-export function scoreItems(
-  { index, items }: Engine,
-  query: Float32Array,
-  rows: Int32Array,
-): Float32Array {
-  const { freshIndex, base } = items;
-  const scores = new Float32Array(rows.length);
-  const scoreThose = (
-    among: PlannedIndex,
-    first: number,
-    isOne: (row: number) => boolean,
-  ): void => {
-    const places = Array.from(rows.keys()).filter((i) => isOne(rows[i]!));
-    const own = new Float32Array(places.length);
-    among.score(
-      query,
-      Int32Array.from(places, (i) => rows[i]! - first),
-      own,
-    );
-    for (const [n, i] of places.entries()) scores[i] = own[n]!;
-  };
-  scoreThose(index, 0, (row) => row < base.count);
-  if (freshIndex !== undefined) scoreThose(freshIndex, base.count, (row) => row >= base.count);
-  return scores;
+  const fresh =
+    freshIndex && (await searchOne(freshIndex, allowed, queries, count, fetch, place)).hits;
+  return hits.map((own, i) => {
+    const all = fresh === undefined ? own : mergeHits(own, fresh[i]!, items.base.count, fetch);
+    const list = lists[i]!;
+    const lifted =
+      list.items.length === 0
+        ? all
+        : withListed(engine, filter, rowOf(queries, i, width), all, list, fetch);
+    return { plan, planReason, ...lifted };
+  });
 }
 
 async function searchOne(

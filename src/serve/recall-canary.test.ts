@@ -63,10 +63,11 @@ test('the metric is the share of the true best that was answered, of one answer 
     // The best of all is excluded, as the item in view is.
     const excluded = best.slots[0]!;
     const slots = found.slots.filter((slot) => slot !== excluded).subarray(0, K);
-    canary.observe({ asked: asking([excluded]), engine: { index }, plan, query, slots });
+    const answer = { engine: { index }, plan, query, slots, listed: new Int32Array(0) };
+    canary.observe({ ...answer, asked: asking([excluded]) });
     // These are not counted: nothing was approximate, or others than the nearest were asked for.
-    canary.observe({ asked: asking(), engine: { index }, plan: 'exact', query, slots });
-    canary.observe({ asked: asking([], 1), engine: { index }, plan, query, slots });
+    canary.observe({ ...answer, asked: asking(), plan: 'exact' });
+    canary.observe({ ...answer, asked: asking([], 1) });
     if (q % 3 !== 2) continue;
     const truth = new Set(best.slots.subarray(1));
     expected += slots.filter((slot) => truth.has(slot)).length / K;
@@ -77,4 +78,28 @@ test('the metric is the share of the true best that was answered, of one answer 
   assert.equal(count, 10);
   assert.ok(Math.abs(sum - expected) < 1e-9, `${sum} ${expected}`);
   assert.ok(sum < count, 'a graph that finds everything tests nothing');
+});
+
+test("items of the user's list, which are found without the index, are not what is measured", async () => {
+  const vectors = unitRows(SIZE, 1);
+  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  const options = { connectivity: 8, expansionAdd: 64, threads: 1 };
+  const graph = await nativeAddon().HnswIndex.build(vectors, WIDTH, options);
+  const index = new PlannedIndex({ exact, approximate: graphIndex(graph, K), plan: 'approximate' });
+  const metrics = new ServerMetrics();
+  const canary = new RecallCanary(metrics, 1);
+  const query = unitRows(1, 3);
+  const best = newSearchOutput(1, SIZE);
+  exact.search(query, 1, SIZE, null, best);
+  // The worst of all, and some of the best, are on the list: all of them lifted to the top of a perfect answer.
+  const listed = Int32Array.of(...best.slots.subarray(-4), best.slots[2]!, best.slots[30]!);
+  const others = best.slots.filter((slot) => !listed.includes(slot));
+  const slots = Int32Array.of(...listed, ...others).subarray(0, K);
+  canary.observe({ asked: asking(), engine: { index }, plan: 'hnsw', query, slots, listed });
+  const sum = async (): Promise<string> => {
+    const text = await metrics.registry.metrics();
+    return /^tandem_ann_recall_ratio_sum (.*)$/m.exec(text)![1]!;
+  };
+  while ((await sum()) === '0') await new Promise(setImmediate);
+  assert.equal(await sum(), '1');
 });

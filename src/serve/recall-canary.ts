@@ -14,6 +14,8 @@ export interface AnsweredSearch {
   readonly query: Float32Array;
   /** What was answered, best first; copied. */
   readonly slots: Int32Array;
+  /** Items of the user's list, rows of the bundle; copied. */
+  readonly listed: Int32Array;
 }
 
 export class RecallCanary {
@@ -37,7 +39,9 @@ export class RecallCanary {
     if (++this.#passed < this.#every || this.#running) return;
     this.#passed = 0;
     this.#running = true;
-    this.#check({ ...search, query: search.query.slice(), slots: search.slots.slice() })
+    const { query, slots, listed } = search;
+    const kept = { query: query.slice(), slots: slots.slice(), listed: listed.slice() };
+    this.#check({ ...search, ...kept })
       .catch((error: unknown) => {
         logger.error({ err: error }, 'an answer could not be checked against an exact search');
       })
@@ -46,14 +50,19 @@ export class RecallCanary {
       });
   }
 
-  /** Fresh items are not in the index: what is checked is the rest of the answer. */
-  async #check({ asked, engine, query, slots }: AnsweredSearch): Promise<void> {
+  /** Fresh items are not in the index, and listed ones are found without it: what is checked is the rest of the answer. */
+  async #check({ asked, engine, query, slots, listed }: AnsweredSearch): Promise<void> {
     const { request, filter, excluded } = asked;
     const { index } = engine;
-    const fresh = slots.reduce((count, slot) => count + Number(slot >= index.size), 0);
-    const k = request.kind === 'candidates' ? request.k - fresh : 0;
-    const exact = await index.nearest(query, k + excluded.size, filter?.allow ?? null);
-    const best = exact.filter((slot) => !excluded.has(slot)).slice(0, k);
+    const without = new Set([...excluded, ...listed]);
+    const others = slots.reduce(
+      (count, slot) => count + Number(slot >= index.size || without.has(slot)),
+      0,
+    );
+    const k = request.kind === 'candidates' ? request.k - others : 0;
+    if (k === 0) return;
+    const exact = await index.nearest(query, k + without.size, filter?.allow ?? null);
+    const best = exact.filter((slot) => !without.has(slot)).slice(0, k);
     if (best.length === 0) return;
     const answered = new Set(slots);
     const found = best.reduce((count, slot) => count + Number(answered.has(slot)), 0);

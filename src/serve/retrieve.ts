@@ -2,13 +2,17 @@
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
 import type { SearchPlace } from '../retrieval/candidate-index.ts';
+import { listOf, type BonusList } from '../store/store.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { LiveFilter } from './live-items.ts';
-import { scoreItems, searchItems } from './live-search.ts';
+import { bonusOf } from './listed-items.ts';
+import { searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
+import { rowOf } from './row-of.ts';
 import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
+import { scoreItems } from './score-items.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a request asks for, in rows of the bundle. */
@@ -56,7 +60,12 @@ export async function retrieveAll(
   for (const [row, asked] of requests.entries()) {
     const { request } = asked;
     if (request.kind === 'score')
-      hits[row] = score(engine, request, rowOf(embeddings, row, engine.width));
+      hits[row] = score(
+        engine,
+        request,
+        rowOf(embeddings, row, engine.width),
+        listOf(workspace.states, row),
+      );
     else if (request.kind === 'candidates' && workspace.states.lengths[row] === 0)
       if (!hasContext(engine, asked)) hits[row] = await popular(engine, asked, request);
   }
@@ -71,10 +80,6 @@ async function popular(engine: Engine, asked: Asked, request: CandidatesRequest)
   const cap = capOf(request);
   if (cap === undefined) return hits;
   return spread(engine, asked, cap, fetch, hits, (wider) => popularHits(engine, request, wider));
-}
-
-export function rowOf(matrix: Float32Array, row: number, width: number): Float32Array {
-  return matrix.subarray(row * width, (row + 1) * width);
 }
 
 /**
@@ -115,7 +120,8 @@ async function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const found = await searchItems(engine, filter, queries, rows.length, fetch, place);
+  const lists = rows.map((row) => listOf(workspace.states, row));
+  const found = await searchItems(engine, filter, queries, lists, fetch, place);
   for (const [i, row] of rows.entries()) {
     const asked = requests[row]!;
     const cap = capOf(asked.request);
@@ -123,7 +129,7 @@ async function retrieve(
     if (cap === undefined) continue;
     const query = rowOf(queries, i, width);
     hits[row] = await spread(engine, asked, cap, fetch, found[i]!, async (wider) => {
-      const [hit] = await searchItems(engine, filter, query, 1, wider, place);
+      const [hit] = await searchItems(engine, filter, query, [lists[i]!], wider, place);
       return hit!;
     });
   }
@@ -164,12 +170,19 @@ async function spread(
 }
 
 /** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
-function score(engine: Engine, { items }: ScoreRequest, query: Float32Array): Hits {
+function score(
+  engine: Engine,
+  { items }: ScoreRequest,
+  query: Float32Array,
+  list: BonusList,
+): Hits {
   const slots = Int32Array.from(items, (id) => engine.items.row(id));
   const known = slots.filter((slot) => slot >= 0);
   const knownScores = scoreItems(engine, query, known);
   let next = 0;
-  const scores = Float32Array.from(slots, (slot) => (slot < 0 ? Number.NaN : knownScores[next++]!));
+  const scores = Float32Array.from(slots, (slot) =>
+    slot < 0 ? Number.NaN : knownScores[next++]! + bonusOf(list, engine.items.baseRow(slot)),
+  );
   return { plan: 'exact', planReason: 'given-items', slots, scores };
 }
 

@@ -273,7 +273,7 @@ const candidatesResponse = z
         score: z
           .number()
           .describe(
-            'Cosine of query embedding and item vector, in plan "popular" events over those of the most popular item: higher is better.',
+            'Cosine of query embedding and item vector, plus what a bundle with itemFrequency adds for items that the user had; in plan "popular" events over those of the most popular item. Higher is better.',
           ),
         title: z.string().optional(),
         shared_categories: z.array(z.string()).optional(),
@@ -296,7 +296,9 @@ const embeddingsResponse = z
     ...answerHead,
     embedding: z
       .array(z.number())
-      .describe('Unit vector of the query: its dot product with an item vector is the score.'),
+      .describe(
+        'Unit vector of the query: its dot product with an item vector is the score, but for what itemFrequency adds.',
+      ),
     ignored,
   })
   .meta({ id: 'EmbeddingsResponse' });

@@ -1,6 +1,6 @@
 // Arrays of the request path, kept from one micro-batch to the next: none is allocated while they are large enough.
 
-import { stateRows } from '../bundle/manifest.ts';
+import { bonusItems, stateRows } from '../bundle/manifest.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import { newStateBatch, type StateBatch } from '../store/store.ts';
 import type { Engine } from './engine.ts';
@@ -10,6 +10,7 @@ export class Workspace {
   readonly builder: HeadBatchBuilder;
   readonly #width: number;
   readonly #stateRows: number;
+  readonly #listed: number;
   states: StateBatch;
   #embeddings = new Float32Array(0);
   #queries = new Float32Array(0);
@@ -18,13 +19,14 @@ export class Workspace {
     const { model } = bundle.manifest;
     this.#width = width;
     this.#stateRows = stateRows(model);
+    this.#listed = bonusItems(model);
     this.builder = new HeadBatchBuilder(width, 1, model.fusion === 'attention');
     this.states = newStateBatch(0, width);
   }
 
   statesFor(count: number): StateBatch {
     if (this.states.lengths.length < count)
-      this.states = newStateBatch(count, this.#width, this.#stateRows);
+      this.states = newStateBatch(count, this.#width, this.#stateRows, this.#listed);
     return this.states;
   }
 

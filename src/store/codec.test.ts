@@ -10,9 +10,17 @@ import {
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
+  writeMissing,
 } from './codec.ts';
 import { storedAs } from './state-rows.ts';
-import { newStateBatch, stateOf, type UserState } from './store.ts';
+import {
+  listOf,
+  newStateBatch,
+  onlyState,
+  stateOf,
+  type BonusList,
+  type UserState,
+} from './store.ts';
 
 const ENCODER = '0123456789abcdef'.repeat(4) as EncoderId;
 const PREFIX = encoderPrefix(ENCODER);
@@ -34,6 +42,12 @@ const states: fc.Arbitrary<UserState> = fc
       encodedAtSeconds: fc.double(finite),
     }),
   );
+const lists: fc.Arbitrary<BonusList> = fc
+  .array(fc.tuple(fc.nat(2 ** 31 - 1), fc.float(finite)), { maxLength: 7 })
+  .map((listed) => ({
+    items: Int32Array.from(listed, ([item]) => item),
+    bonuses: Float32Array.from(listed, ([, bonus]) => bonus),
+  }));
 /** Header and checksum; bytes of a row by type and width, as docs/bundle.md has them. */
 const FRAME_BYTES = 48;
 const ROW_BYTES = {
@@ -87,33 +101,71 @@ describe('record of a user state', () => {
     );
   });
 
-  it('detects every single flipped bit and every truncation', () => {
-    const userState = {
-      state: Float32Array.of(1, -2.5, 3, 4, 5, 6),
-      dimensions: 3,
-      type: 'int8' as const,
-      lastEventSeconds: 1_700_000_000,
-      encodedAtSeconds: 1_700_000_100,
-    };
-    const record = encodeRecord(PREFIX, userState, 'someone');
-    const batch = newStateBatch(1, 3, 4);
-    const corrupt = { code: 'ERR_STORE_CORRUPT', message: /"someone"/ };
-    for (let bit = 0; bit < record.length * 8; bit++) {
-      const damaged = Buffer.from(record);
-      damaged[bit >> 3]! ^= 1 << (bit & 7);
-      assert.throws(() => decodeRecord(damaged, PREFIX, 'someone', batch, 0), corrupt);
-    }
-    for (let length = 0; length < record.length; length++)
-      assert.throws(
-        () => decodeRecord(record.subarray(0, length), PREFIX, 'someone', batch, 0),
-        corrupt,
-      );
-    assert.equal(batch.lengths[0], 0);
-    assert.ok(
-      batch.states.every((value) => value === 0),
-      'nothing of a damaged record is read',
+  it('gives back a list of items as it was, beside the state, to whoever has room for lists', () => {
+    fc.assert(
+      fc.property(states, lists, (userState, list) => {
+        const plain = encodeRecord(PREFIX, userState, 'u');
+        const record = encodeRecord(PREFIX, { ...userState, list }, 'u');
+        assert.equal(record.length, plain.length + 4 + 8 * list.items.length);
+        const { dimensions, state } = userState;
+        const rows = state.length / dimensions;
+        const batch = newStateBatch(2, dimensions, rows, 7);
+        assert.equal(decodeRecord(record, PREFIX, 'u', batch, 1), true);
+        const without = newStateBatch(2, dimensions, rows);
+        for (const [bytes, into] of [
+          [record, without],
+          [plain, newStateBatch(2, dimensions, rows, 7)],
+        ] as const) {
+          assert.equal(decodeRecord(bytes, PREFIX, 'u', into, 1), true);
+          assert.equal(listOf(into, 1).items.length, 0);
+          assert.deepEqual(stateOf(into, 1), stateOf(batch, 1));
+        }
+        assert.deepEqual(listOf(batch, 1), list);
+        assert.deepEqual(listOf(onlyState(batch, 1), 0), list);
+        // A missing state has no list, whatever lay there.
+        writeMissing(batch, 1);
+        assert.equal(listOf(batch, 1).items.length, 0);
+        if (list.items.length < 2) return;
+        assert.throws(
+          () => decodeRecord(record, PREFIX, 'u', newStateBatch(1, dimensions, rows, 1), 0),
+          { code: 'ERR_STORE_CORRUPT', message: /at most 1 items/ },
+        );
+      }),
     );
   });
+
+  const damageable = {
+    state: Float32Array.of(1, -2.5, 3, 4, 5, 6),
+    dimensions: 3,
+    type: 'int8' as const,
+    lastEventSeconds: 1_700_000_000,
+    encodedAtSeconds: 1_700_000_100,
+  };
+  const list = { items: Int32Array.of(3, 9), bonuses: Float32Array.of(0.5, 0.25) };
+  for (const [what, userState] of [
+    ['', damageable],
+    [' of a record with a list', { ...damageable, list }],
+  ] as const)
+    it(`detects every single flipped bit and every truncation${what}`, () => {
+      const record = encodeRecord(PREFIX, userState, 'someone');
+      const batch = newStateBatch(1, 3, 4, 4);
+      const corrupt = { code: 'ERR_STORE_CORRUPT', message: /"someone"/ };
+      for (let bit = 0; bit < record.length * 8; bit++) {
+        const damaged = Buffer.from(record);
+        damaged[bit >> 3]! ^= 1 << (bit & 7);
+        assert.throws(() => decodeRecord(damaged, PREFIX, 'someone', batch, 0), corrupt);
+      }
+      for (let length = 0; length < record.length; length++)
+        assert.throws(
+          () => decodeRecord(record.subarray(0, length), PREFIX, 'someone', batch, 0),
+          corrupt,
+        );
+      assert.equal(batch.lengths[0], 0);
+      assert.ok(
+        batch.states.every((value) => value === 0),
+        'nothing of a damaged record is read',
+      );
+    });
 
   it('never lets random bytes pass', () => {
     fc.assert(
@@ -152,6 +204,19 @@ describe('record of a user state', () => {
     assert.equal(payload('bf16', 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2, 0), '803f823f00c00000');
     // A row is its scale, largest / 127, and codes.
     assert.equal(payload('int8', 127, -64, 0, 0), '0000803f7fc0' + '000000000000');
+  });
+
+  it('has a list where docs/bundle.md says, and no other byte of it elsewhere', () => {
+    const state = single(Float32Array.of(1), 2, 1);
+    const record = encodeRecord(PREFIX, { ...state, list }, 'u');
+    const plain = encodeRecord(PREFIX, state, 'u');
+    plain.writeUInt16LE(2, 4);
+    assert.deepEqual(record.subarray(0, 48), plain.subarray(0, 48));
+    const listed = '03000000' + '0000003f' + '09000000' + '0000803e';
+    assert.equal(record.toString('hex', 48, record.length - 4), `${listed}02000000`);
+    assert.equal(record.readUInt32LE(68), crc32c(record.subarray(0, 68)));
+    const broken = { ...state, list: { ...list, bonuses: Float32Array.of(0, Infinity) } };
+    assert.throws(() => encodeRecord(PREFIX, broken, 'u'), { code: 'ERR_NON_FINITE' });
   });
 
   it('refuses a state that is not whole rows', () => {

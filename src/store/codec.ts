@@ -3,19 +3,23 @@
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
-import { ROW_CODECS, type RowCodec } from './state-rows.ts';
-import { stateOf, type StateBatch, type UserState } from './store.ts';
+import { ROW_CODECS } from './state-rows.ts';
+import { stateOf, type BonusList, type StateBatch, type UserState } from './store.ts';
 
 const MAGIC = 0x3153_4454; // "TDS1" read as a little-endian u32
-const VERSION = 1;
+/** Of a record of rows alone, and of one with a list of items behind them. */
+const VERSION = { rows: 1, list: 2 } as const;
 const ENCODER_BYTES = 16;
 const HEADER_BYTES = 44;
 const CHECKSUM_BYTES = 4;
+/** An item of a list: u32 row, f32 bonus. */
+const LISTED_BYTES = 8;
+const LIST_LENGTH_BYTES = 4;
 const CODECS = new Map(Object.values(ROW_CODECS).map((codec) => [codec.code, codec]));
 
-/** Bytes of the record of a state of `rows` rows. */
-function recordBytes(codec: RowCodec, rows: number, dimensions: number): number {
-  return HEADER_BYTES + rows * codec.rowBytes(dimensions) + CHECKSUM_BYTES;
+/** Bytes of a list, with how long it is; none where there is no list, not even an empty one. */
+function listBytes(list: BonusList | undefined): number {
+  return list === undefined ? 0 : list.items.length * LISTED_BYTES + LIST_LENGTH_BYTES;
 }
 
 /** The part of an encoderId that keys and records carry: its first 16 bytes. */
@@ -36,7 +40,7 @@ export function encoderPrefix(encoderId: EncoderId): Buffer {
  *   RangeError for a state that is not whole rows.
  */
 export function encodeRecord(prefix: Uint8Array, userState: UserState, key: string): Buffer {
-  const { state, dimensions, type, encodedAtSeconds, lastEventSeconds } = userState;
+  const { state, dimensions, type, list, encodedAtSeconds, lastEventSeconds } = userState;
   const rows = state.length / dimensions;
   if (!Number.isInteger(rows) || rows === 0)
     throw new RangeError(
@@ -44,12 +48,15 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
     );
   for (let i = 0; i < state.length; i++)
     if (!Number.isFinite(state[i])) throw nonFinite(`state value ${i}`, state[i]!, key);
+  for (const bonus of list?.bonuses ?? [])
+    if (!Number.isFinite(bonus)) throw nonFinite('bonus', bonus, key);
   if (!Number.isFinite(encodedAtSeconds)) throw nonFinite('encodedAt', encodedAtSeconds, key);
   if (!Number.isFinite(lastEventSeconds)) throw nonFinite('lastEvent', lastEventSeconds, key);
   const codec = ROW_CODECS[type];
-  const record = Buffer.alloc(recordBytes(codec, rows, dimensions));
+  const listAt = HEADER_BYTES + rows * codec.rowBytes(dimensions);
+  const record = Buffer.alloc(listAt + listBytes(list) + CHECKSUM_BYTES);
   record.writeUInt32LE(MAGIC, 0);
-  record.writeUInt16LE(VERSION, 4);
+  record.writeUInt16LE(list === undefined ? VERSION.rows : VERSION.list, 4);
   record.writeUInt8(codec.code, 6);
   record.set(prefix, 8);
   record.writeDoubleLE(encodedAtSeconds, 24);
@@ -57,6 +64,13 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
   record.writeUInt32LE(dimensions, 40);
   codec.write(state, dimensions, record, HEADER_BYTES);
   const end = record.length - CHECKSUM_BYTES;
+  if (list !== undefined) {
+    for (const [i, item] of list.items.entries()) {
+      record.writeUInt32LE(item, listAt + i * LISTED_BYTES);
+      record.writeFloatLE(list.bonuses[i]!, listAt + i * LISTED_BYTES + 4);
+    }
+    record.writeUInt32LE(list.items.length, end - LIST_LENGTH_BYTES);
+  }
   record.writeUInt32LE(crc32c(record, end), end);
   return record;
 }
@@ -68,7 +82,8 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
  * @param key - names the record in messages.
  * @param index - of the user in the batch.
  * @returns false, and leaves the batch alone, for a whole record of another encoder: a miss, never another space's state.
- * @throws TandemError ERR_STORE_CORRUPT for anything but a whole record of the batch's width and of at most its rows.
+ * @throws TandemError ERR_STORE_CORRUPT for anything but a whole record of the batch's width and of at most its rows and
+ *   listed items; a batch without room for lists leaves them unread.
  */
 export function decodeRecord(
   record: Buffer,
@@ -89,26 +104,38 @@ export function decodeRecord(
   const version = record.readUInt16LE(4);
   const code = record.readUInt8(6);
   const codec = CODECS.get(code);
-  if (magic !== MAGIC || version !== VERSION || codec === undefined)
+  const hasList = version === VERSION.list;
+  if (magic !== MAGIC || (version !== VERSION.rows && !hasList) || codec === undefined)
     throw corrupt(
       key,
-      `magic ${hex(MAGIC)}, version ${VERSION}, a known type`,
+      `magic ${hex(MAGIC)}, version ${VERSION.rows} or ${VERSION.list}, a known type`,
       `magic ${hex(magic)}, version ${version}, type ${code}`,
     );
   for (let i = 0; i < ENCODER_BYTES; i++) if (record[8 + i] !== prefix[i]) return false;
   const stored = record.readUInt32LE(40);
   const most = out.states.length / (out.lengths.length * dimensions);
-  const rows = (end - HEADER_BYTES) / codec.rowBytes(dimensions);
+  const listed = hasList ? record.readUInt32LE(end - LIST_LENGTH_BYTES) : 0;
+  const listAt = hasList ? end - LIST_LENGTH_BYTES - listed * LISTED_BYTES : end;
+  const mostListed = out.listItems.length / out.lengths.length;
+  const rows = (listAt - HEADER_BYTES) / codec.rowBytes(dimensions);
   if (stored !== dimensions || !Number.isInteger(rows) || rows < 1 || rows > most)
     throw corrupt(
       key,
       `a state of width ${dimensions} in 1 to ${most} rows`,
       `width ${stored} in ${record.length} bytes`,
     );
+  if (mostListed > 0 && listed > mostListed)
+    throw corrupt(key, `a list of at most ${mostListed} items`, `one of ${listed}`);
   out.lengths[index] = rows;
   out.encodedAtSeconds[index] = record.readDoubleLE(24);
   out.lastEventSeconds[index] = record.readDoubleLE(32);
   codec.read(record, HEADER_BYTES, dimensions, stateOf(out, index));
+  const kept = Math.min(listed, mostListed);
+  out.listLengths[index] = kept;
+  for (let i = 0, at = listAt; i < kept; i++, at += LISTED_BYTES) {
+    out.listItems[index * mostListed + i] = record.readUInt32LE(at);
+    out.listBonuses[index * mostListed + i] = record.readFloatLE(at + 4);
+  }
   return true;
 }
 

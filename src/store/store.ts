@@ -5,6 +5,14 @@ import type { UserHistory } from './history.ts';
 import type { ItemChange } from './item-changes.ts';
 import type { StateType } from './state-rows.ts';
 
+/** Items that score more for a user than their vectors say, beside the state. */
+export interface BonusList {
+  /** Rows of the encoder's catalogue, ascending. */
+  readonly items: Int32Array;
+  /** What is added to the score of each. */
+  readonly bonuses: Float32Array;
+}
+
 /** A user's cached encoder output and what is known of its making. */
 export interface UserState {
   /** [L, D] hidden states of the history encoder, oldest first: the newest event's alone, or those of all events. */
@@ -13,6 +21,8 @@ export interface UserState {
   readonly dimensions: number;
   /** What the values are kept as; a reader always gets f32. */
   readonly type: StateType;
+  /** Of an encoder that counts how often users had items. */
+  readonly list?: BonusList;
   /** Unix seconds of the newest event that the state has seen. */
   readonly lastEventSeconds: number;
   /** Unix seconds at which the batch job computed it. */
@@ -27,6 +37,11 @@ export interface StateBatch {
   readonly states: Float32Array;
   /** [C] rows of the state, 0 where none was found. */
   readonly lengths: Int32Array;
+  /** [C, M] lists of items and their bonuses; M is the most items that a list may have, 0 where nobody reads them. */
+  readonly listItems: Int32Array;
+  readonly listBonuses: Float32Array;
+  /** [C] items of the list, where a state was found. */
+  readonly listLengths: Int32Array;
   /** [C] Unix seconds, NaN where none was found. */
   readonly lastEventSeconds: Float64Array;
   /** [C] Unix seconds, NaN where none was found. */
@@ -96,12 +111,15 @@ export interface UserStateStore {
   close(): Promise<void>;
 }
 
-/** Arrays for the states of `count` users, of width `dimensions` and at most `rows` rows each. */
-export function newStateBatch(count: number, dimensions: number, rows = 1): StateBatch {
+/** Arrays for the states of `count` users, of width `dimensions` and at most `rows` rows each, and for lists of at most `listed` items. */
+export function newStateBatch(count: number, dimensions: number, rows = 1, listed = 0): StateBatch {
   return {
     dimensions,
     states: new Float32Array(count * rows * dimensions),
     lengths: new Int32Array(count),
+    listItems: new Int32Array(count * listed),
+    listBonuses: new Float32Array(count * listed),
+    listLengths: new Int32Array(count),
     lastEventSeconds: new Float64Array(count).fill(Number.NaN),
     encodedAtSeconds: new Float64Array(count).fill(Number.NaN),
   };
@@ -114,15 +132,32 @@ export function stateOf(batch: StateBatch, index: number): Float32Array {
   return states.subarray(begin, begin + lengths[index]! * dimensions);
 }
 
+const NO_LIST: BonusList = { items: new Int32Array(0), bonuses: new Float32Array(0) };
+
+/** List of user `index` of a batch: views, empty where there is none. */
+export function listOf(batch: StateBatch, index: number): BonusList {
+  const { lengths, listItems, listBonuses, listLengths } = batch;
+  if (lengths[index] === 0 || listLengths[index] === 0) return NO_LIST;
+  const begin = index * (listItems.length / listLengths.length);
+  const end = begin + listLengths[index]!;
+  return { items: listItems.subarray(begin, end), bonuses: listBonuses.subarray(begin, end) };
+}
+
 /** User `index` of a batch as a batch of its own, over the same memory. */
 export function onlyState(batch: StateBatch, index: number): StateBatch {
-  const { states, lengths, lastEventSeconds, encodedAtSeconds, dimensions } = batch;
-  const size = states.length / lengths.length;
+  const { lengths, dimensions } = batch;
+  const own = <T extends Float32Array | Float64Array | Int32Array>(values: T): T => {
+    const size = values.length / lengths.length;
+    return values.subarray(index * size, (index + 1) * size) as T;
+  };
   return {
     dimensions,
-    states: states.subarray(index * size, (index + 1) * size),
-    lengths: lengths.subarray(index, index + 1),
-    lastEventSeconds: lastEventSeconds.subarray(index, index + 1),
-    encodedAtSeconds: encodedAtSeconds.subarray(index, index + 1),
+    states: own(batch.states),
+    lengths: own(lengths),
+    listItems: own(batch.listItems),
+    listBonuses: own(batch.listBonuses),
+    listLengths: own(batch.listLengths),
+    lastEventSeconds: own(batch.lastEventSeconds),
+    encodedAtSeconds: own(batch.encodedAtSeconds),
   };
 }

@@ -1,0 +1,301 @@
+// A model that counts what a user had, from training to an answer: the same scores from tfjs in the evaluation and from the server,
+// for candidates and for given items, under a filter and a cap, alone and in batches, before and after a fresh event.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { loadBundle, type Bundle } from '../src/bundle/load.ts';
+import { verifyBundle } from '../src/bundle/verify.ts';
+import { resolveServerSettings } from '../src/config.ts';
+import type { Dataset } from '../src/data/dataset.ts';
+import { oneShard } from '../src/data/shards.ts';
+import { timeCutSplit } from '../src/data/splits.ts';
+import { publish } from '../src/encode/publish.ts';
+import { encodeUsers } from '../src/encode/users.ts';
+import { ModelEvaluation } from '../src/evaluate/model-scorer.ts';
+import { historyBonuses } from '../src/features/item-frequency.ts';
+import type { EncoderId, UserId } from '../src/ids.ts';
+import { loadBundleModel } from '../src/model/bundle-model.ts';
+import { train } from '../src/model/train.ts';
+import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { LmdbStore } from '../src/store/lmdb-store.ts';
+import { listOf, newStateBatch, stateOf, type UserStateStore } from '../src/store/store.ts';
+import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
+
+const TOLERANCE = 1e-5;
+const folder = mkdtempSync(join(tmpdir(), 'tandem-item-frequency-'));
+const bundles = join(folder, 'bundles');
+const { maxHistory } = SHOP_TRAINING.model;
+/** Users who come back to a few items each. */
+const dataset = comingBack(shopDataset(makeShop({ items: 64, users: 12, seed: 6 })));
+const { events, items, users } = dataset;
+let bundle: Bundle;
+/** By user, then by item: what tfjs gives each pair without subject. */
+let expected: Float32Array[];
+
+function comingBack(shop: Dataset): Dataset {
+  const own = shop.events.items.map((item, i) => (i % 3 === 0 ? item : item % 5));
+  return { ...shop, events: { ...shop.events, items: own } };
+}
+
+before(async () => {
+  const run = join(folder, 'run');
+  await train({
+    shards: oneShard(dataset),
+    trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
+    config: {
+      ...SHOP_TRAINING,
+      model: { ...SHOP_TRAINING.model, itemFrequency: true },
+      steps: 20,
+      validateEvery: 20,
+    },
+    directory: run,
+  });
+  const { directory } = await publish(run, bundles);
+  assert.ok((await verifyBundle(directory)).passed);
+  bundle = await loadBundle(directory);
+
+  const model = await loadBundleModel(bundle);
+  const scorer = new ModelEvaluation(model, dataset).scorer({ name: 'tfjs', context: 'none' });
+  const scores = new Float32Array(users.count * items.count);
+  await scorer.score(
+    users.ids.map((id, user) => ({
+      ...{ id, user, subject: { kind: 'none' }, demographics: {}, slice: '' },
+      historyBegin: events.userOffsets[user]!,
+      historyEnd: events.userOffsets[user + 1]!,
+      timeSeconds: Date.now() / 1000,
+      ...{ positives: new Int32Array(0), excluded: new Int32Array(0) },
+    })),
+    scores,
+  );
+  model.dispose();
+  expected = users.ids.map((_, user) =>
+    scores.subarray(user * items.count, (user + 1) * items.count),
+  );
+});
+after(() => {
+  rmSync(folder, { recursive: true });
+});
+
+interface Candidate {
+  readonly item: string;
+  readonly score: number;
+}
+
+async function encodedStore(name: string, more: object = {}): Promise<string> {
+  const path = join(folder, name);
+  const store = LmdbStore.open(path);
+  await encodeUsers({ bundle, dataset, store, ...more });
+  await store.close();
+  return path;
+}
+
+function serve(store: string, flags: object = {}): Promise<RunningServer> {
+  const { settings } = resolveServerSettings({ flags: { bundles, store, port: '0', ...flags } });
+  return startServer(settings);
+}
+
+async function post(server: RunningServer, path: string, body: object): Promise<unknown> {
+  const response = await fetch(`http://127.0.0.1:${server.port}${path}`, {
+    method: 'POST',
+    headers: { Connection: 'close' },
+    body: JSON.stringify(body),
+  });
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  return JSON.parse(text) as unknown;
+}
+
+const asking = (user: number, more: object = {}): object => ({
+  ...{ user: users.ids[user]!, surface: 'related', k: items.count },
+  ...more,
+});
+
+async function candidates(
+  server: RunningServer,
+  user: number,
+  more: object = {},
+): Promise<readonly Candidate[]> {
+  const answer = await post(server, '/v1/candidates', asking(user, more));
+  return (answer as { candidates: readonly Candidate[] }).candidates;
+}
+
+/** Holds an answer to the best of `passing` items by tfjs, but for near ties. */
+function assertBest(
+  answer: readonly Candidate[],
+  user: number,
+  k: number,
+  passing: (slot: number) => boolean = () => true,
+): void {
+  const best = items.ids
+    .flatMap((item, slot) => (passing(slot) ? [{ item, score: expected[user]![slot]! }] : []))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, k);
+  assert.equal(answer.length, best.length);
+  assert.equal(new Set(answer.map(({ item }) => item)).size, best.length);
+  for (const [place, { item, score }] of answer.entries()) {
+    const own = expected[user]![items.ids.indexOf(item)]!;
+    assert.ok(passing(items.ids.indexOf(item)), item);
+    assert.ok(Math.abs(score - own) < TOLERANCE, `${item}: expected ${own}, received ${score}`);
+    assert.ok(Math.abs(score - best[place]!.score) < TOLERANCE, `user ${user}, place ${place}`);
+  }
+}
+
+function listsIn(store: UserStateStore): ReturnType<typeof listOf>[] {
+  const { embeddingWidth } = bundle.manifest.model;
+  const batch = newStateBatch(users.count, embeddingWidth, 1, maxHistory);
+  void store.read(bundle.manifest.encoderId as EncoderId, users.ids as readonly UserId[], batch);
+  return users.ids.map((_, user) => {
+    assert.equal(stateOf(batch, user).length, embeddingWidth);
+    return listOf(batch, user);
+  });
+}
+
+describe('item frequency', () => {
+  it('is left beside the states by both engines alike, as counted over the newest events', async () => {
+    const weights = bundle.tensors();
+    const [logWeight, logGain] = ['encoder.frequencyWeight', 'encoder.frequencyGain'].map(
+      (name) => weights.get(name)!.data[0] as number,
+    );
+    for (const engine of ['native', 'tfjs'] as const) {
+      const store = LmdbStore.open(await encodedStore(engine, { engine }), { readOnly: true });
+      const lists = listsIn(store);
+      await store.close();
+      for (const [user, list] of lists.entries()) {
+        const [begin, end] = [events.userOffsets[user]!, events.userOffsets[user + 1]!];
+        const frequency = { logWeight: logWeight!, logGain: logGain! };
+        assert.deepEqual(list, historyBonuses(events, begin, end, maxHistory, frequency));
+      }
+      assert.ok(lists.some(({ items: { length } }) => length < maxHistory));
+    }
+  });
+
+  for (const [plan, transport] of [
+    ['exact', 'uws'],
+    ['approximate', 'node'],
+  ] as const)
+    it(`is in every answer as tfjs has it in scores, plan ${plan}`, async () => {
+      const server = await serve(await encodedStore(`served-${plan}`), { plan, transport });
+      try {
+        const all = users.ids.map((_, user) => user);
+        for (const [k, more] of [
+          [items.count, {}],
+          [5, { k: 5 }],
+        ] as const) {
+          // All at once: one micro-batch of users with lists of their own.
+          const answers = await Promise.all(all.map((user) => candidates(server, user, more)));
+          for (const [user, answer] of answers.entries()) assertBest(answer, user, k);
+        }
+        const batch = (await post(server, '/v1/candidates:batch', {
+          requests: all.map((user) => asking(user, { k: 7 })),
+        })) as { results: { candidates: Candidate[] }[] };
+        for (const [user, answer] of batch.results.entries())
+          assertBest(answer.candidates, user, 7);
+
+        for (const user of all) {
+          const excluded = listedOf(user).slice(0, 2);
+          const more = {
+            k: 6,
+            filter: { exclude_items: excluded.map((slot) => items.ids[slot]!) },
+          };
+          const answer = await candidates(server, user, more);
+          assertBest(answer, user, 6, (slot) => !excluded.includes(slot));
+          const { scores } = (await post(server, '/v1/score', {
+            ...{ user: users.ids[user]!, surface: 'related', items: items.ids },
+          })) as { scores: Candidate[] };
+          for (const [slot, { item, score }] of scores.entries()) {
+            assert.equal(item, items.ids[slot]);
+            assert.ok(Math.abs(score - expected[user]![slot]!) < TOLERANCE);
+          }
+        }
+      } finally {
+        await server.close();
+      }
+    });
+
+  it('lifts nothing past a filter, and counts under a cap on advertisers', async () => {
+    const server = await serve(await encodedStore('filtered'));
+    try {
+      for (const [user] of users.ids.entries()) {
+        const listed = listedOf(user).find((slot) => items.advertisers[slot] !== '')!;
+        const advertiser = items.advertisers[listed]!;
+        const without = { filter: { advertisers: { out: [advertiser] } } };
+        assertBest(
+          await candidates(server, user, without),
+          user,
+          items.count,
+          (slot) => items.advertisers[slot] !== advertiser,
+        );
+        const capped = await candidates(server, user, {
+          ...{ k: 3, filter: { advertisers: { max_each: 1 } } },
+        });
+        const bestOf = new Set<string>();
+        const kept = Array.from(items.ids.keys())
+          .sort((a, b) => expected[user]![b]! - expected[user]![a]!)
+          .filter((slot) => {
+            const own = items.advertisers[slot]!;
+            if (own === '') return true;
+            if (bestOf.has(own)) return false;
+            bestOf.add(own);
+            return true;
+          });
+        assert.equal(capped.length, 3);
+        for (const [place, { score }] of capped.entries())
+          assert.ok(Math.abs(score - expected[user]![kept[place]!]!) < TOLERANCE);
+      }
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('counts a fresh event at once, as a job over all events does', async () => {
+    const path = await encodedStore('fresh', { histories: true });
+    const server = await serve(path, { freshEvents: 'on' });
+    const [user, slot] = [0, 63];
+    const time = events.times[events.userOffsets[1]! - 1]! + 3600;
+    const scoreOf = async (): Promise<number> => {
+      const { scores } = (await post(server, '/v1/score', {
+        ...{ user: users.ids[user]!, surface: 'related', items: [items.ids[slot]!] },
+      })) as { scores: Candidate[] };
+      return scores[0]!.score;
+    };
+    try {
+      assert.ok(!listedOf(user).includes(slot));
+      const before = await scoreOf();
+      await post(server, '/v1/events', {
+        events: [{ user: users.ids[user]!, item: items.ids[slot]!, action: 'purchase', time }],
+      });
+      const score = await scoreOf();
+      assert.ok(score > before + 0.05, `${before} became ${score}`);
+      const answer = await candidates(server, user);
+      assert.equal(answer.find(({ item }) => item === items.ids[slot])!.score, score);
+    } finally {
+      await server.close();
+    }
+    const store = LmdbStore.open(path, { readOnly: true });
+    const list = listsIn(store)[user]!;
+    await store.close();
+    const begin = events.userOffsets[user]!;
+    const end = events.userOffsets[user + 1]!;
+    const own = (column: ArrayLike<number>, last: number): number[] => [
+      ...Array.from(column).slice(begin, end),
+      last,
+    ];
+    const together = { items: own(events.items, slot), times: own(events.times, time) };
+    const weights = bundle.tensors();
+    const expectedList = historyBonuses(together, 0, together.items.length, maxHistory, {
+      logWeight: weights.get('encoder.frequencyWeight')!.data[0] as number,
+      logGain: weights.get('encoder.frequencyGain')!.data[0] as number,
+    });
+    assert.deepEqual(list, expectedList);
+  });
+});
+
+/** Slots that a user's list has. */
+function listedOf(user: number): number[] {
+  const end = events.userOffsets[user + 1]!;
+  const begin = Math.max(events.userOffsets[user]!, end - maxHistory);
+  return [...new Set(events.items.subarray(begin, end))];
+}
