@@ -1,11 +1,12 @@
 // A model that counts what a user had, from training to an answer: the same scores from tfjs in the evaluation and from the server,
-// for candidates and for given items, under a filter and a cap, alone and in batches, before and after a fresh event.
+// for candidates, in JSON and in bytes, and for given items, under a filter and a cap, alone and in batches, before and after a fresh event.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { readAnswer } from '../examples/binary-candidates.ts';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { verifyBundle } from '../src/bundle/verify.ts';
 import { resolveServerSettings } from '../src/config.ts';
@@ -19,6 +20,7 @@ import { historyBonuses } from '../src/features/item-frequency.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { train } from '../src/model/train.ts';
+import { BINARY_TYPE } from '../src/serve/encode-binary.ts';
 import { startServer, type RunningServer } from '../src/serve/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { listOf, newStateBatch, stateOf, type UserStateStore } from '../src/store/store.ts';
@@ -193,6 +195,15 @@ describe('item frequency', () => {
         })) as { results: { candidates: Candidate[] }[] };
         for (const [user, answer] of batch.results.entries())
           assertBest(answer.candidates, user, 7);
+        for (const user of all) {
+          const response = await fetch(`http://127.0.0.1:${server.port}/v1/candidates`, {
+            method: 'POST',
+            headers: { Connection: 'close', Accept: BINARY_TYPE },
+            body: JSON.stringify(asking(user, { k: 7 })),
+          });
+          const bytes = new Uint8Array(await response.arrayBuffer());
+          assertBest(readAnswer(bytes).candidates, user, 7);
+        }
 
         for (const user of all) {
           const excluded = listedOf(user).slice(0, 2);
