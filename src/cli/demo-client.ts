@@ -4,6 +4,7 @@
 // Usage: node demo-client.js <history-only port> <contextual port> < requests.json
 
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'hdr-histogram-js';
 import { WebSocket } from 'ws';
 
@@ -26,6 +27,8 @@ const SHOWN_REQUESTS = 3;
 const SHOWN_CANDIDATES = 5;
 const INTERVAL_MS = 4;
 const COLUMN = 44;
+/** So long a server may refuse for want of room: the machine has other work, too. */
+const PATIENCE_MS = 30_000;
 
 async function main(): Promise<void> {
   const [historyOnly, contextual] = process.argv.slice(2).map(Number);
@@ -54,15 +57,22 @@ async function main(): Promise<void> {
   );
 }
 
+/** Asks again when a full server says to. */
 async function ask(port: number, question: Readonly<Record<string, unknown>>): Promise<Answer> {
-  const response = await fetch(`http://127.0.0.1:${port}/v1/candidates`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(question),
-  });
-  if (!response.ok)
-    throw new Error(`Expected candidates, received ${response.status}: ${await response.text()}`);
-  return (await response.json()) as Answer;
+  const untilMs = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/v1/candidates`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(question),
+    });
+    if (response.ok) return (await response.json()) as Answer;
+    const body = await response.text();
+    const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+    if (!(performance.now() + retryAfter * 1000 <= untilMs))
+      throw new Error(`Expected candidates, received ${response.status}: ${body}`);
+    await sleep(retryAfter * 1000);
+  }
 }
 
 /** Runs `job` for every question, one every INTERVAL_MS, without waiting for the one before. */
@@ -75,7 +85,7 @@ async function onSchedule(
   for (const [i, question] of questions.entries()) {
     const dueMs = startedMs + i * INTERVAL_MS;
     const waitMs = dueMs - performance.now();
-    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (waitMs > 0) await sleep(waitMs);
     jobs.push(job(question, dueMs));
   }
   await Promise.all(jobs);
@@ -88,14 +98,22 @@ async function stream(
   record: (micros: number) => void,
 ): Promise<void> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/stream`);
-  const waiting = new Map<string, () => void>();
+  const waiting = new Map<string, { readonly send: () => void; readonly answered: () => void }>();
+  const untilMs = performance.now() + PATIENCE_MS;
   let greeted: (() => void) | undefined;
   const failed = new Promise<never>((_resolve, reject) => {
     socket.on('error', reject);
     socket.on('message', (data: Buffer) => {
-      const frame = JSON.parse(data.toString()) as { type: string; id?: string };
+      const frame = JSON.parse(data.toString()) as {
+        readonly type: string;
+        readonly id?: string;
+        readonly error?: { readonly code: string };
+      };
+      const asked = frame.id === undefined ? undefined : waiting.get(frame.id);
+      const isFull = frame.error?.code === 'ERR_OVERLOADED' && performance.now() < untilMs;
       if (frame.type === 'ready') greeted?.();
-      else if (frame.type === 'candidates' && frame.id !== undefined) waiting.get(frame.id)?.();
+      else if (frame.type === 'candidates' && asked !== undefined) asked.answered();
+      else if (isFull && asked !== undefined) setTimeout(asked.send, 1000);
       else reject(new Error(`Expected candidates, received ${data.toString()}`));
     });
   });
@@ -110,12 +128,16 @@ async function stream(
   const answered = onSchedule(questions, (question, dueMs) => {
     const id = String(waiting.size);
     return new Promise<void>((resolve) => {
-      waiting.set(id, () => {
+      const { surface, subject } = question;
+      const send = (): void => {
+        socket.send(JSON.stringify({ type: 'subject', id, surface, subject }));
+      };
+      const answered = (): void => {
         record(Math.max(1, Math.round((performance.now() - dueMs) * 1000)));
         resolve();
-      });
-      const { surface, subject } = question;
-      socket.send(JSON.stringify({ type: 'subject', id, surface, subject }));
+      };
+      waiting.set(id, { send, answered });
+      send();
     });
   });
   await Promise.race([failed, answered]);

@@ -2,6 +2,7 @@
 // contextual. Every step is the job that a user would run; each is skipped where its result is already there.
 
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -270,6 +271,11 @@ async function runClient(dataset: Dataset, servers: readonly RunningChild[]): Pr
     if (last !== '') process.stdout.write(`${last}\n`);
     last = line;
   }
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  if (child.exitCode !== 0)
+    throw new Error(
+      `Expected the demo's client to end with status 0, received ${child.exitCode ?? child.signalCode}. What it met is above; run the demo again on a machine with less to do.`,
+    );
   const { p99_ms: p99 } = JSON.parse(last) as { p99_ms: number };
   return p99;
 }
