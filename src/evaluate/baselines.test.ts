@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Subject } from '../data/dataset.ts';
-import { Floors } from './baselines.ts';
+import { DEFAULT_MIXTURE, Floors } from './baselines.ts';
 import { microDataset, microRequest } from './micro-dataset.ts';
-import { timeProtocol } from './protocols.ts';
+import { tableProtocol, timeProtocol } from './protocols.ts';
 
 const DAY = 86_400;
 const CUT = 60 * DAY;
@@ -88,6 +88,18 @@ describe('floors', () => {
       0,
       weight(20),
     ]);
+  });
+
+  it('mixed counts repeat purchases only where seen items are ranked', async () => {
+    const mixed = async (each: Floors, repeat: number): Promise<Float32Array> => {
+      const out = new Float32Array(4);
+      const query = tableProtocol(dataset, 'validation').queries[0]!;
+      await each.mixed({ ...DEFAULT_MIXTURE, repeat }).score([query], out);
+      return out;
+    };
+    assert.notDeepEqual(await mixed(floors, 1), await mixed(floors, 0));
+    const seenLeftOut = new Floors(dataset, tableProtocol(dataset, 'validation'));
+    assert.deepEqual(await mixed(seenLeftOut, 1), await mixed(seenLeftOut, 0));
   });
 
   it('subjects without an item score the popular items of their categories', async () => {

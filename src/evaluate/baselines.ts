@@ -124,7 +124,10 @@ export class Floors {
     ];
   }
 
-  /** The weighted sum of MIXTURE_PARTS. */
+  /**
+   * The weighted sum of MIXTURE_PARTS; without repeat purchases where seen items are not ranked: of what a user had, only a positive
+   * is ever a candidate there, so counting would know the label.
+   */
   mixed(weights: MixtureWeights): Scorer {
     const parts = MIXTURE_PARTS.map(() => new Float32Array(this.#dataset.items.count));
     return this.#scorer('context + history, mixed', (query, row) => {
@@ -139,7 +142,7 @@ export class Floors {
       history: this.#historyCosine,
       conditional: this.#subjectConditional,
       cosine: this.#subjectCosine,
-      repeat: this.#repeat,
+      repeat: this.#seenLeftOut ? () => undefined : this.#repeat,
       popular: this.#add(this.#popular30),
     };
     for (const [i, name] of MIXTURE_PARTS.entries()) {

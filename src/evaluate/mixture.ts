@@ -22,7 +22,7 @@ const PARTS_BYTES = 256 * 1024 * 1024;
  * Coordinate ascent from the weights by hand on Recall@10 + Recall@100 of `validation`: one part after the other takes
  * the best value of a grid, and keeps its own among equals.
  *
- * Where users' earlier items are not ranked the weight of repeat purchases changes nothing and stays.
+ * Where users' earlier items are not ranked, repeat purchases are no part, and their weight stays.
  */
 export function chooseMixture(dataset: Dataset, validation: EvaluationSet): MixtureWeights {
   const { candidates } = validation;
