@@ -309,4 +309,23 @@ describe('evaluate', () => {
       (error: TandemError) => error.code === 'ERR_CHECKPOINT_INVALID',
     );
   });
+
+  it('refuses a model that counts what users had where only their positives are ranked of it', async () => {
+    const third = Array.from({ length: USERS }, (_, user) => ({
+      user,
+      item: user,
+      time: 90 * DAY,
+    }));
+    const restocking = microDataset(ITEMS, [...events, ...third], requests, CUT, categories);
+    const model = groupModel('none');
+    const counting = { ...model, config: { ...model.config, itemFrequency: true } };
+    const run = (protocol: 'table' | 'time'): Promise<EvaluationReport> =>
+      evaluate({
+        dataset: restocking,
+        protocol,
+        models: [{ name: 'counting', model: counting }],
+      });
+    await assert.rejects(run('table'), (error: TandemError) => error.code === 'ERR_CONFIG_INVALID');
+    await run('time');
+  });
 });

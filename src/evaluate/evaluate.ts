@@ -8,7 +8,7 @@ import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts'
 import { requireTwoTrainings } from './mixed-versions.ts';
 import { chooseMixture } from './mixture.ts';
 import type { ScorableModel } from './model-scorer.ts';
-import { tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
+import { refuseCountsInTable, tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
 import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
 import { floorRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
@@ -93,7 +93,8 @@ export interface EvaluationReport {
  *
  * @returns the report; report.ts prints and writes it. Cost: rows x requests x items.
  * @throws TandemError ERR_INVALID_ARGUMENT when a model has trained on events that it is asked to predict;
- *   ERR_CHECKPOINT_INVALID for a model of another catalogue; ERR_DATASET_INVALID when the protocol does not fit the data.
+ *   ERR_CHECKPOINT_INVALID for a model of another catalogue; ERR_CONFIG_INVALID for one that counts in the table protocol;
+ *   ERR_DATASET_INVALID when the protocol does not fit the data.
  */
 export async function evaluate(options: EvaluationOptions): Promise<EvaluationReport> {
   const startedMs = performance.now();
@@ -217,8 +218,9 @@ function validationSetOrNone(
   }
 }
 
-/** @throws TandemError when the model has trained on other data, or on events that `set` asks it to predict. */
+/** @throws TandemError when the model has trained on other data, or on events that `set` asks it to predict, or counts the answers. */
 export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
+  refuseCountsInTable(set.protocol, model.model.config);
   if (model.datasetDigest !== undefined && model.datasetDigest !== dataset.digest)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',

@@ -14,7 +14,10 @@ import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */
 export interface ScorableModel {
-  readonly config: Pick<ModelConfig, 'embeddingWidth' | 'maxHistory' | 'fusion' | 'subjectItem'>;
+  readonly config: Pick<
+    ModelConfig,
+    'embeddingWidth' | 'maxHistory' | 'fusion' | 'subjectItem' | 'itemFrequency'
+  >;
   readonly schema: FeatureSchema;
   encodeHistories(batch: HistoryBatch): Promise<Float32Array[]>;
   embedQueries(batch: HeadBatch): Promise<Float32Array>;

@@ -1,5 +1,6 @@
 // Which requests are judged, what was known by then, and which items compete: the two protocols of docs/evaluation.md.
 
+import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { dayStart, eventsBefore, lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { TandemError } from '../errors.ts';
@@ -88,6 +89,22 @@ export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): Ev
 export function validationWindow(dataset: TimedData): { from: number; until: number } {
   const until = cutOf(dataset);
   return { from: until - VALIDATION_DAYS * DAY_SECONDS, until };
+}
+
+/**
+ * A model that counts what its user had knows the label in the table protocol, where of all that only a positive is ranked.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID for itemFrequency in the table protocol.
+ */
+export function refuseCountsInTable(
+  protocol: EvaluationSet['protocol'],
+  model: Pick<ModelConfig, 'itemFrequency'>,
+): void {
+  if (protocol === 'table' && model.itemFrequency === true)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      'Expected a model without itemFrequency for the table protocol, received one with it: of what a user had only a positive is ranked there, so its counts tell the label. Choose the time protocol, or set model.itemFrequency to false.',
+    );
 }
 
 /** Queries of tableProtocol, by user; also of a shard. */

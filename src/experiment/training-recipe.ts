@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
-import { cutOf, validationWindow } from '../evaluate/protocols.ts';
+import { cutOf, refuseCountsInTable, validationWindow } from '../evaluate/protocols.ts';
 import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
 import { train, type TrainOptions } from '../model/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
@@ -33,9 +33,12 @@ export interface TrainingPlan {
  * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
  * without the validation period; the second has that period in its training data, as production would. Of a start that has
  * both, too, each begins with its like: what has seen the validation period cannot be judged by it.
+ *
+ * @throws TandemError what refuseCountsInTable, gatherValidation and train throw.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
   const { shards, protocol, form, config, directory, refit, start, backend } = plan;
+  refuseCountsInTable(protocol, config.model);
   const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
   const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({

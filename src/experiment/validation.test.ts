@@ -8,7 +8,9 @@ import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { evaluationSet } from '../evaluate/evaluate.ts';
 import { validationWindow } from '../evaluate/protocols.ts';
 import type { EvaluationQuery } from '../evaluate/query.ts';
+import { DEFAULT_TRAINING } from '../model/train-config.ts';
 import type { TrainingEnds } from '../model/training-statistics.ts';
+import { trainForProtocol } from './training-recipe.ts';
 import { gatherValidation } from './validation.ts';
 
 const shop = shopDataset(makeShop({ items: 64, users: 90, seed: 6 }));
@@ -90,5 +92,22 @@ describe('gatherValidation', () => {
       code: 'ERR_DATASET_INVALID',
       message: /testFrom/,
     });
+  });
+});
+
+describe('trainForProtocol', () => {
+  it('refuses to count what users had where only their positives are ranked of it', async () => {
+    const model = { ...DEFAULT_TRAINING.model, itemFrequency: true };
+    await assert.rejects(
+      trainForProtocol({
+        shards: oneShard(shop),
+        protocol: 'table',
+        form: 'all',
+        config: { ...DEFAULT_TRAINING, model },
+        directory: 'never-made',
+        refit: false,
+      }),
+      { code: 'ERR_CONFIG_INVALID', message: /table protocol/ },
+    );
   });
 });
