@@ -44,8 +44,9 @@ const float* PanelSource(const MatmulArguments& x, const float* b, std::size_t d
   return x.transpose_b ? b + column * x.k + depth : b + depth * x.n + column;
 }
 
-/// Points `block` at rows [row, row + m) and depths [depth, depth + k) of a. A transposed a is turned first: the kernels
-/// would touch another cache line at every step of k, for every panel again. False when memory is short.
+/// Points `block` at rows [row, row + m) and depths [depth, depth + k) of a. Of a transposed a they are copied side by side
+/// first, as they lie: the kernels would step over the rest of a row at every step of k, for every panel again. False when
+/// memory is short.
 bool SetRows(const KernelTable& kernels, const MatmulArguments& x, const float* a, std::size_t row,
              std::size_t depth, GemmBlock* block) {
   if (!x.transpose_a) {
@@ -63,10 +64,12 @@ bool SetRows(const KernelTable& kernels, const MatmulArguments& x, const float* 
   }
   AlignedBuffer& scratch = ThreadScratch().a;
   if (!scratch.Reserve(block->m * block->k)) return false;
-  kernels.transpose(source, x.m, block->k, block->m, scratch.data(), block->k);
+  for (std::size_t p = 0; p < block->k; ++p) {
+    CopyRow(source + p * x.m, block->m, scratch.data() + p * block->m);
+  }
   block->a = scratch.data();
-  block->a_row_stride = static_cast<ptrdiff_t>(block->k);
-  block->a_k_stride = 1;
+  block->a_row_stride = 1;
+  block->a_k_stride = static_cast<ptrdiff_t>(block->m);
   return true;
 }
 
@@ -120,22 +123,25 @@ bool MultiplyPart(const KernelTable& kernels, const MatmulArguments& x, const Pa
 }
 
 /// A deep product with few outputs (a weight gradient) over the pool: each thread keeps its outputs over all of k and
-/// packs its own columns, because a barrier for every block of depth would cost more than packing a few times over.
+/// packs what it reads by itself, because a barrier for every block of depth would cost more than packing a few times
+/// over. Hence as few parts as there are threads, and cut across the longer side of out.
 bool MultiplyDeep(const KernelTable& kernels, const MatmulArguments& x, const float* a,
                   const float* b, float* out) {
   ThreadPool& pool = ThreadPool::Shared();
   const std::size_t tile = kernels.column_tile;
+  const std::size_t strips = (x.m + tile - 1) / tile;
   const std::size_t panels = (x.n + tile - 1) / tile;
-  const std::size_t row_blocks = (x.m + kRows - 1) / kRows;
-  const std::size_t wanted = 2 * pool.size();
-  const std::size_t cuts =
-      row_blocks >= wanted ? 1 : std::min(panels, (wanted + row_blocks - 1) / row_blocks);
+  const std::size_t longer = std::min(pool.size(), std::max(strips, panels));
+  const std::size_t shorter =
+      std::min((pool.size() + longer - 1) / longer, std::min(strips, panels));
+  const std::size_t rows = strips > panels ? longer : shorter;
+  const std::size_t columns = strips > panels ? shorter : longer;
   std::atomic<bool> enough{true};
-  pool.ParallelFor(row_blocks * cuts, [&](std::size_t task, std::size_t /*worker*/) {
-    const std::size_t row = task / cuts * kRows;
-    const std::size_t cut = task % cuts;
-    const Part part = {row, std::min(x.m, row + kRows), panels * cut / cuts * tile,
-                       std::min(x.n, panels * (cut + 1) / cuts * tile)};
+  pool.ParallelFor(rows * columns, [&](std::size_t task, std::size_t /*worker*/) {
+    const std::size_t row = task / columns;
+    const std::size_t column = task % columns;
+    const Part part = {x.m * row / rows, x.m * (row + 1) / rows, panels * column / columns * tile,
+                       std::min(x.n, panels * (column + 1) / columns * tile)};
     if (!MultiplyPart(kernels, x, part, a, b, out)) enough = false;
   });
   return enough;

@@ -390,7 +390,7 @@ test('a result does not depend on the number of threads', () => {
     import { createHash } from 'node:crypto';
     import { Random } from './src/random.ts';
     import { nativeAddon } from './src/native/binding.ts';
-    const { training } = nativeAddon();
+    const { ops, training } = nativeAddon();
     const random = new Random(1);
     const draw = (size) => Float32Array.from({ length: size }, () => random.normal());
     const hash = createHash('sha256');
@@ -407,7 +407,14 @@ test('a result does not depend on the number of threads', () => {
     training.logSumExpScoresBackward(
       x, y.subarray(0, few.length), 16, null, none, none, none, none, no, sums, sums, outputs[4], no, few,
     );
-    for (const values of [...outputs, dScale, dOffset, sums, few]) hash.update(values);
+    // A weight gradient, cut one way, the other and both; then a product of many rows.
+    const products = [];
+    for (const [m, n, k, transposed] of [[300, 40, 1100, true], [40, 300, 1100, true], [70, 70, 1100, true], [1500, 70, 40, false]]) {
+      const out = new Float32Array(m * n);
+      ops.matmul(draw(m * k), draw(n * k), out, 1, m, n, k, transposed, false, 0, 0, null, false);
+      products.push(out);
+    }
+    for (const values of [...outputs, dScale, dOffset, sums, few, ...products]) hash.update(values);
     process.stdout.write(hash.digest('hex'));
   `;
   const digests = ['1', '2', '5'].map((threads) =>
