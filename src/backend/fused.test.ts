@@ -273,16 +273,19 @@ test('logSumExpScores and scatterBonuses, with bonuses of pairs, some of them ma
       const masked = drawPairs(random, queries, candidates);
       const pairs = drawPairs(random, queries, candidates);
       fc.pre(pairs.rows.length > 0);
-      const sumOf = (bonuses: Matrix, row: number, column: number): number =>
-        bonuses[0]!.reduce(
-          (sum, value, i) =>
-            pairs.rows[i] === row && pairs.columns[i] === column ? sum + value : sum,
-          0,
-        );
+      const summed = ([bonuses]: Matrix): number[] => {
+        const sums = new Array<number>(queries * candidates).fill(0);
+        for (const [i, value] of bonuses!.entries())
+          sums[pairs.rows[i]! * candidates + pairs.columns[i]!]! += value;
+        return sums;
+      };
       const bonusesOf = (b: tf.Tensor2D): Bonuses => ({ ...pairs, values: tf.squeeze(b, [0]) });
       await check(
         (q, v, b) => logSumExpScores(q, v, undefined, masked, bonusesOf(b)),
-        (q, v, b) => plainLogSums(q, v, undefined, masked, (row, column) => sumOf(b, row, column)),
+        (q, v, b) => {
+          const sums = summed(b);
+          return plainLogSums(q, v, undefined, masked, (e, c) => sums[e * candidates + c]!);
+        },
         [
           normals(random, queries, width),
           normals(random, candidates, width),
@@ -292,10 +295,7 @@ test('logSumExpScores and scatterBonuses, with bonuses of pairs, some of them ma
       );
       await check(
         (b) => scatterBonuses(bonusesOf(b), [queries, candidates]),
-        (b) =>
-          Array.from({ length: queries * candidates }, (_, at) =>
-            sumOf(b, Math.floor(at / candidates), at % candidates),
-          ),
+        summed,
         [normals(random, 1, pairs.rows.length)],
         random,
       );
