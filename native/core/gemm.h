@@ -1,4 +1,4 @@
-// Packing of the right-hand matrix into the panels a kernel table wants.
+// Packing of what a product reads: a row as it lies, and the right-hand matrix as the panels a kernel table wants.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ inline std::size_t PackedSize(const KernelTable& kernels, std::size_t k, std::si
 
 /// Eight floats at a time: a fixed size turns into two register moves. A call of memcpy for each 64 bytes took a third of
 /// small products.
-inline void CopyRow(const float* from, std::size_t n, float* to) {
+inline void PackRow(const float* from, std::size_t n, float* to) {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(float));
   for (; i < n; ++i) to[i] = from[i];
@@ -40,7 +40,7 @@ inline void PackPanels(const KernelTable& kernels, const float* b, std::size_t s
       kernels.transpose(b + first * stride, stride, width, k, panel, tile);
     } else {
       for (std::size_t p = 0; p < k; ++p) {
-        CopyRow(b + p * stride + first, width, panel + p * tile);
+        PackRow(b + p * stride + first, width, panel + p * tile);
       }
     }
   }

@@ -65,7 +65,7 @@ bool SetRows(const KernelTable& kernels, const MatmulArguments& x, const float* 
   AlignedBuffer& scratch = ThreadScratch().a;
   if (!scratch.Reserve(block->m * block->k)) return false;
   for (std::size_t p = 0; p < block->k; ++p) {
-    CopyRow(source + p * x.m, block->m, scratch.data() + p * block->m);
+    PackRow(source + p * x.m, block->m, scratch.data() + p * block->m);
   }
   block->a = scratch.data();
   block->a_row_stride = 1;
