@@ -7,7 +7,7 @@ import { writeFileAtomic } from '../src/files.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 import { AllowList } from '../src/retrieval/allow-list.ts';
-import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../src/retrieval/search-plan.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 import type { PeerProcess } from './peers/process.ts';
 import {

@@ -4,7 +4,7 @@ import { useBackend } from '../src/backend/select.ts';
 import { tf } from '../src/backend/tf.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
-import { newSearchOutput } from '../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../src/retrieval/search-plan.ts';
 import { ratePerSecond, timePer, type BenchOptions, type Recorder } from './harness.ts';
 import { headSetup } from './head-setup.ts';
 import { plainScan } from './plain/scan.ts';

@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileSynced, writeFolderAtomic } from '../../src/files.ts';
 import { nativeAddon, packageRoot } from '../../src/native/binding.ts';
-import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import { say } from '../harness.ts';
 import { clusteredRows, K, queriesNear, WIDTH } from '../vectors.ts';
 import { towerData } from './tower-data.ts';

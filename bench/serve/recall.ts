@@ -2,7 +2,7 @@
 
 import { nativeAddon } from '../../src/native/binding.ts';
 import type { Bundle } from '../../src/bundle/load.ts';
-import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import { K, type Question } from './load.ts';
 
 /** The best K items of each question. */

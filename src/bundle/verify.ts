@@ -11,7 +11,7 @@ import {
   type NativeExactIndex,
   type NativeHead,
 } from '../native/binding.ts';
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
 import { measureRecall } from '../retrieval/build-index.ts';
 import type { ItemCatalogue } from './catalogue.ts';

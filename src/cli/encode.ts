@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
-import type { IndexKind } from '../retrieval/approximate-index.ts';
+import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { EncodeEngine } from '../encode/users.ts';
 import type { Precision } from '../native/binding.ts';
 import type { StateType } from '../store/state-rows.ts';

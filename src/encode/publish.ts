@@ -8,7 +8,7 @@ import type { FeatureSchema } from '../features/schema.ts';
 import { loadCheckpoint, loadModel } from '../model/checkpoint.ts';
 import type { TwoTower } from '../model/two-tower.ts';
 import { Random } from '../random.ts';
-import type { IndexKind } from '../retrieval/approximate-index.ts';
+import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { StateType } from '../store/state-rows.ts';
 import { encodeItems } from './items.ts';
 import { makeRequests } from './made-up-requests.ts';

@@ -8,7 +8,7 @@ import { HeadBatchBuilder } from '../features/head-batch.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import { storedAs, type StateType } from '../store/state-rows.ts';
 import { newStateBatch, stateOf } from '../store/store.ts';

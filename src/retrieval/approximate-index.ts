@@ -7,7 +7,7 @@ import {
   type SearchOutput,
   type Ticket,
 } from '../native/binding.ts';
-import type { SearchPlace } from './candidate-index.ts';
+import type { IndexKind, SearchPlace } from './search-plan.ts';
 
 /** What a bundle states about its index: the kind decides how the file is read. */
 export type IndexSettings =
@@ -26,8 +26,6 @@ export type IndexSettings =
       readonly expansionSearch: number;
       readonly recallAt100: number;
     };
-
-export type IndexKind = IndexSettings['kind'];
 
 /** An index on its way to another thread, good for one: attachIndex(). */
 export type SharedIndex =

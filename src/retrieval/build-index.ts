@@ -7,10 +7,9 @@ import {
   clusterIndex,
   graphIndex,
   type ApproximateIndex,
-  type IndexKind,
   type IndexSettings,
 } from './approximate-index.ts';
-import { newSearchOutput } from './candidate-index.ts';
+import { newSearchOutput, type IndexKind } from './search-plan.ts';
 
 export interface IndexBuild {
   readonly index: ApproximateIndex;

@@ -4,9 +4,9 @@ import fc from 'fast-check';
 import { nativeAddon, type NativeExactIndex } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { AllowList } from './allow-list.ts';
-import { openIndex, type ApproximateIndex, type IndexKind } from './approximate-index.ts';
+import { openIndex, type ApproximateIndex } from './approximate-index.ts';
 import { buildIndex, measureRecall } from './build-index.ts';
-import { newSearchOutput } from './candidate-index.ts';
+import { newSearchOutput, type IndexKind } from './search-plan.ts';
 import { PlannedIndex } from './plan.ts';
 
 const WIDTH = 16;

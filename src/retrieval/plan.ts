@@ -14,12 +14,7 @@ import {
   type ApproximateIndex,
   type SharedIndex,
 } from './approximate-index.ts';
-import {
-  newSearchOutput,
-  type CandidateIndex,
-  type SearchPlace,
-  type SearchPlan,
-} from './candidate-index.ts';
+import { newSearchOutput, type SearchPlace, type SearchPlan } from './search-plan.ts';
 
 /**
  * Vectors that an exact scan may touch before the bundle's index takes over: a count, for catalogues and for filters
@@ -74,8 +69,10 @@ const MANY_VECTORS = {
   hnsw: { plan: 'hnsw', reason: 'many-vectors' },
 } as const;
 
-export class PlannedIndex implements CandidateIndex {
+export class PlannedIndex {
+  /** N. */
   readonly size: number;
+  /** D. */
   readonly dimensions: number;
   readonly #exact: NativeExactIndex;
   readonly #approximate: ApproximateIndex | undefined;
@@ -122,6 +119,18 @@ export class PlannedIndex implements CandidateIndex {
     });
   }
 
+  /**
+   * The best k allowed items for each of B queries, by inner product, ties by lower slot.
+   *
+   * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
+   *
+   * @param queries - [B, D] f32 unit rows.
+   * @param count - B.
+   * @param allow - one list for all B queries; null allows every item.
+   * @param out - arrays of at least [B, k], written in full; owned by the caller.
+   * @returns how the answer was found and why so.
+   * @throws RangeError for sizes that do not fit; ERR_NON_FINITE for a query that is NaN, infinite or zero.
+   */
   async search(
     queries: Float32Array,
     count: number,
@@ -159,6 +168,7 @@ export class PlannedIndex implements CandidateIndex {
     return out.slots.subarray(0, out.counts[0]);
   }
 
+  /** Inner products of one query [D] with the given slots; out [slots.length]. */
   score(query: Float32Array, slots: Int32Array, out: Float32Array): void {
     this.#exact.score(query, slots, out);
   }

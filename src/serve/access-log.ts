@@ -4,18 +4,8 @@
 import { createHmac } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { TandemError } from '../errors.ts';
-import type { Degradation, StateSummary } from './encode-answer.ts';
-
-/** What an answer says of itself; absent where there was none. */
-export interface AnswerFacts {
-  readonly user: string;
-  readonly bundleId: string;
-  readonly state: StateSummary;
-  readonly degraded: Degradation | undefined;
-  readonly plan: string;
-  /** Candidates or scores in the answer. */
-  readonly items: number;
-}
+import type { Degradation, StateSummary } from './answer-parts.ts';
+import type { AnswerFacts } from './answer-parts.ts';
 
 export interface AccessEntry {
   readonly method: string;

@@ -7,11 +7,11 @@ import { listBundles, readHistory } from '../bundle/current.ts';
 import { TandemError } from '../errors.ts';
 import type { ApiKeys } from './api-keys.ts';
 import type { Engine } from './engine.ts';
-import { errorReply, requestIdOf } from './error-body.ts';
 import { parseJson } from './json-body.ts';
 import { parseBody } from './schemas.ts';
 import type { ServedBundles } from './served-bundles.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
+import { errorReply, requestIdOf } from './error-reply.ts';
 
 export interface AdminServices {
   readonly keys: ApiKeys;

@@ -1,12 +1,7 @@
 // At most so many candidates of one advertiser: the best of each, as far down the list as it takes to find k.
 
 import type { LiveItems } from './live-items.ts';
-
-/** Hits of one request, best first. */
-export interface RankedHits {
-  readonly slots: Int32Array;
-  readonly scores: Float32Array;
-}
+import type { RankedHits } from './hits.ts';
 
 /**
  * The hits that are left when each advertiser keeps its `maxEach` best, without excluded ones, which do not count. Items

@@ -2,16 +2,20 @@
 
 import type { EncoderId } from '../ids.ts';
 import { listOf, type StateBatch } from '../store/store.ts';
-import type { AnswerFacts } from './access-log.ts';
-import type { AnswerParts, Degradation, StateSummary } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
-import type { BundleVersion, Resolved } from './resolve.ts';
 import { rowOf } from './row-of.ts';
 import type { StageClock } from './stage-clock.ts';
-import type { StateFailure } from './state-reader.ts';
-import type { Turns } from './turns.ts';
+import type {
+  AnswerFacts,
+  AnswerParts,
+  Degradation,
+  StateFailure,
+  StateSummary,
+} from './answer-parts.ts';
+import type { Hits, HitsPlan } from './hits.ts';
+import type { BundleVersion, Resolved } from './pending.ts';
 
 /** A micro-batch that has its hits; arrays by row of `requests`. */
 export interface FoundBatch {
@@ -21,7 +25,7 @@ export interface FoundBatch {
   readonly failures: readonly StateFailure[];
   /** [B, D]. */
   readonly embeddings: Float32Array;
-  readonly hits: readonly AnswerParts['hits'][];
+  readonly hits: readonly Hits[];
   /** When states aged and heads ran, Unix seconds. */
   readonly nowSeconds: number;
   readonly clock: StageClock;
@@ -41,18 +45,18 @@ const WRITING_MS = 1;
 
 export class AnswerWriter {
   readonly #metrics: ServerMetrics;
-  readonly #turns: Turns;
+  readonly #nextTurn: () => Promise<void>;
   readonly #staleAfterSeconds: number;
   readonly #canary: RecallCanary;
   readonly #watermarkSeconds = new Map<EncoderId, number>();
 
   constructor(
     metrics: ServerMetrics,
-    turns: Turns,
+    nextTurn: () => Promise<void>,
     { staleAfterSeconds, canaryEvery }: AnswerWriterOptions,
   ) {
     this.#metrics = metrics;
-    this.#turns = turns;
+    this.#nextTurn = nextTurn;
     this.#staleAfterSeconds = staleAfterSeconds;
     this.#canary = new RecallCanary(metrics, canaryEvery);
   }
@@ -68,7 +72,7 @@ export class AnswerWriter {
     let turnMs = performance.now();
     for (const [row, pending] of requests.entries()) {
       if (performance.now() - turnMs >= WRITING_MS) {
-        await this.#turns.next();
+        await this.#nextTurn();
         turnMs = performance.now();
       }
       const failure = failures[row];
@@ -147,7 +151,7 @@ function factsOf({ bundle }: Engine, { request, state, degraded, hits }: AnswerP
 
 /** What an answer lacks that the request allowed, the furthest step down first. */
 function degradation(
-  plan: string,
+  plan: HitsPlan,
   version: BundleVersion,
   failure: StateFailure,
 ): Degradation | undefined {

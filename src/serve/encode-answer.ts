@@ -4,45 +4,15 @@ import { TandemError } from '../errors.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import { describeError } from './error-body.ts';
 import type { CompiledFilter } from './filters.ts';
+import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
+import { TextWriter } from './text-writer.ts';
 import type {
   CandidatesRequest,
   EmbeddingsRequest,
   PipelineRequest,
   ScoreRequest,
-} from './schemas.ts';
-import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
-import { TextWriter } from './text-writer.ts';
-
-export interface StateSummary {
-  readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
-  readonly ageSeconds: number | null;
-}
-
-/** What an answer was computed without, and why. */
-export interface Degradation {
-  readonly mode: 'previous-bundle' | 'context-only' | 'popular';
-  readonly reason: string;
-}
-
-export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
-  readonly request: R;
-  readonly requestId: string;
-  readonly subject: ResolvedSubject;
-  readonly filter: CompiledFilter | undefined;
-  readonly state: StateSummary;
-  readonly degraded: Degradation | undefined;
-  /** [D], the query's; valid until the answer is written. */
-  readonly embedding: Float32Array;
-  readonly hits: {
-    readonly plan: string;
-    readonly planReason: string;
-    /** Candidates best first; for given items in their order, -1 and NaN where the bundle lacks one. */
-    readonly slots: Int32Array;
-    readonly scores: Float32Array;
-  };
-  readonly batchSize: number;
-  readonly stagesMs: Readonly<Record<string, number>>;
-}
+} from './request-types.ts';
+import type { AnswerParts } from './answer-parts.ts';
 
 /** One for the event loop: an answer is written in one go. */
 const OUT = new TextWriter();

@@ -1,10 +1,12 @@
 // application/x-tandem: candidates in little-endian bytes. docs/binary.md has the layout, examples/ readers of it.
 
-import { invalid, parseCandidates, type CandidatesRequest } from './schemas.ts';
-import { ignoredMembers, type AnswerParts, type StateSummary } from './encode-answer.ts';
+import { invalid, parseCandidates } from './schemas.ts';
+import { ignoredMembers } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
 import { TextWriter } from './text-writer.ts';
+import type { AnswerParts, StateSummary } from './answer-parts.ts';
+import type { CandidatesRequest } from './request-types.ts';
 
 export const BINARY_TYPE = 'application/x-tandem';
 

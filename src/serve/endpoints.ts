@@ -1,32 +1,19 @@
 // Endpoints of the pipeline: each pairs the body that is expected with the way its answer is written.
 
-import {
-  encodeCandidates,
-  encodeEmbedding,
-  encodeScores,
-  type AnswerParts,
-} from './encode-answer.ts';
+import { encodeCandidates, encodeEmbedding, encodeScores } from './encode-answer.ts';
 import { BINARY_TYPE, encodeBinaryCandidates, parseBinaryCandidates } from './encode-binary.ts';
 import type { Engine } from './engine.ts';
-import {
-  parseCandidates,
-  parseEmbeddings,
-  parseScore,
-  type CandidatesRequest,
-  type EmbeddingsRequest,
-  type PipelineRequest,
-  type ScoreRequest,
-} from './schemas.ts';
+import { parseCandidates, parseEmbeddings, parseScore } from './schemas.ts';
+import type { AnswerParts } from './answer-parts.ts';
+import type {
+  CandidatesRequest,
+  EmbeddingsRequest,
+  PipelineRequest,
+  ScoreRequest,
+} from './request-types.ts';
+import type { Endpoint } from './endpoint.ts';
 
 export const JSON_TYPE = 'application/json';
-
-export interface Endpoint<R extends PipelineRequest, Body> {
-  /** Of the answer. */
-  readonly contentType: string;
-  /** @throws TandemError ERR_INVALID_REQUEST. */
-  parse(value: unknown): R;
-  encode(engine: Engine, parts: AnswerParts<R>): Body;
-}
 
 export const CANDIDATES: Endpoint<CandidatesRequest, string> = {
   contentType: JSON_TYPE,

@@ -16,7 +16,7 @@ import { openIndex } from '../retrieval/approximate-index.ts';
 import { PlannedIndex, scansAll, type PlanMode, type SharedPlan } from '../retrieval/plan.ts';
 import { FilterCompiler } from './filters.ts';
 import { LiveItems, type ItemOverlay } from './live-items.ts';
-import type { RequestDemographics, RequestSubject } from './schemas.ts';
+import type { RequestDemographics, RequestSubject } from './request-types.ts';
 
 /** What a subject is to the head, and which row must not come back as its own candidate. */
 export interface ResolvedSubject {

@@ -13,10 +13,10 @@ import { STREAM_PATH, httpHandlers, type HttpServices } from './http.ts';
 import type { ServerMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { Pipeline } from './pipeline.ts';
-import type { Served } from './served-bundles.ts';
 import { tlsFiles } from './tls.ts';
 import type { Transport, TransportOptions } from './transport.ts';
 import { streamHandler } from './websocket.ts';
+import type { Served } from './served.ts';
 
 const WATERMARK_INTERVAL_MS = 30_000;
 const DRAIN_POLL_MS = 5;

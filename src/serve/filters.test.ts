@@ -12,7 +12,7 @@ import {
 } from '../../test/support/tiny-bundle.ts';
 import { FilterCompiler } from './filters.ts';
 import { LruCache } from './lru-cache.ts';
-import type { Filter } from './schemas.ts';
+import type { Filter } from './request-types.ts';
 
 const ITEMS = 70;
 let compiler: FilterCompiler;

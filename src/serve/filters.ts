@@ -6,7 +6,7 @@ import type { ItemCatalogue, Ragged } from '../bundle/catalogue.ts';
 import { canonicalJson } from '../json.ts';
 import { AllowList } from '../retrieval/allow-list.ts';
 import { LruCache } from './lru-cache.ts';
-import type { Filter } from './schemas.ts';
+import type { Filter } from './request-types.ts';
 
 /** At one bit an item, 256 filters of a catalogue of a million items hold 32 MB. */
 const CACHED_FILTERS = 256;

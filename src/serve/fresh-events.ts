@@ -13,8 +13,8 @@ import { mergeEvents, type HistoryEvent, type UserHistory } from '../store/histo
 import { newStateBatch, type UserState, type UserStateStore } from '../store/store.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
-import type { IngestedEvent } from './schemas.ts';
-import type { Served } from './served-bundles.ts';
+import type { IngestedEvent } from './request-types.ts';
+import type { Served } from './served.ts';
 
 /** What became of the events of one request. */
 export interface IngestReport {

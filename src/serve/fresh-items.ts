@@ -12,10 +12,8 @@ import { logger } from '../telemetry.ts';
 import type { Engine } from './engine.ts';
 import type { FreshParts, ItemOverlay } from './live-items.ts';
 import type { ServerMetrics } from './metrics.ts';
-import type { Served } from './served-bundles.ts';
-
-/** An item as it is from now on, or without a record one that is to go. */
-export type ChangedItem = Pick<ItemChange, 'item' | 'record'>;
+import type { Served } from './served.ts';
+import type { ChangedItem } from './request-types.ts';
 
 /** What became of a request's items. */
 export interface ItemsReport {

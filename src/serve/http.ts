@@ -3,19 +3,12 @@
 import { MAX_REQUEST_TIMEOUT_MS } from '../config.ts';
 import { TandemError, nearestName } from '../errors.ts';
 import { packageVersion } from '../version.ts';
-import type { AccessLog, AnswerFacts } from './access-log.ts';
+import type { AccessLog } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
 import { BINARY_TYPE } from './encode-binary.ts';
-import {
-  BINARY_CANDIDATES,
-  CANDIDATES,
-  EMBEDDINGS,
-  JSON_TYPE,
-  SCORE,
-  type Endpoint,
-} from './endpoints.ts';
+import { BINARY_CANDIDATES, CANDIDATES, EMBEDDINGS, JSON_TYPE, SCORE } from './endpoints.ts';
 import type { Engine } from './engine.ts';
-import { describeError, errorReply, requestIdOf } from './error-body.ts';
+import { describeError } from './error-body.ts';
 import { describeItem } from './item-answer.ts';
 import { parseJson } from './json-body.ts';
 import type { Role } from './key-file.ts';
@@ -23,19 +16,15 @@ import { KSERVE_PATH, MODEL_PATH, describeModel, describeServer, infer } from '.
 import type { ServerMetrics } from './metrics.ts';
 import type { Pipeline } from './pipeline.ts';
 import { Refusals } from './refusals.ts';
-import type { Answer } from './resolve.ts';
 import type { IngestReport } from './fresh-events.ts';
-import type { ChangedItem, ItemsReport } from './fresh-items.ts';
-import {
-  invalid,
-  parseBatch,
-  parseDeleteItems,
-  parseIngest,
-  parsePutItems,
-  type IngestedEvent,
-  type PipelineRequest,
-} from './schemas.ts';
+import type { ItemsReport } from './fresh-items.ts';
+import { invalid, parseBatch, parseDeleteItems, parseIngest, parsePutItems } from './schemas.ts';
 import type { HeadHandler, HttpReply, HttpRequest, RequestHandler } from './transport.ts';
+import type { AnswerFacts } from './answer-parts.ts';
+import type { Endpoint } from './endpoint.ts';
+import { errorReply, requestIdOf } from './error-reply.ts';
+import type { Answer } from './pending.ts';
+import type { ChangedItem, IngestedEvent, PipelineRequest } from './request-types.ts';
 
 export const STREAM_PATH = '/v1/stream';
 /** Every path below it is the one route with this pattern. */

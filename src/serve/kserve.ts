@@ -5,7 +5,7 @@ import { littleEndianBytes } from '../bundle/safetensors.ts';
 import { TandemError } from '../errors.ts';
 import type { Client } from './api-keys.ts';
 import { nineDigits } from './encode-answer.ts';
-import { JSON_TYPE, type Endpoint } from './endpoints.ts';
+import { JSON_TYPE } from './endpoints.ts';
 import type { Engine } from './engine.ts';
 import { jsonOf, receivedBody } from './json-body.ts';
 import {
@@ -18,8 +18,10 @@ import {
 } from './kserve-schemas.ts';
 import { JSON_LENGTH_HEADER, prefixedBytes, readInputs, type Columns } from './kserve-tensors.ts';
 import type { Pipeline } from './pipeline.ts';
-import { invalid, parseBody, parseEmbeddings, type EmbeddingsRequest } from './schemas.ts';
+import { invalid, parseBody, parseEmbeddings } from './schemas.ts';
 import type { HttpReply, HttpRequest } from './transport.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { EmbeddingsRequest } from './request-types.ts';
 
 export const KSERVE_PATH = '/v2';
 const MODEL = 'tandem';

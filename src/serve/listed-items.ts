@@ -2,10 +2,10 @@
 // dot products alone; a bonus only ever lifts an item, so the best k of all are among its best k and the list.
 
 import type { BonusList } from '../store/store.ts';
-import type { RankedHits } from './advertiser-cap.ts';
 import type { Engine } from './engine.ts';
 import type { LiveFilter } from './live-items.ts';
 import { scoreItems } from './score-items.ts';
+import type { RankedHits } from './hits.ts';
 
 /**
  * The best `most` of all items with bonuses, best first, ties by lower row.

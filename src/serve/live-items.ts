@@ -6,8 +6,8 @@ import { nativeAddon } from '../native/binding.ts';
 import { AllowList } from '../retrieval/allow-list.ts';
 import { PlannedIndex } from '../retrieval/plan.ts';
 import { FilterCompiler, type CompiledFilter } from './filters.ts';
-import type { Filter } from './schemas.ts';
 import type { TextWriter } from './text-writer.ts';
+import type { Filter } from './request-types.ts';
 
 /** What changed after a bundle was published, in its terms, as one thread can hand it to another. */
 export interface ItemOverlay {

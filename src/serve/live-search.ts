@@ -5,18 +5,16 @@ import {
   newSearchOutput,
   type SearchPlace,
   type SearchPlan,
-} from '../retrieval/candidate-index.ts';
+} from '../retrieval/search-plan.ts';
 import type { PlannedIndex } from '../retrieval/plan.ts';
 import type { BonusList } from '../store/store.ts';
 import type { AllowList } from '../retrieval/allow-list.ts';
-import type { RankedHits } from './advertiser-cap.ts';
-import type { AnswerParts } from './encode-answer.ts';
 import type { Engine } from './engine.ts';
 import { withListed } from './listed-items.ts';
 import type { LiveFilter } from './live-items.ts';
 import { rowOf } from './row-of.ts';
-
-type Hits = AnswerParts['hits'];
+import type { AnswerParts } from './answer-parts.ts';
+import type { Hits, RankedHits } from './hits.ts';
 
 /**
  * At most `fetch` hits of each of `count` queries, best first, ties by lower row. Leave queries and lists alone until it resolves.

@@ -10,8 +10,8 @@ import { Engine } from './engine.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
 import type { EngineReference, LeaderAnswers, LoopAnswers, LoopData } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
-import type { Served } from './served-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
+import type { Served } from './served.ts';
 
 const { settings, salt } = workerData as LoopData;
 const keys = new ApiKeys(settings.keys);

@@ -11,11 +11,11 @@ import { logger } from '../telemetry.ts';
 import type { SharedKey } from './api-keys.ts';
 import type { Engine, SharedEngine } from './engine.ts';
 import type { IngestReport } from './fresh-events.ts';
-import type { ChangedItem, ItemsReport } from './fresh-items.ts';
+import type { ItemsReport } from './fresh-items.ts';
 import type { ItemOverlay } from './live-items.ts';
-import type { IngestedEvent } from './schemas.ts';
-import type { Served } from './served-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
+import type { ChangedItem, IngestedEvent } from './request-types.ts';
+import type { Served } from './served.ts';
 
 /** An engine by the number of its bundle, and with what of it the thread has not seen. */
 export interface EngineReference {

@@ -1,6 +1,5 @@
 // What the server counts and times, in base units, under the prefix tandem_. One registry per server.
 
-import type { Served } from './served-bundles.ts';
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import { TallyCounter, TallyHistogram, type HistogramSeries } from './tallies.ts';
 
@@ -13,6 +12,17 @@ const DURATION_BUCKETS = [
 ];
 const STAGE_BUCKETS = [1e-6, 5e-6, 1e-5, 2.5e-5, ...DURATION_BUCKETS];
 const HOUR = 3600;
+
+/** The bundles in memory, and how many items changed after the active one was published. */
+export interface BundlesSummary {
+  readonly bundles: readonly {
+    readonly role: 'active' | 'previous';
+    readonly bundleId: string;
+    readonly encoderId: string;
+  }[];
+  readonly freshItems: number;
+  readonly itemTombstones: number;
+}
 
 export class ServerMetrics {
   readonly registry: Registry = new Registry();
@@ -145,20 +155,13 @@ export class ServerMetrics {
       this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
   }
 
-  /** States which bundles are being served: a gauge that is always 1. */
-  describeBundles({ active, previous }: Served): void {
+  /** Sets the gauges that describe the bundles in memory and the changes of items. */
+  describeBundles({ bundles, freshItems, itemTombstones }: BundlesSummary): void {
     this.#bundleInfo.reset();
-    for (const [role, engine] of [
-      ['active', active],
-      ['previous', previous],
-    ] as const)
-      if (engine !== undefined) {
-        const { bundleId, encoderId } = engine.bundle.manifest;
-        this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
-      }
-    const { items } = active;
-    this.#freshItems.set(items.count - items.base.count);
-    this.#goneItems.set(items.overlay.gone.length);
+    for (const { role, bundleId, encoderId } of bundles)
+      this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
+    this.#freshItems.set(freshItems);
+    this.#goneItems.set(itemTombstones);
   }
 
   /** States how many requests may be open at once, read when somebody asks. */

@@ -8,24 +8,19 @@ import type { EncoderId, UserId } from '../ids.ts';
 import { newStateBatch, stateOf, type StateBatch, type UserStateStore } from '../store/store.ts';
 import { Admission, type AdmissionOptions } from './admission.ts';
 import { AnswerWriter, type AnswerWriterOptions } from './answer-writer.ts';
-import type { Endpoint } from './endpoints.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
-import {
-  resolveAll,
-  resolveOne,
-  type Answer,
-  type Caller,
-  type Pending,
-  type Resolved,
-} from './resolve.ts';
+import { resolveAll, resolveOne } from './resolve.ts';
 import { retrieveAll } from './retrieve.ts';
-import type { PipelineRequest } from './schemas.ts';
-import type { Served } from './served-bundles.ts';
 import { StageClock } from './stage-clock.ts';
-import { StateReader, type StateFailure } from './state-reader.ts';
+import { StateReader } from './state-reader.ts';
 import { Turns } from './turns.ts';
 import { Workspace } from './workspace.ts';
+import type { StateFailure } from './answer-parts.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { Answer, Caller, Pending, Resolved } from './pending.ts';
+import type { PipelineRequest } from './request-types.ts';
+import type { Served } from './served.ts';
 
 export interface PipelineOptions extends AdmissionOptions, AnswerWriterOptions {
   /** How long a request is worth waiting for that does not say so itself. */
@@ -65,7 +60,7 @@ export class Pipeline {
     this.#metrics = metrics;
     this.#options = options;
     this.#states = new StateReader(store);
-    this.#writer = new AnswerWriter(metrics, this.#turns, options);
+    this.#writer = new AnswerWriter(metrics, () => this.#turns.next(), options);
     this.admission = new Admission(metrics, options);
   }
 

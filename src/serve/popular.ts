@@ -1,9 +1,10 @@
 // What is answered when nothing is known of a user and of the moment: the most popular items of the user's country. The
 // last step down: state, context, and then this.
 
-import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
-import type { CandidatesRequest, PipelineRequest } from './schemas.ts';
+import type { AnswerParts } from './answer-parts.ts';
+import type { Hits } from './hits.ts';
+import type { CandidatesRequest, PipelineRequest } from './request-types.ts';
 
 /** Whether the head has anything but a country to go by, besides the state. */
 export function hasContext(
@@ -24,7 +25,7 @@ export function popularHits(
   engine: Engine,
   { filter, demographics }: CandidatesRequest,
   fetch: number,
-): AnswerParts['hits'] {
+): Hits {
   const country = demographics?.country;
   const compiled = engine.items.compile(
     country === undefined || filter?.countries !== undefined

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { graphIndex } from '../retrieval/approximate-index.ts';
-import { newSearchOutput } from '../retrieval/candidate-index.ts';
+import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { PlannedIndex } from '../retrieval/plan.ts';
 import { ServerMetrics } from './metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
-import type { Asked } from './retrieve.ts';
+import type { Asked } from './resolved-query.ts';
 
 const SIZE = 4000;
 const WIDTH = 16;

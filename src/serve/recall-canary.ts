@@ -4,12 +4,13 @@
 import { logger } from '../telemetry.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
-import type { Asked } from './retrieve.ts';
+import type { HitsPlan } from './hits.ts';
+import type { Asked } from './resolved-query.ts';
 
 export interface AnsweredSearch {
   readonly asked: Asked;
   readonly engine: Pick<Engine, 'index'>;
-  readonly plan: string;
+  readonly plan: HitsPlan;
   /** [D]; copied. */
   readonly query: Float32Array;
   /** What was answered, best first; copied. */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { TandemError } from '../errors.ts';
-import { errorReply } from './error-body.ts';
 import { Refusals } from './refusals.ts';
+import { errorReply } from './error-reply.ts';
 
 const id = fc.stringMatching(/^[A-Za-z0-9._:-]{1,128}$/);
 const path = fc.constantFrom('/v1/candidates', '/v1/score', '/v2/models/tandem/infer');

@@ -1,49 +1,13 @@
 // What waits for an answer, and how its ids become rows of the bundle that answers it.
 
 import { TandemError } from '../errors.ts';
-import type { AnswerFacts } from './access-log.ts';
-import type { Endpoint } from './endpoints.ts';
 import type { Engine } from './engine.ts';
 import type { Stage } from './metrics.ts';
-import type { Asked } from './retrieve.ts';
-import type { PipelineRequest } from './schemas.ts';
-
-/** A request's answer: the body as its endpoint wrote it, and where its time went. */
-export interface Answer<Body = unknown> {
-  readonly body: Body;
-  readonly stagesMs: Readonly<Record<Stage, number>>;
-  readonly facts: AnswerFacts;
-}
-
-/** Anything that can tell that nobody waits for the answer any more. */
-export interface Caller {
-  readonly aborted: boolean;
-}
-
-export interface Pending {
-  readonly endpoint: Endpoint<PipelineRequest, unknown>;
-  readonly request: PipelineRequest;
-  readonly requestId: string;
-  readonly caller: Caller;
-  readonly parseMs: number;
-  readonly queuedAtMs: number;
-  /** Once it is over, nobody wants the answer. */
-  readonly deadlineMs: number;
-  readonly resolve: (answer: Answer<never>) => void;
-  readonly reject: (reason: unknown) => void;
-}
-
-/**
- * Which bundle a request is answered from: the current one; the previous one, whose encoder made the user's state; or the
- * current one without that state, because the previous one does not know what the request names.
- */
-export type BundleVersion = 'current' | 'previous' | 'mismatch';
-
-/** A request whose ids became rows of the bundle. */
-export interface Resolved extends Pending, Asked {
-  readonly request: PipelineRequest;
-  readonly version: BundleVersion;
-}
+import type { AnswerFacts } from './answer-parts.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { PipelineRequest } from './request-types.ts';
+import type { Asked } from './resolved-query.ts';
+import type { BundleVersion, Pending, Resolved } from './pending.ts';
 
 /** Turns ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
 export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[] {

@@ -1,30 +1,21 @@
 // From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
-import type { SearchPlace } from '../retrieval/candidate-index.ts';
+import type { SearchPlace } from '../retrieval/search-plan.ts';
 import { listOf, type BonusList } from '../store/store.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
-import type { AnswerParts } from './encode-answer.ts';
 import type { Engine, ResolvedSubject } from './engine.ts';
 import type { LiveFilter } from './live-items.ts';
 import { bonusOf } from './listed-items.ts';
 import { searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
 import { rowOf } from './row-of.ts';
-import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './schemas.ts';
 import { scoreItems } from './score-items.ts';
 import type { Workspace } from './workspace.ts';
-
-/** What a request asks for, in rows of the bundle. */
-export interface Asked {
-  readonly request: PipelineRequest;
-  readonly subject: ResolvedSubject;
-  readonly filter: LiveFilter | undefined;
-  /** Rows that must not come back. */
-  readonly excluded: ReadonlySet<number>;
-}
-
-type Hits = AnswerParts['hits'];
+import type { AnswerParts } from './answer-parts.ts';
+import type { Hits } from './hits.ts';
+import type { CandidatesRequest, PipelineRequest, ScoreRequest } from './request-types.ts';
+import type { Asked } from './resolved-query.ts';
 
 /** Retrieval of some rows of a micro-batch that share filter and number of hits. */
 interface Group {

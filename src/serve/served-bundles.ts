@@ -17,12 +17,7 @@ import { logger } from '../telemetry.ts';
 import { openEngineApart } from './bundle-loader.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from './metrics.ts';
-
-/** What a micro-batch takes, once, at its start. */
-export interface Served {
-  readonly active: Engine;
-  readonly previous: Engine | undefined;
-}
+import { summarise, type Served } from './served.ts';
 
 export class ServedBundles {
   readonly #path: string;
@@ -50,7 +45,7 @@ export class ServedBundles {
     this.#plan = plan;
     this.#metrics = metrics;
     this.#served = { active, previous: undefined };
-    metrics.describeBundles(this.#served);
+    metrics.describeBundles(summarise(this.#served));
   }
 
   /**
@@ -212,7 +207,7 @@ export class ServedBundles {
       active: this.withItems(active),
       previous: previous && this.withItems(previous),
     };
-    this.#metrics.describeBundles(this.#served);
+    this.#metrics.describeBundles(summarise(this.#served));
     await this.onServe(this.#served);
   }
 

@@ -11,14 +11,15 @@ import { openAccessLog } from './access-log.ts';
 import { ApiKeys } from './api-keys.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
 import { FreshEvents, type IngestReport } from './fresh-events.ts';
-import { FreshItems, type ChangedItem, type ItemsReport } from './fresh-items.ts';
+import { FreshItems, type ItemsReport } from './fresh-items.ts';
 import { LoopThreads } from './loop-threads.ts';
 import { ServerMetrics } from './metrics.ts';
-import type { IngestedEvent } from './schemas.ts';
 import { checkSearchThreads } from './search-threads.ts';
 import { ServedBundles } from './served-bundles.ts';
 import { tlsFiles } from './tls.ts';
 import type { RequestHandler, Transport } from './transport.ts';
+import type { ChangedItem, IngestedEvent } from './request-types.ts';
+import { summarise } from './served.ts';
 
 const SALT_BYTES = 16;
 
@@ -96,7 +97,7 @@ export async function startServer(
       portSharing: settings.eventLoops === 1 ? 'none' : 'first',
     });
     first = own;
-    metrics.describeBundles(bundles.served);
+    metrics.describeBundles(summarise(bundles.served));
     await threads.serve(bundles.served);
     await threads.adoptKeys(keys.share());
     await threads.listen(own.port);

@@ -4,9 +4,7 @@ import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { onlyState, type StateBatch, type UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
-
-/** Why a state could not be read; undefined where it was read or is missing. */
-export type StateFailure = 'store_unavailable' | 'store_corrupt' | undefined;
+import type { StateFailure } from './answer-parts.ts';
 
 export class StateReader {
   readonly #store: UserStateStore;

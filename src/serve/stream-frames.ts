@@ -1,12 +1,14 @@
 // Answers as frames of a WebSocket: the body that HTTP has, or a change against the answer before, behind the id of the subject.
 // docs/serving.md has deltas, docs/binary.md the layout of binary frames.
 
-import { encodeDelta, type AnswerParts } from './encode-answer.ts';
+import { encodeDelta } from './encode-answer.ts';
 import { encodeBinaryDelta } from './encode-binary.ts';
-import { BINARY_CANDIDATES, CANDIDATES, type Endpoint } from './endpoints.ts';
+import { BINARY_CANDIDATES, CANDIDATES } from './endpoints.ts';
 import type { Engine } from './engine.ts';
-import type { CandidatesRequest, HelloFrame } from './schemas.ts';
 import type { SentAnswer } from './sent-answer.ts';
+import type { AnswerParts } from './answer-parts.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { CandidatesRequest, HelloFrame } from './request-types.ts';
 
 type Body = string | Uint8Array;
 

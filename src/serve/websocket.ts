@@ -2,20 +2,17 @@
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../errors.ts';
-import type { AccessLog, AnswerFacts } from './access-log.ts';
+import type { AccessLog } from './access-log.ts';
 import type { ApiKeys, Client } from './api-keys.ts';
-import { describeError, errorReply, requestIdOf } from './error-body.ts';
+import { describeError } from './error-body.ts';
 import type { Pipeline } from './pipeline.ts';
-import {
-  DEFAULT_CANDIDATES,
-  invalid,
-  parseFrame,
-  type HelloFrame,
-  type SubjectFrame,
-} from './schemas.ts';
+import { invalid, parseFrame } from './schemas.ts';
 import type { SentAnswer } from './sent-answer.ts';
 import { STREAM_ENDPOINTS, answerFrame } from './stream-frames.ts';
 import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
+import type { AnswerFacts } from './answer-parts.ts';
+import { errorReply, requestIdOf } from './error-reply.ts';
+import { DEFAULT_CANDIDATES, type HelloFrame, type SubjectFrame } from './request-types.ts';
 
 export interface StreamOptions {
   /** Unanswered subjects of one socket; more are refused with an error frame. */

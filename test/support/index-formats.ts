@@ -2,7 +2,7 @@
 
 import { nativeAddon, type SearchOutput } from '../../src/native/binding.ts';
 import { Random } from '../../src/random.ts';
-import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import type { HeaderField } from './corruption.ts';
 
 export interface LoadedIndex {

@@ -12,7 +12,7 @@ import { tensorSpecs } from '../../src/model/weights.ts';
 import { nativeAddon } from '../../src/native/binding.ts';
 import { Random } from '../../src/random.ts';
 import { buildIndex } from '../../src/retrieval/build-index.ts';
-import { newSearchOutput } from '../../src/retrieval/candidate-index.ts';
+import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 
 export interface TinyBundleOptions {
   readonly items?: number;

@@ -1,8 +1,9 @@
-// What retrieval offers to the request path: the best items for query embeddings, and how they were found.
+// How a search runs and how its answer was found.
 
 import type { SearchOutput } from '../native/binding.ts';
-import type { AllowList } from './allow-list.ts';
-import type { IndexKind } from './approximate-index.ts';
+
+/** Kinds of approximate indexes that a bundle can have. */
+export type IndexKind = 'clusters' | 'hnsw';
 
 /** exact: every allowed vector was looked at; else the kind of the bundle's index, whose recall the bundle states. */
 export type PlanName = 'exact' | IndexKind;
@@ -29,35 +30,6 @@ export interface SearchPlan {
  * and the list must be left alone until it resolves.
  */
 export type SearchPlace = 'here' | 'apart';
-
-export interface CandidateIndex {
-  /** N. */
-  readonly size: number;
-  /** D. */
-  readonly dimensions: number;
-  /**
-   * The best k allowed items for each of B queries, by inner product, ties by lower slot.
-   *
-   * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
-   *
-   * @param queries - [B, D] f32 unit rows.
-   * @param count - B.
-   * @param allow - one list for all B queries; null allows every item.
-   * @param out - arrays of at least [B, k], written in full; owned by the caller.
-   * @returns how the answer was found and why so.
-   * @throws RangeError for sizes that do not fit; ERR_NON_FINITE for a query that is NaN, infinite or zero.
-   */
-  search(
-    queries: Float32Array,
-    count: number,
-    k: number,
-    allow: AllowList | null,
-    out: SearchOutput,
-    place: SearchPlace,
-  ): Promise<SearchPlan>;
-  /** Inner products of one query [D] with the given slots; out [slots.length]. */
-  score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
-}
 
 /** Arrays for the results of B queries. */
 export function newSearchOutput(count: number, k: number): SearchOutput {
