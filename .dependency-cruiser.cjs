@@ -6,6 +6,13 @@ const room = (from, to) => ({
   from: { path: `^src/${from}/`, pathNot: '\\.test\\.ts$' },
   to: { path: '^src/', pathNot: [base, `^src/${from}/`, ...to.map((name) => `^src/${name}/`)] },
 });
+/** A wing of serve/ imports the base, other rooms as serve/ may, and these wings. */
+const wing = (from, to) => ({
+  name: `serve-${from}-imports-only-its-wings`,
+  severity: 'error',
+  from: { path: `^src/serve/${from}/`, pathNot: '\\.test\\.ts$' },
+  to: { path: '^src/serve/', pathNot: [from, ...to].map((name) => `^src/serve/${name}/`) },
+});
 /** A third party that is loaded in these files and nowhere else. */
 const only = (name, packagePattern, files) => ({
   name: `${name}-in-one-place`,
@@ -32,10 +39,30 @@ module.exports = {
     room('bundle', ['features', 'native', 'retrieval']),
     room('model', ['backend', 'features', 'bundle', 'data']),
     room('evaluate', ['model', 'retrieval', 'features', 'data', 'bundle']),
-    room('survival', ['evaluate', 'data']),
-    room('experiment', ['evaluate', 'model', 'data']),
+    room('world', ['evaluate', 'data']),
+    room('experiment', ['evaluate', 'model', 'data', 'world']),
     room('encode', ['model', 'native', 'bundle', 'store', 'retrieval', 'features', 'data']),
     room('serve', ['store', 'retrieval', 'native', 'bundle', 'features']),
+    wing('request', []),
+    wing('metrics', []),
+    wing('admission', ['metrics']),
+    wing('engine', ['request', 'metrics']),
+    wing('retrieve', ['request', 'metrics', 'engine']),
+    wing('answer', ['request', 'metrics', 'engine', 'retrieve']),
+    wing('ingest', ['request', 'metrics', 'engine']),
+    {
+      name: 'serve-below-web-and-process',
+      comment: 'The request path knows neither transports nor processes.',
+      severity: 'error',
+      from: { path: '^src/serve/[^/]+\\.ts$', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/serve/(web|process)/' },
+    },
+    {
+      name: 'serve-web-below-process',
+      severity: 'error',
+      from: { path: '^src/serve/web/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^src/serve/process/' },
+    },
     {
       name: 'base-imports-nothing',
       severity: 'error',
@@ -50,10 +77,10 @@ module.exports = {
       to: { path: 'node_modules/@tensorflow', reachable: true },
     },
     only('tfjs', '@tensorflow', ['^src/model/', '^src/backend/', '^src/evaluate/']),
-    only('uwebsockets', '(uWebSockets.js|@trufflesuite)', ['^src/serve/transport']),
+    only('uwebsockets', '(uWebSockets.js|@trufflesuite)', ['^src/serve/web/transport']),
     only('lmdb', 'lmdb', ['^src/store/lmdb-store\\.ts$']),
     only('ioredis', 'ioredis', ['^src/store/redis-store\\.ts$']),
-    only('duckdb', '@duckdb', ['^src/data/']),
+    only('duckdb', '@duckdb', ['^src/data/', '^src/world/']),
     only('vega', 'vega', ['^src/evaluate/']),
   ],
   options: {

@@ -2,10 +2,10 @@
 
 import { useBackend } from '../src/backend/select.ts';
 import { tf } from '../src/backend/tf.ts';
-import { encoderWeights } from '../src/bundle/encoder-weights.ts';
-import { HistoryEncoder } from '../src/bundle/history-encoder.ts';
+import { encoderWeights } from '../src/bundle/weights/encoder-weights.ts';
+import { HistoryEncoder } from '../src/bundle/weights/history-encoder.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
-import type { TwoTower } from '../src/model/two-tower.ts';
+import type { TwoTower } from '../src/model/network/two-tower.ts';
 import { hasGpu, presentBackends, type PresentBackend } from './backends.ts';
 import { LARGE_MODEL, REFERENCE_MODEL } from './encoder-setup.ts';
 import {

@@ -1,12 +1,12 @@
 // The reference encoder of the benchmark with random weights, and histories for it.
 
 import type { ModelConfig } from '../src/bundle/manifest.ts';
-import { encoderWeights } from '../src/bundle/encoder-weights.ts';
+import { encoderWeights } from '../src/bundle/weights/encoder-weights.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS } from '../src/features/schema.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
-import { tensorSpecs } from '../src/model/weights.ts';
+import { tensorSpecs } from '../src/model/network/weights.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
 import type { EncoderWeights } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';

@@ -1,14 +1,14 @@
 // A query tower of the default model with random weights, and a micro-batch of requests for it.
 
-import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
-import { headWeights } from '../src/bundle/head-weights.ts';
+import { catalogueItemFeatures } from '../src/bundle/weights/item-features.ts';
+import { headWeights } from '../src/bundle/weights/head-weights.ts';
 import { ContextFeatures } from '../src/features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../src/features/head-batch.ts';
 import type { ItemFeatures } from '../src/features/item-features.ts';
 import type { FeatureSchema } from '../src/features/schema.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
-import type { WeightMap } from '../src/model/two-tower.ts';
-import { tensorSpecs } from '../src/model/weights.ts';
+import type { WeightMap } from '../src/model/network/two-tower.ts';
+import { tensorSpecs } from '../src/model/network/weights.ts';
 import type { HeadWeights } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 import { buildCatalogue } from '../src/bundle/catalogue.ts';

@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { useBackend } from '../src/backend/select.ts';
-import { TwoTower } from '../src/model/two-tower.ts';
+import { TwoTower } from '../src/model/network/two-tower.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
 import type { HeadBatch } from '../src/features/head-batch.ts';
 import { nativeAddon, type HeadWeights } from '../src/native/binding.ts';

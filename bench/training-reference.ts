@@ -10,7 +10,7 @@ import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
-import { localiseItems, TwoTower } from '../src/model/two-tower.ts';
+import { localiseItems, TwoTower } from '../src/model/network/two-tower.ts';
 import { Random } from '../src/random.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { REFERENCE_MODEL } from './encoder-setup.ts';

@@ -12,5 +12,5 @@ export { importDataset, type ImportOptions, type ImportReport } from './data/imp
 export { LmdbStore } from './store/lmdb-store.ts';
 export { MemoryStore } from './store/memory-store.ts';
 export type { BonusList, StateBatch, UserState, UserStateStore } from './store/store.ts';
-export { startServer, type RunningServer } from './serve/server.ts';
+export { startServer, type RunningServer } from './serve/process/server.ts';
 export { resolveServerSettings, type ServerSettings } from './config.ts';

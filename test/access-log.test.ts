@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
 import { resolveServerSettings } from '../src/config.ts';
-import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
-import { startServer } from '../src/serve/server.ts';
+import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
+import { startServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle } from './support/tiny-bundle.ts';
 

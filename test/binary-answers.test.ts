@@ -10,9 +10,9 @@ import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { readAnswer, type Answer } from '../examples/binary-candidates.ts';
 import { resolveServerSettings } from '../src/config.ts';
-import { packAnswer, type BinaryAnswer } from '../src/serve/encode-binary.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
-import { TextWriter } from '../src/serve/text-writer.ts';
+import { packAnswer, type BinaryAnswer } from '../src/serve/answer/encode-binary.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
+import { TextWriter } from '../src/serve/engine/text-writer.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { useBackend } from '../src/backend/select.ts';
-import { encoderWeights } from '../src/bundle/encoder-weights.ts';
-import { bundleHistoryEncoder, HistoryEncoder } from '../src/bundle/history-encoder.ts';
+import { encoderWeights } from '../src/bundle/weights/encoder-weights.ts';
+import { bundleHistoryEncoder, HistoryEncoder } from '../src/bundle/weights/history-encoder.ts';
 import { loadBundle } from '../src/bundle/load.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
@@ -16,7 +16,7 @@ import { buildItemFeatures, type ItemFeatures } from '../src/features/item-featu
 import { GAP_BUCKETS, type FeatureSchema } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
-import { TwoTower } from '../src/model/two-tower.ts';
+import { TwoTower } from '../src/model/network/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
@@ -254,7 +254,7 @@ test('a state does not depend on the rest of the batch', async () => {
 test('a state does not depend on the number of threads', () => {
   const script = `
     const { createHash } = await import('node:crypto');
-    const { bundleHistoryEncoder } = await import('./src/bundle/history-encoder.ts');
+    const { bundleHistoryEncoder } = await import('./src/bundle/weights/history-encoder.ts');
     const { loadBundle } = await import('./src/bundle/load.ts');
     const { HistoryBatchBuilder } = await import('./src/features/sequence.ts');
     const bundle = await loadBundle(${JSON.stringify(tinyBundle)});

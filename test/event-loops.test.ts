@@ -11,9 +11,9 @@ import { after, before, test } from 'node:test';
 import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
-import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
-import { LoopThreads } from '../src/serve/loop-threads.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
+import { LoopThreads } from '../src/serve/process/loop-threads.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 

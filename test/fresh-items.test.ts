@@ -11,11 +11,11 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { bundleItemTower } from '../src/bundle/item-tower.ts';
+import { bundleItemTower } from '../src/bundle/weights/item-tower.ts';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
-import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { runCli, spawnCli } from './support/cli.ts';
 import {

@@ -6,15 +6,15 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { useBackend } from '../src/backend/select.ts';
-import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
+import { catalogueItemFeatures } from '../src/bundle/weights/item-features.ts';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { embedGoldens, verifyBundle } from '../src/bundle/verify.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { HeadBatch } from '../src/features/head-batch.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
-import { TwoTower, type WeightMap } from '../src/model/two-tower.ts';
+import { TwoTower, type WeightMap } from '../src/model/network/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { assertSameTop } from './support/same-top.ts';
 

@@ -10,7 +10,7 @@ import { WebSocket } from 'ws';
 import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 

@@ -10,7 +10,7 @@ import { CURRENT_FILE } from '../src/bundle/manifest.ts';
 import { loadBundle } from '../src/bundle/load.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
-import { isFinished, loadCheckpoint, loadTrainingState } from '../src/model/checkpoint.ts';
+import { isFinished, loadCheckpoint, loadTrainingState } from '../src/model/training/checkpoint.ts';
 import { Random } from '../src/random.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { newStateBatch, type StateBatch } from '../src/store/store.ts';

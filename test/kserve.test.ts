@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { resolveServerSettings } from '../src/config.ts';
-import { newKey, writeKeyFile } from '../src/serve/key-file.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
+import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { resolveServerSettings } from '../src/config.ts';
 import { packageRoot } from '../src/native/binding.ts';
-import { startServer } from '../src/serve/server.ts';
+import { startServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-metrics-'));

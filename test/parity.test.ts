@@ -5,14 +5,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { useBackend } from '../src/backend/select.ts';
-import { headWeights } from '../src/bundle/head-weights.ts';
+import { headWeights } from '../src/bundle/weights/head-weights.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { buildCatalogue } from '../src/bundle/catalogue.ts';
-import { catalogueItemFeatures } from '../src/bundle/item-features.ts';
+import { catalogueItemFeatures } from '../src/bundle/weights/item-features.ts';
 import { buildSchema } from '../src/features/build-schema.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../src/features/head-batch.ts';
 import { subjectRows } from '../src/features/schema.ts';
-import { TwoTower } from '../src/model/two-tower.ts';
+import { TwoTower } from '../src/model/network/two-tower.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 

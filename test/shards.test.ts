@@ -13,7 +13,7 @@ import { runInNewContext } from 'node:vm';
 import { importDataset } from '../src/data/import.ts';
 import { openShards, type DatasetShards } from '../src/data/shards.ts';
 import { trainForProtocol } from '../src/experiment/training-recipe.ts';
-import { loadCheckpoint } from '../src/model/checkpoint.ts';
+import { loadCheckpoint } from '../src/model/training/checkpoint.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
 import { runCli, spawnCli } from './support/cli.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { resolveServerSettings } from '../src/config.ts';
-import { startServer } from '../src/serve/server.ts';
+import { startServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 

@@ -13,13 +13,13 @@ import type { Answer } from '../examples/binary-candidates.ts';
 import { StreamReader, type StreamFrame } from '../examples/stream-reader.ts';
 import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
-import { Engine } from '../src/serve/engine.ts';
-import { startServer, type RunningServer } from '../src/serve/server.ts';
-import { STREAM_ENDPOINTS, answerFrame } from '../src/serve/stream-frames.ts';
+import { Engine } from '../src/serve/engine/engine.ts';
+import { startServer, type RunningServer } from '../src/serve/process/server.ts';
+import { STREAM_ENDPOINTS, answerFrame } from '../src/serve/web/stream-frames.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
-import type { AnswerParts } from '../src/serve/answer-parts.ts';
-import type { CandidatesRequest } from '../src/serve/request-types.ts';
+import type { AnswerParts } from '../src/serve/answer/answer-parts.ts';
+import type { CandidatesRequest } from '../src/serve/request/request-types.ts';
 
 const ITEMS = 60;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-frames-'));

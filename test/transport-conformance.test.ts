@@ -7,9 +7,9 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { TandemError } from '../src/errors.ts';
-import { listenNode } from '../src/serve/transport-node.ts';
-import { listenUws } from '../src/serve/transport-uws.ts';
-import { MAX_HEADERS, MAX_HEAD_BYTES } from '../src/serve/transport.ts';
+import { listenNode } from '../src/serve/web/transport-node.ts';
+import { listenUws } from '../src/serve/web/transport-uws.ts';
+import { MAX_HEADERS, MAX_HEAD_BYTES } from '../src/serve/web/transport.ts';
 import type {
   HttpReply,
   HttpRequest,
@@ -17,7 +17,7 @@ import type {
   SocketHandler,
   Transport,
   TransportOptions,
-} from '../src/serve/transport.ts';
+} from '../src/serve/web/transport.ts';
 
 const MAX_BODY = 2000;
 const MAX_FRAME = 1000;

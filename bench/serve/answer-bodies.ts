@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBundle } from '../../src/bundle/load.ts';
-import { BINARY_CANDIDATES, CANDIDATES } from '../../src/serve/endpoints.ts';
-import { Engine } from '../../src/serve/engine.ts';
+import { BINARY_CANDIDATES, CANDIDATES } from '../../src/serve/answer/endpoints.ts';
+import { Engine } from '../../src/serve/engine/engine.ts';
 import { publishTinyBundle } from '../../test/support/tiny-bundle.ts';
-import type { AnswerParts } from '../../src/serve/answer-parts.ts';
-import type { CandidatesRequest } from '../../src/serve/request-types.ts';
+import type { AnswerParts } from '../../src/serve/answer/answer-parts.ts';
+import type { CandidatesRequest } from '../../src/serve/request/request-types.ts';
 
 const ROUNDS = 9;
 const SECONDS_PER_ROUND = 0.3;

@@ -21,7 +21,7 @@ import { TandemError, type ErrorCode } from '../errors.ts';
 import { sha256Hex } from '../json.ts';
 import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
-import { headWeights } from './head-weights.ts';
+import { headWeights } from './weights/head-weights.ts';
 import { bundleId, encoderId, headId, itemTowerId } from './identity.ts';
 import { activateBundle, resolveBundle } from './current.ts';
 import { loadBundle } from './load.ts';

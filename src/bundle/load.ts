@@ -6,7 +6,7 @@ import type { HeadWeights } from '../native/binding.ts';
 import { decodeCatalogue, type ItemCatalogue } from './catalogue.ts';
 import { resolveBundle } from './current.ts';
 import { readBundleFileSync, readBundleFiles, readManifest } from './files.ts';
-import { headWeights } from './head-weights.ts';
+import { headWeights } from './weights/head-weights.ts';
 import { encoderId, headId, itemTowerId } from './identity.ts';
 import {
   BUNDLE_FILES,

@@ -115,7 +115,7 @@ function instructionSet(): Check {
 async function uWebSockets(): Promise<Check> {
   const check = { name: 'uWebSockets', expected: 'the native build of uWebSockets.js' };
   try {
-    await (await import('../serve/transport-uws.ts')).loadUws();
+    await (await import('../serve/web/transport-uws.ts')).loadUws();
     return { ...check, status: 'ok', found: 'native build' };
   } catch (error) {
     return {

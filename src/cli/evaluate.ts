@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
 import { evaluate } from '../evaluate/evaluate.ts';
 import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
-import { formatReport, REPORT_FILES, writeReport } from '../evaluate/report.ts';
+import { formatReport, REPORT_FILES, writeReport } from '../evaluate/report/report.ts';
 
 interface EvaluateFlags {
   readonly data: string;

@@ -10,7 +10,7 @@ import {
   writeKeyFile,
   type KeyRecord,
   type Role,
-} from '../serve/key-file.ts';
+} from '../serve/admission/key-file.ts';
 
 interface AddOptions {
   readonly name: string;

@@ -14,7 +14,7 @@ export function serveCommand(): Command {
   );
   return addSettingFlags(command).action(async (flags: SettingFlags) => {
     const { settings } = readSettings(flags);
-    const { startServer } = await import('../serve/server.ts');
+    const { startServer } = await import('../serve/process/server.ts');
     const server = await startServer(settings);
     const stop = (signal: NodeJS.Signals): void => {
       logger.info({ signal }, 'stopping');

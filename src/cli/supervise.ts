@@ -1,7 +1,7 @@
 // tandem supervise: `tandem serve` with the same flags, started again when it dies.
 
 import { Command } from 'commander';
-import { Supervisor } from '../serve/supervisor.ts';
+import { Supervisor } from '../serve/process/supervisor.ts';
 import { addSettingFlags, readSettings, type SettingFlags } from './server-settings.ts';
 
 export function superviseCommand(): Command {

@@ -2,12 +2,12 @@
 
 import { Command, InvalidArgumentError } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
-import { Floors } from '../evaluate/baselines.ts';
+import { Floors } from '../evaluate/baselines/baselines.ts';
 import { evaluationSet, mixtureOf, refuseLeakage } from '../evaluate/evaluate.ts';
 import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
 import { mainScorer } from '../evaluate/rows.ts';
-import { formatSurvival, SURVIVAL_FILES, writeSurvival } from '../survival/report.ts';
-import { simulateSurvival } from '../survival/simulate.ts';
+import { formatSurvival, SURVIVAL_FILES, writeSurvival } from '../world/survival-report.ts';
+import { simulateSurvival } from '../world/survival.ts';
 
 interface SurvivalFlags {
   readonly data: string;

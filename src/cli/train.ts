@@ -5,9 +5,9 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { DEFAULT_SHARD_EVENTS, openShards } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
-import { loadRunSettings } from '../model/checkpoint.ts';
+import { loadRunSettings } from '../model/training/checkpoint.ts';
 import type { TrainConfig } from '../model/train-config.ts';
-import type { WarmStart } from '../model/warm-start.ts';
+import type { WarmStart } from '../model/training/warm-start.ts';
 import { layerSettings, type SettingsLayer } from '../experiment/settings.ts';
 import { trainForProtocol } from '../experiment/training-recipe.ts';
 

@@ -1,9 +1,9 @@
 // tandem world: makes the synthetic ads world, or checks that it is worth measuring on.
 
 import { Command, InvalidArgumentError } from 'commander';
-import { generateWorld, SIMULATION_NOTICE } from '../data/world/generate.ts';
-import { DEFAULT_WORLD } from '../data/world/law.ts';
-import { formatSelfCheck, selfCheckWorld } from '../data/world/self-check.ts';
+import { generateWorld, SIMULATION_NOTICE } from '../world/generate.ts';
+import { DEFAULT_WORLD } from '../world/law.ts';
+import { formatSelfCheck, selfCheckWorld } from '../world/self-check.ts';
 import { TandemError } from '../errors.ts';
 
 interface WorldFlags {

@@ -7,7 +7,7 @@ import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/contex
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import { HistoryBatchBuilder } from '../features/sequence.ts';
-import type { TwoTower } from '../model/two-tower.ts';
+import type { TwoTower } from '../model/network/two-tower.ts';
 import type { Random } from '../random.ts';
 
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;

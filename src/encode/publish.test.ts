@@ -8,8 +8,8 @@ import { loadBundle } from '../bundle/load.ts';
 import { verifyBundle } from '../bundle/verify.ts';
 import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
-import { loadModel } from '../model/checkpoint.ts';
-import { train } from '../model/train.ts';
+import { loadModel } from '../model/training/checkpoint.ts';
+import { train } from '../model/training/train.ts';
 import { encodeItems } from './items.ts';
 import { publish } from './publish.ts';
 

@@ -7,7 +7,7 @@ import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from '../../test
 import { loadBundle } from '../bundle/load.ts';
 import { oneShard } from '../data/shards.ts';
 import { timeCutSplit } from '../data/splits.ts';
-import { train } from '../model/train.ts';
+import { train } from '../model/training/train.ts';
 import { publish } from './publish.ts';
 import { measureStateLoss } from './state-loss.ts';
 

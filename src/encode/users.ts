@@ -2,9 +2,9 @@
 // Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
 // killed and runs again does what is left and ends in the same states.
 
-import { EventRows } from '../bundle/event-rows.ts';
-import { frequencyWeights } from '../bundle/frequency-weights.ts';
-import { bundleHistoryEncoder } from '../bundle/history-encoder.ts';
+import { EventRows } from '../bundle/weights/event-rows.ts';
+import { frequencyWeights } from '../bundle/weights/frequency-weights.ts';
+import { bundleHistoryEncoder } from '../bundle/weights/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';

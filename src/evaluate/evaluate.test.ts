@@ -8,10 +8,10 @@ import { buildSchema } from '../features/build-schema.ts';
 import { itemBonuses, itemFrequencies } from '../features/item-frequency.ts';
 import { swapHistories } from './context-swap.ts';
 import { evaluate, evaluationSet, type EvaluatedModel, type EvaluationReport } from './evaluate.ts';
-import { microDataset, microRequest } from './micro-dataset.ts';
+import { microDataset, microRequest } from '../../test/support/micro-dataset.ts';
 import { ModelEvaluation, ORACLE_LABEL } from './model-scorer.ts';
 import type { EvaluationQuery } from './query.ts';
-import { formatReport, REPORT_FILES, writeReport } from './report.ts';
+import { formatReport, REPORT_FILES, writeReport } from './report/report.ts';
 import { staleQueries } from './staleness.ts';
 
 const DAY = 86_400;

@@ -3,16 +3,16 @@
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { startProgress } from '../telemetry.ts';
-import { DEFAULT_MIXTURE, Floors, type MixtureWeights } from './baselines.ts';
+import { DEFAULT_MIXTURE, Floors, type MixtureWeights } from './baselines/baselines.ts';
 import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts';
 import { requireTwoTrainings } from './mixed-versions.ts';
-import { chooseMixture } from './mixture.ts';
+import { chooseMixture } from './baselines/mixture.ts';
 import type { ScorableModel } from './model-scorer.ts';
 import { refuseCountsInTable, tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
 import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
 import { floorRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
-import { slicesOf } from './slices.ts';
+import { slicesOf } from './report/slices.ts';
 
 /** A trained model to judge, with what its checkpoint says it has seen. */
 export interface EvaluatedModel {

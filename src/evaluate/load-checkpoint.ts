@@ -10,7 +10,7 @@ export interface EvaluatedCheckpoint extends EvaluatedModel {
 
 /** @param name - of its rows. @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run. */
 export async function loadEvaluated(directory: string, name: string): Promise<EvaluatedCheckpoint> {
-  const { loadCheckpoint, loadModel } = await import('../model/checkpoint.ts');
+  const { loadCheckpoint, loadModel } = await import('../model/training/checkpoint.ts');
   const { settings } = loadCheckpoint(directory);
   const model = await loadModel(directory);
   return {

@@ -1,6 +1,6 @@
 // Metrics over ranks, with their intervals. Each is defined in docs/evaluation.md.
 
-import { bootstrap, intervalOf, ratioOf, type Interval } from './bootstrap.ts';
+import { bootstrap, intervalOf, ratioOf, type Interval } from './report/bootstrap.ts';
 import type { EvaluationQuery } from './query.ts';
 import type { RankedQuery } from './ranking.ts';
 

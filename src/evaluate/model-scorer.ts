@@ -9,7 +9,7 @@ import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
 import { historyBonuses, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
-import { LoggedContext } from '../model/logged-context.ts';
+import { LoggedContext } from '../model/training/contexts/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
 
 /** What the evaluator needs of a TwoTower. */

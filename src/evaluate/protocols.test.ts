@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TandemError } from '../errors.ts';
-import { microDataset, microRequest } from './micro-dataset.ts';
+import { microDataset, microRequest } from '../../test/support/micro-dataset.ts';
 import { tableProtocol, timeProtocol } from './protocols.ts';
 
 const DAY = 86_400;

@@ -3,11 +3,11 @@ import { describe, it } from 'node:test';
 import { makeShop, SHOP_TRAINING, shopDataset } from '../../test/support/shop.ts';
 import { useBackend } from '../backend/select.ts';
 import { buildCatalogue } from '../bundle/catalogue.ts';
-import { catalogueItemFeatures } from '../bundle/item-features.ts';
+import { catalogueItemFeatures } from '../bundle/weights/item-features.ts';
 import { buildSchema } from '../features/build-schema.ts';
-import { TwoTower } from '../model/two-tower.ts';
+import { TwoTower } from '../model/network/two-tower.ts';
 import { evaluate, evaluationSet } from './evaluate.ts';
-import { formatReport } from './report.ts';
+import { formatReport } from './report/report.ts';
 import { searchQueries } from './search.ts';
 
 const dataset = shopDataset(makeShop({ items: 64, users: 60, seed: 2 }));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
-import { microDataset, microRequest } from './micro-dataset.ts';
+import { microDataset, microRequest } from '../../test/support/micro-dataset.ts';
 import { timeProtocol } from './protocols.ts';
 import { staleQueries } from './staleness.ts';
 

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import type { WorldSize } from '../data/world/law.ts';
+import type { WorldSize } from '../world/law.ts';
 import { TandemError } from '../errors.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { layerSettings, type SettingsLayer } from './settings.ts';

@@ -1,11 +1,11 @@
 // docs/results.md from experiments/results/*.json: one section an experiment, published numbers beside ours, and curves.
 
 import { join } from 'node:path';
-import type { Interval } from '../evaluate/bootstrap.ts';
-import { curveChart, type CurvePoint } from '../evaluate/charts.ts';
-import { markdownTable, interval, share } from '../evaluate/markdown.ts';
+import type { Interval } from '../evaluate/report/bootstrap.ts';
+import { curveChart, type CurvePoint } from '../evaluate/report/charts.ts';
+import { markdownTable, interval, share } from '../evaluate/report/markdown.ts';
 import { RECALL_AT } from '../evaluate/metrics.ts';
-import { SIMULATION_NOTICE } from '../data/world/generate.ts';
+import { SIMULATION_NOTICE } from '../world/generate.ts';
 import { writeFileAtomic } from '../files.ts';
 import { sweptValue } from './experiment-file.ts';
 import { readResults, type ExperimentResult, type ResultRow } from './result.ts';

@@ -6,10 +6,10 @@ import type { Dataset } from '../data/dataset.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { cutOf, refuseCountsInTable, validationWindow } from '../evaluate/protocols.ts';
-import { isFinished, type Checkpoint } from '../model/checkpoint.ts';
-import { train, type TrainOptions } from '../model/train.ts';
+import { isFinished, type Checkpoint } from '../model/training/checkpoint.ts';
+import { train, type TrainOptions } from '../model/training/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
-import type { WarmStart } from '../model/warm-start.ts';
+import type { WarmStart } from '../model/training/warm-start.ts';
 import { gatherValidation, validationMetric } from './validation.ts';
 
 export interface TrainingPlan {

@@ -9,7 +9,7 @@ import { evaluationSet } from '../evaluate/evaluate.ts';
 import { validationWindow } from '../evaluate/protocols.ts';
 import type { EvaluationQuery } from '../evaluate/query.ts';
 import { DEFAULT_TRAINING } from '../model/train-config.ts';
-import type { TrainingEnds } from '../model/training-statistics.ts';
+import type { TrainingEnds } from '../model/training/training-statistics.ts';
 import { trainForProtocol } from './training-recipe.ts';
 import { gatherValidation } from './validation.ts';
 

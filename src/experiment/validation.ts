@@ -15,8 +15,8 @@ import {
 } from '../evaluate/protocols.ts';
 import type { EvaluationQuery } from '../evaluate/query.ts';
 import { rankAll } from '../evaluate/ranking.ts';
-import { eachShard, type TrainingEnds } from '../model/training-statistics.ts';
-import type { TwoTower } from '../model/two-tower.ts';
+import { eachShard, type TrainingEnds } from '../model/training/training-statistics.ts';
+import type { TwoTower } from '../model/network/two-tower.ts';
 import { Random } from '../random.ts';
 
 /**

@@ -2,9 +2,9 @@
 
 import type { BackendName } from '../backend/backends.ts';
 import { useBackend } from '../backend/select.ts';
-import { catalogueItemFeatures } from '../bundle/item-features.ts';
+import { catalogueItemFeatures } from '../bundle/weights/item-features.ts';
 import type { Bundle } from '../bundle/load.ts';
-import { TwoTower, type WeightMap } from './two-tower.ts';
+import { TwoTower, type WeightMap } from './network/two-tower.ts';
 
 export type { BackendName };
 

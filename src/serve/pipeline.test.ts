@@ -11,10 +11,10 @@ import { TandemError, type ErrorCode } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import type { StateBatch } from '../store/store.ts';
-import { ApiKeys } from './api-keys.ts';
-import { CANDIDATES } from './endpoints.ts';
-import { Engine } from './engine.ts';
-import { ServerMetrics } from './metrics.ts';
+import { ApiKeys } from './admission/api-keys.ts';
+import { CANDIDATES } from './answer/endpoints.ts';
+import { Engine } from './engine/engine.ts';
+import { ServerMetrics } from './metrics/metrics.ts';
 import { Pipeline } from './pipeline.ts';
 
 interface Body {

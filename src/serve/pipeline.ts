@@ -6,21 +6,21 @@ import { stateRows } from '../bundle/manifest.ts';
 import { stateAge } from '../features/sequence.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { newStateBatch, stateOf, type StateBatch, type UserStateStore } from '../store/store.ts';
-import { Admission, type AdmissionOptions } from './admission.ts';
-import { AnswerWriter, type AnswerWriterOptions } from './answer-writer.ts';
-import type { Engine } from './engine.ts';
-import type { ServerMetrics } from './metrics.ts';
+import { Admission, type AdmissionOptions } from './admission/admission.ts';
+import { AnswerWriter, type AnswerWriterOptions } from './answer/answer-writer.ts';
+import type { Engine } from './engine/engine.ts';
+import type { ServerMetrics } from './metrics/metrics.ts';
 import { resolveAll, resolveOne } from './resolve.ts';
-import { retrieveAll } from './retrieve.ts';
-import { StageClock } from './stage-clock.ts';
+import { retrieveAll } from './retrieve/retrieve.ts';
+import { StageClock } from './metrics/stage-clock.ts';
 import { StateReader } from './state-reader.ts';
 import { Turns } from './turns.ts';
-import { Workspace } from './workspace.ts';
-import type { StateFailure } from './answer-parts.ts';
-import type { Endpoint } from './endpoint.ts';
-import type { Answer, Caller, Pending, Resolved } from './pending.ts';
-import type { PipelineRequest } from './request-types.ts';
-import type { Served } from './served.ts';
+import { Workspace } from './engine/workspace.ts';
+import type { StateFailure } from './answer/answer-parts.ts';
+import type { Endpoint } from './answer/endpoint.ts';
+import type { Answer, Caller, Pending, Resolved } from './answer/pending.ts';
+import type { PipelineRequest } from './request/request-types.ts';
+import type { Served } from './engine/served.ts';
 
 export interface PipelineOptions extends AdmissionOptions, AnswerWriterOptions {
   /** How long a request is worth waiting for that does not say so itself. */

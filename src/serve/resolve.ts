@@ -1,13 +1,13 @@
 // What waits for an answer, and how its ids become rows of the bundle that answers it.
 
 import { TandemError } from '../errors.ts';
-import type { Engine } from './engine.ts';
-import type { Stage } from './metrics.ts';
-import type { AnswerFacts } from './answer-parts.ts';
-import type { Endpoint } from './endpoint.ts';
-import type { PipelineRequest } from './request-types.ts';
-import type { Asked } from './resolved-query.ts';
-import type { BundleVersion, Pending, Resolved } from './pending.ts';
+import type { Engine } from './engine/engine.ts';
+import type { Stage } from './metrics/metrics.ts';
+import type { AnswerFacts } from './answer/answer-parts.ts';
+import type { Endpoint } from './answer/endpoint.ts';
+import type { PipelineRequest } from './request/request-types.ts';
+import type { Asked } from './retrieve/resolved-query.ts';
+import type { BundleVersion, Pending, Resolved } from './answer/pending.ts';
 
 /** Turns ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
 export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[] {

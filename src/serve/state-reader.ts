@@ -4,7 +4,7 @@ import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { onlyState, type StateBatch, type UserStateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
-import type { StateFailure } from './answer-parts.ts';
+import type { StateFailure } from './answer/answer-parts.ts';
 
 export class StateReader {
   readonly #store: UserStateStore;

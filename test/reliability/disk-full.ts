@@ -8,7 +8,11 @@ import { listBundles, readHistory } from '../../src/bundle/current.ts';
 import { loadBundle } from '../../src/bundle/load.ts';
 import { readDataset } from '../../src/data/read-dataset.ts';
 import type { EncoderId } from '../../src/ids.ts';
-import { isFinished, loadCheckpoint, loadTrainingState } from '../../src/model/checkpoint.ts';
+import {
+  isFinished,
+  loadCheckpoint,
+  loadTrainingState,
+} from '../../src/model/training/checkpoint.ts';
 import { LmdbStore } from '../../src/store/lmdb-store.ts';
 import { runCli } from '../support/cli.ts';
 import { SHOP_TRAINING, makeShop, writeShop } from '../support/shop.ts';

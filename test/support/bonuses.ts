@@ -1,7 +1,7 @@
 // Bonuses of pairs for tests of losses: drawn, as the tensors that a loss takes, and as numbers.
 
 import { tf } from '../../src/backend/tf.ts';
-import type { ExampleBonuses } from '../../src/model/losses/examples.ts';
+import type { ExampleBonuses } from '../../src/model/training/losses/examples.ts';
 import type { Random } from '../../src/random.ts';
 import type { Rows } from './f64.ts';
 

@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Dataset, RequestRecord } from '../../src/data/dataset.ts';
-import { microDataset } from '../../src/evaluate/micro-dataset.ts';
+import { microDataset } from './micro-dataset.ts';
 import { DEFAULT_TRAINING, type TrainConfig } from '../../src/model/train-config.ts';
 import { Random } from '../../src/random.ts';
 

@@ -6,9 +6,9 @@ import { publishBundle, type BundleInput, type PublishedBundle } from '../../src
 import type { Tensor } from '../../src/bundle/safetensors.ts';
 import { buildSchema } from '../../src/features/build-schema.ts';
 import { embedGoldens } from '../../src/bundle/verify.ts';
-import { headWeights } from '../../src/bundle/head-weights.ts';
+import { headWeights } from '../../src/bundle/weights/head-weights.ts';
 import type { GoldenRequest } from '../../src/bundle/manifest.ts';
-import { tensorSpecs } from '../../src/model/weights.ts';
+import { tensorSpecs } from '../../src/model/network/weights.ts';
 import { nativeAddon } from '../../src/native/binding.ts';
 import { Random } from '../../src/random.ts';
 import { buildIndex } from '../../src/retrieval/build-index.ts';

@@ -1,0 +1,34 @@
+// Events by the names of items and actions, as the rows that a bundle's history encoder reads; those of items that it does not know fall away.
+
+import type { CompactSchema } from '../../features/schema.ts';
+import type { EventColumns } from '../../features/sequence.ts';
+import { Vocabulary } from '../../features/vocabulary.ts';
+import type { ItemCatalogue } from '../catalogue.ts';
+
+export interface NamedEvent {
+  readonly item: string;
+  /** Empty when unknown. */
+  readonly action: string;
+  /** Unix seconds. */
+  readonly time: number;
+}
+
+export class EventRows {
+  readonly #catalogue: ItemCatalogue;
+  readonly #actions: Vocabulary;
+
+  constructor({ catalogue, schema }: { catalogue: ItemCatalogue; schema: CompactSchema }) {
+    this.#catalogue = catalogue;
+    this.#actions = new Vocabulary(schema.actions);
+  }
+
+  /** @param events - in order of time. @returns the columns, all of one length. */
+  columns(events: readonly NamedEvent[]): EventColumns & { readonly times: Float64Array } {
+    const known = events.filter(({ item }) => this.#catalogue.row(item) >= 0);
+    return {
+      items: Int32Array.from(known, ({ item }) => this.#catalogue.row(item)),
+      actions: Int32Array.from(known, ({ action }) => this.#actions.row(action) + 1),
+      times: Float64Array.from(known, ({ time }) => time),
+    };
+  }
+}

@@ -1,0 +1,70 @@
+// What the input embeddings of items are made of, for native code: the history encoder reads them, a head with
+// subjectItem, and the item tower.
+
+import type { ItemFeatures } from '../../features/item-features.ts';
+import type { CompactSchema } from '../../features/schema.ts';
+import type { ItemInputWeights, ItemTables } from '../../native/binding.ts';
+import { BUNDLE_FILES } from '../manifest.ts';
+import { expectTensor, type Tensor } from '../safetensors.ts';
+
+/**
+ * The `items.*` tensors that items share, under the names of the addon; none is copied.
+ *
+ * @param width - D. @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
+ */
+export function itemTables(
+  tensors: ReadonlyMap<string, Tensor>,
+  width: number,
+  schema: CompactSchema,
+): ItemTables {
+  const { categories, advertisers, priceBounds } = schema;
+  const table = (name: string, rows: number): Float32Array =>
+    itemTensor(tensors, name, rows, width);
+  // As in TwoTower.itemInputs: a table that the schema gives no values adds nothing.
+  return {
+    ...(categories.length > 0 && { categoryTable: table('category', categories.length) }),
+    ...(advertisers.length > 0 && { advertiserTable: table('advertiser', advertisers.length + 1) }),
+    ...(priceBounds.length > 0 && { priceTable: table('price', priceBounds.length + 1) }),
+  };
+}
+
+/** `items.id` [count, width]; not copied. @throws as itemTables. */
+export function itemIdTable(
+  tensors: ReadonlyMap<string, Tensor>,
+  width: number,
+  count: number,
+): Float32Array {
+  return itemTensor(tensors, 'id', count, width);
+}
+
+/** All of `items.*`, with each item's rows of the tables; nothing is copied. @throws as itemTables. */
+export function itemInputWeights(
+  tensors: ReadonlyMap<string, Tensor>,
+  width: number,
+  schema: CompactSchema,
+  items: ItemFeatures,
+): ItemInputWeights {
+  const { categoryTable, advertiserTable, priceTable } = itemTables(tensors, width, schema);
+  return {
+    itemTable: itemIdTable(tensors, width, items.count),
+    ...(categoryTable && {
+      categories: {
+        table: categoryTable,
+        offsets: items.categoryOffsets,
+        rows: items.categoryRows,
+        weights: items.categoryWeights,
+      },
+    }),
+    ...(advertiserTable && { advertisers: { table: advertiserTable, rows: items.advertiserRows } }),
+    ...(priceTable && { prices: { table: priceTable, rows: items.priceRows } }),
+  };
+}
+
+function itemTensor(
+  tensors: ReadonlyMap<string, Tensor>,
+  name: string,
+  rows: number,
+  width: number,
+): Float32Array {
+  return expectTensor(tensors, `items.${name}`, Float32Array, [rows, width], BUNDLE_FILES.weights);
+}

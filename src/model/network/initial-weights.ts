@@ -1,0 +1,34 @@
+// First values of the model's tensors, drawn as weights.ts says. Which of them a run starts from is decided in train.ts.
+
+import { Random } from '../../random.ts';
+import type { TensorSpec } from './weights.ts';
+
+/** Values that the caller owns, by tensor name. */
+export type NewWeights = Map<string, { readonly shape: readonly number[]; data: Float32Array }>;
+
+/** The same seed gives the same values, and a tensor the same whichever others there are. */
+export function initialWeights(specs: ReadonlyMap<string, TensorSpec>, seed: number): NewWeights {
+  return new Map(
+    [...specs].map(([name, spec]) => [
+      name,
+      { shape: spec.shape, data: initialValues(name, spec, seed) },
+    ]),
+  );
+}
+
+function initialValues(name: string, { shape, initial }: TensorSpec, seed: number): Float32Array {
+  const values = new Float32Array(shape.reduce((product, extent) => product * extent, 1));
+  if ('constant' in initial) return values.fill(initial.constant);
+  const { deviation, stream = name, diagonals = [] } = initial;
+  const random = new Random(seed, hashName(stream));
+  for (let i = 0; i < values.length; i++) values[i] = random.normal() * deviation;
+  for (const { row, column, size, scale } of diagonals)
+    for (let i = 0; i < size; i++) values[(row + i) * shape[1]! + column + i]! += scale;
+  return values;
+}
+
+function hashName(name: string): number {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0;
+  return hash;
+}

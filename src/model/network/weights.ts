@@ -1,0 +1,192 @@
+// Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
+
+import { fusedWidth, type ModelConfig } from '../../bundle/manifest.ts';
+import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../../features/schema.ts';
+
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  /** How training fills it first: a constant, or normal with this deviation plus diagonals. */
+  readonly initial:
+    | { readonly constant: number }
+    | {
+        readonly deviation: number;
+        /** Tensors of one stream begin with the same random values. */
+        readonly stream?: string;
+        readonly diagonals?: readonly Diagonal[];
+      };
+}
+
+/** `scale` added at (row + i, column + i), i < size. */
+export interface Diagonal {
+  readonly row: number;
+  readonly column: number;
+  readonly size: number;
+  readonly scale: number;
+}
+
+/** Small, so that Adam's first steps turn a row instead of nudging it: towers are normalised, only direction counts. */
+const TABLE_DEVIATION = 0.02;
+/** Brings a table's rows to unit scale, where they outweigh what untrained blocks add to the residual stream. */
+const TABLE_GAIN = 30;
+/** As much again for a mean of rows, which is shorter than they are. */
+const MEAN_GAIN = 2 * TABLE_GAIN;
+/** What the Transformer adds to a state that carries a mean begins small: it refines what the mean says. */
+const QUIET_NORM = 0.1;
+/** A bonus to begin with, near the best on validation data: w = .1 in units of the cosine, g = 10. */
+const LOG_FREQUENCY_WEIGHT = Math.log(0.1);
+const LOG_FREQUENCY_GAIN = Math.log(10);
+/** Of matrices that should start as what their diagonals say, or as nearly nothing. */
+const QUIET_DEVIATION = 0.02;
+
+/** A dense layer's weight [out, in], with the deviation that keeps the variance of its input (Glorot). */
+function dense(outputs: number, inputs: number): TensorSpec {
+  return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
+}
+
+/**
+ * A dense layer's weight that starts as a copy of (parts of) its input.
+ *
+ * The towers start out agreeing: an item's own vector, and its categories as a subject, retrieve similar items before the
+ * first step, and training has a direction to improve on instead of one to find.
+ */
+function copying(outputs: number, inputs: number, ...diagonals: readonly Diagonal[]): TensorSpec {
+  return { shape: [outputs, inputs], initial: { deviation: QUIET_DEVIATION, diagonals } };
+}
+
+function table(rows: number, width: number, stream?: string): TensorSpec {
+  return {
+    shape: [rows, width],
+    initial: { deviation: TABLE_DEVIATION, ...(stream !== undefined && { stream }) },
+  };
+}
+
+function constant(value: number, ...shape: number[]): TensorSpec {
+  return { shape, initial: { constant: value } };
+}
+
+/**
+ * Every tensor by name, in a fixed order.
+ *
+ * `items.*` feed both the history encoder and the item tower; `encoder.*`, `tower.*`, `context.*` and `head.*` belong
+ * to one part each. encoderId covers items and encoder; itemTowerId items and tower; headId context and head,
+ * with subjectItem items, too.
+ */
+export function tensorSpecs(
+  config: ModelConfig,
+  schema: FeatureSchema,
+  itemCount: number,
+): Map<string, TensorSpec> {
+  const { embeddingWidth: width, feedForwardWidth, actionWidth, hiddenWidth } = config;
+  const specs = new Map<string, TensorSpec>();
+  specs.set('items.id', table(itemCount, width));
+  specs.set('items.category', table(Math.max(1, schema.categories.length), width, 'categories'));
+  specs.set('items.advertiser', table(schema.advertisers.length + 1, width));
+  specs.set('items.price', table(schema.priceBounds.length + 1, width));
+  specs.set('encoder.action', table(schema.actions.length + 1, actionWidth));
+  specs.set('encoder.gap', { shape: [GAP_BUCKETS, width], initial: { deviation: 0.02 } });
+  specs.set('encoder.position', {
+    shape: [config.maxHistory, width],
+    initial: { deviation: 0.02 },
+  });
+  specs.set(
+    'encoder.input.weight',
+    copying(width, width + actionWidth, { row: 0, column: 0, size: width, scale: TABLE_GAIN }),
+  );
+  specs.set('encoder.input.bias', constant(0, width));
+  for (let block = 0; block < config.blocks; block++) {
+    const prefix = `encoder.blocks.${block}`;
+    specs.set(`${prefix}.attentionNorm.scale`, constant(1, width));
+    specs.set(`${prefix}.attentionNorm.offset`, constant(0, width));
+    for (const part of ['query', 'key', 'value']) {
+      specs.set(`${prefix}.${part}.weight`, dense(width, width));
+      specs.set(`${prefix}.${part}.bias`, constant(0, width));
+    }
+    specs.set(`${prefix}.attentionOutput.weight`, copying(width, width));
+    specs.set(`${prefix}.attentionOutput.bias`, constant(0, width));
+    specs.set(`${prefix}.feedForwardNorm.scale`, constant(1, width));
+    specs.set(`${prefix}.feedForwardNorm.offset`, constant(0, width));
+    specs.set(`${prefix}.feedForward.weight`, dense(feedForwardWidth, width));
+    specs.set(`${prefix}.feedForward.bias`, constant(0, feedForwardWidth));
+    specs.set(`${prefix}.feedForwardOutput.weight`, copying(width, feedForwardWidth));
+    specs.set(`${prefix}.feedForwardOutput.bias`, constant(0, width));
+  }
+  specs.set('encoder.norm.scale', constant(config.historyMean ? QUIET_NORM : 1, width));
+  specs.set('encoder.norm.offset', constant(0, width));
+  if (config.historyMean)
+    specs.set(
+      'encoder.meanWeight',
+      copying(width, width, { row: 0, column: 0, size: width, scale: MEAN_GAIN }),
+    );
+  if (config.itemFrequency) {
+    specs.set('encoder.frequencyWeight', constant(LOG_FREQUENCY_WEIGHT, 1));
+    specs.set('encoder.frequencyGain', constant(LOG_FREQUENCY_GAIN, 1));
+  }
+  specs.set('tower.hiddenWeight', dense(hiddenWidth, width));
+  specs.set('tower.hiddenBias', constant(0, hiddenWidth));
+  specs.set('tower.outputWeight', copying(width, hiddenWidth));
+  specs.set('tower.outputBias', constant(0, width));
+
+  const fused = fusedWidth(config);
+  specs.set('head.coldStart', table(1, width));
+  specs.set('head.hiddenWeight', dense(hiddenWidth, fused));
+  specs.set('head.hiddenBias', constant(0, hiddenWidth));
+  specs.set('head.outputWeight', copying(width, hiddenWidth));
+  specs.set('head.outputBias', constant(0, width));
+  // What was attended comes before the state, and counts as much.
+  const at = config.fusion === 'attention' ? width : 0;
+  const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
+  if (config.fusion === 'none') {
+    specs.set('head.skipWeight', copying(width, fused, state));
+    return specs;
+  }
+
+  const { subjectWidth, demographicWidth, contextWidth } = config;
+  // relu(s) - relu(-s) = s: with room for both halves, the subject passes the context layer unchanged.
+  const size = contextWidth >= 2 * subjectWidth ? Math.min(subjectWidth, width) : 0;
+  specs.set(
+    'head.skipWeight',
+    copying(
+      width,
+      fused,
+      { row: 0, column: 0, size: at, scale: 1 },
+      state,
+      { row: 0, column: at + width, size, scale: 1 },
+      { row: 0, column: at + width + subjectWidth, size, scale: -1 },
+    ),
+  );
+  specs.set('context.subjectTable', table(subjectRows(schema), subjectWidth, 'categories'));
+  specs.set('context.noSubject', table(1, subjectWidth));
+  specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
+  specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
+  specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
+  // The item in view, if the model reads it, comes after the demographics and goes where the subject goes.
+  const items = subjectWidth + 3 * demographicWidth;
+  specs.set(
+    'context.contextWeight',
+    copying(
+      contextWidth,
+      config.subjectItem ? items + width : items,
+      ...(config.subjectItem ? [0, items] : [0]).flatMap((column) => [
+        { row: 0, column, size, scale: TABLE_GAIN },
+        { row: subjectWidth, column, size, scale: -TABLE_GAIN },
+      ]),
+    ),
+  );
+  specs.set('context.contextBias', constant(0, contextWidth));
+  if (config.fusion === 'concat') return specs;
+
+  // Events that are like the subject score higher from the first step on.
+  specs.set(
+    'head.queryWeight',
+    copying(
+      width,
+      contextWidth,
+      { row: 0, column: 0, size, scale: 1 },
+      { row: 0, column: subjectWidth, size, scale: -1 },
+    ),
+  );
+  const whole: Diagonal = { row: 0, column: 0, size: width, scale: 1 };
+  for (const part of ['key', 'value', 'attentionOutput'])
+    specs.set(`head.${part}Weight`, copying(width, width, whole));
+  return specs;
+}

@@ -1,0 +1,266 @@
+// The checkpoint: a directory that holds a training run, before and after it is finished. Every part is written aside
+// and renamed, so a run that was killed continues from the last whole part.
+//
+//   run.json          settings and data of the run: its identity
+//   schema.json       feature schema          items.safetensors   catalogue
+//   step-000300/      weights, their mean, best weights, optimiser moments, progress.json: where a killed run continues
+//   final/            weights of the best step, result.json: what is encoded, evaluated and published
+
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { useBackend } from '../../backend/select.ts';
+import { decodeCatalogue, encodeCatalogue, type ItemCatalogue } from '../../bundle/catalogue.ts';
+import { catalogueItemFeatures } from '../../bundle/weights/item-features.ts';
+import { decodeSafetensors, encodeSafetensors } from '../../bundle/safetensors.ts';
+import { TandemError } from '../../errors.ts';
+import { schemaHash, type FeatureSchema } from '../../features/schema.ts';
+import {
+  removeTemporaries,
+  syncFolder,
+  writeFileAtomic,
+  writeFileSynced,
+  writeFolderAtomic,
+} from '../../files.ts';
+import { canonicalJson, firstDifference, sha256Hex } from '../../json.ts';
+import { parseTrainConfig, type TrainConfig } from '../train-config.ts';
+import { TwoTower, type WeightMap } from '../network/two-tower.ts';
+
+/** 2: the schema has the n-grams of queries. */
+export const CHECKPOINT_VERSION = 3;
+
+export interface RunSettings {
+  readonly format: 'tandem-checkpoint';
+  readonly version: typeof CHECKPOINT_VERSION;
+  readonly config: TrainConfig;
+  readonly schemaHash: string;
+  readonly datasetName: string;
+  readonly datasetDigest: string;
+  /** Unix seconds (or position) of the newest event that training sees. */
+  readonly dataUntilSeconds: number;
+  /** Events that training sees; two runs with other events are two runs. */
+  readonly trainingEvents: number;
+  /** Where shards were cut, as a number of events: what a step draws depends on it. Absent where all were one shard. */
+  readonly shardEvents?: number;
+  /** What a warm start began with; absent where weights were drawn. */
+  readonly start?: StartIdentity;
+}
+
+export interface StartIdentity {
+  /** runDigest of the finished run that the weights are from. */
+  readonly digest: string;
+  /** Whether context layer and head alone were trained. */
+  readonly headOnly: boolean;
+}
+
+export interface Validation {
+  readonly step: number;
+  readonly loss: number;
+  readonly metric: number;
+}
+
+/** Everything that a continued run needs besides the settings. */
+export interface TrainingState {
+  readonly step: number;
+  readonly validations: readonly Validation[];
+  readonly weights: WeightMap;
+  readonly best: WeightMap;
+  readonly moments: WeightMap;
+  /** Mean of the last weights, where the run keeps one. */
+  readonly averages?: WeightMap;
+}
+
+export interface TrainingResult {
+  /** Step whose weights are the final ones. */
+  readonly bestStep: number;
+  readonly stepsRun: number;
+  readonly validations: readonly Validation[];
+}
+
+export interface Checkpoint {
+  readonly directory: string;
+  readonly settings: RunSettings;
+  readonly schema: FeatureSchema;
+  readonly catalogue: ItemCatalogue;
+  readonly result: TrainingResult;
+  readonly weights: WeightMap;
+}
+
+const FINAL = 'final';
+const STEP = /^step-(\d{6})$/;
+
+/**
+ * Opens a run's directory, or starts one.
+ *
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds a run with other settings, data or start.
+ */
+export function openRun(
+  directory: string,
+  settings: RunSettings,
+  schema: FeatureSchema,
+  catalogue: ItemCatalogue,
+): void {
+  mkdirSync(directory, { recursive: true });
+  removeTemporaries(directory);
+  const path = join(directory, 'run.json');
+  if (existsSync(path)) {
+    const difference = firstDifference(JSON.parse(readFileSync(path, 'utf8')), settings);
+    if (difference === undefined) return;
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected ${directory} to be empty or to hold a run with these settings, this data and this start, but it holds another: ${difference}. Choose another directory or delete this one.`,
+    );
+  }
+  writeFileAtomic(join(directory, 'schema.json'), canonicalJson(schema));
+  writeFileAtomic(join(directory, 'items.safetensors'), encodeCatalogue(catalogue));
+  writeFileAtomic(path, canonicalJson(settings));
+}
+
+/** Saves where a run is; older steps are removed once this one is durable. */
+export async function saveTrainingState(directory: string, state: TrainingState): Promise<void> {
+  const name = `step-${String(state.step).padStart(6, '0')}`;
+  await writeFolderAtomic(join(directory, name), (folder) => {
+    writeFileSynced(join(folder, 'weights.safetensors'), encodeSafetensors(state.weights));
+    writeFileSynced(join(folder, 'best.safetensors'), encodeSafetensors(state.best));
+    writeFileSynced(join(folder, 'moments.safetensors'), encodeSafetensors(state.moments));
+    if (state.averages !== undefined)
+      writeFileSynced(join(folder, 'averages.safetensors'), encodeSafetensors(state.averages));
+    writeFileSynced(
+      join(folder, 'progress.json'),
+      canonicalJson({ step: state.step, validations: state.validations }),
+    );
+  });
+  for (const step of stepNames(directory))
+    if (step < name) rmSync(join(directory, step), { recursive: true });
+  syncFolder(directory);
+}
+
+/** The newest saved state of a run; undefined before the first. */
+export function loadTrainingState(directory: string): TrainingState | undefined {
+  const name = stepNames(directory).at(-1);
+  if (name === undefined) return undefined;
+  const folder = join(directory, name);
+  const averages = join(folder, 'averages.safetensors');
+  const progress = JSON.parse(readFileSync(join(folder, 'progress.json'), 'utf8')) as {
+    step: number;
+    validations: Validation[];
+  };
+  return {
+    ...progress,
+    weights: readWeights(join(folder, 'weights.safetensors')),
+    best: readWeights(join(folder, 'best.safetensors')),
+    moments: readWeights(join(folder, 'moments.safetensors')),
+    ...(existsSync(averages) && { averages: readWeights(averages) }),
+  };
+}
+
+/** Ends a run: writes the final weights, then drops the state that only a continued run needs. */
+export async function finishRun(
+  directory: string,
+  weights: WeightMap,
+  result: TrainingResult,
+): Promise<void> {
+  await writeFolderAtomic(join(directory, FINAL), (folder) => {
+    writeFileSynced(join(folder, 'weights.safetensors'), encodeSafetensors(weights));
+    writeFileSynced(join(folder, 'result.json'), canonicalJson(result));
+  });
+  removeSteps(directory);
+}
+
+/** Removes what a finished run no longer needs; a process killed while finishing may have left some of it. */
+export function removeSteps(directory: string): void {
+  for (const step of stepNames(directory))
+    rmSync(join(directory, step), { recursive: true, force: true });
+}
+
+export function isFinished(directory: string): boolean {
+  return existsSync(join(directory, FINAL, 'result.json'));
+}
+
+/**
+ * What a finished run was trained with.
+ *
+ * @throws TandemError ERR_CHECKPOINT_INVALID when there is none, it is unfinished, or of another version.
+ */
+export function loadRunSettings(directory: string): RunSettings {
+  if (!isFinished(directory))
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected a finished training run in ${directory}, found ${existsSync(join(directory, 'run.json')) ? 'an unfinished one' : 'none'}. Run "tandem train --out ${directory}" (it continues where it stopped).`,
+    );
+  const settings = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8')) as RunSettings;
+  const version: number = settings.version;
+  if (version !== CHECKPOINT_VERSION)
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected a checkpoint of version ${CHECKPOINT_VERSION} in ${directory}, received version ${version}. Train again with this version.`,
+    );
+  return { ...settings, config: parseTrainConfig(settings.config) };
+}
+
+/**
+ * Reads a finished run.
+ *
+ * @throws TandemError ERR_CHECKPOINT_INVALID as loadRunSettings does, and when its parts do not fit together.
+ */
+export function loadCheckpoint(directory: string): Checkpoint {
+  const settings = loadRunSettings(directory);
+  const schema = JSON.parse(readFileSync(join(directory, 'schema.json'), 'utf8')) as FeatureSchema;
+  if (schemaHash(schema) !== settings.schemaHash)
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected schema.json with hash ${settings.schemaHash} in ${directory}, received ${schemaHash(schema)}. The directory was changed after training: train again.`,
+    );
+  return {
+    directory,
+    settings,
+    schema,
+    catalogue: decodeCatalogue(readFileSync(join(directory, 'items.safetensors'))),
+    result: JSON.parse(
+      readFileSync(join(directory, FINAL, 'result.json'), 'utf8'),
+    ) as TrainingResult,
+    weights: readWeights(join(directory, FINAL, 'weights.safetensors')),
+  };
+}
+
+/** Names a finished run by what it was trained on, with and from, and by its weights. */
+export function runDigest(directory: string): string {
+  return sha256Hex(
+    readFileSync(join(directory, 'run.json')),
+    readFileSync(join(directory, FINAL, 'weights.safetensors')),
+  );
+}
+
+/** The model of a finished run, on the current tfjs backend. */
+export function modelOf(checkpoint: Checkpoint): TwoTower {
+  return new TwoTower(
+    checkpoint.settings.config.model,
+    checkpoint.schema,
+    catalogueItemFeatures(checkpoint.schema, checkpoint.catalogue),
+    checkpoint.weights,
+  );
+}
+
+/** The model of a finished run in `directory`, on the default tfjs backend. */
+export async function loadModel(directory: string): Promise<TwoTower> {
+  await useBackend();
+  return modelOf(loadCheckpoint(directory));
+}
+
+function stepNames(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => STEP.test(name))
+    .sort();
+}
+
+function readWeights(path: string): WeightMap {
+  const weights = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const [name, { shape, data }] of decodeSafetensors(readFileSync(path), path).tensors) {
+    if (!(data instanceof Float32Array))
+      throw new TandemError(
+        'ERR_CHECKPOINT_INVALID',
+        `Expected f32 tensors in ${path}, received another type for ${name}. Train again.`,
+      );
+    weights.set(name, { shape, data });
+  }
+  return weights;
+}

@@ -1,0 +1,132 @@
+// Proposals: distributions over the catalogue that negatives are drawn from, each with the probability of every item.
+
+import type { ItemTable } from '../../../data/dataset.ts';
+import type { Random } from '../../../random.ts';
+
+export interface Proposal {
+  /** Probability that one draw is this item; sums to 1 over the catalogue. */
+  probability(slot: number): number;
+  draw(random: Random): number;
+}
+
+/** Q = share * unigram + (1 - share) * uniform over the catalogue: 0 is uniform, 1 is popularity. */
+export class FrequencyProposal implements Proposal {
+  readonly #unigram: Categorical;
+  readonly #count: number;
+  readonly #share: number;
+
+  /** @param counts - [N] training events of each item; at least one is positive. */
+  constructor(counts: Float64Array, unigramShare: number) {
+    this.#unigram = new Categorical(counts);
+    this.#count = counts.length;
+    this.#share = unigramShare;
+  }
+
+  probability(slot: number): number {
+    return this.#share * this.#unigram.probability(slot) + (1 - this.#share) / this.#count;
+  }
+
+  draw(random: Random): number {
+    return random.uniform() < this.#share
+      ? this.#unigram.draw(random)
+      : random.integer(this.#count);
+  }
+}
+
+/**
+ * Hard negatives: a category as often as positives have it, weighted by confidence, then any of its items.
+ *
+ * An example so meets negatives of its own category as often as that category is asked for, and the context alone does not
+ * tell its positive from them. Positives without a category stand for the whole catalogue.
+ */
+export class CategoryProposal implements Proposal {
+  readonly #items: ItemTable;
+  /** Over the categories, then one for items without any. */
+  readonly #categories: Categorical;
+  /** Items of category c: members[offsets[c]] to members[offsets[c + 1] - 1]. */
+  readonly #offsets: Int32Array;
+  readonly #members: Int32Array;
+
+  /** @param positives - [N] how often each item is a positive; sums to more than 0. */
+  constructor(items: ItemTable, positives: Float64Array) {
+    this.#items = items;
+    const { categoryOffsets, categoryValues, categoryConfidences } = items;
+    const count = items.categoryNames.length;
+    const demand = new Float64Array(count + 1);
+    const offsets = new Int32Array(count + 1);
+    for (const category of categoryValues) offsets[category + 1]!++;
+    for (let category = 0; category < count; category++)
+      offsets[category + 1]! += offsets[category]!;
+    const next = offsets.slice();
+    const members = new Int32Array(categoryValues.length);
+    for (let slot = 0; slot < items.count; slot++) {
+      const begin = categoryOffsets[slot]!;
+      const end = categoryOffsets[slot + 1]!;
+      let total = 0;
+      for (let i = begin; i < end; i++) total += categoryConfidences[i]!;
+      if (begin === end) demand[count]! += positives[slot]!;
+      for (let i = begin; i < end; i++) {
+        const category = categoryValues[i]!;
+        demand[category]! += (positives[slot]! * categoryConfidences[i]!) / total;
+        members[next[category]!++] = slot;
+      }
+    }
+    this.#categories = new Categorical(demand);
+    this.#offsets = offsets;
+    this.#members = members;
+  }
+
+  probability(slot: number): number {
+    const { categoryOffsets, categoryValues, categoryNames, count } = this.#items;
+    let sum = this.#categories.probability(categoryNames.length) / count;
+    for (let i = categoryOffsets[slot]!; i < categoryOffsets[slot + 1]!; i++) {
+      const category = categoryValues[i]!;
+      sum += this.#categories.probability(category) / this.#size(category);
+    }
+    return sum;
+  }
+
+  draw(random: Random): number {
+    const category = this.#categories.draw(random);
+    return category === this.#items.categoryNames.length
+      ? random.integer(this.#items.count)
+      : this.#members[this.#offsets[category]! + random.integer(this.#size(category))]!;
+  }
+
+  #size(category: number): number {
+    return this.#offsets[category + 1]! - this.#offsets[category]!;
+  }
+}
+
+/** A distribution over 0 .. n - 1 proportional to weights; a draw is a binary search. */
+class Categorical {
+  readonly #cumulative: Float64Array;
+  readonly #weights: Float64Array;
+  readonly #total: number;
+
+  /** @param weights - finite, >= 0, not all 0. */
+  constructor(weights: Float64Array) {
+    this.#weights = weights;
+    this.#cumulative = new Float64Array(weights.length);
+    let sum = 0;
+    for (let i = 0; i < weights.length; i++) this.#cumulative[i] = sum += weights[i]!;
+    this.#total = sum;
+  }
+
+  probability(index: number): number {
+    return this.#weights[index]! / this.#total;
+  }
+
+  /** Never an index of weight 0. */
+  draw(random: Random): number {
+    const target = random.uniform() * this.#total;
+    let low = 0;
+    let high = this.#cumulative.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#cumulative[middle]! > target) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}

@@ -1,0 +1,296 @@
+// Gradient steps: what a step computes of the model, for the whole of it or the head alone, and Adam on its gradient.
+
+import { Adam, type Objective } from '../../backend/adam.ts';
+import { tf, valuesOf } from '../../backend/tf.ts';
+import { isHeadTensor } from '../../bundle/identity.ts';
+import type { ItemTable } from '../../data/dataset.ts';
+import { TandemError } from '../../errors.ts';
+import { Random } from '../../random.ts';
+import type { ExampleBonuses } from './losses/examples.ts';
+import {
+  stepLoss,
+  type CatalogueLoss,
+  type ColumnLoss,
+  type ItemStatistics,
+} from './losses/step-loss.ts';
+import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
+import type { TrainingStep } from './sampling/sampler.ts';
+import type { TrainConfig } from '../train-config.ts';
+import {
+  localiseItems,
+  type TrainingNoise,
+  type TwoTower,
+  type WeightMap,
+} from '../network/two-tower.ts';
+
+/** The table that a sampled step reads few rows of. */
+const ITEM_TABLE = 'items.id';
+/** What the loss learns beside the model: state of the run, no part of a bundle. */
+const TEMPERATURE = 'loss.temperature';
+
+export interface TrainerOptions {
+  /** Trains context layer and head alone, on states and item vectors as they are. */
+  readonly headOnly?: boolean;
+  /** Where the optimiser continues; moments are zero when absent. */
+  readonly moments?: WeightMap;
+}
+
+/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
+export class Trainer {
+  readonly #model: TwoTower;
+  readonly #config: TrainConfig;
+  readonly #optimiser: Adam;
+  readonly #loss: CatalogueLoss | ColumnLoss;
+  readonly #temperature: tf.Variable | undefined;
+  /** [N, D] item vectors, where the head is trained alone and they do not change. */
+  readonly #frozenVectors: tf.Variable<tf.Rank.R2> | undefined;
+
+  constructor(
+    model: TwoTower,
+    items: ItemTable,
+    statistics: ItemStatistics,
+    config: TrainConfig,
+    { headOnly = false, moments }: TrainerOptions = {},
+  ) {
+    this.#model = model;
+    this.#config = config;
+    this.#loss = stepLoss(config.loss, items, statistics);
+    if (config.learnTemperature) this.#temperature = temperatureVariable(config.temperature);
+    if (headOnly) this.#frozenVectors = tf.tidy(() => tf.variable(model.itemVectorTable(), false));
+    this.#optimiser = new Adam(trainedVariables(model, config, this.#temperature, headOnly));
+    if (moments !== undefined)
+      for (const [name, { m, v }] of this.#optimiser.moments)
+        for (const [suffix, variable] of [
+          ['m', m],
+          ['v', v],
+        ] as const)
+          tf.tidy(() => {
+            const saved = moments.get(`${name}.${suffix}`)!;
+            variable.assign(tf.tensor(saved.data.slice(), [...saved.shape]));
+          });
+    const learned = moments?.get(TEMPERATURE);
+    if (learned !== undefined)
+      tf.tidy(() => {
+        this.#temperature!.assign(tf.tensor1d(learned.data.slice()));
+      });
+  }
+
+  /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
+  async step(step: number, drawn: TrainingStep): Promise<number> {
+    const random = new Random(this.#config.seed, 2, step);
+    const rate = learningRate(this.#config, step);
+    const loss = await this.#optimiser.minimise(() => this.#task(drawn, random), rate, step);
+    if (!Number.isFinite(loss))
+      throw new TandemError(
+        'ERR_TRAINING_DIVERGED',
+        `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
+      );
+    return loss;
+  }
+
+  #task(drawn: TrainingStep, random: Random): Objective {
+    if (this.#frozenVectors !== undefined)
+      return this.#headTask(this.#loss, this.#frozenVectors, drawn, random);
+    return this.#loss.sampled
+      ? this.#sampledTask(this.#loss, drawn, random)
+      : this.#fullTask(this.#loss, drawn, random);
+  }
+
+  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Objective {
+    return {
+      loss: () => {
+        const inputs = this.#model.itemInputs();
+        const subjects = tf.gather(inputs, tf.tensor1d(subjectSlots(drawn), 'int32'));
+        const noise = this.#noise(random);
+        const hidden = this.#model.encode(inputs, drawn.histories, noise);
+        const queries = this.#queries(hidden, drawn, noise, subjects);
+        return loss.value(queries, this.#model.itemTower(inputs), drawn, this.#bonuses(drawn));
+      },
+      lookups: new Map(),
+    };
+  }
+
+  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Objective {
+    const columns = loss.draw(drawn.positives, random);
+    const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
+    const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
+    const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
+    const count = drawn.positives.length;
+    const end = count + columns.slots.length;
+    return {
+      loss: (read) => {
+        const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
+        const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
+          tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
+        const noise = this.#noise(random);
+        const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows }, noise);
+        const queries = this.#queries(hidden, drawn, noise, rowsOf(inputs, end));
+        // Vectors of distinct items: at all positions of a step an item is positive many times.
+        const vectors = this.#model.itemTower(inputs);
+        return loss.value(
+          queries,
+          rowsOf(vectors, 0, count),
+          rowsOf(vectors, count, end),
+          columns,
+          drawn,
+          this.#bonuses(drawn),
+        );
+      },
+      lookups: new Map([[ITEM_TABLE, slots]]),
+    };
+  }
+
+  /**
+   * The head alone. States and item vectors are computed before the graph is recorded, so that no gradient is taken of
+   * them, and without dropout: they are what serving reads.
+   */
+  #headTask(
+    loss: CatalogueLoss | ColumnLoss,
+    vectors: tf.Tensor2D,
+    drawn: TrainingStep,
+    random: Random,
+  ): Objective {
+    const { slots, rows } = localiseItems(drawn.histories.items);
+    const inputs = this.#model.itemInputs(slots);
+    const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows });
+    const columns = loss.sampled ? loss.draw(drawn.positives, random) : undefined;
+    const vectorsOf = (items: Int32Array): tf.Tensor2D =>
+      tf.gather(vectors, tf.tensor1d(items, 'int32'));
+    return {
+      loss: () => {
+        const queries = this.#queries(hidden, drawn, this.#noise(random));
+        const bonuses = this.#bonuses(drawn);
+        if (!loss.sampled) return loss.value(queries, vectors, drawn, bonuses);
+        const candidates = vectorsOf(columns!.slots);
+        const positives = vectorsOf(drawn.positives);
+        return loss.value(queries, positives, candidates, columns!, drawn, bonuses);
+      },
+      lookups: new Map(),
+    };
+  }
+
+  #noise(random: Random): TrainingNoise {
+    return {
+      random,
+      encoderRate: this.#config.encoderDropout,
+      headRate: this.#config.headDropout,
+      contextRate: this.#config.contextDropout,
+    };
+  }
+
+  /**
+   * Query embeddings of the examples, divided by tau.
+   *
+   * @param hidden - states of the step's histories; @param subjectInputs - of the items in view, for gradients towards them.
+   */
+  #queries(
+    hidden: tf.Tensor2D,
+    drawn: TrainingStep,
+    noise: TrainingNoise,
+    subjectInputs?: tf.Tensor2D,
+  ): tf.Tensor2D {
+    const states = {
+      hidden,
+      offsets: drawn.histories.offsets,
+      histories: drawn.users,
+      newest: drawn.stateRows,
+    };
+    return tf.mul(
+      this.#model.fuse(states, drawn.contexts, noise, subjectInputs),
+      this.#inverseTemperature(),
+    );
+  }
+
+  /** What item frequency adds to the examples' logits: it is divided by tau as cosines are. */
+  #bonuses({ frequencies }: TrainingStep): ExampleBonuses | undefined {
+    if (frequencies === undefined) return undefined;
+    const { rows, columns, counts, ofPositives } = frequencies;
+    const logits = (of: Float32Array): tf.Tensor1D =>
+      tf.mul(this.#model.frequencyBonus(of), this.#inverseTemperature());
+    return {
+      pairs: { rows, columns, values: logits(counts) },
+      ofPositives: logits(ofPositives),
+    };
+  }
+
+  #inverseTemperature(): tf.Tensor | number {
+    return this.#temperature === undefined
+      ? 1 / this.#config.temperature
+      : inverseTemperature(this.#temperature);
+  }
+
+  /** tau, as it is now. */
+  async temperature(): Promise<number> {
+    const variable = this.#temperature;
+    if (variable === undefined) return this.#config.temperature;
+    const inverse = tf.tidy(() => inverseTemperature(variable));
+    const [value] = await valuesOf(inverse);
+    inverse.dispose();
+    return 1 / value!;
+  }
+
+  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
+  async moments(): Promise<WeightMap> {
+    const moments = new Map<string, { shape: number[]; data: Float32Array }>();
+    for (const [name, pair] of this.#optimiser.moments)
+      for (const suffix of ['m', 'v'] as const) {
+        const variable = pair[suffix];
+        moments.set(`${name}.${suffix}`, {
+          shape: [...variable.shape],
+          data: await valuesOf(variable),
+        });
+      }
+    if (this.#temperature !== undefined)
+      moments.set(TEMPERATURE, {
+        shape: [1],
+        data: await valuesOf(this.#temperature),
+      });
+    return moments;
+  }
+
+  dispose(): void {
+    this.#optimiser.dispose();
+    this.#temperature?.dispose();
+    this.#frozenVectors?.dispose();
+  }
+}
+
+/** [E] items in view; item 0 where there is none, for which the model takes nothing. */
+function subjectSlots({ contexts, positives }: TrainingStep): Int32Array {
+  return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
+}
+
+/**
+ * What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero, or
+ * the head's alone.
+ */
+function trainedVariables(
+  model: TwoTower,
+  { gapFeature, positionFeature }: TrainConfig,
+  temperature: tf.Variable | undefined,
+  headOnly: boolean,
+): Map<string, tf.Variable> {
+  const variables = new Map(model.variables);
+  for (const [name, used] of [
+    ['encoder.gap', gapFeature],
+    ['encoder.position', positionFeature],
+  ] as const) {
+    if (used) continue;
+    const variable = variables.get(name)!;
+    tf.tidy(() => {
+      variable.assign(tf.zerosLike(variable));
+    });
+    variables.delete(name);
+  }
+  if (headOnly)
+    for (const name of variables.keys()) if (!isHeadTensor(name)) variables.delete(name);
+  if (temperature !== undefined) variables.set(TEMPERATURE, temperature);
+  return variables;
+}
+
+/** Linear warm-up, then a cosine down to a tenth. */
+function learningRate(config: TrainConfig, step: number): number {
+  const warm = Math.min(1, step / Math.max(1, config.warmupSteps));
+  const share = step / config.steps;
+  return config.learningRate * warm * (0.1 + 0.45 * (1 + Math.cos(Math.PI * share)));
+}

@@ -1,0 +1,175 @@
+// What a run knows of all its training events, whichever shard a step draws from: two passes over the shards.
+
+import type { Dataset } from '../../data/dataset.ts';
+import { ALL_TIME } from '../../data/read-requests.ts';
+import type { DatasetShards } from '../../data/shards.ts';
+import { TandemError } from '../../errors.ts';
+import { startProgress } from '../../telemetry.ts';
+import { requestsOfEvents } from './contexts/logged-context.ts';
+import type { ItemStatistics } from './losses/step-loss.ts';
+import type { TrainConfig } from '../train-config.ts';
+
+const SECONDS_PER_DAY = 86_400;
+const POPULARITY_DAYS = 30;
+
+/** [users] of a dataset or a shard: training sees the events [userOffsets[u], ends[u]) of user u. */
+export type TrainingEnds = (dataset: Dataset) => Int32Array;
+
+export interface TrainingStatistics {
+  /** Training events. */
+  readonly events: number;
+  /** Time of the newest one. */
+  readonly untilSeconds: number;
+  /** Time of the oldest event that training does not see; Infinity where it sees all. */
+  readonly heldOutFrom: number;
+  /** Users with training events. */
+  readonly users: number;
+  /** In what proportion steps draw from each shard: the weights of its users, see drawWeight. */
+  readonly weightOfShards: readonly number[];
+  /** What negatives are drawn and corrected by. */
+  readonly items: ItemStatistics;
+  /** [N] training events of each item in the last 30 days before `untilSeconds`; of all time without real times. */
+  readonly popularity: Float32Array;
+}
+
+/**
+ * Reads all shards, twice, one at a time; what is kept is 20 bytes an item.
+ *
+ * Sums go over users in the order of the dataset, so they do not depend, to the last bit, on where shards are cut.
+ *
+ * @throws TandemError ERR_DATASET_INVALID when no event is left to train on; ERR_CONFIG_INVALID when the settings need times
+ *   or logged requests that the dataset does not have.
+ */
+export async function trainingStatistics(
+  shards: DatasetShards,
+  trainingEnds: TrainingEnds,
+  config: TrainConfig,
+): Promise<TrainingStatistics> {
+  requireTimes(shards, config);
+  const counts = new Float64Array(shards.items.count);
+  const positives = new Float64Array(shards.items.count);
+  const weightOfShards: number[] = [];
+  let userCount = 0;
+  let events = 0;
+  let untilSeconds = -Infinity;
+  let heldOutFrom = Infinity;
+  let drawn = 0;
+  // The first conversion with a logged request answers the question whether there are any.
+  let logged = config.loggedShare === 0;
+  await eachShard(shards, 'training events', async (shard) => {
+    const dataset = await shards.read(shard, logged ? undefined : ALL_TIME);
+    const ends = trainingEnds(dataset);
+    const { items, times, userOffsets } = dataset.events;
+    const users = trainingUsers(dataset, ends);
+    let weightOfShard = 0;
+    for (const user of users) {
+      const first = userOffsets[user]!;
+      const end = ends[user]!;
+      const bought = items.subarray(first, end);
+      // Without repeats an item is a positive of a user once.
+      const candidates = config.repeats ? bought : Int32Array.from(new Set(bought));
+      const weight = drawWeight(end - first, config);
+      const perUser = weight * Math.min(positivesOfUser(config), candidates.length);
+      weightOfShard += weight;
+      events += end - first;
+      untilSeconds = Math.max(untilSeconds, times[end - 1]!);
+      drawn += perUser;
+      for (const item of bought) counts[item]!++;
+      for (const item of candidates) positives[item]! += perUser / candidates.length;
+    }
+    for (const [user, end] of ends.entries())
+      if (end < userOffsets[user + 1]!) heldOutFrom = Math.min(heldOutFrom, times[end]!);
+    userCount += users.length;
+    weightOfShards.push(weightOfShard);
+    logged ||= requestsOfEvents(dataset, ends).some((row) => row >= 0);
+  });
+  if (events === 0)
+    throw new TandemError(
+      'ERR_DATASET_INVALID',
+      `Expected users with events before the training cut in dataset "${shards.name}", found none of ${sum(shards.userCounts)}. Choose a later cut or import more events.`,
+    );
+  if (!logged)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected logged requests that led to training events for loggedShare ${config.loggedShare}, found none in ${shards.name}. Import requests with their times, or set loggedShare to 0.`,
+    );
+  const popularity = new Float32Array(shards.items.count);
+  const from = shards.hasTime ? untilSeconds - POPULARITY_DAYS * SECONDS_PER_DAY : -Infinity;
+  await eachShard(shards, 'popularity', async (shard) => {
+    const dataset = await shards.read(shard);
+    const ends = trainingEnds(dataset);
+    const { items, times, userOffsets } = dataset.events;
+    for (const user of trainingUsers(dataset, ends))
+      for (let i = userOffsets[user]!; i < ends[user]!; i++)
+        if (times[i]! >= from) popularity[items[i]!]!++;
+  });
+  return {
+    events,
+    untilSeconds,
+    heldOutFrom,
+    users: userCount,
+    weightOfShards,
+    items: { counts, positives: positives.map((expected) => expected / drawn) },
+    popularity,
+  };
+}
+
+/** Users with at least one training event. */
+export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
+  const { userOffsets } = dataset.events;
+  const users = new Int32Array(dataset.users.count);
+  let count = 0;
+  for (let user = 0; user < users.length; user++)
+    if (ends[user]! > userOffsets[user]!) users[count++] = user;
+  return users.subarray(0, count);
+}
+
+/**
+ * In what proportion a step draws a user with so many training events: evenly, or with userWeighting `event` by the events
+ * that a window can hold.
+ */
+export function drawWeight(events: number, { userWeighting, model }: TrainConfig): number {
+  return userWeighting === 'event' ? Math.min(events, model.maxHistory + 1) : 1;
+}
+
+/** Calls `visit` for one shard after the other; of several it shows which. */
+export async function eachShard(
+  shards: DatasetShards,
+  what: string,
+  visit: (shard: number) => Promise<void>,
+): Promise<void> {
+  const count = shards.userCounts.length;
+  const progress = count > 1 ? startProgress(`read for ${what}`, count, 'shards') : undefined;
+  try {
+    for (let shard = 0; shard < count; shard++) {
+      await visit(shard);
+      progress?.update(shard + 1);
+    }
+  } finally {
+    progress?.end();
+  }
+}
+
+/**
+ * How many positives a step draws of a user whose history is long enough.
+ *
+ * Where users are drawn evenly, an event of somebody with few counts for more among positives than among all events. Every
+ * event of a user that may be a positive is taken to be drawn as often as another.
+ */
+function positivesOfUser({ positivesPerUser, model }: TrainConfig): number {
+  // Positions before an event of a window: T events, and the one after them.
+  const positions = model.maxHistory + 1;
+  return positivesPerUser === 'all' ? positions : Math.min(positivesPerUser, positions);
+}
+
+function requireTimes(shards: DatasetShards, { objective }: TrainConfig): void {
+  if (objective.kind !== 'next' && objective.windowDays !== undefined && !shards.hasTime)
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a window in events for dataset "${shards.name}", which has positions instead of times, received windowDays ${objective.windowDays}. Set windowEvents instead.`,
+    );
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,167 @@
+// From what the pipeline found to the JSON of an answer, by hand where the loop is hot.
+
+import { TandemError } from '../../errors.ts';
+import type { Engine, ResolvedSubject } from '../engine/engine.ts';
+import { describeError } from '../request/error-body.ts';
+import type { CompiledFilter } from '../engine/filters.ts';
+import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
+import { TextWriter } from '../engine/text-writer.ts';
+import type {
+  CandidatesRequest,
+  EmbeddingsRequest,
+  PipelineRequest,
+  ScoreRequest,
+} from '../request/request-types.ts';
+import type { AnswerParts } from './answer-parts.ts';
+
+/** One for the event loop: an answer is written in one go. */
+const OUT = new TextWriter();
+
+/** @returns the CandidatesResponse as JSON. */
+export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRequest>): string {
+  const { request, hits } = parts;
+  const { items } = engine;
+  OUT.clear();
+  OUT.text(answerHead(engine, parts));
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"candidates":[`);
+  for (let i = 0; i < hits.slots.length; i++) {
+    const row = hits.slots[i]!;
+    OUT.ascii(i === 0 ? '{"item":' : ',{"item":');
+    items.quoteId(row, OUT);
+    OUT.ascii(',"score":');
+    writeScore(hits.scores[i]!, OUT);
+    if (request.explain) OUT.text(explainCandidate(engine, parts.subject, row));
+    OUT.ascii('}');
+  }
+  OUT.text(`]${ignoredJson(engine, parts)}${request.explain ? explainAnswer(parts) : ''}}`);
+  return OUT.toString();
+}
+
+/** @returns the EmbeddingsResponse as JSON. */
+export function encodeEmbedding(engine: Engine, parts: AnswerParts<EmbeddingsRequest>): string {
+  const values = nineDigits(parts.embedding);
+  return `${answerHead(engine, parts)},"embedding":[${values.join()}]${ignoredJson(engine, parts)}}`;
+}
+
+/** Short to print, and enough to give the same f32 back. */
+export function nineDigits(values: Float32Array): number[] {
+  return Array.from(values, (value) => Number(value.toPrecision(9)));
+}
+
+/** @returns the ScoreResponse as JSON; an item that the bundle lacks has an error in its place. */
+export function encodeScores(engine: Engine, parts: AnswerParts<ScoreRequest>): string {
+  const { request, requestId, hits } = parts;
+  OUT.clear();
+  OUT.text(`${answerHead(engine, parts)},"scores":[`);
+  for (const [i, id] of request.items.entries()) {
+    OUT.text(`${i === 0 ? '' : ','}{"item":${JSON.stringify(id)}`);
+    if (hits.slots[i]! >= 0) {
+      OUT.ascii(',"score":');
+      writeScore(hits.scores[i]!, OUT);
+      OUT.ascii('}');
+    } else {
+      const { body } = describeError(unknownItem(engine, id, `items.${i}`), requestId);
+      OUT.text(`,"error":${JSON.stringify(body)}}`);
+    }
+  }
+  OUT.text(`]${ignoredJson(engine, parts)}}`);
+  return OUT.toString();
+}
+
+export function unknownItem(engine: Engine, id: string, field: string | null): TandemError {
+  const bundle = engine.bundle.manifest.bundleId.slice(0, 12);
+  return new TandemError(
+    'ERR_UNKNOWN_ITEM',
+    `Expected an item of bundle ${bundle}, received "${id}". Leave it out, or publish a bundle that has it.`,
+    { details: { field } },
+  );
+}
+
+/** Six decimals are more than f32 arithmetic agrees on between two CPUs, and short to print. */
+export function writeScore(score: number, out: TextWriter): void {
+  const millionths = Math.round(score * 1e6);
+  const size = Math.abs(millionths);
+  if (size < 1e6) {
+    out.ascii(millionths < 0 ? '-0.' : '0.');
+    out.digits(size, 6);
+  } else out.ascii(String(millionths / 1e6));
+}
+
+/**
+ * The CandidatesResponse as a change: `base` in place of the bundle, and of each candidate its position in the base or, if it is
+ * new there, its id.
+ */
+export function encodeDelta(
+  engine: Engine,
+  parts: AnswerParts<CandidatesRequest>,
+  base: SentAnswer,
+): string {
+  const { request, hits } = parts;
+  OUT.clear();
+  OUT.text(openHead(parts, `"base":${JSON.stringify(base.id)}`));
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"items":[`);
+  for (const [i, position] of positionsIn(base, hits.slots).entries()) {
+    if (i > 0) OUT.ascii(',');
+    if (position === NEW_ITEM) engine.items.quoteId(hits.slots[i]!, OUT);
+    else OUT.ascii(String(position));
+  }
+  OUT.ascii('],"scores":[');
+  for (const [i, score] of hits.scores.entries()) {
+    if (i > 0) OUT.ascii(',');
+    writeScore(score, OUT);
+  }
+  OUT.text(`]${ignoredJson(engine, parts)}}`);
+  return OUT.toString();
+}
+
+/** The members that every answer begins with; the object is left open. */
+function answerHead(engine: Engine, parts: AnswerParts): string {
+  return openHead(parts, `"bundle_id":"${engine.bundle.manifest.bundleId}"`);
+}
+
+/** @param origin - the member that tells which bundle the items are of. */
+function openHead({ requestId, state, degraded }: AnswerParts, origin: string): string {
+  return (
+    `{"request_id":${JSON.stringify(requestId)},${origin},` +
+    `"state":{"status":"${state.status}","age_seconds":${state.ageSeconds}},` +
+    `"degraded":${degraded === undefined ? 'null' : JSON.stringify(degraded)}`
+  );
+}
+
+function ignoredJson(engine: Engine, parts: AnswerParts): string {
+  const ignored = ignoredMembers(engine, parts);
+  return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
+}
+
+/** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
+export function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string[] {
+  const ignored: string[] = [];
+  const subjectCounts = subject.bag.rows.length > 0 || subject.inputRow >= 0;
+  if (request.subject !== undefined && !subjectCounts) ignored.push('subject');
+  if (request.demographics !== undefined && !engine.usesContext) ignored.push('demographics');
+  return ignored;
+}
+
+function explainCandidate(engine: Engine, subject: ResolvedSubject, row: number): string {
+  const { items } = engine;
+  const { schema } = engine.bundle;
+  const subjectRows = new Set(subject.bag.rows);
+  const shared = Array.from(items.categoryRows(row)).filter((category) =>
+    subjectRows.has(category),
+  );
+  const names = shared.map((category) => schema.categories[category]!);
+  return `,"title":${JSON.stringify(items.title(row))},"shared_categories":${JSON.stringify(names)}`;
+}
+
+function explainAnswer({ hits, filter, batchSize, stagesMs }: AnswerParts): string {
+  return `,"explain":${JSON.stringify({
+    plan_reason: hits.planReason,
+    filter_selectivity: filter?.selectivity ?? 1,
+    batch_size: batchSize,
+    stages_ms: Object.fromEntries(
+      Object.entries(stagesMs)
+        .filter(([stage]) => stage !== 'encode')
+        .map(([stage, elapsedMs]) => [stage, Math.round(elapsedMs * 1e3) / 1e3]),
+    ),
+  })}`;
+}

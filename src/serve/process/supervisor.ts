@@ -1,0 +1,93 @@
+// Keeps a server running: starts it again when it dies, at once the first time, and rolls back to the bundle before when a bundle keeps
+// it from living. What it does is decided by when the server died and which bundle was current; this file knows no more of it.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { bundleBefore, readHistory, rollbackBundle } from '../../bundle/current.ts';
+import { TandemError } from '../../errors.ts';
+import { logger } from '../../telemetry.ts';
+import { withSearchThreads } from './search-threads.ts';
+
+/** So many deaths within the window are a crash loop. */
+const LOOP_DEATHS = 3;
+const LOOP_WINDOW_MS = 60_000;
+/** Waits before a restart, doubling from the second death within the window on. */
+const FIRST_WAIT_MS = 100;
+const LONGEST_WAIT_MS = 10_000;
+
+export interface Supervised {
+  /** Arguments of node: the program and its own. */
+  readonly command: readonly string[];
+  /** Directory of bundles, or one bundle, for which there is no rollback. */
+  readonly bundles: string;
+}
+
+export class Supervisor {
+  readonly #supervised: Supervised;
+  #child: ChildProcess | undefined;
+  readonly #stopped = new AbortController();
+  /** When the server died, the recent ones. */
+  #deathsMs: number[] = [];
+  /** Rolled back in this crash loop: once is help, twice would undo the work of days because a port is taken. */
+  #rolledBack = false;
+
+  constructor(supervised: Supervised) {
+    this.#supervised = supervised;
+  }
+
+  /** Runs until the server ends by itself or is told to. @returns the exit status to end with. */
+  async run(): Promise<number> {
+    for (;;) {
+      const startedMs = performance.now();
+      const { code, signal } = await this.#runOnce();
+      if (this.#stopped.signal.aborted || code === 0) return code ?? 1;
+      const nowMs = performance.now();
+      if (nowMs - startedMs >= LOOP_WINDOW_MS) this.#rolledBack = false;
+      this.#deathsMs = [...this.#deathsMs, nowMs].filter((ms) => nowMs - ms < LOOP_WINDOW_MS);
+      const deaths = this.#deathsMs.length;
+      logger.error({ code, signal, deaths_in_a_minute: deaths }, 'the server died');
+      if (deaths >= LOOP_DEATHS && !this.#rolledBack) this.#rollBack();
+      const waitMs = deaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (deaths - 2));
+      try {
+        await sleep(waitMs, undefined, { signal: this.#stopped.signal });
+      } catch {
+        return 0;
+      }
+    }
+  }
+
+  /** Passes a signal on; the one that stops the server stops the supervisor, too. */
+  signal(signal: NodeJS.Signals): void {
+    if (signal === 'SIGTERM' || signal === 'SIGINT') this.#stopped.abort();
+    this.#child?.kill(signal);
+  }
+
+  #runOnce(): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [...this.#supervised.command], {
+        stdio: 'inherit',
+        env: withSearchThreads(process.env),
+      });
+      this.#child = child;
+      child.once('error', reject);
+      child.once('exit', (code, signal) => {
+        this.#child = undefined;
+        resolve({ code, signal });
+      });
+    });
+  }
+
+  #rollBack(): void {
+    const { bundles } = this.#supervised;
+    try {
+      const [current] = readHistory(bundles);
+      bundleBefore(bundles);
+      const name = rollbackBundle(bundles);
+      this.#rolledBack = true;
+      logger.error({ from: current, to: name }, 'crash loop: rolled back to the bundle before');
+    } catch (error) {
+      if (!(error instanceof TandemError)) throw error;
+      logger.error({ err: error }, 'crash loop, and no bundle to roll back to');
+    }
+  }
+}

@@ -1,0 +1,33 @@
+// At most so many candidates of one advertiser: the best of each, as far down the list as it takes to find k.
+
+import type { LiveItems } from '../engine/live-items.ts';
+import type { RankedHits } from './hits.ts';
+
+/**
+ * The hits that are left when each advertiser keeps its `maxEach` best, without excluded ones, which do not count. Items
+ * of an unknown advertiser are not capped: they need not be of the same one.
+ */
+export function capAdvertisers(
+  items: Pick<LiveItems, 'advertiserRow'>,
+  { slots, scores }: RankedHits,
+  maxEach: number,
+  excluded: ReadonlySet<number>,
+): RankedHits {
+  const taken = new Map<number, number>();
+  const kept: number[] = [];
+  for (let i = 0; i < slots.length; i++) {
+    const slot = slots[i]!;
+    if (excluded.has(slot)) continue;
+    const advertiser = items.advertiserRow(slot);
+    if (advertiser >= 0) {
+      const count = taken.get(advertiser) ?? 0;
+      if (count === maxEach) continue;
+      taken.set(advertiser, count + 1);
+    }
+    kept.push(i);
+  }
+  return {
+    slots: Int32Array.from(kept, (i) => slots[i]!),
+    scores: Float32Array.from(kept, (i) => scores[i]!),
+  };
+}

@@ -1,0 +1,22 @@
+// What retrieval finds for one request.
+
+import type { PlanName, PlanReason } from '../../retrieval/search-plan.ts';
+
+/** Hits of one request, best first. */
+export interface RankedHits {
+  /** [n] rows of LiveItems. */
+  readonly slots: Int32Array;
+  /** [n] scores; higher is better. */
+  readonly scores: Float32Array;
+}
+
+/** How hits were found: by an index, by popularity, or not at all because the request asks for none. */
+export type HitsPlan = PlanName | 'popular' | 'none';
+
+export type HitsPlanReason = PlanReason | 'given-items' | 'no-history-no-context' | 'not-asked';
+
+/** Candidates best first. For given items: in their order, -1 and NaN where the bundle lacks the item. */
+export interface Hits extends RankedHits {
+  readonly plan: HitsPlan;
+  readonly planReason: HitsPlanReason;
+}

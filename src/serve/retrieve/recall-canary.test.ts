@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nativeAddon } from '../../native/binding.ts';
+import { Random } from '../../random.ts';
+import { graphIndex } from '../../retrieval/approximate-index.ts';
+import { newSearchOutput } from '../../retrieval/search-plan.ts';
+import { PlannedIndex } from '../../retrieval/plan.ts';
+import { ServerMetrics } from '../metrics/metrics.ts';
+import { RecallCanary } from './recall-canary.ts';
+import type { Asked } from './resolved-query.ts';
+
+const SIZE = 4000;
+const WIDTH = 16;
+const K = 20;
+
+function unitRows(count: number, seed: number): Float32Array {
+  const random = new Random(seed);
+  const rows = Float32Array.from({ length: count * WIDTH }, () => random.normal());
+  for (let row = 0; row < count; row++) {
+    const view = rows.subarray(row * WIDTH, (row + 1) * WIDTH);
+    const norm = Math.hypot(...view);
+    for (let i = 0; i < WIDTH; i++) view[i]! /= norm;
+  }
+  return rows;
+}
+
+function asking(excluded: readonly number[] = [], maxEach?: number): Asked {
+  return {
+    request: {
+      ...{ kind: 'candidates', user: 'u', surface: 'related', k: K, explain: false },
+      ...(maxEach !== undefined && { filter: { advertisers: { max_each: maxEach } } }),
+    },
+    subject: { bag: { rows: [], weights: [] }, itemRow: -1, inputRow: -1 },
+    filter: undefined,
+    excluded: new Set(excluded),
+  };
+}
+
+test('the metric is the share of the true best that was answered, of one answer in so many', async () => {
+  const vectors = unitRows(SIZE, 1);
+  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  // A graph too sparse to find everything.
+  const options = { connectivity: 3, expansionAdd: 8, threads: 1 };
+  const graph = await nativeAddon().HnswIndex.build(vectors, WIDTH, options);
+  const index = new PlannedIndex({ exact, approximate: graphIndex(graph, K), plan: 'approximate' });
+  const metrics = new ServerMetrics();
+  const canary = new RecallCanary(metrics, 3);
+  const measured = async (): Promise<{ sum: number; count: number }> => {
+    const text = await metrics.registry.metrics();
+    const of = (suffix: string): number =>
+      Number(new RegExp(`^tandem_ann_recall_ratio${suffix} (.*)$`, 'm').exec(text)![1]);
+    return { sum: of('_sum'), count: of('_count') };
+  };
+
+  const queries = unitRows(30, 2);
+  let expected = 0;
+  let checked = 0;
+  for (let q = 0; q < 30; q++) {
+    const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
+    const [found, best] = [newSearchOutput(1, K + 1), newSearchOutput(1, K + 1)];
+    const { plan } = await index.search(query, 1, K + 1, null, found, 'here');
+    exact.search(query, 1, K + 1, null, best);
+    // The best of all is excluded, as the item in view is.
+    const excluded = best.slots[0]!;
+    const slots = found.slots.filter((slot) => slot !== excluded).subarray(0, K);
+    const answer = { engine: { index }, plan, query, slots, listed: new Int32Array(0) };
+    canary.observe({ ...answer, asked: asking([excluded]) });
+    // These are not counted: nothing was approximate, or others than the nearest were asked for.
+    canary.observe({ ...answer, asked: asking(), plan: 'exact' });
+    canary.observe({ ...answer, asked: asking([], 1) });
+    if (q % 3 !== 2) continue;
+    const truth = new Set(best.slots.subarray(1));
+    expected += slots.filter((slot) => truth.has(slot)).length / K;
+    checked++;
+    while ((await measured()).count < checked) await new Promise(setImmediate);
+  }
+  const { sum, count } = await measured();
+  assert.equal(count, 10);
+  assert.ok(Math.abs(sum - expected) < 1e-9, `${sum} ${expected}`);
+  assert.ok(sum < count, 'a graph that finds everything tests nothing');
+});
+
+test("items of the user's list, which are found without the index, are not what is measured", async () => {
+  const vectors = unitRows(SIZE, 1);
+  const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  const options = { connectivity: 8, expansionAdd: 64, threads: 1 };
+  const graph = await nativeAddon().HnswIndex.build(vectors, WIDTH, options);
+  const index = new PlannedIndex({ exact, approximate: graphIndex(graph, K), plan: 'approximate' });
+  const metrics = new ServerMetrics();
+  const canary = new RecallCanary(metrics, 1);
+  const query = unitRows(1, 3);
+  const best = newSearchOutput(1, SIZE);
+  exact.search(query, 1, SIZE, null, best);
+  // The worst of all, and some of the best, are on the list: all of them lifted to the top of a perfect answer.
+  const listed = Int32Array.of(...best.slots.subarray(-4), best.slots[2]!, best.slots[30]!);
+  const others = best.slots.filter((slot) => !listed.includes(slot));
+  const slots = Int32Array.of(...listed, ...others).subarray(0, K);
+  canary.observe({ asked: asking(), engine: { index }, plan: 'hnsw', query, slots, listed });
+  const sum = async (): Promise<string> => {
+    const text = await metrics.registry.metrics();
+    return /^tandem_ann_recall_ratio_sum (.*)$/m.exec(text)![1]!;
+  };
+  while ((await sum()) === '0') await new Promise(setImmediate);
+  assert.equal(await sum(), '1');
+});

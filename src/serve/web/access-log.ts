@@ -1,0 +1,96 @@
+// One JSON line a request. Who asked is a keyed hash: the same user has the same one until the server restarts, and nobody can tell
+// from the log which user that is. Keys and bodies never get here.
+
+import { createHmac } from 'node:crypto';
+import { pino, type Logger } from 'pino';
+import { TandemError } from '../../errors.ts';
+import type { Degradation, StateSummary } from '../answer/answer-parts.ts';
+import type { AnswerFacts } from '../answer/answer-parts.ts';
+
+export interface AccessEntry {
+  readonly method: string;
+  /** One of the known paths, or "other". */
+  readonly route: string;
+  readonly status: number;
+  readonly bytes: number;
+  readonly ms: number;
+  readonly requestId: string;
+  /** W3C trace context, empty when there was none. */
+  readonly traceparent: string;
+  readonly facts?: AnswerFacts | undefined;
+}
+
+/** Lines gather up to so many bytes, or for a second, before they are written. */
+const BUFFER_BYTES = 8 * 1024;
+const FLUSH_INTERVAL_MS = 1000;
+const HASH_CHARACTERS = 16;
+
+/** @throws as AccessLog does. */
+export function openAccessLog(path: string | undefined, salt: Uint8Array): AccessLog | undefined {
+  return path === undefined ? undefined : new AccessLog(path, salt);
+}
+
+export class AccessLog {
+  readonly #salt: Uint8Array;
+  readonly #destination: ReturnType<typeof pino.destination>;
+  readonly #logger: Logger;
+
+  /**
+   * @param path - of a file, to which lines are added; "-" = standard output.
+   * @param salt - random; the same for all event loops of a server.
+   * @throws TandemError ERR_CONFIG_INVALID when the file cannot be opened.
+   */
+  constructor(path: string, salt: Uint8Array) {
+    this.#salt = salt;
+    try {
+      this.#destination = pino.destination({
+        dest: path === '-' ? 1 : path,
+        minLength: BUFFER_BYTES,
+        periodicFlush: FLUSH_INTERVAL_MS,
+        append: true,
+        // Opens at once, so that a wrong path stops the start.
+        sync: true,
+      });
+    } catch (cause) {
+      throw new TandemError(
+        'ERR_CONFIG_INVALID',
+        `Expected a file that can be written to for the access log (setting accessLog), received ${path}: ${String(cause)}.`,
+        { cause, details: { setting: 'accessLog' } },
+      );
+    }
+    this.#logger = pino({ base: null }, this.#destination);
+  }
+
+  write({ facts, ...entry }: AccessEntry): void {
+    const { method, route, status, bytes, requestId, traceparent } = entry;
+    this.#logger.info({
+      request_id: requestId,
+      ...(traceparent !== '' && { traceparent }),
+      ...{ method, route, status, bytes },
+      ms: Math.round(entry.ms * 1e3) / 1e3,
+      ...(facts !== undefined && {
+        user: this.#hash(facts.user),
+        bundle_id: facts.bundleId,
+        state: facts.state.status,
+        ...(facts.state.ageSeconds !== null && { state_age_seconds: facts.state.ageSeconds }),
+        ...(facts.degraded !== undefined && { degraded: facts.degraded.mode }),
+        plan: facts.plan,
+        items: facts.items,
+      }),
+    });
+  }
+
+  /** Opens the file anew, after somebody has moved it away. */
+  reopen(): void {
+    this.#destination.reopen();
+  }
+
+  close(): void {
+    this.#destination.flushSync();
+    this.#destination.end();
+  }
+
+  #hash(user: string): string {
+    return createHmac('sha256', this.#salt).update(user).digest('hex').slice(0, HASH_CHARACTERS);
+  }
+}
