@@ -126,7 +126,7 @@ function makeFilter({ folder, size }: DataSet, share: number): Filter {
     const queries = readFloats(folder, DATA_FILES.queries('test')).subarray(0, QUERIES * WIDTH);
     exact.search(queries, QUERIES, Math.min(K, size), list.words, truth);
     writeFileAtomic(join(folder, filter.allow), new Uint8Array(list.words.buffer));
-    writeFileAtomic(join(folder, filter.truth), new Uint8Array(truth.slots.buffer));
+    writeFileAtomic(join(folder, filter.truth), new Uint8Array(truth.rows.buffer));
   }
   return filter;
 }

@@ -10,7 +10,7 @@ const OPSET = 17;
 const MASKED = -1e9;
 
 /**
- * Inputs items [B, T] (slot + 1, 0 = padding), actions, gaps [B, T] i32 and valid [B, T] f32 (0 = padding); output states
+ * Inputs items [B, T] (row + 1, 0 = padding), actions, gaps [B, T] i32 and valid [B, T] f32 (0 = padding); output states
  * [B, D]. Only weights without categories, advertisers and prices.
  */
 export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Array {

@@ -25,9 +25,9 @@ export const REFERENCE_CASE: string = `${USERS} users x ${REFERENCE_MODEL.maxHis
 /** One step's histories, and what is ranked. */
 export interface ReferenceBatch {
   readonly histories: HistoryBatch;
-  /** [B * T] item slots: the positive of every position. */
+  /** [B * T] catalogue rows: the positive of every position. */
   readonly positives: Int32Array;
-  /** [S] item slots. */
+  /** [S] catalogue rows. */
   readonly negatives: Int32Array;
 }
 
@@ -93,7 +93,7 @@ export class ReferenceTrainer {
     const ranked = new Int32Array(positives.length + negatives.length);
     ranked.set(positives);
     ranked.set(negatives, positives.length);
-    const { slots, rows, alsoRows } = localiseItems(histories.items, ranked);
+    const { itemRows, rows, alsoRows } = localiseItems(histories.items, ranked);
     const loss = (leaves: ReadonlyMap<string, tf.Tensor>): tf.Scalar => {
       const inputs = leaves.get('items.id') as tf.Tensor2D;
       const hidden = this.#model.encode(inputs, { ...histories, items: rows });
@@ -104,7 +104,7 @@ export class ReferenceTrainer {
       // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
       return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
     };
-    const lookups = new Map([['items.id', slots]]);
+    const lookups = new Map([['items.id', itemRows]]);
     return this.#optimiser.minimise(() => ({ loss, lookups }), LEARNING_RATE, ++this.#steps);
   }
 

@@ -11,6 +11,6 @@ export { readDataset } from './data/read-dataset.ts';
 export { importDataset, type ImportOptions, type ImportReport } from './data/import.ts';
 export { LmdbStore } from './store/lmdb-store.ts';
 export { MemoryStore } from './store/memory-store.ts';
-export type { BonusList, StateBatch, UserState, UserStateStore } from './store/store.ts';
+export type { HistoryBoosts, StateBatch, UserState, UserStateStore } from './store/store.ts';
 export { startServer, type RunningServer } from './serve/process/server.ts';
 export { resolveServerSettings, type ServerSettings } from './config.ts';

@@ -130,9 +130,9 @@ describe('fusion attention', () => {
           const scores = new Map(
             bundle.catalogue.ids
               .all()
-              .map((id, slot) => [
+              .map((id, itemRow) => [
                 id,
-                query.reduce((sum, x, d) => sum + x * bundle.vectors[slot * width + d]!, 0),
+                query.reduce((sum, x, d) => sum + x * bundle.vectors[itemRow * width + d]!, 0),
               ]),
           );
           for (const { item, score } of candidates)

@@ -393,7 +393,7 @@ describe('changes of items', () => {
     const metrics = await (await fetch(`http://127.0.0.1:${server.port}/metrics`)).text();
     await server.close();
     assert.match(metrics, /^tandem_fresh_items 3$/m);
-    assert.match(metrics, /^tandem_gone_items 3$/m);
+    assert.match(metrics, /^tandem_item_tombstones 3$/m);
     for (let kill = 0; kill < 3; kill++) {
       assert.ok(ids.includes(`new-${kill}`));
       assert.ok(!ids.includes(tinyItem(kill).id));

@@ -16,14 +16,14 @@ import { timeCutSplit } from '../src/data/splits.ts';
 import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
 import { ModelEvaluation } from '../src/evaluate/model-scorer.ts';
-import { historyBonuses } from '../src/features/item-frequency.ts';
+import { historyBoosts } from '../src/features/item-frequency.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { train } from '../src/model/training/train.ts';
 import { BINARY_TYPE } from '../src/serve/answer/encode-binary.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { listOf, newStateBatch, stateOf, type UserStateStore } from '../src/store/store.ts';
+import { boostsOf, newStateBatch, stateOf, type UserStateStore } from '../src/store/store.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
 
 const TOLERANCE = 1e-5;
@@ -129,10 +129,10 @@ function assertBest(
   answer: readonly Candidate[],
   user: number,
   k: number,
-  passing: (slot: number) => boolean = () => true,
+  passing: (row: number) => boolean = () => true,
 ): void {
   const best = items.ids
-    .flatMap((item, slot) => (passing(slot) ? [{ item, score: expected[user]![slot]! }] : []))
+    .flatMap((item, row) => (passing(row) ? [{ item, score: expected[user]![row]! }] : []))
     .sort((a, b) => b.score - a.score)
     .slice(0, k);
   assert.equal(answer.length, best.length);
@@ -145,13 +145,13 @@ function assertBest(
   }
 }
 
-function listsIn(store: UserStateStore): ReturnType<typeof listOf>[] {
+function listsIn(store: UserStateStore): ReturnType<typeof boostsOf>[] {
   const { embeddingWidth } = bundle.manifest.model;
   const batch = newStateBatch(users.count, embeddingWidth, 1, maxHistory);
   void store.read(bundle.manifest.encoderId as EncoderId, users.ids as readonly UserId[], batch);
   return users.ids.map((_, user) => {
     assert.equal(stateOf(batch, user).length, embeddingWidth);
-    return listOf(batch, user);
+    return boostsOf(batch, user);
   });
 }
 
@@ -168,7 +168,7 @@ describe('item frequency', () => {
       for (const [user, list] of lists.entries()) {
         const [begin, end] = [events.userOffsets[user]!, events.userOffsets[user + 1]!];
         const frequency = { logWeight: logWeight!, logGain: logGain! };
-        assert.deepEqual(list, historyBonuses(events, begin, end, maxHistory, frequency));
+        assert.deepEqual(list, historyBoosts(events, begin, end, maxHistory, frequency));
       }
       assert.ok(lists.some(({ items: { length } }) => length < maxHistory));
     }
@@ -209,16 +209,16 @@ describe('item frequency', () => {
           const excluded = listedOf(user).slice(0, 2);
           const more = {
             k: 6,
-            filter: { exclude_items: excluded.map((slot) => items.ids[slot]!) },
+            filter: { exclude_items: excluded.map((row) => items.ids[row]!) },
           };
           const answer = await candidates(server, user, more);
-          assertBest(answer, user, 6, (slot) => !excluded.includes(slot));
+          assertBest(answer, user, 6, (row) => !excluded.includes(row));
           const { scores } = (await post(server, '/v1/score', {
             ...{ user: users.ids[user]!, surface: 'related', items: items.ids },
           })) as { scores: Candidate[] };
-          for (const [slot, { item, score }] of scores.entries()) {
-            assert.equal(item, items.ids[slot]);
-            assert.ok(Math.abs(score - expected[user]![slot]!) < TOLERANCE);
+          for (const [row, { item, score }] of scores.entries()) {
+            assert.equal(item, items.ids[row]);
+            assert.ok(Math.abs(score - expected[user]![row]!) < TOLERANCE);
           }
         }
       } finally {
@@ -230,14 +230,14 @@ describe('item frequency', () => {
     const server = await serve(await encodedStore('filtered'));
     try {
       for (const [user] of users.ids.entries()) {
-        const listed = listedOf(user).find((slot) => items.advertisers[slot] !== '')!;
+        const listed = listedOf(user).find((row) => items.advertisers[row] !== '')!;
         const advertiser = items.advertisers[listed]!;
         const without = { filter: { advertisers: { out: [advertiser] } } };
         assertBest(
           await candidates(server, user, without),
           user,
           items.count,
-          (slot) => items.advertisers[slot] !== advertiser,
+          (row) => items.advertisers[row] !== advertiser,
         );
         const capped = await candidates(server, user, {
           ...{ k: 3, filter: { advertisers: { max_each: 1 } } },
@@ -245,8 +245,8 @@ describe('item frequency', () => {
         const bestOf = new Set<string>();
         const kept = Array.from(items.ids.keys())
           .sort((a, b) => expected[user]![b]! - expected[user]![a]!)
-          .filter((slot) => {
-            const own = items.advertisers[slot]!;
+          .filter((row) => {
+            const own = items.advertisers[row]!;
             if (own === '') return true;
             if (bestOf.has(own)) return false;
             bestOf.add(own);
@@ -264,24 +264,24 @@ describe('item frequency', () => {
   it('counts a fresh event at once, as a job over all events does', async () => {
     const path = await encodedStore('fresh', { histories: true });
     const server = await serve(path, { freshEvents: 'on' });
-    const [user, slot] = [0, 63];
+    const [user, row] = [0, 63];
     const time = events.times[events.userOffsets[1]! - 1]! + 3600;
     const scoreOf = async (): Promise<number> => {
       const { scores } = (await post(server, '/v1/score', {
-        ...{ user: users.ids[user]!, surface: 'related', items: [items.ids[slot]!] },
+        ...{ user: users.ids[user]!, surface: 'related', items: [items.ids[row]!] },
       })) as { scores: Candidate[] };
       return scores[0]!.score;
     };
     try {
-      assert.ok(!listedOf(user).includes(slot));
+      assert.ok(!listedOf(user).includes(row));
       const before = await scoreOf();
       await post(server, '/v1/events', {
-        events: [{ user: users.ids[user]!, item: items.ids[slot]!, action: 'purchase', time }],
+        events: [{ user: users.ids[user]!, item: items.ids[row]!, action: 'purchase', time }],
       });
       const score = await scoreOf();
       assert.ok(score > before + 0.05, `${before} became ${score}`);
       const answer = await candidates(server, user);
-      assert.equal(answer.find(({ item }) => item === items.ids[slot])!.score, score);
+      assert.equal(answer.find(({ item }) => item === items.ids[row])!.score, score);
     } finally {
       await server.close();
     }
@@ -294,9 +294,9 @@ describe('item frequency', () => {
       ...Array.from(column).slice(begin, end),
       last,
     ];
-    const together = { items: own(events.items, slot), times: own(events.times, time) };
+    const together = { items: own(events.items, row), times: own(events.times, time) };
     const weights = bundle.tensors();
-    const expectedList = historyBonuses(together, 0, together.items.length, maxHistory, {
+    const expectedList = historyBoosts(together, 0, together.items.length, maxHistory, {
       logWeight: weights.get('encoder.frequencyWeight')!.data[0] as number,
       logGain: weights.get('encoder.frequencyGain')!.data[0] as number,
     });
@@ -304,7 +304,7 @@ describe('item frequency', () => {
   });
 });
 
-/** Slots that a user's list has. */
+/** Rows that a user's list has. */
 function listedOf(user: number): number[] {
   const end = events.userOffsets[user + 1]!;
   const begin = Math.max(events.userOffsets[user]!, end - maxHistory);

@@ -88,11 +88,11 @@ for (const fusion of ['concat', 'none'] as const)
         .score(queries, scores);
       model.dispose();
       return queries.map(({ subject }, q) =>
-        Array.from(scores.subarray(q * ITEMS, (q + 1) * ITEMS), (score, slot) => ({ score, slot }))
-          .filter(({ slot }) => subject.kind !== 'item' || subject.item !== slot)
-          .sort((a, b) => b.score - a.score || a.slot - b.slot)
+        Array.from(scores.subarray(q * ITEMS, (q + 1) * ITEMS), (score, row) => ({ score, row }))
+          .filter(({ row }) => subject.kind !== 'item' || subject.item !== row)
+          .sort((a, b) => b.score - a.score || a.row - b.row)
           .slice(0, K)
-          .map(({ score, slot }) => ({ score, item: dataset.items.ids[slot]! })),
+          .map(({ score, row }) => ({ score, item: dataset.items.ids[row]! })),
       );
     }
 

@@ -121,7 +121,7 @@ function partsOf(
     embedding: new Float32Array(engine.width),
     hits: {
       ...{ plan: 'exact', planReason: 'forced' },
-      slots: Int32Array.from(rows),
+      rows: Int32Array.from(rows),
       scores: Float32Array.from(rows, (row) => Math.cos(row * seed)),
     },
     batchSize: 1,

@@ -92,7 +92,7 @@ async function rankedByTfjs(bundle: Bundle, store: MemoryStore): Promise<Candida
   model.dispose();
   return questions.map(({ subject }, question) =>
     ids
-      .map((item, slot) => ({ item, score: scores[question * ids.length + slot]! }))
+      .map((item, row) => ({ item, score: scores[question * ids.length + row]! }))
       .filter(({ item }) => subject === undefined || !('item' in subject && subject.item === item))
       .sort((a, b) => b.score - a.score)
       .slice(0, K),

@@ -101,7 +101,7 @@ describe('a warm start on newer data', () => {
     const width = model.config.embeddingWidth;
     model.dispose();
     assert.equal(catalogue.count, shop.items.length);
-    const groupOf = (slot: number): number => slot % SHOP_CATEGORIES.length;
+    const groupOf = (row: number): number => row % SHOP_CATEGORIES.length;
     const score = (a: number, b: number): number => {
       let sum = 0;
       for (let d = 0; d < width; d++) sum += vectors[a * width + d]! * vectors[b * width + d]!;

@@ -2,10 +2,10 @@
 
 import type { AllowList } from '../../src/retrieval/allow-list.ts';
 
-/** Best slots and scores of a scan, best first. */
+/** Best rows and scores of a scan, best first. */
 export interface PlainHits {
   /** [min(k, allowed)]. */
-  readonly slots: Int32Array;
+  readonly rows: Int32Array;
   readonly scores: Float32Array;
 }
 
@@ -23,23 +23,23 @@ export function plainScan(
   const width = query.length;
   const size = vectors.length / width;
   // A binary heap whose root is the worst of the best k so far.
-  const slots = new Int32Array(k);
+  const rows = new Int32Array(k);
   const scores = new Float32Array(k);
   let count = 0;
-  for (let slot = 0; slot < size; slot++) {
-    if (allow !== null && !allow.has(slot)) continue;
-    const offset = slot * width;
+  for (let row = 0; row < size; row++) {
+    if (allow !== null && !allow.has(row)) continue;
+    const offset = row * width;
     let score = 0;
     for (let i = 0; i < width; i++) score += query[i]! * vectors[offset + i]!;
     if (count < k) {
       let at = count++;
       for (let up = (at - 1) >> 1; at > 0 && scores[up]! > score; up = (at - 1) >> 1) {
         scores[at] = scores[up]!;
-        slots[at] = slots[up]!;
+        rows[at] = rows[up]!;
         at = up;
       }
       scores[at] = score;
-      slots[at] = slot;
+      rows[at] = row;
     } else if (score > scores[0]!) {
       let at = 0;
       for (;;) {
@@ -48,16 +48,16 @@ export function plainScan(
         if (down + 1 < k && scores[down + 1]! < scores[down]!) down++;
         if (scores[down]! >= score) break;
         scores[at] = scores[down]!;
-        slots[at] = slots[down]!;
+        rows[at] = rows[down]!;
         at = down;
       }
       scores[at] = score;
-      slots[at] = slot;
+      rows[at] = row;
     }
   }
   const order = Array.from({ length: count }, (_, i) => i).sort((a, b) => scores[b]! - scores[a]!);
   return {
-    slots: Int32Array.from(order, (i) => slots[i]!),
+    rows: Int32Array.from(order, (i) => rows[i]!),
     scores: Float32Array.from(order, (i) => scores[i]!),
   };
 }

@@ -91,7 +91,7 @@ async function open(
         const truth = newSearchOutput(count, K);
         exact.search(rows, count, K, null, truth);
         write(DATA_FILES.queries(split), rows);
-        write(DATA_FILES.truth(split), truth.slots);
+        write(DATA_FILES.truth(split), truth.rows);
       }
     });
   }

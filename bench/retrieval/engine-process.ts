@@ -69,14 +69,14 @@ const operations = {
 
   recall: async (request: Request & { split: Split }): Promise<object> => {
     const { folder, width, k } = opened();
-    const rows = queries(request.split);
+    const vectors = queries(request.split);
     const truth = readIntegers(folder, DATA_FILES.truth(request.split));
     const index = searched(request);
     let hits = 0;
-    for (let at = 0; at < rows.length / width; at++) {
-      const { slots } = await index.search(rows.subarray(at * width, (at + 1) * width), 1);
+    for (let at = 0; at < vectors.length / width; at++) {
+      const { rows } = await index.search(vectors.subarray(at * width, (at + 1) * width), 1);
       const found = new Set<number>();
-      for (let i = 0; i < k; i++) found.add(Number(slots[i]));
+      for (let i = 0; i < k; i++) found.add(Number(rows[i]));
       for (let i = at * k; i < (at + 1) * k; i++) if (found.has(truth[i]!)) hits++;
     }
     return { recall: hits / truth.length };
@@ -96,7 +96,7 @@ const operations = {
       plan = result.plan;
       const found = new Set<number>();
       for (let i = 0; i < k; i++)
-        if (Number(result.slots[i] ?? -1) >= 0) found.add(Number(result.slots[i]));
+        if (Number(result.rows[i] ?? -1) >= 0) found.add(Number(result.rows[i]));
       fewest = Math.min(fewest, found.size);
       for (let i = at * k; i < (at + 1) * k; i++)
         if (truth[i]! >= 0) {

@@ -33,7 +33,7 @@ export interface BuildParameters {
 
 export interface Found {
   /** [count, k], row-major; -1 or absent past the last hit. */
-  readonly slots: ArrayLike<number | bigint>;
+  readonly rows: ArrayLike<number | bigint>;
   /** How our search plan decided. */
   readonly plan?: string | undefined;
 }
@@ -44,7 +44,7 @@ export interface SearchIndex {
   readonly buildSeconds?: number;
   /** Called before searches, untimed. */
   prepare?(effort: number, allow: Uint32Array | null): void;
-  /** Turns a block of queries into what the library takes, untimed. */
+  /** TurnScheduler a block of queries into what the library takes, untimed. */
   accept(queries: Float32Array, count: number): unknown;
   /** The call that is timed, until what it gives is there. */
   run(accepted: unknown, count: number): unknown;
@@ -128,7 +128,7 @@ class NativeIndex implements SearchIndex {
 
   async search(queries: Float32Array, count: number): Promise<Found> {
     const plan = await this.run(this.accept(queries, count), count);
-    return { slots: this.#out.slots, plan };
+    return { rows: this.#out.rows, plan };
   }
 }
 
@@ -225,7 +225,7 @@ async function openPlanned(data: OpenData, file: string): Promise<SearchIndex> {
     data,
     bytesPerItem,
     async (queries, count, _e, _a, out) =>
-      (await planned.search(queries, count, data.k, list, out, 'here')).plan,
+      (await planned.search(queries, count, data.k, list, out, 'inline')).plan,
   );
   const prepare = index.prepare.bind(index);
   index.prepare = (effort, allow): void => {
@@ -284,7 +284,7 @@ async function openUsearch(
     },
     accept: (queries) => queries,
     run,
-    search: (queries) => ({ slots: run(queries).keys }),
+    search: (queries) => ({ rows: run(queries).keys }),
   };
 }
 
@@ -326,8 +326,8 @@ export function loadHnswlib(
   const size = vectors.length / width;
   index.initIndex(size, connectivity, expansionAdd);
   const startMs = performance.now();
-  for (let slot = 0; slot < size; slot++)
-    index.addPoint(Array.from(vectors.subarray(slot * width, (slot + 1) * width)), slot);
+  for (let row = 0; row < size; row++)
+    index.addPoint(Array.from(vectors.subarray(row * width, (row + 1) * width)), row);
   const buildSeconds = (performance.now() - startMs) / 1000;
   index.writeIndexSync(`${file}.part`);
   renameSync(`${file}.part`, file);
@@ -362,7 +362,7 @@ function openHnswlib(data: OpenData, parameters: BuildParameters, file: string):
     run,
     // Its hits come worst first; as a set that is no matter.
     search: (queries, count) => ({
-      slots: run(accept(queries, count)).flatMap(({ neighbors }) => [
+      rows: run(accept(queries, count)).flatMap(({ neighbors }) => [
         ...neighbors,
         ...Array<number>(k - neighbors.length).fill(-1),
       ]),

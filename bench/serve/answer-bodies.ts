@@ -28,7 +28,7 @@ try {
     // A string still has to become bytes on its way out; the transport does that.
     const jsonMicros = microseconds(() => Buffer.from(CANDIDATES.encode(engine, parts)));
     const binaryMicros = microseconds(() => BINARY_CANDIDATES.encode(engine, parts));
-    const idBytes = parts.hits.slots.reduce(
+    const idBytes = parts.hits.rows.reduce(
       (sum, row) => sum + Buffer.byteLength(engine.bundle.catalogue.id(row)),
       0,
     );
@@ -53,7 +53,7 @@ function partsOf(engine: Engine, k: number): AnswerParts<CandidatesRequest> {
     hits: {
       plan: 'exact',
       planReason: 'forced',
-      slots: Int32Array.from({ length: k }, (_, i) => (i * 7) % 2000),
+      rows: Int32Array.from({ length: k }, (_, i) => (i * 7) % 2000),
       scores: Float32Array.from({ length: k }, (_, i) => Math.cos(i / k)),
     },
     batchSize: 1,

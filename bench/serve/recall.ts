@@ -27,7 +27,7 @@ export async function trueBest(
       embedding: readonly number[];
     };
     index.search(Float32Array.from(embedding), 1, K + 1, null, found);
-    const ids = Array.from(found.slots, (slot) => catalogue.id(slot));
+    const ids = Array.from(found.rows, (row) => catalogue.id(row));
     // The subject itself is no candidate.
     truth.push(new Set(ids.filter((id) => id !== question.subject['item']).slice(0, K)));
   }

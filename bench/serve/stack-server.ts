@@ -69,13 +69,13 @@ async function candidates({ user, subject, k }: Request): Promise<object> {
   const { neighbors, distances } = index.searchKnn(Array.from(embedding), k + 1);
   const itself = subject?.item === undefined ? -1 : catalogue.row(subject.item);
   const found = neighbors
-    .map((slot, i) => ({ slot, score: 1 - distances[i]! }))
-    .filter(({ slot }) => slot !== itself)
+    .map((row, i) => ({ row, score: 1 - distances[i]! }))
+    .filter(({ row }) => row !== itself)
     // They come worst first.
     .reverse()
     .slice(0, k)
-    .map(({ slot, score }) => ({
-      item: catalogue.id(slot),
+    .map(({ row, score }) => ({
+      item: catalogue.id(row),
       score: Math.round(score * 1e6) / 1e6,
     }));
   return { bundle_id: manifest.bundleId, candidates: found };

@@ -208,10 +208,10 @@ BitsetView AllowArgument(const Napi::Value& value, std::size_t size) {
 SearchRows SearchOutputArgument(const Napi::Value& value, std::size_t count, std::size_t k) {
   const Napi::Object object = ObjectArgument(value, "out");
   const std::size_t cells = CheckedProduct(value.Env(), count, k);
-  const ArrayView<std::int32_t> slots = Int32Argument(object.Get("slots"), "out.slots");
+  const ArrayView<std::int32_t> slots = Int32Argument(object.Get("rows"), "out.rows");
   const ArrayView<float> scores = Float32Argument(object.Get("scores"), "out.scores");
   const ArrayView<std::int32_t> counts = Int32Argument(object.Get("counts"), "out.counts");
-  ExpectLength(value.Env(), "out.slots", cells, slots.size);
+  ExpectLength(value.Env(), "out.rows", cells, slots.size);
   ExpectLength(value.Env(), "out.scores", cells, scores.size);
   ExpectLength(value.Env(), "out.counts", count, counts.size);
   return {slots.data, scores.data, counts.data};

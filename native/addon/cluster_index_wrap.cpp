@@ -28,7 +28,7 @@ class ClusterIndexWrap : public Napi::ObjectWrap<ClusterIndexWrap> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "ClusterIndex",
                        {InstanceMethod<&ClusterIndexWrap::Search>("search"),
-                        InstanceMethod<&ClusterIndexWrap::SearchApart>("searchApart"),
+                        InstanceMethod<&ClusterIndexWrap::SearchApart>("searchAsync"),
                         InstanceMethod<&ClusterIndexWrap::Serialize>("serialize"),
                         InstanceMethod<&ClusterIndexWrap::Share>("share"),
                         InstanceAccessor<&ClusterIndexWrap::Size>("size"),

@@ -20,7 +20,7 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     return DefineClass(env, "ExactIndex",
                        {InstanceMethod<&ExactIndexWrap::AddCodes>("addCodes"),
                         InstanceMethod<&ExactIndexWrap::Search>("search"),
-                        InstanceMethod<&ExactIndexWrap::SearchApart>("searchApart"),
+                        InstanceMethod<&ExactIndexWrap::SearchApart>("searchAsync"),
                         InstanceMethod<&ExactIndexWrap::Score>("score"),
                         InstanceMethod<&ExactIndexWrap::Share>("share"),
                         InstanceAccessor<&ExactIndexWrap::Size>("size"),
@@ -99,7 +99,7 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
     const Napi::Env env = info.Env();
     ExpectVectors();
     const ArrayView<float> query = Float32Argument(info[0], "query");
-    const ArrayView<std::int32_t> slots = Int32Argument(info[1], "slots");
+    const ArrayView<std::int32_t> slots = Int32Argument(info[1], "rows");
     const ArrayView<float> out = Float32Argument(info[2], "out");
     ExpectLength(env, "query", index_->dimensions(), query.size);
     ExpectLength(env, "out", slots.size, out.size);

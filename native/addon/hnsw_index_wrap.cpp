@@ -22,7 +22,7 @@ class HnswIndexWrap : public Napi::ObjectWrap<HnswIndexWrap> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "HnswIndex",
                        {InstanceMethod<&HnswIndexWrap::Search>("search"),
-                        InstanceMethod<&HnswIndexWrap::SearchApart>("searchApart"),
+                        InstanceMethod<&HnswIndexWrap::SearchApart>("searchAsync"),
                         InstanceMethod<&HnswIndexWrap::Serialize>("serialize"),
                         InstanceMethod<&HnswIndexWrap::Share>("share"),
                         InstanceAccessor<&HnswIndexWrap::Size>("size"),

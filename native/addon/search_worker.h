@@ -24,7 +24,7 @@ class SearchWorker : public Napi::AsyncWorker {
     const auto out = output.As<Napi::Object>();
     worker->Hold(info.This());
     for (std::size_t i = 0; i < info.Length(); ++i) worker->Hold(info[i]);
-    for (const char* name : {"slots", "scores", "counts"}) worker->Hold(out.Get(name));
+    for (const char* name : {"rows", "scores", "counts"}) worker->Hold(out.Get(name));
     worker->Queue();
     return worker->deferred_.Promise();
   }

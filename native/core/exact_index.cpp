@@ -230,8 +230,8 @@ Status ExactIndex::Search(const float* queries, std::size_t count, std::size_t k
 Status ExactIndex::CheckSlots(const std::int32_t* slots, std::size_t count) const {
   for (std::size_t i = 0; i < count; ++i) {
     if (slots[i] < 0 || static_cast<std::size_t>(slots[i]) >= size_) {
-      return Status::OutOfRange("Expected slots below " + std::to_string(size_) +
-                                " in slots, received " + std::to_string(slots[i]) + " at " +
+      return Status::OutOfRange("Expected rows below " + std::to_string(size_) +
+                                " in rows, received " + std::to_string(slots[i]) + " at " +
                                 std::to_string(i) + ".");
     }
   }

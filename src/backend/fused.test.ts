@@ -13,9 +13,9 @@ import {
   layerNorm,
   logSumExpScores,
   rowProducts,
-  scatterBonuses,
+  scatterBoosts,
   unitRows,
-  type Bonuses,
+  type Boosts,
   type ScorePairs,
 } from './fused.ts';
 import { useBackend } from './select.ts';
@@ -232,7 +232,7 @@ function plainLogSums(
   v: Matrix,
   bias: Float32Array | undefined,
   { rows, columns }: ScorePairs,
-  bonus: (row: number, column: number) => number = () => 0,
+  boost: (row: number, column: number) => number = () => 0,
 ): number[] {
   const masked = new Set(Array.from(rows, (row, i) => row * v.length + columns[i]!));
   return q.map((query, e) =>
@@ -241,7 +241,7 @@ function plainLogSums(
         (sum, vector, c) =>
           masked.has(e * v.length + c)
             ? sum
-            : sum + Math.exp(dot(query, vector) + (bias?.[c] ?? 0) + bonus(e, c)),
+            : sum + Math.exp(dot(query, vector) + (bias?.[c] ?? 0) + boost(e, c)),
         0,
       ),
     ),
@@ -266,22 +266,22 @@ test('logSumExpScores, with bias and masked pairs', () =>
     RUNS,
   ));
 
-test('logSumExpScores and scatterBonuses, with bonuses of pairs, some of them masked or there twice', () =>
+test('logSumExpScores and scatterBoosts, with boosts of pairs, some of them masked or there twice', () =>
   fc.assert(
     fc.asyncProperty(scoreCases, async ({ seed, queries, candidates, width }) => {
       const random = new Random(seed);
       const masked = drawPairs(random, queries, candidates);
       const pairs = drawPairs(random, queries, candidates);
       fc.pre(pairs.rows.length > 0);
-      const summed = ([bonuses]: Matrix): number[] => {
+      const summed = ([boosts]: Matrix): number[] => {
         const sums = new Array<number>(queries * candidates).fill(0);
-        for (const [i, value] of bonuses!.entries())
+        for (const [i, value] of boosts!.entries())
           sums[pairs.rows[i]! * candidates + pairs.columns[i]!]! += value;
         return sums;
       };
-      const bonusesOf = (b: tf.Tensor2D): Bonuses => ({ ...pairs, values: tf.squeeze(b, [0]) });
+      const boostsOf = (b: tf.Tensor2D): Boosts => ({ ...pairs, values: tf.squeeze(b, [0]) });
       await check(
-        (q, v, b) => logSumExpScores(q, v, undefined, masked, bonusesOf(b)),
+        (q, v, b) => logSumExpScores(q, v, undefined, masked, boostsOf(b)),
         (q, v, b) => {
           const sums = summed(b);
           return plainLogSums(q, v, undefined, masked, (e, c) => sums[e * candidates + c]!);
@@ -294,7 +294,7 @@ test('logSumExpScores and scatterBonuses, with bonuses of pairs, some of them ma
         random,
       );
       await check(
-        (b) => scatterBonuses(bonusesOf(b), [queries, candidates]),
+        (b) => scatterBoosts(boostsOf(b), [queries, candidates]),
         summed,
         [normals(random, 1, pairs.rows.length)],
         random,
@@ -372,15 +372,15 @@ test('arguments that do not fit are refused', async () => {
     for (const wrong of [pairs([1, 0], [0, 0]), pairs([6], [0]), pairs([0], [6]), pairs([0], [])])
       assert.throws(() => logSumExpScores(x, x, undefined, wrong), RangeError);
     assert.throws(() => logSumExpScores(x, x, new Float32Array(5)), RangeError);
-    const bonuses = (values: number[]): Bonuses => ({
+    const boosts = (values: number[]): Boosts => ({
       ...pairs([0, 1], [0, 6]),
       values: tf.tensor1d(values),
     });
     assert.throws(
-      () => logSumExpScores(x, x, undefined, pairs([], []), bonuses([1, 2])),
+      () => logSumExpScores(x, x, undefined, pairs([], []), boosts([1, 2])),
       /rewarded/,
     );
-    assert.throws(() => logSumExpScores(x, x, undefined, pairs([], []), bonuses([1])), RangeError);
+    assert.throws(() => logSumExpScores(x, x, undefined, pairs([], []), boosts([1])), RangeError);
   });
 });
 

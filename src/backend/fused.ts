@@ -189,7 +189,7 @@ export interface ScorePairs {
 }
 
 /** Pairs whose score has something added to it. */
-export interface Bonuses extends ScorePairs {
+export interface Boosts extends ScorePairs {
   /** [pairs], with a gradient. */
   readonly values: tf.Tensor1D;
 }
@@ -197,13 +197,13 @@ export interface Bonuses extends ScorePairs {
 /**
  * ln sum_c exp(q_e . v_c + bias_c) of every query, in blocks: the scores [E, C] are never held in whole.
  *
- * A softmax cross-entropy is this less the positive's score. Gradients go to queries, candidates and bonuses; candidates in a
+ * A softmax cross-entropy is this less the positive's score. Gradients go to queries, candidates and boosts; candidates in a
  * variable that is not trainable are constants, and none is computed for them.
  *
  * @param queries - [E, D], already divided by tau; @param candidates - [C, D].
  * @param bias - [C] added to the scores of each candidate, -ln Q for a logQ correction.
  * @param masked - pairs left out; at least one candidate of every query must be left.
- * @param bonuses - added to the scores of single pairs.
+ * @param boosts - added to the scores of single pairs.
  * @returns [E].
  */
 export function logSumExpScores(
@@ -211,14 +211,14 @@ export function logSumExpScores(
   candidates: tf.Tensor2D,
   bias?: Float32Array,
   masked: ScorePairs = NO_PAIRS,
-  bonuses?: Bonuses,
+  boosts?: Boosts,
 ): tf.Tensor1D {
   const native = nativeTraining();
-  if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked, bonuses);
+  if (native === undefined) return composedLogSumExp(queries, candidates, bias, masked, boosts);
   const width = queries.shape[1];
   const constant = candidates instanceof tf.Variable && !candidates.trainable;
-  const inputs = [queries, bonuses?.values ?? tf.zeros([0]), ...(constant ? [] : [candidates])];
-  const { rows, columns } = bonuses ?? NO_PAIRS;
+  const inputs = [queries, boosts?.values ?? tf.zeros([0]), ...(constant ? [] : [candidates])];
+  const { rows, columns } = boosts ?? NO_PAIRS;
   return withGradient(inputs, ([q, added, v = candidates], save) => {
     const out = newTensor([q!.shape[0]]);
     const pairs = [masked.rows, masked.columns, rows, columns] as const;
@@ -231,21 +231,21 @@ export function logSumExpScores(
     save([q!, added!, v, out]);
     return {
       value: out,
-      gradFunc: (dy, [savedQ, savedBonuses, savedV, sums]) => {
+      gradFunc: (dy, [savedQ, savedBoosts, savedV, sums]) => {
         const dQ = newTensor(savedQ!.shape);
-        const dBonuses = newTensor(savedBonuses!.shape);
+        const dBoosts = newTensor(savedBoosts!.shape);
         const dV = constant ? undefined : newTensor(savedV!.shape);
         native.logSumExpScoresBackward(
           ...([floats(savedQ!), floats(savedV!), width, bias ?? null] as const),
           ...pairs,
-          floats(savedBonuses!),
+          floats(savedBoosts!),
           floats(sums!),
           floats(dy),
           floats(dQ),
-          floats(dBonuses),
+          floats(dBoosts),
           dV === undefined ? null : floats(dV),
         );
-        return [dQ, dBonuses, ...(dV === undefined ? [] : [dV])];
+        return [dQ, dBoosts, ...(dV === undefined ? [] : [dV])];
       },
     };
   }) as tf.Tensor1D;
@@ -257,8 +257,8 @@ export function logSumExpScores(
  *
  * @returns `shape`.
  */
-export function scatterBonuses(
-  { rows, columns, values }: Bonuses,
+export function scatterBoosts(
+  { rows, columns, values }: Boosts,
   shape: [number, number],
 ): tf.Tensor2D {
   if (rows.length === 0) return tf.zeros(shape);
@@ -307,11 +307,11 @@ function composedLogSumExp(
   candidates: tf.Tensor2D,
   bias: Float32Array | undefined,
   { rows, columns }: ScorePairs,
-  bonuses: Bonuses | undefined,
+  boosts: Boosts | undefined,
 ): tf.Tensor1D {
   let scores: tf.Tensor2D = tf.matMul(queries, candidates, false, true);
   if (bias !== undefined) scores = tf.add(scores, tf.tensor1d(bias));
-  if (bonuses !== undefined) scores = tf.add(scores, scatterBonuses(bonuses, scores.shape));
+  if (boosts !== undefined) scores = tf.add(scores, scatterBoosts(boosts, scores.shape));
   if (rows.length > 0) {
     const [count, width] = [queries.shape[0], candidates.shape[0]];
     const mask = new Float32Array(count * width);

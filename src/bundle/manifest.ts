@@ -23,7 +23,7 @@ export const BUNDLE_FILES = {
   items: 'items.safetensors',
   /** `vectors` [N, D] f32, unit rows, in catalogue order. */
   vectors: 'vectors.safetensors',
-  /** Index over the vectors, slots = rows; its kind is in the manifest. */
+  /** Index over the vectors, rows = rows; its kind is in the manifest. */
   index: 'index.bin',
   /** Requests with their expected query embeddings and exact top k. */
   goldens: 'goldens.json',
@@ -68,7 +68,7 @@ export function fusedWidth({ fusion, embeddingWidth, contextWidth }: ModelConfig
 }
 
 /** Most items that the list beside a user's cached state names: those of the history that its encoder reads. */
-export function bonusItems({ itemFrequency, maxHistory }: ModelConfig): number {
+export function maxBoostedItems({ itemFrequency, maxHistory }: ModelConfig): number {
   return itemFrequency === true ? maxHistory : 0;
 }
 

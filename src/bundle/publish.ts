@@ -37,7 +37,7 @@ export interface BundleInput {
   readonly catalogue: ItemCatalogue;
   /** [N, D] unit rows in catalogue order: what the item tower gives. */
   readonly vectors: Float32Array;
-  /** File of the index, slots = rows. */
+  /** File of the index, rows = rows. */
   readonly indexBytes: Uint8Array;
   readonly index: BundleManifest['index'];
   readonly stateType: BundleManifest['stateType'];

@@ -194,22 +194,22 @@ function compareCandidates(
 ): string | undefined {
   const { candidates } = golden;
   if (candidates.length === 0) return undefined;
-  const slots = Int32Array.from(candidates, ({ item }) => catalogue.row(item));
-  const unknown = slots.indexOf(-1);
+  const rows = Int32Array.from(candidates, ({ item }) => catalogue.row(item));
+  const unknown = rows.indexOf(-1);
   if (unknown >= 0)
     return `expected "${candidates[unknown]!.item}" at position ${unknown}, which the catalogue does not have`;
   if (candidates.length > catalogue.count)
     return `expected ${candidates.length} candidates of ${catalogue.count} items`;
-  const scores = new Float32Array(slots.length);
-  index.score(embedding, slots, scores);
-  const found = newSearchOutput(1, slots.length);
-  index.search(embedding, 1, slots.length, null, found);
+  const scores = new Float32Array(rows.length);
+  index.score(embedding, rows, scores);
+  const found = newSearchOutput(1, rows.length);
+  index.search(embedding, 1, rows.length, null, found);
   for (const [position, { item, score }] of candidates.entries()) {
     if (!(Math.abs(scores[position]! - score) <= EMBEDDING_TOLERANCE))
       return `expected score ${score.toFixed(6)} for "${item}", received ${scores[position]!.toFixed(6)}`;
     const nearTie = Math.abs(found.scores[position]! - scores[position]!) <= SCORE_TOLERANCE;
-    if (found.slots[position] !== slots[position] && !nearTie)
-      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.id(found.slots[position]!)}" (${found.scores[position]!.toFixed(6)})`;
+    if (found.rows[position] !== rows[position] && !nearTie)
+      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.id(found.rows[position]!)}" (${found.scores[position]!.toFixed(6)})`;
   }
   return undefined;
 }

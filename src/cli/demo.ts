@@ -69,7 +69,7 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   say(2, 'training: history only (fusion none), then contextual (fusion concat)');
   for (const fusion of FUSIONS) await trainModel(dataset, settings, fusion, folder);
 
-  say(3, 'evaluation: every candidate ranked, floors beside the models');
+  say(3, 'evaluation: every candidate ranked, baselines beside the models');
   const reports = await evaluateModels(dataset, flags.data, folder);
 
   say(4, 'encoding and publishing');
@@ -290,7 +290,7 @@ function stopChild(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Recall of the models and of every floor, and of the slice whose intent differs from the history where there is one. */
+/** Recall of the models and of every baseline, and of the slice whose intent differs from the history where there is one. */
 function summary(report: EvaluationReport): Record<string, unknown> {
   const recallOf = (name: string): Record<string, number> | undefined => {
     const row = report.rows.find((entry) => entry.name === name);
@@ -308,9 +308,9 @@ function summary(report: EvaluationReport): Record<string, unknown> {
     recall: {
       none: recallOf(rows.none),
       concat: recallOf(rows.concat),
-      floors: Object.fromEntries(
+      baselines: Object.fromEntries(
         report.rows
-          .filter(({ kind }) => kind === 'floor')
+          .filter(({ kind }) => kind === 'baseline')
           .map(({ name, metrics }) => [name, pick(metrics.recall)]),
       ),
     },

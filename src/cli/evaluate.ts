@@ -1,4 +1,4 @@
-// tandem evaluate: judges checkpoints against every floor on a dataset, and writes the report.
+// tandem evaluate: judges checkpoints against every baseline on a dataset, and writes the report.
 
 import { Command, Option } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
@@ -21,12 +21,12 @@ interface EvaluateFlags {
 export function evaluateCommand(): Command {
   return new Command('evaluate')
     .description(
-      'rank all items for held-out requests: models, floors, context rows, slices, swap and staleness tests',
+      'rank all items for held-out requests: models, baselines, context rows, slices, swap and staleness tests',
     )
     .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
     .option(
       '--checkpoint <directory>',
-      'trained model, may be repeated; without any the floors alone are reported',
+      'trained model, may be repeated; without any the baselines alone are reported',
       (directory: string, others: readonly string[]) => [...others, directory],
       [] as readonly string[],
     )

@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
-import { Floors } from '../evaluate/baselines/baselines.ts';
+import { Baselines } from '../evaluate/baselines/baselines.ts';
 import { evaluationSet, mixtureOf, refuseLeakage } from '../evaluate/evaluate.ts';
 import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
 import { mainScorer } from '../evaluate/rows.ts';
@@ -20,7 +20,7 @@ interface SurvivalFlags {
 export function survivalCommand(): Command {
   return new Command('survival')
     .description(
-      'simulate delivery: candidates of models and floors under one ranker and auction (synthetic world only)',
+      'simulate delivery: candidates of models and baselines under one ranker and auction (synthetic world only)',
     )
     .requiredOption('--data <directory>', 'dataset of a synthetic world, as tandem world writes it')
     .option(
@@ -46,7 +46,7 @@ async function run(flags: SurvivalFlags): Promise<void> {
     set,
     generators: [
       ...models.map((model) => mainScorer(model, dataset)),
-      ...new Floors(dataset, set).scorers(mixtureOf(request, set).weights),
+      ...new Baselines(dataset, set).scorers(mixtureOf(request, set).weights),
     ],
     candidates: flags.candidates,
     seed: flags.seed,

@@ -16,7 +16,7 @@ export interface Baskets {
   readonly count: number;
   /** [B + 1] into items. */
   readonly offsets: Int32Array;
-  /** Distinct item slots of each basket. */
+  /** Distinct item rows of each basket. */
   readonly items: Int32Array;
   /** [B] Unix seconds of its last event. */
   readonly times: Float64Array;

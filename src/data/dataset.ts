@@ -1,10 +1,10 @@
 // The imported dataset: what every reader of data sees, whatever the columns of the source were.
 // A dataset is a directory of normalised Parquet files and dataset.json; import.ts writes it, read-dataset.ts reads it.
 
-/** Items in catalogue order; `slot` below is an item's row here. Ragged columns are offsets + values. */
+/** Items in catalogue order; `row` below is an item's row here. Ragged columns are offsets + values. */
 export interface ItemTable {
   readonly count: number;
-  /** [N], unique, sorted by the import (by id), so the same source gives the same slots. */
+  /** [N], unique, sorted by the import (by id), so the same source gives the same rows. */
   readonly ids: readonly string[];
   /** [N], empty string when unknown. */
   readonly titles: readonly string[];
@@ -40,7 +40,7 @@ export interface EventTable {
   readonly count: number;
   /** [E] rows of UserTable, ascending. */
   readonly users: Int32Array;
-  /** [E] item slots. */
+  /** [E] item rows. */
   readonly items: Int32Array;
   /** [E] Unix seconds, ascending within a user; equals the position when the source has no time. */
   readonly times: Float64Array;
@@ -74,9 +74,9 @@ export interface RequestRecord {
   readonly time: number;
   readonly surface: Surface;
   readonly subject: Subject;
-  /** Item slots, at least one, without duplicates. */
+  /** Item rows, at least one, without duplicates. */
   readonly positives: readonly number[];
-  /** Item slots that reached the user, where the source logs it. */
+  /** Item rows that reached the user, where the source logs it. */
   readonly delivered: readonly number[];
   /** As logged with the request; absent fields fall back to the user's. */
   readonly demographics: {

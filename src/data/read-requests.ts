@@ -86,7 +86,7 @@ export async function readRequests(
         return { kind: 'none' };
     }
   };
-  const listOf = (values: Int32Array, offsets: Int32Array, row: number): number[] => [
+  const boostsOf = (values: Int32Array, offsets: Int32Array, row: number): number[] => [
     ...values.subarray(offsets[row], offsets[row + 1]),
   ];
   return table.ids.map((id, row) => ({
@@ -95,8 +95,8 @@ export async function readRequests(
     time: table.times[row]!,
     surface: table.surfaces[row] as Surface,
     subject: subject(row),
-    positives: listOf(positives, table.positiveOffsets, row),
-    delivered: listOf(delivered, table.deliveredOffsets, row),
+    positives: boostsOf(positives, table.positiveOffsets, row),
+    delivered: boostsOf(delivered, table.deliveredOffsets, row),
     demographics: {
       ...(Number.isNaN(table.ages[row]!) ? {} : { age: table.ages[row]! }),
       ...(table.genders[row] === '' ? {} : { gender: table.genders[row]! }),

@@ -75,13 +75,13 @@ async function answerGoldens(
   const scores = await model.scores(embeddings, vectors);
   return requests.map((request, golden) => {
     const row = scores.subarray(golden * catalogue.count, (golden + 1) * catalogue.count);
-    const ranked = Array.from(row, (score, slot) => ({ score, slot }))
-      .sort((a, b) => b.score - a.score || a.slot - b.slot)
+    const ranked = Array.from(row, (score, itemRow) => ({ score, itemRow }))
+      .sort((a, b) => b.score - a.score || a.itemRow - b.itemRow)
       .slice(0, GOLDEN_CANDIDATES);
     return {
       ...request,
       embedding: [...embeddings.subarray(golden * width, (golden + 1) * width)],
-      candidates: ranked.map(({ slot, score }) => ({ item: catalogue.id(slot), score })),
+      candidates: ranked.map(({ itemRow, score }) => ({ item: catalogue.id(itemRow), score })),
     };
   });
 }

@@ -53,7 +53,7 @@ export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promis
   const head = new addon.Head(bundle.headWeights);
   const index = new addon.ExactIndex(vectors, width);
   const k = Math.min(K, catalogue.count);
-  const answer = (type: StateType): { queries: Float32Array; slots: Int32Array } => {
+  const answer = (type: StateType): { queries: Float32Array; rows: Int32Array } => {
     const builder = new HeadBatchBuilder(width, users.length, fusion === 'attention');
     for (const [user, item] of subjects.entries()) {
       const state = stateOf(stored, user);
@@ -65,11 +65,11 @@ export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promis
     head.embed(builder.batch(), queries);
     const found = newSearchOutput(users.length, k);
     index.search(queries, users.length, k, null, found);
-    return { queries, slots: found.slots };
+    return { queries, rows: found.rows };
   };
   const exact = answer('f32');
   return (['f32', 'bf16', 'int8'] as const).map((type) => {
-    const { queries, slots } = answer(type);
+    const { queries, rows } = answer(type);
     let total = 0;
     let minCosine = 1;
     let kept = 0;
@@ -79,8 +79,8 @@ export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promis
         cosine += queries[i]! * exact.queries[i]!;
       total += cosine;
       minCosine = Math.min(minCosine, cosine);
-      const best = new Set(exact.slots.subarray(user * k, (user + 1) * k));
-      for (const slot of slots.subarray(user * k, (user + 1) * k)) kept += Number(best.has(slot));
+      const best = new Set(exact.rows.subarray(user * k, (user + 1) * k));
+      for (const row of rows.subarray(user * k, (user + 1) * k)) kept += Number(best.has(row));
     }
     return {
       type,

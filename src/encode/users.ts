@@ -9,7 +9,7 @@ import type { Bundle } from '../bundle/load.ts';
 import { stateRows } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
-import { historyBonuses } from '../features/item-frequency.ts';
+import { historyBoosts } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -119,7 +119,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
             state: rows[row]!,
             dimensions: width,
             type,
-            ...(frequency && { list: historyBonuses(own, begin, end, maxHistory, frequency) }),
+            ...(frequency && { list: historyBoosts(own, begin, end, maxHistory, frequency) }),
             lastEventSeconds,
             encodedAtSeconds,
           },

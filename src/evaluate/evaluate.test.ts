@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { TandemError } from '../errors.ts';
 import { buildSchema } from '../features/build-schema.ts';
-import { itemBonuses, itemFrequencies } from '../features/item-frequency.ts';
+import { itemBoosts, itemFrequencies } from '../features/item-frequency.ts';
 import { swapHistories } from './context-swap.ts';
 import { evaluate, evaluationSet, type EvaluatedModel, type EvaluationReport } from './evaluate.ts';
 import { microDataset, microRequest } from '../../test/support/micro-dataset.ts';
@@ -93,7 +93,7 @@ const recall10 = (report: EvaluationReport, name: string): number =>
   report.rows.find((row) => row.name === name)!.metrics.recall['10']!;
 
 describe('evaluate', () => {
-  it('reports floors, context rows, and swaps that hurt', async () => {
+  it('reports baselines, context rows, and swaps that hurt', async () => {
     const report = await evaluate({
       dataset,
       protocol: 'time',
@@ -107,7 +107,7 @@ describe('evaluate', () => {
     assert.deepEqual(
       report.rows.map(({ kind }) => kind),
       [
-        ...new Array<string>(7).fill('floor'),
+        ...new Array<string>(7).fill('baseline'),
         'model',
         'model',
         'model',
@@ -189,7 +189,7 @@ describe('evaluate', () => {
       const read = (name: string): string => readFileSync(join(directory, name), 'utf8');
       assert.deepEqual(JSON.parse(read(REPORT_FILES.json)), JSON.parse(JSON.stringify(report)));
       assert.equal(read(REPORT_FILES.text), `${formatReport(report)}\n`);
-      assert.match(read(REPORT_FILES.text), /higher score first, then lower catalogue slot/);
+      assert.match(read(REPORT_FILES.text), /higher score first, then lower catalogue row/);
       for (const chart of [REPORT_FILES.recall, REPORT_FILES.slices])
         assert.match(read(chart), /^<svg[^]*both: context real/);
       assert.match(read(REPORT_FILES.staleness), /^<svg[^]*days late/);
@@ -222,7 +222,7 @@ describe('evaluate', () => {
     const report = await evaluate({
       dataset,
       protocol: 'time',
-      floors: false,
+      baselines: false,
       skew: true,
       models,
     });
@@ -234,7 +234,7 @@ describe('evaluate', () => {
     for (const cell of cells.filter(({ kind }) => kind === 'skew'))
       assert.ok(cell.metrics.recall['10']! < pure[0]!.metrics.recall['10']!, cell.name);
     assert.match(formatReport(report), /\| a +\| +b \| +a \|/);
-    assert.equal(report.floors, null);
+    assert.equal(report.baselines, null);
     await assert.rejects(
       evaluate({ dataset, protocol: 'time', skew: true, models: models.slice(1) }),
       (error: TandemError) => error.code === 'ERR_INVALID_ARGUMENT',
@@ -275,8 +275,8 @@ describe('evaluate', () => {
       const expected = await scores(plain, asked, 'real');
       for (const [row, { historyBegin, historyEnd }] of asked.entries()) {
         const frequencies = itemFrequencies(dataset.events, historyBegin, historyEnd, 4);
-        const { items, bonuses } = itemBonuses(frequencies, frequency);
-        for (const [i, item] of items.entries()) expected[row * ITEMS + item]! += bonuses[i]!;
+        const { items, boosts } = itemBoosts(frequencies, frequency);
+        for (const [i, item] of items.entries()) expected[row * ITEMS + item]! += boosts[i]!;
       }
       assert.deepEqual(await scores(model, asked, 'real'), expected);
       assert.deepEqual(await scores(model, asked, 'cold'), await scores(plain, asked, 'cold'));

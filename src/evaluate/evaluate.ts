@@ -3,7 +3,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { startProgress } from '../telemetry.ts';
-import { DEFAULT_MIXTURE, Floors, type MixtureWeights } from './baselines/baselines.ts';
+import { DEFAULT_MIXTURE, Baselines, type MixtureWeights } from './baselines/baselines.ts';
 import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts';
 import { requireTwoTrainings } from './mixed-versions.ts';
 import { chooseMixture } from './baselines/mixture.ts';
@@ -11,7 +11,7 @@ import type { ScorableModel } from './model-scorer.ts';
 import { refuseCountsInTable, tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
 import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
-import { floorRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
+import { baselineRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
 import { slicesOf } from './report/slices.ts';
 
 /** A trained model to judge, with what its checkpoint says it has seen. */
@@ -40,9 +40,9 @@ export interface EvaluationOptions {
   readonly oracle?: boolean;
   /** Mixes states, head and index of the two models, which must be trainings of the same settings. */
   readonly skew?: boolean;
-  /** False where another report has the floors of these requests already. */
-  readonly floors?: boolean;
-  /** Weights of the mixed floor; chosen on the validation split when absent. */
+  /** False where another report has the baselines of these requests already. */
+  readonly baselines?: boolean;
+  /** Weights of the mixed baseline; chosen on the validation split when absent. */
   readonly mixture?: MixtureWeights;
   /** Of the bootstrap and of the swaps; 1 when absent. */
   readonly seed?: number;
@@ -75,8 +75,8 @@ export interface EvaluationReport {
     readonly cutSeconds: number | null;
     readonly dropped: Readonly<Record<string, number>>;
   };
-  /** Null where floors were left to another report. */
-  readonly floors: {
+  /** Null where baselines were left to another report. */
+  readonly baselines: {
     readonly basketRule: string;
     readonly mixture: MixtureWeights;
     readonly mixtureFrom: string;
@@ -89,7 +89,7 @@ export interface EvaluationReport {
 }
 
 /**
- * Ranks every candidate for every request with each floor and each model.
+ * Ranks every candidate for every request with each baseline and each model.
  *
  * @returns the report; report.ts prints and writes it. Cost: rows x requests x items.
  * @throws TandemError ERR_INVALID_ARGUMENT when a model has trained on events that it is asked to predict;
@@ -102,10 +102,10 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
   const set = evaluationSet(options);
   for (const model of models) refuseLeakage(model, dataset, set);
   if (skew) requireTwoTrainings(models);
-  const floors = new Floors(dataset, set);
-  const mixture = options.floors === false ? undefined : mixtureOf(options, set);
+  const baselines = new Baselines(dataset, set);
+  const mixture = options.baselines === false ? undefined : mixtureOf(options, set);
   const tasks = [
-    ...(mixture === undefined ? [] : floorRows(floors.scorers(mixture.weights), set)),
+    ...(mixture === undefined ? [] : baselineRows(baselines.scorers(mixture.weights), set)),
     ...models.flatMap((model) => modelRows(model, dataset, set, { oracle, seed, skew })),
     ...(skew ? skewRows(models[0]!, models[1]!, dataset, set) : []),
   ];
@@ -117,7 +117,7 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
   let ranked = 0;
   try {
     for (const { label, scorer, queries, requests } of tasks) {
-      const collector = new MetricsCollector(floors.popularity, set.candidates);
+      const collector = new MetricsCollector(baselines.popularity, set.candidates);
       await rankAll(
         { ...set, queries },
         scorer,
@@ -155,11 +155,11 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
       cutSeconds: Number.isNaN(set.cutSeconds) ? null : set.cutSeconds,
       dropped: set.dropped,
     },
-    floors:
+    baselines:
       mixture === undefined
         ? null
         : {
-            basketRule: floors.basketRule,
+            basketRule: baselines.basketRule,
             mixture: mixture.weights,
             mixtureFrom: mixture.from,
           },
@@ -190,7 +190,7 @@ export function evaluationSet(
   });
 }
 
-/** Weights of the mixed floor for the requests of `set`, and where they are from. */
+/** Weights of the mixed baseline for the requests of `set`, and where they are from. */
 export function mixtureOf(
   options: Omit<EvaluationOptions, 'models'>,
   set: EvaluationSet,

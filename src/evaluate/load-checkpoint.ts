@@ -1,4 +1,4 @@
-// A finished training run as a model to judge. Loads tfjs only when called, so that floors alone start at once.
+// A finished training run as a model to judge. Loads tfjs only when called, so that baselines alone start at once.
 
 import { basename, resolve } from 'node:path';
 import type { EvaluatedModel } from './evaluate.ts';

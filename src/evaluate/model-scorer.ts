@@ -6,7 +6,7 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
-import { historyBonuses, type FrequencyWeights } from '../features/item-frequency.ts';
+import { historyBoosts, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
 import { Vocabulary } from '../features/vocabulary.ts';
 import { LoggedContext } from '../model/training/contexts/logged-context.ts';
@@ -91,14 +91,13 @@ export class ModelEvaluation {
         this.#vectors ??= await this.#model.itemVectors();
         out.set(await this.#model.scores(await this.#model.embedQueries(batch), this.#vectors));
         const frequency = await this.#model.frequencyWeights();
-        if (frequency !== undefined && history === 'real')
-          this.#addBonuses(queries, frequency, out);
+        if (frequency !== undefined && history === 'real') this.#addBoosts(queries, frequency, out);
       },
     };
   }
 
   /** Adds what the users had, as of their states, to scores [Q, N]. */
-  #addBonuses(
+  #addBoosts(
     queries: readonly EvaluationQuery[],
     weights: FrequencyWeights,
     out: Float32Array,
@@ -106,14 +105,14 @@ export class ModelEvaluation {
     const { events, items: catalogue } = this.#dataset;
     const { maxHistory } = this.#model.config;
     for (const [row, { historyBegin, historyEnd }] of queries.entries()) {
-      const { items, bonuses } = historyBonuses(
+      const { items, boosts } = historyBoosts(
         events,
         historyBegin,
         historyEnd,
         maxHistory,
         weights,
       );
-      for (const [i, item] of items.entries()) out[row * catalogue.count + item]! += bonuses[i]!;
+      for (const [i, item] of items.entries()) out[row * catalogue.count + item]! += boosts[i]!;
     }
   }
 

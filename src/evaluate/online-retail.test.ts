@@ -1,4 +1,4 @@
-// The counts and floors that docs/evaluation.md prints for UCI Online Retail, from the public table itself.
+// The counts and baselines that docs/evaluation.md prints for UCI Online Retail, from the public table itself.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -29,10 +29,10 @@ const FLOORS: Readonly<Record<'all' | 'discovery', Readonly<Record<string, reado
     'context only: item-item conditional': [0.1, 0.166, 0.234],
   },
 };
-/** By hand; ours is chosen on validation and must not be a weaker floor. */
+/** By hand; ours is chosen on validation and must not be a weaker baseline. */
 const MIXED = { all: [0.253, 0.396, 0.489], discovery: [0.112, 0.188, 0.261] } as const;
 
-it('Online Retail gives the documented requests and floors', { skip }, async () => {
+it('Online Retail gives the documented requests and baselines', { skip }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'tandem-retail-'));
   try {
     await importDataset({

@@ -15,15 +15,15 @@ export interface EvaluationQuery {
   readonly subject: Subject;
   /** As logged with the request; absent fields fall back to the user's. */
   readonly demographics: RequestRecord['demographics'];
-  /** Item slots to find, at least one, distinct, ranked like every other candidate. */
+  /** Item rows to find, at least one, distinct, ranked like every other candidate. */
   readonly positives: Int32Array;
-  /** Item slots that are not ranked for this query, beside those the set leaves out for all. */
+  /** Item rows that are not ranked for this query, beside those the set leaves out for all. */
   readonly excluded: Int32Array;
   /** Label of the data that reports group by; empty when it has none. */
   readonly slice: string;
 }
 
-/** The queries of one protocol, and what was known when the models and the floors were made. */
+/** The queries of one protocol, and what was known when the models and the baselines were made. */
 export interface EvaluationSet {
   readonly protocol: 'table' | 'time';
   readonly split: 'validation' | 'test';
@@ -32,7 +32,7 @@ export interface EvaluationSet {
   readonly queries: readonly EvaluationQuery[];
   /** [N], 1 = ranked. */
   readonly candidates: Uint8Array;
-  /** [users]: floors and models may learn from the events [userOffsets[u], trainEnd[u]) of user u. */
+  /** [users]: baselines and models may learn from the events [userOffsets[u], trainEnd[u]) of user u. */
   readonly trainEnd: Int32Array;
   /** Unix seconds where training events end; NaN for the table protocol, which has no global cut. */
   readonly cutSeconds: number;

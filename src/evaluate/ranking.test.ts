@@ -15,7 +15,7 @@ function naiveOrder(scores: Float32Array): number[] {
 }
 
 describe('ranking', () => {
-  it('ranks as a full sort with ties by slot does', () => {
+  it('ranks as a full sort with ties by row does', () => {
     fc.assert(
       fc.property(row, fc.array(fc.nat(), { minLength: 1, maxLength: 12 }), (scores, picks) => {
         const positives = Int32Array.from(new Set(picks.map((pick) => pick % scores.length)));

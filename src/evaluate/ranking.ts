@@ -4,7 +4,7 @@ import { TandemError } from '../errors.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 
 /** Printed in every report. */
-export const TIE_RULE = 'higher score first, then lower catalogue slot';
+export const TIE_RULE = 'higher score first, then lower catalogue row';
 
 /** Scores of one block, so that memory stays bounded whatever Q and N are. */
 const BLOCK_BYTES = 64 * 1024 * 1024;
@@ -57,7 +57,7 @@ export function maskRow(row: Float32Array, candidates: Uint8Array, excluded: Int
 }
 
 /**
- * Rank of each positive: how many items have a higher score, or the same score and a lower slot.
+ * Rank of each positive: how many items have a higher score, or the same score and a lower row.
  *
  * One pass: every item is counted at the first positive that it is ahead of. Cost: N log(positives).
  */
@@ -65,22 +65,22 @@ export function ranksOf(row: Float32Array, positives: Int32Array): Int32Array {
   const order = Array.from(positives.keys()).sort(
     (a, b) => row[positives[b]!]! - row[positives[a]!]! || positives[a]! - positives[b]!,
   );
-  const slots = Int32Array.from(order, (i) => positives[i]!);
-  const scores = Float32Array.from(slots, (slot) => row[slot]!);
+  const itemRows = Int32Array.from(order, (i) => positives[i]!);
+  const scores = Float32Array.from(itemRows, (itemRow) => row[itemRow]!);
   const worst = scores[scores.length - 1]!;
-  const ahead = new Int32Array(slots.length);
+  const ahead = new Int32Array(itemRows.length);
   for (let item = 0; item < row.length; item++) {
     const score = row[item]!;
     if (score < worst) continue;
     let low = 0;
-    let high = slots.length;
+    let high = itemRows.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (score > scores[middle]! || (score === scores[middle]! && item < slots[middle]!))
+      if (score > scores[middle]! || (score === scores[middle]! && item < itemRows[middle]!))
         high = middle;
       else low = middle + 1;
     }
-    if (low < slots.length) ahead[low]!++;
+    if (low < itemRows.length) ahead[low]!++;
   }
   const ranks = new Int32Array(positives.length);
   let rank = 0;
@@ -126,7 +126,7 @@ function requireFinite(row: Float32Array, scorer: Scorer, query: EvaluationQuery
     if (!Number.isFinite(row[item]))
       throw new TandemError(
         'ERR_NON_FINITE',
-        `Expected finite scores from "${scorer.name}" for request ${query.id}, received ${row[item]!} for item slot ${item}. The model's weights or the floor's counts are broken: do not publish it.`,
-        { details: { scorer: scorer.name, request: query.id, slot: item } },
+        `Expected finite scores from "${scorer.name}" for request ${query.id}, received ${row[item]!} for catalogue row ${item}. The model's weights or the baseline's counts are broken: do not publish it.`,
+        { details: { scorer: scorer.name, request: query.id, row: item } },
       );
 }

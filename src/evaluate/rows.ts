@@ -1,4 +1,4 @@
-// Which rows a report has: floors, each model's contexts, the swaps that must hurt it, older states, mixed versions.
+// Which rows a report has: baselines, each model's contexts, the swaps that must hurt it, older states, mixed versions.
 
 import type { Dataset } from '../data/dataset.ts';
 import { swapContexts, swapHistories } from './context-swap.ts';
@@ -14,14 +14,14 @@ import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 import { searchQueries } from './search.ts';
 import { STALE_DAYS, staleQueries } from './staleness.ts';
 
-/** Results are `floor` and `model`; the others test the evaluation (`swap`, `leak`) or how serving may fail (`stale`, `skew`). */
-export type RowKind = 'floor' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
+/** Results are `baseline` and `model`; the others test the evaluation (`swap`, `leak`) or how serving may fail (`stale`, `skew`). */
+export type RowKind = 'baseline' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
 
 /** What a row is, whoever ranks. */
 export interface RowLabel {
   readonly name: string;
   readonly kind: RowKind;
-  /** Name of the model; absent for floors and mixed versions. */
+  /** Name of the model; absent for baselines and mixed versions. */
   readonly model?: string;
   /** Of a swap row: the row that it must stay below. */
   readonly swapped?: { readonly what: 'contexts' | 'histories'; readonly base: string };
@@ -58,9 +58,9 @@ export interface ModelRowsOptions {
   readonly skew: boolean;
 }
 
-export function floorRows(scorers: readonly Scorer[], set: EvaluationSet): RowTask[] {
+export function baselineRows(scorers: readonly Scorer[], set: EvaluationSet): RowTask[] {
   return scorers.map((scorer) => ({
-    label: { name: scorer.name, kind: 'floor' },
+    label: { name: scorer.name, kind: 'baseline' },
     scorer,
     queries: set.queries,
     requests: set.queries,

@@ -114,10 +114,10 @@ describe('tandem experiment', () => {
     assert.equal(history!.config.model.embeddingWidth, 8);
     assert.equal(dropout0!.config.contextDropout, 0);
     assert.equal(result.evaluations.length, 2);
-    assert.ok(result.evaluations[0]!.rows.every(({ kind }) => kind === 'floor'));
+    assert.ok(result.evaluations[0]!.rows.every(({ kind }) => kind === 'baseline'));
     for (const run of result.runs) {
       assert.equal(run.evaluations.length, 2);
-      assert.ok(run.evaluations.flat().every(({ kind }) => kind !== 'floor'));
+      assert.ok(run.evaluations.flat().every(({ kind }) => kind !== 'baseline'));
     }
 
     // Again: nothing is trained or ranked a second time, and nothing changes.
@@ -149,7 +149,7 @@ describe('tandem experiment', () => {
     assert.equal(readdirSync(at('work/small')).length, before + 1);
   });
 
-  it('writes a page with published numbers, floors, means over seeds, and curves', async () => {
+  it('writes a page with published numbers, baselines, means over seeds, and curves', async () => {
     await writeResultsPage(at('docs/results.md'), places.results);
     const page = readFileSync(at('docs/results.md'), 'utf8');
     const [result] = readResults(places.results);

@@ -42,10 +42,10 @@ export interface ExperimentResult {
     readonly users: number;
     readonly items: number;
   };
-  /** One for each form: what was ranked, and the floors. */
+  /** One for each form: what was ranked, and the baselines. */
   readonly evaluations: readonly {
     readonly protocol: EvaluationReport['protocol'];
-    readonly floors: EvaluationReport['floors'];
+    readonly baselines: EvaluationReport['baselines'];
     readonly rows: readonly ResultRow[];
   }[];
   /** Seed by seed; fewer than rows x seeds while the experiment runs. */

@@ -69,7 +69,7 @@ function section(result: ExperimentResult, images: readonly string[]): string {
 
 function table(
   { experiment }: ExperimentResult,
-  floors: readonly ResultRow[],
+  baselines: readonly ResultRow[],
   ours: ReadonlyMap<string, readonly ResultRow[]>,
 ): string {
   const shown = [...ours.values()].filter(
@@ -77,7 +77,7 @@ function table(
   );
   const labels = [
     ...new Set(
-      [...floors, ...shown.flat()].flatMap(({ metrics }) =>
+      [...baselines, ...shown.flat()].flatMap(({ metrics }) =>
         Object.keys(metrics.slices).filter((name) => name.startsWith('slice ')),
       ),
     ),
@@ -92,7 +92,7 @@ function table(
   const line = (rows: readonly ResultRow[]): string[] => [
     rows[0]!.name,
     rows[0]!.kind,
-    rows[0]!.kind === 'floor' ? '-' : String(rows.length),
+    rows[0]!.kind === 'baseline' ? '-' : String(rows.length),
     ...columns.map(([, read]) => spread(rows.map(read))),
     interval(meanInterval(rows.map(({ metrics }) => metrics.recallInterval['10']!))),
   ];
@@ -111,7 +111,7 @@ function table(
           ),
         '-',
       ]),
-      ...floors.map((row) => line([row])),
+      ...baselines.map((row) => line([row])),
       ...shown.map(line),
     ],
   );

@@ -46,7 +46,7 @@ export async function runExperiment(
   const evaluations: EvaluationReport[] = [];
   for (const form of experiment.forms)
     evaluations.push(
-      await once(join(folder, `floors-${form}-${dataset.digest.slice(0, 12)}.json`), () =>
+      await once(join(folder, `baselines-${form}-${dataset.digest.slice(0, 12)}.json`), () =>
         evaluate({ dataset, protocol: experiment.protocol, form }),
       ),
     );
@@ -63,9 +63,9 @@ export async function runExperiment(
       users: dataset.users.count,
       items: dataset.items.count,
     },
-    evaluations: evaluations.map(({ protocol, floors, rows }) => ({
+    evaluations: evaluations.map(({ protocol, baselines, rows }) => ({
       protocol,
-      floors,
+      baselines,
       rows: rows.map(resultRow),
     })),
     runs,
@@ -112,7 +112,14 @@ async function trainAndEvaluate(
     for (const reported of forms)
       reports.push(
         await once(join(directory, `report-${reported}${oracle ? '-oracle' : ''}.json`), () =>
-          evaluate({ dataset, protocol, form: reported, oracle, floors: false, models: [model] }),
+          evaluate({
+            dataset,
+            protocol,
+            form: reported,
+            oracle,
+            baselines: false,
+            models: [model],
+          }),
         ),
       );
     return {

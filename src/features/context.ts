@@ -28,7 +28,7 @@ export interface ContextParts {
   readonly ngramTable: Int32Array;
 }
 
-/** Turns raw context into rows, for one feature schema. */
+/** TurnScheduler raw context into rows, for one feature schema. */
 export class ContextFeatures {
   readonly schema: CompactSchema;
   readonly #categories: Vocabulary;

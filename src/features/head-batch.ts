@@ -20,7 +20,7 @@ export interface HeadBatch {
   readonly subjectWeights: Float32Array;
   /** [B, 3]: age bucket, country, gender rows. */
   readonly demographics: Int32Array;
-  /** [B], catalogue slot of the item in view, -1 without one; a model with subjectItem reads it. */
+  /** [B], catalogue row of the item in view, -1 without one; a model with subjectItem reads it. */
   readonly subjectItems?: Int32Array;
   /**
    * [B + 1], ascending from 0; fusion attention only, which then ignores states and hasState: the state of request b is
@@ -76,7 +76,7 @@ export class HeadBatchBuilder {
    * @param state - [L, D], oldest row first, or undefined for a cold start.
    * @param stateAge - in [0, 1]; a cold start has age 0.
    * @param demographics - rows of the three demographic tables.
-   * @param subjectItem - catalogue slot of the item in view, -1 without one.
+   * @param subjectItem - catalogue row of the item in view, -1 without one.
    */
   add(
     state: Float32Array | undefined,

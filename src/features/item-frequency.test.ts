@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { itemBonuses, itemFrequencies } from './item-frequency.ts';
+import { itemBoosts, itemFrequencies } from './item-frequency.ts';
 
 const DAY = 86_400;
 
@@ -43,7 +43,7 @@ describe('itemFrequencies', () => {
   });
 });
 
-describe('itemBonuses', () => {
+describe('itemBoosts', () => {
   it('gives w ln(1 + g n), by ascending row, more for what a user had more often', () => {
     fc.assert(
       fc.property(
@@ -52,13 +52,13 @@ describe('itemBonuses', () => {
         fc.double({ min: -1, max: 6, noNaN: true }),
         (events, logWeight, logGain) => {
           const frequencies = itemFrequencies(events, 0, events.items.length, 20);
-          const { items, bonuses } = itemBonuses(frequencies, { logWeight, logGain });
+          const { items, boosts } = itemBoosts(frequencies, { logWeight, logGain });
           assert.deepEqual(items, frequencies.items.slice().sort());
           for (const [i, item] of items.entries()) {
             const n = frequencies.counts[frequencies.items.indexOf(item)]!;
             const expected = Math.exp(logWeight) * Math.log(1 + Math.exp(logGain) * n);
-            assert.ok(Math.abs(bonuses[i]! - expected) <= 1e-6 * expected + 1e-12);
-            assert.ok(bonuses[i]! >= 0);
+            assert.ok(Math.abs(boosts[i]! - expected) <= 1e-6 * expected + 1e-12);
+            assert.ok(boosts[i]! >= 0);
           }
         },
       ),

@@ -14,14 +14,14 @@ export interface ItemFrequencies {
 }
 
 /** What items of a history have added to their scores, in units of the cosine. */
-export interface ItemBonuses {
+export interface ItemBoosts {
   /** Rows of the catalogue, ascending. */
   readonly items: Int32Array;
   /** As many, >= 0. */
-  readonly bonuses: Float32Array;
+  readonly boosts: Float32Array;
 }
 
-/** The learned numbers of the bonus, as logarithms, so that both stay above 0. */
+/** The learned numbers of the boost, as logarithms, so that both stay above 0. */
 export interface FrequencyWeights {
   /** ln w. */
   readonly logWeight: number;
@@ -53,25 +53,25 @@ export function itemFrequencies(
 }
 
 /** What the events [begin, end) of a user add to scores. @param maxHistory - T. */
-export function historyBonuses(
+export function historyBoosts(
   events: Pick<EventColumns, 'items' | 'times'>,
   begin: number,
   end: number,
   maxHistory: number,
   weights: FrequencyWeights,
-): ItemBonuses {
-  return itemBonuses(itemFrequencies(events, begin, end, maxHistory), weights);
+): ItemBoosts {
+  return itemBoosts(itemFrequencies(events, begin, end, maxHistory), weights);
 }
 
 /** b_i = w ln(1 + g n_i) of every item of a history; that of any other item is 0. */
-export function itemBonuses(
+export function itemBoosts(
   { items, counts }: ItemFrequencies,
   { logWeight, logGain }: FrequencyWeights,
-): ItemBonuses {
+): ItemBoosts {
   const [weight, gain] = [Math.exp(logWeight), Math.exp(logGain)];
   const order = Array.from(items.keys()).sort((a, b) => items[a]! - items[b]!);
   return {
     items: Int32Array.from(order, (i) => items[i]!),
-    bonuses: Float32Array.from(order, (i) => weight * Math.log1p(gain * counts[i]!)),
+    boosts: Float32Array.from(order, (i) => weight * Math.log1p(gain * counts[i]!)),
   };
 }

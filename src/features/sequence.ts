@@ -6,7 +6,7 @@ import { GAP_BUCKETS } from './schema.ts';
 export interface HistoryBatch {
   /** [B + 1], ascending from 0: history b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them. */
   readonly offsets: Int32Array;
-  /** [events] item slots. */
+  /** [events] item rows. */
   readonly items: Int32Array;
   /** [events] rows of the action table (0 = unknown action). */
   readonly actions: Int32Array;
@@ -16,7 +16,7 @@ export interface HistoryBatch {
 
 /** Columns of events in time order; only [begin, end) of them are read. */
 export interface EventColumns {
-  /** Item slots. */
+  /** Item rows. */
   readonly items: ArrayLike<number>;
   /** Rows of the action table (1-based; 0 = unknown). */
   readonly actions: ArrayLike<number>;

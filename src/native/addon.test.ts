@@ -80,7 +80,7 @@ test('loads in several worker threads and survives their end', async () => {
 test('wrong types are TypeErrors that name argument and type', () => {
   const f32 = new Float32Array(4);
   const index = new addon.ExactIndex(Float32Array.of(1, 0, 0, 1), 2);
-  const out = { slots: new Int32Array(1), scores: new Float32Array(1), counts: new Int32Array(1) };
+  const out = { rows: new Int32Array(1), scores: new Float32Array(1), counts: new Int32Array(1) };
   const cases: [() => void, RegExp][] = [
     [() => new addon.ExactIndex([1, 2] as never, 2), /Float32Array for vectors, received Array/],
     [() => new addon.ExactIndex(new Float64Array(4) as never, 2), /received Float64Array/],

@@ -244,10 +244,10 @@ export interface NativeItemTower {
   readonly isa: Isa;
 }
 
-/** Result arrays of a search over B queries; row b holds count[b] hits, best first, ties by lower slot. */
+/** Result arrays of a search over B queries; row b holds count[b] hits, best first, ties by lower row. */
 export interface SearchOutput {
-  /** [B, k] item slots; entries past the count are -1. */
-  readonly slots: Int32Array;
+  /** [B, k] item rows; entries past the count are -1. */
+  readonly rows: Int32Array;
   /** [B, k] scores (inner product of unit vectors: higher is nearer); entries past the count are -Infinity. */
   readonly scores: Float32Array;
   /** [B]. */
@@ -259,10 +259,10 @@ export interface NativeExactIndex {
   readonly dimensions: number;
   readonly isa: Isa;
   /**
-   * The true top k by inner product, ties by lower slot.
+   * The true top k by inner product, ties by lower row.
    *
    * @param queries - [B, D] f32, finite, not zero.
-   * @param allow - bitset of `size` bits, little-endian in u32 words (bit i of word i >> 5), the distinct slots
+   * @param allow - bitset of `size` bits, little-endian in u32 words (bit i of word i >> 5), the distinct rows
    *   themselves (for few of them: nothing else is looked at), or null for every item; the same for all B queries.
    */
   search(
@@ -273,14 +273,14 @@ export interface NativeExactIndex {
     out: SearchOutput,
   ): void;
   /** As search(), off this thread: leave the arrays alone until it resolves. What is wrong with arguments is thrown at once. */
-  searchApart(...search: Parameters<NativeExactIndex['search']>): Promise<void>;
+  searchAsync(...search: Parameters<NativeExactIndex['search']>): Promise<void>;
   /**
    * Adds 8-bit codes (D bytes a vector), scanned instead of the vectors from then on with the same results: about
    * 4 times faster for batches (npm run bench -- retrieval), at a quarter of the memory traffic. TypeError after share().
    */
   addCodes(): void;
-  /** Inner products of one query [D] with the given slots; out [slots.length]. */
-  score(query: Float32Array, slots: Int32Array, out: Float32Array): void;
+  /** Inner products of one query [D] with the given rows; out [rows.length]. */
+  score(query: Float32Array, rows: Int32Array, out: Float32Array): void;
   share(): Ticket<NativeExactIndex>;
 }
 
@@ -304,7 +304,7 @@ export interface NativeClusterIndex {
   readonly recall: number;
   readonly isa: Isa;
   /**
-   * Approximate top k with exact scores, ties by lower slot; k of them wherever k are allowed. Same contract for
+   * Approximate top k with exact scores, ties by lower row; k of them wherever k are allowed. Same contract for
    * queries, allow (bitset or null) and out as NativeExactIndex.
    *
    * @param selectivity - share of the vectors that `allow` leaves, 1 for null: the fewer, the further it looks.
@@ -317,8 +317,8 @@ export interface NativeClusterIndex {
     selectivity: number,
     out: SearchOutput,
   ): void;
-  /** As search(), off this thread; as NativeExactIndex.searchApart(). */
-  searchApart(...search: Parameters<NativeClusterIndex['search']>): Promise<void>;
+  /** As search(), off this thread; as NativeExactIndex.searchAsync(). */
+  searchAsync(...search: Parameters<NativeClusterIndex['search']>): Promise<void>;
   /** The index without its vectors, in this package's own format. */
   serialize(): Uint8Array;
   share(): Ticket<NativeClusterIndex>;
@@ -347,8 +347,8 @@ export interface NativeHnswIndex {
     allow: Uint32Array | null,
     out: SearchOutput,
   ): void;
-  /** As search(), off this thread; as NativeExactIndex.searchApart(). */
-  searchApart(...search: Parameters<NativeHnswIndex['search']>): Promise<void>;
+  /** As search(), off this thread; as NativeExactIndex.searchAsync(). */
+  searchAsync(...search: Parameters<NativeHnswIndex['search']>): Promise<void>;
   /** The index as usearch's own file bytes (vectors included). */
   serialize(): Uint8Array;
   share(): Ticket<NativeHnswIndex>;
@@ -508,8 +508,8 @@ export interface TrainingOps {
     dValues: Float32Array,
   ): void;
   /**
-   * out[e] = ln sum over c of exp(queries[e] . candidates[c] + bias[c] + its bonuses) without the pairs (maskRows[i],
-   * maskColumns[i]); bonuses[i] is that of the pair (bonusRows[i], bonusColumns[i]). Rows of pairs ascend. queries [E, width],
+   * out[e] = ln sum over c of exp(queries[e] . candidates[c] + bias[c] + its boosts) without the pairs (maskRows[i],
+   * maskColumns[i]); boosts[i] is that of the pair (boostRows[i], boostColumns[i]). Rows of pairs ascend. queries [E, width],
    * candidates [C, width]; [E, C] is never held in whole.
    */
   logSumExpScores(
@@ -519,9 +519,9 @@ export interface TrainingOps {
     bias: Float32Array | null,
     maskRows: Int32Array,
     maskColumns: Int32Array,
-    bonusRows: Int32Array,
-    bonusColumns: Int32Array,
-    bonuses: Float32Array,
+    boostRows: Int32Array,
+    boostColumns: Int32Array,
+    boosts: Float32Array,
     out: Float32Array,
   ): void;
   /** Gradients along dy [E]; `logSums` [E] is what logSumExpScores gave. Without dCandidates, where they are constants. */
@@ -532,13 +532,13 @@ export interface TrainingOps {
     bias: Float32Array | null,
     maskRows: Int32Array,
     maskColumns: Int32Array,
-    bonusRows: Int32Array,
-    bonusColumns: Int32Array,
-    bonuses: Float32Array,
+    boostRows: Int32Array,
+    boostColumns: Int32Array,
+    boosts: Float32Array,
     logSums: Float32Array,
     dy: Float32Array,
     dQueries: Float32Array,
-    dBonuses: Float32Array,
+    dBoosts: Float32Array,
     dCandidates: Float32Array | null,
   ): void;
 }
@@ -616,7 +616,7 @@ export interface NativeAddon {
       isa?: Isa,
     ): Promise<NativeHnswIndex>;
     /**
-     * Copies `bytes`, checks header, size, dimensions and every neighbour slot; off this thread, so leave them alone until it
+     * Copies `bytes`, checks header, size, dimensions and every neighbour row; off this thread, so leave them alone until it
      * is done. ERR_INDEX_INVALID says what is wrong.
      */
     load(bytes: Uint8Array, dimensions: number, isa?: Isa): Promise<NativeHnswIndex>;

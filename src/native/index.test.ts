@@ -31,7 +31,7 @@ function unitVectors(count: number, dimensions: number, seed: number): Float32Ar
 
 function output(count: number, k: number): SearchOutput {
   return {
-    slots: new Int32Array(count * k),
+    rows: new Int32Array(count * k),
     scores: new Float32Array(count * k),
     counts: new Int32Array(count),
   };
@@ -52,7 +52,7 @@ test('a search apart from this thread gives what it gives here, with every kind 
     { length: Math.ceil(size / 32) },
     (_, i) => 0x5a5a_5a5a >>> (i % 3),
   );
-  type Search = 'search' | 'searchApart';
+  type Search = 'search' | 'searchAsync';
   type Call = (search: Search, rows: number, out: SearchOutput) => void | Promise<void>;
   const calls: Record<string, Call> = {};
   for (const [name, allow] of Object.entries({ all: null, bits })) {
@@ -62,7 +62,7 @@ test('a search apart from this thread gives what it gives here, with every kind 
     calls[`graph, ${name}`] = (search, rows, out) =>
       graph[search](queries, rows, k, 32, allow, out);
   }
-  calls['exact, slots'] = (search, rows, out) =>
+  calls['exact, rows'] = (search, rows, out) =>
     exact[search](queries, rows, k, Int32Array.of(3, 77, 401), out);
   for (const [name, call] of Object.entries(calls)) {
     const [expected, received] = [output(4, k), output(4, k)];
@@ -71,23 +71,23 @@ test('a search apart from this thread gives what it gives here, with every kind 
     const others = Array.from({ length: 4 }, () => output(4, k));
     await Promise.all(
       [received, ...others].map(async (out) => {
-        await call('searchApart', 4, out);
+        await call('searchAsync', 4, out);
       }),
     );
     for (const out of [received, ...others]) assert.deepEqual(out, expected, name);
-    assert.throws(() => call('searchApart', 5, output(5, k)), RangeError, name);
+    assert.throws(() => call('searchAsync', 5, output(5, k)), RangeError, name);
   }
   await assert.rejects(
-    exact.searchApart(queries, 4, k, Int32Array.of(0, size), output(4, k)),
+    exact.searchAsync(queries, 4, k, Int32Array.of(0, size), output(4, k)),
     RangeError,
   );
   const wrong = Float32Array.from(queries).fill(Number.NaN, 0, 1);
   // All three have a handler before any may fail: one that fails without is an error of the whole process.
   await Promise.all(
     [
-      exact.searchApart(wrong, 4, k, null, output(4, k)),
-      clusters.searchApart(wrong, 4, k, null, 1, output(4, k)),
-      graph.searchApart(wrong, 4, k, 32, null, output(4, k)),
+      exact.searchAsync(wrong, 4, k, null, output(4, k)),
+      clusters.searchAsync(wrong, 4, k, null, 1, output(4, k)),
+      graph.searchAsync(wrong, 4, k, 32, null, output(4, k)),
     ].map((apart) => assert.rejects(apart, { code: 'ERR_NON_FINITE' })),
   );
 });
@@ -111,7 +111,7 @@ test(
     const index = new addon.ExactIndex(unitVectors(8, 4, 3), 4);
     const loop = String(process.pid);
     const before = niceness().get(loop)!;
-    await index.searchApart(unitVectors(1, 4, 4), 1, 2, null, output(1, 2));
+    await index.searchAsync(unitVectors(1, 4, 4), 1, 2, null, output(1, 2));
     const after = niceness();
     assert.equal(after.get(loop), before);
     const lowest = constants.priority.PRIORITY_LOW;
@@ -143,18 +143,18 @@ test('exact search is brute force, filters and ties included', () => {
         for (const filter of [null, allow]) {
           const out = output(1, k);
           index.search(query, 1, k, filter, out);
-          const expected = Array.from({ length: size }, (_, slot) => {
+          const expected = Array.from({ length: size }, (_, row) => {
             let score = 0;
             for (let d = 0; d < dimensions; d++)
-              score += vectors[slot * dimensions + d]! * query[d]!;
-            return { slot, score };
+              score += vectors[row * dimensions + d]! * query[d]!;
+            return { row, score };
           })
-            .filter(({ slot }) => filter === null || (filter[slot >> 5]! >>> (slot & 31)) % 2 === 1)
-            .sort((a, b) => b.score - a.score || a.slot - b.slot)
+            .filter(({ row }) => filter === null || (filter[row >> 5]! >>> (row & 31)) % 2 === 1)
+            .sort((a, b) => b.score - a.score || a.row - b.row)
             .slice(0, k);
           assert.equal(out.counts[0], expected.length);
           for (let i = 0; i < k; i++) {
-            assert.equal(out.slots[i], expected[i]?.slot ?? -1);
+            assert.equal(out.rows[i], expected[i]?.row ?? -1);
             assert.equal(out.scores[i], expected[i]?.score ?? -Infinity);
           }
         }
@@ -208,7 +208,7 @@ test('lengths that do not fit are RangeErrors by name', async () => {
     }, /length 8 for queries/);
     assert.throws(() => {
       search(query, 1, 2, null, output(1, 1));
-    }, /length 2 for out.slots/);
+    }, /length 2 for out.rows/);
     assert.throws(() => {
       search(query, 1, 0, null, output(1, 0));
     }, /for k, received 0/);
@@ -221,7 +221,7 @@ test('lengths that do not fit are RangeErrors by name', async () => {
   }
   assert.throws(() => {
     index.score(query, Int32Array.of(0, 40), new Float32Array(2));
-  }, /slots below 40/);
+  }, /rows below 40/);
   assert.throws(() => new addon.ExactIndex(new Float32Array(7), 4), /multiple of 4/);
   assert.throws(
     () => addon.HnswIndex.build(new Float32Array(8), 4, { ...OPTIONS, threads: 0 }),
@@ -264,13 +264,13 @@ test('HNSW: recall, exact scores, filters, bytes', async () => {
     let hits = 0;
     for (let b = 0; b < count; b++) {
       assert.equal(found.counts[b], k);
-      const slots = found.slots.subarray(b * k, (b + 1) * k);
+      const rows = found.rows.subarray(b * k, (b + 1) * k);
       const scores = new Float32Array(k);
-      exact.score(queries.subarray(b * dimensions, (b + 1) * dimensions), slots, scores);
+      exact.score(queries.subarray(b * dimensions, (b + 1) * dimensions), rows, scores);
       assert.deepEqual(scores, found.scores.slice(b * k, (b + 1) * k));
       assert.ok(scores.every((score, i) => i === 0 || scores[i - 1]! >= score));
-      const expected = new Set(truth.slots.subarray(b * k, (b + 1) * k));
-      hits += slots.filter((slot) => expected.has(slot)).length;
+      const expected = new Set(truth.rows.subarray(b * k, (b + 1) * k));
+      hits += rows.filter((row) => expected.has(row)).length;
     }
     assert.ok(hits / (count * k) > 0.95, `recall ${String(hits / (count * k))}`);
   }
@@ -314,7 +314,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
     index.search(queries, 60, k, null, 1, found);
     const exact = new ExactIndex(vectors, width, isa);
     const scores = new Float32Array(k);
-    exact.score(queries.subarray(0, width), found.slots.subarray(0, k), scores);
+    exact.score(queries.subarray(0, width), found.rows.subarray(0, k), scores);
     assert.deepEqual(scores, found.scores.subarray(0, k));
 
     const loaded = await ClusterIndex.load(index.serialize(), vectors, width, isa);
@@ -346,7 +346,7 @@ test('clusters: recall of held-out queries, exact scores, bytes, refusals', asyn
   }, /transferred/);
 });
 
-test('codes and lists of slots give what the scan gives', () => {
+test('codes and lists of rows give what the scan gives', () => {
   const [size, width, count, k] = [5000, 24, 20, 30];
   const vectors = unitVectors(size, width, 33);
   const queries = unitVectors(count, width, 34);
@@ -354,16 +354,16 @@ test('codes and lists of slots give what the scan gives', () => {
     const plain = new addon.ExactIndex(vectors, width, isa);
     const coded = new addon.ExactIndex(vectors, width, isa);
     coded.addCodes();
-    const slots = Int32Array.from({ length: 700 }, (_, i) => i * 7);
+    const rows = Int32Array.from({ length: 700 }, (_, i) => i * 7);
     const bits = new Uint32Array(Math.ceil(size / 32));
-    for (const slot of slots) bits[slot >> 5]! |= 1 << (slot & 31);
+    for (const row of rows) bits[row >> 5]! |= 1 << (row & 31);
     for (const allow of [null, bits]) {
       const [a, b] = [output(count, k), output(count, k)];
       plain.search(queries, count, k, allow, a);
       coded.search(queries, count, k, allow, b);
       assert.deepEqual(a, b);
       if (allow === null) continue;
-      plain.search(queries, count, k, slots, b);
+      plain.search(queries, count, k, rows, b);
       assert.deepEqual(a, b);
     }
     assert.throws(() => {
@@ -379,10 +379,10 @@ test('an empty index answers with nothing', async () => {
   const query = Float32Array.of(1, 0, 0, 0);
   const out = output(1, 3);
   exact.search(query, 1, 3, null, out);
-  assert.deepEqual([out.counts[0], ...out.slots], [0, -1, -1, -1]);
+  assert.deepEqual([out.counts[0], ...out.rows], [0, -1, -1, -1]);
   for (const index of [hnsw, loaded]) {
     out.counts[0] = 7;
     index.search(query, 1, 3, 16, new Uint32Array(0), out);
-    assert.deepEqual([out.counts[0], ...out.slots], [0, -1, -1, -1]);
+    assert.deepEqual([out.counts[0], ...out.rows], [0, -1, -1, -1]);
   }
 });

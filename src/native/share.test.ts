@@ -61,20 +61,20 @@ const THREAD = `
   const search = () => {
     const all = {};
     for (const [name, index] of Object.entries(indexes)) {
-      const out = { slots: new Int32Array(QUERIES * K), scores: new Float32Array(QUERIES * K), counts: new Int32Array(QUERIES) };
+      const out = { rows: new Int32Array(QUERIES * K), scores: new Float32Array(QUERIES * K), counts: new Int32Array(QUERIES) };
       if (name === 'exact') index.search(queries, QUERIES, K, null, out);
       else index.search(queries, QUERIES, K, name === 'clusters' ? null : 100, name === 'clusters' ? 1 : null, out);
-      all[name] = out.slots;
+      all[name] = out.rows;
     }
     return all;
   };
   const first = search();
   for (let round = 1; round < ROUNDS; round++) {
     const again = search();
-    for (const name in first) if (!first[name].every((slot, i) => slot === again[name][i])) throw new Error(name);
+    for (const name in first) if (!first[name].every((row, i) => row === again[name][i])) throw new Error(name);
   }
-  parentPort.postMessage({ refused, slots: first });
-  parentPort.once('message', () => parentPort.postMessage({ slots: search() }));
+  parentPort.postMessage({ refused, rows: first });
+  parentPort.once('message', () => parentPort.postMessage({ rows: search() }));
 `;
 
 test('indexes of one thread answer on another, at the same time and after the first has let them go', async () => {
@@ -87,14 +87,14 @@ test('indexes of one thread answer on another, at the same time and after the fi
   const search = (): Record<string, Int32Array> => {
     const outs = ['exact', 'clusters', 'hnsw'].map((name) => ({
       name,
-      slots: new Int32Array(QUERIES * K),
+      rows: new Int32Array(QUERIES * K),
       scores: new Float32Array(QUERIES * K),
       counts: new Int32Array(QUERIES),
     }));
     own.exact.search(queries, QUERIES, K, null, outs[0]!);
     own.clusters.search(queries, QUERIES, K, null, 1, outs[1]!);
     own.hnsw.search(queries, QUERIES, K, 100, null, outs[2]!);
-    return Object.fromEntries(outs.map(({ name, slots }) => [name, slots]));
+    return Object.fromEntries(outs.map(({ name, rows }) => [name, rows]));
   };
   const expected = search();
 
@@ -110,15 +110,15 @@ test('indexes of one thread answer on another, at the same time and after the fi
     },
   });
   const answered = once(worker, 'message') as Promise<
-    [{ refused: string[]; slots: typeof expected }]
+    [{ refused: string[]; rows: typeof expected }]
   >;
   // While the thread searches, so does this one.
   for (let round = 0; round < ROUNDS; round++) {
     assert.deepEqual(search(), expected);
     await new Promise(setImmediate);
   }
-  const [{ refused, slots }] = await answered;
-  assert.deepEqual(slots, expected);
+  const [{ refused, rows }] = await answered;
+  assert.deepEqual(rows, expected);
   assert.match(refused[0]!, /ticket of share\(\) that was not redeemed yet/);
   for (const message of refused.slice(1, 4)) assert.match(message, /Expected a ticket of share/);
   assert.match(refused[4]!, /Add codes before share/);
@@ -127,8 +127,8 @@ test('indexes of one thread answer on another, at the same time and after the fi
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
   await new Promise(setImmediate);
-  const again = once(worker, 'message') as Promise<[{ slots: typeof expected }]>;
+  const again = once(worker, 'message') as Promise<[{ rows: typeof expected }]>;
   worker.postMessage('again');
-  assert.deepEqual((await again)[0].slots, expected);
+  assert.deepEqual((await again)[0].rows, expected);
   await once(worker, 'exit');
 });

@@ -3,13 +3,13 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { AllowList } from './allow-list.ts';
 
-const slotsOf = (list: AllowList): number[] =>
-  Array.from({ length: list.size }, (_, slot) => slot).filter((slot) => list.has(slot));
+const rowsOf = (list: AllowList): number[] =>
+  Array.from({ length: list.size }, (_, row) => row).filter((row) => list.has(row));
 
-/** A size, and two sets of slots below it. */
+/** A size, and two sets of rows below it. */
 const sets = fc.nat(100).chain((size) => {
-  const slots = size === 0 ? fc.constant<number[]>([]) : fc.uniqueArray(fc.nat(size - 1));
-  return fc.tuple(fc.constant(size), slots, slots);
+  const rows = size === 0 ? fc.constant<number[]>([]) : fc.uniqueArray(fc.nat(size - 1));
+  return fc.tuple(fc.constant(size), rows, rows);
 });
 
 describe('AllowList', () => {
@@ -18,30 +18,30 @@ describe('AllowList', () => {
       fc.property(sets, ([size, a, b]) => {
         const check = (list: AllowList, expected: number[]): void => {
           assert.deepEqual(
-            slotsOf(list),
+            rowsOf(list),
             expected.sort((x, y) => x - y),
           );
           assert.equal(list.count, expected.length);
-          assert.deepEqual([...list.slots()], expected);
+          assert.deepEqual([...list.rows()], expected);
         };
         const left = AllowList.of(size, a);
         const right = AllowList.of(size, b);
         check(left, [...a]);
         check(
           left.clone().and(right),
-          a.filter((slot) => b.includes(slot)),
+          a.filter((row) => b.includes(row)),
         );
         check(left.clone().or(right), [...new Set([...a, ...b])]);
         check(
           left.clone().andNot(right),
-          a.filter((slot) => !b.includes(slot)),
+          a.filter((row) => !b.includes(row)),
         );
-        for (const slot of b) left.clear(slot);
+        for (const row of b) left.clear(row);
         check(
           left,
-          a.filter((slot) => !b.includes(slot)),
+          a.filter((row) => !b.includes(row)),
         );
-        check(AllowList.all(size).andNot(AllowList.none(size)), slotsOf(AllowList.all(size)));
+        check(AllowList.all(size).andNot(AllowList.none(size)), rowsOf(AllowList.all(size)));
         assert.equal(AllowList.all(size).count, size);
       }),
     );
@@ -55,16 +55,16 @@ describe('AllowList', () => {
     assert.equal(list.words[1], 1);
   });
 
-  it('refuses slots and sizes that do not fit', () => {
+  it('refuses rows and sizes that do not fit', () => {
     const list = AllowList.none(10);
-    for (const slot of [-1, 10, 1.5, NaN]) {
+    for (const row of [-1, 10, 1.5, NaN]) {
       assert.throws(() => {
-        list.set(slot);
+        list.set(row);
       }, RangeError);
       assert.throws(() => {
-        list.clear(slot);
+        list.clear(row);
       }, RangeError);
-      assert.equal(list.has(slot), false);
+      assert.equal(list.has(row), false);
     }
     assert.throws(() => list.and(AllowList.none(11)), /10 and 11/);
     assert.throws(() => AllowList.none(-1), RangeError);

@@ -1,12 +1,12 @@
 // Which items may be returned: one bit an item, in the layout that the native indexes read.
 
-/** A set of slots in [0, size). Bits past `size` are always 0, so counting needs no mask. */
+/** A set of rows in [0, size). Bits past `size` are always 0, so counting needs no mask. */
 export class AllowList {
   readonly size: number;
   /** [ceil(size / 32)]: bit i of word i >> 5. Write through the methods, or call recount() after writing. */
   readonly words: Uint32Array;
   #count: number;
-  #slots: Int32Array | undefined;
+  #rows: Int32Array | undefined;
 
   private constructor(size: number, words: Uint32Array, count: number) {
     this.size = size;
@@ -31,10 +31,10 @@ export class AllowList {
     return list;
   }
 
-  /** @throws RangeError for a slot outside [0, size). */
-  static of(size: number, slots: Iterable<number>): AllowList {
+  /** @throws RangeError for a row outside [0, size). */
+  static of(size: number, rows: Iterable<number>): AllowList {
     const list = AllowList.none(size);
-    for (const slot of slots) list.set(slot);
+    for (const row of rows) list.set(row);
     return list;
   }
 
@@ -47,36 +47,36 @@ export class AllowList {
     return this.#count;
   }
 
-  /** The slots themselves, ascending; made on first use and kept until the list changes. Do not write to it. */
-  slots(): Int32Array {
-    if (this.#slots !== undefined) return this.#slots;
-    const slots = new Int32Array(this.#count);
+  /** The rows themselves, ascending; made on first use and kept until the list changes. Do not write to it. */
+  rows(): Int32Array {
+    if (this.#rows !== undefined) return this.#rows;
+    const rows = new Int32Array(this.#count);
     let next = 0;
     for (let word = 0; word < this.words.length; word++)
       for (let bits = this.words[word]!; bits !== 0; bits &= bits - 1)
-        slots[next++] = word * 32 + 31 - Math.clz32(bits & -bits);
-    this.#slots = slots;
-    return slots;
+        rows[next++] = word * 32 + 31 - Math.clz32(bits & -bits);
+    this.#rows = rows;
+    return rows;
   }
 
-  has(slot: number): boolean {
-    return slot >= 0 && slot < this.size && ((this.words[slot >> 5]! >>> (slot & 31)) & 1) === 1;
+  has(row: number): boolean {
+    return row >= 0 && row < this.size && ((this.words[row >> 5]! >>> (row & 31)) & 1) === 1;
   }
 
-  set(slot: number): void {
-    this.#check(slot);
-    if (this.has(slot)) return;
-    this.words[slot >> 5]! |= 1 << (slot & 31);
+  set(row: number): void {
+    this.#check(row);
+    if (this.has(row)) return;
+    this.words[row >> 5]! |= 1 << (row & 31);
     this.#count++;
-    this.#slots = undefined;
+    this.#rows = undefined;
   }
 
-  clear(slot: number): void {
-    this.#check(slot);
-    if (!this.has(slot)) return;
-    this.words[slot >> 5]! &= ~(1 << (slot & 31));
+  clear(row: number): void {
+    this.#check(row);
+    if (!this.has(row)) return;
+    this.words[row >> 5]! &= ~(1 << (row & 31));
     this.#count--;
-    this.#slots = undefined;
+    this.#rows = undefined;
   }
 
   /** Keeps what `other` allows, too. */
@@ -107,14 +107,14 @@ export class AllowList {
     let count = 0;
     for (const word of this.words) count += bitCount(word);
     this.#count = count;
-    this.#slots = undefined;
+    this.#rows = undefined;
     return this;
   }
 
-  #check(slot: number): void {
-    if (!Number.isInteger(slot) || slot < 0 || slot >= this.size)
+  #check(row: number): void {
+    if (!Number.isInteger(row) || row < 0 || row >= this.size)
       throw new RangeError(
-        `Expected a slot in [0, ${this.size}) for an allow list, received ${slot}.`,
+        `Expected a row in [0, ${this.size}) for an allow list, received ${row}.`,
       );
   }
 

@@ -7,7 +7,7 @@ import {
   type SearchOutput,
   type Ticket,
 } from '../native/binding.ts';
-import type { IndexKind, SearchPlace } from './search-plan.ts';
+import type { IndexKind, SearchMode } from './search-plan.ts';
 
 /** What a bundle states about its index: the kind decides how the file is read. */
 export type IndexSettings =
@@ -53,13 +53,13 @@ export interface ApproximateIndex {
     allow: Uint32Array | null,
     selectivity: number,
     out: SearchOutput,
-    place: SearchPlace,
+    mode: SearchMode,
   ): void | Promise<void>;
   share(): SharedIndex;
 }
 
-/** What every native index calls a search in each place. */
-export const NATIVE_SEARCH = { here: 'search', apart: 'searchApart' } as const;
+/** What every native index calls a search in each mode. */
+export const NATIVE_SEARCH = { inline: 'search', async: 'searchAsync' } as const;
 
 /** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
 const MAX_EXPANSION_FACTOR = 16;
@@ -99,8 +99,8 @@ export function clusterIndex(native: NativeClusterIndex): ApproximateIndex {
     kind: 'clusters',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, selectivity, out, place) =>
-      native[NATIVE_SEARCH[place]](queries, count, k, allow, selectivity, out),
+    search: (queries, count, k, allow, selectivity, out, mode) =>
+      native[NATIVE_SEARCH[mode]](queries, count, k, allow, selectivity, out),
     share: () => ({ kind: 'clusters', ticket: native.share() }),
   };
 }
@@ -110,9 +110,9 @@ export function graphIndex(native: NativeHnswIndex, expansionSearch: number): Ap
     kind: 'hnsw',
     size: native.size,
     dimensions: native.dimensions,
-    search: (queries, count, k, allow, selectivity, out, place) => {
+    search: (queries, count, k, allow, selectivity, out, mode) => {
       const factor = Math.min(MAX_EXPANSION_FACTOR, 1 / Math.max(selectivity, Number.EPSILON));
-      return native[NATIVE_SEARCH[place]](
+      return native[NATIVE_SEARCH[mode]](
         queries,
         count,
         k,

@@ -149,14 +149,14 @@ async function recallOf(
 ): Promise<number> {
   const count = queries.length / index.dimensions;
   const found = newSearchOutput(count, k);
-  await index.search(queries, count, k, null, 1, found, 'here');
+  await index.search(queries, count, k, null, 1, found, 'inline');
   let hits = 0;
   let wanted = 0;
   for (let row = 0; row < count; row++) {
     const begin = row * k;
-    const expected = new Set(truth.slots.subarray(begin, begin + truth.counts[row]!));
-    for (const slot of found.slots.subarray(begin, begin + found.counts[row]!))
-      if (expected.has(slot)) hits++;
+    const expected = new Set(truth.rows.subarray(begin, begin + truth.counts[row]!));
+    for (const itemRow of found.rows.subarray(begin, begin + found.counts[row]!))
+      if (expected.has(itemRow)) hits++;
     wanted += expected.size;
   }
   return wanted === 0 ? 1 : hits / wanted;

@@ -37,25 +37,25 @@ function unitRows(count: number, seed: number): Float32Array {
   return rows;
 }
 
-/** Top k by a plain loop in f64: slots, and their scores. */
+/** Top k by a plain loop in f64: rows, and their scores. */
 function reference(
   query: Float32Array,
   k: number,
   allow: AllowList | null,
-): { slots: number[]; scores: number[] } {
+): { rows: number[]; scores: number[] } {
   const scored: [number, number][] = [];
-  for (let slot = 0; slot < SIZE; slot++) {
-    if (allow !== null && !allow.has(slot)) continue;
+  for (let itemRow = 0; itemRow < SIZE; itemRow++) {
+    if (allow !== null && !allow.has(itemRow)) continue;
     let score = 0;
-    for (let i = 0; i < WIDTH; i++) score += query[i]! * vectors[slot * WIDTH + i]!;
-    scored.push([slot, score]);
+    for (let i = 0; i < WIDTH; i++) score += query[i]! * vectors[itemRow * WIDTH + i]!;
+    scored.push([itemRow, score]);
   }
   const top = scored.sort((a, b) => b[1] - a[1]).slice(0, k);
-  return { slots: top.map(([slot]) => slot), scores: top.map(([, score]) => score) };
+  return { rows: top.map(([itemRow]) => itemRow), scores: top.map(([, score]) => score) };
 }
 
-for (const place of ['here', 'apart'] as const)
-  describe(`PlannedIndex, searched ${place}`, () => {
+for (const mode of ['inline', 'async'] as const)
+  describe(`PlannedIndex, searched ${mode}`, () => {
     it('answers exactly for any k and filter under the limit, k past the size included', async () => {
       const index = new PlannedIndex({ exact, approximate: indexes.clusters });
       const queries = unitRows(3, 2);
@@ -63,11 +63,11 @@ for (const place of ['here', 'apart'] as const)
         fc.asyncProperty(
           fc.oneof(fc.integer({ min: 1, max: 50 }), fc.constantFrom(SIZE - 1, SIZE, SIZE + 5)),
           fc.option(fc.uniqueArray(fc.nat(SIZE - 1), { maxLength: 60 })),
-          async (k, slots) => {
-            const allow = slots === null ? null : AllowList.of(SIZE, slots);
+          async (k, rows) => {
+            const allow = rows === null ? null : AllowList.of(SIZE, rows);
             const out = newSearchOutput(3, k);
-            out.slots.fill(77);
-            const plan = await index.search(queries, 3, k, allow, out, place);
+            out.rows.fill(77);
+            const plan = await index.search(queries, 3, k, allow, out, mode);
             assert.deepEqual(plan, { plan: 'exact', reason: 'few-vectors' });
             for (let row = 0; row < 3; row++) {
               const expected = reference(
@@ -75,16 +75,16 @@ for (const place of ['here', 'apart'] as const)
                 k,
                 allow,
               );
-              const found = [...out.slots.subarray(row * k, (row + 1) * k)];
+              const found = [...out.rows.subarray(row * k, (row + 1) * k)];
               const count = Math.min(k, allow?.count ?? SIZE);
               assert.equal(out.counts[row], count);
-              // Near ties may change places between f32 and f64: scores by position, and distinct allowed slots.
+              // Near ties may change places between f32 and f64: scores by position, and distinct allowed rows.
               assert.equal(new Set(found.slice(0, count)).size, count);
               for (let i = 0; i < count; i++) {
                 assert.ok(allow === null || allow.has(found[i]!));
                 assert.ok(Math.abs(out.scores[row * k + i]! - expected.scores[i]!) < 1e-5);
               }
-              assert.ok(found.slice(count).every((slot) => slot === -1));
+              assert.ok(found.slice(count).every((itemRow) => itemRow === -1));
               const rest = out.scores.subarray(row * k + count, (row + 1) * k);
               assert.ok(rest.every((score) => score === -Infinity));
             }
@@ -100,14 +100,14 @@ for (const place of ['here', 'apart'] as const)
         const query = unitRows(1, 3);
         const out = newSearchOutput(1, 10);
         const plan = (allow: AllowList | null): Promise<unknown> =>
-          index.search(query, 1, 10, allow, out, place);
+          index.search(query, 1, 10, allow, out, mode);
         assert.deepEqual(await plan(null), { plan: kind, reason: 'many-vectors' });
         const few = AllowList.of(
           SIZE,
           Array.from({ length: 100 }, (_, i) => i * 7),
         );
         assert.deepEqual(await plan(few), { plan: 'exact', reason: 'few-vectors' });
-        assert.deepEqual([...out.slots], reference(query, 10, few).slots);
+        assert.deepEqual([...out.rows], reference(query, 10, few).rows);
         const half = AllowList.of(
           SIZE,
           Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
@@ -116,7 +116,7 @@ for (const place of ['here', 'apart'] as const)
         const none = AllowList.none(SIZE);
         assert.deepEqual(await plan(none), { plan: 'exact', reason: 'few-vectors' });
         assert.equal(out.counts[0], 0);
-        assert.deepEqual([...out.slots], Array<number>(10).fill(-1));
+        assert.deepEqual([...out.rows], Array<number>(10).fill(-1));
       });
 
       it(`returns k allowed items whatever the filter leaves, from ${kind}`, async () => {
@@ -124,16 +124,16 @@ for (const place of ['here', 'apart'] as const)
         const queries = unitRows(20, 4);
         for (const every of [1, 2, 10, 100, 1000]) {
           const allow = AllowList.none(SIZE);
-          for (let slot = 0; slot < SIZE; slot += every) allow.set(slot);
+          for (let itemRow = 0; itemRow < SIZE; itemRow += every) allow.set(itemRow);
           const k = 20;
           const out = newSearchOutput(20, k);
-          await index.search(queries, 20, k, allow, out, place);
+          await index.search(queries, 20, k, allow, out, mode);
           const count = Math.min(k, allow.count);
           for (let row = 0; row < 20; row++) {
-            const found = [...out.slots.subarray(row * k, row * k + count)];
+            const found = [...out.rows.subarray(row * k, row * k + count)];
             assert.equal(out.counts[row], count);
             assert.equal(new Set(found).size, count);
-            assert.ok(found.every((slot) => allow.has(slot)));
+            assert.ok(found.every((itemRow) => allow.has(itemRow)));
           }
         }
       });
@@ -153,13 +153,13 @@ for (const place of ['here', 'apart'] as const)
       const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
       const query = unitRows(1, 5);
       const out = newSearchOutput(1, 10);
-      assert.deepEqual(await index.search(query, 1, 10, null, out, place), {
+      assert.deepEqual(await index.search(query, 1, 10, null, out, mode), {
         plan: 'exact',
         reason: 'index-fell-short',
       });
-      assert.deepEqual([...out.slots], reference(query, 10, null).slots);
+      assert.deepEqual([...out.rows], reference(query, 10, null).rows);
       const three = AllowList.of(SIZE, [1, 2, 3]);
-      assert.deepEqual(await index.search(query, 1, 10, three, out, place), {
+      assert.deepEqual(await index.search(query, 1, 10, three, out, mode), {
         plan: 'hnsw',
         reason: 'forced',
       });
@@ -169,7 +169,7 @@ for (const place of ['here', 'apart'] as const)
       const query = unitRows(1, 6);
       const out = newSearchOutput(1, 5);
       const plan = async (options: object): Promise<unknown> =>
-        new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out, place);
+        new PlannedIndex({ exact, ...options }).search(query, 1, 5, null, out, mode);
       const approximate = indexes.clusters;
       assert.deepEqual(await plan({ approximate, plan: 'exact' }), {
         plan: 'exact',
@@ -183,7 +183,7 @@ for (const place of ['here', 'apart'] as const)
       await assert.rejects(plan({ plan: 'approximate' }), RangeError);
     });
 
-    it('scores given slots', () => {
+    it('scores given rows', () => {
       const index = new PlannedIndex({ exact });
       const query = vectors.slice(0, WIDTH);
       const out = new Float32Array(2);
@@ -196,8 +196,8 @@ for (const place of ['here', 'apart'] as const)
       const query = unitRows(1, 7);
       const out = newSearchOutput(1, 5);
       for (const k of [0, -1, 1.5, NaN])
-        await assert.rejects(index.search(query, 1, k, null, out, place), RangeError);
-      await assert.rejects(index.search(query, 1, 5, AllowList.all(3), out, place), RangeError);
+        await assert.rejects(index.search(query, 1, k, null, out, mode), RangeError);
+      await assert.rejects(index.search(query, 1, 5, AllowList.all(3), out, mode), RangeError);
       const { ExactIndex } = nativeAddon();
       const smaller = new ExactIndex(vectors.slice(0, 10 * WIDTH), WIDTH);
       assert.throws(

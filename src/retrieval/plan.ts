@@ -14,7 +14,7 @@ import {
   type ApproximateIndex,
   type SharedIndex,
 } from './approximate-index.ts';
-import { newSearchOutput, type SearchPlace, type SearchPlan } from './search-plan.ts';
+import { newSearchOutput, type SearchMode, type SearchPlan } from './search-plan.ts';
 
 /**
  * Vectors that an exact scan may touch before the bundle's index takes over: a count, for catalogues and for filters
@@ -22,11 +22,11 @@ import { newSearchOutput, type SearchPlace, type SearchPlan } from './search-pla
  */
 export const EXACT_LIMIT = 20_000;
 /**
- * A filter's slots are scored one by one, which costs as many reads as there are; under the same filter the index must
+ * A filter's rows are scored one by one, which costs as many reads as there are; under the same filter the index must
  * look at about k / selectivity items around the query. The two meet where allowed = sqrt(FILTERED_READS k N).
  */
 const FILTERED_READS = 4;
-/** Scoring one slot by itself costs about as much as eight in a scan. */
+/** Scoring one row by itself costs about as much as eight in a scan. */
 const DENSE_FRACTION = 8;
 
 export type PlanMode = 'auto' | 'exact' | 'approximate';
@@ -34,7 +34,7 @@ export type PlanMode = 'auto' | 'exact' | 'approximate';
 export interface PlannedIndexOptions {
   /** Scan of all vectors; also scores given items. */
   readonly exact: NativeExactIndex;
-  /** Index over the same vectors, slot for slot. */
+  /** Index over the same vectors, row for row. */
   readonly approximate?: ApproximateIndex | undefined;
   /** `auto` decides for each search; the others force one plan (approximate still falls back when it falls short). */
   readonly plan?: PlanMode | undefined;
@@ -120,7 +120,7 @@ export class PlannedIndex {
   }
 
   /**
-   * The best k allowed items for each of B queries, by inner product, ties by lower slot.
+   * The best k allowed items for each of B queries, by inner product, ties by lower row.
    *
    * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
    *
@@ -137,7 +137,7 @@ export class PlannedIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
-    place: SearchPlace,
+    mode: SearchMode,
   ): Promise<SearchPlan> {
     if (!Number.isInteger(k) || k < 1)
       throw new RangeError(`Expected k >= 1 for a search, received ${k}.`);
@@ -145,32 +145,32 @@ export class PlannedIndex {
       throw new RangeError(
         `Expected an allow list of ${this.size} items, received one of ${allow.size}.`,
       );
-    if (k <= this.size) return this.#search(queries, count, k, allow, out, place);
+    if (k <= this.size) return this.#search(queries, count, k, allow, out, mode);
 
     // The indexes fill rows of min(k, size); spread them over the caller's rows of k.
     const width = this.size;
     const narrow = newSearchOutput(count, width);
-    const plan = await this.#search(queries, count, width, allow, narrow, place);
-    out.slots.fill(-1, 0, count * k);
+    const plan = await this.#search(queries, count, width, allow, narrow, mode);
+    out.rows.fill(-1, 0, count * k);
     out.scores.fill(Number.NEGATIVE_INFINITY, 0, count * k);
     for (let row = 0; row < count; row++) {
-      out.slots.set(narrow.slots.subarray(row * width, (row + 1) * width), row * k);
+      out.rows.set(narrow.rows.subarray(row * width, (row + 1) * width), row * k);
       out.scores.set(narrow.scores.subarray(row * width, (row + 1) * width), row * k);
       out.counts[row] = narrow.counts[row]!;
     }
     return plan;
   }
 
-  /** The true best of one query, off this thread: at most k slots, best first. Leave query and allow list alone meanwhile. */
+  /** The true best of one query, off this thread: at most k rows, best first. Leave query and allow list alone meanwhile. */
   async nearest(query: Float32Array, k: number, allow: AllowList | null): Promise<Int32Array> {
     const out = newSearchOutput(1, Math.min(k, this.size));
-    await this.#exact.searchApart(query, 1, out.slots.length, allow?.words ?? null, out);
-    return out.slots.subarray(0, out.counts[0]);
+    await this.#exact.searchAsync(query, 1, out.rows.length, allow?.words ?? null, out);
+    return out.rows.subarray(0, out.counts[0]);
   }
 
-  /** Inner products of one query [D] with the given slots; out [slots.length]. */
-  score(query: Float32Array, slots: Int32Array, out: Float32Array): void {
-    this.#exact.score(query, slots, out);
+  /** Inner products of one query [D] with the given rows; out [rows.length]. */
+  score(query: Float32Array, rows: Int32Array, out: Float32Array): void {
+    this.#exact.score(query, rows, out);
   }
 
   async #search(
@@ -179,21 +179,21 @@ export class PlannedIndex {
     k: number,
     allow: AllowList | null,
     out: SearchOutput,
-    place: SearchPlace,
+    mode: SearchMode,
   ): Promise<SearchPlan> {
     const allowed = allow === null ? this.size : allow.count;
     const chosen = this.#choose(allowed, k);
     if (chosen.plan !== 'exact') {
       const words = allow === null ? null : allow.words;
-      await this.#approximate!.search(queries, count, k, words, allowed / this.size, out, place);
+      await this.#approximate!.search(queries, count, k, words, allowed / this.size, out, mode);
       const wanted = Math.min(k, allowed);
       let short = false;
       for (let row = 0; row < count; row++) short ||= out.counts[row]! < wanted;
       if (!short) return chosen;
     }
     const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
-    const allowedItems = narrow ? allow.slots() : (allow?.words ?? null);
-    await this.#exact[NATIVE_SEARCH[place]](queries, count, k, allowedItems, out);
+    const allowedItems = narrow ? allow.rows() : (allow?.words ?? null);
+    await this.#exact[NATIVE_SEARCH[mode]](queries, count, k, allowedItems, out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
 

@@ -29,12 +29,12 @@ export interface SearchPlan {
  * Where a search runs: on the calling thread, before search() returns; or apart from it, on a thread of libuv's pool: then the arrays
  * and the list must be left alone until it resolves.
  */
-export type SearchPlace = 'here' | 'apart';
+export type SearchMode = 'inline' | 'async';
 
 /** Arrays for the results of B queries. */
 export function newSearchOutput(count: number, k: number): SearchOutput {
   return {
-    slots: new Int32Array(count * k).fill(-1),
+    rows: new Int32Array(count * k).fill(-1),
     scores: new Float32Array(count * k).fill(Number.NEGATIVE_INFINITY),
     counts: new Int32Array(count),
   };

@@ -14,7 +14,7 @@ import { resolveAll, resolveOne } from './resolve.ts';
 import { retrieveAll } from './retrieve/retrieve.ts';
 import { StageClock } from './metrics/stage-clock.ts';
 import { StateReader } from './state-reader.ts';
-import { Turns } from './turns.ts';
+import { TurnScheduler } from './scheduler.ts';
 import { Workspace } from './engine/workspace.ts';
 import type { StateFailure } from './answer/answer-parts.ts';
 import type { Endpoint } from './answer/endpoint.ts';
@@ -37,7 +37,7 @@ export class Pipeline {
   readonly #bundles: { readonly served: Served };
   readonly #metrics: ServerMetrics;
   readonly #options: PipelineOptions;
-  readonly #turns = new Turns();
+  readonly #turns = new TurnScheduler();
   readonly #states: StateReader;
   readonly #writer: AnswerWriter;
   /** Arrays of finished micro-batches, by bundle; more than one exists only while an asynchronous store is read. */
@@ -242,9 +242,9 @@ export class Pipeline {
     const embeddings = this.#embed(engine, resolved, workspace, nowSeconds);
     const headMs = clock.lap('head');
 
-    const place = this.#searchMs * resolved.length > TURN_MS ? 'apart' : 'here';
+    const mode = this.#searchMs * resolved.length > TURN_MS ? 'async' : 'inline';
     const hits = await this.#searchInTurn(() =>
-      retrieveAll(engine, resolved, embeddings, workspace, place),
+      retrieveAll(engine, resolved, embeddings, workspace, mode),
     );
     const retrieveMs = clock.lap('retrieve');
     this.#searchMs += SMOOTHING * (retrieveMs / resolved.length - this.#searchMs);

@@ -6,10 +6,10 @@ import type { Stage } from './metrics/metrics.ts';
 import type { AnswerFacts } from './answer/answer-parts.ts';
 import type { Endpoint } from './answer/endpoint.ts';
 import type { PipelineRequest } from './request/request-types.ts';
-import type { Asked } from './retrieve/resolved-query.ts';
+import type { ResolvedQuery } from './retrieve/resolved-query.ts';
 import type { BundleVersion, Pending, Resolved } from './answer/pending.ts';
 
-/** Turns ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
+/** TurnScheduler ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
 export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[] {
   const resolved: Resolved[] = [];
   for (const pending of batch)

@@ -14,11 +14,11 @@ import {
 } from './codec.ts';
 import { storedAs } from './state-rows.ts';
 import {
-  listOf,
+  boostsOf,
   newStateBatch,
   onlyState,
   stateOf,
-  type BonusList,
+  type HistoryBoosts,
   type UserState,
 } from './store.ts';
 
@@ -42,11 +42,11 @@ const states: fc.Arbitrary<UserState> = fc
       encodedAtSeconds: fc.double(finite),
     }),
   );
-const lists: fc.Arbitrary<BonusList> = fc
+const lists: fc.Arbitrary<HistoryBoosts> = fc
   .array(fc.tuple(fc.nat(2 ** 31 - 1), fc.float(finite)), { maxLength: 7 })
   .map((listed) => ({
     items: Int32Array.from(listed, ([item]) => item),
-    bonuses: Float32Array.from(listed, ([, bonus]) => bonus),
+    boosts: Float32Array.from(listed, ([, boost]) => boost),
   }));
 /** Header and checksum; bytes of a row by type and width, as docs/bundle.md has them. */
 const FRAME_BYTES = 48;
@@ -117,14 +117,14 @@ describe('record of a user state', () => {
           [plain, newStateBatch(2, dimensions, rows, 7)],
         ] as const) {
           assert.equal(decodeRecord(bytes, PREFIX, 'u', into, 1), true);
-          assert.equal(listOf(into, 1).items.length, 0);
+          assert.equal(boostsOf(into, 1).items.length, 0);
           assert.deepEqual(stateOf(into, 1), stateOf(batch, 1));
         }
-        assert.deepEqual(listOf(batch, 1), list);
-        assert.deepEqual(listOf(onlyState(batch, 1), 0), list);
+        assert.deepEqual(boostsOf(batch, 1), list);
+        assert.deepEqual(boostsOf(onlyState(batch, 1), 0), list);
         // A missing state has no list, whatever lay there.
         writeMissing(batch, 1);
-        assert.equal(listOf(batch, 1).items.length, 0);
+        assert.equal(boostsOf(batch, 1).items.length, 0);
         if (list.items.length < 2) return;
         assert.throws(
           () => decodeRecord(record, PREFIX, 'u', newStateBatch(1, dimensions, rows, 1), 0),
@@ -141,7 +141,7 @@ describe('record of a user state', () => {
     lastEventSeconds: 1_700_000_000,
     encodedAtSeconds: 1_700_000_100,
   };
-  const list = { items: Int32Array.of(3, 9), bonuses: Float32Array.of(0.5, 0.25) };
+  const list = { items: Int32Array.of(3, 9), boosts: Float32Array.of(0.5, 0.25) };
   for (const [what, userState] of [
     ['', damageable],
     [' of a record with a list', { ...damageable, list }],
@@ -215,7 +215,7 @@ describe('record of a user state', () => {
     const listed = '03000000' + '0000003f' + '09000000' + '0000803e';
     assert.equal(record.toString('hex', 48, record.length - 4), `${listed}02000000`);
     assert.equal(record.readUInt32LE(68), crc32c(record.subarray(0, 68)));
-    const broken = { ...state, list: { ...list, bonuses: Float32Array.of(0, Infinity) } };
+    const broken = { ...state, list: { ...list, boosts: Float32Array.of(0, Infinity) } };
     assert.throws(() => encodeRecord(PREFIX, broken, 'u'), { code: 'ERR_NON_FINITE' });
   });
 

@@ -4,7 +4,7 @@
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
 import { ROW_CODECS } from './state-rows.ts';
-import { stateOf, type BonusList, type StateBatch, type UserState } from './store.ts';
+import { stateOf, type HistoryBoosts, type StateBatch, type UserState } from './store.ts';
 
 const MAGIC = 0x3153_4454; // "TDS1" read as a little-endian u32
 /** Of a record of rows alone, and of one with a list of items behind them. */
@@ -12,14 +12,14 @@ const VERSION = { rows: 1, list: 2 } as const;
 const ENCODER_BYTES = 16;
 const HEADER_BYTES = 44;
 const CHECKSUM_BYTES = 4;
-/** An item of a list: u32 row, f32 bonus. */
-const LISTED_BYTES = 8;
+/** An item of a list: u32 row, f32 boost. */
+const BOOSTED_BYTES = 8;
 const LIST_LENGTH_BYTES = 4;
 const CODECS = new Map(Object.values(ROW_CODECS).map((codec) => [codec.code, codec]));
 
 /** Bytes of a list, with how long it is; none where there is no list, not even an empty one. */
-function listBytes(list: BonusList | undefined): number {
-  return list === undefined ? 0 : list.items.length * LISTED_BYTES + LIST_LENGTH_BYTES;
+function listBytes(list: HistoryBoosts | undefined): number {
+  return list === undefined ? 0 : list.items.length * BOOSTED_BYTES + LIST_LENGTH_BYTES;
 }
 
 /** The part of an encoderId that keys and records carry: its first 16 bytes. */
@@ -48,8 +48,8 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
     );
   for (let i = 0; i < state.length; i++)
     if (!Number.isFinite(state[i])) throw nonFinite(`state value ${i}`, state[i]!, key);
-  for (const bonus of list?.bonuses ?? [])
-    if (!Number.isFinite(bonus)) throw nonFinite('bonus', bonus, key);
+  for (const boost of list?.boosts ?? [])
+    if (!Number.isFinite(boost)) throw nonFinite('boost', boost, key);
   if (!Number.isFinite(encodedAtSeconds)) throw nonFinite('encodedAt', encodedAtSeconds, key);
   if (!Number.isFinite(lastEventSeconds)) throw nonFinite('lastEvent', lastEventSeconds, key);
   const codec = ROW_CODECS[type];
@@ -66,8 +66,8 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
   const end = record.length - CHECKSUM_BYTES;
   if (list !== undefined) {
     for (const [i, item] of list.items.entries()) {
-      record.writeUInt32LE(item, listAt + i * LISTED_BYTES);
-      record.writeFloatLE(list.bonuses[i]!, listAt + i * LISTED_BYTES + 4);
+      record.writeUInt32LE(item, listAt + i * BOOSTED_BYTES);
+      record.writeFloatLE(list.boosts[i]!, listAt + i * BOOSTED_BYTES + 4);
     }
     record.writeUInt32LE(list.items.length, end - LIST_LENGTH_BYTES);
   }
@@ -115,8 +115,8 @@ export function decodeRecord(
   const stored = record.readUInt32LE(40);
   const most = out.states.length / (out.lengths.length * dimensions);
   const listed = hasList ? record.readUInt32LE(end - LIST_LENGTH_BYTES) : 0;
-  const listAt = hasList ? end - LIST_LENGTH_BYTES - listed * LISTED_BYTES : end;
-  const mostListed = out.listItems.length / out.lengths.length;
+  const listAt = hasList ? end - LIST_LENGTH_BYTES - listed * BOOSTED_BYTES : end;
+  const mostBoosted = out.boostedItems.length / out.lengths.length;
   const rows = (listAt - HEADER_BYTES) / codec.rowBytes(dimensions);
   if (stored !== dimensions || !Number.isInteger(rows) || rows < 1 || rows > most)
     throw corrupt(
@@ -124,17 +124,17 @@ export function decodeRecord(
       `a state of width ${dimensions} in 1 to ${most} rows`,
       `width ${stored} in ${record.length} bytes`,
     );
-  if (mostListed > 0 && listed > mostListed)
-    throw corrupt(key, `a list of at most ${mostListed} items`, `one of ${listed}`);
+  if (mostBoosted > 0 && listed > mostBoosted)
+    throw corrupt(key, `a list of at most ${mostBoosted} items`, `one of ${listed}`);
   out.lengths[index] = rows;
   out.encodedAtSeconds[index] = record.readDoubleLE(24);
   out.lastEventSeconds[index] = record.readDoubleLE(32);
   codec.read(record, HEADER_BYTES, dimensions, stateOf(out, index));
-  const kept = Math.min(listed, mostListed);
-  out.listLengths[index] = kept;
-  for (let i = 0, at = listAt; i < kept; i++, at += LISTED_BYTES) {
-    out.listItems[index * mostListed + i] = record.readUInt32LE(at);
-    out.listBonuses[index * mostListed + i] = record.readFloatLE(at + 4);
+  const kept = Math.min(listed, mostBoosted);
+  out.boostCounts[index] = kept;
+  for (let i = 0, at = listAt; i < kept; i++, at += BOOSTED_BYTES) {
+    out.boostedItems[index * mostBoosted + i] = record.readUInt32LE(at);
+    out.boosts[index * mostBoosted + i] = record.readFloatLE(at + 4);
   }
   return true;
 }

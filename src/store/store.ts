@@ -6,11 +6,11 @@ import type { ItemChange } from './item-changes.ts';
 import type { StateType } from './state-rows.ts';
 
 /** Items that score more for a user than their vectors say, beside the state. */
-export interface BonusList {
+export interface HistoryBoosts {
   /** Rows of the encoder's catalogue, ascending. */
   readonly items: Int32Array;
   /** What is added to the score of each. */
-  readonly bonuses: Float32Array;
+  readonly boosts: Float32Array;
 }
 
 /** A user's cached encoder output and what is known of its making. */
@@ -22,7 +22,7 @@ export interface UserState {
   /** What the values are kept as; a reader always gets f32. */
   readonly type: StateType;
   /** Of an encoder that counts how often users had items. */
-  readonly list?: BonusList;
+  readonly list?: HistoryBoosts;
   /** Unix seconds of the newest event that the state has seen. */
   readonly lastEventSeconds: number;
   /** Unix seconds at which the batch job computed it. */
@@ -37,11 +37,11 @@ export interface StateBatch {
   readonly states: Float32Array;
   /** [C] rows of the state, 0 where none was found. */
   readonly lengths: Int32Array;
-  /** [C, M] lists of items and their bonuses; M is the most items that a list may have, 0 where nobody reads them. */
-  readonly listItems: Int32Array;
-  readonly listBonuses: Float32Array;
+  /** [C, M] lists of items and their boosts; M is the most items that a list may have, 0 where nobody reads them. */
+  readonly boostedItems: Int32Array;
+  readonly boosts: Float32Array;
   /** [C] items of the list, where a state was found. */
-  readonly listLengths: Int32Array;
+  readonly boostCounts: Int32Array;
   /** [C] Unix seconds, NaN where none was found. */
   readonly lastEventSeconds: Float64Array;
   /** [C] Unix seconds, NaN where none was found. */
@@ -117,9 +117,9 @@ export function newStateBatch(count: number, dimensions: number, rows = 1, liste
     dimensions,
     states: new Float32Array(count * rows * dimensions),
     lengths: new Int32Array(count),
-    listItems: new Int32Array(count * listed),
-    listBonuses: new Float32Array(count * listed),
-    listLengths: new Int32Array(count),
+    boostedItems: new Int32Array(count * listed),
+    boosts: new Float32Array(count * listed),
+    boostCounts: new Int32Array(count),
     lastEventSeconds: new Float64Array(count).fill(Number.NaN),
     encodedAtSeconds: new Float64Array(count).fill(Number.NaN),
   };
@@ -132,15 +132,15 @@ export function stateOf(batch: StateBatch, index: number): Float32Array {
   return states.subarray(begin, begin + lengths[index]! * dimensions);
 }
 
-const NO_LIST: BonusList = { items: new Int32Array(0), bonuses: new Float32Array(0) };
+const NO_LIST: HistoryBoosts = { items: new Int32Array(0), boosts: new Float32Array(0) };
 
 /** List of user `index` of a batch: views, empty where there is none. */
-export function listOf(batch: StateBatch, index: number): BonusList {
-  const { lengths, listItems, listBonuses, listLengths } = batch;
-  if (lengths[index] === 0 || listLengths[index] === 0) return NO_LIST;
-  const begin = index * (listItems.length / listLengths.length);
-  const end = begin + listLengths[index]!;
-  return { items: listItems.subarray(begin, end), bonuses: listBonuses.subarray(begin, end) };
+export function boostsOf(batch: StateBatch, index: number): HistoryBoosts {
+  const { lengths, boostedItems, boosts, boostCounts } = batch;
+  if (lengths[index] === 0 || boostCounts[index] === 0) return NO_LIST;
+  const begin = index * (boostedItems.length / boostCounts.length);
+  const end = begin + boostCounts[index]!;
+  return { items: boostedItems.subarray(begin, end), boosts: boosts.subarray(begin, end) };
 }
 
 /** User `index` of a batch as a batch of its own, over the same memory. */
@@ -154,9 +154,9 @@ export function onlyState(batch: StateBatch, index: number): StateBatch {
     dimensions,
     states: own(batch.states),
     lengths: own(lengths),
-    listItems: own(batch.listItems),
-    listBonuses: own(batch.listBonuses),
-    listLengths: own(batch.listLengths),
+    boostedItems: own(batch.boostedItems),
+    boosts: own(batch.boosts),
+    boostCounts: own(batch.boostCounts),
     lastEventSeconds: own(batch.lastEventSeconds),
     encodedAtSeconds: own(batch.encodedAtSeconds),
   };

@@ -106,8 +106,8 @@ export function searchThoroughly(index: LoadedIndex): void {
     index.search(queries, 4, k, out);
     for (const count of out.counts)
       if (count < 0 || count > k) throw new Error(`Expected 0 to ${k} hits, received ${count}.`);
-    for (const slot of out.slots)
-      if (slot < -1 || slot >= index.size)
-        throw new Error(`Expected slots below ${index.size}, received ${slot}.`);
+    for (const row of out.rows)
+      if (row < -1 || row >= index.size)
+        throw new Error(`Expected rows below ${index.size}, received ${row}.`);
   }
 }

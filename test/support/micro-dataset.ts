@@ -9,7 +9,7 @@ export interface MicroEvent {
   readonly time: number;
 }
 
-/** @param events - in any order; @param categories - of each item by slot, all of confidence 1. */
+/** @param events - in any order; @param categories - of each item by row, all of confidence 1. */
 export function microDataset(
   itemCount: number,
   events: readonly MicroEvent[],

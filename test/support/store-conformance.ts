@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import type { EncoderId, UserId } from '../../src/ids.ts';
 import type { HistoryEvent } from '../../src/store/history.ts';
 import {
-  listOf,
+  boostsOf,
   newStateBatch,
   stateOf,
   type UserState,
@@ -140,16 +140,16 @@ export function storeConformance(
     });
 
     test('keeps lists of items beside the states that have one', async (store) => {
-      const list = { items: Int32Array.of(2, 5, 70_000), bonuses: Float32Array.of(0.5, 1, 0.25) };
+      const list = { items: Int32Array.of(2, 5, 70_000), boosts: Float32Array.of(0.5, 1, 0.25) };
       await store.write(ENCODER, [
         { user: userId('a'), state: { ...userState(1), list } },
         { user: userId('b'), state: userState(2) },
       ]);
       const batch = newStateBatch(3, WIDTH, 1, 4);
-      batch.listLengths.fill(4);
+      batch.boostCounts.fill(4);
       await store.read(ENCODER, ['b', 'missing', 'a'].map(userId), batch);
-      assert.deepEqual(listOf(batch, 2), list);
-      for (const row of [0, 1]) assert.equal(listOf(batch, row).items.length, 0);
+      assert.deepEqual(boostsOf(batch, 2), list);
+      for (const row of [0, 1]) assert.equal(boostsOf(batch, row).items.length, 0);
     });
 
     test('keeps encoders apart', async (store) => {

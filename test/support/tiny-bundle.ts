@@ -175,8 +175,8 @@ function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
     return {
       ...golden,
       embedding: [...embedding],
-      candidates: Array.from(found.slots, (slot, i) => ({
-        item: catalogue.id(slot),
+      candidates: Array.from(found.rows, (row, i) => ({
+        item: catalogue.id(row),
         score: found.scores[i]!,
       })),
     };

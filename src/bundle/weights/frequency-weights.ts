@@ -6,7 +6,7 @@ import { BUNDLE_FILES } from '../manifest.ts';
 import { expectTensor } from '../safetensors.ts';
 
 /**
- * The numbers of the bonus; undefined where the model has none.
+ * The numbers of the boost; undefined where the model has none.
  *
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */

@@ -45,7 +45,7 @@ export class HistoryEncoder {
    * User states, on all threads of the addon's pool while the caller waits: about a quarter of a millisecond for one
    * user of 100 events.
    *
-   * @param batch - items are catalogue slots.
+   * @param batch - items are catalogue rows.
    * @returns for each history its newest event's state [1, D], or those of all events [L, D], oldest first; an empty
    *   history has an empty state.
    * @throws RangeError naming what is out of range; ERR_NON_FINITE naming the first user without a finite state.

@@ -35,11 +35,11 @@ async function run(
 function categories(dataset: Dataset, id: string): [string, number][] {
   const { ids, categoryNames, categoryOffsets, categoryValues, categoryConfidences } =
     dataset.items;
-  const slot = ids.indexOf(id);
-  return Array.from(categoryValues.subarray(categoryOffsets[slot], categoryOffsets[slot + 1])).map(
+  const row = ids.indexOf(id);
+  return Array.from(categoryValues.subarray(categoryOffsets[row], categoryOffsets[row + 1])).map(
     (value, i) => [
       categoryNames[value]!,
-      Number(categoryConfidences[categoryOffsets[slot]! + i]!.toFixed(3)),
+      Number(categoryConfidences[categoryOffsets[row]! + i]!.toFixed(3)),
     ],
   );
 }

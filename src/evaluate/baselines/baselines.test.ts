@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Subject } from '../../data/dataset.ts';
-import { DEFAULT_MIXTURE, Floors } from './baselines.ts';
+import { DEFAULT_MIXTURE, Baselines } from './baselines.ts';
 import { microDataset, microRequest } from '../../../test/support/micro-dataset.ts';
 import { tableProtocol, timeProtocol } from '../protocols.ts';
 
@@ -32,11 +32,11 @@ const dataset = microDataset(
   [['kitchen'], ['kitchen'], ['garden tools'], ['garden tools']],
 );
 const set = timeProtocol(dataset, { form: 'all' });
-const floors = new Floors(dataset, set);
+const baselines = new Baselines(dataset, set);
 
 async function scores(name: string, query = 0): Promise<number[]> {
   const out = new Float32Array(4);
-  const scorer = floors.scorers().find((each) => each.name === name);
+  const scorer = baselines.scorers().find((each) => each.name === name);
   await scorer!.score([set.queries[query]!], out);
   return [...out];
 }
@@ -50,10 +50,10 @@ function assertScores(actual: readonly number[], expected: readonly number[]): v
     );
 }
 
-describe('floors', () => {
+describe('baselines', () => {
   it('count baskets', () => {
-    assert.deepEqual([...floors.popularity], [3, 2, 2, 1]);
-    assert.match(floors.basketRule, /60 s/);
+    assert.deepEqual([...baselines.popularity], [3, 2, 2, 1]);
+    assert.match(baselines.basketRule, /60 s/);
   });
 
   it('popular, by window', async () => {
@@ -91,14 +91,14 @@ describe('floors', () => {
   });
 
   it('mixed counts repeat purchases only where seen items are ranked', async () => {
-    const mixed = async (each: Floors, repeat: number): Promise<Float32Array> => {
+    const mixed = async (each: Baselines, repeat: number): Promise<Float32Array> => {
       const out = new Float32Array(4);
       const query = tableProtocol(dataset, 'validation').queries[0]!;
       await each.mixed({ ...DEFAULT_MIXTURE, repeat }).score([query], out);
       return out;
     };
-    assert.notDeepEqual(await mixed(floors, 1), await mixed(floors, 0));
-    const seenLeftOut = new Floors(dataset, tableProtocol(dataset, 'validation'));
+    assert.notDeepEqual(await mixed(baselines, 1), await mixed(baselines, 0));
+    const seenLeftOut = new Baselines(dataset, tableProtocol(dataset, 'validation'));
     assert.deepEqual(await mixed(seenLeftOut, 1), await mixed(seenLeftOut, 0));
   });
 

@@ -1,5 +1,5 @@
-// The floors: scorers without learning that every report prints. A model that loses to one of them is not done.
-// Formulas, and which of them reproduce which published floor, are in docs/evaluation.md.
+// The baselines: scorers without learning that every report prints. A model that loses to one of them is not done.
+// Formulas, and which of them reproduce which published baseline, are in docs/evaluation.md.
 
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';
@@ -15,7 +15,7 @@ const REPEAT_HALF_LIFE_DAYS = 90;
 const FILL = 1e-3;
 const DAY_SECONDS = 86_400;
 
-/** Parts of the mixed floor, each scaled to a maximum of 1 per query. */
+/** Parts of the mixed baseline, each scaled to a maximum of 1 per query. */
 export const MIXTURE_PARTS = ['history', 'conditional', 'cosine', 'repeat', 'popular'] as const;
 
 export type MixturePart = (typeof MIXTURE_PARTS)[number];
@@ -50,8 +50,8 @@ export function mixRow(
 /** Adds one part of a score to a row of [N]. */
 type AddScores = (query: EvaluationQuery, row: Float32Array) => void;
 
-/** Statistics of the training events, shared by all floors of one evaluation set. */
-export class Floors {
+/** Statistics of the training events, shared by all baselines of one evaluation set. */
+export class Baselines {
   /** [N] baskets of each item in training: the popularity of reports. */
   readonly popularity: Float64Array;
   /** What a basket is, in words. */
@@ -61,7 +61,7 @@ export class Floors {
   readonly #popular7: Float64Array;
   readonly #popular30: Float64Array;
   readonly #windowed: boolean;
-  /** Whether some request has a subject; without any, the floors from it are left out. */
+  /** Whether some request has a subject; without any, the baselines from it are left out. */
   readonly #subjects: boolean;
   readonly #seenLeftOut: boolean;
   readonly #itemsOfCategory = new Map<string, { items: number[]; confidences: number[] }>();
@@ -96,7 +96,7 @@ export class Floors {
     this.#indexCategories();
   }
 
-  /** The floors that fit the protocol, in the order of the report. */
+  /** The baselines that fit the protocol, in the order of the report. */
   scorers(mixture: MixtureWeights = DEFAULT_MIXTURE): Scorer[] {
     const popular = this.#windowed
       ? [
@@ -136,7 +136,7 @@ export class Floors {
     });
   }
 
-  /** Writes the parts of the mixed floor for one query: [N] each, in the order of MIXTURE_PARTS. */
+  /** Writes the parts of the mixed baseline for one query: [N] each, in the order of MIXTURE_PARTS. */
   mixtureParts(query: EvaluationQuery, parts: readonly Float32Array[]): void {
     const add: Readonly<Record<MixturePart, AddScores>> = {
       history: this.#historyCosine,

@@ -1,4 +1,4 @@
-// Counts behind the floors: item popularity, and which items share baskets of training events.
+// Counts behind the baselines: item popularity, and which items share baskets of training events.
 
 import type { Baskets } from '../../data/baskets.ts';
 

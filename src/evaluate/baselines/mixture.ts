@@ -1,9 +1,9 @@
-// Weights of the mixed floor: found on the validation split, so that the floor is as strong as one by hand, and fair.
+// Weights of the mixed baseline: found on the validation split, so that the baseline is as strong as one by hand, and fair.
 
 import type { Dataset } from '../../data/dataset.ts';
 import {
   DEFAULT_MIXTURE,
-  Floors,
+  Baselines,
   MIXTURE_PARTS,
   mixRow,
   type MixtureWeights,
@@ -29,12 +29,12 @@ export function chooseMixture(dataset: Dataset, validation: EvaluationSet): Mixt
   const items = candidates.length;
   const room = Math.max(1, Math.floor(PARTS_BYTES / (4 * items * MIXTURE_PARTS.length)));
   const step = Math.max(1, validation.queries.length / Math.min(MAX_QUERIES, room));
-  const floors = new Floors(dataset, validation);
+  const baselines = new Baselines(dataset, validation);
   const examples: { query: EvaluationQuery; parts: Float32Array[] }[] = [];
   for (let at = 0; at < validation.queries.length; at += step) {
     const query = validation.queries[Math.floor(at)]!;
     const parts = MIXTURE_PARTS.map(() => new Float32Array(items));
-    floors.mixtureParts(query, parts);
+    baselines.mixtureParts(query, parts);
     examples.push({ query, parts });
   }
   const row = new Float32Array(items);

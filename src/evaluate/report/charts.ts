@@ -12,7 +12,7 @@ export interface Bar {
   /** Bars of one panel share an axis. */
   readonly panel: string;
   readonly name: string;
-  readonly kind: 'floor' | 'model' | 'leak';
+  readonly kind: 'baseline' | 'model' | 'leak';
   readonly value: number;
   readonly interval: Interval;
 }
@@ -25,7 +25,7 @@ export interface CurvePoint {
   readonly interval: Interval;
 }
 
-const KINDS = { floor: '#b8b8b8', model: '#2f6db3', leak: '#d95f4c' } as const;
+const KINDS = { baseline: '#b8b8b8', model: '#2f6db3', leak: '#d95f4c' } as const;
 
 /** Horizontal bars with their intervals, one panel beside the other; panels and bars in the order given. */
 export function barChart(

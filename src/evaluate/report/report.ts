@@ -31,14 +31,14 @@ export async function writeReport(directory: string, report: EvaluationReport): 
 
 /** The whole report as Markdown. */
 export function formatReport(report: EvaluationReport): string {
-  const { protocol, dataset, floors } = report;
+  const { protocol, dataset, baselines } = report;
   const dropped = Object.entries(protocol.dropped)
     .map(([reason, count]) => `${count} ${reason}`)
     .join(', ');
   return [
     `# ${dataset.name}: ${protocol.name} protocol, ${protocol.split} split`,
     `${protocol.description}. Dataset ${dataset.digest.slice(0, 12)}; ${protocol.requests} requests (left out: ${dropped}), ${protocol.candidates} candidates. Seen: ${protocol.seenFilter}. Ties: ${protocol.tieRule}. Intervals: 95 %, bootstrap over users.`,
-    ...(floors === null ? [] : [floorsLine(floors)]),
+    ...(baselines === null ? [] : [baselinesLine(baselines)]),
     metricsTable(report.rows),
     ...swapLines(report),
     ...stalenessTable(report.rows),
@@ -47,11 +47,15 @@ export function formatReport(report: EvaluationReport): string {
   ].join('\n\n');
 }
 
-function floorsLine({ basketRule, mixture, mixtureFrom }: NonNullable<EvaluationReport['floors']>) {
+function baselinesLine({
+  basketRule,
+  mixture,
+  mixtureFrom,
+}: NonNullable<EvaluationReport['baselines']>) {
   const weights = Object.entries(mixture)
     .map(([part, weight]) => `${weight} ${part}`)
     .join(' + ');
-  return `Floors: a basket is ${basketRule}; mixed = ${weights} (${mixtureFrom}).`;
+  return `Baselines: a basket is ${basketRule}; mixed = ${weights} (${mixtureFrom}).`;
 }
 
 function metricsTable(rows: readonly ReportRow[]): string {
@@ -130,7 +134,7 @@ function skewTable(rows: readonly ReportRow[]): string[] {
 
 /** A table a slice; tests of the evaluation are left to report.json. */
 function sliceTables(rows: readonly ReportRow[]): string[] {
-  const shown = rows.filter(({ kind }) => kind === 'floor' || kind === 'model');
+  const shown = rows.filter(({ kind }) => kind === 'baseline' || kind === 'model');
   const names = Object.keys(shown[0]?.metrics.slices ?? {});
   return names.flatMap((slice) => [
     `## ${slice} (${shown[0]!.metrics.slices[slice]!.count} requests)`,
@@ -215,7 +219,7 @@ function barOf(
   { recall, recallInterval }: Metrics,
   k: number,
 ): Bar[] {
-  if (kind !== 'floor' && kind !== 'model' && kind !== 'leak') return [];
+  if (kind !== 'baseline' && kind !== 'model' && kind !== 'leak') return [];
   const value = recall[String(k)]!;
   return [{ panel, name, kind, value, interval: recallInterval[String(k)]! }];
 }

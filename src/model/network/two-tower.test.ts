@@ -11,7 +11,7 @@ import { TandemError } from '../../errors.ts';
 import { buildSchema } from '../../features/build-schema.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../../features/head-batch.ts';
-import { itemBonuses } from '../../features/item-frequency.ts';
+import { itemBoosts } from '../../features/item-frequency.ts';
 import { HistoryBatchBuilder, type HistoryBatch } from '../../features/sequence.ts';
 import { Random } from '../../random.ts';
 import { localiseItems, TwoTower } from './two-tower.ts';
@@ -303,12 +303,12 @@ describe('itemFrequency', () => {
   it('adds in training what serving adds', async () => {
     const tower = new TwoTower({ ...config, itemFrequency: true }, schema, items, { seed: 4 });
     const counts = Float64Array.of(0.01, 1, 7, 250);
-    const { bonuses } = itemBonuses(
+    const { boosts } = itemBoosts(
       { items: Int32Array.of(0, 1, 2, 3), counts },
       (await tower.frequencyWeights())!,
     );
-    const trained = tf.tidy(() => tower.frequencyBonus(Float32Array.from(counts)).dataSync());
-    near(Float32Array.from(trained), bonuses);
+    const trained = tf.tidy(() => tower.frequencyBoost(Float32Array.from(counts)).dataSync());
+    near(Float32Array.from(trained), boosts);
     tower.dispose();
   });
 });
@@ -462,10 +462,10 @@ describe('item tower', () => {
   it('gives unit vectors, the same in any selection', async () => {
     const vectors = await model.itemVectors();
     assert.equal(vectors.length, ITEMS * width);
-    const slots = Int32Array.of(7, 0, 39, 7);
-    const some = tf.tidy(() => model.itemTower(model.itemInputs(slots)).dataSync<'float32'>());
-    for (const [row, slot] of slots.entries()) {
-      const vector = vectors.subarray(slot * width, (slot + 1) * width);
+    const itemRows = Int32Array.of(7, 0, 39, 7);
+    const some = tf.tidy(() => model.itemTower(model.itemInputs(itemRows)).dataSync<'float32'>());
+    for (const [row, itemRow] of itemRows.entries()) {
+      const vector = vectors.subarray(itemRow * width, (itemRow + 1) * width);
       assert.ok(Math.abs(Math.hypot(...vector) - 1) < 1e-5);
       near(some.subarray(row * width, (row + 1) * width), vector);
     }
@@ -476,14 +476,14 @@ describe('localiseItems', () => {
   it('lists the distinct items and points at them', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(9)), fc.array(fc.nat(9)), (list, more) => {
-        const { slots, rows, alsoRows } = localiseItems(
+        const { itemRows, rows, alsoRows } = localiseItems(
           Int32Array.from(list),
           Int32Array.from(more),
         );
-        assert.equal(new Set(slots).size, slots.length);
-        assert.ok(slots.length > 0);
-        for (const [i, slot] of list.entries()) assert.equal(slots[rows[i]!], slot);
-        for (const [i, slot] of more.entries()) assert.equal(slots[alsoRows[i]!], slot);
+        assert.equal(new Set(itemRows).size, itemRows.length);
+        assert.ok(itemRows.length > 0);
+        for (const [i, itemRow] of list.entries()) assert.equal(itemRows[rows[i]!], itemRow);
+        for (const [i, itemRow] of more.entries()) assert.equal(itemRows[alsoRows[i]!], itemRow);
       }),
     );
   });

@@ -91,22 +91,22 @@ export class TwoTower {
   /**
    * Input embeddings of items: id + weighted categories + advertiser + price band. Shared by encoder and item tower.
    *
-   * @param slots - items, or undefined for the whole catalogue.
-   * @param idRows - [slots, D] rows of `items.id`, where gradients towards them alone are wanted; else they are looked up.
-   * @returns [slots or N, D].
+   * @param itemRows - items, or undefined for the whole catalogue.
+   * @param idRows - [itemRows, D] rows of `items.id`, where gradients towards them alone are wanted; else they are looked up.
+   * @returns [itemRows or N, D].
    */
-  itemInputs(slots?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
+  itemInputs(itemRows?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
     const { items } = this;
     const pick = (column: Int32Array): Int32Array =>
-      slots === undefined ? column : slots.map((slot) => column[slot]!);
+      itemRows === undefined ? column : itemRows.map((itemRow) => column[itemRow]!);
     const parts: tf.Tensor[] = [
-      slots === undefined
+      itemRows === undefined
         ? this.#weight('items.id')
-        : (idRows ?? tf.gather(this.#weight('items.id'), tf.tensor1d(slots, 'int32'))),
+        : (idRows ?? tf.gather(this.#weight('items.id'), tf.tensor1d(itemRows, 'int32'))),
     ];
     // A table of one row is the unknown row alone: it would add the same vector to every item.
     if (this.schema.categories.length > 0)
-      parts.push(weightedBag(this.#weight('items.category'), categoryBags(items, slots)));
+      parts.push(weightedBag(this.#weight('items.category'), categoryBags(items, itemRows)));
     if (this.schema.advertisers.length > 0)
       parts.push(
         tf.gather(
@@ -206,13 +206,13 @@ export class TwoTower {
   }
 
   /** What frequencies [n] add to scores, in units of the cosine: w ln(1 + g n), with gradients towards w and g. */
-  frequencyBonus(counts: Float32Array): tf.Tensor1D {
+  frequencyBoost(counts: Float32Array): tf.Tensor1D {
     const gain = tf.exp(this.#weight('encoder.frequencyGain'));
     const grown = tf.log1p(tf.mul(gain, tf.tensor1d(counts)));
     return tf.mul(tf.exp(this.#weight('encoder.frequencyWeight')), grown);
   }
 
-  /** The numbers of the bonus; undefined where item frequency adds nothing. */
+  /** The numbers of the boost; undefined where item frequency adds nothing. */
   async frequencyWeights(): Promise<FrequencyWeights | undefined> {
     if (this.config.itemFrequency !== true) return undefined;
     const [logWeight] = await valuesOf(this.#weight('encoder.frequencyWeight'));
@@ -336,10 +336,13 @@ export class TwoTower {
 
   /** Input embeddings of the items in view, [B, D]; 0 where there is none. */
   #subjectItems(batch: HeadBatch, subjectInputs: tf.Tensor2D | undefined): tf.Tensor2D {
-    const slots = Int32Array.from({ length: batch.count }, (_, b) => batch.subjectItems?.[b] ?? -1);
-    const seen = Float32Array.from(slots, (slot) => (slot < 0 ? 0 : 1));
+    const itemRows = Int32Array.from(
+      { length: batch.count },
+      (_, b) => batch.subjectItems?.[b] ?? -1,
+    );
+    const seen = Float32Array.from(itemRows, (itemRow) => (itemRow < 0 ? 0 : 1));
     return tf.mul(
-      subjectInputs ?? this.itemInputs(slots.map((slot) => Math.max(0, slot))),
+      subjectInputs ?? this.itemInputs(itemRows.map((itemRow) => Math.max(0, itemRow))),
       tf.tensor2d(seen, [batch.count, 1]),
     );
   }
@@ -350,7 +353,7 @@ export class TwoTower {
    * The work of the first block is handed to the backend before this returns its promise, and a block is read while the next
    * one is computed, so that a GPU is kept busy.
    *
-   * @param batch - items are catalogue slots.
+   * @param batch - items are catalogue rows.
    * @returns for each history the hidden state of its newest event [1, D], for fusion attention those of all its events
    *   [L, D], oldest first; an empty history has an empty state.
    */
@@ -359,10 +362,10 @@ export class TwoTower {
     const most = stateRows(this.config);
     const states = Array.from({ length: batch.offsets.length - 1 }, () => new Float32Array(0));
     const submit = (histories: Int32Array): (() => Promise<void>) => {
-      const { slots, part } = compacted(batch, histories);
+      const { itemRows, part } = compacted(batch, histories);
       const { rows, offsets } = newestRows(part.offsets, most);
       const read = tidyValues(() =>
-        tf.gather(this.encode(this.itemInputs(slots), part), tf.tensor1d(rows, 'int32')),
+        tf.gather(this.encode(this.itemInputs(itemRows), part), tf.tensor1d(rows, 'int32')),
       );
       return async () => {
         const hidden = await read;
@@ -409,24 +412,24 @@ export class TwoTower {
   async itemVectors(): Promise<Float32Array> {
     const { embeddingWidth } = this.config;
     const out = new Float32Array(this.items.count * embeddingWidth);
-    for (const slots of this.#slotBlocks()) {
-      const vectors = await tidyValues(() => this.itemTower(this.itemInputs(slots)));
-      out.set(vectors, slots[0]! * embeddingWidth);
+    for (const itemRows of this.#slotBlocks()) {
+      const vectors = await tidyValues(() => this.itemTower(this.itemInputs(itemRows)));
+      out.set(vectors, itemRows[0]! * embeddingWidth);
     }
     return out;
   }
 
   /** The same where the backend keeps its tensors; the caller disposes it. */
   itemVectorTable(): tf.Tensor2D {
-    const blocks = this.#slotBlocks().map((slots) =>
-      tf.tidy(() => this.itemTower(this.itemInputs(slots))),
+    const blocks = this.#slotBlocks().map((itemRows) =>
+      tf.tidy(() => this.itemTower(this.itemInputs(itemRows))),
     );
     const table = tf.concat(blocks);
     tf.dispose(blocks);
     return table;
   }
 
-  /** All item slots in ascending runs. */
+  /** All catalogue rows in ascending runs. */
   #slotBlocks(): Int32Array[] {
     const rows = INFERENCE_ROWS * 16;
     const blocks: Int32Array[] = [];
@@ -471,18 +474,18 @@ function maskedAges(batch: HeadBatch): Float32Array {
 }
 
 /** Category bags of the whole catalogue, or of some items. */
-function categoryBags(items: ItemFeatures, slots: Int32Array | undefined): Bags {
+function categoryBags(items: ItemFeatures, itemRows: Int32Array | undefined): Bags {
   const { categoryOffsets, categoryRows, categoryWeights } = items;
-  if (slots === undefined)
+  if (itemRows === undefined)
     return { offsets: categoryOffsets, rows: categoryRows, weights: categoryWeights };
-  const offsets = new Int32Array(slots.length + 1);
-  for (const [i, slot] of slots.entries())
-    offsets[i + 1] = offsets[i]! + categoryOffsets[slot + 1]! - categoryOffsets[slot]!;
-  const rows = new Int32Array(offsets[slots.length]!);
-  const weights = new Float32Array(offsets[slots.length]!);
-  for (const [i, slot] of slots.entries()) {
-    const begin = categoryOffsets[slot]!;
-    const end = categoryOffsets[slot + 1]!;
+  const offsets = new Int32Array(itemRows.length + 1);
+  for (const [i, itemRow] of itemRows.entries())
+    offsets[i + 1] = offsets[i]! + categoryOffsets[itemRow + 1]! - categoryOffsets[itemRow]!;
+  const rows = new Int32Array(offsets[itemRows.length]!);
+  const weights = new Float32Array(offsets[itemRows.length]!);
+  for (const [i, itemRow] of itemRows.entries()) {
+    const begin = categoryOffsets[itemRow]!;
+    const end = categoryOffsets[itemRow + 1]!;
     rows.set(categoryRows.subarray(begin, end), offsets[i]);
     weights.set(categoryWeights.subarray(begin, end), offsets[i]);
   }
@@ -545,11 +548,11 @@ function newestRows(offsets: Int32Array, most: number): { rows: Int32Array; offs
   return { rows: Int32Array.from(rows), offsets: starts };
 }
 
-/** Some histories over the items that occur in them: `slots` lists those, part.items points into it. */
+/** Some histories over the items that occur in them: `itemRows` lists those, part.items points into it. */
 function compacted(
   batch: HistoryBatch,
   histories: Int32Array,
-): { slots: Int32Array; part: HistoryBatch } {
+): { itemRows: Int32Array; part: HistoryBatch } {
   const offsets = new Int32Array(histories.length + 1);
   for (const [i, history] of histories.entries())
     offsets[i + 1] = offsets[i]! + batch.offsets[history + 1]! - batch.offsets[history]!;
@@ -559,49 +562,49 @@ function compacted(
       out.set(column.subarray(batch.offsets[history], batch.offsets[history + 1]), offsets[i]);
     return out;
   };
-  const { slots, rows } = localiseItems(gathered(batch.items));
+  const { itemRows, rows } = localiseItems(gathered(batch.items));
   const part = {
     offsets,
     items: rows,
     actions: gathered(batch.actions),
     gaps: gathered(batch.gaps),
   };
-  return { slots, part };
+  return { itemRows, part };
 }
 
 /**
  * Distinct items of `items` and the same array re-pointed into them.
  *
- * @param also - further slots to include. @returns slots (at least one), rows (index into slots), and where each of `also`
- *   lies in slots.
+ * @param also - further catalogue rows to include. @returns itemRows (at least one), rows (index into itemRows), and where each of `also`
+ *   lies in itemRows.
  */
 export function localiseItems(
   items: Int32Array,
   also: Int32Array = new Int32Array(0),
-): { slots: Int32Array; rows: Int32Array; alsoRows: Int32Array } {
-  // A table over slots and no Map: it is read once for every event of a step.
+): { itemRows: Int32Array; rows: Int32Array; alsoRows: Int32Array } {
+  // A table over itemRows and no Map: it is read once for every event of a step.
   const rowOf = new Int32Array(1 + Math.max(largest(items), largest(also))).fill(-1);
-  const slots = new Int32Array(Math.max(1, items.length + also.length));
+  const itemRows = new Int32Array(Math.max(1, items.length + also.length));
   let count = 0;
   const locateAll = (wanted: Int32Array): Int32Array => {
     const rows = new Int32Array(wanted.length);
     for (let i = 0; i < wanted.length; i++) {
-      const slot = wanted[i]!;
-      if (rowOf[slot] === -1) {
-        rowOf[slot] = count;
-        slots[count++] = slot;
+      const itemRow = wanted[i]!;
+      if (rowOf[itemRow] === -1) {
+        rowOf[itemRow] = count;
+        itemRows[count++] = itemRow;
       }
-      rows[i] = rowOf[slot]!;
+      rows[i] = rowOf[itemRow]!;
     }
     return rows;
   };
   const rows = locateAll(items);
   const alsoRows = locateAll(also);
-  return { slots: slots.slice(0, Math.max(1, count)), rows, alsoRows };
+  return { itemRows: itemRows.slice(0, Math.max(1, count)), rows, alsoRows };
 }
 
-function largest(slots: Int32Array): number {
+function largest(itemRows: Int32Array): number {
   let most = 0;
-  for (let i = 0; i < slots.length; i++) most = Math.max(most, slots[i]!);
+  for (let i = 0; i < itemRows.length; i++) most = Math.max(most, itemRows[i]!);
   return most;
 }

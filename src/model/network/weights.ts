@@ -32,7 +32,7 @@ const TABLE_GAIN = 30;
 const MEAN_GAIN = 2 * TABLE_GAIN;
 /** What the Transformer adds to a state that carries a mean begins small: it refines what the mean says. */
 const QUIET_NORM = 0.1;
-/** A bonus to begin with, near the best on validation data: w = .1 in units of the cosine, g = 10. */
+/** A boost to begin with, near the best on validation data: w = .1 in units of the cosine, g = 10. */
 const LOG_FREQUENCY_WEIGHT = Math.log(0.1);
 const LOG_FREQUENCY_GAIN = Math.log(10);
 /** Of matrices that should start as what their diagonals say, or as nearly nothing. */

@@ -228,9 +228,9 @@ async function trainingRecall(model: TwoTower): Promise<number> {
   const width = model.config.embeddingWidth;
   const requests = new HeadBatchBuilder(width, dataset.users.count);
   for (const [user, event] of last.entries()) {
-    const slot = items[event]!;
-    const begin = dataset.items.categoryOffsets[slot]!;
-    const end = dataset.items.categoryOffsets[slot + 1]!;
+    const row = items[event]!;
+    const begin = dataset.items.categoryOffsets[row]!;
+    const end = dataset.items.categoryOffsets[row + 1]!;
     requests.add(
       states[user]!.length === 0 ? undefined : states[user],
       states[user]!.length === 0 ? 0 : stateAge(times[event - 1]!, times[event]!),

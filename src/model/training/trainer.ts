@@ -6,7 +6,7 @@ import { isHeadTensor } from '../../bundle/identity.ts';
 import type { ItemTable } from '../../data/dataset.ts';
 import { TandemError } from '../../errors.ts';
 import { Random } from '../../random.ts';
-import type { ExampleBonuses } from './losses/examples.ts';
+import type { ExampleBoosts } from './losses/examples.ts';
 import {
   stepLoss,
   type CatalogueLoss,
@@ -100,11 +100,11 @@ export class Trainer {
     return {
       loss: () => {
         const inputs = this.#model.itemInputs();
-        const subjects = tf.gather(inputs, tf.tensor1d(subjectSlots(drawn), 'int32'));
+        const subjects = tf.gather(inputs, tf.tensor1d(subjectRows(drawn), 'int32'));
         const noise = this.#noise(random);
         const hidden = this.#model.encode(inputs, drawn.histories, noise);
         const queries = this.#queries(hidden, drawn, noise, subjects);
-        return loss.value(queries, this.#model.itemTower(inputs), drawn, this.#bonuses(drawn));
+        return loss.value(queries, this.#model.itemTower(inputs), drawn, this.#boosts(drawn));
       },
       lookups: new Map(),
     };
@@ -112,14 +112,14 @@ export class Trainer {
 
   #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Objective {
     const columns = loss.draw(drawn.positives, random);
-    const subjects = this.#config.model.subjectItem ? subjectSlots(drawn) : new Int32Array(0);
-    const wanted = new Int32Array([...drawn.positives, ...columns.slots, ...subjects]);
-    const { slots, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
+    const subjects = this.#config.model.subjectItem ? subjectRows(drawn) : new Int32Array(0);
+    const wanted = new Int32Array([...drawn.positives, ...columns.rows, ...subjects]);
+    const { itemRows, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
     const count = drawn.positives.length;
-    const end = count + columns.slots.length;
+    const end = count + columns.rows.length;
     return {
       loss: (read) => {
-        const inputs = this.#model.itemInputs(slots, read.get(ITEM_TABLE));
+        const inputs = this.#model.itemInputs(itemRows, read.get(ITEM_TABLE));
         const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
           tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
         const noise = this.#noise(random);
@@ -133,10 +133,10 @@ export class Trainer {
           rowsOf(vectors, count, end),
           columns,
           drawn,
-          this.#bonuses(drawn),
+          this.#boosts(drawn),
         );
       },
-      lookups: new Map([[ITEM_TABLE, slots]]),
+      lookups: new Map([[ITEM_TABLE, itemRows]]),
     };
   }
 
@@ -150,8 +150,8 @@ export class Trainer {
     drawn: TrainingStep,
     random: Random,
   ): Objective {
-    const { slots, rows } = localiseItems(drawn.histories.items);
-    const inputs = this.#model.itemInputs(slots);
+    const { itemRows, rows } = localiseItems(drawn.histories.items);
+    const inputs = this.#model.itemInputs(itemRows);
     const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows });
     const columns = loss.sampled ? loss.draw(drawn.positives, random) : undefined;
     const vectorsOf = (items: Int32Array): tf.Tensor2D =>
@@ -159,11 +159,11 @@ export class Trainer {
     return {
       loss: () => {
         const queries = this.#queries(hidden, drawn, this.#noise(random));
-        const bonuses = this.#bonuses(drawn);
-        if (!loss.sampled) return loss.value(queries, vectors, drawn, bonuses);
-        const candidates = vectorsOf(columns!.slots);
+        const boosts = this.#boosts(drawn);
+        if (!loss.sampled) return loss.value(queries, vectors, drawn, boosts);
+        const candidates = vectorsOf(columns!.rows);
         const positives = vectorsOf(drawn.positives);
-        return loss.value(queries, positives, candidates, columns!, drawn, bonuses);
+        return loss.value(queries, positives, candidates, columns!, drawn, boosts);
       },
       lookups: new Map(),
     };
@@ -202,11 +202,11 @@ export class Trainer {
   }
 
   /** What item frequency adds to the examples' logits: it is divided by tau as cosines are. */
-  #bonuses({ frequencies }: TrainingStep): ExampleBonuses | undefined {
+  #boosts({ frequencies }: TrainingStep): ExampleBoosts | undefined {
     if (frequencies === undefined) return undefined;
     const { rows, columns, counts, ofPositives } = frequencies;
     const logits = (of: Float32Array): tf.Tensor1D =>
-      tf.mul(this.#model.frequencyBonus(of), this.#inverseTemperature());
+      tf.mul(this.#model.frequencyBoost(of), this.#inverseTemperature());
     return {
       pairs: { rows, columns, values: logits(counts) },
       ofPositives: logits(ofPositives),
@@ -256,7 +256,7 @@ export class Trainer {
 }
 
 /** [E] items in view; item 0 where there is none, for which the model takes nothing. */
-function subjectSlots({ contexts, positives }: TrainingStep): Int32Array {
+function subjectRows({ contexts, positives }: TrainingStep): Int32Array {
   return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
 }
 

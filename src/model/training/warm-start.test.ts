@@ -202,18 +202,18 @@ describe('weights carried to another schema', () => {
           );
           // An item's features count as shared if the new schema names them.
           const shared = OLD.itemIds.filter((id) => {
-            const slot = itemIds.indexOf(id);
-            if (slot < 0) return false;
+            const row = itemIds.indexOf(id);
+            if (row < 0) return false;
             const there = OLD.itemIds.indexOf(id);
             const { items } = carried;
             return (
-              items.categoryOffsets[slot + 1]! > items.categoryOffsets[slot]! &&
-              (items.advertiserRows[slot] === 0) === (old.items.advertiserRows[there] === 0)
+              items.categoryOffsets[row + 1]! > items.categoryOffsets[row]! &&
+              (items.advertiserRows[row] === 0) === (old.items.advertiserRows[there] === 0)
             );
           });
           const vectorOf = (of: TwoTower, vectors: Float32Array, id: string): Float32Array => {
-            const slot = (of === old ? OLD : world).itemIds.indexOf(id);
-            return vectors.subarray(slot * width, (slot + 1) * width);
+            const row = (of === old ? OLD : world).itemIds.indexOf(id);
+            return vectors.subarray(row * width, (row + 1) * width);
           };
           const [before, after] = [await old.itemVectors(), await carried.itemVectors()];
           for (const id of shared) near(vectorOf(carried, after, id), vectorOf(old, before, id));
@@ -352,10 +352,10 @@ describe('a warm start', () => {
     const width = SHORT.model.embeddingWidth;
     const { data } = weights.get('items.id')!;
     const old = startOf();
-    for (const [slot, id] of old.catalogue.ids.all().entries())
+    for (const [row, id] of old.catalogue.ids.all().entries())
       assert.deepEqual(
         data.subarray(catalogue.row(id) * width, (catalogue.row(id) + 1) * width),
-        old.weights.get('items.id')!.data.subarray(slot * width, (slot + 1) * width),
+        old.weights.get('items.id')!.data.subarray(row * width, (row + 1) * width),
       );
     assert.equal(catalogue.count, 64);
     assert.match(settings.start!.digest, /^[0-9a-f]{64}$/);

@@ -1,7 +1,7 @@
 // From hits to answers: what a state was worth, what an answer lacks, the body as its endpoint writes it, and what is counted of all that.
 
 import type { EncoderId } from '../../ids.ts';
-import { listOf, type StateBatch } from '../../store/store.ts';
+import { boostsOf, type StateBatch } from '../../store/store.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import { RecallCanary } from '../retrieve/recall-canary.ts';
@@ -100,9 +100,9 @@ export class AnswerWriter {
       stagesMs.encode = clock.sinceLapMs();
       pending.resolve({ body, stagesMs, facts: factsOf(engine, parts) });
       this.#record(parts, failure);
-      const { plan, slots } = parts.hits;
-      const { items: listed } = listOf(states, row);
-      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, slots, listed });
+      const { plan, rows } = parts.hits;
+      const { items: listed } = boostsOf(states, row);
+      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, rows, listed });
     }
   }
 
@@ -131,7 +131,7 @@ export class AnswerWriter {
     metrics.storeRequests.inc(failure ?? (state.ageSeconds === null ? state.status : found));
     if (degraded !== undefined) metrics.degraded.inc(degraded.mode);
     if (request.kind !== 'candidates') return;
-    metrics.candidatesReturned.observe(hits.slots.length);
+    metrics.candidatesReturned.observe(hits.rows.length);
     if (request.filter !== undefined && filter !== undefined)
       metrics.filterSelectivity.observe(filter.selectivity);
   }
@@ -145,7 +145,7 @@ function factsOf({ bundle }: Engine, { request, state, degraded, hits }: AnswerP
     state,
     degraded,
     plan: hits.plan,
-    items: hits.slots.length,
+    items: hits.rows.length,
   };
 }
 

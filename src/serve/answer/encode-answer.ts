@@ -23,9 +23,9 @@ export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRe
   const { items } = engine;
   OUT.clear();
   OUT.text(answerHead(engine, parts));
-  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"candidates":[`);
-  for (let i = 0; i < hits.slots.length; i++) {
-    const row = hits.slots[i]!;
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.rows.length < request.k},"candidates":[`);
+  for (let i = 0; i < hits.rows.length; i++) {
+    const row = hits.rows[i]!;
     OUT.ascii(i === 0 ? '{"item":' : ',{"item":');
     items.quoteId(row, OUT);
     OUT.ascii(',"score":');
@@ -55,7 +55,7 @@ export function encodeScores(engine: Engine, parts: AnswerParts<ScoreRequest>): 
   OUT.text(`${answerHead(engine, parts)},"scores":[`);
   for (const [i, id] of request.items.entries()) {
     OUT.text(`${i === 0 ? '' : ','}{"item":${JSON.stringify(id)}`);
-    if (hits.slots[i]! >= 0) {
+    if (hits.rows[i]! >= 0) {
       OUT.ascii(',"score":');
       writeScore(hits.scores[i]!, OUT);
       OUT.ascii('}');
@@ -99,10 +99,10 @@ export function encodeDelta(
   const { request, hits } = parts;
   OUT.clear();
   OUT.text(openHead(parts, `"base":${JSON.stringify(base.id)}`));
-  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.slots.length < request.k},"items":[`);
-  for (const [i, position] of positionsIn(base, hits.slots).entries()) {
+  OUT.text(`,"plan":"${hits.plan}","truncated":${hits.rows.length < request.k},"items":[`);
+  for (const [i, position] of positionsIn(base, hits.rows).entries()) {
     if (i > 0) OUT.ascii(',');
-    if (position === NEW_ITEM) engine.items.quoteId(hits.slots[i]!, OUT);
+    if (position === NEW_ITEM) engine.items.quoteId(hits.rows[i]!, OUT);
     else OUT.ascii(String(position));
   }
   OUT.ascii('],"scores":[');

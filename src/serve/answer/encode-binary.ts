@@ -44,7 +44,7 @@ export function encodeBinaryCandidates(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
 ): Uint8Array {
-  return packAnswer(binaryAnswer(engine, parts, engine.bundle.manifest.bundleId, parts.hits.slots));
+  return packAnswer(binaryAnswer(engine, parts, engine.bundle.manifest.bundleId, parts.hits.rows));
 }
 
 /** The same as a change against the answer before: encodeDelta() in bytes. */
@@ -53,8 +53,8 @@ export function encodeBinaryDelta(
   parts: AnswerParts<CandidatesRequest>,
   base: SentAnswer,
 ): Uint8Array {
-  const positions = positionsIn(base, parts.hits.slots);
-  const added = parts.hits.slots.filter((_, i) => positions[i] === NEW_ITEM);
+  const positions = positionsIn(base, parts.hits.rows);
+  const added = parts.hits.rows.filter((_, i) => positions[i] === NEW_ITEM);
   return packAnswer({ ...binaryAnswer(engine, parts, JSON.stringify(base.id), added), positions });
 }
 
@@ -68,7 +68,7 @@ function binaryAnswer(
   origin: string,
   spelledOut: Int32Array,
 ): BinaryAnswer {
-  const { slots, scores, plan } = parts.hits;
+  const { rows, scores, plan } = parts.hits;
   const { mode, reason } = parts.degraded ?? { mode: '', reason: '' };
   const ignored = ignoredMembers(engine, parts).join();
   const ends: number[] = [];
@@ -81,7 +81,7 @@ function binaryAnswer(
     engine.items.copyId(row, TEXTS);
     ends.push(TEXTS.length);
   }
-  const truncated = slots.length < parts.request.k;
+  const truncated = rows.length < parts.request.k;
   return { state: parts.state, truncated, scores, texts: TEXTS, ends };
 }
 

@@ -4,7 +4,7 @@ import type { AnswerFacts } from './answer-parts.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { Stage } from '../metrics/metrics.ts';
 import type { PipelineRequest } from '../request/request-types.ts';
-import type { Asked } from '../retrieve/resolved-query.ts';
+import type { ResolvedQuery } from '../retrieve/resolved-query.ts';
 
 /** A request's answer: the body as its endpoint wrote it, and where its time went. */
 export interface Answer<Body = unknown> {
@@ -38,7 +38,7 @@ export interface Pending {
 export type BundleVersion = 'current' | 'previous' | 'mismatch';
 
 /** A request whose ids became rows of the bundle. */
-export interface Resolved extends Pending, Asked {
+export interface Resolved extends Pending, ResolvedQuery {
   readonly request: PipelineRequest;
   readonly version: BundleVersion;
 }

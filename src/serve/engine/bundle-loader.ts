@@ -34,7 +34,7 @@ export type LoaderAnswer =
  * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered differently than training did;
  *   ERR_INDEX_INVALID.
  */
-export async function openEngineApart(order: LoaderOrder): Promise<Engine> {
+export async function openEngineOnThread(order: LoaderOrder): Promise<Engine> {
   // What is built, like the addon, also where this file runs from its source: loaders of TypeScript do not reach threads.
   const file = join(packageRoot(), 'dist', 'serve', 'engine', 'bundle-loader-thread.js');
   const answer = await new Promise<LoaderAnswer>((resolve, reject) => {

@@ -14,7 +14,7 @@ export interface ItemOverlay {
   /** Of the changes in the store. */
   readonly version: number;
   /** Rows of the bundle that are not there any more: deleted, or replaced by a fresh one. */
-  readonly gone: Int32Array;
+  readonly tombstones: Int32Array;
   readonly fresh: FreshParts | undefined;
 }
 
@@ -48,7 +48,7 @@ export interface LiveFilter {
   readonly selectivity: number;
 }
 
-const NO_OVERLAY: ItemOverlay = { version: 0, gone: new Int32Array(0), fresh: undefined };
+const NO_OVERLAY: ItemOverlay = { version: 0, tombstones: new Int32Array(0), fresh: undefined };
 
 export class LiveItems {
   /** Of the bundle. */
@@ -77,19 +77,19 @@ export class LiveItems {
     dimensions: number,
     overlay: ItemOverlay = NO_OVERLAY,
   ) {
-    const { gone, fresh } = overlay;
+    const { tombstones, fresh } = overlay;
     this.base = base;
     this.overlay = overlay;
     this.#filters = filters;
     this.#fresh = fresh && openFresh(base, fresh, categoryNames, dimensions);
     this.freshIndex = this.#fresh?.index;
     this.count = base.count + (this.freshIndex?.size ?? 0);
-    if (gone.length === 0) return;
-    this.#present = AllowList.all(base.count).andNot(AllowList.of(base.count, gone));
+    if (tombstones.length === 0) return;
+    this.#present = AllowList.all(base.count).andNot(AllowList.of(base.count, tombstones));
     this.#unfiltered = {
       allow: this.#present,
       fresh: undefined,
-      selectivity: 1 - gone.length / this.count,
+      selectivity: 1 - tombstones.length / this.count,
     };
   }
 

@@ -14,7 +14,7 @@ import { readManifest } from '../../bundle/files.ts';
 import type { ServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
 import { logger } from '../../telemetry.ts';
-import { openEngineApart } from './bundle-loader.ts';
+import { openEngineOnThread } from './bundle-loader.ts';
 import type { Engine } from './engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import { summarise, type Served } from './served.ts';
@@ -60,7 +60,7 @@ export class ServedBundles {
     metrics: ServerMetrics,
   ): Promise<ServedBundles> {
     const directory = resolveBundle(path);
-    const active = await openEngineApart({ directory, plan, behindRequests: false });
+    const active = await openEngineOnThread({ directory, plan, behindRequests: false });
     return new ServedBundles(path, plan, metrics, active);
   }
 
@@ -199,7 +199,7 @@ export class ServedBundles {
   }
 
   #open(directory: string): Promise<Engine> {
-    return openEngineApart({ directory, plan: this.#plan, behindRequests: true });
+    return openEngineOnThread({ directory, plan: this.#plan, behindRequests: true });
   }
 
   async #serve({ active, previous }: Served): Promise<void> {

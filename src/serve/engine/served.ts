@@ -14,7 +14,7 @@ export function summarise({ active, previous }: Served): BundlesSummary {
   return {
     bundles: [describe('active', active), ...(previous ? [describe('previous', previous)] : [])],
     freshItems: items.count - items.base.count,
-    itemTombstones: items.overlay.gone.length,
+    itemTombstones: items.overlay.tombstones.length,
   };
 }
 

@@ -1,6 +1,6 @@
 // Arrays of the request path, kept from one micro-batch to the next: none is allocated while they are large enough.
 
-import { bonusItems, stateRows } from '../../bundle/manifest.ts';
+import { maxBoostedItems, stateRows } from '../../bundle/manifest.ts';
 import { HeadBatchBuilder } from '../../features/head-batch.ts';
 import { newStateBatch, type StateBatch } from '../../store/store.ts';
 import type { Engine } from './engine.ts';
@@ -19,7 +19,7 @@ export class Workspace {
     const { model } = bundle.manifest;
     this.#width = width;
     this.#stateRows = stateRows(model);
-    this.#listed = bonusItems(model);
+    this.#listed = maxBoostedItems(model);
     this.builder = new HeadBatchBuilder(width, 1, model.fusion === 'attention');
     this.states = newStateBatch(0, width);
   }

@@ -6,7 +6,7 @@ import { frequencyWeights } from '../../bundle/weights/frequency-weights.ts';
 import { EventRows } from '../../bundle/weights/event-rows.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { stateRows } from '../../bundle/manifest.ts';
-import { historyBonuses, type FrequencyWeights } from '../../features/item-frequency.ts';
+import { historyBoosts, type FrequencyWeights } from '../../features/item-frequency.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import type { UserId } from '../../ids.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../../store/history.ts';
@@ -138,7 +138,7 @@ export class FreshEvents {
           const state: UserState = {
             ...{ state: states[row]!, dimensions: engine.width, type },
             ...(frequency && {
-              list: historyBonuses(columns, 0, end, model.maxHistory, frequency),
+              list: historyBoosts(columns, 0, end, model.maxHistory, frequency),
             }),
             ...{ lastEventSeconds, encodedAtSeconds },
           };

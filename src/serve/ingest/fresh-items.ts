@@ -175,18 +175,18 @@ export class FreshItems {
   #withItems(engine: Engine): Engine {
     if (engine.items.version === this.#version) return engine;
     const { catalogue } = engine.bundle;
-    const gone: number[] = [];
+    const tombstones: number[] = [];
     const fresh: { item: string; record: ItemRecord; baseRow: number }[] = [];
     for (const change of this.#changes.values()) {
       if (isInBundle(engine.bundle, change)) continue;
       const { item, record } = change;
       const baseRow = catalogue.row(item);
-      if (baseRow >= 0) gone.push(baseRow);
+      if (baseRow >= 0) tombstones.push(baseRow);
       if (record !== undefined) fresh.push({ item, record, baseRow });
     }
     const overlay: ItemOverlay = {
       version: this.#version,
-      gone: Int32Array.from(gone),
+      tombstones: Int32Array.from(tombstones),
       fresh: fresh.length === 0 ? undefined : this.#embed(engine, fresh),
     };
     return engine.withItems(overlay);

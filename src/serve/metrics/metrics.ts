@@ -38,7 +38,7 @@ export class ServerMetrics {
   readonly freshEvents: Counter<'outcome'>;
   readonly itemChanges: Counter;
   readonly #freshItems: Gauge;
-  readonly #goneItems: Gauge;
+  readonly #itemTombstones: Gauge;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: TallyHistogram;
   readonly #stages: Readonly<Record<Stage, HistogramSeries>>;
@@ -116,8 +116,8 @@ export class ServerMetrics {
       help: 'Items that answers may have beside those of the active bundle.',
       registers,
     });
-    this.#goneItems = new Gauge({
-      name: 'tandem_gone_items',
+    this.#itemTombstones = new Gauge({
+      name: 'tandem_item_tombstones',
       help: 'Items of the active bundle that were deleted or replaced since.',
       registers,
     });
@@ -161,7 +161,7 @@ export class ServerMetrics {
     for (const { role, bundleId, encoderId } of bundles)
       this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
     this.#freshItems.set(freshItems);
-    this.#goneItems.set(itemTombstones);
+    this.#itemTombstones.set(itemTombstones);
   }
 
   /** States how many requests may be open at once, read when somebody asks. */

@@ -11,7 +11,7 @@ export interface ErrorBody {
   readonly request_id: string;
 }
 
-/** Turns anything thrown into an answer; what is not the client's doing is logged and not described to the client. */
+/** TurnScheduler anything thrown into an answer; what is not the client's doing is logged and not described to the client. */
 export function describeError(
   error: unknown,
   requestId: string,

@@ -9,30 +9,30 @@ test('keeps the best of each advertiser, in order, and all of unknown ones', () 
       fc.array(fc.integer({ min: -1, max: 4 }), { maxLength: 40 }),
       fc.integer({ min: 1, max: 5 }),
       fc.uniqueArray(fc.nat(39), { maxLength: 5 }),
-      (advertisers, maxEach, excludedSlots) => {
+      (advertisers, maxEach, excludedRows) => {
         const advertiserRows = Int32Array.from(advertisers);
-        // Slots in reverse, so that a slot is not its own place in the list.
-        const slots = Int32Array.from(advertisers, (_, i) => advertisers.length - 1 - i);
+        // Rows in reverse, so that a row is not its own place in the list.
+        const rows = Int32Array.from(advertisers, (_, i) => advertisers.length - 1 - i);
         const scores = Float32Array.from(advertisers, (_, i) => -i);
-        const excluded = new Set(excludedSlots);
+        const excluded = new Set(excludedRows);
         const kept = capAdvertisers(
-          { advertiserRow: (slot) => advertiserRows[slot]! },
-          { slots, scores },
+          { advertiserRow: (row) => advertiserRows[row]! },
+          { rows, scores },
           maxEach,
           excluded,
         );
-        const expected = [...slots].filter((slot, i) => {
-          const advertiser = advertiserRows[slot]!;
-          if (excluded.has(slot)) return false;
-          const before = [...slots.subarray(0, i)].filter(
+        const expected = [...rows].filter((row, i) => {
+          const advertiser = advertiserRows[row]!;
+          if (excluded.has(row)) return false;
+          const before = [...rows.subarray(0, i)].filter(
             (other) => advertiserRows[other] === advertiser && !excluded.has(other),
           );
           return advertiser < 0 || before.length < maxEach;
         });
-        assert.deepEqual([...kept.slots], expected);
+        assert.deepEqual([...kept.rows], expected);
         assert.deepEqual(
           [...kept.scores],
-          expected.map((slot) => scores[slots.indexOf(slot)]),
+          expected.map((row) => scores[rows.indexOf(row)]),
         );
       },
     ),

@@ -9,16 +9,16 @@ import type { RankedHits } from './hits.ts';
  */
 export function capAdvertisers(
   items: Pick<LiveItems, 'advertiserRow'>,
-  { slots, scores }: RankedHits,
+  { rows, scores }: RankedHits,
   maxEach: number,
   excluded: ReadonlySet<number>,
 ): RankedHits {
   const taken = new Map<number, number>();
   const kept: number[] = [];
-  for (let i = 0; i < slots.length; i++) {
-    const slot = slots[i]!;
-    if (excluded.has(slot)) continue;
-    const advertiser = items.advertiserRow(slot);
+  for (let i = 0; i < rows.length; i++) {
+    const row = rows[i]!;
+    if (excluded.has(row)) continue;
+    const advertiser = items.advertiserRow(row);
     if (advertiser >= 0) {
       const count = taken.get(advertiser) ?? 0;
       if (count === maxEach) continue;
@@ -27,7 +27,7 @@ export function capAdvertisers(
     kept.push(i);
   }
   return {
-    slots: Int32Array.from(kept, (i) => slots[i]!),
+    rows: Int32Array.from(kept, (i) => rows[i]!),
     scores: Float32Array.from(kept, (i) => scores[i]!),
   };
 }

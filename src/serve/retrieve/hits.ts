@@ -5,7 +5,7 @@ import type { PlanName, PlanReason } from '../../retrieval/search-plan.ts';
 /** Hits of one request, best first. */
 export interface RankedHits {
   /** [n] rows of LiveItems. */
-  readonly slots: Int32Array;
+  readonly rows: Int32Array;
   /** [n] scores; higher is better. */
   readonly scores: Float32Array;
 }

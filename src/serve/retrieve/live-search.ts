@@ -1,18 +1,18 @@
 // A search over the items that requests see: the bundle's index, an exact scan of the fresh items, and what the users' lists
 // lift, merged by score.
 
-import { newSearchOutput, type SearchPlace, type SearchPlan } from '../../retrieval/search-plan.ts';
+import { newSearchOutput, type SearchMode, type SearchPlan } from '../../retrieval/search-plan.ts';
 import type { PlannedIndex } from '../../retrieval/plan.ts';
-import type { BonusList } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../store/store.ts';
 import type { AllowList } from '../../retrieval/allow-list.ts';
 import type { Engine } from '../engine/engine.ts';
-import { withListed } from './listed-items.ts';
+import { withHistoryBoosts } from './history-boost.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
 import { rowOf } from './row-of.ts';
 import type { Hits, RankedHits } from './hits.ts';
 
 /**
- * At most `fetch` hits of each of `count` queries, best first, ties by lower row. Leave queries and lists alone until it resolves.
+ * At most `candidateCount` hits of each of `count` queries, best first, ties by lower row. Leave queries and lists alone until it resolves.
  *
  * @param queries - [count, D]; @param lists - one for each.
  */
@@ -20,9 +20,9 @@ export async function searchItems(
   engine: Engine,
   filter: LiveFilter | undefined,
   queries: Float32Array,
-  lists: readonly BonusList[],
-  fetch: number,
-  place: SearchPlace,
+  lists: readonly HistoryBoosts[],
+  candidateCount: number,
+  mode: SearchMode,
 ): Promise<Hits[]> {
   const { index, items, width } = engine;
   const { length: count } = lists;
@@ -31,21 +31,22 @@ export async function searchItems(
     filter?.allow ?? null,
     queries,
     count,
-    fetch,
-    place,
+    candidateCount,
+    mode,
   );
   const { plan, reason: planReason } = found;
   const { freshIndex } = items;
   const allowed = filter?.fresh ?? null;
   const fresh =
-    freshIndex && (await searchOne(freshIndex, allowed, queries, count, fetch, place)).hits;
+    freshIndex && (await searchOne(freshIndex, allowed, queries, count, candidateCount, mode)).hits;
   return hits.map((own, i) => {
-    const all = fresh === undefined ? own : mergeHits(own, fresh[i]!, items.base.count, fetch);
+    const all =
+      fresh === undefined ? own : mergeHits(own, fresh[i]!, items.base.count, candidateCount);
     const list = lists[i]!;
     const lifted =
       list.items.length === 0
         ? all
-        : withListed(engine, filter, rowOf(queries, i, width), all, list, fetch);
+        : withHistoryBoosts(engine, filter, rowOf(queries, i, width), all, list, candidateCount);
     return { plan, planReason, ...lifted };
   });
 }
@@ -55,28 +56,28 @@ async function searchOne(
   allow: AllowList | null,
   queries: Float32Array,
   count: number,
-  fetch: number,
-  place: SearchPlace,
+  candidateCount: number,
+  mode: SearchMode,
 ): Promise<{ readonly plan: SearchPlan; readonly hits: RankedHits[] }> {
-  const out = newSearchOutput(count, fetch);
-  const plan = await index.search(queries, count, fetch, allow, out, place);
+  const out = newSearchOutput(count, candidateCount);
+  const plan = await index.search(queries, count, candidateCount, allow, out, mode);
   const hits = Array.from(out.counts, (found, i) => ({
-    slots: out.slots.subarray(i * fetch, i * fetch + found),
-    scores: out.scores.subarray(i * fetch, i * fetch + found),
+    rows: out.rows.subarray(i * candidateCount, i * candidateCount + found),
+    scores: out.scores.subarray(i * candidateCount, i * candidateCount + found),
   }));
   return { plan, hits };
 }
 
 /** The best `most` of both; rows of `fresh` count from `first`. */
 function mergeHits(base: RankedHits, fresh: RankedHits, first: number, most: number): RankedHits {
-  const length = Math.min(most, base.slots.length + fresh.slots.length);
-  const slots = new Int32Array(length);
+  const length = Math.min(most, base.rows.length + fresh.rows.length);
+  const rows = new Int32Array(length);
   const scores = new Float32Array(length);
   for (let at = 0, b = 0, f = 0; at < length; at++) {
     const isBase =
-      f === fresh.slots.length || (b < base.slots.length && base.scores[b]! >= fresh.scores[f]!);
-    slots[at] = isBase ? base.slots[b]! : first + fresh.slots[f]!;
+      f === fresh.rows.length || (b < base.rows.length && base.scores[b]! >= fresh.scores[f]!);
+    rows[at] = isBase ? base.rows[b]! : first + fresh.rows[f]!;
     scores[at] = isBase ? base.scores[b++]! : fresh.scores[f++]!;
   }
-  return { slots, scores };
+  return { rows, scores };
 }

@@ -17,13 +17,13 @@ export function hasContext(
 }
 
 /**
- * The most popular items that pass the request's filter and target its country, best first, `fetch` where there are as many;
+ * The most popular items that pass the request's filter and target its country, best first, `candidateCount` where there are as many;
  * scores are events of the last 30 days of the training data over those of the most popular item.
  */
 export function popularHits(
   engine: Engine,
   { filter, demographics }: CandidatesRequest,
-  fetch: number,
+  candidateCount: number,
 ): Hits {
   const country = demographics?.country;
   const compiled = engine.items.compile(
@@ -33,14 +33,14 @@ export function popularHits(
   );
   const { popularity } = engine.items.base;
   const order = engine.items.base.byPopularity();
-  const slots = new Int32Array(Math.min(fetch, compiled?.allow.count ?? order.length));
-  for (let i = 0, found = 0; found < slots.length; i++)
-    if (compiled === undefined || compiled.allow.has(order[i]!)) slots[found++] = order[i]!;
+  const rows = new Int32Array(Math.min(candidateCount, compiled?.allow.count ?? order.length));
+  for (let i = 0, found = 0; found < rows.length; i++)
+    if (compiled === undefined || compiled.allow.has(order[i]!)) rows[found++] = order[i]!;
   const most = Math.max(1, popularity[order[0]!]!);
   return {
     plan: 'popular',
     planReason: 'no-history-no-context',
-    slots,
-    scores: Float32Array.from(slots, (row) => popularity[row]! / most),
+    rows,
+    scores: Float32Array.from(rows, (row) => popularity[row]! / most),
   };
 }

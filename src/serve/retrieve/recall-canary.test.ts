@@ -7,7 +7,7 @@ import { newSearchOutput } from '../../retrieval/search-plan.ts';
 import { PlannedIndex } from '../../retrieval/plan.ts';
 import { ServerMetrics } from '../metrics/metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
-import type { Asked } from './resolved-query.ts';
+import type { ResolvedQuery } from './resolved-query.ts';
 
 const SIZE = 4000;
 const WIDTH = 16;
@@ -24,7 +24,7 @@ function unitRows(count: number, seed: number): Float32Array {
   return rows;
 }
 
-function asking(excluded: readonly number[] = [], maxEach?: number): Asked {
+function asking(excluded: readonly number[] = [], maxEach?: number): ResolvedQuery {
   return {
     request: {
       ...{ kind: 'candidates', user: 'u', surface: 'related', k: K, explain: false },
@@ -58,19 +58,19 @@ test('the metric is the share of the true best that was answered, of one answer 
   for (let q = 0; q < 30; q++) {
     const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
     const [found, best] = [newSearchOutput(1, K + 1), newSearchOutput(1, K + 1)];
-    const { plan } = await index.search(query, 1, K + 1, null, found, 'here');
+    const { plan } = await index.search(query, 1, K + 1, null, found, 'inline');
     exact.search(query, 1, K + 1, null, best);
     // The best of all is excluded, as the item in view is.
-    const excluded = best.slots[0]!;
-    const slots = found.slots.filter((slot) => slot !== excluded).subarray(0, K);
-    const answer = { engine: { index }, plan, query, slots, listed: new Int32Array(0) };
+    const excluded = best.rows[0]!;
+    const rows = found.rows.filter((row) => row !== excluded).subarray(0, K);
+    const answer = { engine: { index }, plan, query, rows, listed: new Int32Array(0) };
     canary.observe({ ...answer, asked: asking([excluded]) });
     // These are not counted: nothing was approximate, or others than the nearest were asked for.
     canary.observe({ ...answer, asked: asking(), plan: 'exact' });
     canary.observe({ ...answer, asked: asking([], 1) });
     if (q % 3 !== 2) continue;
-    const truth = new Set(best.slots.subarray(1));
-    expected += slots.filter((slot) => truth.has(slot)).length / K;
+    const truth = new Set(best.rows.subarray(1));
+    expected += rows.filter((row) => truth.has(row)).length / K;
     checked++;
     while ((await measured()).count < checked) await new Promise(setImmediate);
   }
@@ -92,10 +92,10 @@ test("items of the user's list, which are found without the index, are not what 
   const best = newSearchOutput(1, SIZE);
   exact.search(query, 1, SIZE, null, best);
   // The worst of all, and some of the best, are on the list: all of them lifted to the top of a perfect answer.
-  const listed = Int32Array.of(...best.slots.subarray(-4), best.slots[2]!, best.slots[30]!);
-  const others = best.slots.filter((slot) => !listed.includes(slot));
-  const slots = Int32Array.of(...listed, ...others).subarray(0, K);
-  canary.observe({ asked: asking(), engine: { index }, plan: 'hnsw', query, slots, listed });
+  const listed = Int32Array.of(...best.rows.subarray(-4), best.rows[2]!, best.rows[30]!);
+  const others = best.rows.filter((row) => !listed.includes(row));
+  const rows = Int32Array.of(...listed, ...others).subarray(0, K);
+  canary.observe({ asked: asking(), engine: { index }, plan: 'hnsw', query, rows, listed });
   const sum = async (): Promise<string> => {
     const text = await metrics.registry.metrics();
     return /^tandem_ann_recall_ratio_sum (.*)$/m.exec(text)![1]!;

@@ -5,16 +5,16 @@ import { logger } from '../../telemetry.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { HitsPlan } from './hits.ts';
-import type { Asked } from './resolved-query.ts';
+import type { ResolvedQuery } from './resolved-query.ts';
 
 export interface AnsweredSearch {
-  readonly asked: Asked;
+  readonly asked: ResolvedQuery;
   readonly engine: Pick<Engine, 'index'>;
   readonly plan: HitsPlan;
   /** [D]; copied. */
   readonly query: Float32Array;
   /** What was answered, best first; copied. */
-  readonly slots: Int32Array;
+  readonly rows: Int32Array;
   /** Items of the user's list, rows of the bundle; copied. */
   readonly listed: Int32Array;
 }
@@ -40,8 +40,8 @@ export class RecallCanary {
     if (++this.#passed < this.#every || this.#running) return;
     this.#passed = 0;
     this.#running = true;
-    const { query, slots, listed } = search;
-    const kept = { query: query.slice(), slots: slots.slice(), listed: listed.slice() };
+    const { query, rows, listed } = search;
+    const kept = { query: query.slice(), rows: rows.slice(), listed: listed.slice() };
     this.#check({ ...search, ...kept })
       .catch((error: unknown) => {
         logger.error({ err: error }, 'an answer could not be checked against an exact search');
@@ -52,21 +52,21 @@ export class RecallCanary {
   }
 
   /** Fresh items are not in the index, and listed ones are found without it: what is checked is the rest of the answer. */
-  async #check({ asked, engine, query, slots, listed }: AnsweredSearch): Promise<void> {
+  async #check({ asked, engine, query, rows, listed }: AnsweredSearch): Promise<void> {
     const { request, filter, excluded } = asked;
     const { index } = engine;
     const without = new Set([...excluded, ...listed]);
-    const others = slots.reduce(
-      (count, slot) => count + Number(slot >= index.size || without.has(slot)),
+    const others = rows.reduce(
+      (count, row) => count + Number(row >= index.size || without.has(row)),
       0,
     );
     const k = request.kind === 'candidates' ? request.k - others : 0;
     if (k === 0) return;
     const exact = await index.nearest(query, k + without.size, filter?.allow ?? null);
-    const best = exact.filter((slot) => !without.has(slot)).slice(0, k);
+    const best = exact.filter((row) => !without.has(row)).slice(0, k);
     if (best.length === 0) return;
-    const answered = new Set(slots);
-    const found = best.reduce((count, slot) => count + Number(answered.has(slot)), 0);
+    const answered = new Set(rows);
+    const found = best.reduce((count, row) => count + Number(answered.has(row)), 0);
     this.#metrics.annRecall.observe(found / best.length);
   }
 }

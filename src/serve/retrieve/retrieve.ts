@@ -1,12 +1,12 @@
 // From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
-import type { SearchPlace } from '../../retrieval/search-plan.ts';
-import { listOf, type BonusList } from '../../store/store.ts';
+import type { SearchMode } from '../../retrieval/search-plan.ts';
+import { boostsOf, type HistoryBoosts } from '../../store/store.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { Engine, ResolvedSubject } from '../engine/engine.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
-import { bonusOf } from './listed-items.ts';
+import { boostOf } from './history-boost.ts';
 import { searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
 import { rowOf } from './row-of.ts';
@@ -14,12 +14,12 @@ import { scoreItems } from './score-items.ts';
 import type { Workspace } from '../engine/workspace.ts';
 import type { Hits } from './hits.ts';
 import type { CandidatesRequest, PipelineRequest, ScoreRequest } from '../request/request-types.ts';
-import type { Asked } from './resolved-query.ts';
+import type { ResolvedQuery } from './resolved-query.ts';
 
 /** Retrieval of some rows of a micro-batch that share filter and number of hits. */
 interface Group {
   readonly filter: LiveFilter | undefined;
-  readonly fetch: number;
+  readonly candidateCount: number;
   readonly rows: number[];
 }
 
@@ -30,7 +30,7 @@ const WIDER = 4;
 const NO_HITS: Hits = {
   plan: 'none',
   planReason: 'not-asked',
-  slots: new Int32Array(0),
+  rows: new Int32Array(0),
   scores: new Float32Array(0),
 };
 
@@ -41,10 +41,10 @@ const NO_HITS: Hits = {
  */
 export async function retrieveAll(
   engine: Engine,
-  requests: readonly Asked[],
+  requests: readonly ResolvedQuery[],
   embeddings: Float32Array,
   workspace: Workspace,
-  place: SearchPlace,
+  mode: SearchMode,
 ): Promise<Hits[]> {
   const hits = new Array<Hits | undefined>(requests.length);
   for (const [row, asked] of requests.entries()) {
@@ -54,22 +54,28 @@ export async function retrieveAll(
         engine,
         request,
         rowOf(embeddings, row, engine.width),
-        listOf(workspace.states, row),
+        boostsOf(workspace.states, row),
       );
     else if (request.kind === 'candidates' && workspace.states.lengths[row] === 0)
       if (!hasContext(engine, asked)) hits[row] = await popular(engine, asked, request);
   }
   for (const group of groupBySearch(requests, hits, engine.items.count))
-    await retrieve(engine, requests, group, embeddings, workspace, hits, place);
+    await retrieve(engine, requests, group, embeddings, workspace, hits, mode);
   return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
 }
 
-async function popular(engine: Engine, asked: Asked, request: CandidatesRequest): Promise<Hits> {
-  const fetch = Math.min(engine.items.count, request.k + asked.excluded.size);
-  const hits = popularHits(engine, request, fetch);
+async function popular(
+  engine: Engine,
+  asked: ResolvedQuery,
+  request: CandidatesRequest,
+): Promise<Hits> {
+  const candidateCount = Math.min(engine.items.count, request.k + asked.excluded.size);
+  const hits = popularHits(engine, request, candidateCount);
   const cap = capOf(request);
   if (cap === undefined) return hits;
-  return spread(engine, asked, cap, fetch, hits, (wider) => popularHits(engine, request, wider));
+  return spread(engine, asked, cap, candidateCount, hits, (wider) =>
+    popularHits(engine, request, wider),
+  );
 }
 
 /**
@@ -77,7 +83,7 @@ async function popular(engine: Engine, asked: Asked, request: CandidatesRequest)
  * of the items that pass, less e of them, are the best k.
  */
 function groupBySearch(
-  requests: readonly Asked[],
+  requests: readonly ResolvedQuery[],
   found: readonly (Hits | undefined)[],
   items: number,
 ): Group[] {
@@ -86,9 +92,11 @@ function groupBySearch(
     if (request.kind !== 'candidates' || found[row] !== undefined) continue;
     const extra =
       excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
-    const fetch = Math.min(items, request.k + extra);
-    const group = groups.find((other) => other.filter === filter && other.fetch === fetch);
-    if (group === undefined) groups.push({ filter, fetch, rows: [row] });
+    const candidateCount = Math.min(items, request.k + extra);
+    const group = groups.find(
+      (other) => other.filter === filter && other.candidateCount === candidateCount,
+    );
+    if (group === undefined) groups.push({ filter, candidateCount, rows: [row] });
     else group.rows.push(row);
   }
   return groups;
@@ -96,12 +104,12 @@ function groupBySearch(
 
 async function retrieve(
   engine: Engine,
-  requests: readonly Asked[],
-  { filter, fetch, rows }: Group,
+  requests: readonly ResolvedQuery[],
+  { filter, candidateCount, rows }: Group,
   embeddings: Float32Array,
   workspace: Workspace,
   hits: (Hits | undefined)[],
-  place: SearchPlace,
+  mode: SearchMode,
 ): Promise<void> {
   const { width } = engine;
   let queries = embeddings;
@@ -110,16 +118,16 @@ async function retrieve(
     for (const [i, row] of rows.entries())
       queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
   }
-  const lists = rows.map((row) => listOf(workspace.states, row));
-  const found = await searchItems(engine, filter, queries, lists, fetch, place);
+  const lists = rows.map((row) => boostsOf(workspace.states, row));
+  const found = await searchItems(engine, filter, queries, lists, candidateCount, mode);
   for (const [i, row] of rows.entries()) {
     const asked = requests[row]!;
     const cap = capOf(asked.request);
     hits[row] = found[i]!;
     if (cap === undefined) continue;
     const query = rowOf(queries, i, width);
-    hits[row] = await spread(engine, asked, cap, fetch, found[i]!, async (wider) => {
-      const [hit] = await searchItems(engine, filter, query, [lists[i]!], wider, place);
+    hits[row] = await spread(engine, asked, cap, candidateCount, found[i]!, async (wider) => {
+      const [hit] = await searchItems(engine, filter, query, [lists[i]!], wider, mode);
       return hit!;
     });
   }
@@ -141,50 +149,50 @@ function capOf(request: PipelineRequest): Cap | undefined {
 /** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
 async function spread(
   engine: Engine,
-  { excluded }: Asked,
+  { excluded }: ResolvedQuery,
   { k, maxEach }: Cap,
-  firstFetch: number,
+  firstCount: number,
   firstHits: Hits,
-  searchWider: (fetch: number) => Hits | Promise<Hits>,
+  searchWider: (candidateCount: number) => Hits | Promise<Hits>,
 ): Promise<Hits> {
   const items = engine.items.count;
-  let fetch = firstFetch;
+  let candidateCount = firstCount;
   let hits = firstHits;
   for (;;) {
     const kept = capAdvertisers(engine.items, hits, maxEach, excluded);
-    const seenAll = hits.slots.length < fetch || fetch === items;
-    if (kept.slots.length >= k || seenAll) return { ...hits, ...kept };
-    fetch = Math.min(items, fetch * WIDER);
-    hits = await searchWider(fetch);
+    const seenAll = hits.rows.length < candidateCount || candidateCount === items;
+    if (kept.rows.length >= k || seenAll) return { ...hits, ...kept };
+    candidateCount = Math.min(items, candidateCount * WIDER);
+    hits = await searchWider(candidateCount);
   }
 }
 
-/** Scores of the items that a request names, in its order; an item that the bundle lacks has slot -1 and score NaN. */
+/** Scores of the items that a request names, in its order; an item that the bundle lacks has row -1 and score NaN. */
 function score(
   engine: Engine,
   { items }: ScoreRequest,
   query: Float32Array,
-  list: BonusList,
+  list: HistoryBoosts,
 ): Hits {
-  const slots = Int32Array.from(items, (id) => engine.items.row(id));
-  const known = slots.filter((slot) => slot >= 0);
+  const rows = Int32Array.from(items, (id) => engine.items.row(id));
+  const known = rows.filter((row) => row >= 0);
   const knownScores = scoreItems(engine, query, known);
   let next = 0;
-  const scores = Float32Array.from(slots, (slot) =>
-    slot < 0 ? Number.NaN : knownScores[next++]! + bonusOf(list, engine.items.baseRow(slot)),
+  const scores = Float32Array.from(rows, (row) =>
+    row < 0 ? Number.NaN : knownScores[next++]! + boostOf(list, engine.items.baseRow(row)),
   );
-  return { plan: 'exact', planReason: 'given-items', slots, scores };
+  return { plan: 'exact', planReason: 'given-items', rows, scores };
 }
 
 /** The best k of the hits that are not excluded, in the place of the hits. */
-function select({ request, excluded }: Asked, hits: Hits): Hits {
+function select({ request, excluded }: ResolvedQuery, hits: Hits): Hits {
   if (request.kind !== 'candidates') return hits;
-  const { plan, planReason, slots, scores } = hits;
+  const { plan, planReason, rows, scores } = hits;
   let kept = 0;
-  for (let i = 0; i < slots.length && kept < request.k; i++) {
-    if (excluded.has(slots[i]!)) continue;
-    slots[kept] = slots[i]!;
+  for (let i = 0; i < rows.length && kept < request.k; i++) {
+    if (excluded.has(rows[i]!)) continue;
+    rows[kept] = rows[i]!;
     scores[kept++] = scores[i]!;
   }
-  return { plan, planReason, slots: slots.subarray(0, kept), scores: scores.subarray(0, kept) };
+  return { plan, planReason, rows: rows.subarray(0, kept), scores: scores.subarray(0, kept) };
 }

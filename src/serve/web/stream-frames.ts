@@ -51,7 +51,7 @@ function streamed<B extends Body>(
       bundleId: engine.bundle.manifest.bundleId,
       itemsVersion: engine.items.version,
       // A copy: the session keeps it, and the hits are a part of the arrays of their micro-batch.
-      rows: parts.hits.slots.slice(),
+      rows: parts.hits.rows.slice(),
       whole: endpoint.encode(engine, parts),
       delta: (base) => encode(engine, parts, base),
     }),

@@ -70,7 +70,7 @@ export interface HttpReply {
 }
 
 /**
- * Asked when a head has arrived, and before anything else is made of it: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
+ * ResolvedQuery when a head has arrived, and before anything else is made of it: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
  * thrown away as it comes; where its head sets no bound to it, it is read before the reply, within the limits of any body.
  *
  * @param header - empty string when absent.

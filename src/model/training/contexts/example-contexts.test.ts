@@ -62,19 +62,22 @@ function contextsOf(dataset: Dataset, config: TrainConfig, ends: Int32Array): Ex
   return new ExampleContexts(dataset, new ContextFeatures(schema), config, ends);
 }
 
-const slot = fc.nat(ITEMS - 1);
+const itemRow = fc.nat(ITEMS - 1);
 const user = fc.nat(1);
 const time = fc.nat(20);
 
 describe('requestsOfEvents', () => {
   it('gives an event the latest request that it is the first answer to, by formula; none after the cut', () => {
-    const events = fc.array(fc.record({ user, item: slot, time }), { minLength: 1, maxLength: 12 });
+    const events = fc.array(fc.record({ user, item: itemRow, time }), {
+      minLength: 1,
+      maxLength: 12,
+    });
     const requests = fc.array(
       fc.record({
         user: fc.integer({ min: -1, max: 1 }),
         time,
-        subject: slot,
-        positives: fc.uniqueArray(slot, { minLength: 1, maxLength: 3 }),
+        subject: itemRow,
+        positives: fc.uniqueArray(itemRow, { minLength: 1, maxLength: 3 }),
       }),
       { maxLength: 6 },
     );

@@ -12,7 +12,7 @@ const NEIGHBOUR_REACH = 50;
 
 export interface ExampleContext {
   readonly subject: SubjectBag;
-  /** Slot of the item in view, -1 when there is none; never the positive. */
+  /** Row of the item in view, -1 when there is none; never the positive. */
   readonly subjectItem: number;
   /** Rows of the three demographic tables. */
   readonly demographics: readonly [number, number, number];
@@ -84,12 +84,12 @@ export class ExampleContexts {
     const { neighbourShare, queryShare } = this.#config;
     const source =
       random.uniform() < neighbourShare ? this.#neighbour(event, first, end, random) : event;
-    const slot = this.#dataset.events.items[source]!;
+    const row = this.#dataset.events.items[source]!;
     if (random.uniform() < queryShare)
-      return { subject: this.#pseudo.query(slot, random), subjectItem: -1 };
+      return { subject: this.#pseudo.query(row, random), subjectItem: -1 };
     return {
-      subject: this.#pseudo.categories(slot, random),
-      subjectItem: source === event ? -1 : slot,
+      subject: this.#pseudo.categories(row, random),
+      subjectItem: source === event ? -1 : row,
     };
   }
 

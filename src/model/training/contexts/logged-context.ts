@@ -29,11 +29,11 @@ export class LoggedContext {
     }
   }
 
-  /** An item in view stands for its strongest categories. @param slot - of the catalogue. */
-  item(slot: number): SubjectBag {
+  /** An item in view stands for its strongest categories. @param row - of the catalogue. */
+  item(row: number): SubjectBag {
     const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
-    const begin = categoryOffsets[slot]!;
-    const end = categoryOffsets[slot + 1]!;
+    const begin = categoryOffsets[row]!;
+    const end = categoryOffsets[row + 1]!;
     return this.#features.categoryBag(
       categoryValues.subarray(begin, end).map((category) => this.#rows[category]!),
       categoryConfidences.subarray(begin, end),

@@ -25,9 +25,9 @@ export class PseudoContext {
   }
 
   /** Categories of the item as a noisy classifier would give them; none for an item without categories. */
-  categories(slot: number, random: Random): SubjectBag {
-    const begin = this.#items.categoryOffsets[slot]!;
-    const end = this.#items.categoryOffsets[slot + 1]!;
+  categories(itemRow: number, random: Random): SubjectBag {
+    const begin = this.#items.categoryOffsets[itemRow]!;
+    const end = this.#items.categoryOffsets[itemRow + 1]!;
     if (begin === end) return NO_SUBJECT;
     const rows: number[] = [];
     const confidences: number[] = [];
@@ -47,14 +47,14 @@ export class PseudoContext {
   }
 
   /** A search query for the item: a few words of its title or of its strongest categories. */
-  query(slot: number, random: Random): SubjectBag {
-    const begin = this.#items.categoryOffsets[slot]!;
-    const end = Math.min(this.#items.categoryOffsets[slot + 1]!, begin + 2);
+  query(itemRow: number, random: Random): SubjectBag {
+    const begin = this.#items.categoryOffsets[itemRow]!;
+    const end = Math.min(this.#items.categoryOffsets[itemRow + 1]!, begin + 2);
     const names = Array.from(
       this.#items.categoryValues.subarray(begin, end),
       (row) => this.#items.categoryNames[row]!,
     );
-    const words = [...new Set(queryWords([this.#items.titles[slot]!, ...names].join(' ')))];
+    const words = [...new Set(queryWords([this.#items.titles[itemRow]!, ...names].join(' ')))];
     if (words.length === 0) return NO_SUBJECT;
     const count = 1 + random.integer(Math.min(MAX_QUERY_WORDS, words.length));
     return this.#features.queryBag(random.shuffle(words).slice(0, count).join(' '));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { drawBonuses } from '../../../../test/support/bonuses.ts';
+import { drawBoosts } from '../../../../test/support/boosts.ts';
 import {
   assertComputes,
   dot,
@@ -38,7 +38,7 @@ describe('positivePower', () => {
 });
 
 describe('binaryLoss', () => {
-  it('equals f64, values and gradients, accidental hits left out, with bonuses of pairs and without', () => {
+  it('equals f64, values and gradients, accidental hits left out, with boosts of pairs and without', () => {
     fc.assert(
       fc.property(
         fc.nat(),
@@ -47,29 +47,29 @@ describe('binaryLoss', () => {
         fc.constantFrom(1, 0.3, 0.01),
         (seed, count, width, power) => {
           const random = new Random(seed);
-          const slots = (length: number): Int32Array =>
+          const itemRows = (length: number): Int32Array =>
             Int32Array.from({ length }, () => random.integer(6));
-          const positives = slots(count);
+          const positives = itemRows(count);
           const users = Int32Array.from({ length: count }, () => random.integer(2));
           const weights = Float32Array.from({ length: count }, () => random.uniform());
           const columns = {
-            slots: slots(width),
+            rows: itemRows(width),
             logExpectedCount: (): Float32Array => assert.fail('it corrected'),
           };
           const isHit = (e: number, column: number): boolean =>
             positives.some(
-              (slot, other) => users[other] === users[e] && slot === columns.slots[column],
+              (itemRow, other) => users[other] === users[e] && itemRow === columns.rows[column],
             );
           const examples = { positives, users, weights };
-          const bonuses = drawBonuses(random, positives, 6);
+          const boosts = drawBoosts(random, positives, 6);
           const formula = (q: Rows, p: Rows, c: Rows, b: Rows = [[]]): number =>
             q.reduce((sum, query, e) => {
               // -ln sigmoid(s)^beta and -ln(1 - sigmoid(s)), as they stand in the paper.
-              const own = dot(query, p[e]!) + bonuses.of(b, e, positives[e]!);
+              const own = dot(query, p[e]!) + boosts.of(b, e, positives[e]!);
               const negative = c.reduce((all, candidate, column) => {
                 if (isHit(e, column)) return all;
-                const bonus = bonuses.of(b, e, columns.slots[column]!);
-                return all + softplus(dot(query, candidate) + bonus);
+                const boost = boosts.of(b, e, columns.rows[column]!);
+                return all + softplus(dot(query, candidate) + boost);
               }, 0);
               const positive = power * softplus(-own);
               return sum + (weights[e]! * (positive + negative)) / (width + 1);
@@ -81,9 +81,9 @@ describe('binaryLoss', () => {
             operands,
           );
           assertComputes(
-            (q, p, c, b) => binaryLoss(q, p, c, columns, examples, power, bonuses.tensors(b)),
+            (q, p, c, b) => binaryLoss(q, p, c, columns, examples, power, boosts.tensors(b)),
             formula,
-            [...operands, bonuses.values],
+            [...operands, boosts.values],
           );
         },
       ),

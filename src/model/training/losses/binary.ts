@@ -1,9 +1,9 @@
 // Binary cross-entropy over shared negatives, and its generalised form that undoes the overconfidence which sampling brings.
 
-import { MASKED, scatterBonuses, type ScorePairs } from '../../../backend/fused.ts';
+import { MASKED, scatterBoosts, type ScorePairs } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 import type { Columns } from './columns.ts';
-import { columnBonuses, noNegatives, type ExampleBonuses, type LossExamples } from './examples.ts';
+import { columnBoosts, noNegatives, type ExampleBoosts, type LossExamples } from './examples.ts';
 import { positiveLogits, weightedMean } from './softmax.ts';
 
 /**
@@ -22,8 +22,8 @@ export function positivePower(negatives: number, itemCount: number, calibration:
  * gBCE: -(beta ln sigmoid(s) + sum_j ln(1 - sigmoid(s_j))) / (C + 1), j over the columns that are negatives.
  *
  * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
- * @param candidates - [C, D], unit rows of `columns.slots`; @param power - beta, from positivePower.
- * @param bonuses - divided by tau, too.
+ * @param candidates - [C, D], unit rows of `columns.rows`; @param power - beta, from positivePower.
+ * @param boosts - divided by tau, too.
  * @returns weighted mean nats.
  */
 export function binaryLoss(
@@ -33,22 +33,22 @@ export function binaryLoss(
   columns: Columns,
   examples: LossExamples,
   power: number,
-  bonuses?: ExampleBonuses,
+  boosts?: ExampleBoosts,
 ): tf.Scalar {
   const products: tf.Tensor2D = tf.matMul(queries, candidates, false, true);
   const scored =
-    bonuses === undefined
+    boosts === undefined
       ? products
       : tf.add<tf.Tensor2D>(
           products,
-          scatterBonuses(columnBonuses(bonuses.pairs, columns.slots), products.shape),
+          scatterBoosts(columnBoosts(boosts.pairs, columns.rows), products.shape),
         );
-  const logits = masked(scored, noNegatives(examples, columns.slots));
-  const own = positiveLogits(queries, positives, bonuses);
+  const logits = masked(scored, noNegatives(examples, columns.rows));
+  const own = positiveLogits(queries, positives, boosts);
   const positive = tf.mul(tf.softplus(tf.neg(own)), power);
   const negative = tf.sum(tf.softplus(logits), 1);
   return weightedMean(
-    tf.div(tf.add(positive, negative), columns.slots.length + 1),
+    tf.div(tf.add(positive, negative), columns.rows.length + 1),
     examples.weights,
   );
 }

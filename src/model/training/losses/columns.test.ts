@@ -35,11 +35,11 @@ describe('proposals', () => {
       const seen = new Float64Array(COUNTS.length);
       for (let i = 0; i < draws; i++) seen[proposal.draw(random)]!++;
       let total = 0;
-      for (const [slot, times] of seen.entries()) {
-        const p = proposal.probability(slot);
+      for (const [row, times] of seen.entries()) {
+        const p = proposal.probability(row);
         total += p;
         const error = 6 * Math.sqrt((p * (1 - p)) / draws);
-        assert.ok(Math.abs(times / draws - p) <= error, `item ${slot}: ${times}, p ${p}`);
+        assert.ok(Math.abs(times / draws - p) <= error, `item ${row}: ${times}, p ${p}`);
       }
       assert.ok(Math.abs(total - 1) < 1e-12);
     });
@@ -58,8 +58,8 @@ describe('proposals', () => {
       demand.b / 3 + 2 * demand.c,
       demand.a / 2,
     ].map((share) => share + demand.none / 5);
-    for (const [slot, share] of expected.entries())
-      assert.ok(Math.abs(PROPOSALS['same category']!.probability(slot) - share) < 1e-7);
+    for (const [row, share] of expected.entries())
+      assert.ok(Math.abs(PROPOSALS['same category']!.probability(row) - share) < 1e-7);
   });
 });
 
@@ -83,42 +83,42 @@ describe('ColumnSampler', () => {
     for (let step = 0; step < steps; step++) {
       const positives = Int32Array.from({ length: inBatch }, () => popularity.draw(random));
       const columns = sampler.draw(positives, random);
-      assert.deepEqual(columns.slots.subarray(0, inBatch), positives);
-      assert.equal(columns.slots.length, inBatch + 6 + 3);
-      for (const slot of columns.slots) seen[slot]!++;
+      assert.deepEqual(columns.rows.subarray(0, inBatch), positives);
+      assert.equal(columns.rows.length, inBatch + 6 + 3);
+      for (const row of columns.rows) seen[row]!++;
       expected = columns.logExpectedCount(all);
     }
-    for (const [slot, times] of seen.entries()) {
-      const count = Math.exp(expected[slot]!);
+    for (const [row, times] of seen.entries()) {
+      const count = Math.exp(expected[row]!);
       assert.ok(
         Math.abs(times / steps - count) < 6 * Math.sqrt(count / steps),
-        `item ${slot}: ${times / steps}, expected ${count}`,
+        `item ${row}: ${times / steps}, expected ${count}`,
       );
     }
   });
 
   it('has the positives for columns only when they are asked for', () => {
     const sampler = new ColumnSampler([{ count: 2, proposal: PROPOSALS['uniform']! }]);
-    const { slots, logExpectedCount } = sampler.draw(Int32Array.of(0, 1, 2), new Random(1));
-    assert.equal(slots.length, 2);
+    const { rows, logExpectedCount } = sampler.draw(Int32Array.of(0, 1, 2), new Random(1));
+    assert.equal(rows.length, 2);
     assert.deepEqual(logExpectedCount(Int32Array.of(1)), Float32Array.of(Math.log(2 / 5)));
   });
 });
 
 describe('noNegatives', () => {
   it("names the columns with a positive of the example's user, or with what is left out for it, each once", () => {
-    const slots = fc.array(fc.nat(5), { minLength: 1, maxLength: 8 });
+    const rows = fc.array(fc.nat(5), { minLength: 1, maxLength: 8 });
     fc.assert(
-      fc.property(slots, slots, fc.nat(), (positives, columns, seed) => {
+      fc.property(rows, rows, fc.nat(), (positives, columns, seed) => {
         const random = new Random(seed);
         const users = positives.map(() => random.integer(3));
         const left = positives.flatMap((_, e) =>
-          Array.from({ length: random.integer(3) }, () => ({ e, slot: random.integer(6) })),
+          Array.from({ length: random.integer(3) }, () => ({ e, row: random.integer(6) })),
         );
         const expected = positives.flatMap((_, e) =>
-          columns.flatMap((slot, column) =>
-            positives.some((positive, other) => positive === slot && users[other] === users[e]) ||
-            left.some((pair) => pair.e === e && pair.slot === slot)
+          columns.flatMap((row, column) =>
+            positives.some((positive, other) => positive === row && users[other] === users[e]) ||
+            left.some((pair) => pair.e === e && pair.row === row)
               ? [`${e} ${column}`]
               : [],
           ),
@@ -130,7 +130,7 @@ describe('noNegatives', () => {
             weights: new Float32Array(positives.length),
             leftOut: {
               rows: Int32Array.from(left, ({ e }) => e),
-              columns: Int32Array.from(left, ({ slot }) => slot),
+              columns: Int32Array.from(left, ({ row }) => row),
             },
           },
           Int32Array.from(columns),

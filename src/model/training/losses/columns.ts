@@ -5,10 +5,10 @@ import type { Random } from '../../../random.ts';
 import type { Proposal } from './proposals.ts';
 
 export interface Columns {
-  /** [C] item slots. */
-  readonly slots: Int32Array;
+  /** [C] item rows. */
+  readonly rows: Int32Array;
   /** ln of the expected number of times that an item stands among the columns; finite for every item that does. */
-  readonly logExpectedCount: (slots: Int32Array) => Float32Array;
+  readonly logExpectedCount: (rows: Int32Array) => Float32Array;
 }
 
 /** `count` columns of a step come from this proposal. */
@@ -39,19 +39,19 @@ export class ColumnSampler {
   draw(positives: Int32Array, random: Random): Columns {
     const inBatch = this.#positive === undefined ? 0 : positives.length;
     const drawn = this.#sources.reduce((sum, { count }) => sum + count, 0);
-    const slots = new Int32Array(inBatch + drawn);
-    if (inBatch > 0) slots.set(positives);
+    const rows = new Int32Array(inBatch + drawn);
+    if (inBatch > 0) rows.set(positives);
     let column = inBatch;
     for (const { count, proposal } of this.#sources)
-      for (let i = 0; i < count; i++) slots[column++] = proposal.draw(random);
-    const expected = (slot: number): number =>
+      for (let i = 0; i < count; i++) rows[column++] = proposal.draw(random);
+    const expected = (row: number): number =>
       this.#sources.reduce(
-        (sum, { count, proposal }) => sum + count * proposal.probability(slot),
-        inBatch === 0 ? 0 : inBatch * this.#positive![slot]!,
+        (sum, { count, proposal }) => sum + count * proposal.probability(row),
+        inBatch === 0 ? 0 : inBatch * this.#positive![row]!,
       );
     return {
-      slots,
-      logExpectedCount: (wanted) => Float32Array.from(wanted, (slot) => Math.log(expected(slot))),
+      rows,
+      logExpectedCount: (wanted) => Float32Array.from(wanted, (row) => Math.log(expected(row))),
     };
   }
 }

@@ -1,31 +1,31 @@
-// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives or have a bonus.
+// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives or have a boost.
 
-import type { Bonuses, ScorePairs } from '../../../backend/fused.ts';
+import type { Boosts, ScorePairs } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 
 /** E examples; those of one user are answers to each other's queries. */
 export interface LossExamples {
-  /** [E] item slots. */
+  /** [E] catalogue rows. */
   readonly positives: Int32Array;
   /** [E] user of each example, by row in the step. */
   readonly users: Int32Array;
   /** [E] weights, summing to 1. */
   readonly weights: Float32Array;
-  /** Pairs of example and item slot that are neither positive nor negative; absent where all others are negatives. */
+  /** Pairs of example and catalogue row that are neither positive nor negative; absent where all others are negatives. */
   readonly leftOut?: ScorePairs;
 }
 
 /** What is added to logits for what the examples' users have had before. */
-export interface ExampleBonuses {
-  /** By example and item slot; no pair twice. */
-  readonly pairs: Bonuses;
+export interface ExampleBoosts {
+  /** By example and catalogue row; no pair twice. */
+  readonly pairs: Boosts;
   /** [E] those of the examples' positives. */
   readonly ofPositives: tf.Tensor1D;
 }
 
-/** Bonuses by example and item as those of columns. @param slots - [C] item of each column. */
-export function columnBonuses({ rows, columns, values }: Bonuses, slots: Int32Array): Bonuses {
-  const columnsOf = indicesOf(slots);
+/** Boosts by example and item as those of columns. @param itemRows - [C] item of each column. */
+export function columnBoosts({ rows, columns, values }: Boosts, itemRows: Int32Array): Boosts {
+  const columnsOf = indicesOf(itemRows);
   const found: { row: number; column: number; pair: number }[] = [];
   for (const [pair, row] of rows.entries())
     for (const column of columnsOf.get(columns[pair]!) ?? []) found.push({ row, column, pair });
@@ -46,17 +46,17 @@ export function columnBonuses({ rows, columns, values }: Bonuses, slots: Int32Ar
  * Columns that are no negatives of an example: accidental hits, which hold its own positive or another positive of its user in
  * this step, and items that are left out for it.
  *
- * @param slots - [C] item of each column.
+ * @param itemRows - [C] item of each column.
  * @returns pairs by ascending example, each once.
  */
-export function noNegatives(examples: LossExamples, slots: Int32Array): ScorePairs {
-  const columnsOf = indicesOf(slots);
+export function noNegatives(examples: LossExamples, itemRows: Int32Array): ScorePairs {
+  const columnsOf = indicesOf(itemRows);
   const hitsOf = new Map<number, number[]>();
   for (const [user, own] of indicesOf(examples.users)) {
     const positives = new Set(own.map((e) => examples.positives[e]!));
     hitsOf.set(
       user,
-      [...positives].flatMap((slot) => columnsOf.get(slot) ?? []),
+      [...positives].flatMap((itemRow) => columnsOf.get(itemRow) ?? []),
     );
   }
   const rows: number[] = [];

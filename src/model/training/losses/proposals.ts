@@ -5,7 +5,7 @@ import type { Random } from '../../../random.ts';
 
 export interface Proposal {
   /** Probability that one draw is this item; sums to 1 over the catalogue. */
-  probability(slot: number): number;
+  probability(row: number): number;
   draw(random: Random): number;
 }
 
@@ -22,8 +22,8 @@ export class FrequencyProposal implements Proposal {
     this.#share = unigramShare;
   }
 
-  probability(slot: number): number {
-    return this.#share * this.#unigram.probability(slot) + (1 - this.#share) / this.#count;
+  probability(row: number): number {
+    return this.#share * this.#unigram.probability(row) + (1 - this.#share) / this.#count;
   }
 
   draw(random: Random): number {
@@ -59,16 +59,16 @@ export class CategoryProposal implements Proposal {
       offsets[category + 1]! += offsets[category]!;
     const next = offsets.slice();
     const members = new Int32Array(categoryValues.length);
-    for (let slot = 0; slot < items.count; slot++) {
-      const begin = categoryOffsets[slot]!;
-      const end = categoryOffsets[slot + 1]!;
+    for (let row = 0; row < items.count; row++) {
+      const begin = categoryOffsets[row]!;
+      const end = categoryOffsets[row + 1]!;
       let total = 0;
       for (let i = begin; i < end; i++) total += categoryConfidences[i]!;
-      if (begin === end) demand[count]! += positives[slot]!;
+      if (begin === end) demand[count]! += positives[row]!;
       for (let i = begin; i < end; i++) {
         const category = categoryValues[i]!;
-        demand[category]! += (positives[slot]! * categoryConfidences[i]!) / total;
-        members[next[category]!++] = slot;
+        demand[category]! += (positives[row]! * categoryConfidences[i]!) / total;
+        members[next[category]!++] = row;
       }
     }
     this.#categories = new Categorical(demand);
@@ -76,10 +76,10 @@ export class CategoryProposal implements Proposal {
     this.#members = members;
   }
 
-  probability(slot: number): number {
+  probability(row: number): number {
     const { categoryOffsets, categoryValues, categoryNames, count } = this.#items;
     let sum = this.#categories.probability(categoryNames.length) / count;
-    for (let i = categoryOffsets[slot]!; i < categoryOffsets[slot + 1]!; i++) {
+    for (let i = categoryOffsets[row]!; i < categoryOffsets[row + 1]!; i++) {
       const category = categoryValues[i]!;
       sum += this.#categories.probability(category) / this.#size(category);
     }

@@ -10,7 +10,7 @@ import {
   softplus,
   type Rows,
 } from '../../../../test/support/f64.ts';
-import { drawBonuses } from '../../../../test/support/bonuses.ts';
+import { drawBoosts } from '../../../../test/support/boosts.ts';
 import { useBackend } from '../../../backend/select.ts';
 import { tf } from '../../../backend/tf.ts';
 import { Random } from '../../../random.ts';
@@ -50,16 +50,16 @@ const cases = fc
   })
   .map(({ seed, examples: count, items, columns }): Case => {
     const random = new Random(seed);
-    const slots = (length: number): Int32Array =>
+    const itemRows = (length: number): Int32Array =>
       Int32Array.from({ length }, () => random.integer(items));
     const counts = Array.from({ length: items }, () => 0.1 + 5 * random.uniform());
     const weights = Float32Array.from({ length: count }, () => 0.1 + random.uniform());
-    const positives = slots(count);
+    const positives = itemRows(count);
     const pairs = Array.from(positives, (positive, e) => ({
       e,
-      slot: random.integer(items),
+      itemRow: random.integer(items),
       positive,
-    })).filter(({ slot, positive }) => slot !== positive);
+    })).filter(({ itemRow, positive }) => itemRow !== positive);
     return {
       examples: {
         positives,
@@ -67,12 +67,13 @@ const cases = fc
         weights,
         leftOut: {
           rows: Int32Array.from(pairs, ({ e }) => e),
-          columns: Int32Array.from(pairs, ({ slot }) => slot),
+          columns: Int32Array.from(pairs, ({ itemRow }) => itemRow),
         },
       },
       columns: {
-        slots: slots(columns),
-        logExpectedCount: (wanted) => Float32Array.from(wanted, (slot) => Math.log(counts[slot]!)),
+        rows: itemRows(columns),
+        logExpectedCount: (wanted) =>
+          Float32Array.from(wanted, (itemRow) => Math.log(counts[itemRow]!)),
       },
       counts,
       queries: normals(random, count, WIDTH),
@@ -81,8 +82,8 @@ const cases = fc
   });
 
 /** Whether an item is left out for example e. */
-function isLeftOut({ leftOut }: LossExamples, e: number, slot: number): boolean {
-  return leftOut!.rows.some((row, pair) => row === e && leftOut!.columns[pair] === slot);
+function isLeftOut({ leftOut }: LossExamples, e: number, itemRow: number): boolean {
+  return leftOut!.rows.some((row, pair) => row === e && leftOut!.columns[pair] === itemRow);
 }
 
 /** Scores of example e: its own, and those of its negatives among the columns; corrected as logQ says. */
@@ -95,17 +96,17 @@ function scoresOf(
   candidates: Rows,
 ): { own: number; others: number[] } {
   const { positives, users } = examples;
-  const slot = positives[e]!;
+  const itemRow = positives[e]!;
   const ofUser = new Set(positives.filter((_, other) => users[other] === users[e]));
   return {
-    own: dot(query, positive) - (logQ === 'yi2019' ? Math.log(counts[slot]!) : 0),
+    own: dot(query, positive) - (logQ === 'yi2019' ? Math.log(counts[itemRow]!) : 0),
     others: candidates
       .map(
         (candidate, column) =>
-          dot(query, candidate) - (logQ === 'none' ? 0 : Math.log(counts[columns.slots[column]!]!)),
+          dot(query, candidate) - (logQ === 'none' ? 0 : Math.log(counts[columns.rows[column]!]!)),
       )
       .filter((_, column) => {
-        const other = columns.slots[column]!;
+        const other = columns.rows[column]!;
         return !ofUser.has(other) && !isLeftOut(examples, e, other);
       }),
   };
@@ -120,7 +121,7 @@ describe('fullSoftmaxLoss', () => {
           (q, v) =>
             q.reduce((sum, query, e) => {
               const logits = v.map((item) => dot(query, item));
-              const ranked = logits.filter((_, slot) => !isLeftOut(examples, e, slot));
+              const ranked = logits.filter((_, itemRow) => !isLeftOut(examples, e, itemRow));
               const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
               return sum + examples.weights[e]! * loss;
             }, 0),
@@ -131,20 +132,20 @@ describe('fullSoftmaxLoss', () => {
     );
   });
 
-  it('equals f64 with bonuses of pairs, and so do gradients towards them', () => {
+  it('equals f64 with boosts of pairs, and so do gradients towards them', () => {
     fc.assert(
       fc.property(cases, fc.nat(), ({ examples, queries, items }, seed) => {
-        const bonuses = drawBonuses(new Random(seed), examples.positives, items.length);
+        const boosts = drawBoosts(new Random(seed), examples.positives, items.length);
         assertComputes(
-          (q, v, b) => fullSoftmaxLoss(q, v, examples, bonuses.tensors(b)),
+          (q, v, b) => fullSoftmaxLoss(q, v, examples, boosts.tensors(b)),
           (q, v, b) =>
             q.reduce((sum, query, e) => {
-              const logits = v.map((item, slot) => dot(query, item) + bonuses.of(b, e, slot));
-              const ranked = logits.filter((_, slot) => !isLeftOut(examples, e, slot));
+              const logits = v.map((item, itemRow) => dot(query, item) + boosts.of(b, e, itemRow));
+              const ranked = logits.filter((_, itemRow) => !isLeftOut(examples, e, itemRow));
               const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
               return sum + examples.weights[e]! * loss;
             }, 0),
-          [queries, items, bonuses.values],
+          [queries, items, boosts.values],
         );
       }),
       { numRuns: 25 },
@@ -178,8 +179,8 @@ describe('sampledSoftmaxLoss', () => {
               }, 0),
             [
               queries,
-              Array.from(examples.positives, (slot) => [...items[slot]!]),
-              Array.from(columns.slots, (slot) => [...items[slot]!]),
+              Array.from(examples.positives, (itemRow) => [...items[itemRow]!]),
+              Array.from(columns.rows, (itemRow) => [...items[itemRow]!]),
             ],
           );
         }),
@@ -187,31 +188,31 @@ describe('sampledSoftmaxLoss', () => {
       );
     });
 
-  it('equals f64 with bonuses of the items that are columns, and so do gradients towards them', () => {
+  it('equals f64 with boosts of the items that are columns, and so do gradients towards them', () => {
     fc.assert(
       fc.property(cases, fc.nat(), ({ examples, columns, queries, items, counts }, seed) => {
         const { positives, users, weights } = examples;
-        const bonuses = drawBonuses(new Random(seed), positives, items.length);
+        const boosts = drawBoosts(new Random(seed), positives, items.length);
         assertComputes(
           (q, p, c, b) =>
-            sampledSoftmaxLoss(q, p, c, columns, examples, 'negativesOnly', bonuses.tensors(b)),
+            sampledSoftmaxLoss(q, p, c, columns, examples, 'negativesOnly', boosts.tensors(b)),
           (q, p, c, b) =>
             q.reduce((sum, query, e) => {
-              const own = dot(query, p[e]!) + bonuses.of(b, e, positives[e]!);
+              const own = dot(query, p[e]!) + boosts.of(b, e, positives[e]!);
               const ofUser = new Set(positives.filter((_, other) => users[other] === users[e]));
               const others = c.flatMap((candidate, column) => {
-                const slot = columns.slots[column]!;
-                return ofUser.has(slot) || isLeftOut(examples, e, slot)
+                const itemRow = columns.rows[column]!;
+                return ofUser.has(itemRow) || isLeftOut(examples, e, itemRow)
                   ? []
-                  : [dot(query, candidate) + bonuses.of(b, e, slot) - Math.log(counts[slot]!)];
+                  : [dot(query, candidate) + boosts.of(b, e, itemRow) - Math.log(counts[itemRow]!)];
               });
               return sum + weights[e]! * (logSumExp([own, ...others]) - own);
             }, 0),
           [
             queries,
-            Array.from(positives, (slot) => [...items[slot]!]),
-            Array.from(columns.slots, (slot) => [...items[slot]!]),
-            bonuses.values,
+            Array.from(positives, (itemRow) => [...items[itemRow]!]),
+            Array.from(columns.rows, (itemRow) => [...items[itemRow]!]),
+            boosts.values,
           ],
         );
       }),
@@ -223,8 +224,8 @@ describe('sampledSoftmaxLoss', () => {
     fc.assert(
       fc.property(cases, (drawn) => {
         const { examples, columns, queries, items } = drawn;
-        const positives = Array.from(examples.positives, (slot) => items[slot]!);
-        const candidates = Array.from(columns.slots, (slot) => items[slot]!);
+        const positives = Array.from(examples.positives, (itemRow) => items[itemRow]!);
+        const candidates = Array.from(columns.rows, (itemRow) => items[itemRow]!);
         const scores = (q: Rows, e: number): { own: number; others: number[] } =>
           scoresOf(drawn, 'negativesOnly', e, q[e]!, positives[e]!, candidates);
         // What the weights are is held fixed, as a stop-gradient does.
@@ -271,7 +272,7 @@ describe('sampledSoftmaxLoss', () => {
 
   it('is 0, with gradient 0, where every column is a hit', () => {
     tf.tidy(() => {
-      const columns = { slots: Int32Array.of(1, 2, 1), logExpectedCount: zeros };
+      const columns = { rows: Int32Array.of(1, 2, 1), logExpectedCount: zeros };
       const vectors = tf.tensor2d([1, 0, 0, 1], [2, 2]);
       const candidates = tf.gather<tf.Tensor2D>(vectors, tf.tensor1d([0, 1, 0], 'int32'));
       const { value, grad } = tf.valueAndGrad((q: tf.Tensor) =>
@@ -293,7 +294,7 @@ describe('sampledSoftmaxLoss', () => {
     const random = new Random(4);
     const itemCount = 12;
     const items = normals(random, itemCount, 4);
-    const counts = Float64Array.from(items, (_, slot) => 1 + slot * slot);
+    const counts = Float64Array.from(items, (_, itemRow) => 1 + itemRow * itemRow);
     const sampler = new ColumnSampler([
       { count: 2000, proposal: new FrequencyProposal(counts, 1) },
       { count: 2000, proposal: new FrequencyProposal(counts, 0) },
@@ -310,7 +311,7 @@ describe('sampledSoftmaxLoss', () => {
               sampledSoftmaxLoss(
                 tf.tensor2d([query]),
                 tf.tensor2d([items[positive]!]),
-                tf.tensor2d(Array.from(columns.slots, (slot) => items[slot]!)),
+                tf.tensor2d(Array.from(columns.rows, (itemRow) => items[itemRow]!)),
                 columns,
                 examples,
                 logQ,
@@ -329,6 +330,6 @@ describe('sampledSoftmaxLoss', () => {
   });
 });
 
-function zeros(slots: Int32Array): Float32Array {
-  return new Float32Array(slots.length);
+function zeros(itemRows: Int32Array): Float32Array {
+  return new Float32Array(itemRows.length);
 }

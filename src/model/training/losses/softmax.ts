@@ -5,23 +5,23 @@ import { logSumExpScores, rowProducts } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 import type { LogQ } from '../../train-config.ts';
 import type { Columns } from './columns.ts';
-import { columnBonuses, noNegatives, type ExampleBonuses, type LossExamples } from './examples.ts';
+import { columnBoosts, noNegatives, type ExampleBoosts, type LossExamples } from './examples.ts';
 
 /**
  * Softmax cross-entropy over the catalogue, but for what is left out; a user's positives of the step share the target evenly.
  *
- * @param queries - [E, D] unit rows divided by tau; @param items - [N, D] unit rows; @param bonuses - divided by tau, too.
+ * @param queries - [E, D] unit rows divided by tau; @param items - [N, D] unit rows; @param boosts - divided by tau, too.
  * @returns weighted mean nats; ln N when every item looks the same.
  */
 export function fullSoftmaxLoss(
   queries: tf.Tensor2D,
   items: tf.Tensor2D,
   examples: LossExamples,
-  bonuses?: ExampleBonuses,
+  boosts?: ExampleBoosts,
 ): tf.Scalar {
   const positives = tf.gather(items, tf.tensor1d(examples.positives, 'int32'));
-  const total = logSumExpScores(queries, items, undefined, examples.leftOut, bonuses?.pairs);
-  const own = positiveLogits(queries, positives, bonuses);
+  const total = logSumExpScores(queries, items, undefined, examples.leftOut, boosts?.pairs);
+  const own = positiveLogits(queries, positives, boosts);
   return weightedMean(tf.sub(total, own), examples.weights);
 }
 
@@ -30,7 +30,7 @@ export function fullSoftmaxLoss(
  * over the columns that are negatives of e, n_j the expected count of column j.
  *
  * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
- * @param candidates - [C, D], unit rows of `columns.slots`; @param bonuses - divided by tau, too.
+ * @param candidates - [C, D], unit rows of `columns.rows`; @param boosts - divided by tau, too.
  * @returns weighted mean nats; 0 for an example without a negative column.
  * @see Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019. Khrylchenko et al., Correcting the LogQ Correction,
  *   RecSys 2025: their loss, the positive left out of Z and the example weighted by 1 - P, has the gradient of `negativesOnly`.
@@ -42,17 +42,17 @@ export function sampledSoftmaxLoss(
   columns: Columns,
   examples: LossExamples,
   logQ: LogQ,
-  bonuses?: ExampleBonuses,
+  boosts?: ExampleBoosts,
 ): tf.Scalar {
-  const bias = columns.logExpectedCount(columns.slots).map((value) => -value);
+  const bias = columns.logExpectedCount(columns.rows).map((value) => -value);
   const others = logSumExpScores(
     queries,
     candidates,
     logQ === 'none' ? undefined : bias,
-    noNegatives(examples, columns.slots),
-    bonuses && columnBonuses(bonuses.pairs, columns.slots),
+    noNegatives(examples, columns.rows),
+    boosts && columnBoosts(boosts.pairs, columns.rows),
   );
-  const products = positiveLogits(queries, positives, bonuses);
+  const products = positiveLogits(queries, positives, boosts);
   const own =
     logQ === 'yi2019'
       ? tf.sub(products, tf.tensor1d(columns.logExpectedCount(examples.positives)))
@@ -64,10 +64,10 @@ export function sampledSoftmaxLoss(
 export function positiveLogits(
   queries: tf.Tensor2D,
   positives: tf.Tensor2D,
-  bonuses: ExampleBonuses | undefined,
+  boosts: ExampleBoosts | undefined,
 ): tf.Tensor1D {
   const products = rowProducts(queries, positives);
-  return bonuses === undefined ? products : tf.add(products, bonuses.ofPositives);
+  return boosts === undefined ? products : tf.add(products, boosts.ofPositives);
 }
 
 /** Sum of values [E] times weights [E]. */

@@ -6,7 +6,7 @@ import type { Random } from '../../../random.ts';
 import type { LossConfig } from '../../train-config.ts';
 import { binaryLoss, positivePower } from './binary.ts';
 import { ColumnSampler, type Columns } from './columns.ts';
-import type { ExampleBonuses, LossExamples } from './examples.ts';
+import type { ExampleBoosts, LossExamples } from './examples.ts';
 import { CategoryProposal, FrequencyProposal } from './proposals.ts';
 import { fullSoftmaxLoss, sampledSoftmaxLoss } from './softmax.ts';
 
@@ -26,7 +26,7 @@ export interface CatalogueLoss {
     queries: tf.Tensor2D,
     items: tf.Tensor2D,
     examples: LossExamples,
-    bonuses: ExampleBonuses | undefined,
+    boosts: ExampleBoosts | undefined,
   ): tf.Scalar;
 }
 
@@ -41,7 +41,7 @@ export interface ColumnLoss {
     candidates: tf.Tensor2D,
     columns: Columns,
     examples: LossExamples,
-    bonuses: ExampleBonuses | undefined,
+    boosts: ExampleBoosts | undefined,
   ): tf.Scalar;
 }
 
@@ -64,14 +64,14 @@ export function stepLoss(
     return {
       sampled: true,
       draw,
-      value: (queries, positives, candidates, columns, examples, bonuses) =>
-        sampledSoftmaxLoss(queries, positives, candidates, columns, examples, config.logQ, bonuses),
+      value: (queries, positives, candidates, columns, examples, boosts) =>
+        sampledSoftmaxLoss(queries, positives, candidates, columns, examples, config.logQ, boosts),
     };
   const power = positivePower(negatives + hardNegatives, items.count, config.calibration);
   return {
     sampled: true,
     draw,
-    value: (queries, positives, candidates, columns, examples, bonuses) =>
-      binaryLoss(queries, positives, candidates, columns, examples, power, bonuses),
+    value: (queries, positives, candidates, columns, examples, boosts) =>
+      binaryLoss(queries, positives, candidates, columns, examples, power, boosts),
   };
 }

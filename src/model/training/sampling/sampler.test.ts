@@ -392,11 +392,11 @@ describe('TrainingSampler', () => {
     const steps = 2000;
     let drawn = 0;
     for (let step = 1; step <= steps; step++)
-      for (const slot of sampler.sample(step).positives) {
-        seen[slot]!++;
+      for (const row of sampler.sample(step).positives) {
+        seen[row]!++;
         drawn++;
       }
-    for (const [slot, times] of seen.entries())
-      assert.ok(Math.abs(times / drawn - positives[slot]!) < 6 * Math.sqrt(0.25 / drawn));
+    for (const [row, times] of seen.entries())
+      assert.ok(Math.abs(times / drawn - positives[row]!) < 6 * Math.sqrt(0.25 / drawn));
   });
 });

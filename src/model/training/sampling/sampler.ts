@@ -20,7 +20,7 @@ import { drawWeight, trainingUsers } from '../training-statistics.ts';
 
 const DAY_SECONDS = 86_400;
 
-/** What the examples' users had before the state, as pairs of example and item slot, none twice. */
+/** What the examples' users had before the state, as pairs of example and item row, none twice. */
 export interface ExampleFrequencies extends ScorePairs {
   /** How often, as item-frequency.ts counts. */
   readonly counts: Float32Array;

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Turns } from './turns.ts';
+import { TurnScheduler } from './scheduler.ts';
 
 test('turns are given in order, one in each iteration of the event loop, whenever they are asked for', async () => {
   /** Each asks for so many more when it is its turn. */
   const asks = fc.array(fc.nat(3), { minLength: 1, maxLength: 10 });
   await fc.assert(
     fc.asyncProperty(asks, async (more) => {
-      const turns = new Turns();
+      const turns = new TurnScheduler();
       const asked: number[] = [];
       const given: number[] = [];
       const iterations: number[] = [];

@@ -8,9 +8,9 @@ import { publishTinyBundle, tinyItem } from '../../../test/support/tiny-bundle.t
 import { buildCatalogue } from '../../bundle/catalogue.ts';
 import { loadBundle } from '../../bundle/load.ts';
 import { Random } from '../../random.ts';
-import type { BonusList } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../store/store.ts';
 import { Engine } from '../engine/engine.ts';
-import { bonusOf } from './listed-items.ts';
+import { boostOf } from './history-boost.ts';
 import { searchItems } from './live-search.ts';
 import { scoreItems } from './score-items.ts';
 
@@ -18,7 +18,7 @@ const ITEMS = 60;
 const WIDTH = 16;
 /** Fresh items: some replace one of the bundle, some are new. */
 const REPLACED = [3, 17, 40, -1, -1];
-const GONE = [3, 17, 40, 5, 59];
+const TOMBSTONES = [3, 17, 40, 5, 59];
 const folder = mkdtempSync(join(tmpdir(), 'tandem-listed-'));
 let engines: Record<string, Engine>;
 
@@ -28,8 +28,8 @@ function unitVector(random: Random): Float32Array {
   return vector.map((value) => value / norm);
 }
 
-/** Up to a dozen rows of the bundle; some bonuses outweigh any cosine, some are 0. */
-const lists: fc.Arbitrary<BonusList> = fc
+/** Up to a dozen rows of the bundle; some boosts outweigh any cosine, some are 0. */
+const lists: fc.Arbitrary<HistoryBoosts> = fc
   .uniqueArray(fc.nat(ITEMS - 1), { maxLength: 12 })
   .chain((rows) =>
     fc
@@ -37,9 +37,9 @@ const lists: fc.Arbitrary<BonusList> = fc
         minLength: rows.length,
         maxLength: rows.length,
       })
-      .map((bonuses) => ({
+      .map((boosts) => ({
         items: Int32Array.from(rows).sort(),
-        bonuses: Float32Array.from(bonuses),
+        boosts: Float32Array.from(boosts),
       })),
   );
 
@@ -68,7 +68,7 @@ before(async () => {
     'items as they were published': engine,
     'items that changed': engine.withItems({
       version: 1,
-      gone: Int32Array.from(GONE),
+      tombstones: Int32Array.from(TOMBSTONES),
       fresh: { catalogue, vectors, baseRows: Int32Array.from(REPLACED) },
     }),
   };
@@ -79,7 +79,7 @@ after(() => {
 
 for (const name of ['items as they were published', 'items that changed'])
   describe(`searchItems with lists, ${name}`, () => {
-    it('gives the best of all items that pass, by dot product plus bonus, ties by lower row', async () => {
+    it('gives the best of all items that pass, by dot product plus boost, ties by lower row', async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.nat(),
@@ -92,8 +92,8 @@ for (const name of ['items as they were published', 'items that changed'])
             const queries = new Float32Array(drawn.length * WIDTH);
             for (let q = 0; q < drawn.length; q++) queries.set(unitVector(random), q * WIDTH);
             const filter = engine.items.compile(asked);
-            const hits = await searchItems(engine, filter, queries, drawn, most, 'here');
-            for (const [q, { slots, scores }] of hits.entries()) {
+            const hits = await searchItems(engine, filter, queries, drawn, most, 'inline');
+            for (const [q, { rows: found, scores }] of hits.entries()) {
               const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
               const rows = Int32Array.from({ length: engine.items.count }, (_, row) => row);
               const products = scoreItems(engine, query, rows);
@@ -106,13 +106,13 @@ for (const name of ['items as they were published', 'items that changed'])
                 .map((row) => ({
                   row,
                   score: Math.fround(
-                    products[row]! + bonusOf(drawn[q]!, engine.items.baseRow(row)),
+                    products[row]! + boostOf(drawn[q]!, engine.items.baseRow(row)),
                   ),
                 }))
                 .sort((a, b) => b.score - a.score || a.row - b.row)
                 .slice(0, most);
               assert.deepEqual(
-                [...slots],
+                [...found],
                 expected.map(({ row }) => row),
               );
               assert.deepEqual(

@@ -1,7 +1,7 @@
-// Turns of an event loop, given out one by one: between two, sockets that have become readable are read. So what is done in pieces,
+// TurnScheduler of an event loop, given out one by one: between two, sockets that have become readable are read. So what is done in pieces,
 // whatever the pieces are of, keeps nobody waiting for longer than the longest of them.
 
-export class Turns {
+export class TurnScheduler {
   readonly #waiting: (() => void)[] = [];
   readonly #give = (): void => {
     const take = this.#waiting.shift()!;
