@@ -1,4 +1,5 @@
-// Asks a server for candidates in application/x-tandem and prints them as JSON; docs/binary.md has the layout.
+// Asks a server for candidates in application/x-tandem and prints them as JSON. The layout of the
+// bytes is in docs/reference/binary-protocol.md.
 // Usage: npx tsx examples/binary-candidates.ts http://127.0.0.1:8080 USER ITEM
 
 export interface Answer {
@@ -15,7 +16,7 @@ export interface Answer {
   readonly candidates: readonly { readonly item: string; readonly score: number }[];
 }
 
-/** The answer that a delta of a WebSocket session is against, and the id of its subject. */
+/** The answer that a delta of a WebSocket session refers to, and the id of its subject. */
 export interface Base {
   readonly id: string | number;
   readonly answer: Answer;
@@ -24,8 +25,13 @@ export interface Base {
 const NEW_ITEM = 0xffff;
 
 /**
- * @param base - the answer before, of a session with deltas.
- * @throws RangeError when the bytes are not an answer of version 1, whole, or a delta against another base.
+ * Reads an answer, or a delta of a WebSocket session.
+ *
+ * @param bytes - the body of an HTTP answer, or the body of a binary frame.
+ * @param base - the answer before, which a delta refers to; only needed in sessions with deltas.
+ * @returns the whole answer.
+ * @throws RangeError when the bytes are not a whole answer of version 1, or are a delta that refers
+ *   to another answer than `base`.
  */
 export function readAnswer(bytes: Uint8Array, base?: Base): Answer {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -83,7 +89,7 @@ if (import.meta.filename === process.argv[1]) {
     headers: { 'content-type': 'application/json', accept: 'application/x-tandem' },
     body: JSON.stringify({ user, surface: 'related', subject: { item }, k: 10 }),
   });
-  // Errors are JSON, whatever was asked for.
+  // Errors are JSON, also when the request asked for bytes.
   if (!response.ok) throw new Error(await response.text());
   console.log(JSON.stringify(readAnswer(new Uint8Array(await response.arrayBuffer()))));
 }

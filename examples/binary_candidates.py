@@ -1,4 +1,6 @@
-"""Asks a server for candidates in application/x-tandem and prints them as JSON; docs/binary.md has the layout.
+"""Asks a server for candidates in application/x-tandem and prints them as JSON.
+
+The layout of the bytes is in docs/reference/binary-protocol.md.
 
 Usage: python3 examples/binary_candidates.py http://127.0.0.1:8080 USER ITEM
 """

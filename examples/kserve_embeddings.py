@@ -1,7 +1,9 @@
-"""Asks a server for query embeddings over KServe v2 with a stock tritonclient (pip install "tritonclient[http]") and prints them as JSON.
+"""Asks a server for query embeddings over KServe v2 and prints them as JSON.
+
+It uses an unmodified tritonclient: pip install "tritonclient[http]".
 
 Usage: python3 examples/kserve_embeddings.py 127.0.0.1:8080 ITEM USER...
-TANDEM_KEY is the API key, where the server asks for one.
+Set TANDEM_KEY to an API key if the server needs one.
 """
 
 import json

@@ -1,5 +1,5 @@
-// Reads the frames of one /v1/stream socket: JSON or binary, whole answers or deltas. docs/serving.md has deltas, docs/binary.md the
-// layout of binary frames.
+// Reads the frames of one /v1/stream socket: JSON or binary, whole answers or deltas. Deltas are
+// explained in docs/reference/http-api.md, binary frames in docs/reference/binary-protocol.md.
 
 import { readAnswer, type Answer, type Base } from './binary-candidates.ts';
 
@@ -23,16 +23,24 @@ interface DeltaFrame extends Omit<Answer, 'bundle_id' | 'candidates'> {
   readonly type: 'delta';
   readonly id: Id;
   readonly base: Id;
-  /** Positions in the base's candidates, and ids of items that it lacks. */
+  /** For each candidate: its index in the base's candidates, or its id if the base lacks it. */
   readonly items: readonly (number | string)[];
   readonly scores: readonly number[];
 }
 
-/** Makes whole answers of the frames of one socket, which it must be given in the order they came. */
+/** Makes whole answers from the frames of one socket. Pass the frames in the order of arrival. */
 export class StreamReader {
   #last: Base | undefined;
 
-  /** @throws RangeError when a frame is not what the documents say, or a delta is not against the answer before. */
+  /**
+   * Reads one frame.
+   *
+   * @param data - the bytes of the frame.
+   * @param isBinary - whether it is a binary frame; otherwise it is JSON text.
+   * @returns the frame; an answer is always whole.
+   * @throws RangeError when a binary frame is damaged, or a delta refers to another answer than the
+   *   one before.
+   */
   read(data: Uint8Array, isBinary: boolean): StreamFrame {
     if (isBinary) {
       const { id, body } = splitFrame(data);
@@ -69,7 +77,7 @@ export class StreamReader {
   }
 }
 
-/** JSON leaves `ignored` out when there is nothing in it. */
+/** The whole answer in a JSON frame, which has no `ignored` when nothing was ignored. */
 function whole(frame: Omit<WholeFrame, 'ignored'> & Partial<Answer>): Answer {
   const { request_id, bundle_id, state, degraded, plan, truncated, candidates } = frame;
   const { ignored = [] } = frame;

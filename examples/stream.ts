@@ -1,4 +1,4 @@
-// A WebSocket session: one user walks over some items and sees the best candidates of each.
+// A WebSocket session: one user looks at several items and gets the best candidates for each.
 // Usage: npx tsx examples/stream.ts [--binary] [--deltas] ws://127.0.0.1:8080 USER ITEM...
 
 import { parseArgs } from 'node:util';
@@ -26,7 +26,7 @@ socket.on('error', (error) => {
 socket.on('message', (data: Buffer, isBinary) => {
   const frame = reader.read(data, isBinary);
   if (frame.type === 'ready') {
-    // All at once: answers carry the id of their subject and may come in any order.
+    // Send all subjects at once: answers carry the id of their subject and may come in any order.
     for (const [id, item] of items.entries())
       socket.send(JSON.stringify({ type: 'subject', id, surface: 'related', subject: { item } }));
     return;

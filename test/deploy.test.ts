@@ -45,7 +45,7 @@ test('Kubernetes gives settings that exist, and longer to stop than a server tak
   const [, pause] = /\['sleep', '(\d+)'\]/.exec(text)!;
   assert.ok(number('terminationGracePeriodSeconds') > settings.drainTimeoutSeconds + Number(pause));
   assert.equal(number('containerPort'), settings.port);
-  // docs/serving.md says what happens otherwise.
+  // docs/guides/operate.md says what happens otherwise.
   assert.match(text, /enableServiceLinks: false/);
 });
 
