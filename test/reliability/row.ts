@@ -107,8 +107,8 @@ export class Figures {
 /** A figure in one line, for the terminal. */
 export function lineOf(figure: Figure): string {
   const target = targetOf(figure);
-  const aim = figure.enforced === false ? 'aim: ' : '';
-  return `${figure.what}: ${valueOf(figure)}${target === '' ? '' : ` (${aim}${target})`}`;
+  const kind = figure.enforced === false ? 'aim' : 'target';
+  return `${figure.what}: ${valueOf(figure)}${target === '' ? '' : ` (${kind}: ${target})`}`;
 }
 
 /** Value and unit, as a reader wants them. */
