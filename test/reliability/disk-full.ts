@@ -54,7 +54,7 @@ export const DISK_FULL: Row = {
     'grow.',
   targets: [
     'Every failure has a clear error: a code of the error table, or the system error.',
-    'Nothing incomplete is visible, and what is served stays as it was.',
+    'Nothing incomplete is visible, and the answers of the server stay the same.',
     'The same job completes when there is space, and leaves no temporary file.',
   ],
   run: async (scale, figures) => {
