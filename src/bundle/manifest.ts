@@ -29,9 +29,9 @@ export const BUNDLE_FILES = {
   goldens: 'goldens.json',
 } as const;
 
-/** Sizes of the model's layers; letters as in docs/model.md. */
+/** Sizes of the model's layers; letters as in docs/explanation/model.md. */
 export interface ModelConfig {
-  /** How state and context meet; docs/model.md has the formulas. */
+  /** How state and context meet; docs/explanation/model.md has the formulas. */
   readonly fusion: 'none' | 'concat' | 'attention';
   /** D: width of user states, query embeddings and item vectors. */
   readonly embeddingWidth: number;

@@ -1,4 +1,4 @@
-// Metrics over ranks, with their intervals. Each is defined in docs/evaluation.md.
+// Metrics over ranks, with their intervals. Each is defined in docs/explanation/evaluation.md.
 
 import { bootstrap, intervalOf, ratioOf, type Interval } from './report/bootstrap.ts';
 import type { EvaluationQuery } from './query.ts';

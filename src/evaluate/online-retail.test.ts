@@ -1,4 +1,4 @@
-// The counts and baselines that docs/evaluation.md prints for UCI Online Retail, from the public table itself.
+// The counts and baselines that docs/explanation/evaluation.md prints for UCI Online Retail, from the public table itself.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';

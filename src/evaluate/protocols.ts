@@ -1,4 +1,4 @@
-// Which requests are judged, what was known by then, and which items compete: the two protocols of docs/evaluation.md.
+// Which requests are judged, what was known by then, and which items compete: the two protocols of docs/explanation/evaluation.md.
 
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';

@@ -1,5 +1,5 @@
 // The rows of a state as bytes: f32 as computed, bf16 at half of that, or int8 with a scale a row at a quarter.
-// docs/model.md has what the shorter ones cost.
+// docs/explanation/model.md has what the shorter ones cost.
 
 export type StateType = 'f32' | 'bf16' | 'int8';
 

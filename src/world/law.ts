@@ -1,4 +1,4 @@
-// The constants of the synthetic world, in one place: what the world is. docs/world.md explains and derives them.
+// The constants of the synthetic world, in one place: what the world is. docs/explanation/synthetic-world.md explains and derives them.
 // A change here changes every dataset: raise WORLD_VERSION with it.
 
 import { TandemError } from '../errors.ts';

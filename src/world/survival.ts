@@ -17,7 +17,7 @@ import type { EvaluationSet, Scorer } from '../evaluate/query.ts';
 import { rankAll } from '../evaluate/ranking.ts';
 import { startProgress } from '../telemetry.ts';
 
-/** What is measured of a generator, in the order of the report; docs/evaluation.md defines each. */
+/** What is measured of a generator, in the order of the report; docs/explanation/evaluation.md defines each. */
 export const SURVIVAL_METRICS = [
   'deliveredShare',
   'slotShare',

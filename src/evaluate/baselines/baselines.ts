@@ -1,5 +1,5 @@
 // The baselines: scorers without learning that every report prints. A model that loses to one of them is not done.
-// Formulas, and which of them reproduce which published baseline, are in docs/evaluation.md.
+// Formulas, and which of them reproduce which published baseline, are in docs/explanation/evaluation.md.
 
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';

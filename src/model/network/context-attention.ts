@@ -1,4 +1,4 @@
-// Attention of the context over the states of a history: the formula of docs/model.md, each history with any number of
+// Attention of the context over the states of a history: the formula of docs/explanation/model.md, each history with any number of
 // examples that see it up to a row of their own.
 
 import { MASKED } from '../../backend/fused.ts';
