@@ -141,10 +141,11 @@ class FuzzRun {
       const drawn = fc.sample(cases, { numRuns: Math.min(CHUNK, count - begin), seed });
       let next = 0;
       const worker = async (): Promise<void> => {
-        while (next < drawn.length && !this.#server.gone) await attempt(drawn[next++]!);
+        while (next < drawn.length && !this.#server.hasEnded) await attempt(drawn[next++]!);
       };
       await Promise.all(Array.from({ length: atOnce }, worker));
-      if (this.#server.gone) this.#figures.report(`seed of the ${what} at the exit`, String(seed));
+      if (this.#server.hasEnded)
+        this.#figures.report(`seed of the ${what} at the exit`, String(seed));
       this.#server.expectAlive();
     }
   }

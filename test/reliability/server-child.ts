@@ -62,7 +62,7 @@ export class ServerChild {
   }
 
   /** Whether the process has ended. */
-  get gone(): boolean {
+  get hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
@@ -76,7 +76,7 @@ export class ServerChild {
    * test.
    */
   expectAlive(): void {
-    if (this.gone)
+    if (this.hasEnded)
       throw new Error(
         `Expected the server to run, it ended with ${this.#endedWith()}:\n${this.log}`,
       );
@@ -95,7 +95,7 @@ export class ServerChild {
 
   /** Sends SIGTERM, or `signal`. Resolves when the process has ended. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.gone) return;
+    if (this.hasEnded) return;
     const exit = once(this.#child, 'exit');
     this.#child.kill(signal);
     await exit;

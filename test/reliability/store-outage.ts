@@ -80,12 +80,12 @@ export const STORE_OUTAGE: Row = {
       const recovery = await recoveryMs(async () => (await askAll()).answers === sound.answers);
       figures.atMost('recovery from damaged records', recovery / 1000, 5, 's');
 
-      renameSync(store, `${store}-gone`);
+      renameSync(store, `${store}-moved`);
       const { bad } = await askAll();
       figures.atMost('errors while the directory is missing', bad, 0);
       await atTheStart(bundles, store, figures, scale);
       rmSync(store, { recursive: true, force: true });
-      renameSync(`${store}-gone`, store);
+      renameSync(`${store}-moved`, store);
       const back = await recoveryMs(async () => (await askAll()).answers === sound.answers);
       figures.atMost('recovery from a missing directory', back / 1000, 5, 's');
       server.expectAlive();
