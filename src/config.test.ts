@@ -83,5 +83,6 @@ test('a setting describes its values and its default', () => {
   assert.match(describeSetting('staleAfterHours'), /\(number, above 0, default 48\)$/);
   assert.match(describeSetting('plan'), /\(auto \| exact \| approximate, default auto\)$/);
   assert.match(describeSetting('adminPort'), /\(off; or integer, 0 to 65535, default off\)$/);
-  assert.match(describeSetting('keys'), /\(text\)$/);
+  assert.match(describeSetting('host'), /^address to listen on \(default 127\.0\.0\.1\)$/);
+  assert.match(describeSetting('keys'), /answers everybody$/);
 });

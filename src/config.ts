@@ -209,7 +209,7 @@ export function resolveServerSettings(sources: SettingSources): ResolvedSettings
       missing
         ? `Expected a value for ${name} (${descriptionOf(name)}), received none. ` +
             `Give ${flagOf(name)}, ${variableOf(name)} or "${name}" in the settings file.`
-        : `Expected a valid ${name} (${describeSetting(name)}), ` +
+        : `Expected a valid ${name} (${valuesOf(name)}), ` +
             `received ${JSON.stringify(values[name])} from ${where}: ${issue.message}.`,
       { details: { setting: name } },
     );
@@ -252,9 +252,12 @@ export function valuesOf(name: SettingName): string {
 
 /** What a setting does, which values it accepts, and its default. */
 export function describeSetting(name: SettingName): string {
-  const fallback = defaultOf(name);
-  const values = `${valuesOf(name)}${fallback === undefined ? '' : `, default ${fallback}`}`;
-  return `${descriptionOf(name)} (${values})`;
+  const [values, fallback] = [valuesOf(name), defaultOf(name)];
+  const facts = [
+    ...(values === 'text' ? [] : [values]),
+    ...(fallback === undefined ? [] : [`default ${fallback}`]),
+  ];
+  return `${descriptionOf(name)}${facts.length === 0 ? '' : ` (${facts.join(', ')})`}`;
 }
 
 function describeValues(schema: z.core.JSONSchema.BaseSchema): string {
