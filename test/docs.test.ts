@@ -1,10 +1,12 @@
-// The pages of documentation: links lead to something that exists, and tables stay narrow enough to read.
+// The pages of documentation: links lead to something that exists, tables stay narrow enough to
+// read, and generated parts are up to date.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { generatePages } from '../tools/generate-reference.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MAX_CELL_CHARACTERS = 80;
@@ -78,6 +80,10 @@ function wideCells(path: string): string[] {
 }
 
 describe('documentation', () => {
+  it('has the commands and settings of the code; "npm run docs" writes them', async () => {
+    for (const { path, found, wanted } of await generatePages())
+      assert.equal(found, wanted, `${relative(ROOT, path)} is out of date. Run "npm run docs".`);
+  });
   for (const page of pages) {
     it(`${page}: every relative link leads to a file and a heading`, () => {
       const broken = linksOf(page)
