@@ -1,5 +1,5 @@
 // The training settings of the demo. Those of the synthetic world fit into six minutes on two
-// cores. All were chosen on validation data; docs/evaluation.md has the results.
+// cores. All were chosen on validation data; docs/explanation/evaluation.md has the results.
 
 import { DEFAULT_TRAINING, type TrainConfig } from '../model/train-config.ts';
 
