@@ -26,6 +26,10 @@ const pages = [
     .sort(),
 ];
 
+/** Folders whose files name pages of documentation. */
+const CODE_FOLDERS = ['bench', 'deploy', 'examples', 'models', 'native', 'src', 'test', 'tools'];
+const CODE_FILE = /\.(ts|mjs|cpp|h|py|md|service|json)$/;
+
 /** The lines of a page outside of code blocks. */
 function proseOf(path: string): string[] {
   const text = readFileSync(join(ROOT, path), 'utf8');
@@ -79,11 +83,29 @@ function wideCells(path: string): string[] {
     .filter((cell) => cell.length > MAX_CELL_CHARACTERS && !/^:?-+:?$/.test(cell));
 }
 
+/** Pages that a file of code names although they do not exist. */
+function missingPages(path: string): string[] {
+  const text = readFileSync(join(ROOT, path), 'utf8');
+  return [...text.matchAll(/\bdocs\/[\w/-]+\.md\b/g)]
+    .map(([page]) => page)
+    .filter((page) => !existsSync(join(ROOT, page)))
+    .map((page) => `${path} names ${page}`);
+}
+
 describe('documentation', () => {
   it('has the commands and settings of the code; "npm run docs" writes them', async () => {
     for (const { path, found, wanted } of await generatePages())
       assert.equal(found, wanted, `${relative(ROOT, path)} is out of date. Run "npm run docs".`);
   });
+  it('exists where comments and messages of the code say', () => {
+    const files = CODE_FOLDERS.flatMap((folder) =>
+      readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => CODE_FILE.test(name) && !/(node_modules|cache|venv)\//.test(name))
+        .map((name) => join(folder, name)),
+    );
+    assert.deepEqual(files.flatMap(missingPages), []);
+  });
+
   for (const page of pages) {
     it(`${page}: every relative link leads to a file and a heading`, () => {
       const broken = linksOf(page)

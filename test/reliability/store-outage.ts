@@ -22,7 +22,7 @@ import { candidatesOf, makeVersions, questionOf, type CandidatesBody } from './v
 
 const DAMAGES_AT = { quick: 20, long: 500 } as const;
 const USERS = 200;
-/** How a record begins (docs/bundle.md), and a byte of its payload. */
+/** How a record begins (docs/reference/bundle-format.md), and a byte of its payload. */
 const MAGIC = Buffer.from('TDS1');
 const PAYLOAD_AT = 50;
 const RECOVERY_MS = 10_000;
