@@ -45,6 +45,20 @@ describe('metrics', () => {
       }
   });
 
+  it('are those of docs/reference/metrics.md, with their types and labels', () => {
+    const page = readFileSync(join(packageRoot(), 'docs', 'reference', 'metrics.md'), 'utf8');
+    const rows = [...page.matchAll(/^\| `(tandem_\w+)` +\| (\w+) +\|([^|]*)\|/gm)];
+    const documented = new Map(rows.map(([, name, type]) => [name, type]));
+    for (const text of texts) {
+      const types = [...text.matchAll(/^# TYPE (tandem_\w+) (\w+)$/gm)];
+      assert.deepEqual(new Map(types.map(([, name, type]) => [name, type])), documented);
+      for (const [, name, , labels] of rows)
+        for (const [, shown] of text.matchAll(new RegExp(`^${name!}(?:_bucket)?\\{(.*)\\}`, 'gm')))
+          for (const [, label] of shown!.matchAll(/(\w+)="/g))
+            assert.ok(label === 'le' || labels!.includes(`\`${label!}\``), `${name!}: ${label!}`);
+    }
+  });
+
   it('pass promtool', { skip: hasPromtool ? false : 'promtool is not installed' }, () => {
     for (const input of texts) {
       const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], {

@@ -213,7 +213,8 @@ export function readManifest(path: string): { manifest: SourceManifest; baseDire
   if (!existsSync(path))
     throw new TandemError(
       'ERR_DATASET_NOT_FOUND',
-      `Expected a source manifest at ${resolve(path)}, found no such file. docs/data.md shows one.`,
+      `Expected a source manifest at ${resolve(path)}, found no such file. ` +
+        'docs/reference/data-format.md shows one.',
     );
   let value: unknown;
   try {

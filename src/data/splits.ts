@@ -1,9 +1,8 @@
 // Where the past ends: ranges of a user's events for the two protocols of the evaluation. Pure, over the event table.
 
 import { TandemError } from '../errors.ts';
+import { DAY_SECONDS } from '../time.ts';
 import type { Dataset } from './dataset.ts';
-
-const DAY_SECONDS = 86_400;
 
 /** 00:00 UTC of the day that `timeSeconds` lies in, Unix seconds. */
 export function dayStart(timeSeconds: number): number {

@@ -4,12 +4,11 @@ import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { dayStart, eventsBefore, lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { TandemError } from '../errors.ts';
+import { DAY_SECONDS } from '../time.ts';
 import type { EvaluationQuery, EvaluationSet } from './query.ts';
 
 /** Days before the test period that a validation split of timeProtocol covers. */
 export const VALIDATION_DAYS = 14;
-
-const DAY_SECONDS = 86_400;
 
 /**
  * Leave one out, for comparison with papers: the last event of each user is the test positive, the one before it the

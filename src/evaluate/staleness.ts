@@ -2,12 +2,11 @@
 
 import type { Dataset } from '../data/dataset.ts';
 import { dayStart, eventsBefore } from '../data/splits.ts';
+import { DAY_SECONDS } from '../time.ts';
 import type { EvaluationQuery } from './query.ts';
 
 /** Days that states are late by, beside 0: the state of 00:00 UTC of the request's day. */
 export const STALE_DAYS = [1, 3, 7, 14] as const;
-
-const DAY_SECONDS = 86_400;
 
 /**
  * Each request with the events that a batch at 00:00 UTC, `days` days before the request's day, knew.

@@ -48,7 +48,7 @@ const lists: fc.Arbitrary<HistoryBoosts> = fc
     items: Int32Array.from(listed, ([item]) => item),
     boosts: Float32Array.from(listed, ([, boost]) => boost),
   }));
-/** Header and checksum; bytes of a row by type and width, as docs/bundle.md has them. */
+/** Header and checksum; bytes of a row by type and width, as docs/reference/bundle-format.md has them. */
 const FRAME_BYTES = 48;
 const ROW_BYTES = {
   f32: (d: number) => 4 * d,
@@ -187,7 +187,7 @@ describe('record of a user state', () => {
     assert.deepEqual([...batch.states], [0]);
   });
 
-  it('is laid out as docs/bundle.md says', () => {
+  it('is laid out as docs/reference/bundle-format.md says', () => {
     const record = encodeRecord(PREFIX, single(Float32Array.of(1), 2, 1), 'u');
     const header = `${Buffer.from('TDS1').toString('hex')}01000000${ENCODER.slice(0, 32)}`;
     const times = '000000000000f03f' + '0000000000000040';
@@ -206,7 +206,7 @@ describe('record of a user state', () => {
     assert.equal(payload('int8', 127, -64, 0, 0), '0000803f7fc0' + '000000000000');
   });
 
-  it('has a list where docs/bundle.md says, and no other byte of it elsewhere', () => {
+  it('has history boosts where docs/reference/bundle-format.md says, and nowhere else', () => {
     const state = single(Float32Array.of(1), 2, 1);
     const record = encodeRecord(PREFIX, { ...state, list }, 'u');
     const plain = encodeRecord(PREFIX, state, 'u');

@@ -1,6 +1,7 @@
 // Users and what they do in 90 days. A user is a function of (seed, user): nobody else's draws matter,
 // so a million users stream through the memory of one.
 
+import { DAY_SECONDS } from '../time.ts';
 import type { Catalogue } from './catalogue.ts';
 import * as law from './law.ts';
 import { DOMAIN, RandomStream } from './random.ts';
@@ -364,7 +365,7 @@ function sessionTimes(stream: RandomStream): number[] {
     const day = firstDay + stream.below(law.WORLD_DAYS - firstDay);
     // Most visits in the afternoon, UTC; clipped so that a session ends on its own day.
     const hour = Math.min(22.5, Math.max(0, 15 + 4 * stream.normal()));
-    times.push(law.WORLD_START + day * law.DAY_SECONDS + Math.floor(hour * 3600));
+    times.push(law.WORLD_START + day * DAY_SECONDS + Math.floor(hour * 3600));
   }
   times.sort((a, b) => a - b);
   const kept: number[] = [];

@@ -4,6 +4,7 @@
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';
 import { queryWords } from '../../features/query.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import { basketCounts, CoOccurrence } from './co-occurrence.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from '../query.ts';
 
@@ -13,7 +14,6 @@ const COSINE_EVENTS = 50;
 const REPEAT_HALF_LIFE_DAYS = 90;
 /** Weight of popularity (at most 1) where it only breaks ties and fills up behind scored items. */
 const FILL = 1e-3;
-const DAY_SECONDS = 86_400;
 
 /** Parts of the mixed baseline, each scaled to a maximum of 1 per query. */
 export const MIXTURE_PARTS = ['history', 'conditional', 'cosine', 'repeat', 'popular'] as const;

@@ -1,13 +1,13 @@
 // The groups that every report breaks its numbers down by.
 
 import type { Dataset } from '../../data/dataset.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import type { EvaluationQuery } from '../query.ts';
 
 /** Lower bounds of the history groups, in events. */
 const HISTORY_BOUNDS = [0, 1, 10, 50];
 /** Lower bounds of the state-age groups, in days since the last known event. */
 const AGE_BOUNDS = [0, 1, 7, 30, 90];
-const DAY_SECONDS = 86_400;
 
 /** Names of the groups of a query: its own label, history length, age of its state, kind of subject. */
 export function slicesOf(query: EvaluationQuery, dataset: Dataset): string[] {

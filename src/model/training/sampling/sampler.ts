@@ -13,12 +13,11 @@ import {
   type HistoryBatch,
 } from '../../../features/sequence.ts';
 import { Random } from '../../../random.ts';
+import { DAY_SECONDS } from '../../../time.ts';
 import { ExampleContexts, type ExampleContext } from '../contexts/example-contexts.ts';
 import type { LossExamples } from '../losses/examples.ts';
 import type { TrainConfig } from '../../train-config.ts';
 import { drawWeight, trainingUsers } from '../training-statistics.ts';
-
-const DAY_SECONDS = 86_400;
 
 /** What the examples' users had before the state, as pairs of example and item row, none twice. */
 export interface ExampleFrequencies extends ScorePairs {
