@@ -106,7 +106,7 @@ test('tandem serve loads the addon, and neither tfjs nor DuckDB nor Vega', async
     [],
   );
   // The lists are lists of this process: what a server does need is on them.
-  assert.ok(modules.some((name) => name.endsWith('dist/serve/server.js')));
+  assert.ok(modules.some((name) => name.endsWith('dist/serve/process/server.js')));
   assert.ok(modules.some((name) => name.endsWith('tandem.node')));
   if (process.platform !== 'linux') return;
   assert.match(maps, /tandem\.node/);
