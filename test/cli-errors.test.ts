@@ -89,7 +89,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'experiment with a misspelled field': {
     args: ['experiment', at('experiment.json')],
     code: 'ERR_CONFIG_INVALID',
-    says: [/experiment\.json/, /docs\/evaluation\.md/],
+    says: [/experiment\.json/, /docs\/explanation\/evaluation\.md/],
   },
   'survival without such a dataset': {
     args: ['survival', '--data', at('nothing'), '--out', at('report')],
