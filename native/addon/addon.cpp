@@ -4,8 +4,8 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/hnsw_index.h"
-#include "core/isa.h"
+#include "core/indexes/hnsw_index.h"
+#include "core/runtime/isa.h"
 
 namespace tandem {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "core/isa.h"
+#include "core/runtime/isa.h"
 
 namespace tandem {
 namespace {

@@ -7,11 +7,11 @@
 #include <cstdint>
 #include <string>
 
-#include "core/bitset.h"
-#include "core/exact_index.h"
-#include "core/item_inputs.h"
-#include "core/linear.h"
-#include "core/status.h"
+#include "core/indexes/bitset.h"
+#include "core/indexes/exact_index.h"
+#include "core/runtime/status.h"
+#include "core/towers/item_inputs.h"
+#include "core/towers/linear.h"
 #include "kernels/kernels.h"
 
 namespace tandem {

@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "addon/arguments.h"
-#include "core/background.h"
-#include "core/status.h"
+#include "core/runtime/background.h"
+#include "core/runtime/status.h"
 
 namespace tandem {
 

@@ -5,7 +5,7 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/encoder.h"
+#include "core/towers/encoder.h"
 
 namespace tandem {
 namespace {

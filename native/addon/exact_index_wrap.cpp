@@ -9,7 +9,7 @@
 #include "addon/external_memory.h"
 #include "addon/handover.h"
 #include "addon/search_worker.h"
-#include "core/exact_index.h"
+#include "core/indexes/exact_index.h"
 
 namespace tandem {
 namespace {

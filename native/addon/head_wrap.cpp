@@ -6,7 +6,7 @@
 #include "addon/arguments.h"
 #include "addon/classes.h"
 #include "addon/handover.h"
-#include "core/head.h"
+#include "core/towers/head.h"
 
 namespace tandem {
 namespace {

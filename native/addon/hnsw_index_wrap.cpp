@@ -11,8 +11,8 @@
 #include "addon/external_memory.h"
 #include "addon/handover.h"
 #include "addon/search_worker.h"
-#include "core/hnsw_index.h"
-#include "core/vector_checks.h"
+#include "core/indexes/hnsw_index.h"
+#include "core/indexes/vector_checks.h"
 
 namespace tandem {
 namespace {

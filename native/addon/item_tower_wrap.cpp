@@ -4,7 +4,7 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/item_tower.h"
+#include "core/towers/item_tower.h"
 
 namespace tandem {
 namespace {

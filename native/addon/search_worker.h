@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "addon/arguments.h"
-#include "core/background.h"
-#include "core/status.h"
+#include "core/runtime/background.h"
+#include "core/runtime/status.h"
 
 namespace tandem {
 

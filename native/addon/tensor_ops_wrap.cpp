@@ -7,8 +7,8 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/isa.h"
-#include "core/tensor_ops.h"
+#include "core/runtime/isa.h"
+#include "core/training/tensor_ops.h"
 
 namespace tandem {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/training_ops.h"
-#include "core/view_checks.h"
+#include "core/runtime/view_checks.h"
+#include "core/training/training_ops.h"
 
 namespace tandem {
 namespace {

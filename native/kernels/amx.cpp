@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {

@@ -1,7 +1,7 @@
 // AVX2 + FMA registers for the shared kernel bodies: 8 lanes, gemm tile 6 x 16 (12 of 16 registers accumulate).
 
-#include "vector_kernels.h"
-#include "x86.h"
+#include "kernels/vector_kernels.h"
+#include "kernels/x86.h"
 
 namespace tandem {
 namespace {

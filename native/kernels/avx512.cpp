@@ -1,6 +1,6 @@
 // AVX-512 as every CPU with F, BW, DQ and VL has it; avx512_vnni.cpp and avx512_bf16.cpp are laid over it.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {

@@ -2,8 +2,8 @@
 // accumulate). Included only by files compiled for them; in an anonymous namespace, so each has its own.
 #pragma once
 
-#include "vector_kernels.h"
-#include "x86.h"
+#include "kernels/vector_kernels.h"
+#include "kernels/x86.h"
 
 namespace tandem {
 namespace {

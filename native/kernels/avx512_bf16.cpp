@@ -1,6 +1,6 @@
 // VDPBF16PS: a pair of bf16 products added to an f32 sum in one instruction. It flushes denormals.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {

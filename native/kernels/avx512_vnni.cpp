@@ -1,6 +1,6 @@
 // VPDPBUSD: four products of a code and a query component summed in one instruction.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {

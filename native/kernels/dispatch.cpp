@@ -1,7 +1,7 @@
 // Probes the CPU once and composes the tables it can run: base tables, and over them what optional extensions do faster.
 // An instruction set counts only when the OS also saves its registers.
 
-#include "dispatch.h"
+#include "kernels/dispatch.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstddef>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace tandem {
 

@@ -1,6 +1,6 @@
 // NEON as every 64-bit ARM CPU has it; neon_dotprod.cpp is laid over it.
 
-#include "neon.h"
+#include "kernels/neon.h"
 
 namespace tandem {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <arm_neon.h>
 
-#include "vector_kernels.h"
+#include "kernels/vector_kernels.h"
 
 namespace tandem {
 namespace {

@@ -1,6 +1,6 @@
 // SDOT (ARMv8.2 dot product): four products of a code and a query component summed in one instruction.
 
-#include "neon.h"
+#include "kernels/neon.h"
 
 namespace tandem {
 namespace {

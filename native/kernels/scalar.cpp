@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "dropout_hash.h"
-#include "kernels.h"
+#include "kernels/dropout_hash.h"
+#include "kernels/kernels.h"
 
 namespace tandem {
 namespace {

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "dropout_hash.h"
-#include "kernels.h"
-#include "quantised_kernels.h"
+#include "kernels/dropout_hash.h"
+#include "kernels/kernels.h"
+#include "kernels/quantised_kernels.h"
 
 namespace tandem {
 

@@ -8,7 +8,7 @@
 #include <simde/x86/avx512.h>
 #include <string.h>
 
-#include "tile_unit.h"
+#include "test/emulation/tile_unit.h"
 
 namespace tandem::emulation {
 namespace {

@@ -1,11 +1,11 @@
 // The software tile unit against plain sums, and where it follows the manual and not them: order, denormals, shapes.
 
-#include "emulation/tile_unit.h"
+#include "test/emulation/tile_unit.h"
 
 #include <cfloat>
 #include <cstring>
 
-#include "check.h"
+#include "test/check.h"
 
 namespace tandem::test {
 namespace {

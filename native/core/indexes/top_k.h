@@ -1,0 +1,60 @@
+// The k best (score, slot) pairs of a stream, best first.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "core/indexes/rank_key.h"
+
+namespace tandem {
+
+/// Bounded heap, worst on top. Memory is reserved once per k and reused.
+class TopK {
+ public:
+  void Start(std::size_t k) {
+    k_ = k;
+    keys_.clear();
+    keys_.reserve(k);
+  }
+
+  bool full() const { return keys_.size() == k_; }
+
+  /// A later slot must score above this to enter (slots offered in ascending order); meaningful once full.
+  float threshold() const { return ScoreOf(keys_.front()); }
+
+  void Offer(float score, std::uint32_t slot) {
+    const RankKey key = MakeRankKey(score, slot);
+    if (keys_.size() < k_) {
+      keys_.push_back(key);
+      // A heap only when it is full: until then nothing asks for the worst.
+      if (keys_.size() == k_) std::make_heap(keys_.begin(), keys_.end(), std::greater<>());
+    } else if (k_ > 0 && key > keys_.front()) {
+      std::pop_heap(keys_.begin(), keys_.end(), std::greater<>());
+      keys_.back() = key;
+      std::push_heap(keys_.begin(), keys_.end(), std::greater<>());
+    }
+  }
+
+  /// Sorts and writes a row of k slots and scores: -1 and -Inf past the count, which is returned.
+  std::size_t Finish(std::int32_t* slots, float* scores) {
+    std::sort(keys_.begin(), keys_.end(), std::greater<>());
+    const std::size_t count = keys_.size();
+    for (std::size_t i = 0; i < count; ++i) {
+      slots[i] = static_cast<std::int32_t>(SlotOf(keys_[i]));
+      scores[i] = ScoreOf(keys_[i]);
+    }
+    std::fill(slots + count, slots + k_, -1);
+    std::fill(scores + count, scores + k_, -std::numeric_limits<float>::infinity());
+    return count;
+  }
+
+ private:
+  std::size_t k_ = 0;
+  std::vector<RankKey> keys_;
+};
+
+}  // namespace tandem
