@@ -1,6 +1,6 @@
 // AVX2 + FMA registers for the shared kernel bodies: 8 lanes, gemm tile 6 x 16 (12 of 16 registers accumulate).
 
-#include "kernels/vector_kernels.h"
+#include "kernels/vector/table.h"
 #include "kernels/x86.h"
 
 namespace tandem {
@@ -112,7 +112,7 @@ struct Avx2 : X86 {
   }
 };
 
-constexpr KernelTable kTable = VectorKernels<Avx2>::Table("avx2");
+constexpr KernelTable kTable = VectorTable<Avx2>("avx2");
 
 }  // namespace
 

@@ -5,7 +5,7 @@
 namespace tandem {
 namespace {
 
-constexpr KernelTable kTable = VectorKernels<Avx512>::Table("avx512");
+constexpr KernelTable kTable = VectorTable<Avx512>("avx512");
 
 }  // namespace
 

@@ -2,7 +2,7 @@
 // accumulate). Included only by files compiled for them; in an anonymous namespace, so each has its own.
 #pragma once
 
-#include "kernels/vector_kernels.h"
+#include "kernels/vector/table.h"
 #include "kernels/x86.h"
 
 namespace tandem {

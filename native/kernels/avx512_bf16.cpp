@@ -14,8 +14,6 @@ struct Avx512Bf16 : Avx512 {
 
 }  // namespace
 
-void LayAvx512Bf16(KernelTable* table) noexcept {
-  table->gemm_bf16 = QuantisedKernels<Avx512Bf16>::GemmBf16;
-}
+void LayAvx512Bf16(KernelTable* table) noexcept { table->gemm_bf16 = VectorBf16<Avx512Bf16>::Gemm; }
 
 }  // namespace tandem

@@ -14,7 +14,7 @@ struct Avx512Vnni : Avx512 {
 }  // namespace
 
 void LayAvx512Vnni(KernelTable* table) noexcept {
-  table->scan_codes = QuantisedKernels<Avx512Vnni>::ScanCodes;
+  table->scan_codes = VectorCodes<Avx512Vnni>::Scan;
 }
 
 }  // namespace tandem

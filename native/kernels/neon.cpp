@@ -5,7 +5,7 @@
 namespace tandem {
 namespace {
 
-constexpr KernelTable kTable = VectorKernels<Neon>::Table("neon");
+constexpr KernelTable kTable = VectorTable<Neon>("neon");
 
 }  // namespace
 

@@ -4,7 +4,7 @@
 
 #include <arm_neon.h>
 
-#include "kernels/vector_kernels.h"
+#include "kernels/vector/table.h"
 
 namespace tandem {
 namespace {

@@ -17,7 +17,7 @@ struct NeonDotprod : Neon {
 }  // namespace
 
 void LayNeonDotprod(KernelTable* table) noexcept {
-  table->scan_codes = QuantisedKernels<NeonDotprod>::ScanCodes;
+  table->scan_codes = VectorCodes<NeonDotprod>::Scan;
 }
 
 }  // namespace tandem

@@ -1,5 +1,4 @@
-// Kernel bodies over bf16 and 8-bit operands, written over the register types of vector_kernels.h and the products each
-// of them defines: DotPairs for bf16, DotCodes for codes. Internal linkage as there: keep all in the template.
+// Rounding to bf16, and products of bf16 matrices with sums in f32.
 #pragma once
 
 #include <stddef.h>
@@ -7,24 +6,18 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/vector/load_int.h"
 
 namespace tandem {
 
+/// KernelTable::to_bf16 and gemm_bf16 over the register type V, whose DotPairs multiplies pairs.
 template <class V>
-struct QuantisedKernels {
+struct VectorBf16 {
   using F = typename V::F;
   using Mask = typename V::Mask;
   using Pairs = typename V::Pairs;
   static constexpr size_t kLanes = V::kLanes;
   static constexpr size_t kColumnTile = 2 * kLanes;
-
-  static int32_t LoadInt(const void* p) {
-    int32_t x;
-    memcpy(&x, p, sizeof(x));
-    return x;
-  }
-
-  // ---- bf16 ----
 
   static uint16_t RoundOneToBf16(float x) {
     uint32_t bits;
@@ -113,8 +106,8 @@ struct QuantisedKernels {
     Bf16Tile<R, P>(g, row, column, columns);
   }
 
-  /// Rows in groups of nearly equal height, few rows over several panels at once: as VectorKernels::Gemm.
-  static void GemmBf16(const Bf16GemmBlock& g) {
+  /// Rows in groups of nearly equal height, few rows over several panels at once: as VectorGemm::Gemm.
+  static void Gemm(const Bf16GemmBlock& g) {
     constexpr size_t kRows = V::kBf16RowTile;
     const size_t groups = (g.m + kRows - 1) / kRows;
     size_t column = 0;
@@ -137,98 +130,6 @@ struct QuantisedKernels {
       }
       column += panels * kColumnTile;
     }
-  }
-
-  // ---- codes ----
-
-  /// How far ahead of the block in hand memory is asked for: 4 queries scan codes from memory at 700 million
-  /// products a second instead of 600 (64 components, AVX2). Any address may be asked for.
-  static constexpr size_t kPrefetchBytes = 4096;
-
-  /// Q queries over one block; `starts` [Q] makes up for what kCodeOffset took from the codes.
-  template <int Q>
-  static void ScanTile(const int8_t* queries, size_t depth, const uint8_t* codes,
-                       const int32_t* starts, int32_t* sums, size_t sum_stride) {
-    typename V::CodeSums totals[Q];
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) totals[q] = V::StartSums(starts[q]);
-    for (size_t d = 0; d < depth; d += kCodeGroup, codes += kCodeBlock * kCodeGroup) {
-      const typename V::Codes items = V::LoadCodes(codes);
-      __builtin_prefetch(codes + kPrefetchBytes);
-#pragma GCC unroll 8
-      for (int q = 0; q < Q; ++q) {
-        const auto group = V::BroadcastGroup(LoadInt(queries + static_cast<size_t>(q) * depth + d));
-        totals[q] = V::DotCodes(items, group, totals[q]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) {
-      V::StoreCodeSums(sums + static_cast<size_t>(q) * sum_stride, totals[q]);
-    }
-  }
-
-  /// `left` <= Q queries, with a constant of its own for each number of them.
-  template <int Q>
-  static void ScanRows(size_t left, const int8_t* queries, size_t depth, const uint8_t* codes,
-                       const int32_t* starts, int32_t* sums, size_t sum_stride) {
-    if constexpr (Q > 1) {
-      if (left < Q) {
-        return ScanRows<Q - 1>(left, queries, depth, codes, starts, sums, sum_stride);
-      }
-    }
-    ScanTile<Q>(queries, depth, codes, starts, sums, sum_stride);
-  }
-
-  /// So many queries at a time that `starts` has a bound and they stay in the L1 cache.
-  static constexpr size_t kQueryChunk = 64;
-
-  /// Block after block, for one query too: several blocks at once, each a stream of its own, took 1.4 times as long
-  /// where codes come from memory.
-  static void ScanChunk(const int8_t* queries, size_t query_count, size_t depth,
-                        const uint8_t* codes, size_t block_count, int32_t* sums,
-                        size_t sum_stride) {
-    constexpr size_t kQueries = V::kScanQueries;
-    int32_t starts[kQueryChunk] = {};
-    if constexpr (V::kCodeOffset != 0) {
-      for (size_t q = 0; q < query_count; ++q) {
-        int32_t sum = 0;
-        for (size_t d = 0; d < depth; ++d) sum += queries[q * depth + d];
-        starts[q] = sum * V::kCodeOffset;
-      }
-    }
-    for (size_t block = 0; block < block_count; ++block) {
-      for (size_t q = 0; q < query_count; q += kQueries) {
-        const size_t left = query_count - q < kQueries ? query_count - q : kQueries;
-        ScanRows<V::kScanQueries>(left, queries + q * depth, depth, codes, starts + q,
-                                  sums + q * sum_stride, sum_stride);
-      }
-      codes += depth * kCodeBlock;
-      sums += kCodeBlock;
-    }
-  }
-
-  static void ScanCodes(const int8_t* queries, size_t query_count, size_t depth,
-                        const uint8_t* codes, size_t block_count, int32_t* sums,
-                        size_t sum_stride) {
-    for (size_t q = 0; q < query_count; q += kQueryChunk) {
-      const size_t count = query_count - q < kQueryChunk ? query_count - q : kQueryChunk;
-      ScanChunk(queries + q * depth, count, depth, codes, block_count, sums + q * sum_stride,
-                sum_stride);
-    }
-  }
-
-  static size_t SelectAboveInt(const int32_t* sums, size_t n, int32_t threshold, uint32_t* out) {
-    size_t count = 0;
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      for (uint32_t bits = V::GreaterBitsInt(sums + i, threshold); bits != 0; bits &= bits - 1) {
-        out[count++] = static_cast<uint32_t>(i) + static_cast<uint32_t>(__builtin_ctz(bits));
-      }
-    }
-    for (; i < n; ++i) {
-      if (sums[i] > threshold) out[count++] = static_cast<uint32_t>(i);
-    }
-    return count;
   }
 };
 
