@@ -1,4 +1,4 @@
-// Carries a search to a libuv worker, and what it read and wrote back to JavaScript.
+// Runs a search on a libuv worker, and keeps everything that the search reads and writes alive until it ends.
 #pragma once
 
 #include <napi.h>
@@ -13,18 +13,18 @@
 
 namespace tandem {
 
-/// The event loop, which may share its core, goes first: the libuv worker that takes a search is a background thread from then on.
-/// Deletes itself after the promise is settled.
+/// The event loop may share its core with the worker and goes first, so a libuv worker that runs a search becomes a
+/// background thread for good. Deletes itself after the promise is settled.
 class SearchWorker : public Napi::AsyncWorker {
  public:
-  /// Runs a search whose arguments are checked, with a hold on the index and on every array that was given.
+  /// Runs a search whose arguments are checked. Holds the index, the arguments and the arrays of `output`.
   static Napi::Promise Start(const Napi::CallbackInfo& info, std::function<Status()> search,
                              const Napi::Value& output) {
     auto* worker = new SearchWorker(info.Env(), std::move(search));
     const auto out = output.As<Napi::Object>();
     worker->Hold(info.This());
     for (std::size_t i = 0; i < info.Length(); ++i) worker->Hold(info[i]);
-    for (const char* name : {"slots", "scores", "counts"}) worker->Hold(out.Get(name));
+    for (const char* name : {"rows", "scores", "counts"}) worker->Hold(out.Get(name));
     worker->Queue();
     return worker->deferred_.Promise();
   }
@@ -44,7 +44,7 @@ class SearchWorker : public Napi::AsyncWorker {
     }
   }
 
-  /// What the search threw, such as std::bad_alloc: whoever waits must hear of it.
+  /// Called when the search threw, for example std::bad_alloc.
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:

@@ -7,17 +7,10 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/runtime/isa.h"
 #include "core/training/tensor_ops.h"
 
 namespace tandem {
 namespace {
-
-const KernelTable& Kernels(Napi::Env env) {
-  const KernelTable* table = nullptr;
-  ThrowUnlessOk(env, DefaultKernels(&table));
-  return *table;
-}
 
 /// Position of a name in a list, as an enumerator; RangeError lists the names.
 template <class Op, std::size_t N>
@@ -78,7 +71,7 @@ Napi::Value MatmulOp(const Napi::CallbackInfo& info) {
   x.b = c.data;
   x.out = out.data;
   x.bias = bias.data;
-  ThrowUnlessOk(env, Matmul(Kernels(env), x));
+  ThrowUnlessOk(env, Matmul(DefaultKernelTable(env), x));
   return env.Undefined();
 }
 
@@ -131,7 +124,7 @@ Napi::Value BinaryOperation(const Napi::CallbackInfo& info) {
   ReadStrides(env, a_strides, "aStrides", shape, a.size, &shape.a_strides);
   ReadStrides(env, b_strides, "bStrides", shape, b.size, &shape.b_strides);
   ExpectLength(env, "out", total, out.size);
-  if (total > 0) BroadcastBinary(Kernels(env), op, a.data, b.data, shape, out.data);
+  if (total > 0) BroadcastBinary(DefaultKernelTable(env), op, a.data, b.data, shape, out.data);
   return env.Undefined();
 }
 
@@ -141,7 +134,7 @@ Napi::Value UnaryOperation(const Napi::CallbackInfo& info) {
   const ArrayView<float> a = Float32Argument(info[1], "a");
   const ArrayView<float> out = Float32Argument(info[2], "out");
   ExpectLength(env, "out", a.size, out.size);
-  ElementwiseUnary(Kernels(env), op, a.data, a.size, out.data);
+  ElementwiseUnary(DefaultKernelTable(env), op, a.data, a.size, out.data);
   return env.Undefined();
 }
 
@@ -156,7 +149,7 @@ Napi::Value ReduceOperation(const Napi::CallbackInfo& info) {
   const std::size_t results = CheckedProduct(env, outer, inner);
   ExpectLength(env, "a", CheckedProduct(env, results, axis), a.size);
   ExpectLength(env, "out", results, out.size);
-  if (results > 0) Reduce(Kernels(env), op, a.data, outer, axis, inner, out.data);
+  if (results > 0) Reduce(DefaultKernelTable(env), op, a.data, outer, axis, inner, out.data);
   return env.Undefined();
 }
 
@@ -169,7 +162,7 @@ Napi::Value SoftmaxOp(const Napi::CallbackInfo& info) {
   const std::size_t total = CheckedProduct(env, rows, columns);
   ExpectLength(env, "a", total, a.size);
   ExpectLength(env, "out", total, out.size);
-  if (total > 0) Softmax(Kernels(env), a.data, rows, columns, out.data);
+  if (total > 0) Softmax(DefaultKernelTable(env), a.data, rows, columns, out.data);
   return env.Undefined();
 }
 
@@ -204,7 +197,8 @@ Napi::Value TransposeOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "a", total, a.size);
   ExpectLength(env, "out", total, out.size);
   if (total > 0) {
-    TransposeTensor(Kernels(env), a.data, shape.size, sizes.data(), axes.data(), out.data);
+    TransposeTensor(DefaultKernelTable(env), a.data, shape.size, sizes.data(), axes.data(),
+                    out.data);
   }
   return env.Undefined();
 }
@@ -267,8 +261,8 @@ Napi::Value ScatterAddRowsOp(const Napi::CallbackInfo& info) {
                                          " (rowWidth) as length of out, received " +
                                          std::to_string(out.size) + ".");
   }
-  ThrowUnlessOk(env, ScatterAddRows(Kernels(env), source.data, indices.data, indices.size, width,
-                                    out.size / width, out.data));
+  ThrowUnlessOk(env, ScatterAddRows(DefaultKernelTable(env), source.data, indices.data,
+                                    indices.size, width, out.size / width, out.data));
   return env.Undefined();
 }
 
@@ -305,7 +299,8 @@ Napi::Value AdamOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "gradient", parameter.size, gradient.size);
   ExpectLength(env, "m", parameter.size, m.size);
   ExpectLength(env, "v", parameter.size, v.size);
-  AdamUpdate(Kernels(env), step, gradient.data, parameter.size, parameter.data, m.data, v.data);
+  AdamUpdate(DefaultKernelTable(env), step, gradient.data, parameter.size, parameter.data, m.data,
+             v.data);
   return env.Undefined();
 }
 
@@ -321,9 +316,10 @@ Napi::Value AdamRowsOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "gradient", CheckedProduct(env, rows.size, width), gradient.size);
   ExpectLength(env, "m", parameter.size, m.size);
   ExpectLength(env, "v", parameter.size, v.size);
-  ThrowUnlessOk(env, AdamUpdateRows(Kernels(env), step, gradient.data, rows.data, rows.size, width,
-                                    RowsArgument(env, "parameter", parameter.size, width),
-                                    parameter.data, m.data, v.data));
+  ThrowUnlessOk(
+      env, AdamUpdateRows(DefaultKernelTable(env), step, gradient.data, rows.data, rows.size, width,
+                          RowsArgument(env, "parameter", parameter.size, width), parameter.data,
+                          m.data, v.data));
   return env.Undefined();
 }
 

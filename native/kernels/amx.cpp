@@ -264,7 +264,7 @@ void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const ui
 
 }  // namespace
 
-void LayAmx(KernelTable* table) noexcept {
+void OverlayAmx(KernelTable* table) noexcept {
   scan_codes_below = table->scan_codes;
   table->isa = "amx";
   table->gemm_bf16 = GemmBf16;

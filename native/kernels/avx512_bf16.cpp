@@ -14,6 +14,8 @@ struct Avx512Bf16 : Avx512 {
 
 }  // namespace
 
-void LayAvx512Bf16(KernelTable* table) noexcept { table->gemm_bf16 = VectorBf16<Avx512Bf16>::Gemm; }
+void OverlayAvx512Bf16(KernelTable* table) noexcept {
+  table->gemm_bf16 = VectorBf16<Avx512Bf16>::Gemm;
+}
 
 }  // namespace tandem

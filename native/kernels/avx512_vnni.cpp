@@ -13,7 +13,7 @@ struct Avx512Vnni : Avx512 {
 
 }  // namespace
 
-void LayAvx512Vnni(KernelTable* table) noexcept {
+void OverlayAvx512Vnni(KernelTable* table) noexcept {
   table->scan_codes = VectorCodes<Avx512Vnni>::Scan;
 }
 

@@ -82,13 +82,13 @@ AvailableKernels Probe() noexcept {
   if (features.avx2) add(Avx2Kernels());
   if (features.avx512) {
     static KernelTable avx512 = Avx512Kernels();
-    if (features.avx512_vnni) LayAvx512Vnni(&avx512);
-    if (features.avx512_bf16) LayAvx512Bf16(&avx512);
+    if (features.avx512_vnni) OverlayAvx512Vnni(&avx512);
+    if (features.avx512_bf16) OverlayAvx512Bf16(&avx512);
     add(avx512);
 #if defined(TANDEM_HAVE_AMX)
     if (features.amx) {
       static KernelTable amx = avx512;
-      LayAmx(&amx);
+      OverlayAmx(&amx);
       add(amx);
     }
 #endif
@@ -96,9 +96,9 @@ AvailableKernels Probe() noexcept {
 #elif defined(__aarch64__)
   static KernelTable neon = NeonKernels();
 #if defined(__APPLE__)
-  LayNeonDotprod(&neon);  // Every 64-bit Mac has it.
+  OverlayNeonDotprod(&neon);  // Every 64-bit Mac has it.
 #elif defined(__linux__)
-  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) LayNeonDotprod(&neon);
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) OverlayNeonDotprod(&neon);
 #endif
   add(neon);
 #endif

@@ -174,9 +174,9 @@ const KernelTable& NeonKernels() noexcept;
 
 // Optional extensions replace single entries of the table below them; its name stays, but for amx. dispatch.cpp calls
 // these once, before any other thread may see the table.
-void LayAvx512Vnni(KernelTable* table) noexcept;
-void LayAvx512Bf16(KernelTable* table) noexcept;
-void LayAmx(KernelTable* table) noexcept;
-void LayNeonDotprod(KernelTable* table) noexcept;
+void OverlayAvx512Vnni(KernelTable* table) noexcept;
+void OverlayAvx512Bf16(KernelTable* table) noexcept;
+void OverlayAmx(KernelTable* table) noexcept;
+void OverlayNeonDotprod(KernelTable* table) noexcept;
 
 }  // namespace tandem

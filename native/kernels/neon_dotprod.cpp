@@ -16,7 +16,7 @@ struct NeonDotprod : Neon {
 
 }  // namespace
 
-void LayNeonDotprod(KernelTable* table) noexcept {
+void OverlayNeonDotprod(KernelTable* table) noexcept {
   table->scan_codes = VectorCodes<NeonDotprod>::Scan;
 }
 

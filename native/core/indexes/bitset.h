@@ -1,4 +1,4 @@
-// A borrowed set of item slots: bit i of word i >> 5, as src/native/binding.ts lays it out.
+// A borrowed set of item rows: bit i of word i >> 5, as src/native/binding.ts lays it out.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@ class BitsetView {
 
   bool everything() const { return words_ == nullptr; }
 
-  bool Test(std::size_t slot) const {
-    return words_ == nullptr || ((words_[slot >> 5] >> (slot & 31)) & 1u) != 0;
+  bool Test(std::size_t row) const {
+    return words_ == nullptr || ((words_[row >> 5] >> (row & 31)) & 1u) != 0;
   }
 
   /// Word `index` with the bits past `size` cleared.
@@ -24,16 +24,7 @@ class BitsetView {
     return left >= 32 ? words_[index] : words_[index] & ((1u << left) - 1u);
   }
 
-  std::size_t Count() const {
-    if (words_ == nullptr) return size_;
-    std::size_t count = 0;
-    for (std::size_t i = 0; i * 32 < size_; ++i) {
-      count += static_cast<std::size_t>(__builtin_popcount(Word(i)));
-    }
-    return count;
-  }
-
-  /// Whether any slot in [begin, end) is allowed; begin is a multiple of 32.
+  /// Whether any row in [begin, end) is allowed; begin is a multiple of 32.
   bool AnyIn(std::size_t begin, std::size_t end) const {
     if (words_ == nullptr) return true;
     for (std::size_t i = begin / 32; i * 32 < end; ++i) {

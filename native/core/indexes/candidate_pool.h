@@ -28,7 +28,7 @@ class CandidatePool {
   /// A score must lie above this to matter.
   float threshold() const { return threshold_; }
 
-  void Add(float score, std::uint32_t slot) { candidates_.push_back(MakeRankKey(score, slot)); }
+  void Add(float score, std::uint32_t row) { candidates_.push_back(MakeRankKey(score, row)); }
 
   /// Raises the threshold once enough was added since the last time; to be called now and then.
   void Settle() {
@@ -39,8 +39,8 @@ class CandidatePool {
   void Close(const float* vectors, std::size_t dimensions) {
     Compact();
     for (const RankKey candidate : candidates_) {
-      const float* row = vectors + std::size_t{SlotOf(candidate)} * dimensions;
-      for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(row + d);
+      const float* vector = vectors + std::size_t{RowOf(candidate)} * dimensions;
+      for (std::size_t d = 0; d < dimensions; d += 16) __builtin_prefetch(vector + d);
     }
   }
 
@@ -48,9 +48,9 @@ class CandidatePool {
   void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
                std::size_t dimensions, TopK* top) const {
     for (const RankKey candidate : candidates_) {
-      const std::uint32_t slot = SlotOf(candidate);
-      const float* row = vectors + std::size_t{slot} * dimensions;
-      top->Offer(kernels.dot(query, row, dimensions), slot);
+      const std::uint32_t row = RowOf(candidate);
+      const float* vector = vectors + std::size_t{row} * dimensions;
+      top->Offer(kernels.dot(query, vector, dimensions), row);
     }
   }
 

@@ -1,4 +1,4 @@
-// The search. A cluster promises its centroid's score and what its radius may add to it; those that promise most are
+// The search. A cluster promises its centroid's score and what its radius may add to it; those that score_bounds most are
 // scanned, until none promises more than the pool's threshold.
 
 #include "core/indexes/cluster_index.h"
@@ -31,10 +31,10 @@ constexpr std::size_t kClusterCost = 64;
 /// Of the next cluster, asked for while one is scanned: about all of it. Into L2: L1 takes so many lines at a time that the
 /// asking itself would wait.
 constexpr std::size_t kAheadBytes = 8192;
-constexpr std::size_t kAheadSlots = 128;
+constexpr std::size_t kAheadRows = 128;
 
 /// Candidates kept for f32 scoring: k and what rounding of the codes may have pushed down the list: a
-/// code's rounding moves a hit by a few places.
+/// code's rounding moves a hit by a few padded_clusters.
 std::size_t PoolRank(std::size_t k) { return k + std::max<std::size_t>(16, k / 4); }
 
 }  // namespace
@@ -51,7 +51,7 @@ struct ClusterIndex::Scratch {
   std::vector<std::int8_t> codes;
   std::vector<std::int32_t> cluster_sums;
   /// By cluster: the best score that is expected in it.
-  std::vector<float> promise;
+  std::vector<float> score_bounds;
   std::vector<std::uint32_t> picked;
   /// Promises and clusters, those still to be scanned.
   std::vector<RankKey> ranked;
@@ -64,8 +64,8 @@ struct ClusterIndex::Scratch {
 
 Status ClusterIndex::Search(const float* queries, std::size_t count, std::size_t k,
                             const BitsetView& allow, double selectivity,
-                            const SearchRows& out) const {
-  return SearchCounted(queries, count, k, allow, reach(k, selectivity), out, nullptr);
+                            const SearchOutput& out) const {
+  return SearchCounted(queries, count, k, allow, radius_factor(k, selectivity), out, nullptr);
 }
 
 std::size_t ClusterIndex::DepthOf(std::size_t level) const {
@@ -73,21 +73,21 @@ std::size_t ClusterIndex::DepthOf(std::size_t level) const {
   return std::min(size_, std::max<std::size_t>(1, static_cast<std::size_t>(depth)));
 }
 
-float ClusterIndex::reach(std::size_t k, double selectivity) const {
+float ClusterIndex::radius_factor(std::size_t k, double selectivity) const {
   const double depth = static_cast<double>(k) / selectivity;
-  for (std::size_t level = 0; level < kReaches; ++level) {
+  for (std::size_t level = 0; level < kLevels; ++level) {
     const double calibrated = static_cast<double>(DepthOf(level));
     if (depth > calibrated) continue;
-    if (level == 0 || depth == calibrated) return reach_[level];
+    if (level == 0 || depth == calibrated) return radius_factors_[level];
     // Between two that were calibrated.
-    return std::max(reach_[level - 1], reach_[level]);
+    return std::max(radius_factors_[level - 1], radius_factors_[level]);
   }
-  return reach_[kReaches - 1];
+  return radius_factors_[kLevels - 1];
 }
 
 Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std::size_t k,
-                                   const BitsetView& allow, float reach, const SearchRows& out,
-                                   std::atomic<std::size_t>* work) const {
+                                   const BitsetView& allow, float radius_factor,
+                                   const SearchOutput& out, std::atomic<std::size_t>* work) const {
   Status status = CheckVectors(*kernels_, queries, count, dimensions_, "queries");
   if (status.ok()) status = CheckNorms(*kernels_, queries, count, dimensions_, "queries");
   if (!status.ok()) return status;
@@ -99,11 +99,11 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
   const auto group = [&](std::size_t index, std::size_t /*worker*/) {
     thread_local Scratch scratch;
     const std::size_t first = index * width;
-    const SearchRows rows = {out.slots + first * k, out.scores + first * k, out.counts + first};
+    const SearchOutput part = {out.rows + first * k, out.scores + first * k, out.counts + first};
     try {
       scratch.work = 0;
-      SearchGroup(queries + first * dimensions_, std::min(width, count - first), k, allow, reach,
-                  rows, &scratch);
+      SearchGroup(queries + first * dimensions_, std::min(width, count - first), k, allow,
+                  radius_factor, part, &scratch);
       if (work != nullptr) work->fetch_add(scratch.work, std::memory_order_relaxed);
     } catch (const std::exception&) {
       enough = false;
@@ -120,13 +120,13 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
 }
 
 void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::size_t k,
-                               const BitsetView& allow, float reach, const SearchRows& out,
-                               Scratch* s) const {
+                               const BitsetView& allow, float radius_factor,
+                               const SearchOutput& out, Scratch* s) const {
   const std::size_t clusters = clusters_.size();
-  const std::size_t places = RoundUp(clusters, kCodeBlock);
+  const std::size_t padded_clusters = RoundUp(clusters, kCodeBlock);
   s->codes.resize(kGroup * depth_);
-  s->cluster_sums.resize(kGroup * places);
-  s->promise.resize(clusters);
+  s->cluster_sums.resize(kGroup * padded_clusters);
+  s->score_bounds.resize(clusters);
   s->picked.resize(clusters);
   for (std::size_t q = 0; q < count; ++q) {
     std::int8_t* const codes = s->codes.data() + q * depth_;
@@ -134,23 +134,24 @@ void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::siz
     s->lanes[q].code = WriteQueryCode(queries + q * dimensions_, dimensions_, codes);
     s->lanes[q].pool.Start(PoolRank(k), 0.0f);
   }
-  kernels_->scan_codes(s->codes.data(), count, depth_, centroid_codes_.data(), places / kCodeBlock,
-                       s->cluster_sums.data(), places);
+  kernels_->scan_codes(s->codes.data(), count, depth_, centroid_codes_.data(),
+                       padded_clusters / kCodeBlock, s->cluster_sums.data(), padded_clusters);
   s->work += count * clusters;
 
   for (std::size_t q = 0; q < count; ++q) {
     const float* const query = queries + q * dimensions_;
     Lane& lane = s->lanes[q];
-    const std::int32_t* const sums = s->cluster_sums.data() + q * places;
+    const std::int32_t* const sums = s->cluster_sums.data() + q * padded_clusters;
     const float scale = centroid_step_ * lane.code.step;
     for (std::size_t c = 0; c < clusters; ++c) {
-      s->promise[c] = scale * static_cast<float>(sums[c] - lane.code.zero) + reach * radius_[c];
+      s->score_bounds[c] =
+          scale * static_cast<float>(sums[c] - lane.code.zero) + radius_factor * radius_[c];
     }
-    // First the clusters that promise most, which raises the pool's threshold; then all that promise more than that.
-    const float first = GuessFirst(s->promise);
-    ScanPromising(query, first, std::numeric_limits<float>::infinity(), allow, &lane, s);
+    // First the clusters that score_bounds most, which raises the pool's threshold; then all that score_bounds more than that.
+    const float first = GuessFirstBound(s->score_bounds);
+    ScanClustersAbove(query, first, std::numeric_limits<float>::infinity(), allow, &lane, s);
     if (lane.pool.threshold() < first) {
-      ScanPromising(query, lane.pool.threshold(), first, allow, &lane, s);
+      ScanClustersAbove(query, lane.pool.threshold(), first, allow, &lane, s);
     }
     // Scored one query later: by then its rows have come from memory.
     lane.pool.Close(vectors_, dimensions_);
@@ -159,33 +160,34 @@ void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::siz
   if (count > 0) Finish(queries, count - 1, k, out, s);
 }
 
-void ClusterIndex::Finish(const float* queries, std::size_t q, std::size_t k, const SearchRows& out,
-                          Scratch* s) const {
+void ClusterIndex::Finish(const float* queries, std::size_t q, std::size_t k,
+                          const SearchOutput& out, Scratch* s) const {
   s->top.Start(k);
   s->lanes[q].pool.Rescore(*kernels_, queries + q * dimensions_, vectors_, dimensions_, &s->top);
-  out.counts[q] = static_cast<std::int32_t>(s->top.Finish(out.slots + q * k, out.scores + q * k));
+  out.counts[q] = static_cast<std::int32_t>(s->top.Finish(out.rows + q * k, out.scores + q * k));
 }
 
-/// A promise that a few dozen clusters exceed; -Inf where there are no more than that.
-float ClusterIndex::GuessFirst(const std::vector<float>& promise) {
+/// A score_bounds that a few dozen clusters exceed; -Inf where there are no more than that.
+float ClusterIndex::GuessFirstBound(const std::vector<float>& score_bounds) {
   float best = -std::numeric_limits<float>::infinity();
   float second = best;
-  for (std::size_t c = 0; c < promise.size(); c += kSampleStep) {
-    second = std::max(second, std::min(best, promise[c]));
-    best = std::max(best, promise[c]);
+  for (std::size_t c = 0; c < score_bounds.size(); c += kSampleStep) {
+    second = std::max(second, std::min(best, score_bounds[c]));
+    best = std::max(best, score_bounds[c]);
   }
-  return promise.size() > 2 * kSampleStep ? second : -std::numeric_limits<float>::infinity();
+  return score_bounds.size() > 2 * kSampleStep ? second : -std::numeric_limits<float>::infinity();
 }
 
-/// Scans the clusters that promise more than `above` and at most `most`, the best ones first.
-void ClusterIndex::ScanPromising(const float* query, float above, float most,
-                                 const BitsetView& allow, Lane* lane, Scratch* s) const {
-  const std::size_t found =
-      kernels_->select_above(s->promise.data(), s->promise.size(), above, s->picked.data());
+/// Scans the clusters that score_bounds more than `above` and at most `most`, the best ones first.
+void ClusterIndex::ScanClustersAbove(const float* query, float above, float most,
+                                     const BitsetView& allow, Lane* lane, Scratch* s) const {
+  const std::size_t found = kernels_->select_above(s->score_bounds.data(), s->score_bounds.size(),
+                                                   above, s->picked.data());
   s->ranked.clear();
   for (std::size_t i = 0; i < found; ++i) {
     const std::uint32_t cluster = s->picked[i];
-    if (s->promise[cluster] <= most) s->ranked.push_back(MakeRankKey(s->promise[cluster], cluster));
+    if (s->score_bounds[cluster] <= most)
+      s->ranked.push_back(MakeRankKey(s->score_bounds[cluster], cluster));
   }
   // A heap, because few of them are scanned: sorting all took longer than the scans.
   const auto begin = s->ranked.begin();
@@ -194,8 +196,8 @@ void ClusterIndex::ScanPromising(const float* query, float above, float most,
     const RankKey next = *begin;
     if (ScoreOf(next) < lane->pool.threshold()) return;
     std::pop_heap(begin, end--);
-    if (end != begin) Prefetch(SlotOf(*begin));
-    const std::uint32_t cluster = SlotOf(next);
+    if (end != begin) Prefetch(RowOf(*begin));
+    const std::uint32_t cluster = RowOf(next);
     const float* centroid = centroids_.data() + cluster * dimensions_;
     ScanCluster(cluster, kernels_->dot(query, centroid, dimensions_), allow, lane, s);
   }
@@ -214,8 +216,8 @@ void ClusterIndex::Prefetch(std::uint32_t index) const {
   const std::size_t items = cluster.block_count * kCodeBlock;
   ask(centroids_.data() + index * dimensions_, dimensions_ * sizeof(float));
   ask(codes_.data() + CodesOf(cluster), std::min(kAheadBytes, items * depth_));
-  ask(slots_.data() + cluster.first_block * kCodeBlock,
-      std::min(kAheadSlots, items) * sizeof(std::uint32_t));
+  ask(rows_.data() + cluster.first_block * kCodeBlock,
+      std::min(kAheadRows, items) * sizeof(std::uint32_t));
 }
 
 void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView& allow, Lane* lane,
@@ -224,7 +226,7 @@ void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView
   s->work += kClusterCost + cluster.block_count * kCodeBlock;
   const float scale = cluster.step * lane->code.step;
   const std::uint8_t* codes = codes_.data() + CodesOf(cluster);
-  const std::uint32_t* slots = slots_.data() + cluster.first_block * kCodeBlock;
+  const std::uint32_t* rows = rows_.data() + cluster.first_block * kCodeBlock;
   for (std::size_t first = 0; first < cluster.block_count; first += kScanBlocks) {
     const std::size_t blocks = std::min<std::size_t>(kScanBlocks, cluster.block_count - first);
     kernels_->scan_codes(lane->codes, 1, depth_, codes + first * kCodeBlock * depth_, blocks,
@@ -233,10 +235,10 @@ void ClusterIndex::ScanCluster(std::uint32_t index, float base, const BitsetView
     const std::size_t found =
         kernels_->select_above_int(s->sums, blocks * kCodeBlock, limit, s->above);
     for (std::size_t i = 0; i < found; ++i) {
-      const std::uint32_t slot = slots[first * kCodeBlock + s->above[i]];
-      if (slot == kNoSlot || !allow.Test(slot)) continue;
+      const std::uint32_t row = rows[first * kCodeBlock + s->above[i]];
+      if (row == kNoRow || !allow.Test(row)) continue;
       const std::int32_t sum = s->sums[s->above[i]] - lane->code.zero;
-      lane->pool.Add(base + scale * static_cast<float>(sum), slot);
+      lane->pool.Add(base + scale * static_cast<float>(sum), row);
     }
     lane->pool.Settle();
   }

@@ -11,6 +11,7 @@
 #include "core/indexes/cluster_index.h"
 #include "core/indexes/cluster_layout.h"
 #include "core/indexes/codes.h"
+#include "core/indexes/exact_index.h"
 #include "core/indexes/k_means.h"
 #include "core/indexes/vector_checks.h"
 #include "core/runtime/thread_pool.h"
@@ -62,14 +63,12 @@ std::size_t ClusterIndex::BuildWork(std::size_t size) {
 
 Status ClusterIndex::Build(const float* vectors, std::size_t size, std::size_t dimensions,
                            const ClusterTarget& target, const KernelTable& kernels,
-                           std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
-                           std::unique_ptr<ClusterIndex>* index) {
+                           std::atomic<std::size_t>* done, std::unique_ptr<ClusterIndex>* index) {
   std::unique_ptr<ClusterIndex> best;
   for (const std::size_t clusters : {ManyClusters(size), FewClusters(size)}) {
     if (clusters == 0) continue;
     std::unique_ptr<ClusterIndex> made;
-    Status status =
-        BuildClusters(vectors, size, dimensions, clusters, kernels, done, cancel, &made);
+    Status status = BuildClusters(vectors, size, dimensions, clusters, kernels, done, &made);
     if (status.ok()) status = made->Calibrate(target);
     if (!status.ok()) return status;
     if (best == nullptr || made->cost() < best->cost()) best = std::move(made);
@@ -80,7 +79,7 @@ Status ClusterIndex::Build(const float* vectors, std::size_t size, std::size_t d
 
 Status ClusterIndex::BuildClusters(const float* vectors, std::size_t size, std::size_t dimensions,
                                    std::size_t clusters, const KernelTable& kernels,
-                                   std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
+                                   std::atomic<std::size_t>* done,
                                    std::unique_ptr<ClusterIndex>* index) {
   if (size > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     return Status::OutOfRange("Expected at most 2147483647 vectors, received " +
@@ -104,7 +103,7 @@ Status ClusterIndex::BuildClusters(const float* vectors, std::size_t size, std::
     clusters = std::max<std::size_t>(1, std::min(clusters, size));
     PreferHugePages(vectors, size * dimensions * sizeof(float));
 
-    // Every so-many-th row: slots carry no order that matters, and no second copy of all is made.
+    // Every so-many-th row: rows carry no order that matters, and no second copy of all is made.
     const std::size_t sample = SampleSize(size, clusters);
     AlignedBuffer sampled;
     const float* rows = vectors;
@@ -122,14 +121,14 @@ Status ClusterIndex::BuildClusters(const float* vectors, std::size_t size, std::
     means.iterations = kIterations;
     means.seed = kSeed;
     AlignedBuffer centroids;
-    Status status = clusters < kSplitFrom
-                        ? KMeans(kernels, rows, sample, dimensions, means, done, cancel, &centroids)
-                        : SplitKMeans(kernels, rows, sample, dimensions, means, done, cancel,
-                                      &centroids, &clusters);
+    Status status =
+        clusters < kSplitFrom
+            ? KMeans(kernels, rows, sample, dimensions, means, done, &centroids)
+            : SplitKMeans(kernels, rows, sample, dimensions, means, done, &centroids, &clusters);
     std::vector<std::uint32_t> nearest;
     if (status.ok()) {
       status = AssignRows(kernels, vectors, size, dimensions, centroids.data(), clusters, done,
-                          cancel, &nearest);
+                          &nearest);
     }
     if (status.ok()) status = made->Encode(nearest, centroids.data(), clusters);
     if (!status.ok()) return status;
@@ -145,33 +144,33 @@ Status ClusterIndex::Encode(const std::vector<std::uint32_t>& nearest, const flo
   std::vector<std::uint32_t> sizes(clusters, 0);
   for (const std::uint32_t c : nearest) ++sizes[c];
   // Clusters that nobody is nearest to are left out.
-  std::vector<std::uint32_t> place(clusters, kNoSlot);
+  std::vector<std::uint32_t> positions(clusters, kNoRow);
   std::size_t blocks = 0;
   for (std::size_t c = 0; c < clusters; ++c) {
     if (sizes[c] == 0) continue;
-    place[c] = static_cast<std::uint32_t>(clusters_.size());
+    positions[c] = static_cast<std::uint32_t>(clusters_.size());
     Cluster cluster = {};
     cluster.first_block = static_cast<std::uint32_t>(blocks);
     cluster.block_count = static_cast<std::uint32_t>(RoundUp(sizes[c], kCodeBlock) / kCodeBlock);
     blocks += cluster.block_count;
     clusters_.push_back(cluster);
   }
-  slots_.assign(blocks * kCodeBlock, kNoSlot);
+  rows_.assign(blocks * kCodeBlock, kNoRow);
   if (!centroids_.Reserve(clusters_.size() * dimensions_) ||
       !codes_.Reserve(blocks * kCodeBlock * depth_)) {
     return OutOfMemory();
   }
   for (std::size_t c = 0; c < clusters; ++c) {
-    if (place[c] == kNoSlot) continue;
-    std::memcpy(centroids_.data() + place[c] * dimensions_, centroids + c * dimensions_,
+    if (positions[c] == kNoRow) continue;
+    std::memcpy(centroids_.data() + positions[c] * dimensions_, centroids + c * dimensions_,
                 dimensions_ * sizeof(float));
   }
   std::vector<std::uint32_t> next(clusters_.size());
   for (std::size_t c = 0; c < clusters_.size(); ++c) {
     next[c] = clusters_[c].first_block * static_cast<std::uint32_t>(kCodeBlock);
   }
-  for (std::size_t slot = 0; slot < size_; ++slot) {
-    slots_[next[place[nearest[slot]]]++] = static_cast<std::uint32_t>(slot);
+  for (std::size_t row = 0; row < size_; ++row) {
+    rows_[next[positions[nearest[row]]]++] = static_cast<std::uint32_t>(row);
   }
 
   radius_.resize(clusters_.size());
@@ -182,12 +181,12 @@ Status ClusterIndex::Encode(const std::vector<std::uint32_t>& nearest, const flo
     Cluster& cluster = clusters_[c];
     const float* centroid = centroids_.data() + c * dimensions_;
     std::uint8_t* const codes = codes_.data() + cluster.first_block * kCodeBlock * depth_;
-    const std::uint32_t* slots = slots_.data() + cluster.first_block * kCodeBlock;
+    const std::uint32_t* rows = rows_.data() + cluster.first_block * kCodeBlock;
     const std::size_t count = next[c] - cluster.first_block * kCodeBlock;
     float* const residual = residuals[worker].data();
     const auto read = [&](std::size_t i) {
-      const float* row = vectors_ + std::size_t{slots[i]} * dimensions_;
-      for (std::size_t d = 0; d < dimensions_; ++d) residual[d] = row[d] - centroid[d];
+      const float* vector = vectors_ + std::size_t{rows[i]} * dimensions_;
+      for (std::size_t d = 0; d < dimensions_; ++d) residual[d] = vector[d] - centroid[d];
     };
     float largest = 0.0f;
     double squares = 0.0;
@@ -264,12 +263,12 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       double error;
       double cost;
     };
-    const auto measure = [&](std::size_t first, std::size_t size, std::size_t depth, float reach,
-                             Recall* recall) {
+    const auto measure = [&](std::size_t first, std::size_t size, std::size_t depth,
+                             float radius_factor, Recall* recall) {
       std::atomic<std::size_t> work{0};
       const Status searched =
           SearchCounted(rows.data() + first * dimensions_, size, depth, BitsetView(nullptr, size_),
-                        reach, {found.data(), scores.data(), counts.data()}, &work);
+                        radius_factor, {found.data(), scores.data(), counts.data()}, &work);
       double sum = 0.0;
       double squares = 0.0;
       for (std::size_t q = 0; q < size; ++q) {
@@ -289,7 +288,7 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
       return searched;
     };
     calibrated_k_ = k;
-    for (std::size_t level = 0; status.ok() && level < kReaches; ++level) {
+    for (std::size_t level = 0; status.ok() && level < kLevels; ++level) {
       const std::size_t depth = DepthOf(level);
       truth.resize(count * depth);
       found.resize(count * depth);
@@ -301,16 +300,16 @@ Status ClusterIndex::Calibrate(const ClusterTarget& target) {
         std::sort(&truth[q * depth], &truth[q * depth] + depth);
       }
       float low = 0.0f;
-      float high = kGreatestReach;
+      float high = kGreatestRadiusFactor;
       Recall recall = {};
-      for (int step = 0; status.ok() && step < kReachSteps; ++step) {
-        const float reach = 0.5f * (low + high);
-        status = measure(0, halves[0], depth, reach, &recall);
+      for (int step = 0; status.ok() && step < kCalibrationSteps; ++step) {
+        const float radius_factor = 0.5f * (low + high);
+        status = measure(0, halves[0], depth, radius_factor, &recall);
         // The target must hold for queries not seen here. A mean of 1 has nothing to spare and needs nothing.
         const bool met = recall.mean - 2.0 * recall.error >= target.recall || recall.mean >= 1.0;
-        (met ? high : low) = reach;
+        (met ? high : low) = radius_factor;
       }
-      reach_[level] = high;
+      radius_factors_[level] = high;
       if (!status.ok() || depth != k) continue;
       status = measure(halves[0], halves[1], depth, high, &recall);
       recall_ = static_cast<float>(recall.mean);

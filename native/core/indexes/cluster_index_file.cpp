@@ -13,7 +13,7 @@
 namespace tandem {
 namespace {
 
-/// Little-endian, sections without padding: header, centroids f32, clusters, slots u32, codes u8, checksum u64.
+/// Little-endian, sections without padding: header, centroids f32, clusters, rows u32, codes u8, checksum u64.
 struct Header {
   char magic[8];
   std::uint32_t version;
@@ -22,7 +22,7 @@ struct Header {
   std::uint32_t clusters;
   std::uint32_t blocks;
   std::uint32_t calibrated_k;
-  float reach[4];
+  float radius_factors[4];
   float recall;
 };
 static_assert(sizeof(Header) == 52, "the header has no padding");
@@ -70,7 +70,7 @@ bool FiniteAtLeast(float x, float least) { return std::isfinite(x) && x >= least
 
 std::size_t ClusterIndex::SerializedSize() const {
   return sizeof(Header) + clusters_.size() * (dimensions_ * sizeof(float) + sizeof(StoredCluster)) +
-         slots_.size() * (sizeof(std::uint32_t) + depth_) + sizeof(std::uint64_t);
+         rows_.size() * (sizeof(std::uint32_t) + depth_) + sizeof(std::uint64_t);
 }
 
 Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const {
@@ -89,9 +89,10 @@ Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const 
   header.dimensions = static_cast<std::uint32_t>(dimensions_);
   header.size = static_cast<std::uint32_t>(size_);
   header.clusters = static_cast<std::uint32_t>(clusters_.size());
-  header.blocks = static_cast<std::uint32_t>(slots_.size() / kCodeBlock);
-  static_assert(sizeof(header.reach) == sizeof(reach_), "one for each of kDepths");
-  std::memcpy(header.reach, reach_, sizeof(reach_));
+  header.blocks = static_cast<std::uint32_t>(rows_.size() / kCodeBlock);
+  static_assert(sizeof(header.radius_factors) == sizeof(radius_factors_),
+                "one for each of kDepths");
+  std::memcpy(header.radius_factors, radius_factors_, sizeof(radius_factors_));
   header.calibrated_k = static_cast<std::uint32_t>(calibrated_k_);
   header.recall = recall_;
   write(&header, sizeof(header));
@@ -100,8 +101,8 @@ Status ClusterIndex::Serialize(std::uint8_t* out, std::size_t size_bytes) const 
     const StoredCluster stored = {clusters_[c].block_count, clusters_[c].step, radius_[c]};
     write(&stored, sizeof(stored));
   }
-  write(slots_.data(), slots_.size() * sizeof(std::uint32_t));
-  write(codes_.data(), slots_.size() * depth_);
+  write(rows_.data(), rows_.size() * sizeof(std::uint32_t));
+  write(codes_.data(), rows_.size() * depth_);
   const std::uint64_t sum = Checksum(out, at);
   write(&sum, sizeof(sum));
   return Status::Ok();
@@ -126,15 +127,15 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
   }
   // Bounds before products: none of these can overflow 64 bits, and nothing is allocated yet.
   const std::size_t depth = CodeDepth(dimensions);
-  const std::size_t places = std::size_t{header.blocks} * kCodeBlock;
+  const std::size_t padded_rows = std::size_t{header.blocks} * kCodeBlock;
   if (size == 0 || dimensions == 0 || dimensions > kMaxCodeDepth || header.clusters == 0 ||
-      header.clusters > size || places < size || header.blocks > size_bytes) {
+      header.clusters > size || padded_rows < size || header.blocks > size_bytes) {
     return Invalid("their counts do not fit each other");
   }
   const std::size_t expected =
       sizeof(header) +
       std::size_t{header.clusters} * (dimensions * sizeof(float) + sizeof(StoredCluster)) +
-      places * (sizeof(std::uint32_t) + depth) + sizeof(std::uint64_t);
+      padded_rows * (sizeof(std::uint32_t) + depth) + sizeof(std::uint64_t);
   if (size_bytes != expected) {
     return Invalid("there are " + std::to_string(size_bytes) + " bytes instead of " +
                    std::to_string(expected));
@@ -143,7 +144,8 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
   std::memcpy(&sum, bytes + size_bytes - sizeof(sum), sizeof(sum));
   if (sum != Checksum(bytes, size_bytes - sizeof(sum))) return Invalid("their checksum is wrong");
   bool sound = FiniteAtLeast(header.recall, 0.0f) && header.calibrated_k > 0;
-  for (const float reach : header.reach) sound = sound && FiniteAtLeast(reach, 0.0f);
+  for (const float radius_factor : header.radius_factors)
+    sound = sound && FiniteAtLeast(radius_factor, 0.0f);
   if (!sound) return Invalid("their reach or recall is no such number");
 
   try {
@@ -153,15 +155,15 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
     made->size_ = size;
     made->dimensions_ = dimensions;
     made->depth_ = depth;
-    std::memcpy(made->reach_, header.reach, sizeof(header.reach));
+    std::memcpy(made->radius_factors_, header.radius_factors, sizeof(header.radius_factors));
     made->calibrated_k_ = header.calibrated_k;
     made->recall_ = header.recall;
     if (!made->centroids_.Reserve(header.clusters * dimensions) ||
-        !made->codes_.Reserve(places * depth)) {
+        !made->codes_.Reserve(padded_rows * depth)) {
       return Status::Internal("Out of memory for a cluster index.");
     }
     made->clusters_.resize(header.clusters);
-    made->slots_.resize(places);
+    made->rows_.resize(padded_rows);
     std::size_t at = sizeof(header);
     const auto read = [&](void* to, std::size_t length) {
       std::memcpy(to, bytes + at, length);
@@ -185,17 +187,17 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
       blocks += stored.block_count;
     }
     if (blocks != header.blocks) return Invalid("the blocks of the clusters are not all there");
-    read(made->slots_.data(), places * sizeof(std::uint32_t));
+    read(made->rows_.data(), padded_rows * sizeof(std::uint32_t));
     std::vector<bool> seen(size, false);
     std::size_t filled = 0;
-    for (const std::uint32_t slot : made->slots_) {
-      if (slot == kNoSlot) continue;
-      if (slot >= size || seen[slot]) return Invalid("a slot is out of range or there twice");
-      seen[slot] = true;
+    for (const std::uint32_t row : made->rows_) {
+      if (row == kNoRow) continue;
+      if (row >= size || seen[row]) return Invalid("a row is out of range or there twice");
+      seen[row] = true;
       ++filled;
     }
-    if (filled != size) return Invalid("a slot is missing");
-    read(made->codes_.data(), places * depth);
+    if (filled != size) return Invalid("a row is missing");
+    read(made->codes_.data(), padded_rows * depth);
     PreferHugePages(vectors, size * dimensions * sizeof(float));
     const Status status = made->FinishLoading();
     if (!status.ok()) return status;

@@ -7,9 +7,9 @@
 namespace tandem {
 
 /// Marks the places that fill up a cluster's last block.
-constexpr std::uint32_t kNoSlot = 0xffffffffu;
+constexpr std::uint32_t kNoRow = 0xffffffffu;
 /// A vector this many radii off its centroid, straight towards the query: no cluster reaches further in practice.
-constexpr float kGreatestReach = 4.0f;
-constexpr int kReachSteps = 10;
+constexpr float kGreatestRadiusFactor = 4.0f;
+constexpr int kCalibrationSteps = 10;
 
 }  // namespace tandem

@@ -168,10 +168,10 @@ bool ExactIndex::SearchCodes(const float* queries, std::size_t count, std::size_
       const std::size_t found = kernels_->select_above_int(
           sums, items, SumLimit(pool.threshold(), 0.0f, scale, zero), s->above);
       for (std::size_t i = 0; i < found; ++i) {
-        const std::size_t slot = first + s->above[i];
-        if (!allow.Test(slot)) continue;
+        const std::size_t row = first + s->above[i];
+        if (!allow.Test(row)) continue;
         pool.Add(scale * static_cast<float>(sums[s->above[i]] - zero),
-                 static_cast<std::uint32_t>(slot));
+                 static_cast<std::uint32_t>(row));
       }
       pool.Settle();
     }
@@ -184,7 +184,7 @@ bool ExactIndex::SearchCodes(const float* queries, std::size_t count, std::size_
 }
 
 Status ExactIndex::Search(const float* queries, std::size_t count, std::size_t k,
-                          const BitsetView& allow, const SearchRows& out) const {
+                          const BitsetView& allow, const SearchOutput& out) const {
   const Status status = CheckVectors(*kernels_, queries, count, dimensions_, "queries");
   if (!status.ok()) return status;
   const bool coded = !blocks_.empty();
@@ -215,7 +215,7 @@ Status ExactIndex::Search(const float* queries, std::size_t count, std::size_t k
     for (std::size_t q = 0; q < queries_here; ++q) {
       const std::size_t row = first + q;
       out.counts[row] = static_cast<std::int32_t>(
-          scratch.top[q].Finish(out.slots + row * k, out.scores + row * k));
+          scratch.top[q].Finish(out.rows + row * k, out.scores + row * k));
     }
   };
   const std::size_t groups = (count + width - 1) / width;
@@ -227,40 +227,40 @@ Status ExactIndex::Search(const float* queries, std::size_t count, std::size_t k
   return enough ? Status::Ok() : OutOfMemory(k);
 }
 
-Status ExactIndex::CheckSlots(const std::int32_t* slots, std::size_t count) const {
+Status ExactIndex::CheckRows(const std::int32_t* rows, std::size_t count) const {
   for (std::size_t i = 0; i < count; ++i) {
-    if (slots[i] < 0 || static_cast<std::size_t>(slots[i]) >= size_) {
-      return Status::OutOfRange("Expected slots below " + std::to_string(size_) +
-                                " in slots, received " + std::to_string(slots[i]) + " at " +
+    if (rows[i] < 0 || static_cast<std::size_t>(rows[i]) >= size_) {
+      return Status::OutOfRange("Expected rows below " + std::to_string(size_) +
+                                " in rows, received " + std::to_string(rows[i]) + " at " +
                                 std::to_string(i) + ".");
     }
   }
   return Status::Ok();
 }
 
-Status ExactIndex::SearchSlots(const float* queries, std::size_t count, std::size_t k,
-                               const std::int32_t* slots, std::size_t slot_count,
-                               const SearchRows& out) const {
+Status ExactIndex::SearchRows(const float* queries, std::size_t count, std::size_t k,
+                              const std::int32_t* rows, std::size_t row_count,
+                              const SearchOutput& out) const {
   Status status = CheckVectors(*kernels_, queries, count, dimensions_, "queries");
-  if (status.ok()) status = CheckSlots(slots, slot_count);
+  if (status.ok()) status = CheckRows(rows, row_count);
   if (!status.ok()) return status;
-  const auto row_of = [&](std::size_t i) {
-    return vectors_ + static_cast<std::size_t>(slots[i]) * dimensions_;
+  const auto vector_of = [&](std::size_t i) {
+    return vectors_ + static_cast<std::size_t>(rows[i]) * dimensions_;
   };
   try {
     thread_local TopK top;
     for (std::size_t q = 0; q < count; ++q) {
       top.Start(k);
-      for (std::size_t i = 0; i < slot_count; ++i) {
-        if (i + kAhead < slot_count) {
+      for (std::size_t i = 0; i < row_count; ++i) {
+        if (i + kAhead < row_count) {
           for (std::size_t d = 0; d < dimensions_; d += 16) {
-            __builtin_prefetch(row_of(i + kAhead) + d);
+            __builtin_prefetch(vector_of(i + kAhead) + d);
           }
         }
-        top.Offer(kernels_->dot(queries + q * dimensions_, row_of(i), dimensions_),
-                  static_cast<std::uint32_t>(slots[i]));
+        top.Offer(kernels_->dot(queries + q * dimensions_, vector_of(i), dimensions_),
+                  static_cast<std::uint32_t>(rows[i]));
       }
-      out.counts[q] = static_cast<std::int32_t>(top.Finish(out.slots + q * k, out.scores + q * k));
+      out.counts[q] = static_cast<std::int32_t>(top.Finish(out.rows + q * k, out.scores + q * k));
     }
   } catch (const std::exception&) {
     return OutOfMemory(k);
@@ -268,13 +268,13 @@ Status ExactIndex::SearchSlots(const float* queries, std::size_t count, std::siz
   return Status::Ok();
 }
 
-Status ExactIndex::Score(const float* query, const std::int32_t* slots, std::size_t count,
+Status ExactIndex::Score(const float* query, const std::int32_t* rows, std::size_t count,
                          float* out) const {
   Status status = CheckVectors(*kernels_, query, 1, dimensions_, "query");
-  if (status.ok()) status = CheckSlots(slots, count);
+  if (status.ok()) status = CheckRows(rows, count);
   if (!status.ok()) return status;
   for (std::size_t i = 0; i < count; ++i) {
-    out[i] = kernels_->dot(query, vectors_ + static_cast<std::size_t>(slots[i]) * dimensions_,
+    out[i] = kernels_->dot(query, vectors_ + static_cast<std::size_t>(rows[i]) * dimensions_,
                            dimensions_);
   }
   return Status::Ok();

@@ -6,19 +6,12 @@
 #include <vector>
 
 #include "core/indexes/bitset.h"
-#include "core/indexes/top_k.h"
+#include "core/indexes/search_output.h"
 #include "core/runtime/aligned_buffer.h"
 #include "core/runtime/status.h"
 #include "kernels/kernels.h"
 
 namespace tandem {
-
-/// Caller-owned result rows, [B, k] and [B]; see SearchOutput in src/native/binding.ts.
-struct SearchRows {
-  std::int32_t* slots;
-  float* scores;
-  std::int32_t* counts;
-};
 
 /// Borrows its vectors: they must outlive the index unchanged. Searches may run at the same time on any threads.
 class ExactIndex {
@@ -32,18 +25,17 @@ class ExactIndex {
   /// done to a score is bounded, and every vector within the bound is scored in f32: the results stay the same.
   Status AddCodes();
 
-  /// The true top k of each of `count` queries [count, dimensions]; ties by lower slot. Queries share the vectors' way
+  /// The true top k of each of `count` queries [count, dimensions]; ties by lower row. Queries share the vectors' way
   /// from memory in groups; work over 2^24 multiplications is spread over the shared pool, with the same results.
   Status Search(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
-                const SearchRows& out) const;
+                const SearchOutput& out) const;
 
-  /// The same among slots [slot_count] alone, each at most once. OutOfRange names the position of a bad slot.
-  Status SearchSlots(const float* queries, std::size_t count, std::size_t k,
-                     const std::int32_t* slots, std::size_t slot_count,
-                     const SearchRows& out) const;
+  /// The same among rows [row_count] alone, each at most once. OutOfRange names the position of a bad row.
+  Status SearchRows(const float* queries, std::size_t count, std::size_t k,
+                    const std::int32_t* rows, std::size_t row_count, const SearchOutput& out) const;
 
-  /// out[i] = inner product of query with vector slots[i]. OutOfRange names the position of a bad slot.
-  Status Score(const float* query, const std::int32_t* slots, std::size_t count, float* out) const;
+  /// out[i] = inner product of query with vector rows[i]. OutOfRange names the position of a bad row.
+  Status Score(const float* query, const std::int32_t* rows, std::size_t count, float* out) const;
 
   /// Where the vectors are now, for an owner whose memory may move.
   const float* vectors() const { return vectors_; }
@@ -61,7 +53,7 @@ class ExactIndex {
   };
   struct Scratch;
 
-  Status CheckSlots(const std::int32_t* slots, std::size_t count) const;
+  Status CheckRows(const std::int32_t* rows, std::size_t count) const;
   void SearchVectors(const float* queries, std::size_t count, const BitsetView& allow,
                      Scratch* scratch, std::size_t first_top) const;
   /// False, and nothing done, where a bound does not fit f32.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/indexes/bitset.h"
-#include "core/indexes/exact_index.h"
+#include "core/indexes/search_output.h"
 #include "core/runtime/aligned_buffer.h"
 #include "core/runtime/status.h"
 #include "kernels/kernels.h"
@@ -39,8 +39,7 @@ class HnswIndex {
   /// `cancel` ends it early with kInternal. Blocks: call it off the JavaScript thread.
   static Status Build(AlignedBuffer vectors, std::size_t size, std::size_t dimensions,
                       const HnswBuildOptions& options, const KernelTable& kernels,
-                      std::atomic<std::size_t>* added, const std::atomic<bool>* cancel,
-                      std::unique_ptr<HnswIndex>* index);
+                      std::atomic<std::size_t>* added, std::unique_ptr<HnswIndex>* index);
 
   /// Copies `bytes` after checking every count, level, key and neighbour slot: usearch itself trusts the file, and one
   /// flipped bit crashes it one time in three. IndexInvalid says what is wrong.
@@ -49,7 +48,7 @@ class HnswIndex {
 
   /// Top k found with max(expansion, k) candidates; counts are what was found, fewer than k for a tight filter.
   Status Search(const float* queries, std::size_t count, std::size_t k, std::size_t expansion,
-                const BitsetView& allow, const SearchRows& out) const;
+                const BitsetView& allow, const SearchOutput& out) const;
 
   /// Bytes that Serialize writes.
   std::size_t SerializedSize() const;

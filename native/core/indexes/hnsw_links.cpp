@@ -8,45 +8,39 @@
 #include <string>
 #include <vector>
 
+#include "core/indexes/hnsw_file.h"
+
 namespace tandem {
 namespace {
 
-constexpr std::size_t kSlotBytes = sizeof(std::uint32_t);
-constexpr std::size_t kNodeHeadBytes = sizeof(std::uint64_t) + sizeof(std::int16_t);
+constexpr std::size_t kLinkBytes = sizeof(std::uint32_t);
 /// Links that a node without a way in gets: a search that passes by only one of its neighbours may still miss it.
-constexpr std::size_t kWaysIn = 4;
+constexpr std::size_t kIncomingLinks = 4;
 /// How far out they are looked for, once there is one.
 constexpr std::size_t kNearby = 64;
 /// A node that so many others link to can lose one.
-constexpr std::uint32_t kSpareable = 4;
+constexpr std::uint32_t kEnoughIncoming = 4;
 constexpr int kRounds = 8;
-
-template <class T>
-T ReadAt(const std::uint8_t* address) {
-  T value;
-  std::memcpy(&value, address, sizeof(T));
-  return value;
-}
 
 /// The links of the base level of a valid graph.
 class Links {
  public:
   explicit Links(std::uint8_t* bytes) {
-    const std::size_t rows = ReadAt<std::uint32_t>(bytes);
-    const std::size_t row_bytes = ReadAt<std::uint32_t>(bytes + 4);
-    std::uint8_t* const header = bytes + 8 + rows * row_bytes + 64;
-    const std::size_t upper_room = ReadAt<std::uint64_t>(header + 8);
-    room_ = ReadAt<std::uint64_t>(header + 16);
-    entry_ = ReadAt<std::uint64_t>(header + 32);
+    const std::size_t rows = LoadAt<std::uint32_t>(bytes);
+    const std::size_t row_bytes = LoadAt<std::uint32_t>(bytes + 4);
+    std::uint8_t* const header = bytes + 8 + rows * row_bytes + kHnswHeadBytes;
+    const std::size_t upper_room = LoadAt<std::uint64_t>(header + 8);
+    room_ = LoadAt<std::uint64_t>(header + 16);
+    entry_ = LoadAt<std::uint64_t>(header + 32);
     const std::uint8_t* const levels = header + 40;
     std::uint8_t* at = header + 40 + rows * sizeof(std::int16_t);
     lists_.resize(rows);
     incoming_.resize(rows, 0);
     for (std::size_t node = 0; node < rows; ++node) {
-      const std::int16_t level = ReadAt<std::int16_t>(levels + node * sizeof(std::int16_t));
-      lists_[node] = at + kNodeHeadBytes;
-      at = lists_[node] + kSlotBytes * (1 + room_) +
-           static_cast<std::size_t>(level) * kSlotBytes * (1 + upper_room);
+      const std::int16_t level = LoadAt<std::int16_t>(levels + node * sizeof(std::int16_t));
+      lists_[node] = at + kHnswNodeHeadBytes;
+      at = lists_[node] + kLinkBytes * (1 + room_) +
+           static_cast<std::size_t>(level) * kLinkBytes * (1 + upper_room);
     }
     for (std::size_t node = 0; node < rows; ++node) {
       for (std::size_t i = 0; i < count(node); ++i) ++incoming_[to(node, i)];
@@ -55,25 +49,25 @@ class Links {
 
   std::size_t size() const { return lists_.size(); }
   std::size_t entry() const { return entry_; }
-  std::size_t count(std::size_t node) const { return ReadAt<std::uint32_t>(lists_[node]); }
+  std::size_t count(std::size_t node) const { return LoadAt<std::uint32_t>(lists_[node]); }
   std::size_t to(std::size_t node, std::size_t i) const {
-    return ReadAt<std::uint32_t>(lists_[node] + kSlotBytes * (1 + i));
+    return LoadAt<std::uint32_t>(lists_[node] + kLinkBytes * (1 + i));
   }
   std::uint32_t incoming(std::size_t node) const { return incoming_[node]; }
 
   /// Adds the link, or overwrites one to a node that many others link to. False where there is neither room nor such.
-  bool Link(std::size_t from, std::size_t target, bool may_spare) {
+  bool Link(std::size_t from, std::size_t target, bool may_replace) {
     const std::size_t size = count(from);
     if (size < room_) {
       const std::uint32_t grown = static_cast<std::uint32_t>(size + 1);
-      std::memcpy(lists_[from], &grown, kSlotBytes);
+      std::memcpy(lists_[from], &grown, kLinkBytes);
       Write(from, size, target);
       return true;
     }
-    for (std::size_t i = may_spare ? size : 0; i-- > 0;) {
-      const std::size_t spared = to(from, i);
-      if (incoming_[spared] < kSpareable) continue;
-      --incoming_[spared];
+    for (std::size_t i = may_replace ? size : 0; i-- > 0;) {
+      const std::size_t replaced = to(from, i);
+      if (incoming_[replaced] < kEnoughIncoming) continue;
+      --incoming_[replaced];
       Write(from, i, target);
       return true;
     }
@@ -82,8 +76,8 @@ class Links {
 
  private:
   void Write(std::size_t from, std::size_t at, std::size_t target) {
-    const std::uint32_t slot = static_cast<std::uint32_t>(target);
-    std::memcpy(lists_[from] + kSlotBytes * (1 + at), &slot, kSlotBytes);
+    const std::uint32_t node = static_cast<std::uint32_t>(target);
+    std::memcpy(lists_[from] + kLinkBytes * (1 + at), &node, kLinkBytes);
     ++incoming_[target];
   }
 
@@ -168,8 +162,8 @@ Status NoRoom(std::size_t node) {
                           std::to_string(node) + ". Raise connectivity.");
 }
 
-/// Gives nodes without a way from the entry point up to kWaysIn links, from the nearest nodes that have one and room.
-Status MakeWaysIn(Links* links, std::size_t* repaired) {
+/// Gives nodes without a way from the entry point up to kIncomingLinks links, from the nearest nodes that have one and room.
+Status ConnectFromEntry(Links* links, std::size_t* repaired) {
   Walk in(links->size());
   const auto forward = [links](std::size_t node, const auto& visit) {
     for (std::size_t i = 0; i < links->count(node); ++i) visit(links->to(node, i));
@@ -178,9 +172,9 @@ Status MakeWaysIn(Links* links, std::size_t* repaired) {
   for (std::size_t node = 0; node < links->size(); ++node) {
     if (in.met(node)) continue;
     std::size_t made = 0;
-    const auto link = [&](std::size_t from, std::size_t place) {
+    const auto link = [&](std::size_t from, std::size_t visited) {
       if (in.met(from) && links->Link(from, node, made == 0)) ++made;
-      return made < kWaysIn && (made == 0 || place < kNearby);
+      return made < kIncomingLinks && (made == 0 || visited < kNearby);
     };
     Outwards(*links, node, link);
     // An island: none of its nodes leads elsewhere, so the surroundings of the entry point have to do.
@@ -193,20 +187,20 @@ Status MakeWaysIn(Links* links, std::size_t* repaired) {
 }
 
 /// Gives nodes without a way to the entry point one, from the nearest of them that has room.
-Status MakeWaysOut(Links* links, std::size_t* repaired) {
+Status ConnectToEntry(Links* links, std::size_t* repaired) {
   const Backlinks backlinks(*links);
   const auto backward = [&](std::size_t node, const auto& visit) { backlinks.Each(node, visit); };
   Walk out(links->size());
   out.From(links->entry(), backward);
   for (std::size_t node = 0; node < links->size(); ++node) {
     if (out.met(node)) continue;
-    std::size_t gate = links->size();
-    Outwards(*links, node, [&](std::size_t from, std::size_t /*place*/) {
-      if (links->Link(from, links->entry(), true)) gate = from;
-      return gate == links->size();
+    std::size_t exit_node = links->size();
+    Outwards(*links, node, [&](std::size_t from, std::size_t /*visited*/) {
+      if (links->Link(from, links->entry(), true)) exit_node = from;
+      return exit_node == links->size();
     });
-    if (gate == links->size()) return NoRoom(node);
-    out.From(gate, backward);
+    if (exit_node == links->size()) return NoRoom(node);
+    out.From(exit_node, backward);
     ++*repaired;
   }
   return Status::Ok();
@@ -216,14 +210,14 @@ Status MakeWaysOut(Links* links, std::size_t* repaired) {
 
 Status ConnectEveryNode(std::uint8_t* bytes, std::size_t* repaired) {
   *repaired = 0;
-  if (ReadAt<std::uint32_t>(bytes) == 0) return Status::Ok();
+  if (LoadAt<std::uint32_t>(bytes) == 0) return Status::Ok();
   try {
     Links links(bytes);
-    // A link that was spared may have been somebody's only way after all: until nobody is missing.
+    // A link that was replaced may have been somebody's only way after all: until nobody is missing.
     for (int round = 0; round < kRounds; ++round) {
       std::size_t now = 0;
-      Status status = MakeWaysIn(&links, &now);
-      if (status.ok()) status = MakeWaysOut(&links, &now);
+      Status status = ConnectFromEntry(&links, &now);
+      if (status.ok()) status = ConnectToEntry(&links, &now);
       if (!status.ok() || now == 0) return status;
       *repaired += now;
     }

@@ -41,8 +41,7 @@ Status OutOfMemory() { return Status::Internal("Out of memory for the clusters o
 
 Status AssignRows(const KernelTable& kernels, const float* rows, std::size_t count,
                   std::size_t dimensions, const float* centroids, std::size_t clusters,
-                  std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
-                  std::vector<std::uint32_t>* nearest) {
+                  std::atomic<std::size_t>* done, std::vector<std::uint32_t>* nearest) {
   ThreadPool& pool = ThreadPool::Shared();
   AlignedBuffer packed, bias;
   std::vector<AlignedBuffer> scores(pool.size());
@@ -61,7 +60,6 @@ Status AssignRows(const KernelTable& kernels, const float* rows, std::size_t cou
   }
 
   pool.ParallelFor((count + kRows - 1) / kRows, [&](std::size_t task, std::size_t worker) {
-    if (cancel->load(std::memory_order_relaxed)) return;
     const std::size_t first = task * kRows;
     const std::size_t rows_here = std::min(kRows, count - first);
     float best[kRows];
@@ -93,7 +91,6 @@ Status AssignRows(const KernelTable& kernels, const float* rows, std::size_t cou
     }
     done->fetch_add(rows_here, std::memory_order_relaxed);
   });
-  if (cancel->load()) return Status::Internal("The build was cancelled.");
   return Status::Ok();
 }
 
@@ -123,7 +120,7 @@ void MoveToMeans(const float* rows, std::size_t count, std::size_t dimensions,
 
 Status KMeans(const KernelTable& kernels, const float* rows, std::size_t count,
               std::size_t dimensions, const KMeansOptions& options, std::atomic<std::size_t>* done,
-              const std::atomic<bool>* cancel, AlignedBuffer* centroids) {
+              AlignedBuffer* centroids) {
   const std::size_t clusters = options.clusters;
   if (!centroids->Reserve(clusters * dimensions)) return OutOfMemory();
   float* const means = centroids->data();
@@ -139,7 +136,7 @@ Status KMeans(const KernelTable& kernels, const float* rows, std::size_t count,
     std::vector<std::uint32_t> nearest;
     for (std::size_t iteration = 0; iteration < options.iterations; ++iteration) {
       const Status status =
-          AssignRows(kernels, rows, count, dimensions, means, clusters, done, cancel, &nearest);
+          AssignRows(kernels, rows, count, dimensions, means, clusters, done, &nearest);
       if (!status.ok()) return status;
       MoveToMeans(rows, count, dimensions, nearest, clusters, &stream, means);
     }
@@ -151,17 +148,16 @@ Status KMeans(const KernelTable& kernels, const float* rows, std::size_t count,
 
 Status SplitKMeans(const KernelTable& kernels, const float* rows, std::size_t count,
                    std::size_t dimensions, const KMeansOptions& options,
-                   std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
-                   AlignedBuffer* centroids, std::size_t* found) {
+                   std::atomic<std::size_t>* done, AlignedBuffer* centroids, std::size_t* found) {
   KMeansOptions part = options;
   part.clusters = static_cast<std::size_t>(std::sqrt(static_cast<double>(options.clusters)));
   AlignedBuffer coarse;
-  Status status = KMeans(kernels, rows, count, dimensions, part, done, cancel, &coarse);
+  Status status = KMeans(kernels, rows, count, dimensions, part, done, &coarse);
   try {
     std::vector<std::uint32_t> nearest;
     if (status.ok()) {
       status = AssignRows(kernels, rows, count, dimensions, coarse.data(), part.clusters, done,
-                          cancel, &nearest);
+                          &nearest);
     }
     if (!status.ok()) return status;
     std::vector<std::vector<std::uint32_t>> members(part.clusters);
@@ -189,14 +185,13 @@ Status SplitKMeans(const KernelTable& kernels, const float* rows, std::size_t co
       }
       part.clusters = counts[c];
       part.seed = options.seed + 1 + c;
-      status = KMeans(kernels, own.data(), size, dimensions, part, done, cancel, &split);
+      status = KMeans(kernels, own.data(), size, dimensions, part, done, &split);
       if (!status.ok()) return status;
       std::memcpy(next, split.data(), counts[c] * dimensions * sizeof(float));
       next += counts[c] * dimensions;
     }
     Stream stream(options.seed);
-    status = AssignRows(kernels, rows, count, dimensions, centroids->data(), total, done, cancel,
-                        &nearest);
+    status = AssignRows(kernels, rows, count, dimensions, centroids->data(), total, done, &nearest);
     if (!status.ok()) return status;
     MoveToMeans(rows, count, dimensions, nearest, total, &stream, centroids->data());
     *found = total;

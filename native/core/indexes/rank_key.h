@@ -1,4 +1,4 @@
-// How hits are ordered, everywhere: higher score first, equal scores by lower slot. As one integer, because sorting and
+// How hits are ordered, everywhere: higher score first, equal scores by lower row. As one integer, because sorting and
 // selecting by two fields was a fifth of a search.
 #pragma once
 
@@ -7,11 +7,11 @@
 
 namespace tandem {
 
-/// A score and a slot; of two keys the greater one ranks first.
+/// A score and a row; of two keys the greater one ranks first.
 using RankKey = std::uint64_t;
 
 /// Score as the high half, so that integers order as the floats do; -0 counts as 0, NaN as -Inf.
-inline RankKey MakeRankKey(float score, std::uint32_t slot) {
+inline RankKey MakeRankKey(float score, std::uint32_t row) {
   constexpr std::uint32_t kMinusInfinity = 0x007fffff;
   std::uint32_t order = kMinusInfinity;
   if (score == score) {
@@ -20,10 +20,10 @@ inline RankKey MakeRankKey(float score, std::uint32_t slot) {
     std::memcpy(&bits, &positive_zero, sizeof(bits));
     order = bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
   }
-  return static_cast<RankKey>(order) << 32 | static_cast<std::uint32_t>(~slot);
+  return static_cast<RankKey>(order) << 32 | static_cast<std::uint32_t>(~row);
 }
 
-inline std::uint32_t SlotOf(RankKey key) { return ~static_cast<std::uint32_t>(key); }
+inline std::uint32_t RowOf(RankKey key) { return ~static_cast<std::uint32_t>(key); }
 
 inline float ScoreOf(RankKey key) {
   const std::uint32_t order = static_cast<std::uint32_t>(key >> 32);

@@ -1,4 +1,4 @@
-// The k best (score, slot) pairs of a stream, best first.
+// The k best (score, row) pairs of a stream, best first.
 #pragma once
 
 #include <algorithm>
@@ -23,11 +23,11 @@ class TopK {
 
   bool full() const { return keys_.size() == k_; }
 
-  /// A later slot must score above this to enter (slots offered in ascending order); meaningful once full.
+  /// A later row must score above this to enter (rows offered in ascending order); meaningful once full.
   float threshold() const { return ScoreOf(keys_.front()); }
 
-  void Offer(float score, std::uint32_t slot) {
-    const RankKey key = MakeRankKey(score, slot);
+  void Offer(float score, std::uint32_t row) {
+    const RankKey key = MakeRankKey(score, row);
     if (keys_.size() < k_) {
       keys_.push_back(key);
       // A heap only when it is full: until then nothing asks for the worst.
@@ -39,15 +39,15 @@ class TopK {
     }
   }
 
-  /// Sorts and writes a row of k slots and scores: -1 and -Inf past the count, which is returned.
-  std::size_t Finish(std::int32_t* slots, float* scores) {
+  /// Sorts and writes a row of k rows and scores: -1 and -Inf past the count, which is returned.
+  std::size_t Finish(std::int32_t* rows, float* scores) {
     std::sort(keys_.begin(), keys_.end(), std::greater<>());
     const std::size_t count = keys_.size();
     for (std::size_t i = 0; i < count; ++i) {
-      slots[i] = static_cast<std::int32_t>(SlotOf(keys_[i]));
+      rows[i] = static_cast<std::int32_t>(RowOf(keys_[i]));
       scores[i] = ScoreOf(keys_[i]);
     }
-    std::fill(slots + count, slots + k_, -1);
+    std::fill(rows + count, rows + k_, -1);
     std::fill(scores + count, scores + k_, -std::numeric_limits<float>::infinity());
     return count;
   }

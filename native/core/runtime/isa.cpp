@@ -15,8 +15,7 @@ const KernelTable* Lookup(const std::string& name) {
   return nullptr;
 }
 
-}  // namespace
-
+/// "scalar, avx2": the instruction sets that this machine runs, slowest first.
 std::string AvailableIsaNames() {
   const AvailableKernels& found = ProbeKernels();
   std::string names;
@@ -26,6 +25,8 @@ std::string AvailableIsaNames() {
   }
   return names;
 }
+
+}  // namespace
 
 Status FindKernels(const std::string& name, const KernelTable** table) {
   *table = Lookup(name);

@@ -9,9 +9,6 @@
 
 namespace tandem {
 
-/// "scalar, avx2": what this machine runs, slowest first.
-std::string AvailableIsaNames();
-
 /// The table called `name`; OutOfRange lists what there is.
 Status FindKernels(const std::string& name, const KernelTable** table);
 

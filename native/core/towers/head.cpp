@@ -46,7 +46,7 @@ Status Head::CheckBatch(const HeadBatchViews& batch, std::size_t out_size) const
         CheckLength("sequenceRows", rows * d, "[sequenceOffsets[B], D]", batch.sequence_rows.size);
   } else {
     status = CheckLength("states", b * d, "[B, D]", batch.states.size);
-    if (status.ok()) status = CheckLength("hasState", b, "[B]", batch.has_state_size);
+    if (status.ok()) status = CheckLength("hasState", b, "[B]", batch.has_state.size);
   }
   if (!status.ok() || fusion_ == HeadFusion::kNone) return status;
   return CheckContext(batch);
@@ -139,13 +139,13 @@ void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float*
     weights[used] = 1.0f;
   }
   const std::int32_t viewed = items_ == 0 ? -1 : batch.subject_items.data[request];
-  const std::size_t slot = viewed < 0 ? 0 : static_cast<std::size_t>(viewed);
+  const std::size_t item_row = viewed < 0 ? 0 : static_cast<std::size_t>(viewed);
   if (!item_table_.multiplied) {
     const std::size_t d = embedding_width_;
     std::memset(item, 0, d * sizeof(float));
-    if (viewed >= 0) std::memcpy(item, item_table_.rows.data() + slot * d, d * sizeof(float));
+    if (viewed >= 0) std::memcpy(item, item_table_.rows.data() + item_row * d, d * sizeof(float));
   } else if (viewed >= 0) {
-    rows[used] = item_table_.rows.data() + slot * context_width_;
+    rows[used] = item_table_.rows.data() + item_row * context_width_;
     weights[used++] = 1.0f;
   }
   if (!subject_table_.multiplied) {
@@ -195,7 +195,7 @@ void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size
       if (offsets[1] > offsets[0]) {
         state = batch.sequence_rows.data + (static_cast<std::size_t>(offsets[1]) - 1) * d;
       }
-    } else if (batch.has_state[request] != 0) {
+    } else if (batch.has_state.data[request] != 0) {
       state = batch.states.data + request * d;
     }
     std::memcpy(row + state_at, state == nullptr ? cold_start_.data() : state, d * sizeof(float));

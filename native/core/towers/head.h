@@ -54,8 +54,7 @@ struct HeadWeightViews {
 struct HeadBatchViews {
   std::size_t count = 0;
   FloatView states;
-  const std::uint8_t* has_state = nullptr;
-  std::size_t has_state_size = 0;
+  ByteView has_state;
   FloatView state_age;
   Int32View subject_offsets;
   Int32View subject_rows;
@@ -136,8 +135,7 @@ class Head {
   std::size_t context_width_ = 0;
   std::size_t subject_width_ = 0;
   std::size_t heads_ = 0;
-  std::size_t fused_width_ = 0;  // Z
-  std::size_t row_width_ = 0;    // H + Z
+  std::size_t row_width_ = 0;  // H + Z
   std::size_t subjects_ = 0;
   /// 0 where the context does not read the item in view.
   std::size_t items_ = 0;

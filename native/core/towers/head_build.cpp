@@ -58,7 +58,6 @@ Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelT
   made->fusion_ = w.fusion;
   made->embedding_width_ = d;
   made->hidden_width_ = h;
-  made->fused_width_ = z;
   made->row_width_ = h + z;
 
   AlignedBuffer output;

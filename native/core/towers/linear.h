@@ -45,7 +45,6 @@ class Linear {
     return true;
   }
 
-  std::size_t inputs() const { return inputs_; }
   std::size_t outputs() const { return outputs_; }
 
   /// Floats of scratch that Apply needs for rounded rows of at most `inputs` columns; 0 in f32.

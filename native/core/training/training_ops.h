@@ -58,7 +58,7 @@ struct ScorePairs {
   std::size_t count;
 };
 
-/// Scores of every query with every candidate: score[e, c] = q_e . v_c + bias[c] + the bonuses of the pair, without the
+/// Scores of every query with every candidate: score[e, c] = q_e . v_c + bias[c] + the boosts of the pair, without the
 /// masked pairs.
 struct ScoreShape {
   /// E.
@@ -71,20 +71,20 @@ struct ScoreShape {
   const float* bias;
   /// Pairs that do not count.
   ScorePairs masked;
-  /// Pairs whose score has bonuses[i] added to it.
-  ScorePairs rewarded;
-  const float* bonuses;
+  /// Pairs whose score has boosts[i] added to it.
+  ScorePairs boosted;
+  const float* boosts;
 };
 
 /// out[e] = ln sum over c of exp(score[e, c]), [E]. Scores exist in blocks that fit L2, never as [E, C].
 Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, const float* queries,
                        const float* candidates, float* out);
 
-/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D], dbonuses [rewarded.count], and
+/// Gradients of LogSumExpScores along dy [E], `log_sums` its result: dqueries [E, D], dboosts [boosted.count], and
 /// dcandidates [C, D], or null where candidates are constants: that saves one of the three products.
 Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
                                const float* queries, const float* candidates, const float* log_sums,
-                               const float* dy, float* dqueries, float* dbonuses,
+                               const float* dy, float* dqueries, float* dboosts,
                                float* dcandidates);
 
 }  // namespace tandem

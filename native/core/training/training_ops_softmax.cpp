@@ -85,10 +85,10 @@ class Scores {
                      std::min(kColumns, shape_.candidates - first), panels_.data() + first * d);
         });
     return masked_.Prepare(shape_.masked, shape_.queries) &&
-           rewarded_.Prepare(shape_.rewarded, shape_.queries);
+           boosted_.Prepare(shape_.boosted, shape_.queries);
   }
 
-  const PairsOfRows& rewarded() const { return rewarded_; }
+  const PairsOfRows& boosted() const { return boosted_; }
 
   /// Scores of queries [row, row + rows) with candidates [column, column + columns), rows kStride apart; `column` is a
   /// multiple of kColumns.
@@ -112,8 +112,8 @@ class Scores {
     kernels_.gemm(g);
     for (std::size_t r = 0; r < rows; ++r) {
       float* const s = scores + r * kStride;
-      rewarded_.ForEach(row + r, column, columns,
-                        [&](std::size_t pair, std::size_t at) { s[at] += shape_.bonuses[pair]; });
+      boosted_.ForEach(row + r, column, columns,
+                       [&](std::size_t pair, std::size_t at) { s[at] += shape_.boosts[pair]; });
       masked_.ForEach(row + r, column, columns,
                       [&](std::size_t /*pair*/, std::size_t at) { s[at] = kMasked; });
     }
@@ -130,7 +130,7 @@ class Scores {
   const float* queries_;
   AlignedBuffer& panels_;
   PairsOfRows masked_;
-  PairsOfRows rewarded_;
+  PairsOfRows boosted_;
 };
 
 /// Blocks [first_row, end_row) of queries and [first_column, end_column) of candidates, whose gradients one task sums.
@@ -182,7 +182,7 @@ Status LogSumExpScores(const KernelTable& kernels, const ScoreShape& shape, cons
 
 Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& shape,
                                const float* queries, const float* candidates, const float* log_sums,
-                               const float* dy, float* dqueries, float* dbonuses,
+                               const float* dy, float* dqueries, float* dboosts,
                                float* dcandidates) {
   Scores scores(kernels, shape, queries);
   if (!scores.Prepare(candidates)) return OutOfMemory();
@@ -219,9 +219,9 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
           kernels.unary(UnaryOp::kExp, s, columns, s);
           kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, s, dy + row + i, columns, s);
           // A pair lies in one block, so no other task writes it.
-          scores.rewarded().ForEach(
-              row + i, column, columns,
-              [&](std::size_t pair, std::size_t at) { dbonuses[pair] = s[at]; });
+          scores.boosted().ForEach(row + i, column, columns, [&](std::size_t pair, std::size_t at) {
+            dboosts[pair] = s[at];
+          });
         }
         GemmBlock g = {};
         g.a = block;

@@ -37,10 +37,9 @@ std::vector<float> ClusteredRows(Random& random, std::size_t count, std::size_t 
 std::unique_ptr<ClusterIndex> Built(const KernelTable& kernels, const std::vector<float>& rows,
                                     std::size_t dimensions, std::size_t clusters) {
   std::atomic<std::size_t> done{0};
-  const std::atomic<bool> cancel{false};
   std::unique_ptr<ClusterIndex> index;
   CHECK_OK(ClusterIndex::BuildClusters(rows.data(), rows.size() / dimensions, dimensions, clusters,
-                                       kernels, &done, &cancel, &index));
+                                       kernels, &done, &index));
   return index;
 }
 
@@ -55,17 +54,16 @@ void TestKMeans(const KernelTable& kernels) {
   const std::size_t count = 700, dimensions = 7, clusters = 19;
   const std::vector<float> rows = random.Floats(count * dimensions);
   std::atomic<std::size_t> done{0};
-  const std::atomic<bool> cancel{false};
   double before = std::numeric_limits<double>::infinity();
   for (std::size_t iterations = 0; iterations < 6; iterations += 1) {
     KMeansOptions options;
     options.clusters = clusters;
     options.iterations = iterations;
     AlignedBuffer centroids;
-    CHECK_OK(KMeans(kernels, rows.data(), count, dimensions, options, &done, &cancel, &centroids));
+    CHECK_OK(KMeans(kernels, rows.data(), count, dimensions, options, &done, &centroids));
     std::vector<std::uint32_t> nearest;
     CHECK_OK(AssignRows(kernels, rows.data(), count, dimensions, centroids.data(), clusters, &done,
-                        &cancel, &nearest));
+                        &nearest));
     double total = 0.0;
     for (std::size_t i = 0; i < count; ++i) {
       double least = std::numeric_limits<double>::infinity();
@@ -87,12 +85,6 @@ void TestKMeans(const KernelTable& kernels) {
     CHECK(total <= before * (1.0 + 1e-6));
     before = total;
   }
-  std::atomic<bool> cancelled{true};
-  AlignedBuffer centroids;
-  KMeansOptions options;
-  options.clusters = 3;
-  CHECK(KMeans(kernels, rows.data(), count, dimensions, options, &done, &cancelled, &centroids)
-            .code() == StatusCode::kInternal);
 }
 
 void TestRecallAndScores(const KernelTable& kernels) {
@@ -122,25 +114,25 @@ void TestRecallAndScores(const KernelTable& kernels) {
     ExactIndex exact(kernels);
     CHECK_OK(exact.Reset(rows.data(), shape.size, dimensions));
     Results truth(count, k), found(count, k);
-    CHECK_OK(exact.Search(queries.data(), count, k, BitsetView(), truth.rows()));
-    CHECK_OK(index->Search(queries.data(), count, k, BitsetView(), 1.0, found.rows()));
+    CHECK_OK(exact.Search(queries.data(), count, k, BitsetView(), truth.output()));
+    CHECK_OK(index->Search(queries.data(), count, k, BitsetView(), 1.0, found.output()));
     std::size_t hits = 0;
     for (std::size_t q = 0; q < count; ++q) {
       CHECK(found.counts[q] == static_cast<std::int32_t>(k));
       for (std::size_t i = 0; i < k; ++i) {
         const std::size_t at = q * k + i;
-        const float* row = rows.data() + static_cast<std::size_t>(found.slots[at]) * dimensions;
+        const float* row = rows.data() + static_cast<std::size_t>(found.rows[at]) * dimensions;
         CHECK(found.scores[at] == kernels.dot(&queries[q * dimensions], row, dimensions));
         CHECK(i == 0 || found.scores[at - 1] >= found.scores[at]);
-        hits += std::count(&truth.slots[q * k], &truth.slots[q * k] + k, found.slots[at]) > 0;
+        hits += std::count(&truth.rows[q * k], &truth.rows[q * k] + k, found.rows[at]) > 0;
       }
     }
     CHECK(static_cast<double>(hits) >= 0.93 * static_cast<double>(count * k));
 
     // One at a time gives what many at a time give.
     Results alone(1, k);
-    CHECK_OK(index->Search(queries.data(), 1, k, BitsetView(), 1.0, alone.rows()));
-    CHECK(std::equal(alone.slots.begin(), alone.slots.end(), found.slots.begin()));
+    CHECK_OK(index->Search(queries.data(), 1, k, BitsetView(), 1.0, alone.output()));
+    CHECK(std::equal(alone.rows.begin(), alone.rows.end(), found.rows.begin()));
   }
 }
 
@@ -166,14 +158,14 @@ void TestDepths(const KernelTable& kernels) {
         Search{10 * k, BitsetView(nullptr, size), 1.0},
         Search{k, BitsetView(half.data(), size), 0.5}}) {
     Results truth(count, search.k), found(count, search.k);
-    CHECK_OK(exact.Search(queries.data(), count, search.k, search.allow, truth.rows()));
+    CHECK_OK(exact.Search(queries.data(), count, search.k, search.allow, truth.output()));
     CHECK_OK(index->Search(queries.data(), count, search.k, search.allow, search.selectivity,
-                           found.rows()));
+                           found.output()));
     std::size_t hits = 0;
     for (std::size_t q = 0; q < count; ++q) {
-      const std::int32_t* const expected = &truth.slots[q * search.k];
+      const std::int32_t* const expected = &truth.rows[q * search.k];
       for (std::size_t i = 0; i < search.k; ++i) {
-        hits += std::count(expected, expected + search.k, found.slots[q * search.k + i]) > 0;
+        hits += std::count(expected, expected + search.k, found.rows[q * search.k + i]) > 0;
       }
     }
     CHECK(static_cast<double>(hits) >= 0.93 * static_cast<double>(count * search.k));
@@ -203,10 +195,8 @@ void TestBuildTakesTheCheaper(const KernelTable& kernels) {
     const std::vector<float> queries(rows.begin(), rows.begin() + count * dimensions);
     const ClusterTarget target = {queries.data(), count, 10, 0.95};
     std::atomic<std::size_t> done{0};
-    const std::atomic<bool> cancel{false};
     std::unique_ptr<ClusterIndex> best;
-    CHECK_OK(
-        ClusterIndex::Build(rows.data(), size, dimensions, target, kernels, &done, &cancel, &best));
+    CHECK_OK(ClusterIndex::Build(rows.data(), size, dimensions, target, kernels, &done, &best));
     if (best == nullptr) return;
     CHECK(done <= ClusterIndex::BuildWork(size) && 2 * done > ClusterIndex::BuildWork(size));
     CHECK(best->recall() > 0.85);
@@ -236,20 +226,20 @@ void TestFiltersGiveK(const KernelTable& kernels) {
     for (const std::size_t k : {std::size_t{1}, std::size_t{30}, std::size_t{400}, size}) {
       Results found(count, k);
       CHECK_OK(index->Search(queries.data(), count, k, BitsetView(bits.data(), size),
-                             1.0 / static_cast<double>(one_in), found.rows()));
+                             1.0 / static_cast<double>(one_in), found.output()));
       const std::size_t wanted = std::min(k, allowed);
       for (std::size_t q = 0; q < count; ++q) {
         CHECK(static_cast<std::size_t>(found.counts[q]) == wanted);
-        std::vector<std::int32_t> slots(
-            found.slots.begin() + static_cast<std::ptrdiff_t>(q * k),
-            found.slots.begin() + static_cast<std::ptrdiff_t>(q * k + wanted));
-        for (const std::int32_t slot : slots) {
-          const std::size_t s = static_cast<std::size_t>(slot);
+        std::vector<std::int32_t> found_rows(
+            found.rows.begin() + static_cast<std::ptrdiff_t>(q * k),
+            found.rows.begin() + static_cast<std::ptrdiff_t>(q * k + wanted));
+        for (const std::int32_t row : found_rows) {
+          const std::size_t s = static_cast<std::size_t>(row);
           CHECK(s < size && ((bits[s / 32] >> (s % 32)) & 1u) != 0);
         }
-        std::sort(slots.begin(), slots.end());
-        CHECK(std::adjacent_find(slots.begin(), slots.end()) == slots.end());
-        if (wanted < k) CHECK(found.slots[q * k + wanted] == -1);
+        std::sort(found_rows.begin(), found_rows.end());
+        CHECK(std::adjacent_find(found_rows.begin(), found_rows.end()) == found_rows.end());
+        if (wanted < k) CHECK(found.rows[q * k + wanted] == -1);
       }
     }
   }
@@ -275,11 +265,12 @@ void TestFile(const KernelTable& kernels) {
                               &loaded);
   };
   CHECK_OK(load(bytes, size));
-  CHECK(loaded->reach(k, 0.5) == index->reach(k, 0.5) && loaded->recall() == index->recall());
+  CHECK(loaded->radius_factor(k, 0.5) == index->radius_factor(k, 0.5) &&
+        loaded->recall() == index->recall());
   Results expected(10, k), found(10, k);
-  CHECK_OK(index->Search(queries.data(), 10, k, BitsetView(), 1.0, expected.rows()));
-  CHECK_OK(loaded->Search(queries.data(), 10, k, BitsetView(), 1.0, found.rows()));
-  CHECK(expected.slots == found.slots && expected.scores == found.scores);
+  CHECK_OK(index->Search(queries.data(), 10, k, BitsetView(), 1.0, expected.output()));
+  CHECK_OK(loaded->Search(queries.data(), 10, k, BitsetView(), 1.0, found.output()));
+  CHECK(expected.rows == found.rows && expected.scores == found.scores);
   CHECK(bytes == Bytes(*loaded));
 
   CHECK(load(bytes, size - 1).code() == StatusCode::kIndexInvalid);
@@ -306,20 +297,16 @@ void TestRefusals(const KernelTable& kernels) {
   CHECK_OK(index->Calibrate({queries.data(), 2, 5, 1.0}));
   Results found(2, 3);
   queries[5] = std::nanf("");
-  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.rows()).code() ==
+  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.output()).code() ==
         StatusCode::kNonFinite);
   queries[5] = 1e20f;
-  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.rows()).code() ==
+  CHECK(index->Search(queries.data(), 2, 3, BitsetView(), 1.0, found.output()).code() ==
         StatusCode::kOutOfRange);
   std::atomic<std::size_t> done{0};
-  const std::atomic<bool> cancel{false}, cancelled{true};
   std::unique_ptr<ClusterIndex> none;
   const ClusterTarget target = {rows.data(), 2, 5, 0.9};
-  CHECK(ClusterIndex::Build(rows.data(), 0, 4, target, kernels, &done, &cancel, &none).code() ==
+  CHECK(ClusterIndex::Build(rows.data(), 0, 4, target, kernels, &done, &none).code() ==
         StatusCode::kOutOfRange);
-  CHECK(
-      ClusterIndex::Build(rows.data(), 100, 4, target, kernels, &done, &cancelled, &none).code() ==
-      StatusCode::kInternal);
   CHECK(none == nullptr);
 }
 

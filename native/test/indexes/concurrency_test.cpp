@@ -53,15 +53,15 @@ Status SearchOne(const Indexes& indexes, std::size_t way, const std::vector<floa
   const float* rows = queries.data();
   switch (way / kFilters) {
     case 0:
-      return indexes.exact->Search(rows, kQueries, kHits, allow, out->rows());
+      return indexes.exact->Search(rows, kQueries, kHits, allow, out->output());
     case 1:
-      return indexes.coded->Search(rows, kQueries, kHits, allow, out->rows());
+      return indexes.coded->Search(rows, kQueries, kHits, allow, out->output());
     case 2:
-      return indexes.clusters->Search(rows, kQueries, kHits, allow, 0.5, out->rows());
+      return indexes.clusters->Search(rows, kQueries, kHits, allow, 0.5, out->output());
     default:
       // Another expansion for each filter: they have to take turns.
       return indexes.graph->Search(rows, kQueries, kHits, 32 + 16 * (way % kFilters), allow,
-                                   out->rows());
+                                   out->output());
   }
 }
 
@@ -77,9 +77,8 @@ std::shared_ptr<Indexes> Make(std::uint64_t seed, const std::vector<float>& quer
   CHECK_OK(made->coded->Reset(made->vectors.data(), kSize, kDimensions));
   CHECK_OK(made->coded->AddCodes());
   std::atomic<std::size_t> done{0};
-  const std::atomic<bool> cancel{false};
   CHECK_OK(ClusterIndex::Build(made->vectors.data(), kSize, kDimensions,
-                               {queries.data(), kQueries, kHits, 0.9}, kernels, &done, &cancel,
+                               {queries.data(), kQueries, kHits, 0.9}, kernels, &done,
                                &made->clusters));
   AlignedBuffer copy;
   CHECK(copy.Reserve(made->vectors.size()));
@@ -88,12 +87,12 @@ std::shared_ptr<Indexes> Make(std::uint64_t seed, const std::vector<float>& quer
   options.connectivity = 8;
   options.expansion_add = 32;
   options.threads = 3;
-  CHECK_OK(HnswIndex::Build(std::move(copy), kSize, kDimensions, options, kernels, &done, &cancel,
-                            &made->graph));
+  CHECK_OK(
+      HnswIndex::Build(std::move(copy), kSize, kDimensions, options, kernels, &done, &made->graph));
   for (std::size_t way = 0; way < kEngines * kFilters; ++way) {
     Results results(kQueries, kHits);
     CHECK_OK(SearchOne(*made, way, queries, filters, &results));
-    made->expected.push_back(results.slots);
+    made->expected.push_back(results.rows);
   }
   return made;
 }
@@ -121,7 +120,7 @@ void TestSearchesAndSwaps(const KernelTable& kernels) {
         const std::size_t way = (round * 5 + t) % (kEngines * kFilters);
         Results results(kQueries, kHits);
         const Status status = SearchOne(*in_use, way, queries, filters, &results);
-        if (!status.ok() || results.slots != in_use->expected[way]) ++wrong;
+        if (!status.ok() || results.rows != in_use->expected[way]) ++wrong;
       }
     });
   }

@@ -13,11 +13,11 @@ namespace {
 
 struct Hit {
   float score;
-  std::uint32_t slot;
+  std::uint32_t row;
 };
 
 bool Better(const Hit& a, const Hit& b) {
-  return a.score > b.score || (a.score == b.score && a.slot < b.slot);
+  return a.score > b.score || (a.score == b.score && a.row < b.row);
 }
 
 std::vector<std::uint32_t> RandomBits(Random& random, std::size_t size, std::size_t one_in) {
@@ -52,23 +52,22 @@ void TestAgainstBruteForce(const KernelTable& kernels) {
     ExactIndex index(kernels);
     CHECK_OK(index.Reset(vectors.data(), size, dimensions));
     Results results(count, k);
-    CHECK_OK(index.Search(queries.data(), count, k, allow, results.rows()));
-    // Codes and lists of slots are other ways to the same results.
-    Results coded(count, k), listed(count, k);
+    CHECK_OK(index.Search(queries.data(), count, k, allow, results.output()));
+    // Codes and lists of rows are other ways to the same results.
+    Results coded(count, k), among(count, k);
     ExactIndex codes(kernels);
     CHECK_OK(codes.Reset(vectors.data(), size, dimensions));
     CHECK_OK(codes.AddCodes());
-    CHECK_OK(codes.Search(queries.data(), count, k, allow, coded.rows()));
-    CHECK(coded.slots == results.slots && coded.scores == results.scores);
+    CHECK_OK(codes.Search(queries.data(), count, k, allow, coded.output()));
+    CHECK(coded.rows == results.rows && coded.scores == results.scores);
     CHECK(coded.counts == results.counts);
-    std::vector<std::int32_t> slots;
+    std::vector<std::int32_t> rows;
     for (std::size_t i = size; i-- > 0;) {
-      if (allow.Test(i)) slots.push_back(static_cast<std::int32_t>(i));
+      if (allow.Test(i)) rows.push_back(static_cast<std::int32_t>(i));
     }
-    CHECK_OK(
-        index.SearchSlots(queries.data(), count, k, slots.data(), slots.size(), listed.rows()));
-    CHECK(listed.slots == results.slots && listed.scores == results.scores);
-    CHECK(listed.counts == results.counts);
+    CHECK_OK(index.SearchRows(queries.data(), count, k, rows.data(), rows.size(), among.output()));
+    CHECK(among.rows == results.rows && among.scores == results.scores);
+    CHECK(among.counts == results.counts);
     for (std::size_t q = 0; q < count; ++q) {
       std::vector<Hit> expected;
       for (std::size_t i = 0; i < size; ++i) {
@@ -81,13 +80,13 @@ void TestAgainstBruteForce(const KernelTable& kernels) {
       const std::size_t hits = std::min(k, expected.size());
       CHECK(static_cast<std::size_t>(results.counts[q]) == hits);
       for (std::size_t i = 0; i < k; ++i) {
-        const std::int32_t slot = results.slots[q * k + i];
+        const std::int32_t row = results.rows[q * k + i];
         const float score = results.scores[q * k + i];
         if (i < hits) {
-          CHECK(slot == static_cast<std::int32_t>(expected[i].slot));
+          CHECK(row == static_cast<std::int32_t>(expected[i].row));
           CHECK(score == expected[i].score);
         } else {
-          CHECK(slot == -1);
+          CHECK(row == -1);
           CHECK(score == -std::numeric_limits<float>::infinity());
         }
       }
@@ -103,12 +102,12 @@ void TestParallelGivesTheSame(const KernelTable& kernels) {
   ExactIndex index(kernels);
   CHECK_OK(index.Reset(vectors.data(), size, dimensions));
   Results together(count, k);
-  CHECK_OK(index.Search(queries.data(), count, k, BitsetView(nullptr, size), together.rows()));
+  CHECK_OK(index.Search(queries.data(), count, k, BitsetView(nullptr, size), together.output()));
   for (std::size_t q = 0; q < count; ++q) {
     Results alone(1, k);
     CHECK_OK(index.Search(queries.data() + q * dimensions, 1, k, BitsetView(nullptr, size),
-                          alone.rows()));
-    for (std::size_t i = 0; i < k; ++i) CHECK(alone.slots[i] == together.slots[q * k + i]);
+                          alone.output()));
+    for (std::size_t i = 0; i < k; ++i) CHECK(alone.rows[i] == together.rows[q * k + i]);
   }
 }
 
@@ -121,16 +120,16 @@ void TestRefusals(const KernelTable& kernels) {
   std::vector<float> query = random.Floats(5);
   Results results(1, 3);
   query[2] = nan;
-  CHECK(index.Search(query.data(), 1, 3, BitsetView(nullptr, 10), results.rows()).code() ==
+  CHECK(index.Search(query.data(), 1, 3, BitsetView(nullptr, 10), results.output()).code() ==
         StatusCode::kNonFinite);
   query.assign(5, 0.0f);
-  CHECK(index.Search(query.data(), 1, 3, BitsetView(nullptr, 10), results.rows()).code() ==
+  CHECK(index.Search(query.data(), 1, 3, BitsetView(nullptr, 10), results.output()).code() ==
         StatusCode::kNonFinite);
   query[0] = 1.0f;
-  const std::int32_t slots[2] = {0, 10};
+  const std::int32_t rows[2] = {0, 10};
   float scores[2];
-  CHECK(index.Score(query.data(), slots, 2, scores).code() == StatusCode::kOutOfRange);
-  CHECK_OK(index.Score(query.data(), slots, 1, scores));
+  CHECK(index.Score(query.data(), rows, 2, scores).code() == StatusCode::kOutOfRange);
+  CHECK_OK(index.Score(query.data(), rows, 1, scores));
   CHECK(scores[0] == vectors[0]);
   for (const float bad : {nan, std::numeric_limits<float>::infinity()}) {
     std::vector<float> broken = vectors;
@@ -139,16 +138,16 @@ void TestRefusals(const KernelTable& kernels) {
     CHECK(status.code() == StatusCode::kNonFinite);
     CHECK(status.message().find("row 7") != std::string::npos);
   }
-  CHECK(index.SearchSlots(query.data(), 1, 3, slots, 2, results.rows()).code() ==
+  CHECK(index.SearchRows(query.data(), 1, 3, rows, 2, results.output()).code() ==
         StatusCode::kOutOfRange);
   // Squares that underflow or overflow f32 are vectors like any other.
   std::vector<float> extreme = {1e-30f, 0, 0, 0, 0, 1e30f, 0, 0, 0, 0};
   CHECK_OK(index.Reset(extreme.data(), 2, 5));
   Results plain(2, 2), coded(2, 2);
-  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), plain.rows()));
+  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), plain.output()));
   CHECK_OK(index.AddCodes());
-  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), coded.rows()));
-  CHECK(plain.slots == coded.slots && plain.scores == coded.scores);
+  CHECK_OK(index.Search(extreme.data(), 2, 2, BitsetView(nullptr, 2), coded.output()));
+  CHECK(plain.rows == coded.rows && plain.scores == coded.scores);
 }
 
 }  // namespace

@@ -38,10 +38,9 @@ std::unique_ptr<HnswIndex> Build(const std::vector<float>& vectors, std::size_t 
   options.expansion_add = 64;
   options.threads = threads;
   std::atomic<std::size_t> added{0};
-  const std::atomic<bool> cancel{false};
   std::unique_ptr<HnswIndex> index;
   CHECK_OK(HnswIndex::Build(std::move(copy), vectors.size() / dimensions, dimensions, options,
-                            kernels, &added, &cancel, &index));
+                            kernels, &added, &index));
   CHECK(added == vectors.size() / dimensions);
   return index;
 }
@@ -55,11 +54,11 @@ std::vector<std::uint8_t> BytesOf(const HnswIndex& index) {
 double Recall(const Results& found, const Results& truth, std::size_t count, std::size_t k) {
   std::size_t hits = 0, wanted = 0;
   for (std::size_t q = 0; q < count; ++q) {
-    const auto begin = found.slots.begin() + static_cast<std::ptrdiff_t>(q * k);
-    const std::set<std::int32_t> slots(begin, begin + found.counts[q]);
+    const auto begin = found.rows.begin() + static_cast<std::ptrdiff_t>(q * k);
+    const std::set<std::int32_t> found_rows(begin, begin + found.counts[q]);
     for (std::int32_t i = 0; i < truth.counts[q]; ++i) {
       ++wanted;
-      hits += slots.count(truth.slots[q * k + static_cast<std::size_t>(i)]);
+      hits += found_rows.count(truth.rows[q * k + static_cast<std::size_t>(i)]);
     }
   }
   return static_cast<double>(hits) / static_cast<double>(std::max<std::size_t>(1, wanted));
@@ -82,30 +81,30 @@ void TestRecallAndFilters(const KernelTable& kernels, std::size_t threads) {
     }
     const BitsetView allow(one_in == 0 ? nullptr : bits.data(), size);
     Results found(count, k), truth(count, k);
-    CHECK_OK(index->Search(queries.data(), count, k, 128, allow, found.rows()));
-    CHECK_OK(exact.Search(queries.data(), count, k, allow, truth.rows()));
+    CHECK_OK(index->Search(queries.data(), count, k, 128, allow, found.output()));
+    CHECK_OK(exact.Search(queries.data(), count, k, allow, truth.output()));
     CHECK(Recall(found, truth, count, k) > 0.95);
     for (std::size_t q = 0; q < count; ++q) {
       for (std::int32_t i = 0; i < found.counts[q]; ++i) {
         const std::size_t at = q * k + static_cast<std::size_t>(i);
-        const std::int32_t slot = found.slots[at];
-        CHECK(slot >= 0 && static_cast<std::size_t>(slot) < size);
-        CHECK(allow.Test(static_cast<std::size_t>(slot)));
+        const std::int32_t row = found.rows[at];
+        CHECK(row >= 0 && static_cast<std::size_t>(row) < size);
+        CHECK(allow.Test(static_cast<std::size_t>(row)));
         float score = 0;
-        CHECK_OK(exact.Score(queries.data() + q * dimensions, &slot, 1, &score));
+        CHECK_OK(exact.Score(queries.data() + q * dimensions, &row, 1, &score));
         CHECK(score == found.scores[at]);
         if (i > 0) {
           CHECK(found.scores[at - 1] > found.scores[at] ||
-                (found.scores[at - 1] == found.scores[at] && found.slots[at - 1] < slot));
+                (found.scores[at - 1] == found.scores[at] && found.rows[at - 1] < row));
         }
       }
     }
   }
   const std::vector<std::uint32_t> none((size + 31) / 32, 0);
   Results found(1, k);
-  CHECK_OK(index->Search(queries.data(), 1, k, 64, BitsetView(none.data(), size), found.rows()));
+  CHECK_OK(index->Search(queries.data(), 1, k, 64, BitsetView(none.data(), size), found.output()));
   CHECK(found.counts[0] == 0);
-  CHECK(found.slots[0] == -1);
+  CHECK(found.rows[0] == -1);
 }
 
 /// Bytes of the same graph in which no list names node `lost`, and the key of that node.
@@ -169,9 +168,8 @@ void TestEveryNodeCanBeFound(const KernelTable& kernels) {
       if (healed == nullptr) return;
       Results found(1, size);
       CHECK_OK(healed->Search(&vectors[key * dimensions], 1, size, size, BitsetView(nullptr, size),
-                              found.rows()));
-      CHECK(std::count(found.slots.begin(), found.slots.end(), static_cast<std::int32_t>(key)) ==
-            1);
+                              found.output()));
+      CHECK(std::count(found.rows.begin(), found.rows.end(), static_cast<std::int32_t>(key)) == 1);
       CHECK_OK(ConnectEveryNode(bytes.data(), &repaired));
       CHECK(repaired == 0);
     }
@@ -192,7 +190,7 @@ void TestSmallIndexes(const KernelTable& kernels) {
     for (HnswIndex* index : {built.get(), loaded.get()}) {
       if (index == nullptr) continue;
       Results found(1, 12);
-      CHECK_OK(index->Search(query.data(), 1, 12, 16, BitsetView(nullptr, size), found.rows()));
+      CHECK_OK(index->Search(query.data(), 1, 12, 16, BitsetView(nullptr, size), found.output()));
       CHECK(static_cast<std::size_t>(found.counts[0]) == size);
     }
   }
@@ -216,9 +214,9 @@ void TestSerialisation(const KernelTable& kernels) {
   CHECK(BytesOf(*loaded) == bytes);
   const std::vector<float> queries = UnitVectors(random, 20, dimensions);
   Results a(20, k), b(20, k);
-  CHECK_OK(first->Search(queries.data(), 20, k, 32, BitsetView(nullptr, size), a.rows()));
-  CHECK_OK(loaded->Search(queries.data(), 20, k, 32, BitsetView(nullptr, size), b.rows()));
-  CHECK(a.slots == b.slots);
+  CHECK_OK(first->Search(queries.data(), 20, k, 32, BitsetView(nullptr, size), a.output()));
+  CHECK_OK(loaded->Search(queries.data(), 20, k, 32, BitsetView(nullptr, size), b.output()));
+  CHECK(a.rows == b.rows);
   CHECK(a.scores == b.scores);
   CHECK(HnswIndex::Load(bytes.data(), bytes.size(), dimensions + 1, kernels, &loaded).code() ==
         StatusCode::kIndexInvalid);
@@ -245,10 +243,10 @@ void TestDamagedBytes(const KernelTable& kernels) {
     }
     ++served;
     Results found(1, k);
-    CHECK_OK(loaded->Search(query.data(), 1, k, 64, BitsetView(nullptr, size), found.rows()));
+    CHECK_OK(loaded->Search(query.data(), 1, k, 64, BitsetView(nullptr, size), found.output()));
     for (std::int32_t i = 0; i < found.counts[0]; ++i) {
-      CHECK(found.slots[static_cast<std::size_t>(i)] >= 0 &&
-            static_cast<std::size_t>(found.slots[static_cast<std::size_t>(i)]) < size);
+      CHECK(found.rows[static_cast<std::size_t>(i)] >= 0 &&
+            static_cast<std::size_t>(found.rows[static_cast<std::size_t>(i)]) < size);
     }
   };
   // Where the graph begins: the vectors before it may hold any finite value.

@@ -1,4 +1,4 @@
-// Keys against the order of the pairs they stand for: higher score first, then lower slot.
+// Keys against the order of the pairs they stand for: higher score first, then lower row.
 
 #include "core/indexes/rank_key.h"
 
@@ -41,13 +41,13 @@ void TestOrder() {
   for (int round = 0; round < 200000; ++round) {
     const float a = draw();
     const float b = random.Below(4) == 0 ? a : draw();
-    const std::uint32_t slot_a = static_cast<std::uint32_t>(random.Below(5));
-    const std::uint32_t slot_b = 0xffffffffu - static_cast<std::uint32_t>(random.Below(5));
-    const RankKey key_a = MakeRankKey(a, slot_a);
-    const RankKey key_b = MakeRankKey(b, slot_b);
-    const bool first = Counted(a) > Counted(b) || (Counted(a) == Counted(b) && slot_a < slot_b);
+    const std::uint32_t row_a = static_cast<std::uint32_t>(random.Below(5));
+    const std::uint32_t row_b = 0xffffffffu - static_cast<std::uint32_t>(random.Below(5));
+    const RankKey key_a = MakeRankKey(a, row_a);
+    const RankKey key_b = MakeRankKey(b, row_b);
+    const bool first = Counted(a) > Counted(b) || (Counted(a) == Counted(b) && row_a < row_b);
     CHECK((key_a > key_b) == first);
-    CHECK(SlotOf(key_a) == slot_a && SlotOf(key_b) == slot_b);
+    CHECK(RowOf(key_a) == row_a && RowOf(key_b) == row_b);
     CHECK(ScoreOf(key_a) == Counted(a));
   }
 }

@@ -9,9 +9,9 @@
 namespace tandem::test {
 
 struct Results {
-  Results(std::size_t count, std::size_t k) : slots(count * k), scores(count * k), counts(count) {}
-  SearchRows rows() { return {slots.data(), scores.data(), counts.data()}; }
-  std::vector<std::int32_t> slots;
+  Results(std::size_t count, std::size_t k) : rows(count * k), scores(count * k), counts(count) {}
+  SearchOutput output() { return {rows.data(), scores.data(), counts.data()}; }
+  std::vector<std::int32_t> rows;
   std::vector<float> scores;
   std::vector<std::int32_t> counts;
 };

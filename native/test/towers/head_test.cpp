@@ -167,8 +167,7 @@ struct Requests {
     HeadBatchViews b;
     b.count = count;
     b.states = {states.data(), states.size()};
-    b.has_state = has_state.data();
-    b.has_state_size = has_state.size();
+    b.has_state = {has_state.data(), has_state.size()};
     b.state_age = {age.data(), age.size()};
     b.subject_offsets = {offsets.data(), offsets.size()};
     b.subject_rows = {rows.data(), rows.size()};
@@ -237,10 +236,10 @@ Row Attended(const Model& m, const std::vector<Row>& states, const Row& c) {
 }
 
 /// x of an item, or zeros for none.
-Row ItemInput(const Model& m, std::int32_t slot) {
+Row ItemInput(const Model& m, std::int32_t catalogue_row) {
   const std::size_t d = m.shape.d;
-  if (slot < 0) return Row(d, 0.0);
-  const std::size_t item = static_cast<std::size_t>(slot);
+  if (catalogue_row < 0) return Row(d, 0.0);
+  const std::size_t item = static_cast<std::size_t>(catalogue_row);
   Row x = Part(m.ids, item * d, d);
   const auto add = [&](const std::vector<float>& table, std::int32_t row, double weight) {
     const Row part = Part(table, static_cast<std::size_t>(row) * d, d);

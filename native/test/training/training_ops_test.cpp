@@ -157,33 +157,33 @@ void TestLogSumExp(const KernelTable& kernels) {
         columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates - 1)));
       }
     }
-    std::vector<std::int32_t> bonus_rows, bonus_columns;
+    std::vector<std::int32_t> boost_rows, boost_columns;
     for (std::size_t e = 0; e < c.queries; ++e) {
       for (std::size_t i = random.Below(4); i > 0; --i) {
-        bonus_rows.push_back(static_cast<std::int32_t>(e));
-        bonus_columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates)));
+        boost_rows.push_back(static_cast<std::int32_t>(e));
+        boost_columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates)));
       }
     }
-    const std::vector<float> bonuses = random.Floats(bonus_rows.size());
+    const std::vector<float> boosts = random.Floats(boost_rows.size());
     const auto plain = [&](const Doubles& queries, const Doubles& candidates,
                            const Doubles& added) {
       Doubles out(c.queries);
-      std::size_t pair = 0, rewarded = 0;
+      std::size_t pair = 0, boosted = 0;
       for (std::size_t e = 0; e < c.queries; ++e) {
         std::vector<bool> masked(c.candidates);
         for (; pair < rows.size() && rows[pair] == static_cast<std::int32_t>(e); ++pair) {
           masked[static_cast<std::size_t>(columns[pair])] = true;
         }
-        Doubles bonus(c.candidates);
-        for (; rewarded < added.size() && bonus_rows[rewarded] == static_cast<std::int32_t>(e);
-             ++rewarded) {
-          bonus[static_cast<std::size_t>(bonus_columns[rewarded])] += added[rewarded];
+        Doubles boost(c.candidates);
+        for (; boosted < added.size() && boost_rows[boosted] == static_cast<std::int32_t>(e);
+             ++boosted) {
+          boost[static_cast<std::size_t>(boost_columns[boosted])] += added[boosted];
         }
         double total = 0;
         for (std::size_t j = 0; j < c.candidates; ++j) {
           if (masked[j]) continue;
           total += std::exp(Dot(&queries[e * c.width], &candidates[j * c.width], c.width) +
-                            (c.bias ? static_cast<double>(bias[j]) : 0.0) + bonus[j]);
+                            (c.bias ? static_cast<double>(bias[j]) : 0.0) + boost[j]);
         }
         out[e] = std::log(total);
       }
@@ -194,19 +194,19 @@ void TestLogSumExp(const KernelTable& kernels) {
                               c.width,
                               c.bias ? bias.data() : nullptr,
                               {rows.data(), columns.data(), rows.size()},
-                              {bonus_rows.data(), bonus_columns.data(), bonus_rows.size()},
-                              bonuses.data()};
+                              {boost_rows.data(), boost_columns.data(), boost_rows.size()},
+                              boosts.data()};
     std::vector<float> out(c.queries), dq(q.size(), 9.0f), dv(v.size(), 9.0f),
-        db(bonuses.size(), 9.0f);
+        db(boosts.size(), 9.0f);
     CHECK_OK(LogSumExpScores(kernels, shape, q.data(), v.data(), out.data()));
-    const Doubles expected = plain(Wide(q), Wide(v), Wide(bonuses));
+    const Doubles expected = plain(Wide(q), Wide(v), Wide(boosts));
     for (std::size_t e = 0; e < c.queries; ++e) CHECK_NEAR(out[e], expected[e], 3e-6);
     CHECK_OK(LogSumExpScoresBackward(kernels, shape, q.data(), v.data(), out.data(), dy.data(),
                                      dq.data(), db.data(), dv.data()));
-    const Doubles wide = Wide(bonuses);
+    const Doubles wide = Wide(boosts);
     CheckGradient([&](const Doubles& x) { return plain(x, Wide(v), wide); }, q, dy, dq, random);
     CheckGradient([&](const Doubles& x) { return plain(Wide(q), x, wide); }, v, dy, dv, random);
-    CheckGradient([&](const Doubles& x) { return plain(Wide(q), Wide(v), x); }, bonuses, dy, db,
+    CheckGradient([&](const Doubles& x) { return plain(Wide(q), Wide(v), x); }, boosts, dy, db,
                   random);
     std::vector<float> alone(q.size(), 9.0f);
     CHECK_OK(LogSumExpScoresBackward(kernels, shape, q.data(), v.data(), out.data(), dy.data(),
