@@ -1,4 +1,5 @@
-// A borrowed set of item rows: bit i of word i >> 5, as src/native/binding.ts lays it out.
+// A borrowed set of rows: bit i of word i >> 5. The layout is that of the allow lists in
+// src/retrieval.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@ namespace tandem {
 class BitsetView {
  public:
   BitsetView() = default;
-  /// words null stands for every item; else ceil(size / 32) words. Bits past `size` are ignored.
+  /// Null `words` stand for every row; otherwise there are ceil(size / 32) words. Bits past `size`
+  /// are ignored.
   BitsetView(const std::uint32_t* words, std::size_t size) : words_(words), size_(size) {}
 
   bool everything() const { return words_ == nullptr; }
@@ -24,7 +26,7 @@ class BitsetView {
     return left >= 32 ? words_[index] : words_[index] & ((1u << left) - 1u);
   }
 
-  /// Whether any row in [begin, end) is allowed; begin is a multiple of 32.
+  /// Whether any row in [begin, end) is allowed. `begin` is a multiple of 32.
   bool AnyIn(std::size_t begin, std::size_t end) const {
     if (words_ == nullptr) return true;
     for (std::size_t i = begin / 32; i * 32 < end; ++i) {

@@ -1,4 +1,4 @@
-// Candidates of one query found with approximate scores, and their scoring again in f32.
+// Candidates of one query that were found with approximate scores, and their exact scoring in f32.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace tandem {
 
-/// Keeps what can still be among the best: a candidate is out once `rank` others are better by more than `slack`.
-/// Memory is kept between queries.
+/// Keeps the candidates that can still be among the best. A candidate is dropped once `rank` others
+/// are better by more than `slack`. Memory is kept between queries.
 class CandidatePool {
  public:
   void Start(std::size_t rank, float slack) {
@@ -25,17 +25,19 @@ class CandidatePool {
     threshold_ = -std::numeric_limits<float>::infinity();
   }
 
-  /// A score must lie above this to matter.
+  /// Only candidates with a score above this matter.
   float threshold() const { return threshold_; }
 
   void Add(float score, std::uint32_t row) { candidates_.push_back(MakeRankKey(score, row)); }
 
-  /// Raises the threshold once enough was added since the last time; to be called now and then.
+  /// Raises the threshold when enough candidates were added since the last time. Call it now and
+  /// then.
   void Settle() {
     if (candidates_.size() >= room_) Compact();
   }
 
-  /// Drops what is out and asks for the rows of what is left, which Rescore will read: they lie anywhere.
+  /// Drops the candidates below the threshold and prefetches the vectors of the others, which
+  /// Rescore will read in random order.
   void Close(const float* vectors, std::size_t dimensions) {
     Compact();
     for (const RankKey candidate : candidates_) {
@@ -44,7 +46,7 @@ class CandidatePool {
     }
   }
 
-  /// After Close: offers the candidates to `top`, scored by the kernel's own dot product.
+  /// Offers the candidates to `top`, scored by the kernel's own dot product. Call it after Close.
   void Rescore(const KernelTable& kernels, const float* query, const float* vectors,
                std::size_t dimensions, TopK* top) const {
     for (const RankKey candidate : candidates_) {
@@ -62,7 +64,7 @@ class CandidatePool {
     const auto nth = candidates_.begin() + static_cast<std::ptrdiff_t>(rank_ - 1);
     std::nth_element(candidates_.begin(), nth, candidates_.end(), std::greater<>());
     threshold_ = std::max(threshold_, ScoreOf(*nth) - slack_);
-    // The last of those that score the threshold.
+    // The lowest-ranking key with this score: candidates at the threshold stay.
     const RankKey least = MakeRankKey(threshold_, std::numeric_limits<std::uint32_t>::max());
     candidates_.erase(std::partition(nth + 1, candidates_.end(),
                                      [least](RankKey candidate) { return candidate >= least; }),

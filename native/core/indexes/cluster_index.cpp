@@ -1,5 +1,6 @@
-// The search. A cluster promises its centroid's score and what its radius may add to it; those that score_bounds most are
-// scanned, until none promises more than the pool's threshold.
+// The search. Each cluster has a score bound: the score of its centroid plus what its radius may
+// add. The clusters with the highest bounds are scanned first, until no bound exceeds the pool's
+// threshold.
 
 #include "core/indexes/cluster_index.h"
 
@@ -20,26 +21,28 @@
 namespace tandem {
 namespace {
 
-/// Of every so-many-th cluster the second best says where the first clusters begin: about twice as many lie above it.
+/// One cluster in so many is sampled. The second best bound of the sample decides which clusters
+/// are scanned first: about twice this many lie above it.
 constexpr std::size_t kSampleStep = 32;
-/// Blocks of codes whose sums are taken at once.
+/// Blocks of codes that are summed at once.
 constexpr std::size_t kScanBlocks = 64;
-/// Queries that share the centroids' way from memory.
+/// Queries in a group share one pass over the centroids.
 constexpr std::size_t kGroup = 4;
-/// Codes that could be scanned in the time that coming to a cluster takes: its first lines come from memory.
+/// Cost of moving on to another cluster, in codes scanned: the cluster's first cache lines come
+/// from memory.
 constexpr std::size_t kClusterCost = 64;
-/// Of the next cluster, asked for while one is scanned: about all of it. Into L2: L1 takes so many lines at a time that the
-/// asking itself would wait.
+/// Bytes of the next cluster that are prefetched while one is scanned: about all of it. They go to
+/// L2, because L1 accepts so few prefetches at a time that issuing them would stall.
 constexpr std::size_t kAheadBytes = 8192;
 constexpr std::size_t kAheadRows = 128;
 
-/// Candidates kept for f32 scoring: k and what rounding of the codes may have pushed down the list: a
-/// code's rounding moves a hit by a few padded_clusters.
+/// Candidates kept for scoring in f32: k, and some more, because the rounding of codes moves a hit
+/// down the list by a few ranks.
 std::size_t PoolRank(std::size_t k) { return k + std::max<std::size_t>(16, k / 4); }
 
 }  // namespace
 
-/// What one query of a group keeps until its turn to be scored comes.
+/// What one query of a group keeps until it is rescored.
 struct ClusterIndex::Lane {
   QueryCode code;
   const std::int8_t* codes;
@@ -50,10 +53,10 @@ struct ClusterIndex::Scratch {
   Lane lanes[kGroup];
   std::vector<std::int8_t> codes;
   std::vector<std::int32_t> cluster_sums;
-  /// By cluster: the best score that is expected in it.
+  /// The score bound of each cluster.
   std::vector<float> score_bounds;
   std::vector<std::uint32_t> picked;
-  /// Promises and clusters, those still to be scanned.
+  /// Score bounds and clusters that are still to be scanned, as a heap.
   std::vector<RankKey> ranked;
   std::int32_t sums[kScanBlocks * kCodeBlock];
   std::uint32_t above[kScanBlocks * kCodeBlock];
@@ -79,7 +82,7 @@ float ClusterIndex::radius_factor(std::size_t k, double selectivity) const {
     const double calibrated = static_cast<double>(DepthOf(level));
     if (depth > calibrated) continue;
     if (level == 0 || depth == calibrated) return radius_factors_[level];
-    // Between two that were calibrated.
+    // The depth lies between two calibrated ones.
     return std::max(radius_factors_[level - 1], radius_factors_[level]);
   }
   return radius_factors_[kLevels - 1];
@@ -93,7 +96,7 @@ Status ClusterIndex::SearchCounted(const float* queries, std::size_t count, std:
   if (!status.ok()) return status;
   std::atomic<bool> enough{true};
   ThreadPool& pool = ThreadPool::Shared();
-  // Few queries: smaller groups, so that every thread has one.
+  // With few queries, groups are smaller, so that every thread has one.
   const std::size_t share = (count + pool.size() - 1) / pool.size();
   const std::size_t width = std::max<std::size_t>(1, std::min(kGroup, share));
   const auto group = [&](std::size_t index, std::size_t /*worker*/) {
@@ -147,13 +150,14 @@ void ClusterIndex::SearchGroup(const float* queries, std::size_t count, std::siz
       s->score_bounds[c] =
           scale * static_cast<float>(sums[c] - lane.code.zero) + radius_factor * radius_[c];
     }
-    // First the clusters that score_bounds most, which raises the pool's threshold; then all that score_bounds more than that.
+    // First scan the clusters with the highest bounds, which raises the pool's threshold. Then scan
+    // all others whose bound exceeds that threshold.
     const float first = GuessFirstBound(s->score_bounds);
     ScanClustersAbove(query, first, std::numeric_limits<float>::infinity(), allow, &lane, s);
     if (lane.pool.threshold() < first) {
       ScanClustersAbove(query, lane.pool.threshold(), first, allow, &lane, s);
     }
-    // Scored one query later: by then its rows have come from memory.
+    // A query is rescored one query later: by then its vectors have arrived from memory.
     lane.pool.Close(vectors_, dimensions_);
     if (q > 0) Finish(queries, q - 1, k, out, s);
   }
@@ -167,7 +171,7 @@ void ClusterIndex::Finish(const float* queries, std::size_t q, std::size_t k,
   out.counts[q] = static_cast<std::int32_t>(s->top.Finish(out.rows + q * k, out.scores + q * k));
 }
 
-/// A score_bounds that a few dozen clusters exceed; -Inf where there are no more than that.
+/// A bound that a few dozen clusters exceed; -Inf when there are no more clusters than that.
 float ClusterIndex::GuessFirstBound(const std::vector<float>& score_bounds) {
   float best = -std::numeric_limits<float>::infinity();
   float second = best;
@@ -178,7 +182,7 @@ float ClusterIndex::GuessFirstBound(const std::vector<float>& score_bounds) {
   return score_bounds.size() > 2 * kSampleStep ? second : -std::numeric_limits<float>::infinity();
 }
 
-/// Scans the clusters that score_bounds more than `above` and at most `most`, the best ones first.
+/// Scans the clusters whose score bound lies in (above, most], the highest bounds first.
 void ClusterIndex::ScanClustersAbove(const float* query, float above, float most,
                                      const BitsetView& allow, Lane* lane, Scratch* s) const {
   const std::size_t found = kernels_->select_above(s->score_bounds.data(), s->score_bounds.size(),
@@ -189,7 +193,8 @@ void ClusterIndex::ScanClustersAbove(const float* query, float above, float most
     if (s->score_bounds[cluster] <= most)
       s->ranked.push_back(MakeRankKey(s->score_bounds[cluster], cluster));
   }
-  // A heap, because few of them are scanned: sorting all took longer than the scans.
+  // A heap, because few of the clusters are scanned: sorting all of them took longer than the
+  // scans.
   const auto begin = s->ranked.begin();
   std::make_heap(begin, s->ranked.end());
   for (auto end = s->ranked.end(); end != begin;) {
@@ -203,7 +208,7 @@ void ClusterIndex::ScanClustersAbove(const float* query, float above, float most
   }
 }
 
-/// Asks for what scanning a cluster reads first.
+/// Prefetches what scanning a cluster reads first.
 void ClusterIndex::Prefetch(std::uint32_t index) const {
   const Cluster& cluster = clusters_[index];
   constexpr int kRead = 0, kIntoL2 = 2;

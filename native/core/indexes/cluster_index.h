@@ -1,5 +1,6 @@
-// Cluster-pruned search by inner product: k-means partitions of 8-bit residual codes, scanned nearest partition first,
-// the best candidates scored again in f32. How far it looks is calibrated to a recall.
+// Cluster-pruned search by inner product. Vectors are partitioned by k-means and stored as 8-bit
+// codes of their residuals. The nearest partitions are scanned first, and the best candidates are
+// scored again in f32. How far a search looks is calibrated to a target recall.
 #pragma once
 
 #include <atomic>
@@ -18,51 +19,59 @@ namespace tandem {
 
 /// What an index is calibrated to.
 struct ClusterTarget {
-  /// [count, dimensions], count >= 2, from the distribution that will be searched with.
+  /// [count, dimensions] with count >= 2, drawn from the distribution of the queries that will be
+  /// searched.
   const float* queries = nullptr;
   std::size_t count = 0;
   std::size_t k = 0;
-  /// Share of the true top k to find, in (0, 1].
+  /// Share of the true top k that a search should find, in (0, 1].
   double recall = 0.0;
 };
 
-/// Borrows its vectors, which must outlive it unchanged; codes take about 70 bytes beside 64 x f32. Searches may run at
-/// the same time on any threads; Build and Calibrate come before them.
+/// Borrows its vectors, which must outlive it and must not change. The codes add about 70 bytes to
+/// a vector of 64 x f32. Searches may run at the same time on any threads, after Build and
+/// Calibrate have ended.
 class ClusterIndex {
  public:
   ClusterIndex(const ClusterIndex&) = delete;
   ClusterIndex& operator=(const ClusterIndex&) = delete;
 
-  /// The cheaper of two indexes that reach the target: one of many small clusters, one of a quarter as many. Which it is
-  /// depends on the data: ranking many costs more, and scans fewer vectors where the data falls into many clumps.
+  /// Builds two indexes that reach the target, one of many small clusters and one of a quarter as
+  /// many, and keeps the cheaper one. Which one is cheaper depends on the data: ranking many
+  /// clusters costs more, but scans fewer vectors when the data falls into many clumps.
   ///
-  /// vectors [size, dimensions], checked to be finite and non-zero. Runs on the shared pool and blocks: call it off the
-  /// JavaScript thread. The index depends on the vectors and the target alone, not on threads or timing. `done` counts up
-  /// to BuildWork(size) while it runs; setting `cancel` ends it early with kInternal.
+  /// vectors [size, dimensions] were checked to be finite and non-zero. Runs on the shared pool and
+  /// blocks, so call it off the JavaScript thread. The index depends only on the vectors and the
+  /// target, not on threads or timing. `done` counts up to BuildWork(size) while it runs.
   static Status Build(const float* vectors, std::size_t size, std::size_t dimensions,
                       const ClusterTarget& target, const KernelTable& kernels,
                       std::atomic<std::size_t>* done, std::unique_ptr<ClusterIndex>* index);
   static std::size_t BuildWork(std::size_t size);
 
-  /// An index of about `clusters` clusters, at most one a vector, with a reach of 0.
+  /// Builds an index of about `clusters` clusters, at most one for each vector, with radius factors
+  /// of 0.
   static Status BuildClusters(const float* vectors, std::size_t size, std::size_t dimensions,
                               std::size_t clusters, const KernelTable& kernels,
                               std::atomic<std::size_t>* done, std::unique_ptr<ClusterIndex>* index);
 
-  /// The index that Serialize wrote for these vectors. IndexInvalid unless checksum, counts, the rows and every number
-  /// are what Build makes.
+  /// Loads the index that Serialize wrote for these vectors. IndexInvalid unless the checksum, the
+  /// counts, the rows and every number are ones that Build makes.
   static Status Load(const std::uint8_t* bytes, std::size_t size_bytes, const float* vectors,
                      std::size_t size, std::size_t dimensions, const KernelTable& kernels,
                      std::unique_ptr<ClusterIndex>* index);
 
-  /// Sets the smallest reach that meets the target against the true top k, measured with every other query and two standard
-  /// errors to spare, and likewise for an eighth of k, 2 k and 16 k; recall() is that of the queries between, for k.
+  /// Sets the smallest radius factors that meet the target against the true top k. Half of the
+  /// queries determine them, with two standard errors to spare; likewise for an eighth of k, 2 k
+  /// and 16 k. recall() is then that of the other half, for k.
   Status Calibrate(const ClusterTarget& target);
 
-  /// Top k of the allowed vectors within reach of each query, by inner product, equal scores by lower row; their scores
-  /// are ExactIndex's to the last bit. Never fewer than k where k are allowed: then it looks further.
+  /// Top k of the allowed vectors by inner product, among the clusters that the radius factor
+  /// covers. Equal scores are ordered by lower row. The scores equal those of ExactIndex to the
+  /// last bit. When at least k vectors are allowed, a search never returns fewer than k: it looks
+  /// further instead.
   ///
-  /// @param selectivity share of the vectors that `allow` leaves, in (0, 1]: the fewer, the further it has to look.
+  /// @param selectivity share of the vectors that `allow` leaves, in (0, 1]. The smaller the share,
+  ///   the further the search has to look.
   Status Search(const float* queries, std::size_t count, std::size_t k, const BitsetView& allow,
                 double selectivity, const SearchOutput& out) const;
 
@@ -74,35 +83,44 @@ class ClusterIndex {
   std::size_t clusters() const { return clusters_.size(); }
   const float* vectors() const { return vectors_; }
   const KernelTable& kernels() const { return *kernels_; }
-  /// How many root-mean-square radii beyond its centroid a cluster is expected to reach towards a query, for the best k
-  /// under a filter that leaves this share of the vectors.
+  /// The number of root-mean-square radii that a cluster is assumed to extend beyond its centroid
+  /// towards a query. It depends on k and on the share of the vectors that a filter leaves.
   float radius_factor(std::size_t k, double selectivity) const;
-  /// Share of the true top k that Calibrate found; 0 before.
+  /// Share of the true top k that Calibrate measured; 0 before Calibrate.
   double recall() const { return static_cast<double>(recall_); }
-  /// Work of a search for a calibration query, in codes scanned.
+  /// Work of an average search for a calibration query, in codes scanned.
   double cost() const { return cost_; }
 
  private:
   struct Cluster {
-    /// Position of its blocks among all.
+    /// Index of its first block among all blocks.
     std::uint32_t first_block;
     std::uint32_t block_count;
-    /// Step of its codes.
+    /// Quantisation step of its codes.
     float step;
   };
   struct Lane;
   struct Scratch;
-  /// Depths for which a reach is calibrated, in k of the target. The depth of a search is where the last of its hits ranks
-  /// among all vectors: k, and k / selectivity under a filter.
+  /// Depths for which a radius factor is calibrated, in multiples of the target's k. The depth of a
+  /// search is the rank of its last hit among all vectors: k without a filter, and k / selectivity
+  /// with one.
   static constexpr std::size_t kLevels = 4;
   static constexpr double kDepths[kLevels] = {0.125, 1.0, 2.0, 16.0};
 
   ClusterIndex() = default;
+  /// Fills the index from the nearest centroid of each vector.
   Status Encode(const std::vector<std::uint32_t>& nearest, const float* centroids,
                 std::size_t clusters);
-  /// Makes what follows from clusters and centroids.
+  bool Partition(const std::vector<std::uint32_t>& nearest, const float* centroids,
+                 std::size_t clusters);
+  void EncodeCluster(std::size_t c, float* residual);
+  struct Calibration;
+  struct MeasuredRecall;
+  Status Measure(Calibration* calibration, std::size_t half, std::size_t depth, float radius_factor,
+                 MeasuredRecall* recall) const;
+  /// Computes everything that follows from the clusters and centroids.
   Status FinishLoading();
-  /// Search; `work`, if any, grows by what cost() counts.
+  /// Search with a given radius factor. `work`, if given, grows by the work that cost() counts.
   Status SearchCounted(const float* queries, std::size_t count, std::size_t k,
                        const BitsetView& allow, float radius_factor, const SearchOutput& out,
                        std::atomic<std::size_t>* work) const;
@@ -110,12 +128,12 @@ class ClusterIndex {
                    float radius_factor, const SearchOutput& out, Scratch* scratch) const;
   void Finish(const float* queries, std::size_t q, std::size_t k, const SearchOutput& out,
               Scratch* scratch) const;
-  /// Depth of kDepths[level]; at least 1, at most size().
+  /// The depth of kDepths[level], at least 1 and at most size().
   std::size_t DepthOf(std::size_t level) const;
   static float GuessFirstBound(const std::vector<float>& score_bounds);
   void ScanClustersAbove(const float* query, float above, float most, const BitsetView& allow,
                          Lane* lane, Scratch* scratch) const;
-  /// Where the codes of a cluster begin.
+  /// Index of a cluster's first code component.
   std::size_t CodesOf(const Cluster& cluster) const {
     return std::size_t{cluster.first_block} * kCodeBlock * depth_;
   }
@@ -129,20 +147,20 @@ class ClusterIndex {
   std::size_t dimensions_ = 0;
   std::size_t depth_ = 0;
   std::size_t calibrated_k_ = 1;
-  /// One for each of kDepths.
+  /// One factor for each of kDepths.
   float radius_factors_[kLevels] = {};
   float recall_ = 0.0f;
   double cost_ = 0.0;
 
   std::vector<Cluster> clusters_;
-  /// By cluster: root mean square distance of its vectors from the centroid.
+  /// Root mean square distance of each cluster's vectors from its centroid.
   std::vector<float> radius_;
   /// [clusters, dimensions].
   AlignedBuffer centroids_;
-  /// Codes of the centroids themselves, all with one step, for the first look at a query.
+  /// Codes of the centroids, all with one step. They rank the clusters for a query.
   AlignedArray<std::uint8_t> centroid_codes_;
   float centroid_step_ = 1.0f;
-  /// Blocks of all clusters in order; a cluster's last block is filled up with kNoRow.
+  /// Blocks of all clusters in order. The last block of a cluster is filled up with kNoRow.
   AlignedArray<std::uint8_t> codes_;
   std::vector<std::uint32_t> rows_;
 };

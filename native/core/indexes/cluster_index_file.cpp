@@ -1,4 +1,4 @@
-// The file of a ClusterIndex: written whole, refused unless whole.
+// The file of a ClusterIndex. It is written whole, and a file that is not whole is refused.
 
 #include <cmath>
 #include <cstring>
@@ -13,7 +13,8 @@
 namespace tandem {
 namespace {
 
-/// Little-endian, sections without padding: header, centroids f32, clusters, rows u32, codes u8, checksum u64.
+/// Little-endian sections without padding: header, centroids f32, clusters, rows u32, codes u8,
+/// checksum u64.
 struct Header {
   char magic[8];
   std::uint32_t version;
@@ -37,8 +38,9 @@ static_assert(sizeof(StoredCluster) == 12, "a stored cluster has no padding");
 constexpr char kMagic[8] = {'T', 'N', 'D', 'M', 'C', 'L', 'U', 'S'};
 constexpr std::uint32_t kVersion = 2;
 
-/// Four lanes of multiply and rotate over 8-byte words; each step is a bijection of the lane, so that no change of one
-/// word goes unseen. Against damage, not against malice: the bundle's digest is for that.
+/// Four lanes of multiply and rotate over 8-byte words. Each step is a bijection of its lane, so a
+/// change of a single word never goes unnoticed. The checksum guards against damage; the bundle's
+/// digest guards against malice.
 std::uint64_t Checksum(const std::uint8_t* bytes, std::size_t size) {
   constexpr std::uint64_t kPrime = 0x9E3779B185EBCA87ull;
   std::uint64_t lanes[4] = {1, 2, 3, 4};
@@ -65,6 +67,59 @@ Status Invalid(const std::string& what) {
 }
 
 bool FiniteAtLeast(float x, float least) { return std::isfinite(x) && x >= least; }
+
+/// Checks everything that can be checked before memory is allocated: counts, length, checksum, and
+/// the numbers of the header.
+Status CheckHeader(const Header& header, const std::uint8_t* bytes, std::size_t size_bytes,
+                   std::size_t size, std::size_t dimensions) {
+  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+    return Invalid("the magic word is missing");
+  }
+  if (header.version != kVersion) {
+    return Invalid("they are of version " + std::to_string(header.version));
+  }
+  if (header.dimensions != dimensions || header.size != size) {
+    return Invalid("they index " + std::to_string(header.size) + " x " +
+                   std::to_string(header.dimensions) + " vectors instead of " +
+                   std::to_string(size) + " x " + std::to_string(dimensions));
+  }
+  // These bounds come before the products below, which therefore cannot overflow 64 bits.
+  const std::size_t padded_rows = std::size_t{header.blocks} * kCodeBlock;
+  if (size == 0 || dimensions == 0 || dimensions > kMaxCodeDepth || header.clusters == 0 ||
+      header.clusters > size || padded_rows < size || header.blocks > size_bytes) {
+    return Invalid("their counts do not fit each other");
+  }
+  const std::size_t expected =
+      sizeof(header) +
+      std::size_t{header.clusters} * (dimensions * sizeof(float) + sizeof(StoredCluster)) +
+      padded_rows * (sizeof(std::uint32_t) + CodeDepth(dimensions)) + sizeof(std::uint64_t);
+  if (size_bytes != expected) {
+    return Invalid("there are " + std::to_string(size_bytes) + " bytes instead of " +
+                   std::to_string(expected));
+  }
+  std::uint64_t sum;
+  std::memcpy(&sum, bytes + size_bytes - sizeof(sum), sizeof(sum));
+  if (sum != Checksum(bytes, size_bytes - sizeof(sum))) return Invalid("their checksum is wrong");
+  bool sound = FiniteAtLeast(header.recall, 0.0f) && header.calibrated_k > 0;
+  for (const float radius_factor : header.radius_factors) {
+    sound = sound && FiniteAtLeast(radius_factor, 0.0f);
+  }
+  if (!sound) return Invalid("a radius factor, the recall or the calibrated k is out of range");
+  return Status::Ok();
+}
+
+/// Checks that each row below `size` is there exactly once.
+Status CheckRows(const std::vector<std::uint32_t>& rows, std::size_t size) {
+  std::vector<bool> seen(size, false);
+  std::size_t filled = 0;
+  for (const std::uint32_t row : rows) {
+    if (row == kNoRow) continue;
+    if (row >= size || seen[row]) return Invalid("a row is out of range or there twice");
+    seen[row] = true;
+    ++filled;
+  }
+  return filled == size ? Status::Ok() : Invalid("a row is missing");
+}
 
 }  // namespace
 
@@ -114,52 +169,21 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
   Header header;
   if (size_bytes < sizeof(header) + sizeof(std::uint64_t)) return Invalid("they end in the header");
   std::memcpy(&header, bytes, sizeof(header));
-  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
-    return Invalid("the magic word is missing");
-  }
-  if (header.version != kVersion) {
-    return Invalid("they are of version " + std::to_string(header.version));
-  }
-  if (header.dimensions != dimensions || header.size != size) {
-    return Invalid("they index " + std::to_string(header.size) + " x " +
-                   std::to_string(header.dimensions) + " vectors instead of " +
-                   std::to_string(size) + " x " + std::to_string(dimensions));
-  }
-  // Bounds before products: none of these can overflow 64 bits, and nothing is allocated yet.
-  const std::size_t depth = CodeDepth(dimensions);
+  const Status status = CheckHeader(header, bytes, size_bytes, size, dimensions);
+  if (!status.ok()) return status;
   const std::size_t padded_rows = std::size_t{header.blocks} * kCodeBlock;
-  if (size == 0 || dimensions == 0 || dimensions > kMaxCodeDepth || header.clusters == 0 ||
-      header.clusters > size || padded_rows < size || header.blocks > size_bytes) {
-    return Invalid("their counts do not fit each other");
-  }
-  const std::size_t expected =
-      sizeof(header) +
-      std::size_t{header.clusters} * (dimensions * sizeof(float) + sizeof(StoredCluster)) +
-      padded_rows * (sizeof(std::uint32_t) + depth) + sizeof(std::uint64_t);
-  if (size_bytes != expected) {
-    return Invalid("there are " + std::to_string(size_bytes) + " bytes instead of " +
-                   std::to_string(expected));
-  }
-  std::uint64_t sum;
-  std::memcpy(&sum, bytes + size_bytes - sizeof(sum), sizeof(sum));
-  if (sum != Checksum(bytes, size_bytes - sizeof(sum))) return Invalid("their checksum is wrong");
-  bool sound = FiniteAtLeast(header.recall, 0.0f) && header.calibrated_k > 0;
-  for (const float radius_factor : header.radius_factors)
-    sound = sound && FiniteAtLeast(radius_factor, 0.0f);
-  if (!sound) return Invalid("their reach or recall is no such number");
-
   try {
     std::unique_ptr<ClusterIndex> made(new ClusterIndex());
     made->kernels_ = &kernels;
     made->vectors_ = vectors;
     made->size_ = size;
     made->dimensions_ = dimensions;
-    made->depth_ = depth;
+    made->depth_ = CodeDepth(dimensions);
     std::memcpy(made->radius_factors_, header.radius_factors, sizeof(header.radius_factors));
     made->calibrated_k_ = header.calibrated_k;
     made->recall_ = header.recall;
     if (!made->centroids_.Reserve(header.clusters * dimensions) ||
-        !made->codes_.Reserve(padded_rows * depth)) {
+        !made->codes_.Reserve(padded_rows * made->depth_)) {
       return Status::Internal("Out of memory for a cluster index.");
     }
     made->clusters_.resize(header.clusters);
@@ -188,21 +212,13 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
     }
     if (blocks != header.blocks) return Invalid("the blocks of the clusters are not all there");
     read(made->rows_.data(), padded_rows * sizeof(std::uint32_t));
-    std::vector<bool> seen(size, false);
-    std::size_t filled = 0;
-    for (const std::uint32_t row : made->rows_) {
-      if (row == kNoRow) continue;
-      if (row >= size || seen[row]) return Invalid("a row is out of range or there twice");
-      seen[row] = true;
-      ++filled;
-    }
-    if (filled != size) return Invalid("a row is missing");
-    read(made->codes_.data(), padded_rows * depth);
+    Status read_status = CheckRows(made->rows_, size);
+    if (!read_status.ok()) return read_status;
+    read(made->codes_.data(), padded_rows * made->depth_);
     PreferHugePages(vectors, size * dimensions * sizeof(float));
-    const Status status = made->FinishLoading();
-    if (!status.ok()) return status;
-    *index = std::move(made);
-    return Status::Ok();
+    read_status = made->FinishLoading();
+    if (read_status.ok()) *index = std::move(made);
+    return read_status;
   } catch (const std::exception&) {
     return Status::Internal("Out of memory for a cluster index.");
   }

@@ -1,4 +1,4 @@
-// What building, searching and storing a ClusterIndex share.
+// Constants that building, calibrating, searching and storing a ClusterIndex share.
 #pragma once
 
 #include <cstddef>
@@ -6,9 +6,10 @@
 
 namespace tandem {
 
-/// Marks the places that fill up a cluster's last block.
+/// Marks the padding of a cluster's last block.
 constexpr std::uint32_t kNoRow = 0xffffffffu;
-/// A vector this many radii off its centroid, straight towards the query: no cluster reaches further in practice.
+/// A vector this many radii off its centroid, straight towards the query. No cluster extends
+/// further in practice.
 constexpr float kGreatestRadiusFactor = 4.0f;
 constexpr int kCalibrationSteps = 10;
 

@@ -1,8 +1,10 @@
-// 8-bit codes of vectors and queries, laid out as KernelTable::scan_codes wants them.
+// 8-bit codes of vectors and queries, in the layout that KernelTable::scan_codes reads.
 //
-// A component x of a vector becomes round(x / step) + kCodeZero, one step per group of vectors; a component of a query
-// round(x / step) within +-kMaxQueryCode. With S the sum that scan_codes gives, query . vector is about
-// step * query step * (S - kCodeZero * sum of the query's codes).
+// A component x of a vector becomes round(x / step) + kCodeZero, with one step for a group of
+// vectors. A component of a query becomes round(x / step), at most kMaxQueryCode in magnitude. With
+// S the sum that scan_codes gives, query . vector is about
+//
+//   step * query step * (S - kCodeZero * sum of the query's codes).
 #pragma once
 
 #include <algorithm>
@@ -17,20 +19,22 @@
 namespace tandem {
 
 constexpr int kCodeZero = 128;
-/// Largest magnitude of a component, around kCodeZero.
+/// Largest magnitude of a code, measured from kCodeZero.
 constexpr int kMaxCode = 127;
-/// What scan_codes promises.
+/// The largest depth that scan_codes supports.
 constexpr std::size_t kMaxCodeDepth = 8192;
 
 /// Components per code: dimensions rounded up to whole groups.
 inline std::size_t CodeDepth(std::size_t dimensions) { return RoundUp(dimensions, kCodeGroup); }
 
-/// Step at which the largest magnitude given still fits; never so small that 1 / step leaves f32.
+/// The step at which the largest given magnitude still fits. It is never so small that 1 / step
+/// leaves f32.
 inline float CodeStep(float largest, int most) {
   return std::max(largest / static_cast<float>(most), std::numeric_limits<float>::min());
 }
 
-/// Writes the code of x [dimensions] as item `item` of `blocks`; returns the squared norm of what rounding lost.
+/// Writes the code of x [dimensions] as item `item` of `blocks`. Returns the squared norm of the
+/// rounding error.
 inline double WriteCode(const float* x, std::size_t dimensions, float step, std::size_t item,
                         std::uint8_t* blocks) {
   const std::size_t depth = CodeDepth(dimensions);
@@ -38,7 +42,7 @@ inline double WriteCode(const float* x, std::size_t dimensions, float step, std:
   double lost = 0.0;
   for (std::size_t d = 0; d < depth; ++d) {
     const float value = d < dimensions ? x[d] : 0.0f;
-    // |value| <= step * kMaxCode, so that this stays within kMaxCode.
+    // value| <= step * kMaxCode, so the rounded value is at most kMaxCode.
     const float rounded = std::nearbyintf(value / step);
     const double error = static_cast<double>(value) - static_cast<double>(rounded) * step;
     lost += error * error;
@@ -48,17 +52,17 @@ inline double WriteCode(const float* x, std::size_t dimensions, float step, std:
   return lost;
 }
 
-/// What belongs to the codes of one query.
+/// Numbers that belong to the codes of one query.
 struct QueryCode {
   float step;
-  /// kCodeZero times the sum of the codes: what scan_codes gives for a vector of zeros.
+  /// kCodeZero times the sum of the codes: the result of scan_codes for a vector of zeros.
   std::int32_t zero;
-  /// L2 norm of what rounding lost.
+  /// L2 norm of the rounding error.
   float error;
 };
 
-/// The greatest sum whose score base + scale * (sum - zero) certainly does not lie above `threshold`: one less than the
-/// quotient says, so that rounding lets nothing slip.
+/// The greatest sum whose score, base + scale * (sum - zero), certainly does not lie above
+/// `threshold`. It is one less than the quotient says, so that rounding hides no candidate.
 inline std::int32_t SumLimit(float threshold, float base, float scale, std::int32_t zero) {
   const double steps = std::floor((static_cast<double>(threshold) - static_cast<double>(base)) /
                                   static_cast<double>(scale)) +

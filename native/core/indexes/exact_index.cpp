@@ -1,4 +1,5 @@
-// Blocked scan: a group of queries shares each block of items while it is in the first-level cache.
+// A blocked scan: the queries of a group share each block of items while it is in the first-level
+// cache.
 
 #include "core/indexes/exact_index.h"
 
@@ -17,17 +18,18 @@
 namespace tandem {
 namespace {
 
-/// Items per block: 256 x 64 floats are 64 KiB, half the smallest L2 in use, their codes 16 KiB. A multiple of 32 for the
-/// bitset and of kCodeBlock.
+/// Items in a block: 256 x 64 floats are 64 KiB, half the smallest L2 in use; their codes are 16
+/// KiB. A multiple of 32 for the bitset, and of kCodeBlock.
 constexpr std::size_t kItemBlock = 256;
-/// Queries per group: 8 score rows of a block stay in L1, and item loads are shared four ways by dot_block.
+/// Queries in a group: 8 rows of scores stay in L1, and dot_block shares each load of an item among
+/// four queries.
 constexpr std::size_t kQueryGroup = 8;
-/// Over codes: the rows of one AMX tile; sums of a block are 16 KiB.
+/// Queries in a group over codes: the rows of one AMX tile. The sums of a block are 16 KiB.
 constexpr std::size_t kCodedQueryGroup = 16;
-/// Slots asked for ahead of the one being scored.
+/// Vectors are prefetched this many rows ahead of the one being scored.
 constexpr std::size_t kAhead = 8;
 constexpr std::size_t kParallelWork = std::size_t{1} << 24;
-/// Bounds are computed in f32: this much is added to them.
+/// Bounds are computed in f32, so this share is added to them.
 constexpr float kRounding = 1e-5f;
 
 Status OutOfMemory(std::size_t k) {
@@ -147,8 +149,9 @@ bool ExactIndex::SearchCodes(const float* queries, std::size_t count, std::size_
     const float* query = queries + q * dimensions_;
     s->codes[q] = WriteQueryCode(query, dimensions_, s->query_codes.data() + q * depth);
     const float length = std::sqrt(kernels_->dot(query, query, dimensions_));
-    // q . v - q' . v' = (q - q') . v' + q . (v - v'), where ' is what the codes say and |v'| <= |v| + |v - v'|. Of two
-    // candidates the worse by twice the bound cannot be the better one.
+    // With q' and v' for what the codes say: q . v - q' . v' = (q - q') . v' + q . (v - v'), and
+    // |v'| <= |v| + |v - v'|. Of two candidates, the one that is worse by twice the bound cannot be
+    // the better one.
     const float bound =
         s->codes[q].error * (norm + error) + length * error + kRounding * length * norm;
     if (!std::isfinite(bound)) return false;
@@ -191,7 +194,7 @@ Status ExactIndex::Search(const float* queries, std::size_t count, std::size_t k
   const std::size_t most = coded ? kCodedQueryGroup : kQueryGroup;
   ThreadPool& pool = ThreadPool::Shared();
   const bool parallel = count > 1 && count * size_ * dimensions_ >= kParallelWork;
-  // Few queries: smaller groups, so that every thread has one.
+  // With few queries, groups are smaller, so that every thread has one.
   const std::size_t share = (count + pool.size() - 1) / pool.size();
   const std::size_t width = parallel ? std::max<std::size_t>(1, std::min(most, share)) : most;
   std::atomic<bool> enough{true};

@@ -179,7 +179,8 @@ class FileCheck {
     if (list == nullptr) return HnswFileInvalid("they end within " + name);
     for (std::size_t i = 0; i < neighbours; ++i) {
       const std::uint32_t to = LoadAt<std::uint32_t>(list + i * sizeof(std::uint32_t));
-      // A neighbour whose level is lower has no list on this level: following it would read past its node.
+      // A neighbour whose level is lower has no list on this level: following it would read past
+      // its node.
       if (to >= rows_ || LevelOf(to) < level) {
         return HnswFileInvalid("a neighbour of " + name + " is out of range");
       }
@@ -187,7 +188,8 @@ class FileCheck {
     return Status::Ok();
   }
 
-  /// The caller's buffer may be of any alignment, so each vector is copied before the kernels read it.
+  /// The caller's buffer may be of any alignment, so each vector is copied before the kernels read
+  /// it.
   Status CheckEachVector(const KernelTable& kernels) {
     const std::size_t row_bytes = dimensions_ * sizeof(float);
     AlignedBuffer copy;

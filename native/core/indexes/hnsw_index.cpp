@@ -1,5 +1,5 @@
-// The only file that includes usearch. It decides the metric, the number of concurrent searches, and which bytes usearch
-// may see.
+// The only file that includes usearch. It decides the metric, the number of concurrent searches,
+// and which bytes usearch may see.
 
 #include "core/indexes/hnsw_index.h"
 
@@ -29,7 +29,8 @@ using Dense = us::index_dense_gt<std::uint64_t, std::uint32_t>;
 
 constexpr std::size_t kMaxExpansion = 1 << 20;
 constexpr std::size_t kMaxThreads = 256;
-/// Searches that may run at the same time, each in a context of usearch's. Another search waits for a free context.
+/// Searches that may run at the same time, each in a context of usearch's. Another search waits for
+/// a free context.
 constexpr std::size_t kSearchThreads = 64;
 
 /// Holds one of usearch's per-thread contexts as long as it lives.
@@ -51,8 +52,8 @@ class Context {
   std::size_t index_ = 0;
 };
 
-/// usearch passes two addresses and the dimensions. In usearch a smaller distance is nearer, hence the sign. A metric
-/// carries no state of its own, so each kernel table needs its own instance.
+/// usearch passes two addresses and the dimensions. In usearch a smaller distance is nearer, hence
+/// the sign. A metric carries no state of its own, so each kernel table needs its own instance.
 template <const KernelTable& (*kKernels)() noexcept>
 float NegatedDot(std::size_t a, std::size_t b, std::size_t dimensions) {
   return -kKernels().dot(reinterpret_cast<const float*>(a), reinterpret_cast<const float*>(b),
@@ -126,7 +127,8 @@ Status AddRows(const float* rows, std::size_t size, std::size_t dimensions, std:
       if (row >= size || !add_one(row, thread)) return;
     }
   };
-  // usearch makes the first node the entry point without a lock, so that node is added before other threads join.
+  // usearch makes the first node the entry point without a lock, so that node is added before other
+  // threads join.
   if (size > 0) {
     next = 1;
     add_one(0, 0);
@@ -149,8 +151,8 @@ Status AddRows(const float* rows, std::size_t size, std::size_t dimensions, std:
 
 struct HnswIndex::Graph {
   Dense index;
-  /// usearch keeps the expansion in the index. Searches share this lock; a search that needs another expansion holds it
-  /// exclusively.
+  /// usearch keeps the expansion in the index. Searches share this lock; a search that needs
+  /// another expansion holds it exclusively.
   std::shared_mutex expansion;
   /// One flag for each of usearch's per-thread contexts.
   std::array<std::atomic<bool>, kSearchThreads> in_use{};

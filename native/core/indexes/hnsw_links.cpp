@@ -1,5 +1,5 @@
-// Walks the links of the base level from the entry point, forwards and backwards; the layout is in hnsw_index.cpp beside
-// CheckBytes.
+// Walks the links of the base level from the entry point, forwards and backwards. The layout is in
+// hnsw_file.h.
 
 #include "core/indexes/hnsw_links.h"
 
@@ -14,11 +14,12 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kLinkBytes = sizeof(std::uint32_t);
-/// Links that a node without a way in gets: a search that passes by only one of its neighbours may still miss it.
+/// Incoming links that an unreachable node receives. One link may not be enough: a search that
+/// passes only one of its neighbours would still miss it.
 constexpr std::size_t kIncomingLinks = 4;
-/// How far out they are looked for, once there is one.
+/// How many nodes are visited for further links, once there is one.
 constexpr std::size_t kNearby = 64;
-/// A node that so many others link to can lose one.
+/// A node with this many incoming links can lose one.
 constexpr std::uint32_t kEnoughIncoming = 4;
 constexpr int kRounds = 8;
 
@@ -55,7 +56,8 @@ class Links {
   }
   std::uint32_t incoming(std::size_t node) const { return incoming_[node]; }
 
-  /// Adds the link, or overwrites one to a node that many others link to. False where there is neither room nor such.
+  /// Adds a link, or replaces a link to a node that has enough others. False when there is neither
+  /// room nor such a link.
   bool Link(std::size_t from, std::size_t target, bool may_replace) {
     const std::size_t size = count(from);
     if (size < room_) {
@@ -87,7 +89,7 @@ class Links {
   std::vector<std::uint32_t> incoming_;
 };
 
-/// Nodes met on a walk; `next(node, visit)` calls visit for each node one step on.
+/// The nodes met on a walk. `next(node, visit)` calls visit for each node that is one step further.
 class Walk {
  public:
   explicit Walk(std::size_t size) : met_(size, false) {}
@@ -115,7 +117,8 @@ class Walk {
   std::vector<std::size_t> open_;
 };
 
-/// Calls visit(node) for `start` and the nodes outwards from it, nearest first in links, until it returns false.
+/// Calls visit(node, number of nodes visited before) for `start` and the nodes around it, in order
+/// of their distance in links, until visit returns false.
 template <class Visit>
 void Outwards(const Links& links, std::size_t start, const Visit& visit) {
   std::vector<std::size_t> ring = {start};
@@ -132,7 +135,7 @@ void Outwards(const Links& links, std::size_t start, const Visit& visit) {
   }
 }
 
-/// Links that lead to each node, as they were when it was made.
+/// Links that lead to each node, as they were when this object was made.
 class Backlinks {
  public:
   explicit Backlinks(const Links& links) : offsets_(links.size() + 1, 0) {
@@ -162,7 +165,8 @@ Status NoRoom(std::size_t node) {
                           std::to_string(node) + ". Raise connectivity.");
 }
 
-/// Gives nodes without a way from the entry point up to kIncomingLinks links, from the nearest nodes that have one and room.
+/// Makes every node reachable from the entry point: an unreachable node receives up to
+/// kIncomingLinks links from the nearest reachable nodes that have room.
 Status ConnectFromEntry(Links* links, std::size_t* repaired) {
   Walk in(links->size());
   const auto forward = [links](std::size_t node, const auto& visit) {
@@ -177,7 +181,8 @@ Status ConnectFromEntry(Links* links, std::size_t* repaired) {
       return made < kIncomingLinks && (made == 0 || visited < kNearby);
     };
     Outwards(*links, node, link);
-    // An island: none of its nodes leads elsewhere, so the surroundings of the entry point have to do.
+    // The node is on an island that links to nothing else, so the links come from the surroundings
+    // of the entry point.
     if (made == 0) Outwards(*links, links->entry(), link);
     if (made == 0) return NoRoom(node);
     in.From(node, forward);
@@ -186,7 +191,8 @@ Status ConnectFromEntry(Links* links, std::size_t* repaired) {
   return Status::Ok();
 }
 
-/// Gives nodes without a way to the entry point one, from the nearest of them that has room.
+/// Makes the entry point reachable from every node: a link to it is added to the nearest node that
+/// has room.
 Status ConnectToEntry(Links* links, std::size_t* repaired) {
   const Backlinks backlinks(*links);
   const auto backward = [&](std::size_t node, const auto& visit) { backlinks.Each(node, visit); };
@@ -213,7 +219,8 @@ Status ConnectEveryNode(std::uint8_t* bytes, std::size_t* repaired) {
   if (LoadAt<std::uint32_t>(bytes) == 0) return Status::Ok();
   try {
     Links links(bytes);
-    // A link that was replaced may have been somebody's only way after all: until nobody is missing.
+    // A link that was replaced may have been the only way to some node after all, so this repeats
+    // until no node is missing.
     for (int round = 0; round < kRounds; ++round) {
       std::size_t now = 0;
       Status status = ConnectFromEntry(&links, &now);

@@ -1,4 +1,4 @@
-// Reachability of the nodes of an HNSW graph, over the bytes of usearch's own file.
+// Makes every node of an HNSW graph reachable, in the bytes of usearch's own file.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,14 @@
 
 namespace tandem {
 
-/// Makes the base level of a graph strongly connected, so that a search finds every node wherever the levels above it let
-/// it start, and counts the nodes in `repaired` that had no way in or no way out. `bytes` hold a graph that
-/// HnswIndex::Load accepts; links are written in place, sizes stay.
+/// Makes the base level of a graph strongly connected, so that a search finds every node wherever
+/// the upper levels let it start. `repaired` counts the nodes that had no way in or no way out.
+/// `bytes` hold a graph that HnswIndex::Load accepts. Links are written in place; sizes stay the
+/// same.
 ///
-/// Pruning of neighbours, and adding on several threads, leaves a few nodes in a hundred thousand without a way in; many
-/// equal vectors form islands without a way out. They would never be an answer, or the only ones.
+/// Pruning of neighbours, and adding nodes on several threads, leave a few nodes in a hundred
+/// thousand without a way in. Many equal vectors form islands without a way out. The former would
+/// never be an answer; the latter would be the only ones.
 Status ConnectEveryNode(std::uint8_t* bytes, std::size_t* repaired);
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
-// Assignment is one matrix product: |x - c|^2 is least where x . c - |c|^2 / 2 is greatest, and -|c|^2 / 2 is the bias.
+// Assigning rows to centroids is one matrix product: |x - c|^2 is least where x . c - |c|^2 / 2 is
+// greatest, and -|c|^2 / 2 is the bias.
 
 #include "core/indexes/k_means.h"
 
@@ -19,7 +20,7 @@ namespace {
 constexpr std::size_t kRows = 96;
 constexpr std::size_t kColumns = 512;
 
-/// splitmix64: one stream is all that is needed here.
+/// splitmix64.
 class Stream {
  public:
   explicit Stream(std::uint64_t seed) : state_(seed) {}
@@ -94,7 +95,8 @@ Status AssignRows(const KernelTable& kernels, const float* rows, std::size_t cou
   return Status::Ok();
 }
 
-/// Moves each centroid to the mean of the rows nearest to it; rows that nobody is nearest to are drawn anew.
+/// Moves each centroid to the mean of the rows nearest to it. A centroid without rows becomes a
+/// random row.
 void MoveToMeans(const float* rows, std::size_t count, std::size_t dimensions,
                  const std::vector<std::uint32_t>& nearest, std::size_t clusters, Stream* stream,
                  float* centroids) {
@@ -126,7 +128,7 @@ Status KMeans(const KernelTable& kernels, const float* rows, std::size_t count,
   float* const means = centroids->data();
   try {
     Stream stream(options.seed);
-    // The first `clusters` places of a shuffle: distinct rows.
+    // The first `clusters` positions of a shuffle are distinct rows.
     std::vector<std::uint32_t> order(count);
     std::iota(order.begin(), order.end(), 0u);
     for (std::size_t c = 0; c < clusters; ++c) {

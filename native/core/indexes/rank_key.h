@@ -1,5 +1,5 @@
-// How hits are ordered, everywhere: higher score first, equal scores by lower row. As one integer, because sorting and
-// selecting by two fields was a fifth of a search.
+// The order of hits, everywhere: higher score first, equal scores by lower row. It is one integer,
+// because sorting and selecting by two fields took a fifth of a search.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,11 @@
 
 namespace tandem {
 
-/// A score and a row; of two keys the greater one ranks first.
+/// A score and a row. Of two keys, the greater one ranks first.
 using RankKey = std::uint64_t;
 
-/// Score as the high half, so that integers order as the floats do; -0 counts as 0, NaN as -Inf.
+/// The score is the high half, in a form whose integer order is the order of the floats. -0 counts
+/// as 0, and NaN as -Inf.
 inline RankKey MakeRankKey(float score, std::uint32_t row) {
   constexpr std::uint32_t kMinusInfinity = 0x007fffff;
   std::uint32_t order = kMinusInfinity;

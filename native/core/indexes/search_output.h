@@ -5,7 +5,8 @@
 
 namespace tandem {
 
-/// Result arrays for B queries and k hits each, owned by the caller. TopK::Finish writes one query's part.
+/// Result arrays for B queries and k hits each, owned by the caller. TopK::Finish writes one
+/// query's part.
 struct SearchOutput {
   /// [B, k] rows of the catalogue, best hit first; -1 past the count.
   std::int32_t* rows;

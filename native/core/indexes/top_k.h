@@ -12,7 +12,7 @@
 
 namespace tandem {
 
-/// Bounded heap, worst on top. Memory is reserved once per k and reused.
+/// A bounded heap with the worst pair on top. Memory is reserved once for a k and reused.
 class TopK {
  public:
   void Start(std::size_t k) {
@@ -23,14 +23,15 @@ class TopK {
 
   bool full() const { return keys_.size() == k_; }
 
-  /// A later row must score above this to enter (rows offered in ascending order); meaningful once full.
+  /// A later row must score above this to enter, when rows are offered in ascending order. Valid
+  /// once full.
   float threshold() const { return ScoreOf(keys_.front()); }
 
   void Offer(float score, std::uint32_t row) {
     const RankKey key = MakeRankKey(score, row);
     if (keys_.size() < k_) {
       keys_.push_back(key);
-      // A heap only when it is full: until then nothing asks for the worst.
+      // Becomes a heap only when it is full: until then nobody asks for the worst pair.
       if (keys_.size() == k_) std::make_heap(keys_.begin(), keys_.end(), std::greater<>());
     } else if (k_ > 0 && key > keys_.front()) {
       std::pop_heap(keys_.begin(), keys_.end(), std::greater<>());
@@ -39,7 +40,7 @@ class TopK {
     }
   }
 
-  /// Sorts and writes a row of k rows and scores: -1 and -Inf past the count, which is returned.
+  /// Sorts the pairs and writes k rows and scores: -1 and -Inf past the count, which is returned.
   std::size_t Finish(std::int32_t* rows, float* scores) {
     std::sort(keys_.begin(), keys_.end(), std::greater<>());
     const std::size_t count = keys_.size();

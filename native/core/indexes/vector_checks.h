@@ -1,4 +1,4 @@
-// The gate every vector passes before it meets an index or a query: finite, and not zero.
+// Checks that every vector of an index or a query is finite and not zero.
 #pragma once
 
 #include <cmath>
@@ -10,14 +10,16 @@
 
 namespace tandem {
 
-/// NonFinite naming the first row of rows [count, dimensions] that holds NaN, Inf or nothing but zeros.
+/// NonFinite names the first of rows [count, dimensions] that holds NaN or Inf, or zeros only.
 ///
-/// Five NaN rows in 5,000 cut the recall of an HNSW graph from 1.000 to .036, hence refused, not skipped.
+/// Such vectors are refused instead of skipped: five NaN rows in 5,000 cut the recall of an HNSW
+/// graph from 1.000 to .036.
 inline Status CheckVectors(const KernelTable& kernels, const float* rows, std::size_t count,
                            std::size_t dimensions, const char* what) {
   for (std::size_t row = 0; row < count; ++row) {
     const float* vector = rows + row * dimensions;
-    // One pass in the common case: a finite positive squared norm proves both.
+    // One pass in the common case: a finite positive squared norm shows that the vector is finite
+    // and not zero.
     const float norm = kernels.dot(vector, vector, dimensions);
     if (norm > 0.0f && std::isfinite(norm)) continue;
     if (!kernels.all_finite(vector, dimensions)) {
@@ -36,7 +38,8 @@ inline Status CheckVectors(const KernelTable& kernels, const float* rows, std::s
   return Status::Ok();
 }
 
-/// OutOfRange naming the first of rows [count, dimensions] whose norm is so far from 1 that products of two leave f32.
+/// OutOfRange names the first of rows [count, dimensions] whose norm is so far from 1 that a
+/// product of two such vectors may not fit f32.
 inline Status CheckNorms(const KernelTable& kernels, const float* rows, std::size_t count,
                          std::size_t dimensions, const char* what) {
   for (std::size_t row = 0; row < count; ++row) {

@@ -1,4 +1,4 @@
-// Owned memory on a cache-line boundary: packed weights, vectors, codes and scratch.
+// Owned memory on a cache-line boundary, for packed weights, vectors, codes and scratch.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,9 @@
 
 namespace tandem {
 
-/// Asks for huge pages under [data, data + bytes), which somebody else may own: rows that are read at random out of
-/// 256 MB in 4 KiB pages miss the TLB each time (a fifth of a search over a million vectors). Changes no byte; best effort.
+/// Asks for huge pages under [data, data + bytes), whose owner may be somebody else. Rows that are
+/// read at random out of 256 MB in 4 KiB pages miss the TLB each time, which costs a fifth of a
+/// search over a million vectors. Changes no byte and may have no effect.
 inline void PreferHugePages(const void* data, std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;
@@ -23,7 +24,8 @@ inline void PreferHugePages(const void* data, std::size_t bytes) {
   const std::uintptr_t end = (begin + bytes) & ~(kHugePage - 1);
   if (first >= end) return;
   void* const pages = reinterpret_cast<void*>(first);
-  // Advice alone is for pages not touched yet; collapsing moves those that are (Linux 6.1).
+  // Advice alone applies to pages that were not touched yet; collapsing moves those that were
+  // (Linux 6.1).
   constexpr int kCollapse = 25;
   if (madvise(pages, end - first, MADV_HUGEPAGE) == 0) madvise(pages, end - first, kCollapse);
 #else
@@ -32,7 +34,8 @@ inline void PreferHugePages(const void* data, std::size_t bytes) {
 #endif
 }
 
-/// Move-only array, 64-byte aligned. Allocation failure leaves data() as it was: callers check Reserve, nothing throws.
+/// A move-only array, 64-byte aligned. Nothing throws: callers check Reserve, and a failed
+/// allocation leaves data() as it was.
 template <class T>
 class AlignedArray {
   static_assert(std::is_trivial<T>::value, "elements are never constructed");
@@ -48,11 +51,13 @@ class AlignedArray {
   AlignedArray& operator=(const AlignedArray&) = delete;
   ~AlignedArray() { std::free(data_); }
 
-  /// Makes room for `size` elements, contents undefined. Never shrinks, so scratch allocates only while it still grows.
+  /// Makes room for `size` elements with undefined contents. Never shrinks, so scratch only
+  /// allocates while it still grows.
   bool Reserve(std::size_t size) {
     if (size <= size_) return true;
     if (size > (SIZE_MAX - kHugePage) / sizeof(T)) return false;
-    // What is walked at random and large is worth huge pages: a scan of 64 MiB in 4 KiB pages misses the TLB throughout.
+    // Large arrays that are read at random are worth huge pages: a scan of 64 MiB in 4 KiB pages
+    // misses the TLB throughout.
     const std::size_t alignment = size * sizeof(T) >= 4 * kHugePage ? kHugePage : kAlignment;
     const std::size_t bytes = (size * sizeof(T) + alignment - 1) / alignment * alignment;
     void* memory = std::aligned_alloc(alignment, bytes);

@@ -14,12 +14,13 @@ namespace tandem {
 
 namespace {
 
-/// Where both want one core all the time, a third of what the threads of the process get that were left alone.
+/// Where background and other threads compete for one core, a background thread gets a third of the
+/// time of another one.
 constexpr int kNicer = 5;
 
 id_t ThreadId() { return static_cast<id_t>(syscall(SYS_gettid)); }
 
-/// Nobody needs a right to lower a priority; where it does not work, the thread is what it was.
+/// Lowering a priority needs no permission. If it fails, the thread keeps its priority.
 bool Lower(int niceness) { return setpriority(PRIO_PROCESS, ThreadId(), niceness) == 0; }
 
 }  // namespace

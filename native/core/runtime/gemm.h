@@ -1,4 +1,5 @@
-// Packing of what a product reads: a row as it lies, and the right-hand matrix as the panels a kernel table wants.
+// Packs the operands of a product: a row as it is, and the right-hand matrix as the panels that a
+// kernel table reads.
 #pragma once
 
 #include <cstddef>
@@ -13,22 +14,24 @@ inline std::size_t RoundUp(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Floats that PackPanels writes for b [k, n].
+/// Number of floats that PackPanels writes for b [k, n].
 inline std::size_t PackedSize(const KernelTable& kernels, std::size_t k, std::size_t n) {
   return k * RoundUp(n, kernels.column_tile);
 }
 
-/// Eight floats at a time: a fixed size turns into two register moves. A call of memcpy for each 64 bytes took a third of
-/// small products.
+/// Copies eight floats at a time, because a fixed size becomes two register moves. A call of memcpy
+/// for each 64 bytes took a third of small products.
 inline void PackRow(const float* from, std::size_t n, float* to) {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(float));
   for (; i < n; ++i) to[i] = from[i];
 }
 
-/// Writes b [k, n] as panels of column_tile columns, each panel [k, column_tile], the last one padded with zeros.
+/// Writes b [k, n] as panels of column_tile columns, each panel [k, column_tile], the last one
+/// padded with zeros.
 ///
-/// transposed: b is stored as [n, k], rows `stride` apart; else [k, n], rows `stride` apart.
+/// transposed  b is stored as [n, k], rows `stride` apart; otherwise as [k, n], rows `stride`
+///   apart.
 inline void PackPanels(const KernelTable& kernels, const float* b, std::size_t stride,
                        bool transposed, std::size_t k, std::size_t n, float* out) {
   const std::size_t tile = kernels.column_tile;
@@ -46,13 +49,14 @@ inline void PackPanels(const KernelTable& kernels, const float* b, std::size_t s
   }
 }
 
-/// Elements that PackBf16Panels writes for b [k, n].
+/// Number of elements that PackBf16Panels writes for b [k, n].
 inline std::size_t PackedBf16Size(const KernelTable& kernels, std::size_t k, std::size_t n) {
   return RoundUp(k, 2) * RoundUp(n, kernels.column_tile);
 }
 
-/// Rounds b [k, n] to bf16 and writes it as Bf16GemmBlock::b wants it, an odd k padded with zeros. Arguments as in
-/// PackPanels; done once per weight, hence not by a kernel.
+/// Rounds b [k, n] to bf16 and writes it in the layout of Bf16GemmBlock::b, with an odd k padded
+/// with zeros. The arguments are those of PackPanels. This runs once for each weight, so it has no
+/// kernel.
 inline void PackBf16Panels(const KernelTable& kernels, const float* b, std::size_t stride,
                            bool transposed, std::size_t k, std::size_t n, std::uint16_t* out) {
   const std::size_t tile = kernels.column_tile;

@@ -1,4 +1,5 @@
-// Resolves instruction-set names against what the CPU and the operating system support.
+// Finds the kernel table of an instruction set among those that the CPU and the operating system
+// support.
 
 #include "core/runtime/isa.h"
 

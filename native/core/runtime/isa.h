@@ -1,4 +1,5 @@
-// Which kernel table an object uses: named by the caller, else TANDEM_ISA, else the fastest this machine runs.
+// The kernel table that an object uses: the one that the caller names, else the one that TANDEM_ISA
+// names, else the fastest that this machine runs.
 #pragma once
 
 #include <string>
@@ -9,10 +10,11 @@
 
 namespace tandem {
 
-/// The table called `name`; OutOfRange lists what there is.
+/// The table called `name`. OutOfRange lists the tables of this machine.
 Status FindKernels(const std::string& name, const KernelTable** table);
 
-/// TANDEM_ISA when set (ConfigInvalid when this machine lacks it), else the fastest. Read once per process.
+/// The table that TANDEM_ISA names (ConfigInvalid when this machine lacks it), else the fastest.
+/// The variable is read once in a process.
 Status DefaultKernels(const KernelTable** table);
 
 }  // namespace tandem

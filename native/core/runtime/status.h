@@ -1,4 +1,5 @@
-// Outcome of a core operation. The core throws nothing outwards; addon/ turns a Status into the JavaScript error.
+// The outcome of a core operation. No exception leaves the core; addon/ turns a Status into the
+// JavaScript error.
 #pragma once
 
 #include <string>
@@ -8,15 +9,15 @@ namespace tandem {
 
 enum class StatusCode {
   kOk,
-  /// A length, count or index outside its range: RangeError in JavaScript.
+  /// A length, count or index outside its range: a RangeError in JavaScript.
   kOutOfRange,
   /// NaN, Inf or a zero vector: ERR_NON_FINITE.
   kNonFinite,
-  /// Bytes that are not an index this build can use: ERR_INDEX_INVALID.
+  /// Bytes that are not an index which this build can use: ERR_INDEX_INVALID.
   kIndexInvalid,
-  /// The environment asks for what the machine lacks: ERR_CONFIG_INVALID.
+  /// The environment asks for something that the machine lacks: ERR_CONFIG_INVALID.
   kConfigInvalid,
-  /// Out of memory and what should not happen: ERR_INTERNAL.
+  /// Out of memory, or a state that should not occur: ERR_INTERNAL.
   kInternal,
 };
 
@@ -44,7 +45,7 @@ class [[nodiscard]] Status {
 
   bool ok() const { return code_ == StatusCode::kOk; }
   StatusCode code() const { return code_; }
-  /// Expected, for what, received, remedy. Empty when ok.
+  /// What was expected, what for, what was received, and the remedy. Empty when ok.
   const std::string& message() const { return message_; }
 
  private:

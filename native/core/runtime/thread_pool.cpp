@@ -1,4 +1,5 @@
-// Hand-over of one job to the workers: they join and leave it under a mutex, so a late worker can never see a dead job.
+// Passes one job at a time to the workers. They join and leave it under a mutex, so a late worker
+// never sees a job that has ended.
 
 #include "core/runtime/thread_pool.h"
 
@@ -11,7 +12,8 @@
 namespace tandem {
 namespace {
 
-/// About 10 microseconds: long enough to catch the next operation of a training step, short enough to leave the CPU.
+/// About 10 microseconds: long enough to catch the next operation of a training step, short enough
+/// to free the CPU soon.
 constexpr int kSpins = 400;
 
 void Pause() {
@@ -45,7 +47,7 @@ std::size_t ConfiguredThreads() {
 
 ThreadPool::ThreadPool(std::size_t threads) {
   for (std::size_t worker = 1; worker < threads; ++worker) {
-    // A machine that refuses another thread gets a smaller pool, not a failure.
+    // A machine that refuses another thread gets a smaller pool instead of an error.
     try {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
     } catch (...) {
@@ -65,7 +67,8 @@ ThreadPool::~ThreadPool() {
 }
 
 ThreadPool& ThreadPool::Shared() {
-  // Never destroyed: joining at exit could wait for a worker of a JavaScript thread that is being torn down.
+  // Never destroyed: joining at exit could wait for a worker of a JavaScript thread that is being
+  // torn down.
   static ThreadPool* const pool = new ThreadPool(ConfiguredThreads());
   return *pool;
 }

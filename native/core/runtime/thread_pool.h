@@ -1,4 +1,5 @@
-// Persistent workers for loops that are worth more than a thread hand-over (about 5 microseconds).
+// Persistent workers, for loops that are worth more than passing work to another thread, which
+// takes about 5 microseconds.
 #pragma once
 
 #include <atomic>
@@ -11,23 +12,26 @@
 
 namespace tandem {
 
-/// Runs one loop at a time over size() threads, the caller among them. A loop started while another runs (from a second
-/// JavaScript thread, or from inside a task) runs on its caller alone, so nothing here can deadlock or wait for others.
+/// Runs one loop at a time on size() threads, one of which is the caller. A loop that starts while
+/// another one runs (from a second JavaScript thread, or inside a task) runs on its caller alone,
+/// so nothing here can deadlock or wait for other loops.
 class ThreadPool {
  public:
-  /// `threads` counts the calling thread; 1 starts no worker.
+  /// `threads` includes the calling thread; 1 starts no worker.
   explicit ThreadPool(std::size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  /// The process-wide pool: TANDEM_THREADS, else the CPUs this process may run on. Lives until the process ends.
+  /// The pool of the process, which lives until the process ends. Its size is TANDEM_THREADS, or
+  /// else the number of CPUs that this process may run on.
   static ThreadPool& Shared();
 
   std::size_t size() const { return workers_.size() + 1; }
 
-  /// Calls body(task, worker) for every task in [0, count), worker in [0, size()), and returns when all are done.
-  /// Which thread takes which task is not fixed: results must not depend on it. body must not throw.
+  /// Calls body(task, worker) for every task in [0, count), with worker in [0, size()), and returns
+  /// when all calls have ended. Any thread may take any task, so results must not depend on that.
+  /// body must not throw.
   template <class Body>
   void ParallelFor(std::size_t count, const Body& body) {
     Run(
@@ -46,7 +50,7 @@ class ThreadPool {
     const void* context;
     std::size_t count;
     std::atomic<std::size_t> next{0};
-    /// Workers inside the job; guarded by mutex_.
+    /// Workers that are inside the job; guarded by mutex_.
     std::size_t active = 0;
   };
 
@@ -58,10 +62,10 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;
-  /// Guarded by mutex_; lives on the stack of Run.
+  /// Guarded by mutex_. The job lives on the stack of Run.
   Job* job_ = nullptr;
   bool stop_ = false;
-  /// Written under mutex_, read without it by spinning workers.
+  /// Written under mutex_; spinning workers read it without.
   std::atomic<std::uint64_t> generation_{0};
   std::vector<std::thread> workers_;
 };

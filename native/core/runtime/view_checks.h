@@ -1,4 +1,4 @@
-// What callers hand over, against the lengths and ranges its reader relies on.
+// Checks the arrays that callers pass against the lengths and ranges that their reader relies on.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,8 @@
 
 namespace tandem {
 
-/// @param shape the length in letters of docs/model.md, for the message; empty where there is none.
+/// @param shape the length in the letters of docs/explanation/model.md, for the message; empty when
+///   there are none.
 inline Status CheckLength(const std::string& name, std::size_t expected, const char* shape,
                           std::size_t received) {
   if (expected == received) return Status::Ok();
@@ -19,7 +20,7 @@ inline Status CheckLength(const std::string& name, std::size_t expected, const c
                             name + ", received length " + std::to_string(received) + ".");
 }
 
-/// A table [rows, width] of any number of rows, at least one.
+/// Counts the rows of a table [rows, width], which must have at least one.
 inline Status CountRows(const char* name, const FloatView& table, const char* width_name,
                         std::size_t width, std::size_t* rows) {
   *rows = table.size / width;
@@ -50,7 +51,7 @@ inline Status CheckTable(const KernelTable& kernels, const char* name, const Flo
   return status.ok() ? CheckFinite(kernels, name, table) : status;
 }
 
-/// offsets [count + 1], ascending from 0.
+/// Checks offsets [count + 1], which ascend from 0.
 inline Status CheckOffsets(const char* name, const Int32View& offsets, std::size_t count,
                            const char* shape) {
   const Status status = CheckLength(name, count + 1, shape, offsets.size);
@@ -65,7 +66,7 @@ inline Status CheckOffsets(const char* name, const Int32View& offsets, std::size
   return Status::Ok();
 }
 
-/// The first `count` of rows, each below `limit`.
+/// Checks that the first `count` of rows lie below `limit`.
 inline Status CheckRows(const char* name, const Int32View& rows, std::size_t count,
                         std::size_t limit) {
   for (std::size_t i = 0; i < count; ++i) {

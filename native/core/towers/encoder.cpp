@@ -1,7 +1,9 @@
-// The forward pass of the history encoder over packed sequences: which rows are computed, in which order, by whom.
+// The forward pass of the history encoder over packed sequences: which rows are computed, in which
+// order, and by which thread.
 //
-// A thread takes a range of users through all layers, so nothing waits between layers and what it touches stays in its
-// L2. Histories lie one after the other without padding: to a dense layer they are one tall matrix.
+// A thread takes a range of users through all layers, so no thread waits for another between
+// layers, and everything a thread touches stays in its L2. Histories lie one after the other
+// without padding: a dense layer sees them as one tall matrix.
 
 #include "core/towers/encoder.h"
 
@@ -15,16 +17,17 @@
 namespace tandem {
 namespace {
 
-/// Events of a range of users, unless a single history is longer: activations of 256 x 64 x 5 floats are 320 KiB.
+/// Events in a range of users, unless a single history is longer. Activations of 256 x 64 x 5
+/// floats are 320 KiB.
 constexpr std::size_t kRangeTokens = 256;
-/// Fewer are not worth a thread of their own: the weights would pass through the cache for too few rows.
+/// Fewer events are not worth a thread: the weights would pass through the cache for too few rows.
 constexpr std::size_t kMinRangeTokens = 64;
-/// Queries that attend together: a multiple of every row tile, small against a history so that little is computed of
-/// the future, which is thrown away.
+/// Queries that attend together: a multiple of every row tile, and small against a history, so that
+/// few scores of the future are computed and thrown away.
 constexpr std::size_t kQueryRows = 24;
-/// Events whose items are on their way from memory while one is summed.
+/// Item rows are prefetched this many events ahead.
 constexpr std::size_t kEventsAhead = 8;
-/// As in src/model/layers.ts.
+/// The same value as in the layers of src/model/network.
 constexpr float kNormEpsilon = 1e-5f;
 
 using Into = Linear::Into;
@@ -65,7 +68,8 @@ Status Encoder::CheckBatch(const HistoryViews& batch, std::size_t out_size) cons
   return status;
 }
 
-/// Cuts the batch into ranges of whole users: of at most kRangeTokens events, and enough of them for every thread.
+/// Cuts the batch into ranges of whole users. A range has at most kRangeTokens events, and there
+/// are enough ranges for every thread.
 void Encoder::Split(const HistoryViews& batch, std::size_t threads) {
   const std::size_t tokens = static_cast<std::size_t>(batch.offsets.data[batch.count]);
   const std::size_t share = (tokens + 2 * threads - 1) / (2 * threads);
@@ -89,7 +93,7 @@ void Encoder::Split(const HistoryViews& batch, std::size_t threads) {
 bool Encoder::ReserveWorker(Worker* w) const {
   const std::size_t d = width_;
   const std::size_t tokens = std::max(kRangeTokens, max_history_);
-  // A user of a range has at least one event of its kRangeTokens.
+  // Every user in a range has at least one of its kRangeTokens events.
   const std::size_t users = kRangeTokens;
   const std::size_t widest = std::max(d, hidden_width_);
   return w->x.Reserve(tokens * d) && w->normed.Reserve(tokens * d) &&
@@ -127,7 +131,7 @@ Status Encoder::Encode(const HistoryViews& batch, ThreadPool& pool, float* out,
   return Status::Ok();
 }
 
-/// All layers for one range of users. False when memory is short.
+/// Runs all layers for one range of users. False when memory is short.
 bool Encoder::EncodeUsers(const HistoryViews& batch, const UserRange& users, Worker& worker,
                           float* out, std::atomic<std::size_t>* bad_user) const {
   if (!ReserveWorker(&worker)) return false;
@@ -162,7 +166,7 @@ void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, flo
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t end = static_cast<std::size_t>(batch.offsets.data[user + 1]);
     for (std::size_t i = end - LengthOf(batch, user); i < end; ++i, x += d) {
-      // Items lie anywhere in a table that no cache holds.
+      // The rows of items are spread over a table that no cache holds.
       if (i + kEventsAhead < last) {
         const float* ahead = RowOf(item_table_, batch.items.data[i + kEventsAhead], d);
         for (std::size_t j = 0; j < d; j += 16) __builtin_prefetch(ahead + j);
@@ -176,7 +180,8 @@ void Encoder::WriteInputs(const HistoryViews& batch, const UserRange& users, flo
   }
 }
 
-/// Adds to the last `rows` states of a user the mean of the items up to each: a running sum of their projected rows.
+/// Adds the mean of the items so far to each of the last `rows` states of a user: a running sum of
+/// the items' projected rows.
 void Encoder::AddMeans(const HistoryViews& batch, std::size_t user, std::size_t rows,
                        Worker& worker, float* states) const {
   const std::size_t d = width_;
@@ -208,7 +213,7 @@ void Encoder::RunFull(const FullBlock& block, const HistoryViews& batch, const U
   Normalise(block.attention_norm, x, tokens, normed);
   block.query_key_value.Apply(*kernels_, normed, d, tokens, Into::kOverwrite, projected, 3 * d,
                               worker.rounded);
-  // The normed rows are used up: their place takes what attention gives.
+  // The normed rows are not needed any more, so their memory takes the output of attention.
   std::size_t row = 0;
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t length = LengthOf(batch, user);
@@ -218,10 +223,11 @@ void Encoder::RunFull(const FullBlock& block, const HistoryViews& batch, const U
   RunTail(block.tail, normed, tokens, worker, x);
 }
 
-/// Causal attention of one user: projected [length, 3 D] to out [length, D].
+/// Causal attention of one user, from projected [length, 3 D] to out [length, D].
 ///
-/// Queries go in blocks of kQueryRows, each against the keys up to its last row, so about half of the scores are never
-/// computed. What a row sees of its own block's future is weighted with 0.
+/// Queries go in blocks of kQueryRows, each against the keys up to the last row of the block, so
+/// about half of the scores are never computed. The scores of the future within a block get weight
+/// 0.
 void Encoder::Attend(const float* projected, std::size_t length, Worker& worker, float* out) const {
   const std::size_t d = width_;
   const std::size_t stride = 3 * d;
@@ -266,52 +272,70 @@ void Encoder::Attend(const float* projected, std::size_t length, Worker& worker,
   }
 }
 
-/// The last block, for the newest event of each user: into last_x [users, D].
+/// Runs the last block for the newest event of each user, into last_x [users, D].
 ///
-/// Nobody reads its other rows, so queries, attention output and feed-forward are computed for one row a user. Keys and
-/// values would be needed of every event, 2 D^2 multiplications each, but a single query lets both matrices move to its
-/// side: q . (K n) = (K^T q) . n, and sum p (V n) = V (sum p n). That leaves 2 heads D for each event, whose only row is
-/// the normed one. With two blocks, 100 events and D = 64 all this together halves the encoder's multiplications.
+/// Nobody reads the other rows, so queries, attention output and feed-forward are computed for one
+/// row a user. Keys and values would be needed of every event, at 2 D^2 multiplications each, but
+/// with a single query both matrices can move to its side: q . (K n) = (K^T q) . n, and
+/// sum p (V n) = V (sum p n). That leaves 2 heads D multiplications for each event, and only its
+/// normed row is read. With two blocks, 100 events and D = 64, all this together halves the
+/// encoder's multiplications.
 void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const {
   const std::size_t d = width_;
   const std::size_t tokens =
       static_cast<std::size_t>(batch.offsets.data[users.end] - batch.offsets.data[users.begin]);
-  const ptrdiff_t tile = static_cast<ptrdiff_t>(kernels_->column_tile);
   const std::size_t absorbed_stride = heads_ * d;
-  float* normed = worker.normed.data();
-  float* last_x = worker.last_x.data();
-  float* last_normed = worker.last_normed.data();
   float* queries = worker.queries.data();
   float* absorbed = worker.absorbed.data();
-  float* scores = worker.scores.data();
   const LastBlock& block = last_block_;
-  Normalise(block.attention_norm, worker.x.data(), tokens, normed);
+  Normalise(block.attention_norm, worker.x.data(), tokens, worker.normed.data());
+  const std::size_t user_count = TakeNewest(batch, users, worker);
+  block.query.Apply(*kernels_, worker.last_normed.data(), d, user_count, Into::kOverwrite, queries,
+                    d, worker.rounded);
+  for (std::size_t head = 0; head < heads_; ++head) {
+    block.keys[head].Apply(*kernels_, queries + head * head_width_, d, user_count, Into::kOverwrite,
+                           absorbed + head * d, absorbed_stride, worker.rounded);
+  }
+  AttendNewest(batch, users, worker);
+  // The queries are not needed any more, so their memory takes the output of attention.
+  for (std::size_t head = 0; head < heads_; ++head) {
+    block.values[head].Apply(*kernels_, absorbed + head * d, absorbed_stride, user_count,
+                             Into::kOverwrite, queries + head * head_width_, d, worker.rounded);
+  }
+  RunTail(block.tail, queries, user_count, worker, worker.last_x.data());
+}
 
+/// Copies the newest row of each user to last_x and last_normed. Returns how many users have one.
+std::size_t Encoder::TakeNewest(const HistoryViews& batch, const UserRange& users,
+                                Worker& worker) const {
+  const std::size_t d = width_;
   std::size_t last = 0;
   std::size_t row = 0;
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t length = LengthOf(batch, user);
     row += length;
     if (length == 0) continue;
-    std::memcpy(last_x + last * d, worker.x.data() + (row - 1) * d, d * sizeof(float));
-    std::memcpy(last_normed + last * d, normed + (row - 1) * d, d * sizeof(float));
+    std::memcpy(worker.last_x.data() + last * d, worker.x.data() + (row - 1) * d,
+                d * sizeof(float));
+    std::memcpy(worker.last_normed.data() + last * d, worker.normed.data() + (row - 1) * d,
+                d * sizeof(float));
     ++last;
   }
-  const std::size_t user_count = last;
-  block.query.Apply(*kernels_, last_normed, d, user_count, Into::kOverwrite, queries, d,
-                    worker.rounded);
-  for (std::size_t head = 0; head < heads_; ++head) {
-    block.keys[head].Apply(*kernels_, queries + head * head_width_, d, user_count, Into::kOverwrite,
-                           absorbed + head * d, absorbed_stride, worker.rounded);
-  }
+  return last;
+}
 
-  last = 0;
-  row = 0;
+/// Replaces each user's absorbed queries [heads, D] by the rows that they attend to, summed by
+/// attention weight.
+void Encoder::AttendNewest(const HistoryViews& batch, const UserRange& users,
+                           Worker& worker) const {
+  const std::size_t d = width_;
+  float* const scores = worker.scores.data();
+  float* absorbed = worker.absorbed.data();
+  const float* normed = worker.normed.data();
   for (std::size_t user = users.begin; user < users.end; ++user) {
     const std::size_t length = LengthOf(batch, user);
     if (length == 0) continue;
-    float* mine = absorbed + last * absorbed_stride;
-    kernels_->dot_block(mine, d, heads_, normed + row * d, d, length, d, scores, max_history_);
+    kernels_->dot_block(absorbed, d, heads_, normed, d, length, d, scores, max_history_);
     for (std::size_t head = 0; head < heads_; ++head) {
       float* weights = scores + head * max_history_;
       kernels_->softmax_row(weights, length, weights);
@@ -320,27 +344,22 @@ void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, Worker&
     mix.a = scores;
     mix.a_row_stride = static_cast<ptrdiff_t>(max_history_);
     mix.a_k_stride = 1;
-    mix.b = normed + row * d;
+    mix.b = normed;
     mix.b_k_stride = static_cast<ptrdiff_t>(d);
-    mix.b_panel_stride = tile;
+    mix.b_panel_stride = static_cast<ptrdiff_t>(kernels_->column_tile);
     mix.m = heads_;
     mix.n = d;
     mix.k = length;
-    mix.c = mine;
+    mix.c = absorbed;
     mix.c_row_stride = static_cast<ptrdiff_t>(d);
     kernels_->gemm(mix);
-    row += length;
-    ++last;
+    normed += length * d;
+    absorbed += heads_ * d;
   }
-  // The queries are used up: their place takes what attention gives.
-  for (std::size_t head = 0; head < heads_; ++head) {
-    block.values[head].Apply(*kernels_, absorbed + head * d, absorbed_stride, user_count,
-                             Into::kOverwrite, queries + head * head_width_, d, worker.rounded);
-  }
-  RunTail(block.tail, queries, user_count, worker, last_x);
 }
 
-/// x += W attended + b; x += FFN(norm(x)). In groups of rows that stay in L1 and L2 from the first product to the last.
+/// x += W attended + b; x += FFN(norm(x)). Works in groups of rows that stay in L1 and L2 from the
+/// first product to the last.
 void Encoder::RunTail(const BlockTail& tail, const float* attended, std::size_t rows,
                       Worker& worker, float* x) const {
   const std::size_t d = width_;

@@ -1,4 +1,5 @@
-// The history encoder: from users' events to their states, the Transformer of docs/model.md without its training parts.
+// The history encoder turns users' events into their states: the Transformer of
+// docs/explanation/model.md without the parts that only training needs.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,7 @@
 
 namespace tandem {
 
-/// Shapes as in EncoderBlockWeights of src/native/binding.ts, row-major, out-features first.
+/// Shapes as in EncoderBlockWeights of src/native, row-major, out-features first.
 struct EncoderBlockViews {
   FloatView attention_norm_scale;        // [D]
   FloatView attention_norm_offset;       // [D]
@@ -37,7 +38,7 @@ struct EncoderBlockViews {
   FloatView feed_forward_output_bias;    // [D]
 };
 
-/// Shapes as in EncoderWeights of src/native/binding.ts. Read while Create runs only.
+/// Shapes as in EncoderWeights of src/native. Read only while Create runs.
 struct EncoderWeightViews {
   std::size_t embedding_width = 0;     // D
   std::size_t heads = 0;               // divides D
@@ -57,31 +58,37 @@ struct EncoderWeightViews {
   FloatView mean_weight;  // [D, D], of the mean of the history's items
 };
 
-/// Histories without padding: user b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them.
+/// Histories without padding: user b has the events [offsets[b], offsets[b + 1]), oldest first, at
+/// most T of them.
 struct HistoryViews {
   std::size_t count = 0;
   Int32View offsets;  // [count + 1]
-  Int32View items;    // slots of the catalogue
+  Int32View items;    // rows of the catalogue
   Int32View actions;  // rows of the action table
   Int32View gaps;     // rows of the gap table
 };
 
-/// Which rows of the last layer are a user's state: what a head reads that attends over the history, or any other.
+/// Which rows of the last layer are a user's state: all of them for a head that attends over the
+/// history, otherwise only the newest one.
 enum class StateRows { kNewest, kAll };
 
-/// Owns its packed weights, the projected item table and the scratch of every worker. One call at a time.
+/// Owns its packed weights, the projected item table and the scratch of every worker. Only one call
+/// may run at a time.
 class Encoder {
  public:
-  /// OutOfRange names the field with a wrong length or row, NonFinite the one that holds NaN or Inf.
+  /// OutOfRange names the field with a wrong length or row; NonFinite names the one that holds NaN
+  /// or Inf.
   static Status Create(const EncoderWeightViews& weights, Precision precision, StateRows rows,
                        const KernelTable& kernels, ThreadPool& pool,
                        std::unique_ptr<Encoder>* encoder);
 
-  /// User states. kNewest: out [count, D]; a user without events has the zero state. kAll: out [offsets[count], D], a row
-  /// an event in the order of the batch.
+  /// Computes user states. With kNewest, out is [count, D] and a user without events gets the zero
+  /// state. With kAll, out is [offsets[count], D], one row for each event in the order of the
+  /// batch.
   ///
-  /// A state depends on its user's events alone: neither on who else is in the batch nor on the pool's threads, to the
-  /// last bit. OutOfRange names the position of what is wrong, NonFinite the first user whose state is NaN or Inf.
+  /// A state depends only on the events of its user, to the last bit: not on the other users of the
+  /// batch, nor on the pool's threads. OutOfRange names the position of a wrong value; NonFinite
+  /// names the first user whose state is NaN or Inf.
   Status Encode(const HistoryViews& batch, ThreadPool& pool, float* out, std::size_t out_size);
 
   const KernelTable& kernels() const { return *kernels_; }
@@ -90,25 +97,25 @@ class Encoder {
   std::size_t embedding_width() const { return width_; }
 
  private:
-  /// Values of a layer norm.
+  /// Weights of a layer norm.
   struct Norm {
     AlignedBuffer scale;
     AlignedBuffer offset;
   };
-  /// What follows attention, in every block alike.
+  /// The layers that follow attention in every block.
   struct BlockTail {
     Linear attention_output;
     Norm feed_forward_norm;
     Linear feed_forward;
     Linear feed_forward_output;
   };
-  /// A block whose every position is needed by the next one.
+  /// A block whose output at every position is read by the next block.
   struct FullBlock {
     Norm attention_norm;
     Linear query_key_value;  // stacked [3 D, D], queries scaled
     BlockTail tail;
   };
-  /// The last block under kNewest, where each user's newest position alone is needed.
+  /// The last block under kNewest, which is only computed for the newest event of each user.
   struct LastBlock {
     Norm attention_norm;
     Linear query;
@@ -159,6 +166,8 @@ class Encoder {
                Worker& worker) const;
   void Attend(const float* projected, std::size_t length, Worker& worker, float* out) const;
   void RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
+  std::size_t TakeNewest(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
+  void AttendNewest(const HistoryViews& batch, const UserRange& users, Worker& worker) const;
   void RunTail(const BlockTail& tail, const float* attended, std::size_t rows, Worker& worker,
                float* x) const;
   void AddMeans(const HistoryViews& batch, std::size_t user, std::size_t rows, Worker& worker,
@@ -178,7 +187,7 @@ class Encoder {
   std::size_t gaps_ = 0;
 
   AlignedBuffer item_table_;    // [N, D], projected
-  AlignedBuffer mean_table_;    // [N, D], what an item adds to the mean; empty without it
+  AlignedBuffer mean_table_;    // [N, D], what an item adds to the mean; may be empty
   AlignedBuffer action_table_;  // [actions, D], projected, with the input bias
   AlignedBuffer gap_table_;
   AlignedBuffer position_table_;

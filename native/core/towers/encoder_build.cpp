@@ -1,4 +1,5 @@
-// From weights as they were trained to what the encoder keeps: checked, folded where a sum can be taken once, packed.
+// Turns weights as they were trained into what the encoder keeps: checked, folded where a sum can
+// be computed once, and packed.
 
 #include <cmath>
 #include <cstring>
@@ -17,7 +18,7 @@ constexpr const char* kWidth = "embeddingWidth";
 
 using Into = Linear::Into;
 
-/// A weight, the length it must have, and that length as letters.
+/// A weight, the length it must have, and that length as letters for the message.
 struct Field {
   std::string name;
   FloatView view;
@@ -27,21 +28,7 @@ struct Field {
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the history encoder."); }
 
-}  // namespace
-
-Status Encoder::Create(const EncoderWeightViews& weights, Precision precision, StateRows rows,
-                       const KernelTable& kernels, ThreadPool& pool,
-                       std::unique_ptr<Encoder>* encoder) {
-  try {
-    return TryCreate(weights, precision, rows, kernels, pool, encoder);
-  } catch (const std::exception&) {
-    return OutOfMemory();
-  }
-}
-
-Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, StateRows rows,
-                          const KernelTable& kernels, ThreadPool& pool,
-                          std::unique_ptr<Encoder>* encoder) {
+Status CheckSizes(const EncoderWeightViews& w) {
   struct Size {
     const char* name;
     std::size_t value;
@@ -58,11 +45,17 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
                               std::to_string(size.value) + ".");
   }
   const std::size_t d = w.embedding_width;
-  const std::size_t f = w.feed_forward_width;
   if (d % w.heads != 0) {
     return Status::OutOfRange("Expected heads to divide embeddingWidth " + std::to_string(d) +
                               ", received " + std::to_string(w.heads) + ".");
   }
+  return Status::Ok();
+}
+
+/// Checks the length of every weight whose shape the sizes determine, and that it is finite.
+Status CheckFields(const KernelTable& kernels, const EncoderWeightViews& w) {
+  const std::size_t d = w.embedding_width;
+  const std::size_t f = w.feed_forward_width;
   std::vector<Field> fields = {
       {"positionTable", w.position_table, w.max_history * d, "[T, D]"},
       {"inputWeight", w.input_weight, d * (d + w.action_width), "[D, D + A]"},
@@ -99,15 +92,35 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
     const Status status = CheckWeights(kernels, field.name, field.view, field.length, field.shape);
     if (!status.ok()) return status;
   }
+  return Status::Ok();
+}
 
+}  // namespace
+
+Status Encoder::Create(const EncoderWeightViews& weights, Precision precision, StateRows rows,
+                       const KernelTable& kernels, ThreadPool& pool,
+                       std::unique_ptr<Encoder>* encoder) {
+  try {
+    return TryCreate(weights, precision, rows, kernels, pool, encoder);
+  } catch (const std::exception&) {
+    return OutOfMemory();
+  }
+}
+
+Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, StateRows rows,
+                          const KernelTable& kernels, ThreadPool& pool,
+                          std::unique_ptr<Encoder>* encoder) {
+  Status status = CheckSizes(w);
+  if (status.ok()) status = CheckFields(kernels, w);
+  if (!status.ok()) return status;
   std::unique_ptr<Encoder> made(new (std::nothrow) Encoder(kernels, precision, rows));
   if (made == nullptr) return OutOfMemory();
-  made->width_ = d;
+  made->width_ = w.embedding_width;
   made->heads_ = w.heads;
-  made->head_width_ = d / w.heads;
-  made->hidden_width_ = f;
+  made->head_width_ = w.embedding_width / w.heads;
+  made->hidden_width_ = w.feed_forward_width;
   made->max_history_ = w.max_history;
-  Status status = made->SetItems(w, pool);
+  status = made->SetItems(w, pool);
   if (status.ok()) status = made->SetEvents(w);
   if (!status.ok()) return status;
   const bool all = rows == StateRows::kAll;
@@ -121,17 +134,19 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
   return Status::Ok();
 }
 
-/// Checks the tables of item features and makes item_table_: W_item (id + weighted categories + advertiser + price), and
-/// mean_table_ in the same way: a mean of projected rows is the projected mean.
+/// Checks the tables of item features and makes item_table_, W_item (id + weighted categories +
+/// advertiser + price). mean_table_ is made in the same way, because a mean of projected rows is
+/// the projected mean.
 ///
-/// One row an item and for good, because the sum and its projection are the same in every event of the item: a twelfth
-/// of the multiplications of an event goes, and the tables of a catalogue need not stay in memory. A million items of
-/// width 64 take 8 GFLOP once and the 256 MB that their ids alone took.
+/// The sum and its projection are the same in every event of an item, so each item has one row that
+/// is computed once. This saves a twelfth of the multiplications of an event, and the tables of a
+/// catalogue need not stay in memory. A million items of width 64 take 8 GFLOP once, and the 256 MB
+/// that their ids alone took.
 Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   const std::size_t d = width_;
   const Status status = CheckItemInputs(*kernels_, w.items, d, &items_);
   if (!status.ok()) return status;
-  // In f32 whatever the precision: rounding here would buy nothing.
+  // In f32, whatever the precision: rounding would gain nothing here.
   const auto project = [&](const FloatView& weight, std::size_t stride, AlignedBuffer* table) {
     Linear projection;
     return projection.Pack(*kernels_, Precision::kF32, weight.data, stride, true, d, d, nullptr) &&
@@ -144,7 +159,8 @@ Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   return status;
 }
 
-/// W [item ; action] + b = W_item item + (W_action action + b): the second half is one row for each action, made here.
+/// W [item ; action] + b = W_item item + (W_action action + b). The second term is one row for each
+/// action, and is made here.
 Status Encoder::SetEvents(const EncoderWeightViews& w) {
   const std::size_t d = width_;
   const std::size_t a = w.action_width;
@@ -190,7 +206,7 @@ bool Encoder::SetFull(const EncoderBlockViews& block, FullBlock* made) const {
     std::memcpy(weight.data() + part * d * d, weights[part]->data, d * d * sizeof(float));
     std::memcpy(bias.data() + part * d, biases[part]->data, d * sizeof(float));
   }
-  // The scale of the scores, taken once instead of for each of them.
+  // The scale of the scores, applied once here instead of to every score.
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
   for (std::size_t i = 0; i < d * d; ++i) weight.data()[i] *= scale;
   for (std::size_t i = 0; i < d; ++i) bias.data()[i] *= scale;
@@ -219,7 +235,8 @@ bool Encoder::SetLast(const EncoderBlockViews& block) {
   made.values.resize(heads_);
   for (std::size_t head = 0; head < heads_; ++head) {
     const std::size_t first = head * head_width_;
-    // The bias of the keys adds the same to every score of a query, which a softmax does not see.
+    // The bias of the keys adds the same number to every score of a query, which a softmax does not
+    // change.
     if (!made.keys[head].Pack(*kernels_, precision_, block.key_weight.data + first * d, d, false,
                               head_width_, d, nullptr) ||
         !made.values[head].Pack(*kernels_, precision_, block.value_weight.data + first * d, d, true,

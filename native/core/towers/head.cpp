@@ -1,4 +1,5 @@
-// A micro-batch through the head: its checks, and the order of products for a block of requests. Shapes: docs/model.md.
+// Takes a micro-batch through the head: its checks, and the order of the products for a block of
+// requests. Shapes are in docs/explanation/model.md.
 
 #include "core/towers/head.h"
 
@@ -17,12 +18,14 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMaxRequests = 1 << 16;
-/// Requests whose rows stay in cache from product to product, and what a thread takes at once.
+/// Requests whose rows stay in cache from product to product. A thread takes one such block at a
+/// time.
 constexpr std::size_t kBlock = 32;
-/// Blocks from which on they go to the pool. A block is about 35 microseconds; below this the caller would rather finish
-/// alone than risk to wait for a worker that has lost its CPU.
+/// From this many blocks on, the pool shares the work. A block takes about 35 microseconds; with
+/// fewer blocks the caller finishes alone, because a worker may have lost its CPU and the caller
+/// would wait for it.
 constexpr std::size_t kParallelBlocks = 4;
-/// Terms of a bag per call of the kernel.
+/// Terms of a bag for one call of the kernel.
 constexpr std::size_t kTerms = 64;
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the head."); }
@@ -96,7 +99,8 @@ Status Head::CheckContext(const HeadBatchViews& batch) const {
   return status;
 }
 
-/// What the threads that share a micro-batch need; kept by the thread that calls, for its heads of all shapes.
+/// Scratch of the threads that share a micro-batch. The calling thread keeps it for its heads of
+/// all shapes.
 struct Head::Scratch {
   std::unique_ptr<Worker[]> workers;
   std::size_t count = 0;
@@ -126,8 +130,9 @@ bool Head::Reserve(Scratch* scratch, std::size_t workers, std::size_t block,
   return true;
 }
 
-/// context [F]: the sum of the request's rows of multiplied tables, through the relu where that is all. What it looks up
-/// in other tables goes to subject [E] and item [D]. Indices were checked.
+/// Writes context [F]: the sum of the request's rows in multiplied tables, with the relu applied
+/// when nothing else is added. Rows that it looks up in other tables go to subject [E] and item
+/// [D]. The indices were checked.
 void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject,
                         float* item, float* context) const {
   const float* rows[kTerms];
@@ -177,7 +182,7 @@ void Head::WriteContext(const HeadBatchViews& batch, std::size_t request, float*
   kernels_->bag(rows, weights, used, n, accumulate, ContextIsSum(), out);
 }
 
-/// State, age and context of each request's row.
+/// Writes the state, the age and the context of each request's row.
 void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size_t count,
                        Worker& worker) const {
   const bool attention = fusion_ == HeadFusion::kAttention;
@@ -200,7 +205,7 @@ void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size
     }
     std::memcpy(row + state_at, state == nullptr ? cold_start_.data() : state, d * sizeof(float));
     if (fusion_ == HeadFusion::kNone) continue;
-    // The age of a state that is not there is 0, whatever the array holds.
+    // The age of a missing state is 0, whatever the array holds.
     row[row_width_ - 1] = state == nullptr ? 0.0f : batch.state_age.data[request];
     WriteContext(batch, request,
                  subject_table_.multiplied ? nullptr : subjects + i * subject_width_,
@@ -221,7 +226,8 @@ void Head::WriteInputs(const HeadBatchViews& batch, std::size_t first, std::size
   }
 }
 
-/// Writes the attended part of each request's row. A user without states has a sequence of one, the cold start.
+/// Writes the attended part of each request's row. For a user without states, the sequence consists
+/// of the cold start alone.
 void Head::Attend(const HeadBatchViews& batch, std::size_t first, std::size_t count,
                   Worker& worker) const {
   const std::size_t d = embedding_width_;
@@ -261,7 +267,7 @@ void Head::Attend(const HeadBatchViews& batch, std::size_t first, std::size_t co
                      worker.rounded);
 }
 
-/// Returns the first request whose embedding has no direction, or first + count.
+/// Returns the first request whose embedding has no direction, or first + count when there is none.
 std::size_t Head::EmbedBlock(const HeadBatchViews& batch, std::size_t first, std::size_t count,
                              Worker& worker, float* out) const {
   const std::size_t d = embedding_width_;

@@ -1,4 +1,5 @@
-// The online half of the query tower: context bag, attention over states, MLP and L2 normalisation, over a micro-batch.
+// The online half of the query tower over a micro-batch: context bag, attention over states, MLP
+// and L2 normalisation.
 #pragma once
 
 #include <cstddef>
@@ -14,10 +15,11 @@
 
 namespace tandem {
 
-/// How state and context meet; docs/model.md has the formulas.
+/// How state and context are combined; docs/explanation/model.md has the formulas.
 enum class HeadFusion { kNone, kConcat, kAttention };
 
-/// Shapes as in HeadWeights of src/native/binding.ts, row-major, out-features first. Read while Create runs only.
+/// Shapes as in HeadWeights of src/native, row-major, out-features first. Read only while Create
+/// runs.
 struct HeadWeightViews {
   HeadFusion fusion = HeadFusion::kNone;
   std::size_t embedding_width = 0;    // D
@@ -32,7 +34,7 @@ struct HeadWeightViews {
   FloatView output_weight;            // [D, H]
   FloatView output_bias;              // [D]
   FloatView skip_weight;              // [D, Z]
-  // All but fusion none.
+  // Every fusion but none.
   FloatView subject_table;   // [S, E]
   FloatView no_subject;      // [E]
   FloatView age_table;       // [ages, G]
@@ -40,7 +42,7 @@ struct HeadWeightViews {
   FloatView gender_table;    // [genders, G]
   FloatView context_weight;  // [F, E + 3 G], with subject items [F, E + 3 G + D]
   FloatView context_bias;    // [F]
-  /// Whether the context reads the item in view, too.
+  /// Whether the context also reads the item in view.
   bool has_subject_items = false;
   ItemInputViews subject_items;
   // Fusion attention.
@@ -50,7 +52,8 @@ struct HeadWeightViews {
   FloatView attention_output_weight;  // [D, D]
 };
 
-/// Lengths come along so that Embed can check them; shapes as in HeadBatch of src/features/head-batch.ts.
+/// The lengths are included so that Embed can check them. Shapes as in HeadBatch of
+/// src/features/head-batch.ts.
 struct HeadBatchViews {
   std::size_t count = 0;
   FloatView states;
@@ -60,23 +63,25 @@ struct HeadBatchViews {
   Int32View subject_rows;
   FloatView subject_weights;
   Int32View demographics;
-  /// Heads with subject items.
+  /// For heads with subject items.
   Int32View subject_items;
-  /// Fusion attention reads these in place of states and has_state.
+  /// Fusion attention reads these instead of states and has_state.
   Int32View sequence_offsets;
   FloatView sequence_rows;
 };
 
-/// Owns its packed weights; tables of items and subjects are made by the shared pool. Micro-batches may run at the same time on
-/// any threads: scratch belongs to the calling thread and is reused between calls.
+/// Owns its packed weights. Tables of items and subjects are made on the shared pool. Micro-batches
+/// may run at the same time on any threads: scratch belongs to the calling thread and is reused
+/// between calls.
 class Head {
  public:
-  /// Packs (copies) the weights for `kernels`. OutOfRange names the field with a wrong length.
+  /// Copies and packs the weights for `kernels`. OutOfRange names the field with a wrong length.
   static Status Create(const HeadWeightViews& weights, Precision precision,
                        const KernelTable& kernels, std::unique_ptr<Head>* head);
 
-  /// out [count, D], rows of unit L2 norm. OutOfRange for a wrong length or row index; NonFinite names the request.
-  /// Allocates only while `count` or the longest sequence exceeds every earlier one.
+  /// Writes out [count, D], rows of unit L2 norm. OutOfRange reports a wrong length or row index;
+  /// NonFinite names the request. Allocates only when `count` or the longest sequence exceeds every
+  /// earlier one.
   Status Embed(const HeadBatchViews& batch, float* out, std::size_t out_size) const;
 
   HeadFusion fusion() const { return fusion_; }
@@ -96,11 +101,12 @@ class Head {
   };
   struct Scratch;
 
-  /// A table whose rows enter the context layer, multiplied by their part of Wc at load or with each block of requests.
+  /// A table whose rows enter the context layer. They are multiplied by their part of Wc when the
+  /// weights are loaded, or else with each block of requests.
   struct ContextTable {
-    /// The part of Wc.
+    /// The table's part of Wc.
     Linear layer;
-    /// [rows, F] when multiplied, else as they are.
+    /// [rows, F] when multiplied; otherwise the rows as they were given.
     AlignedBuffer rows;
     bool multiplied = true;
   };
@@ -115,7 +121,7 @@ class Head {
   Status CreateAttention(const HeadWeightViews& weights);
   Status CheckBatch(const HeadBatchViews& batch, std::size_t out_size) const;
   Status CheckContext(const HeadBatchViews& batch) const;
-  /// Whether a context is a sum of table rows, with no product to follow.
+  /// Whether a context is a sum of table rows and no product follows.
   bool ContextIsSum() const { return subject_table_.multiplied && item_table_.multiplied; }
   bool Reserve(Scratch* scratch, std::size_t workers, std::size_t block, std::size_t longest) const;
   void WriteContext(const HeadBatchViews& batch, std::size_t request, float* subject, float* item,
@@ -137,7 +143,7 @@ class Head {
   std::size_t heads_ = 0;
   std::size_t row_width_ = 0;  // H + Z
   std::size_t subjects_ = 0;
-  /// 0 where the context does not read the item in view.
+  /// 0 when the context does not read the item in view.
   std::size_t items_ = 0;
   std::size_t demographic_rows_[3] = {};
 
@@ -146,13 +152,14 @@ class Head {
   /// [Wo ; Ws] side by side over [hidden ; z].
   Linear output_layer_;
 
-  /// The last row is "no subject".
+  /// The last row stands for "no subject".
   ContextTable subject_table_;
   ContextTable item_table_;
-  /// Wc e of each row, [rows, F]; the context layer's bias is in the first table.
+  /// Wc e for each row e, [rows, F]. The first table includes the bias of the context layer.
   AlignedBuffer demographic_tables_[3];
 
-  /// Per head h: Wk_h^T Wq_h / sqrt(D / heads), [heads D, F], and Wo_h Wv_h side by side, [D, heads D].
+  /// Per head h: Wk_h^T Wq_h / sqrt(D / heads), [heads D, F], and Wo_h Wv_h side by side, [D, heads
+  /// D].
   Linear score_layer_;
   Linear value_layer_;
 };

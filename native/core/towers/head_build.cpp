@@ -1,5 +1,5 @@
-// What the head folds and packs when its weights are loaded, so that a request adds up rows instead of multiplying them.
-// Shapes: docs/model.md.
+// Folds and packs the weights of the head when they are loaded, so that a request adds up rows
+// instead of multiplying them. Shapes are in docs/explanation/model.md.
 
 #include <cmath>
 #include <cstring>
@@ -13,15 +13,21 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMaxWidth = 1 << 16;
-/// Floats (64 MiB) up to which a table of subjects or items is stored multiplied by the context layer.
+/// A table of subjects or items of up to this many floats (64 MiB) is stored multiplied by the
+/// context layer.
 constexpr std::size_t kMultipliedSize = std::size_t{1} << 24;
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the head."); }
 
-}  // namespace
+/// Z, the width of the vector that the hidden layer reads.
+std::size_t FusedWidth(const HeadWeightViews& w) {
+  const std::size_t states = w.fusion == HeadFusion::kAttention ? 2 : 1;
+  const std::size_t context = w.fusion == HeadFusion::kNone ? 0 : w.context_width + 1;
+  return states * w.embedding_width + context;
+}
 
-Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelTable& kernels,
-                    std::unique_ptr<Head>* head) {
+/// Checks the sizes, and the lengths of the weights that every fusion has.
+Status CheckHeadWeights(const HeadWeightViews& w) {
   const bool context = w.fusion != HeadFusion::kNone;
   const bool attention = w.fusion == HeadFusion::kAttention;
   const std::size_t d = w.embedding_width;
@@ -42,7 +48,7 @@ Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelT
     return Status::OutOfRange(std::string("Expected 1 to 65536 for ") + width.name + ", received " +
                               std::to_string(width.value) + ".");
   }
-  const std::size_t z = d * (attention ? 2 : 1) + (context ? w.context_width + 1 : 0);
+  const std::size_t z = FusedWidth(w);
 
   Status status = CheckLength("coldStart", d, "[D]", w.cold_start.size);
   if (status.ok()) status = CheckLength("hiddenWeight", h * z, "[H, Z]", w.hidden_weight.size);
@@ -50,8 +56,18 @@ Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelT
   if (status.ok()) status = CheckLength("outputWeight", d * h, "[D, H]", w.output_weight.size);
   if (status.ok()) status = CheckLength("outputBias", d, "[D]", w.output_bias.size);
   if (status.ok()) status = CheckLength("skipWeight", d * z, "[D, Z]", w.skip_weight.size);
-  if (!status.ok()) return status;
+  return status;
+}
 
+}  // namespace
+
+Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelTable& kernels,
+                    std::unique_ptr<Head>* head) {
+  Status status = CheckHeadWeights(w);
+  if (!status.ok()) return status;
+  const std::size_t d = w.embedding_width;
+  const std::size_t h = w.hidden_width;
+  const std::size_t z = FusedWidth(w);
   std::unique_ptr<Head> made(new (std::nothrow) Head(kernels));
   if (made == nullptr) return OutOfMemory();
   made->precision_ = precision;
@@ -75,14 +91,15 @@ Status Head::Create(const HeadWeightViews& w, Precision precision, const KernelT
     return OutOfMemory();
   }
   std::memcpy(made->cold_start_.data(), w.cold_start.data, d * sizeof(float));
-  if (context) status = made->CreateContext(w);
-  if (status.ok() && attention) status = made->CreateAttention(w);
+  if (w.fusion != HeadFusion::kNone) status = made->CreateContext(w);
+  if (status.ok() && w.fusion == HeadFusion::kAttention) status = made->CreateAttention(w);
   if (status.ok()) *head = std::move(made);
   return status;
 }
 
-/// c = relu(Wc [s ; age ; country ; gender ; x] + bc) is a sum of one product per part, and each part is a (mean of)
-/// table rows: so rows are multiplied here, once, and a request only adds them up.
+/// c = relu(Wc [s ; age ; country ; gender ; x] + bc) is a sum of one product for each part, and
+/// each part is a table row or a mean of rows. So the rows are multiplied here, once, and a request
+/// only adds them up.
 Status Head::CreateContext(const HeadWeightViews& w) {
   const KernelTable& kernels = *kernels_;
   const std::size_t f = context_width_ = w.context_width;
@@ -160,8 +177,9 @@ Status Head::CreateItems(const HeadWeightViews& w, std::size_t inputs) {
   return status;
 }
 
-/// A score (Wk_h s_t) . (Wq_h c) is s_t . (Wk_h^T Wq_h c), and values are linear too: so of a sequence only its states
-/// are needed, and a request costs two products of [D, D] per head besides one pass over them.
+/// A score (Wk_h s_t) . (Wq_h c) equals s_t . (Wk_h^T Wq_h c), and values are linear, too. So a
+/// sequence only needs its states, and a request costs two products of [D, D] for each head,
+/// besides one pass over the states.
 Status Head::CreateAttention(const HeadWeightViews& w) {
   const std::size_t d = embedding_width_;
   const std::size_t f = context_width_;

@@ -1,4 +1,4 @@
-// Checks of items' features, and their sum: one row an item, the same whenever it is looked up.
+// Checks items' features and sums them: one row for each item, the same whenever it is looked up.
 
 #include "core/towers/item_inputs.h"
 
@@ -19,7 +19,7 @@ const float* RowOf(const FloatView& table, std::int32_t row, std::size_t width) 
   return table.data + static_cast<std::size_t>(row) * width;
 }
 
-/// Of a table that is there.
+/// Counts the rows of a table that the model has.
 Status CountTable(const KernelTable& kernels, bool has, const char* name, const FloatView& table,
                   std::size_t width, std::size_t* rows) {
   return has ? CheckTable(kernels, name, table, kWidth, width, rows) : Status::Ok();
@@ -39,7 +39,7 @@ Status CheckCategories(const ItemRowViews& items, std::size_t count, std::size_t
   return status;
 }
 
-/// One row of a table for each item.
+/// Checks that each item has one row of a table.
 Status CheckRowEach(const char* name, const Int32View& rows, std::size_t count, std::size_t limit) {
   const Status status = CheckLength(name, count, "[N]", rows.size);
   return status.ok() ? CheckRows(name, rows, count, limit) : status;

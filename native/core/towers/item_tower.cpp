@@ -1,4 +1,5 @@
-// The item tower's weights, checked and packed once, and a batch of items through it, a block of rows a thread.
+// Checks and packs the weights of the item tower once, and takes batches of items through it, a
+// block of rows at a time.
 
 #include "core/towers/item_tower.h"
 
@@ -15,10 +16,11 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMaxWidth = 1 << 16;
-/// Items that a thread takes through both layers at once; about 25 microseconds at the default widths.
+/// Items that a thread takes through both layers at once: about 25 microseconds at the default
+/// widths.
 constexpr std::size_t kBlock = Linear::kRows;
 
-/// As in ItemTowerWeights and ItemFeatures.
+/// The names in ItemTowerWeights and ItemFeatures.
 constexpr ItemInputNames kNames = {"categoryTable",   "categoryOffsets", "categoryRows",
                                    "categoryWeights", "advertiserTable", "advertiserRows",
                                    "priceTable",      "priceRows"};
@@ -86,7 +88,7 @@ Status ItemTower::Embed(std::size_t count, const FloatView& id_rows, const ItemR
   static_cast<ItemTableViews&>(inputs) = tables_;
   static_cast<ItemRowViews&>(inputs) = items;
   inputs.item_table = id_rows;
-  // Hidden layers of every thread, kept by the calling one.
+  // The hidden layers of all threads; the calling thread keeps them.
   thread_local AlignedBuffer scratch;
   if (!scratch.Reserve(pool.size() * kBlock * h)) return OutOfMemory();
   float* const hidden_layers = scratch.data();

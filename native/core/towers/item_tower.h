@@ -1,4 +1,5 @@
-// The item tower: from items' features to their vectors, also of items that a catalogue does not have. docs/model.md
+// The item tower turns items' features into vectors, also for items that are not in the catalogue.
+// The formula is in docs/explanation/model.md.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@
 
 namespace tandem {
 
-/// Shapes as in ItemTowerWeights of src/native/binding.ts, row-major, out-features first. Read while Create runs only.
+/// Shapes as in ItemTowerWeights of src/native, row-major, out-features first. Read only while
+/// Create runs.
 struct ItemTowerWeightViews {
   std::size_t embedding_width = 0;  // D
   std::size_t hidden_width = 0;     // H
@@ -25,18 +27,20 @@ struct ItemTowerWeightViews {
   ItemTableViews tables;
 };
 
-/// Owns its packed weights and the tables of features; the id row of an item comes with the item, so that no table of a
-/// whole catalogue is held. Safe from any thread.
+/// Owns its packed weights and the tables of features. The id row of an item is passed with the
+/// item, so that no table of a whole catalogue is held. Safe from any thread.
 class ItemTower {
  public:
-  /// OutOfRange names the field with a wrong length, NonFinite the one that holds NaN or Inf.
+  /// OutOfRange names the field with a wrong length; NonFinite names the one that holds NaN or Inf.
   static Status Create(const ItemTowerWeightViews& weights, const KernelTable& kernels,
                        std::unique_ptr<ItemTower>* tower);
 
-  /// Unit vectors v = unit(x + W2 relu(W1 x + b1) + b2) of `count` items, x the id row plus the features; out [count, D].
+  /// Computes the vectors of `count` items, v = unit(x + W2 relu(W1 x + b1) + b2), where x is the
+  /// id row plus the features; out [count, D].
   ///
-  /// A vector depends on its item alone: neither on who else is in the batch nor on the pool's threads, to the last bit.
-  /// OutOfRange names the position of what is wrong, NonFinite the first item whose vector is NaN, Inf or zero.
+  /// A vector depends only on its item, to the last bit: not on the other items of the batch, nor
+  /// on the pool's threads. OutOfRange names the position of a wrong value; NonFinite names the
+  /// first item whose vector is NaN, Inf or zero.
   ///
   /// id_rows  [count, D].
   Status Embed(std::size_t count, const FloatView& id_rows, const ItemRowViews& items,
@@ -56,7 +60,7 @@ class ItemTower {
   AlignedBuffer category_table_;
   AlignedBuffer advertiser_table_;
   AlignedBuffer price_table_;
-  ItemTableViews tables_;  // of the three above
+  ItemTableViews tables_;  // of these three tables
   ItemTableRows table_rows_;
 };
 

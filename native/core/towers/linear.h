@@ -1,4 +1,5 @@
-// A dense layer over packed weights, in f32 or over operands rounded to bf16. Where its input comes from is not known here.
+// A dense layer over packed weights, in f32 or with operands rounded to bf16. It does not know
+// where its input comes from.
 #pragma once
 
 #include <algorithm>
@@ -11,20 +12,22 @@
 
 namespace tandem {
 
-/// Operands of matrix products; sums and everything between products are f32 in both.
+/// Type of the operands of matrix products. Sums, and everything between products, are f32 in both
+/// cases.
 enum class Precision { kF32, kBf16 };
 
 /// y = x W + b for rows x [k], W [k, n].
 class Linear {
  public:
-  /// Rows that one product takes at a time: 96 x 64 floats of input are 24 KiB and stay in L1 while the panels of W pass.
-  /// A multiple of every row tile.
+  /// Rows that one product takes at a time: 96 x 64 floats of input are 24 KiB and stay in L1 while
+  /// the panels of W pass. A multiple of every row tile.
   static constexpr std::size_t kRows = 96;
 
   enum class Into { kOverwrite, kOverwriteRelu, kAdd };
 
-  /// Packs w: stored [n, k] when `transposed` (as PyTorch and tfjs checkpoints have it), else [k, n]; rows `stride` apart.
-  /// bias [n] or null. False when memory is short.
+  /// Packs w, which is stored [n, k] when `transposed` (the layout of PyTorch and tfjs checkpoints)
+  /// and [k, n] otherwise, with rows `stride` apart. bias is [n] or null. False when memory is
+  /// short.
   bool Pack(const KernelTable& kernels, Precision precision, const float* w, std::size_t stride,
             bool transposed, std::size_t k, std::size_t n, const float* bias) {
     inputs_ = k;
@@ -47,13 +50,13 @@ class Linear {
 
   std::size_t outputs() const { return outputs_; }
 
-  /// Floats of scratch that Apply needs for rounded rows of at most `inputs` columns; 0 in f32.
+  /// Floats of scratch that Apply needs for rounded rows of at most `inputs` columns; 0 for f32.
   static std::size_t ScratchSize(Precision precision, std::size_t inputs) {
     return precision == Precision::kBf16 ? kRows * RoundUp(inputs, 2) / 2 : 0;
   }
 
-  /// c [rows, n] = (c +) x W + b, x [rows, k]; rows of x and c `x_stride` and `c_stride` apart. Rows do not touch each
-  /// other's sums.
+  /// c [rows, n] = (c +) x W + b, with x [rows, k]; rows of x and c are `x_stride` and `c_stride`
+  /// apart. No row influences the sums of another.
   void Apply(const KernelTable& kernels, const float* x, std::size_t x_stride, std::size_t rows,
              Into into, float* c, std::size_t c_stride, AlignedBuffer& scratch) const {
     for (std::size_t row = 0; row < rows; row += kRows) {
@@ -104,7 +107,7 @@ class Linear {
     g.c_row_stride = static_cast<ptrdiff_t>(c_stride);
   }
 
-  /// Rows of x as bf16, `k` apart; an odd last column is followed by a zero.
+  /// Rounds rows of x to bf16, `k` apart; an odd last column is followed by a zero.
   const std::uint16_t* Round(const KernelTable& kernels, const float* x, std::size_t x_stride,
                              std::size_t rows, std::size_t k, std::uint16_t* out) const {
     if (x_stride == k && inputs_ == k) {

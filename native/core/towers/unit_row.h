@@ -1,4 +1,5 @@
-// From a row of any length to one of unit norm, as both towers end: the dot product of two is then their cosine.
+// Scales a row to unit norm. Both towers end with this, so the dot product of two embeddings is
+// their cosine.
 #pragma once
 
 #include <cmath>
@@ -8,7 +9,7 @@
 
 namespace tandem {
 
-/// Scales row to unit norm. False, leaving it, when it is zero, NaN or Inf.
+/// Scales row to unit norm. Returns false and leaves the row as it is when it is zero, NaN or Inf.
 inline bool Normalise(const KernelTable& kernels, float* row, std::size_t n) {
   const float squares = kernels.dot(row, row, n);
   if (squares > 1e-30f && squares < 1e30f) {
@@ -16,7 +17,7 @@ inline bool Normalise(const KernelTable& kernels, float* row, std::size_t n) {
     kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, row, &scale, n, row);
     return true;
   }
-  // In f64 the squares of finite f32 values neither overflow nor vanish.
+  // In f64, the squares of finite f32 values neither overflow nor vanish.
   double sum = 0.0;
   for (std::size_t j = 0; j < n; ++j) {
     sum += static_cast<double>(row[j]) * static_cast<double>(row[j]);

@@ -1,5 +1,6 @@
-// Blocking and threading of matrix products. The kernels hold a tile of outputs in registers over all of k; here is
-// decided what is packed, in which order blocks run, and which outputs a thread owns.
+// Blocking and threading of matrix products. The kernels hold a tile of outputs in registers over
+// all of k. This file decides what is packed, in which order blocks run, and which outputs a thread
+// owns.
 
 #include <algorithm>
 #include <atomic>
@@ -14,16 +15,18 @@ namespace {
 
 /// Depth of a block of k: a panel of 16 columns is 16 KiB, half of L1.
 constexpr std::size_t kDepth = 256;
-/// Rows per task: 96 x kDepth floats of a are 96 KiB and stay in L2 while panels of b pass. A multiple of 6 and 12.
+/// Rows of a task: 96 x kDepth floats of a are 96 KiB and stay in L2 while panels of b pass. A
+/// multiple of 6 and 12.
 constexpr std::size_t kRows = 96;
-/// Packed b per block of columns: 1024 x kDepth floats are 1 MiB. A multiple of every column tile.
+/// Columns of a block of packed b: 1024 x kDepth floats are 1 MiB. A multiple of every column tile.
 constexpr std::size_t kColumns = 1024;
-/// Multiplications worth a hand-over to the pool: about 5 microseconds at 50 GFMA/s.
+/// Multiplications that are worth passing to the pool: about 5 microseconds at 50 GFMA/s.
 constexpr std::size_t kParallelWork = std::size_t{1} << 18;
-/// Row-major b up to this many floats (32 KiB) is read in place: packing would cost more than its strides do.
+/// A row-major b of up to this many floats (32 KiB) is read in place: packing would cost more than
+/// its strides do.
 constexpr std::size_t kUnpackedSize = 8192;
 
-/// Scratch of one thread; grows to the largest block it has packed and is kept.
+/// Scratch of one thread. It grows to the largest block that the thread has packed, and is kept.
 struct Scratch {
   AlignedBuffer a;
   AlignedBuffer b;
@@ -34,7 +37,8 @@ Scratch& ThreadScratch() {
   return scratch;
 }
 
-/// One row or few: reading b once as it lies beats packing it, which is a read and a write of all of it.
+/// With few rows, reading b once in place is faster than packing it, which reads and writes all of
+/// it.
 bool ReadsUnpacked(const MatmulArguments& x) {
   return !x.transpose_b && (x.k * x.n <= kUnpackedSize || x.m <= 8);
 }
@@ -44,9 +48,11 @@ const float* PanelSource(const MatmulArguments& x, const float* b, std::size_t d
   return x.transpose_b ? b + column * x.k + depth : b + depth * x.n + column;
 }
 
-/// Points `block` at rows [row, row + m) and depths [depth, depth + k) of a. Of a transposed a they are copied side by side
-/// first, as they lie: the kernels would step over the rest of a row at every step of k, for every panel again. False when
-/// memory is short.
+/// Points `block` at rows [row, row + m) and depths [depth, depth + k) of a. False when memory is
+/// short.
+///
+/// The rows of a transposed a are first copied side by side, in the same order. Otherwise the
+/// kernels would step over the rest of a row at every step of k, again for every panel.
 bool SetRows(const KernelTable& kernels, const MatmulArguments& x, const float* a, std::size_t row,
              std::size_t depth, GemmBlock* block) {
   if (!x.transpose_a) {
@@ -81,7 +87,7 @@ struct Part {
   std::size_t end_column;
 };
 
-/// One part of a product over all of k, on the calling thread.
+/// Computes one part of a product over all of k, on the calling thread.
 bool MultiplyPart(const KernelTable& kernels, const MatmulArguments& x, const Part& part,
                   const float* a, const float* b, float* out) {
   const std::size_t tile = kernels.column_tile;
@@ -122,9 +128,10 @@ bool MultiplyPart(const KernelTable& kernels, const MatmulArguments& x, const Pa
   return true;
 }
 
-/// A deep product with few outputs (a weight gradient) over the pool: each thread keeps its outputs over all of k and
-/// packs what it reads by itself, because a barrier for every block of depth would cost more than packing a few times
-/// over. Hence as few parts as there are threads, and cut across the longer side of out.
+/// Computes a deep product with few outputs, such as a weight gradient, on the pool. Each thread
+/// keeps its outputs over all of k and packs for itself what it reads, because a barrier for every
+/// block of depth would cost more than packing a few times over. Hence there are as few parts as
+/// threads, and the longer side of out is cut.
 bool MultiplyDeep(const KernelTable& kernels, const MatmulArguments& x, const float* a,
                   const float* b, float* out) {
   ThreadPool& pool = ThreadPool::Shared();
@@ -147,7 +154,8 @@ bool MultiplyDeep(const KernelTable& kernels, const MatmulArguments& x, const fl
   return enough;
 }
 
-/// One product over the whole pool: threads share each packed block of b, then own tiles of outputs.
+/// Computes one product on the whole pool: threads share each packed block of b and own tiles of
+/// outputs.
 bool MultiplyShared(const KernelTable& kernels, const MatmulArguments& x, const float* a,
                     const float* b, float* out) {
   const std::size_t tile = kernels.column_tile;
@@ -160,7 +168,8 @@ bool MultiplyShared(const KernelTable& kernels, const MatmulArguments& x, const 
   for (std::size_t column = 0; column < x.n; column += kColumns) {
     const std::size_t columns = std::min(kColumns, x.n - column);
     const std::size_t panels = (columns + tile - 1) / tile;
-    // Tiles of rows alone where there are enough of them; else columns are cut as well, in whole panels.
+    // Tiles are cut along rows only when there are enough of them; otherwise columns are cut as
+    // well, in whole panels.
     const std::size_t row_blocks = (x.m + kRows - 1) / kRows;
     const std::size_t wanted = 4 * pool.size();
     const std::size_t cuts =
@@ -207,7 +216,7 @@ bool MultiplyShared(const KernelTable& kernels, const MatmulArguments& x, const 
 Status Matmul(const KernelTable& kernels, const MatmulArguments& given) {
   MatmulArguments x = given;
   if (x.batch == 0 || x.m == 0 || x.n == 0) return Status::Ok();
-  // Rows of a batch that shares b are rows of one taller product.
+  // When a batch shares b, its rows are the rows of one taller product.
   if (x.batch > 1 && x.b_batch_stride == 0 && !x.transpose_a && x.a_batch_stride == x.m * x.k) {
     x.m *= x.batch;
     x.batch = 1;
@@ -233,7 +242,7 @@ Status Matmul(const KernelTable& kernels, const MatmulArguments& given) {
   if (each * x.batch < kParallelWork || pool.size() == 1) {
     for (std::size_t i = 0; i < x.batch; ++i) one(i);
   } else if (x.batch >= 2 * pool.size() || each < kParallelWork) {
-    // Whole matrices per task, several of them where they are small.
+    // Whole matrices for each task, several of them when they are small.
     const std::size_t per_task =
         std::max<std::size_t>(1, std::min(x.batch / (4 * pool.size()), kParallelWork / each));
     pool.ParallelFor((x.batch + per_task - 1) / per_task,

@@ -1,4 +1,4 @@
-// How each tensor operation is cut into kernel calls and thread-pool tasks.
+// Cuts each tensor operation into kernel calls and thread-pool tasks.
 
 #include "core/training/tensor_ops.h"
 
@@ -13,11 +13,12 @@
 namespace tandem {
 namespace {
 
-/// Elements per task of a memory-bound operation: about 10 microseconds of work, more than a hand-over costs.
+/// Elements of a task of a memory-bound operation: about 10 microseconds of work, more than passing
+/// it to another thread costs.
 constexpr std::size_t kChunk = 16384;
 constexpr std::size_t kParallelElements = 4 * kChunk;
 
-/// Splits [0, n) into chunks on the pool when n is worth it. body(begin, end).
+/// Calls body(begin, end) for chunks of [0, n), on the pool when n is large enough.
 template <class Body>
 void ForChunks(std::size_t n, std::size_t chunk, std::size_t parallel_from, const Body& body) {
   if (n == 0) return;
@@ -32,7 +33,7 @@ void ForChunks(std::size_t n, std::size_t chunk, std::size_t parallel_from, cons
                                    });
 }
 
-/// Rows of `width` elements in chunks of about kChunk elements.
+/// ForChunks over rows of `width` elements, in chunks of about kChunk elements.
 template <class Body>
 void ForRows(std::size_t rows, std::size_t width, const Body& body) {
   const std::size_t per_task = std::max<std::size_t>(1, kChunk / std::max<std::size_t>(1, width));
@@ -40,14 +41,11 @@ void ForRows(std::size_t rows, std::size_t width, const Body& body) {
   ForChunks(rows, per_task, from, body);
 }
 
-}  // namespace
-
-void BroadcastBinary(const KernelTable& kernels, BinaryOp op, const float* a, const float* b,
-                     const BroadcastShape& shape, float* out) {
-  // Drop axes of size 1 and merge neighbours that both operands walk as one.
+/// Drops axes of size 1, and merges neighbouring axes that both operands walk as one. The sizes are
+/// at least 1.
+BroadcastShape MergeAxes(const BroadcastShape& shape) {
   BroadcastShape s;
   for (std::size_t i = 0; i < shape.rank; ++i) {
-    if (shape.sizes[i] == 0) return;
     if (shape.sizes[i] == 1) continue;
     if (s.rank > 0) {
       const std::size_t last = s.rank - 1;
@@ -64,6 +62,106 @@ void BroadcastBinary(const KernelTable& kernels, BinaryOp op, const float* a, co
     s.b_strides[s.rank] = shape.b_strides[i];
     ++s.rank;
   }
+  return s;
+}
+
+/// The axes of a transposed tensor in output order: their sizes, and their strides in the input.
+struct TransposedAxes {
+  std::size_t rank = 0;
+  std::size_t total = 1;
+  std::array<std::size_t, kMaxRank> size{};
+  std::array<std::size_t, kMaxRank> stride{};
+};
+
+/// Drops axes of size 1, and merges neighbours that are also neighbours in the input.
+TransposedAxes MergeTransposed(std::size_t rank, const std::size_t* sizes,
+                               const std::size_t* permutation) {
+  TransposedAxes axes;
+  std::array<std::size_t, kMaxRank> input_strides{};
+  for (std::size_t i = rank; i-- > 0;) {
+    input_strides[i] = axes.total;
+    axes.total *= sizes[i];
+  }
+  std::size_t& r = axes.rank;
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::size_t from = permutation[i];
+    if (sizes[from] == 1) continue;
+    if (r > 0 && axes.stride[r - 1] == input_strides[from] * sizes[from]) {
+      axes.size[r - 1] *= sizes[from];
+      axes.stride[r - 1] = input_strides[from];
+      continue;
+    }
+    axes.size[r] = sizes[from];
+    axes.stride[r] = input_strides[from];
+    ++r;
+  }
+  return axes;
+}
+
+/// The case in which the innermost axis stays innermost: whole rows move.
+void MoveRows(const TransposedAxes& axes, const float* a, float* out) {
+  const std::size_t r = axes.rank;
+  const std::size_t width = axes.size[r - 1];
+  ForRows(axes.total / width, width, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t row = begin; row < end; ++row) {
+      std::size_t rest = row;
+      std::size_t offset = 0;
+      for (std::size_t i = r - 1; i-- > 0;) {
+        offset += rest % axes.size[i] * axes.stride[i];
+        rest /= axes.size[i];
+      }
+      std::memcpy(out + row * width, a + offset, width * sizeof(float));
+    }
+  });
+}
+
+/// The case in which the input's innermost axis is at another output position `p`. For every index
+/// of the other axes, this is a 2-D transpose of [size[r-1], size[p]]. It is cut into slabs of
+/// columns, so that one long matrix still fills the pool.
+void TransposeSlabs(const KernelTable& kernels, const TransposedAxes& axes, const float* a,
+                    float* out) {
+  const std::size_t r = axes.rank;
+  std::size_t p = 0;
+  while (axes.stride[p] != 1) ++p;
+  std::array<std::size_t, kMaxRank> output_strides{};
+  std::size_t step = 1;
+  for (std::size_t i = r; i-- > 0;) {
+    output_strides[i] = step;
+    step *= axes.size[i];
+  }
+  const std::size_t rows = axes.size[r - 1];
+  const std::size_t columns = axes.size[p];
+  constexpr std::size_t kSlab = 64;
+  const std::size_t slabs = (columns + kSlab - 1) / kSlab;
+  const std::size_t matrices = axes.total / (rows * columns);
+  ForRows(matrices * slabs, rows * std::min(columns, kSlab),
+          [&](std::size_t begin, std::size_t end) {
+            for (std::size_t task = begin; task < end; ++task) {
+              std::size_t rest = task / slabs;
+              const std::size_t first = task % slabs * kSlab;
+              std::size_t from = first;
+              std::size_t to = first * output_strides[p];
+              for (std::size_t i = r - 1; i-- > 0;) {
+                if (i == p) continue;
+                const std::size_t index = rest % axes.size[i];
+                rest /= axes.size[i];
+                from += index * axes.stride[i];
+                to += index * output_strides[i];
+              }
+              kernels.transpose(a + from, axes.stride[r - 1], rows,
+                                std::min(kSlab, columns - first), out + to, output_strides[p]);
+            }
+          });
+}
+
+}  // namespace
+
+void BroadcastBinary(const KernelTable& kernels, BinaryOp op, const float* a, const float* b,
+                     const BroadcastShape& shape, float* out) {
+  for (std::size_t i = 0; i < shape.rank; ++i) {
+    if (shape.sizes[i] == 0) return;
+  }
+  const BroadcastShape s = MergeAxes(shape);
   if (s.rank == 0) {
     kernels.binary(op, BinaryForm::kBoth, a, b, 1, out);
     return;
@@ -93,7 +191,8 @@ void BroadcastBinary(const KernelTable& kernels, BinaryOp op, const float* a, co
   std::size_t rows = 1;
   for (std::size_t i = 0; i + 1 < s.rank; ++i) rows *= s.sizes[i];
   ForRows(rows, inner, [&](std::size_t begin, std::size_t end) {
-    // Odometer over the outer axes: offsets move by strides, one division per axis and chunk.
+    // An odometer over the outer axes: offsets move by strides, with one division for each axis and
+    // chunk.
     std::array<std::size_t, kMaxRank> index{};
     std::size_t a_offset = 0;
     std::size_t b_offset = 0;
@@ -135,7 +234,7 @@ void Reduce(const KernelTable& kernels, ReduceOp op, const float* a, std::size_t
     });
     return;
   }
-  // 64 columns are whole cache lines and two registers or more for every table.
+  // 64 columns are whole cache lines, and two or more registers for every table.
   constexpr std::size_t kColumns = 64;
   const std::size_t blocks = (inner + kColumns - 1) / kColumns;
   ForRows(outer * blocks, axis * std::min(inner, kColumns),
@@ -161,84 +260,15 @@ void Softmax(const KernelTable& kernels, const float* a, std::size_t rows, std::
 
 void TransposeTensor(const KernelTable& kernels, const float* a, std::size_t rank,
                      const std::size_t* sizes, const std::size_t* permutation, float* out) {
-  std::array<std::size_t, kMaxRank> input_strides{};
-  std::size_t total = 1;
-  for (std::size_t i = rank; i-- > 0;) {
-    input_strides[i] = total;
-    total *= sizes[i];
+  const TransposedAxes axes = MergeTransposed(rank, sizes, permutation);
+  if (axes.total == 0) return;
+  if (axes.rank <= 1) {
+    std::memcpy(out, a, axes.total * sizeof(float));
+  } else if (axes.stride[axes.rank - 1] == 1) {
+    MoveRows(axes, a, out);
+  } else {
+    TransposeSlabs(kernels, axes, a, out);
   }
-  if (total == 0) return;
-  // Axes in output order, size-1 axes dropped, neighbours that are neighbours in the input merged.
-  std::array<std::size_t, kMaxRank> size{};
-  std::array<std::size_t, kMaxRank> stride{};
-  std::size_t r = 0;
-  for (std::size_t i = 0; i < rank; ++i) {
-    const std::size_t from = permutation[i];
-    if (sizes[from] == 1) continue;
-    if (r > 0 && stride[r - 1] == input_strides[from] * sizes[from]) {
-      size[r - 1] *= sizes[from];
-      stride[r - 1] = input_strides[from];
-      continue;
-    }
-    size[r] = sizes[from];
-    stride[r] = input_strides[from];
-    ++r;
-  }
-  if (r <= 1) {
-    std::memcpy(out, a, total * sizeof(float));
-    return;
-  }
-
-  if (stride[r - 1] == 1) {
-    // Innermost axis stays: whole rows move.
-    const std::size_t width = size[r - 1];
-    ForRows(total / width, width, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t row = begin; row < end; ++row) {
-        std::size_t rest = row;
-        std::size_t offset = 0;
-        for (std::size_t i = r - 1; i-- > 0;) {
-          offset += rest % size[i] * stride[i];
-          rest /= size[i];
-        }
-        std::memcpy(out + row * width, a + offset, width * sizeof(float));
-      }
-    });
-    return;
-  }
-
-  // The input's innermost axis sits at output position `p`: a 2-D transpose of [size[r-1], size[p]] for every index of
-  // the other axes, cut into slabs of columns so that one long matrix still fills the pool.
-  std::size_t p = 0;
-  while (stride[p] != 1) ++p;
-  std::array<std::size_t, kMaxRank> output_strides{};
-  std::size_t step = 1;
-  for (std::size_t i = r; i-- > 0;) {
-    output_strides[i] = step;
-    step *= size[i];
-  }
-  const std::size_t rows = size[r - 1];
-  const std::size_t columns = size[p];
-  constexpr std::size_t kSlab = 64;
-  const std::size_t slabs = (columns + kSlab - 1) / kSlab;
-  const std::size_t matrices = total / (rows * columns);
-  ForRows(matrices * slabs, rows * std::min(columns, kSlab),
-          [&](std::size_t begin, std::size_t end) {
-            for (std::size_t task = begin; task < end; ++task) {
-              std::size_t rest = task / slabs;
-              const std::size_t first = task % slabs * kSlab;
-              std::size_t from = first;
-              std::size_t to = first * output_strides[p];
-              for (std::size_t i = r - 1; i-- > 0;) {
-                if (i == p) continue;
-                const std::size_t index = rest % size[i];
-                rest /= size[i];
-                from += index * stride[i];
-                to += index * output_strides[i];
-              }
-              kernels.transpose(a + from, stride[r - 1], rows, std::min(kSlab, columns - first),
-                                out + to, output_strides[p]);
-            }
-          });
 }
 
 void CopyRows(const float* from, std::size_t from_stride, std::size_t rows, std::size_t run,
@@ -281,7 +311,8 @@ Status ScatterAddRows(const KernelTable& kernels, const float* source, const std
             [&](std::size_t begin, std::size_t end) {
               std::memset(out + begin, 0, (end - begin) * sizeof(float));
             });
-  // Each task owns a range of output rows and walks all of `indices`, so every row sums in order of i.
+  // Each task owns a range of output rows and walks all of `indices`, so every row is summed in
+  // order of i.
   ThreadPool& pool = ThreadPool::Shared();
   const std::size_t owners =
       count * row_width < kParallelElements ? 1 : std::min(pool.size(), out_rows);

@@ -1,4 +1,5 @@
-// Row-wise and elementwise operations of a training step: layer norm, dropout, the gradient of a relu.
+// Row-wise and elementwise operations of a training step: layer norm, dropout, and the gradient of
+// a relu.
 
 #include "core/training/training_ops.h"
 
@@ -11,10 +12,10 @@
 namespace tandem {
 namespace {
 
-/// Elements per task: about 10 microseconds of work, more than a hand-over costs.
+/// Elements of a task: about 10 microseconds of work, more than passing it to another thread costs.
 constexpr std::size_t kChunk = 16384;
-/// Rows whose gradients of scale and offset are summed by one task. A wide row is long enough alone, and partial sums
-/// of 256 rows stay small against the rows.
+/// Rows whose gradients of scale and offset one task sums. A single wide row is work enough for a
+/// task, and the partial sums of 256 rows are small against the rows.
 constexpr std::size_t kNormRows = 256;
 
 }  // namespace
@@ -64,10 +65,10 @@ void Dropout(const KernelTable& kernels, std::uint32_t seed, std::uint32_t thres
 void ReluBackward(const float* y, const float* dy, std::size_t n, float* out) {
   const std::size_t tasks = (n + kChunk - 1) / kChunk;
   ThreadPool::Shared().ParallelFor(tasks, [&](std::size_t task, std::size_t /*worker*/) {
-    // Waits for memory, whatever the instruction set: no kernel of its own.
+    // This loop waits for memory on every instruction set, so it has no kernel.
     const std::size_t end = std::min(n, (task + 1) * kChunk);
     for (std::size_t i = task * kChunk; i < end; ++i) {
-      // Loaded whatever y is, so that no branch stands between the compiler and its vectors.
+      // Loaded for every y, so that no branch keeps the compiler from vectorising the loop.
       const float gradient = dy[i];
       out[i] = y[i] > 0 ? gradient : 0.0f;
     }

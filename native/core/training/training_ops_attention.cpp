@@ -1,5 +1,5 @@
-// Causal attention with its gradient: a thread takes a user through all heads, in blocks of queries against the events
-// up to the last of them, so that the future is not computed.
+// Causal attention and its gradient. A thread takes a user through all heads, in blocks of queries
+// against the events up to the last of them, so that the future is not computed.
 
 #include <algorithm>
 #include <atomic>
@@ -13,7 +13,8 @@
 namespace tandem {
 namespace {
 
-/// Queries that attend together, as in encoder.cpp: a multiple of every row tile, small against a history.
+/// Queries that attend together, as in encoder.cpp: a multiple of every row tile, small against a
+/// history.
 constexpr std::size_t kQueryRows = 24;
 
 /// Scratch of one thread for one head.
@@ -31,7 +32,7 @@ Scratch& ThreadScratch() {
   return scratch;
 }
 
-/// Attention of one head of one user; pointers are at the head's columns of the user's first row.
+/// Attention of one head of one user. Pointers refer to the head's columns of the user's first row.
 class Head {
  public:
   Head(const KernelTable& kernels, const AttentionShape& shape, std::size_t length)
@@ -39,7 +40,7 @@ class Head {
         width_(shape.width),
         head_width_(shape.width / shape.heads),
         length_(length),
-        // Not a multiple of 4 KiB: columns of a block would share one set of the cache.
+        // Not a multiple of 4 KiB: the columns of a block would share one set of the cache.
         stride_(RoundUp(length, 16) + 16),
         scratch_(ThreadScratch()) {}
 
@@ -59,15 +60,17 @@ class Head {
     }
   }
 
-  /// With weights P and dP = dy v^T: dv = P^T dy, dS = P (dP - rowsum(P dP)), dq = dS k / sqrt(w), dk = dS^T q / sqrt(w).
+  /// With weights P and dP = dy v^T: dv = P^T dy, dS = P (dP - rowsum(P dP)), dq = dS k / sqrt(w),
+  /// dk = dS^T q / sqrt(w), where w is the head width.
   void Backward(const float* q, const float* k, const float* v, const float* dy, float* dq,
                 float* dk, float* dv) {
     PackScaled(k, scratch_.keys.data());
-    // The scale of dS comes with the values.
+    // The values carry the scale of dS.
     PackScaled(v, scratch_.values.data());
     float* const weights = scratch_.weights.data();
     float* const gradient = scratch_.gradient.data();
-    // From the newest queries, which see every event: they overwrite dk and dv, the others add.
+    // The newest queries go first: they see every event, so they overwrite dk and dv, and the
+    // others add.
     const std::size_t blocks = (length_ + kQueryRows - 1) / kQueryRows;
     for (std::size_t block = blocks; block-- > 0;) {
       const std::size_t first = block * kQueryRows;
@@ -90,7 +93,8 @@ class Head {
   }
 
  private:
-  /// rows [length, head width] as panels of [head width, length], divided by sqrt(head width).
+  /// Packs rows [length, head width] as panels of [head width, length], divided by sqrt(head
+  /// width).
   void PackScaled(const float* rows, float* panels) const {
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_width_));
     PackPanels(kernels_, rows, width_, true, head_width_, length_, panels);

@@ -1,5 +1,6 @@
-// The log-sum-exp of all scores of a query with its gradient, which softmax losses are made of. Scores exist in blocks:
-// the forward pass keeps one number a query, and the backward pass computes them again.
+// The log-sum-exp of all scores of a query, and its gradient, from which softmax losses are made.
+// Scores exist in blocks: the forward pass keeps one number for each query, and the backward pass
+// computes the scores again.
 
 #include <algorithm>
 #include <atomic>
@@ -16,17 +17,20 @@
 namespace tandem {
 namespace {
 
-/// A block of scores is kRows x kColumns floats, 192 KiB: it stays in L2 between its products. Multiples of every tile.
+/// A block of scores is kRows x kColumns floats, 192 KiB: it stays in L2 between its products. Both
+/// are multiples of every tile.
 constexpr std::size_t kRows = 96;
 constexpr std::size_t kColumns = 512;
-/// Not kColumns: columns of a block would share one set of the cache.
+/// Not kColumns: the columns of a block would share one set of the cache.
 constexpr std::size_t kStride = kColumns + 16;
-/// Parts of the longer axis that are summed on their own in the backward pass, and the floats that they may take.
+/// The longer axis is cut into at most this many parts, which are summed separately in the backward
+/// pass, and their sums may take this many floats.
 constexpr std::size_t kMaxParts = 16;
 constexpr std::size_t kMaxPartial = std::size_t{1} << 26;
-/// Elements per task when partial sums are added.
+/// Elements of a task when partial sums are added.
 constexpr std::size_t kChunk = 16384;
-/// Finite, so that a row of masked scores in one block is no NaN; exp() of it less any score is 0.
+/// Finite, so that a block whose scores are all masked does not give NaN; exp of it minus any score
+/// is 0.
 constexpr float kMasked = std::numeric_limits<float>::lowest();
 
 Status OutOfMemory() { return Status::Internal("Out of memory for the scores of a loss."); }
@@ -38,7 +42,7 @@ AlignedBuffer& ThreadScores() {
   return scores;
 }
 
-/// Pairs, found by row.
+/// Finds pairs by their row.
 class PairsOfRows {
  public:
   bool Prepare(const ScorePairs& pairs, std::size_t rows) {
@@ -69,7 +73,7 @@ class PairsOfRows {
   std::vector<std::size_t> begin_;
 };
 
-/// What both passes share: candidates packed for the product, and the pairs of a row.
+/// What both passes share: the candidates, packed for the product, and the pairs of each row.
 class Scores {
  public:
   Scores(const KernelTable& kernels, const ScoreShape& shape, const float* queries)
@@ -90,8 +94,8 @@ class Scores {
 
   const PairsOfRows& boosted() const { return boosted_; }
 
-  /// Scores of queries [row, row + rows) with candidates [column, column + columns), rows kStride apart; `column` is a
-  /// multiple of kColumns.
+  /// Computes the scores of queries [row, row + rows) with candidates [column, column + columns),
+  /// rows kStride apart. `column` is a multiple of kColumns.
   void Compute(std::size_t row, std::size_t rows, std::size_t column, std::size_t columns,
                float* scores) const {
     const std::size_t d = shape_.width;
@@ -133,13 +137,74 @@ class Scores {
   PairsOfRows boosted_;
 };
 
-/// Blocks [first_row, end_row) of queries and [first_column, end_column) of candidates, whose gradients one task sums.
+/// Blocks [first_row, end_row) of queries and [first_column, end_column) of candidates, whose
+/// gradients one task sums.
 struct Part {
   std::size_t first_row;
   std::size_t end_row;
   std::size_t first_column;
   std::size_t end_column;
 };
+
+/// What the backward pass reads, and the gradient that all parts write.
+struct BackwardArrays {
+  const float* queries;
+  const float* candidates;
+  const float* log_sums;
+  const float* dy;
+  float* dboosts;
+};
+
+/// dqueries and dcandidates (+)= gradients of one part; its first blocks overwrite. dcandidates may
+/// be null. `block` is scratch for kRows x kStride scores.
+void AddGradients(const KernelTable& kernels, const ScoreShape& shape, const Scores& scores,
+                  const BackwardArrays& x, const Part& part, float* block, float* dqueries,
+                  float* dcandidates) {
+  const std::size_t d = shape.width;
+  const ptrdiff_t row_stride = static_cast<ptrdiff_t>(d);
+  for (std::size_t c = part.first_column; c < part.end_column; ++c) {
+    const std::size_t column = c * kColumns;
+    const std::size_t columns = std::min(kColumns, shape.candidates - column);
+    for (std::size_t r = part.first_row; r < part.end_row; ++r) {
+      const std::size_t row = r * kRows;
+      const std::size_t rows = std::min(kRows, shape.queries - row);
+      scores.Compute(row, rows, column, columns, block);
+      for (std::size_t i = 0; i < rows; ++i) {
+        float* const s = block + i * kStride;
+        kernels.binary(BinaryOp::kSub, BinaryForm::kScalarB, s, x.log_sums + row + i, columns, s);
+        kernels.unary(UnaryOp::kExp, s, columns, s);
+        kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, s, x.dy + row + i, columns, s);
+        // A pair lies in one block, so no other task writes its gradient.
+        scores.boosted().ForEach(row + i, column, columns, [&](std::size_t pair, std::size_t at) {
+          x.dboosts[pair] = s[at];
+        });
+      }
+      GemmBlock g = {};
+      g.a = block;
+      g.a_row_stride = static_cast<ptrdiff_t>(kStride);
+      g.a_k_stride = 1;
+      g.b = x.candidates + column * d;
+      g.b_k_stride = row_stride;
+      g.b_panel_stride = static_cast<ptrdiff_t>(kernels.column_tile);
+      g.m = rows;
+      g.n = d;
+      g.k = columns;
+      g.accumulate = c > part.first_column;
+      g.c = dqueries + row * d;
+      g.c_row_stride = row_stride;
+      kernels.gemm(g);
+      if (dcandidates == nullptr) continue;
+      g.a_row_stride = 1;
+      g.a_k_stride = static_cast<ptrdiff_t>(kStride);
+      g.b = x.queries + row * d;
+      g.m = columns;
+      g.k = rows;
+      g.accumulate = r > part.first_row;
+      g.c = dcandidates + column * d;
+      kernels.gemm(g);
+    }
+  }
+}
 
 }  // namespace
 
@@ -187,14 +252,13 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
   Scores scores(kernels, shape, queries);
   if (!scores.Prepare(candidates)) return OutOfMemory();
   const std::size_t d = shape.width;
-  const ptrdiff_t tile = static_cast<ptrdiff_t>(kernels.column_tile);
-  const ptrdiff_t row_stride = static_cast<ptrdiff_t>(d);
   const std::size_t row_blocks = Blocks(shape.queries, kRows);
   const std::size_t column_blocks = Blocks(shape.candidates, kColumns);
 
-  // The longer axis is cut. A part owns its share of that axis' gradient and adds up one of its own for the other axis,
-  // unless that is a constant.
+  // The longer axis is cut into parts. A part owns its share of that axis' gradient, and sums a
+  // gradient of its own for the other axis unless that is a constant.
   const bool constant = dcandidates == nullptr;
+  const BackwardArrays arrays = {queries, candidates, log_sums, dy, dboosts};
   const bool by_rows = shape.queries >= shape.candidates;
   const std::size_t shared = by_rows ? (constant ? 0 : shape.candidates * d) : shape.queries * d;
   const std::size_t parts =
@@ -202,53 +266,6 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
                                          kMaxPartial / std::max<std::size_t>(1, shared)}));
   AlignedBuffer partial;
   if (!partial.Reserve(parts * shared)) return OutOfMemory();
-
-  /// dqueries and dcandidates (+)= gradients of one part, its first blocks overwriting.
-  const auto accumulate = [&](const Part& part, float* block, float* to_queries,
-                              float* to_candidates) {
-    for (std::size_t c = part.first_column; c < part.end_column; ++c) {
-      const std::size_t column = c * kColumns;
-      const std::size_t columns = std::min(kColumns, shape.candidates - column);
-      for (std::size_t r = part.first_row; r < part.end_row; ++r) {
-        const std::size_t row = r * kRows;
-        const std::size_t rows = std::min(kRows, shape.queries - row);
-        scores.Compute(row, rows, column, columns, block);
-        for (std::size_t i = 0; i < rows; ++i) {
-          float* const s = block + i * kStride;
-          kernels.binary(BinaryOp::kSub, BinaryForm::kScalarB, s, log_sums + row + i, columns, s);
-          kernels.unary(UnaryOp::kExp, s, columns, s);
-          kernels.binary(BinaryOp::kMul, BinaryForm::kScalarB, s, dy + row + i, columns, s);
-          // A pair lies in one block, so no other task writes it.
-          scores.boosted().ForEach(row + i, column, columns, [&](std::size_t pair, std::size_t at) {
-            dboosts[pair] = s[at];
-          });
-        }
-        GemmBlock g = {};
-        g.a = block;
-        g.a_row_stride = static_cast<ptrdiff_t>(kStride);
-        g.a_k_stride = 1;
-        g.b = candidates + column * d;
-        g.b_k_stride = row_stride;
-        g.b_panel_stride = tile;
-        g.m = rows;
-        g.n = d;
-        g.k = columns;
-        g.accumulate = c > part.first_column;
-        g.c = to_queries + row * d;
-        g.c_row_stride = row_stride;
-        kernels.gemm(g);
-        if (constant) continue;
-        g.a_row_stride = 1;
-        g.a_k_stride = static_cast<ptrdiff_t>(kStride);
-        g.b = queries + row * d;
-        g.m = columns;
-        g.k = rows;
-        g.accumulate = r > part.first_row;
-        g.c = to_candidates + column * d;
-        kernels.gemm(g);
-      }
-    }
-  };
 
   std::atomic<bool> enough{true};
   ThreadPool::Shared().ParallelFor(parts, [&](std::size_t task, std::size_t /*worker*/) {
@@ -262,7 +279,9 @@ Status LogSumExpScoresBackward(const KernelTable& kernels, const ScoreShape& sha
     const std::size_t cut = by_rows ? row_blocks : column_blocks;
     (by_rows ? part.first_row : part.first_column) = cut * task / parts;
     (by_rows ? part.end_row : part.end_column) = cut * (task + 1) / parts;
-    accumulate(part, scratch.data(), by_rows ? dqueries : own, by_rows ? own : dcandidates);
+    float* const to_candidates = constant ? nullptr : by_rows ? own : dcandidates;
+    AddGradients(kernels, shape, scores, arrays, part, scratch.data(), by_rows ? dqueries : own,
+                 to_candidates);
   });
   if (!enough) return OutOfMemory();
   ThreadPool::Shared().ParallelFor(
