@@ -1,4 +1,5 @@
-// AVX-512 as every CPU with F, BW, DQ and VL has it; avx512_vnni.cpp and avx512_bf16.cpp are laid over it.
+// AVX-512 on every CPU with F, BW, DQ and VL. avx512_vnni.cpp and avx512_bf16.cpp are overlays of
+// this table.
 
 #include "kernels/avx512.h"
 

@@ -1,4 +1,5 @@
-// VDPBF16PS: a pair of bf16 products added to an f32 sum in one instruction. It flushes denormals.
+// VDPBF16PS adds the product of two bf16 pairs to an f32 sum in one instruction. It flushes
+// denormals.
 
 #include "kernels/avx512.h"
 

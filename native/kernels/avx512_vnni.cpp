@@ -1,4 +1,4 @@
-// VPDPBUSD: four products of a code and a query component summed in one instruction.
+// VPDPBUSD sums four products of a code and a query component in one instruction.
 
 #include "kernels/avx512.h"
 

@@ -1,4 +1,4 @@
-// NEON as every 64-bit ARM CPU has it; neon_dotprod.cpp is laid over it.
+// NEON on every 64-bit ARM CPU. neon_dotprod.cpp is an overlay of this table.
 
 #include "kernels/neon.h"
 

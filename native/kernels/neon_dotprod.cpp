@@ -1,4 +1,4 @@
-// SDOT (ARMv8.2 dot product): four products of a code and a query component summed in one instruction.
+// SDOT (ARMv8.2 dot product) sums four products of a code and a query component in one instruction.
 
 #include "kernels/neon.h"
 

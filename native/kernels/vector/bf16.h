@@ -32,7 +32,8 @@ struct VectorBf16 {
     for (; i < n; ++i) out[i] = RoundOneToBf16(a[i]);
   }
 
-  /// R rows by P panels of outputs held in registers over the whole of k; `columns` are those of the last panel.
+  /// Holds R rows by P panels of outputs in registers over the whole of k. `columns` are those of
+  /// the last panel.
   template <int R, int P>
   static void Bf16Tile(const Bf16GemmBlock& g, size_t row, size_t column, size_t columns) {
     constexpr int kVectors = 2 * P;
@@ -50,7 +51,7 @@ struct VectorBf16 {
       return V::LoadPairs(b + (v / 2) * panel + (v % 2) * static_cast<int>(2 * kLanes));
     };
     for (size_t p = 0; p < g.k; p += 2, a += 2, b += 2 * kColumnTile) {
-      // The side with fewer registers is held, the other one streams past it.
+      // The side with fewer registers is held, and the other one streams past it.
       if constexpr (R < kVectors) {
         Pairs x[R];
 #pragma GCC unroll 16
@@ -96,7 +97,7 @@ struct VectorBf16 {
     }
   }
 
-  /// `rows` <= R as a constant of its own, for each R.
+  /// Calls Bf16Tile with `rows` <= R as a template argument.
   template <int R, int P>
   static void Bf16Rows(const Bf16GemmBlock& g, size_t row, size_t rows, size_t column,
                        size_t columns) {
@@ -106,7 +107,8 @@ struct VectorBf16 {
     Bf16Tile<R, P>(g, row, column, columns);
   }
 
-  /// Rows in groups of nearly equal height, few rows over several panels at once: as VectorGemm::Gemm.
+  /// Rows go in groups of nearly equal height, and few rows take several panels at once, as in
+  /// VectorGemm::Gemm.
   static void Gemm(const Bf16GemmBlock& g) {
     constexpr size_t kRows = V::kBf16RowTile;
     const size_t groups = (g.m + kRows - 1) / kRows;

@@ -15,11 +15,12 @@ template <class V>
 struct VectorCodes {
   static constexpr size_t kLanes = V::kLanes;
 
-  /// How far ahead of the block in hand memory is asked for: 4 queries scan codes from memory at 700 million
-  /// products a second instead of 600 (64 components, AVX2). Any address may be asked for.
+  /// Memory is prefetched this far ahead of the block in hand: 4 queries then scan codes from
+  /// memory at 700 million products a second instead of 600 (64 components, AVX2). Any address may
+  /// be prefetched.
   static constexpr size_t kPrefetchBytes = 4096;
 
-  /// Q queries over one block; `starts` [Q] makes up for what kCodeOffset took from the codes.
+  /// Scans one block for Q queries. `starts` [Q] makes up for what kCodeOffset took from the codes.
   template <int Q>
   static void ScanTile(const int8_t* queries, size_t depth, const uint8_t* codes,
                        const int32_t* starts, int32_t* sums, size_t sum_stride) {
@@ -41,7 +42,7 @@ struct VectorCodes {
     }
   }
 
-  /// `left` <= Q queries, with a constant of its own for each number of them.
+  /// Calls ScanTile with `left` <= Q as a template argument.
   template <int Q>
   static void ScanRows(size_t left, const int8_t* queries, size_t depth, const uint8_t* codes,
                        const int32_t* starts, int32_t* sums, size_t sum_stride) {
@@ -53,11 +54,12 @@ struct VectorCodes {
     ScanTile<Q>(queries, depth, codes, starts, sums, sum_stride);
   }
 
-  /// So many queries at a time that `starts` has a bound and they stay in the L1 cache.
+  /// Queries that are scanned at a time: `starts` has a bound, and the queries stay in the L1
+  /// cache.
   static constexpr size_t kQueryChunk = 64;
 
-  /// Block after block, for one query too: several blocks at once, each a stream of its own, took 1.4 times as long
-  /// where codes come from memory.
+  /// Scans block after block, also for a single query: several blocks at once, each a stream of its
+  /// own, took 1.4 times as long when codes come from memory.
   static void ScanChunk(const int8_t* queries, size_t query_count, size_t depth,
                         const uint8_t* codes, size_t block_count, int32_t* sums,
                         size_t sum_stride) {

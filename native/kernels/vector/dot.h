@@ -13,10 +13,11 @@ struct VectorDot {
   using Mask = typename V::Mask;
   static constexpr size_t kLanes = V::kLanes;
 
-  /// As many sums as fit in eight registers beside what they are made of.
+  /// As many sums as fit in eight registers beside their operands.
   static constexpr int ItemsOfTile(int queries) { return queries == 1 ? 8 : queries == 2 ? 4 : 2; }
 
-  /// Q queries by I items; each sum is one chain over n in vector steps, so every Q and I gives the same bits.
+  /// Q queries by I items. Each sum is one chain over n in vector steps, so every Q and I gives the
+  /// same bits.
   template <int Q, int I>
   static void DotTile(const float* queries, size_t query_stride, const float* items,
                       size_t item_stride, size_t n, float* scores, size_t score_stride) {
@@ -89,13 +90,15 @@ struct VectorDot {
     }
   }
 
-  /// What lies a page behind a [n]: the hardware asks ahead within a page only. An address that is nobody's does no harm.
+  /// Prefetches what lies a page behind a [n]: the hardware prefetches within a page only. An
+  /// address that belongs to nobody does no harm.
   static void PrefetchPageAhead(const float* a, size_t n) {
     constexpr size_t kPage = 4096 / sizeof(float), kCacheLine = 64 / sizeof(float);
     for (size_t i = 0; i < n; i += kCacheLine) __builtin_prefetch(a + kPage + i);
   }
 
-  /// Groups of four queries, then of what is left; a fifth goes with two of the four, since it would cost as much alone.
+  /// Queries go in groups of four, then the rest. Five queries are split into three and two,
+  /// because a single one would cost as much as two.
   static void DotBlock(const float* queries, size_t query_stride, size_t query_count,
                        const float* items, size_t item_stride, size_t item_count, size_t n,
                        float* scores, size_t score_stride) {

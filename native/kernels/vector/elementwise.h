@@ -16,10 +16,11 @@ struct VectorElementwise {
   using Mask = typename V::Mask;
   static constexpr size_t kLanes = V::kLanes;
 
-  /// e^x = 2^n e^r with |r| <= ln 2 / 2, degree-6 minimax polynomial of Cephes expf. 2^n is applied in two halves, so
-  /// that results below FLT_MIN round once and 2^128 does not overflow before the multiplication.
+  /// e^x = 2^n e^r with |r| <= ln 2 / 2, by the degree-6 minimax polynomial of Cephes expf. 2^n is
+  /// applied in two halves, so that results below FLT_MIN round once and 2^128 does not overflow
+  /// before the multiplication.
   static F Exp(F x) {
-    // Min and Max return their second operand when either is NaN.
+    // Min and Max return their second operand when either is NaN, so NaN passes through.
     const F clamped = V::Max(V::Set1(-104.0f), V::Min(V::Set1(89.0f), x));
     const F n = V::Round(V::Mul(clamped, V::Set1(1.44269504088896341f)));
     F r = V::NegFma(n, V::Set1(0.693359375f), clamped);
@@ -104,7 +105,8 @@ struct VectorElementwise {
     }
   }
 
-  /// Plain C++: compilers turn integer loops into this instruction set's own, and no rounding is left to them.
+  /// Plain C++: compilers vectorise integer loops for each instruction set, and no rounding depends
+  /// on how they do it.
   static void Dropout(uint32_t seed, uint32_t first, uint32_t threshold, float scale,
                       const float* a, size_t n, float* out) {
     for (size_t i = 0; i < n; ++i) {

@@ -17,7 +17,8 @@ struct VectorGemm {
   /// registers of b and one of a.
   static constexpr size_t kColumnTile = 2 * kLanes;
 
-  /// R rows by P panels of outputs held in registers over the whole of k; `columns` are those of the last panel.
+  /// Holds R rows by P panels of outputs in registers over the whole of k. `columns` are those of
+  /// the last panel.
   template <int R, int P, bool kMasked>
   static void Tile(const GemmBlock& g, size_t row, size_t column, size_t columns) {
     constexpr int kVectors = 2 * P;
@@ -89,7 +90,8 @@ struct VectorGemm {
     }
   }
 
-  /// Few rows leave accumulators free, so they take several panels at once; the FMA latency needs 8 chains in flight.
+  /// Few rows leave accumulators free, so they take several panels at once: the latency of an FMA
+  /// needs 8 chains in flight.
   template <int P>
   static void Rows(const GemmBlock& g, size_t row, size_t rows, size_t column, size_t columns) {
     if constexpr (P == 4) {
@@ -140,7 +142,8 @@ struct VectorGemm {
   }
 
   static void Gemm(const GemmBlock& g) {
-    // Rows split into groups of nearly equal height: 32 rows as 6 6 5 5 5 5 keep the pipes fuller than 6 6 6 6 6 2.
+    // Rows are split into groups of nearly equal height: 32 rows as 6 6 5 5 5 5 keep the pipes
+    // fuller than 6 6 6 6 6 2.
     const size_t groups = (g.m + V::kRowTile - 1) / V::kRowTile;
     size_t column = 0;
     while (column < g.n) {

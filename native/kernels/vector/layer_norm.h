@@ -64,8 +64,8 @@ struct VectorLayerNorm {
     }
   }
 
-  /// With u = (a - mean) inverse and g = dy scale: da = inverse (g - mean of g - u mean of g u). Past the end of a row
-  /// u is not 0, but g is.
+  /// With u = (a - mean) inverse and g = dy scale: da = inverse (g - mean of g - u mean of g u).
+  /// Past the end of a row u is not 0, but g is.
   static void LayerNormBackward(const float* a, const float* dy, size_t rows, size_t n,
                                 const float* scale, float epsilon, float* da, float* dscale,
                                 float* doffset) {

@@ -1,4 +1,5 @@
-// Reads 4 bytes of any alignment as one integer: a pair of bf16 values, or a group of code components.
+// Reads 4 bytes of any alignment as one integer: a pair of bf16 values, or a group of code
+// components.
 #pragma once
 
 #include <stdint.h>

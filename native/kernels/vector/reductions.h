@@ -47,7 +47,7 @@ struct VectorReductions {
     return op == ReduceOp::kSum ? SumRow(a, n) : MaxRow(a, n);
   }
 
-  /// K vectors of columns at once; the tail (K = 1) is masked.
+  /// Reduces K vectors of columns at once. The tail (K = 1) is masked.
   template <int K, bool kMasked>
   static void ReduceColumnTile(ReduceOp op, const float* a, size_t rows, size_t row_stride,
                                Mask mask, float* out) {

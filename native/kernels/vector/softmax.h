@@ -35,7 +35,8 @@ struct VectorSoftmax {
     VectorElementwise<V>::Map(out, n, out, [scale](F x) { return V::Mul(x, scale); });
   }
 
-  /// 0 for the lanes before kLanes - i, -Inf from there on, read at i: added to a vector, it hides its last lanes.
+  /// Read at index i: 0 for the lanes before kLanes - i, and -Inf from there on. Added to a vector,
+  /// this hides its last lanes.
   struct HidingLanes {
     float values[2 * kLanes];
     constexpr HidingLanes() : values() {
@@ -43,8 +44,8 @@ struct VectorSoftmax {
     }
   };
 
-  /// R rows side by side: one alone is a chain of latencies (maximum, exp, sum, division), four hide each other's. Row q
-  /// sees `seen` + q columns and is `n` long.
+  /// Takes R rows side by side: a single row is a chain of latencies (maximum, exp, sum, division),
+  /// and four rows hide each other's. Row q sees `seen` + q columns and is `n` long.
   template <int R>
   static void SoftmaxCausalRows(float* a, size_t row_stride, size_t seen, size_t n) {
     static constexpr HidingLanes kHiding{};
@@ -91,7 +92,8 @@ struct VectorSoftmax {
       for (int q = 0; q < R; ++q) {
         float* row = a + static_cast<size_t>(q) * row_stride;
         const Mask valid = V::TailMask(LanesSeen(seen + static_cast<size_t>(q), i));
-        // Hidden lanes go through exp as 0: what it does to -Inf would be a result below FLT_MIN, which is slow.
+        // Hidden lanes go through exp as 0: exp of -Inf would be a result below FLT_MIN, which is
+        // slow.
         const F x = V::ZeroUnless(valid, V::Sub(V::MaskLoad(row + i, inside), max[q]));
         const F y = V::ZeroUnless(valid, VectorElementwise<V>::Exp(x));
         V::MaskStore(row + i, inside, y);

@@ -1,9 +1,9 @@
-// The kernel table of a SIMD instruction set: the bodies in this folder are shared by all of them and are
-// written over a register type V that each instruction set defines.
+// The kernel table of a SIMD instruction set: the bodies in this folder are shared by all of them
+// and are written over a register type V that each instruction set defines.
 //
-// V lives in an anonymous namespace, so every instance of these templates has internal linkage. Otherwise the
-// linker could pick a weak symbol that was compiled with AVX-512 for an older CPU. Keep every function inside
-// a template over V or in an anonymous namespace.
+// V lives in an anonymous namespace, so every instance of these templates has internal linkage.
+// Otherwise the linker could pick a weak symbol that was compiled with AVX-512 for an older CPU.
+// Keep every function inside a template over V or in an anonymous namespace.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -21,7 +21,8 @@
 
 namespace tandem {
 
-/// V provides kLanes, kRowTile, F (a register), Mask (of the lanes of F), and the operations that the bodies use.
+/// V provides kLanes, kRowTile, F (a register), Mask (of the lanes of F), and the operations that
+/// the bodies use.
 template <class V>
 constexpr KernelTable VectorTable(const char* isa) {
   KernelTable table = {};

@@ -22,7 +22,7 @@ struct VectorWeightedSum {
     }
   }
 
-  /// K vectors of columns held in registers over all rows; the tail (K = 1) is masked.
+  /// Holds K vectors of columns in registers over all rows. The tail (K = 1) is masked.
   template <int K, bool kMasked>
   static void BagTile(const float* const* rows, const float* weights, size_t count, size_t column,
                       Mask mask, bool accumulate, bool relu, float* out) {
