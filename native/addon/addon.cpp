@@ -1,4 +1,4 @@
-// Registration: what the addon exports. Mirrored by NativeAddon in src/native/binding.ts.
+// Registers what the addon exports. src/native holds the TypeScript types of these exports.
 
 #include <napi.h>
 

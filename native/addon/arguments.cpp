@@ -1,4 +1,5 @@
-// The types and messages of argument errors: a TypeError for a wrong type, a RangeError for a wrong value.
+// The types and messages of argument errors: a TypeError for a wrong type, a RangeError for a wrong
+// value.
 
 #include "addon/arguments.h"
 
@@ -206,7 +207,8 @@ BitsetView AllowArgument(const Napi::Value& value, std::size_t size) {
   if (value.IsNull() || value.IsUndefined()) return BitsetView(nullptr, size);
   const ArrayView<std::uint32_t> words = Uint32Argument(value, "allow");
   ExpectLength(value.Env(), "allow", (size + 31) / 32, words.size);
-  // An empty index has an empty bitset, whose pointer may be null. Null allows every item, and there is none.
+  // An empty index has an empty bitset, whose pointer may be null. Null allows every item, and
+  // there is none.
   return BitsetView(words.data, size);
 }
 
@@ -251,7 +253,8 @@ void ThrowUnlessOk(Napi::Env env, const Status& status) {
 
 std::size_t CheckedProduct(Napi::Env env, std::size_t a, std::size_t b) {
   std::size_t product = 0;
-  // 2^53 elements are more than any typed array holds. Below this bound, later sums do not wrap either.
+  // 2^53 elements are more than any typed array holds. Below this bound, later sums do not wrap
+  // either.
   if (__builtin_mul_overflow(a, b, &product) || product > (std::size_t{1} << 53)) {
     throw Napi::RangeError::New(env, "Expected sizes whose product is below 2^53, received " +
                                          std::to_string(a) + " x " + std::to_string(b) + ".");

@@ -1,4 +1,5 @@
-// Reads and checks JavaScript arguments, and turns a failed Status of the core into a JavaScript error.
+// Reads and checks JavaScript arguments, and turns a failed Status of the core into a JavaScript
+// error.
 #pragma once
 
 #include <napi.h>
@@ -53,12 +54,14 @@ const KernelTable& KernelsArgument(const Napi::Value& value);
 /// The default kernel table.
 const KernelTable& DefaultKernelTable(Napi::Env env);
 
-/// The number of rows in an array of `length` elements, `dimensions` to a row. A RangeError when `length` is not a multiple.
+/// The number of rows in an array of `length` elements, `dimensions` to a row. A RangeError when
+/// `length` is not a multiple.
 std::size_t RowsArgument(Napi::Env env, const char* name, std::size_t length,
                          std::size_t dimensions);
 
-/// Throws a TypeError unless the Float32Array that an index borrows still has `length` elements at `data`. After its
-/// ArrayBuffer was transferred to another thread, its memory does not belong to it any more.
+/// Throws a TypeError unless the Float32Array that an index borrows still has `length` elements at
+/// `data`. After its ArrayBuffer was transferred to another thread, its memory does not belong to
+/// it any more.
 void ExpectInPlace(const Napi::Value& vectors, const float* data, std::size_t length);
 
 /// A bitset of `size` bits; null or undefined allows every item.

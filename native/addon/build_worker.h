@@ -1,4 +1,5 @@
-// Builds or loads an index on a libuv worker, and brings its progress and its result back to JavaScript.
+// Builds or loads an index on a libuv worker, and brings its progress and its result back to
+// JavaScript.
 #pragma once
 
 #include <napi.h>
@@ -20,8 +21,8 @@
 
 namespace tandem {
 
-/// Runs at a priority that is not above that of the thread that starts it, because a server loads indexes while it
-/// answers requests. Deletes itself after the promise is settled.
+/// Runs at a priority that is not above that of the thread that starts it, because a server loads
+/// indexes while it answers requests. Deletes itself after the promise is settled.
 template <class Index>
 class BuildWorker : public Napi::AsyncWorker {
  public:
@@ -31,8 +32,8 @@ class BuildWorker : public Napi::AsyncWorker {
   /// Makes the JavaScript object of a finished index, on the JavaScript thread.
   using WrapFunction = std::function<Napi::Object(Napi::Env env, std::unique_ptr<Index> index)>;
 
-  /// @param on_progress - undefined, or a function that is called with the share of `work` that is done: at most ten
-  ///   times a second, and once with 1 at the end.
+  /// @param on_progress - undefined, or a function that is called with the share of `work` that is
+  ///   done: at most ten times a second, and once with 1 at the end.
   /// @returns a promise of the wrapped index. It is rejected with the error of a failed Status.
   static Napi::Promise Start(Napi::Env env, const char* name, BuildFunction build,
                              WrapFunction wrap, const Napi::Value& on_progress, std::size_t work) {

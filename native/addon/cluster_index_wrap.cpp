@@ -1,5 +1,5 @@
-// ClusterIndex.build, load and attach, and the class of the objects they make. An object refers to the caller's
-// Float32Array instead of copying it.
+// ClusterIndex.build, load and attach, and the class of the objects they make. An object refers to
+// the caller's Float32Array instead of copying it.
 
 #include <functional>
 #include <memory>

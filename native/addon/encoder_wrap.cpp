@@ -1,4 +1,5 @@
-// The JavaScript class Encoder. Weights are read once; after that, each batch of histories is one call into C++.
+// The JavaScript class Encoder. Weights are read once; after that, each batch of histories is one
+// call into C++.
 
 #include <memory>
 #include <string>

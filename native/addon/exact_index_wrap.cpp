@@ -1,4 +1,5 @@
-// The JavaScript class ExactIndex. An object refers to the caller's Float32Array instead of copying it.
+// The JavaScript class ExactIndex. An object refers to the caller's Float32Array instead of copying
+// it.
 
 #include <functional>
 #include <memory>
@@ -23,7 +24,8 @@ class ExactIndexWrap : public IndexWrap<ExactIndexWrap, ExactIndex> {
                                       InstanceMethod<&ExactIndexWrap::Score>("score")}));
   }
 
-  /// Takes the vectors, and either their width or the ticket of an index over the same vectors on another thread.
+  /// Takes the vectors, and either their width or the ticket of an index over the same vectors on
+  /// another thread.
   explicit ExactIndexWrap(const Napi::CallbackInfo& info) : IndexWrap(info) {
     const ArrayView<float> vectors = Float32Argument(info[0], "vectors");
     vectors_ = Napi::Persistent(info[0].As<Napi::Object>());

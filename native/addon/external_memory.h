@@ -1,5 +1,6 @@
-// Tells V8 how much memory an object holds outside V8's heap. Without it, a server that swaps bundles keeps dead
-// indexes of several gigabytes: V8 sees objects of a few bytes and does not hurry to collect them.
+// Tells V8 how much memory an object holds outside V8's heap. Without it, a server that swaps
+// bundles keeps dead indexes of several gigabytes: V8 sees objects of a few bytes and does not
+// hurry to collect them.
 #pragma once
 
 #include <napi.h>

@@ -1,4 +1,5 @@
-// The JavaScript class Head. Weights are read once; after that, each micro-batch is one call into C++.
+// The JavaScript class Head. Weights are read once; after that, each micro-batch is one call into
+// C++.
 
 #include <memory>
 #include <utility>
@@ -87,7 +88,8 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
   }
 
  private:
-  /// Takes the fields of a HeadBatch and `out` as separate arguments; src/native splits the batch into them.
+  /// Takes the fields of a HeadBatch and `out` as separate arguments; src/native splits the batch
+  /// into them.
   Napi::Value EmbedArrays(const Napi::CallbackInfo& info) {
     HeadBatchViews views;
     views.count = SizeArgument(info[0], "count", 0, kMaxDimensions);

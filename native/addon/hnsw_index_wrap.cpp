@@ -1,4 +1,5 @@
-// HnswIndex.build, load and attach, and the class of the objects they make. An object owns its vectors.
+// HnswIndex.build, load and attach, and the class of the objects they make. An object owns its
+// vectors.
 
 #include <cstring>
 #include <functional>

@@ -1,5 +1,5 @@
-// What the wrappers of the three indexes share: reading the arguments of a search, running it inline or on a libuv
-// worker, and the accessors that every index has.
+// What the wrappers of the three indexes share: reading the arguments of a search, running it
+// inline or on a libuv worker, and the accessors that every index has.
 #pragma once
 
 #include <napi.h>
@@ -29,8 +29,8 @@ struct QueryArguments {
   std::size_t k;
 };
 
-/// The value that build, load or attach passes to the constructor of the class it makes. A TypeError when JavaScript calls
-/// the constructor itself.
+/// The value that build, load or attach passes to the constructor of the class it makes. A
+/// TypeError when JavaScript calls the constructor itself.
 template <class T>
 T& FactoryArgument(const Napi::CallbackInfo& info, const std::string& class_name) {
   if (!info[0].IsExternal()) {
@@ -40,7 +40,8 @@ T& FactoryArgument(const Napi::CallbackInfo& info, const std::string& class_name
   return *info[0].As<Napi::External<T>>().Data();
 }
 
-/// The arguments of build: vectors [size, dimensions], dimensions, options and the name of an instruction set.
+/// The arguments of build: vectors [size, dimensions], dimensions, options and the name of an
+/// instruction set.
 struct BuildArguments {
   explicit BuildArguments(const Napi::CallbackInfo& info)
       : vectors(Float32Argument(info[0], "vectors").data),
@@ -59,17 +60,19 @@ struct BuildArguments {
   Napi::Value on_progress;
 };
 
-/// Keeps a JavaScript object alive while a worker reads its memory. Copies share one reference, which the last copy drops
-/// on the JavaScript thread.
+/// Keeps a JavaScript object alive while a worker reads its memory. Copies share one reference,
+/// which the last copy drops on the JavaScript thread.
 inline std::shared_ptr<Napi::ObjectReference> Hold(const Napi::Value& value) {
   return std::make_shared<Napi::ObjectReference>(Napi::Persistent(value.As<Napi::Object>()));
 }
 
 /// Base of the JavaScript object of an Index. The class Wrap that derives from it provides:
 ///
-///   std::function<Status()> SearchOf(info) const   a search whose arguments are checked. It may run on any thread while
-///                                                  the index and the arrays of the arguments live.
-///   kOutputArgument                                the position of the search output among the arguments.
+///   std::function<Status()> SearchOf(info) const
+///     A search whose arguments are checked. It may run on any thread while the index and the
+///     arrays of the arguments live.
+///   kOutputArgument
+///     The position of the search output among the arguments.
 template <class Wrap, class Index>
 class IndexWrap : public Napi::ObjectWrap<Wrap> {
  public:
@@ -93,8 +96,8 @@ class IndexWrap : public Napi::ObjectWrap<Wrap> {
     return own;
   }
 
-  /// Sets the index of a new wrapper. When several threads share an index, only the thread that built or loaded it
-  /// reports its memory to V8.
+  /// Sets the index of a new wrapper. When several threads share an index, only the thread that
+  /// built or loaded it reports its memory to V8.
   void SetIndex(Napi::Env env, Shared index) {
     index_ = std::move(index);
     if (index_.use_count() == 1) memory_.Report(env, index_->SerializedSize());

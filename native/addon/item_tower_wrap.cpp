@@ -1,4 +1,5 @@
-// The JavaScript class ItemTower. Weights are read once; after that, each batch of items is one call into C++.
+// The JavaScript class ItemTower. Weights are read once; after that, each batch of items is one
+// call into C++.
 
 #include <memory>
 

@@ -1,4 +1,5 @@
-// Runs a search on a libuv worker, and keeps everything that the search reads and writes alive until it ends.
+// Runs a search on a libuv worker, and keeps everything that the search reads and writes alive
+// until it ends.
 #pragma once
 
 #include <napi.h>
@@ -13,11 +14,12 @@
 
 namespace tandem {
 
-/// The event loop may share its core with the worker and goes first, so a libuv worker that runs a search becomes a
-/// background thread for good. Deletes itself after the promise is settled.
+/// The event loop may share its core with the worker and goes first, so a libuv worker that runs a
+/// search becomes a background thread for good. Deletes itself after the promise is settled.
 class SearchWorker : public Napi::AsyncWorker {
  public:
-  /// Runs a search whose arguments are checked. Holds the index, the arguments and the arrays of `output`.
+  /// Runs a search whose arguments are checked. Holds the index, the arguments and the arrays of
+  /// `output`.
   static Napi::Promise Start(const Napi::CallbackInfo& info, std::function<Status()> search,
                              const Napi::Value& output) {
     auto* worker = new SearchWorker(info.Env(), std::move(search));

@@ -1,4 +1,4 @@
-// The `ops` namespace: every length is checked here, so that the core may trust its pointers.
+// The `ops` namespace. Every length is checked here, so that the core may trust its pointers.
 
 #include <array>
 #include <cmath>
@@ -12,7 +12,7 @@
 namespace tandem {
 namespace {
 
-/// Position of a name in a list, as an enumerator; RangeError lists the names.
+/// The enumerator whose position is that of a name in a list. A RangeError lists the names.
 template <class Op, std::size_t N>
 Op OpArgument(const Napi::Value& value, const char* const (&names)[N]) {
   const std::string name = StringArgument(value, "op");
@@ -30,7 +30,7 @@ constexpr const char* kUnaryNames[] = {"relu", "step",  "exp",    "log",
 constexpr const char* kBinaryNames[] = {"add", "sub", "mul", "div", "max"};
 constexpr const char* kReduceNames[] = {"sum", "max"};
 
-/// RangeError unless `received` covers `expected` elements.
+/// Throws a RangeError unless `received` covers `expected` elements.
 void ExpectAtLeast(Napi::Env env, const char* name, std::size_t expected, std::size_t received) {
   if (received >= expected) return;
   throw Napi::RangeError::New(env, "Expected at least " + std::to_string(expected) +
@@ -75,7 +75,7 @@ Napi::Value MatmulOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// Strides of one operand; checks that the largest offset stays inside its array.
+/// Reads the strides of one operand, and checks that the largest offset stays inside its array.
 void ReadStrides(Napi::Env env, const ArrayView<std::int32_t>& strides, const char* name,
                  const BroadcastShape& shape, std::size_t elements,
                  std::array<std::size_t, kMaxRank>* out) {
@@ -203,7 +203,8 @@ Napi::Value TransposeOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// Offset and stride of a side of CopyRows from argument `first` on: `rows` runs lie inside an array of `size` elements.
+/// Where the runs of one side of CopyRows lie: the offset of the first one and the stride between
+/// them.
 struct RunPlaces {
   std::size_t offset;
   std::size_t stride;
@@ -266,7 +267,7 @@ Napi::Value ScatterAddRowsOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// learningRate, beta1, beta2, epsilon and step from argument `first` on.
+/// Reads learningRate, beta1, beta2, epsilon and step from argument `first` on.
 AdamStep AdamArguments(const Napi::CallbackInfo& info, std::size_t first) {
   const double rate = NumberArgument(info[first], "learningRate");
   const double beta1 = NumberArgument(info[first + 1], "beta1");

@@ -1,6 +1,6 @@
-// Passes a wrapped object to another JavaScript thread. share() issues a ticket, which can be posted to the other
-// thread. The thread that redeems the ticket owns the same object. Each type has its own set of tickets, so a ticket
-// cannot be redeemed for another type.
+// Passes a wrapped object to another JavaScript thread. share() issues a ticket, which can be
+// posted to the other thread. The thread that redeems the ticket owns the same object. Each type
+// has its own set of tickets, so a ticket cannot be redeemed for another type.
 #pragma once
 
 #include <napi.h>
@@ -27,7 +27,8 @@ class Tickets {
 
   /// Returns the object of a ticket.
   ///
-  /// Throws a RangeError for a ticket of another type or another process, and for one that was redeemed before.
+  /// Throws a RangeError for a ticket of another type or another process, and for one that was
+  /// redeemed before.
   static std::shared_ptr<const T> Redeem(const Napi::Value& ticket) {
     bool lossless = false;
     const std::uint64_t number =

@@ -1,5 +1,5 @@
-// The `training` namespace: fused operations of a training step. Every length and index is checked here, so that the
-// core may trust its pointers.
+// The `training` namespace: fused operations of a training step. Every length and index is checked
+// here, so that the core may trust its pointers.
 
 #include <cmath>
 #include <string>
@@ -12,7 +12,7 @@
 namespace tandem {
 namespace {
 
-/// Rows of `n` elements that `array` holds.
+/// The number of rows of `n` elements in `array`.
 std::size_t RowsOf(Napi::Env env, const char* name, const ArrayView<float>& array, std::size_t n) {
   return RowsArgument(env, name, array.size, n);
 }
@@ -89,7 +89,8 @@ Napi::Value ReluBackwardOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// offsets [B + 1], width and heads, which follow the arrays of both attention calls; `size` is that of one array.
+/// Reads offsets [B + 1], width and heads, which follow the arrays of both attention calls. `size`
+/// is the length of one array.
 AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t first,
                                   std::size_t size) {
   const Napi::Env env = info.Env();
@@ -150,7 +151,7 @@ Napi::Value CausalAttentionBackwardOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// Arguments `first` and the one after it: rows and columns of pairs.
+/// Reads the rows and columns of pairs from argument `first` and the one after it.
 ScorePairs PairArguments(const Napi::CallbackInfo& info, std::size_t first, const char* what,
                          const ScoreShape& shape) {
   const Napi::Env env = info.Env();
@@ -172,7 +173,8 @@ ScorePairs PairArguments(const Napi::CallbackInfo& info, std::size_t first, cons
   return {rows.data, columns.data, rows.size};
 }
 
-/// queries, candidates, width, bias, masked and boosted pairs, and boosts, which begin both calls of the log-sum-exp.
+/// Reads the arguments with which both calls of the log-sum-exp begin: queries, candidates, width,
+/// bias, masked and boosted pairs, and boosts.
 ScoreShape ScoreArguments(const Napi::CallbackInfo& info, const ArrayView<float>& queries,
                           const ArrayView<float>& candidates) {
   const Napi::Env env = info.Env();
