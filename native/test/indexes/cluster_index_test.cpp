@@ -1,5 +1,5 @@
-// The cluster-pruned index against the exact one: recall after calibration, k under any filter, its file and refusals;
-// and k-means against brute force.
+// The cluster-pruned index against the exact one: recall after calibration, k hits under any
+// filter, its file, and what it refuses. Also k-means against brute force.
 
 #include "core/indexes/cluster_index.h"
 
@@ -14,7 +14,7 @@
 namespace tandem::test {
 namespace {
 
-/// Unit rows around `centres` random ones: partitions mean something in them.
+/// Unit rows around `centres` random ones, so that partitions mean something.
 std::vector<float> ClusteredRows(Random& random, std::size_t count, std::size_t dimensions,
                                  std::size_t centres) {
   const std::vector<float> centre = random.Floats(centres * dimensions);
@@ -81,7 +81,7 @@ void TestKMeans(const KernelTable& kernels) {
       CHECK_NEAR(own, least, 1e-5);
       total += own;
     }
-    // Lloyd's iterations never make it worse.
+    // Lloyd's iterations never increase the distance.
     CHECK(total <= before * (1.0 + 1e-6));
     before = total;
   }
@@ -92,7 +92,8 @@ void TestRecallAndScores(const KernelTable& kernels) {
   struct Shape {
     std::size_t size, dimensions, clusters;
   };
-  // One cluster; widths that fill no group of components; more than one round of ranking; split clusters.
+  // One cluster; widths that do not fill a group of components; more than one round of ranking;
+  // split clusters.
   for (const Shape shape : {Shape{50, 5, 1}, Shape{3000, 17, 40}, Shape{6000, 32, 900}}) {
     const std::size_t dimensions = shape.dimensions;
     const std::vector<float> rows =
@@ -129,15 +130,15 @@ void TestRecallAndScores(const KernelTable& kernels) {
     }
     CHECK(static_cast<double>(hits) >= 0.93 * static_cast<double>(count * k));
 
-    // One at a time gives what many at a time give.
+    // A single query gives the same results as many together.
     Results alone(1, k);
     CHECK_OK(index->Search(queries.data(), 1, k, BitsetView(), 1.0, alone.output()));
     CHECK(std::equal(alone.rows.begin(), alone.rows.end(), found.rows.begin()));
   }
 }
 
-/// Clumps of 12 and a k of 10: the best 20, or the best 10 of every other vector, lie in clumps further off than the best
-/// 10 do. The target holds for them, too.
+/// Clumps of 12 vectors and a k of 10: the best 20, or the best 10 among every other vector, lie in
+/// clumps that are further off than the best 10. The target holds for them, too.
 void TestDepths(const KernelTable& kernels) {
   Random random(46);
   const std::size_t size = 9600, dimensions = 32, count = 60, k = 10;
@@ -172,7 +173,8 @@ void TestDepths(const KernelTable& kernels) {
   }
 }
 
-/// Queries of two kinds in turn: near vectors, and anywhere. Both kinds are calibrated for.
+/// Queries alternate between two kinds: near the vectors, and anywhere. Both kinds are calibrated
+/// for.
 void TestAlternatingQueries(const KernelTable& kernels) {
   Random random(47);
   const std::size_t size = 3000, dimensions = 32, count = 200, k = 50;
@@ -186,7 +188,7 @@ void TestAlternatingQueries(const KernelTable& kernels) {
   CHECK(index->recall() > 0.94);
 }
 
-/// Of two numbers of clusters, Build keeps the one that its own count of work says is cheaper.
+/// Build keeps the number of clusters that its own count of work says is cheaper.
 void TestBuildTakesTheCheaper(const KernelTable& kernels) {
   Random random(45);
   const std::size_t size = 9000, dimensions = 12, count = 60;
@@ -320,7 +322,8 @@ int main() {
     TestRecallAndScores(kernels);
     TestFiltersGiveK(kernels);
   });
-  // Codes and their sums are the same integers everywhere, and these take longer than all the rest: once will do.
+  // Codes and their sums are the same integers everywhere, and these tests take longer than all
+  // others, so they run on one instruction set.
   const tandem::KernelTable& fast = OneIsa();
   TestBuildTakesTheCheaper(fast);
   TestFile(fast);

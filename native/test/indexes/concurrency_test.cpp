@@ -1,5 +1,5 @@
-// Searches of every index from many threads at once, with filters, while the index in use is swapped: what a server does.
-// Run under the tsan preset.
+// Searches of every index from many threads at once, with filters, while the index in use is
+// swapped, as in a server. Run under the tsan preset.
 
 #include <algorithm>
 #include <atomic>
@@ -21,18 +21,18 @@ constexpr std::size_t kDimensions = 16;
 constexpr std::size_t kQueries = 12;
 constexpr std::size_t kHits = 10;
 
-/// Everything one bundle's retrieval owns.
+/// The indexes of one bundle.
 struct Indexes {
   std::vector<float> vectors;
   std::unique_ptr<ExactIndex> exact;
   std::unique_ptr<ExactIndex> coded;
   std::unique_ptr<ClusterIndex> clusters;
   std::unique_ptr<HnswIndex> graph;
-  /// Slots that each of them gives for each filter, searched by one thread.
+  /// The rows that each index finds with each filter when one thread searches.
   std::vector<std::vector<std::int32_t>> expected;
 };
 
-/// Engines times filters: each a way to search.
+/// Each combination of an index and a filter is a way to search.
 constexpr std::size_t kEngines = 4;
 constexpr std::size_t kFilters = 3;
 
@@ -59,7 +59,7 @@ Status SearchOne(const Indexes& indexes, std::size_t way, const std::vector<floa
     case 2:
       return indexes.clusters->Search(rows, kQueries, kHits, allow, 0.5, out->output());
     default:
-      // Another expansion for each filter: they have to take turns.
+      // Each filter has another expansion, so these searches have to take turns.
       return indexes.graph->Search(rows, kQueries, kHits, 32 + 16 * (way % kFilters), allow,
                                    out->output());
   }

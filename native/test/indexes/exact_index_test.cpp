@@ -1,4 +1,4 @@
-// The scan against brute force: filters of every density, ties, counts, refused vectors.
+// The scan against brute force: filters of every density, ties, counts, and refused vectors.
 
 #include "core/indexes/exact_index.h"
 
@@ -21,7 +21,7 @@ bool Better(const Hit& a, const Hit& b) {
 }
 
 std::vector<std::uint32_t> RandomBits(Random& random, std::size_t size, std::size_t one_in) {
-  // Bits past `size` are set on purpose: they must be ignored.
+  // Bits past `size` are set on purpose: the index must ignore them.
   std::vector<std::uint32_t> words((size + 31) / 32, 0);
   for (std::size_t i = 0; i < words.size() * 32; ++i) {
     if (i >= size || random.Below(one_in) == 0) words[i / 32] |= 1u << (i % 32);
@@ -37,7 +37,7 @@ void TestAgainstBruteForce(const KernelTable& kernels) {
     const std::size_t count = 1 + random.Below(20);
     const std::size_t k = 1 + random.Below(50);
     std::vector<float> vectors = random.Floats(size * dimensions);
-    // Whole numbers of few values make ties; each coordinate above 0 keeps norms above 0.
+    // Small whole numbers make ties. Every coordinate is above 0, so norms are, too.
     if (round % 2 == 0) {
       for (float& value : vectors) value = static_cast<float>(1 + random.Below(2));
     }
@@ -140,7 +140,7 @@ void TestRefusals(const KernelTable& kernels) {
   }
   CHECK(index.SearchRows(query.data(), 1, 3, rows, 2, results.output()).code() ==
         StatusCode::kOutOfRange);
-  // Squares that underflow or overflow f32 are vectors like any other.
+  // Vectors whose squares underflow or overflow f32 are valid.
   std::vector<float> extreme = {1e-30f, 0, 0, 0, 0, 1e30f, 0, 0, 0, 0};
   CHECK_OK(index.Reset(extreme.data(), 2, 5));
   Results plain(2, 2), coded(2, 2);

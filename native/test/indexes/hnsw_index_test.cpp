@@ -1,4 +1,5 @@
-// Recall, filters and determinism of the graph, and hundreds of damaged files that must be refused or stay harmless.
+// Recall, filters and determinism of the graph, and hundreds of damaged files that must be refused
+// or be harmless.
 
 #include "core/indexes/hnsw_index.h"
 
@@ -107,7 +108,7 @@ void TestRecallAndFilters(const KernelTable& kernels, std::size_t threads) {
   CHECK(found.rows[0] == -1);
 }
 
-/// Bytes of the same graph in which no list names node `lost`, and the key of that node.
+/// The bytes of the same graph without any link to node `lost`, and the key of that node.
 std::vector<std::uint8_t> WithoutLinksTo(std::vector<std::uint8_t> bytes, std::size_t size,
                                          std::size_t dimensions, std::uint32_t lost,
                                          std::size_t* key) {
@@ -156,7 +157,8 @@ void TestEveryNodeCanBeFound(const KernelTable& kernels) {
     CHECK(repaired == 0);
     CHECK(bytes == BytesOf(*index));
 
-    // The entry point is found whatever points at it, so at most one of two distinct nodes goes unnoticed.
+    // The entry point is found whatever links to it, so at most one of two distinct nodes goes
+    // unnoticed.
     std::size_t noticed = 0;
     for (const std::uint32_t lost : {77u, 78u}) {
       std::size_t key = 0;
@@ -206,7 +208,7 @@ void TestSerialisation(const KernelTable& kernels) {
   const std::vector<std::uint8_t> bytes = BytesOf(*first);
   CHECK(bytes == BytesOf(*second));
   std::unique_ptr<HnswIndex> loaded;
-  // One byte off a multiple of 4: nothing may rely on the caller's alignment.
+  // One byte off a multiple of 4: nothing may rely on the alignment of the caller's buffer.
   std::vector<std::uint8_t> shifted(bytes.size() + 1);
   std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
   CHECK_OK(HnswIndex::Load(shifted.data() + 1, bytes.size(), dimensions, kernels, &loaded));
@@ -232,7 +234,7 @@ void TestDamagedBytes(const KernelTable& kernels) {
   const std::vector<float> query = UnitVectors(random, 1, dimensions);
   std::size_t refused = 0, served = 0;
   const auto attempt = [&](const std::vector<std::uint8_t>& damaged) {
-    // An exact copy on the heap: a read past the end is a sanitizer error.
+    // An exact copy on the heap, so that a read past the end is a sanitizer error.
     const std::vector<std::uint8_t> copy(damaged);
     std::unique_ptr<HnswIndex> loaded;
     const Status status = HnswIndex::Load(copy.data(), copy.size(), dimensions, kernels, &loaded);
@@ -249,7 +251,7 @@ void TestDamagedBytes(const KernelTable& kernels) {
             static_cast<std::size_t>(found.rows[static_cast<std::size_t>(i)]) < size);
     }
   };
-  // Where the graph begins: the vectors before it may hold any finite value.
+  // The graph begins here. The vectors before it may hold any finite value.
   const std::size_t graph = 8 + size * dimensions * sizeof(float);
   for (int i = 0; i < 1500; ++i) {
     std::vector<std::uint8_t> damaged = bytes;

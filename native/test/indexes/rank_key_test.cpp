@@ -1,4 +1,4 @@
-// Keys against the order of the pairs they stand for: higher score first, then lower row.
+// Keys against the order of the pairs that they stand for: higher score first, then lower row.
 
 #include "core/indexes/rank_key.h"
 

@@ -1,4 +1,4 @@
-// Arrays for the results of a search, owned by the test.
+// Arrays for the output of a search, owned by the test.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Rounding to bf16, and bf16 products against f64 references, with and without the extensions of a table.
+// Rounding to bf16, and bf16 products against f64 references, with and without the extensions of a
+// table.
 
 #include <algorithm>
 #include <cstring>
@@ -18,7 +19,8 @@ float FromBits(std::uint32_t bits) {
 
 float FromBf16(std::uint16_t x) { return FromBits(std::uint32_t{x} << 16); }
 
-/// The nearer of the two neighbours in f64, the even one of two equally near; what lies behind FLT_MAX counts as 2^128.
+/// The nearer of the two neighbours in f64, or the even one when both are equally near. Anything
+/// beyond FLT_MAX counts as 2^128.
 std::uint16_t NearestBf16(float x) {
   std::uint32_t bits;
   std::memcpy(&bits, &x, sizeof(bits));
@@ -36,7 +38,8 @@ std::uint16_t NearestBf16(float x) {
 }
 
 void TestToBf16(const KernelTable& kernels) {
-  // Every upper half with lower halves around the tie: zeros, denormals, both infinities, every kind of NaN.
+  // Every upper half, with lower halves around the tie: zeros, denormals, both infinities, and
+  // every kind of NaN.
   const std::uint32_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
   std::vector<float> values;
   for (std::uint32_t upper = 0; upper < 0x10000; ++upper) {
@@ -62,7 +65,8 @@ void TestToBf16(const KernelTable& kernels) {
   }
 }
 
-/// One product with guards around c and between its rows. With small integers every order of sums is exact.
+/// One product with guards around c and between its rows. With small integers, every order of sums
+/// is exact.
 void CheckGemmBf16(const KernelTable& kernels, Random& random, std::size_t m, std::size_t n,
                    std::size_t k, bool integers, bool poison) {
   const auto operand = [&random, integers](std::size_t count) {

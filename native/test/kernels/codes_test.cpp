@@ -1,4 +1,5 @@
-// Scans of 8-bit codes and the selection of sums against plain loops, with and without the extensions of a table.
+// Scans of 8-bit codes and the selection of sums against plain loops, with and without the
+// extensions of a table.
 
 #include <limits>
 

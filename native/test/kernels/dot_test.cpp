@@ -1,4 +1,5 @@
-// Inner products against an f64 reference, the selection above a threshold, and the check for NaN and Inf.
+// Inner products against an f64 reference, the selection above a threshold, and the check for NaN
+// and Inf.
 
 #include "test/kernels/kernel_inputs.h"
 
@@ -29,7 +30,7 @@ void TestDotOf(const KernelTable& kernels, std::size_t queries, std::size_t n, R
 
 void TestDot(const KernelTable& kernels) {
   Random random(2);
-  // Every way to group queries, twice around.
+  // Every way to group queries, twice over.
   for (const std::size_t n : Sizes()) {
     for (std::size_t queries = 1; queries <= 9; ++queries) {
       TestDotOf(kernels, queries, n, &random);

@@ -29,7 +29,7 @@ double ReferenceUnary(UnaryOp op, double x) {
   return x;
 }
 
-/// Distance of `actual` from the f64 value, in units of the last place of the f32 nearest to it.
+/// Distance of `actual` from the f64 value, in units of the last place of the nearest f32.
 double UlpError(float actual, double expected) {
   const float nearest = static_cast<float>(expected);
   if (std::isnan(expected)) return std::isnan(actual) ? 0 : 1e9;
@@ -72,7 +72,7 @@ void TestUnary(const KernelTable& kernels) {
       }
     }
   }
-  // The whole range of exp, results below FLT_MIN included.
+  // The whole range of exp, including results below FLT_MIN.
   std::vector<float> x;
   for (float value = -104.0f; value < 89.0f; value += 0.00137f) x.push_back(value);
   std::vector<float> y(x.size());
@@ -126,7 +126,7 @@ void TestDropout(const KernelTable& kernels) {
     Unaligned out(n);
     Unaligned reference(n);
     const std::uint32_t seed = static_cast<std::uint32_t>(random.Next());
-    // A place that wraps around 32 bits inside the run.
+    // An index that wraps around 32 bits inside the run.
     const std::uint32_t first = 0u - static_cast<std::uint32_t>(n / 2);
     kernels.dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, out.data());
     ScalarKernels().dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, reference.data());
@@ -135,8 +135,8 @@ void TestDropout(const KernelTable& kernels) {
     kernels.dropout(seed, first, 0x40000000u, 1.25f, a.data(), n, a.data());
     for (std::size_t i = 0; i < n; ++i) CHECK(a.data()[i] == out.data()[i]);
   }
-  // Shares of dropped units, alone and at neighbouring places and seeds: independent draws differ by 5 deviations at
-  // most.
+  // Shares of kept units, alone, and jointly at neighbouring indices and seeds. Independent draws
+  // differ by at most 5 standard deviations.
   const std::size_t n = 100000;
   const std::vector<float> ones(n, 1.0f);
   std::vector<float> one(n), other(n);

@@ -1,4 +1,5 @@
-// Products of f32 matrices against an f64 reference: sizes around the tiles, unaligned operands, NaN.
+// Products of f32 matrices against an f64 reference: sizes around the tiles, unaligned operands,
+// NaN.
 
 #include "core/runtime/gemm.h"
 

@@ -1,5 +1,5 @@
-// Inputs of the kernel tests: sizes around the tiles, unusual values, memory with guards, and tables without their
-// extensions.
+// Inputs of the kernel tests: sizes around the tiles, unusual values, memory with guards, and
+// tables without their extensions.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace tandem::test {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kDenormal = 1e-41f;
-/// Written around outputs: a store past the end is seen even without a sanitizer.
+/// Written around outputs, so that a store past the end is seen even without a sanitizer.
 constexpr float kGuard = 12345.0f;
 
 inline std::vector<std::size_t> Sizes() {
@@ -27,7 +27,7 @@ inline std::vector<std::size_t> Sizes() {
   return sizes;
 }
 
-/// n floats starting one element past an aligned address, with a guard behind.
+/// n floats that start one element past an aligned address, with a guard on each side.
 struct Unaligned {
   explicit Unaligned(std::size_t n) : memory(n + 2, kGuard), size(n) {}
   Unaligned(const std::vector<float>& values) : Unaligned(values.size()) {
@@ -39,7 +39,8 @@ struct Unaligned {
   std::size_t size;
 };
 
-/// From a 64-byte boundary on and not a byte longer, so that the address sanitizer sees what is read past the end.
+/// Memory that starts at a 64-byte boundary and is not a byte longer than needed, so that the
+/// address sanitizer sees reads past the end.
 template <class T>
 struct Aligned {
   explicit Aligned(std::size_t n)
@@ -57,8 +58,8 @@ inline void CheckTilesReleased() {
 #endif
 }
 
-/// Calls body(table) for every instruction set of this machine, and again for a base table without the extensions that
-/// replaced some of its entries.
+/// Calls body(table) for every instruction set of this machine, and again for a base table without
+/// the extensions that replaced some of its entries.
 template <class Body>
 void ForEachIsaAndBase(const Body& body) {
   ForEachIsa([&body](const KernelTable& kernels) {

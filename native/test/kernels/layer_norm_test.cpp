@@ -14,8 +14,8 @@ void TestLayerNorm(const KernelTable& kernels) {
     const std::size_t rows = 1 + random.Below(5);
     const std::size_t stride = n + random.Below(3);
     Unaligned a(random.Floats(rows * stride));
-    // The second row is far from zero, the third constant: a mean taken off too late would show in the one, epsilon in
-    // the other.
+    // The second row is far from zero and the third is constant: a mean that is subtracted too late
+    // would show in the second, and epsilon in the third.
     for (std::size_t i = 0; i < n && rows > 1; ++i) a.data()[stride + i] += 100.0f;
     for (std::size_t i = 0; i < n && rows > 2; ++i) a.data()[2 * stride + i] = 3.0f;
     Unaligned scale(random.Floats(n));
@@ -91,7 +91,7 @@ void TestLayerNormBackward(const KernelTable& kernels) {
       for (std::size_t i = 0; i < n; ++i) {
         const double unit = (static_cast<double>(row[i]) - mean) * inverse;
         const double g = static_cast<double>(gradient[i]) * static_cast<double>(scale.data()[i]);
-        // Differences of near numbers, magnified by `inverse`, which epsilon keeps below 32.
+        // Differences of close numbers, magnified by `inverse`, which epsilon keeps below 32.
         CHECK_NEAR(da.data()[r * n + i], inverse * (g - sum - unit * product), 1e-6 * inverse * 4);
       }
     }

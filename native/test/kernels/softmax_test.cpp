@@ -1,4 +1,5 @@
-// Softmax of a row and of the rows of causal attention against f64 references, with masked scores and NaN.
+// Softmax of a row and of the rows of causal attention against f64 references, with masked scores
+// and NaN.
 
 #include <algorithm>
 
@@ -44,7 +45,8 @@ void TestSoftmaxCausal(const KernelTable& kernels) {
     const std::size_t n = first + rows;
     const std::size_t stride = n + random.Below(3);
     Unaligned a(random.Floats(rows == 0 ? 0 : (rows - 1) * stride + n));
-    // What is hidden is larger than all that is seen: a maximum that looked ahead would turn whole rows to 0.
+    // Hidden scores are larger than all visible ones: a maximum that looked ahead would turn whole
+    // rows to 0.
     for (std::size_t r = 0; r < rows; ++r) {
       for (std::size_t i = 0; i < n; ++i) {
         float& x = a.data()[r * stride + i];

@@ -1,4 +1,5 @@
-// A background thread gives way once, however often it is told to, and nobody else with it; what runs at a niceness runs no more urgently.
+// A background thread lowers its priority once, however often it is asked to, and that of no other
+// thread. Work that runs at a niceness is no more urgent than that.
 
 #include "core/runtime/background.h"
 

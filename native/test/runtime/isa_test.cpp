@@ -1,4 +1,5 @@
-// TANDEM_ISA from the environment to the table: ctest runs this once for each name, known here or not, and without any.
+// TANDEM_ISA from the environment to the table. ctest runs this once for each name, known or
+// unknown, and once without any.
 
 #include "core/runtime/isa.h"
 
@@ -52,7 +53,8 @@ void TestByName() {
   CheckListsAll(status, "mmx");
 }
 
-/// What the build is for must be there, or every other test passes without having looked.
+/// The instruction sets that the build is for must be there; otherwise every other test would pass
+/// without having run them.
 void TestProbe() {
   CHECK(Available("scalar"));
 #if defined(TANDEM_EMULATE)

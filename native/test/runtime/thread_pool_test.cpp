@@ -1,4 +1,5 @@
-// Every task runs exactly once, whatever the pool size, whoever calls, and however quickly jobs follow each other.
+// Every task runs exactly once, whatever the pool size, whoever calls, and however quickly loops
+// follow each other.
 
 #include "core/runtime/thread_pool.h"
 

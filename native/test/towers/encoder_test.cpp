@@ -1,5 +1,6 @@
-// The history encoder of every instruction set against the formula of docs/model.md in f64, full width and full length;
-// that a state depends on its own events alone; and what is refused.
+// The history encoder of every instruction set against the formula of docs/explanation/model.md in
+// f64, in full width and length. Also that a state depends on its own events alone, and what is
+// refused.
 
 #include "core/towers/encoder.h"
 
@@ -56,7 +57,7 @@ struct Model {
     positions = random.Floats(s.t * d);
     win = random.Floats(d * (d + s.a));
     bin = random.Floats(d);
-    // Keeps the scores of attention where a softmax is neither flat nor a single one.
+    // Keeps the scores of attention in a range where a softmax is neither flat nor a single one.
     const float gain = 2.0f / std::sqrt(static_cast<float>(d));
     const auto matrix = [&](std::size_t n, std::size_t k) {
       Floats w = random.Floats(n * k);
@@ -132,7 +133,7 @@ struct Histories {
   HistoryViews Views() const {
     return {count(), View(offsets), View(items), View(actions), View(gaps)};
   }
-  /// User `user` alone.
+  /// The history of user `user` alone.
   Histories Only(std::size_t user) const {
     Histories one({}, 1);
     const auto cut = [&](const std::vector<std::int32_t>& v) {
@@ -175,7 +176,7 @@ Row LayerNorm(const Floats& scale, const Floats& offset, const Row& x) {
   return y;
 }
 
-/// The states of all events of one user: every layer for every position.
+/// The states of all events of one user: every layer at every position.
 std::vector<Row> AllRows(const Model& m, const Histories& h, std::size_t user) {
   const Shape& s = m.shape;
   const std::size_t begin = static_cast<std::size_t>(h.offsets[user]);
@@ -275,7 +276,7 @@ std::unique_ptr<Encoder> Make(const Model& model, Precision precision, const Ker
 }
 
 Floats Encode(Encoder& encoder, const Histories& histories, ThreadPool& pool) {
-  // One more than needed: nothing may be written behind the last state.
+  // One element more than needed: nothing may be written behind the last state.
   const std::size_t rows = encoder.state_rows() == StateRows::kAll
                                ? static_cast<std::size_t>(histories.offsets.back())
                                : histories.count();
@@ -292,7 +293,7 @@ const Shape kShapes[] = {
     {48, 4, 96, 100, 4, 2, true}, {2, 1, 1, 3, 1, 2, false},
 };
 
-/// Lengths 0 to T in an order that mixes them, both ends included.
+/// Lengths from 0 to T in mixed order, including both ends.
 std::vector<std::size_t> Lengths(const Shape& shape, std::size_t count, std::uint64_t seed) {
   Random random(seed);
   std::vector<std::size_t> lengths = {0, shape.t, 1};
@@ -324,14 +325,16 @@ void TestAgainstReference(const KernelTable& kernels) {
       if (squares == 0) {
         CHECK(bf16_squares == 0);
       } else if (shape.d >= 12) {
-        // 8 bits of mantissa: about 0.4 % noise in every product's operands, and few rows are worse by chance.
+        // 8 bits of mantissa: about 0.4 % noise in the operands of every product; few rows are
+        // worse by chance.
         CHECK(product / std::sqrt(squares * bf16_squares) > 0.999);
       }
     }
   }
 }
 
-/// States of all events: against the formula, and to the last bit those of the user alone.
+/// The states of all events against the formula, and, to the last bit, against those of the user
+/// alone.
 void TestAllRows(const KernelTable& kernels) {
   ThreadPool one(1), three(3);
   std::uint64_t seed = 200;
@@ -349,7 +352,8 @@ void TestAllRows(const KernelTable& kernels) {
       for (const Row& row : AllRows(model, histories, user)) {
         double largest = 0;
         for (const double value : row) largest = std::max(largest, std::fabs(value));
-        // Many times the rows of the test above: norms of two values make a few of them ill-conditioned.
+        // There are many times the rows of the test above, and norms of two values make a few of
+        // them ill-conditioned.
         for (const double value : row) CHECK_NEAR(states[i++], value, 1e-4 * largest);
       }
     }
@@ -359,11 +363,11 @@ void TestAllRows(const KernelTable& kernels) {
   }
 }
 
-/// States to the last bit: alone, in any company, on any number of threads.
+/// States are the same to the last bit: alone, with any other users, and on any number of threads.
 void TestIndependence(const KernelTable& kernels) {
   const Shape& shape = kShapes[2];
   const Model model(shape, 7);
-  // Several ranges of users.
+  // Enough users for several ranges.
   const Histories histories(Lengths(shape, 60, 8), 9);
   for (const Precision precision : {Precision::kF32, Precision::kBf16}) {
     const std::unique_ptr<Encoder> encoder = Make(model, precision, kernels);
@@ -377,7 +381,7 @@ void TestIndependence(const KernelTable& kernels) {
   }
 }
 
-/// One history longer than a range of users has events.
+/// One history is longer than the events of a range of users.
 void TestLongHistory(const KernelTable& kernels) {
   const Shape shape = {8, 2, 9, 300, 2, 2, true};
   const Model model(shape, 11);
@@ -484,7 +488,7 @@ void TestRefusedBatches(const KernelTable& kernels) {
   wrong.gaps.pop_back();
   refused(wrong, out.size(), "gaps");
 
-  // Finite weights whose products overflow, met by the users who have item 7 only.
+  // Finite weights whose products overflow, for the users that have item 7.
   Model large = model;
   for (std::size_t j = 0; j < shape.d; ++j) large.items[7 * shape.d + j] = 3e38f;
   for (float& w : large.win) w = 1e5f;

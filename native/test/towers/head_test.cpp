@@ -1,4 +1,5 @@
-// The fused head of every instruction set against the formula of docs/model.md in f64, and what it refuses.
+// The head of every instruction set against the formula of docs/explanation/model.md in f64, and
+// what it refuses.
 
 #include "core/towers/head.h"
 
@@ -14,7 +15,7 @@ struct Shape {
   std::size_t d, h, f, e, g;
   std::size_t heads = 1;
   std::size_t subjects = 11;
-  /// Of the catalogue; 0 where the context does not read the item in view.
+  /// Items of the catalogue; 0 when the context does not read the item in view.
   std::size_t items = 0;
 };
 constexpr std::size_t kRows[3] = {5, 7, 3};
@@ -90,7 +91,7 @@ struct Model {
     w.has_subject_items = shape.items > 0;
     ItemInputViews& items = w.subject_items;
     items.item_table = view(ids);
-    // Every other number of items has ids alone.
+    // Catalogues of an even number of items have ids alone.
     items.has_categories = items.has_advertisers = items.has_prices = HasFeatures();
     items.category_table = view(categories);
     items.category_offsets = rows(category_offsets);
@@ -210,7 +211,7 @@ Row Relu(Row x) {
   return x;
 }
 
-/// Wo [heads of softmax(q K^T / sqrt(D / heads)) V], nothing folded.
+/// Wo [heads of softmax(q K^T / sqrt(D / heads)) V], without folding.
 Row Attended(const Model& m, const std::vector<Row>& states, const Row& c) {
   const std::size_t d = m.shape.d;
   const std::size_t width = d / m.shape.heads;
@@ -235,7 +236,7 @@ Row Attended(const Model& m, const std::vector<Row>& states, const Row& c) {
   return Dense(m.merge, merged, d);
 }
 
-/// x of an item, or zeros for none.
+/// x of an item, or zeros for none (-1).
 Row ItemInput(const Model& m, std::int32_t catalogue_row) {
   const std::size_t d = m.shape.d;
   if (catalogue_row < 0) return Row(d, 0.0);
@@ -256,9 +257,10 @@ Row ItemInput(const Model& m, std::int32_t catalogue_row) {
 }
 
 struct Expected {
-  /// Of unit norm.
+  /// Has unit norm.
   Row u;
-  /// Length of the same sums over absolute values, in lengths of u before it is one: what rounding is multiplied by.
+  /// The length of the same sums over absolute values, divided by the length of u before
+  /// normalisation: the factor by which rounding is magnified.
   double cancellation;
 };
 
@@ -352,7 +354,7 @@ const std::vector<Shape> kShapes = {{kConcat, 64, 256, 64, 32, 8},
                                     {kAttention, 6, 5, 7, 3, 1, 6},
                                     {kAttention, 33, 20, 17, 9, 3, 1},
                                     {kAttention, 6, 5, 7, 3, 1, 2, 11, 13}};
-/// More floats than are multiplied at load: of the subjects, of the items, of both.
+/// Tables with more floats than are multiplied at load: of the subjects, of the items, and of both.
 const std::vector<Shape> kLarge = {{kConcat, 3, 4, 4096, 2, 1, 1, 4200},
                                    {kConcat, 3, 4, 4096, 2, 1, 1, 11, 4201},
                                    {kConcat, 3, 4, 4096, 2, 1, 1, 4200, 4101},
@@ -386,7 +388,7 @@ void TestAgainstReference(const KernelTable& kernels, const std::vector<Shape>& 
           squares += static_cast<double>(y) * static_cast<double>(y);
           differs = differs || y != out[i * shape.d + j] || shape.d == 1;
         }
-        // bf16 keeps 8 bits, and attention exponentiates what it made of them.
+        // bf16 keeps 8 bits, and attention exponentiates the result.
         const double angle = std::sqrt(std::max(0.0, 2 * (1 - cosine / std::sqrt(squares))));
         CHECK(angle < cancellation / (shape.fusion == HeadFusion::kAttention ? 85 : 256));
       }
@@ -395,8 +397,8 @@ void TestAgainstReference(const KernelTable& kernels, const std::vector<Shape>& 
   }
 }
 
-/// A request alone gives what it gives in a batch that several threads share, to the last bit, and a batch without a
-/// direction is refused by its first such request.
+/// A request alone gives the same bits as in a batch that several threads share. A batch in which
+/// embeddings have no direction is refused by the first such request.
 void TestBatches(const KernelTable& kernels, const std::vector<Shape>& shapes) {
   for (const Shape& shape : shapes) {
     const Model model(shape, 60);
@@ -424,7 +426,7 @@ void TestBatches(const KernelTable& kernels, const std::vector<Shape>& shapes) {
   }
 }
 
-/// A norm that f32 squares would lose is still a norm.
+/// A norm whose squares f32 would lose is still a norm.
 void TestNorms(const KernelTable& kernels) {
   const Shape shape = {kNone, 8, 4, 0, 0, 0};
   Model model(shape, 70);
@@ -562,7 +564,8 @@ int main() {
     TestNorms(kernels);
     TestRefusals(kernels);
   });
-  // What is multiplied when is no kernel's decision, and tables this large take longer than all the rest: once will do.
+  // The kernels do not decide when tables are multiplied, and tables this large take longer than
+  // all other tests, so these run on one instruction set.
   TestAgainstReference(OneIsa(), kLarge);
   TestBatches(OneIsa(), {{kConcat, 3, 20, 4096, 8, 2, 1, 11, 4097}});
   return Finish("head");

@@ -1,5 +1,5 @@
-// The item tower of every instruction set against the formula of docs/model.md in f64; that a vector depends on its item
-// alone; and what is refused.
+// The item tower of every instruction set against the formula of docs/explanation/model.md in f64.
+// Also that a vector depends on its item alone, and what is refused.
 
 #include "core/towers/item_tower.h"
 
@@ -153,7 +153,7 @@ std::unique_ptr<ItemTower> Make(const Model& model, const KernelTable& kernels) 
 }
 
 Floats Embed(const ItemTower& tower, const Items& items, ThreadPool& pool) {
-  // One more than needed: nothing may be written behind the last vector.
+  // One element more than needed: nothing may be written behind the last vector.
   Floats out(items.count * tower.embedding_width() + 1, 7.0f);
   CHECK_OK(
       tower.Embed(items.count, View(items.ids), items.Views(), pool, out.data(), out.size() - 1));
@@ -169,7 +169,7 @@ void TestAgainstReference(const KernelTable& kernels) {
   ThreadPool pool(2);
   std::uint64_t seed = 10;
   for (const Shape& shape : kShapes) {
-    // What it was made of is gone when it is used.
+    // The weights that it was made of are freed before it is used.
     const Model model(shape, ++seed);
     std::unique_ptr<ItemTower> tower;
     {
@@ -191,7 +191,7 @@ void TestAgainstReference(const KernelTable& kernels) {
   }
 }
 
-/// Vectors to the last bit: alone, in any company, on any number of threads.
+/// Vectors are the same to the last bit: alone, with any other items, and on any number of threads.
 void TestIndependence(const KernelTable& kernels) {
   for (const Shape& shape : {Shape{33, 17, true}, Shape{64, 256, true}}) {
     const Model model(shape, 30);
@@ -305,7 +305,7 @@ void TestRefusedBatches(const KernelTable& kernels) {
   wrong.price_rows.clear();
   refused(wrong, StatusCode::kOutOfRange, "[N] for priceRows");
 
-  // The hidden layer's relu must not hide it.
+  // The relu of the hidden layer must not hide NaN.
   wrong = good;
   wrong.ids[shape.d + 3] = std::nanf("");
   wrong.ids[2 * shape.d] = std::numeric_limits<float>::infinity();
@@ -314,7 +314,7 @@ void TestRefusedBatches(const KernelTable& kernels) {
   wrong.category_weights[3] = std::nanf("");
   refused(wrong, StatusCode::kNonFinite, "NaN or Inf for item 2.");
 
-  // The first of several blocks' items, whichever thread is faster.
+  // The first item is named, whichever thread is faster.
   Items many(shape, 400, 52);
   out.resize(400 * shape.d);
   for (const std::size_t item : {std::size_t{390}, std::size_t{120}, std::size_t{250}}) {

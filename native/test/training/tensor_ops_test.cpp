@@ -1,4 +1,5 @@
-// Tensor operations against f64 references over shapes that reach every path: packed, unpacked, shared, batched.
+// Tensor operations against f64 references, over shapes that reach every path: packed, unpacked,
+// shared, batched.
 
 #include "core/training/tensor_ops.h"
 
@@ -33,7 +34,8 @@ void CheckMatmul(const KernelTable& kernels, Random& random, std::size_t batch, 
   x.relu = relu;
   CHECK_OK(Matmul(kernels, x));
   CHECK(out.back() == 9.0f);
-  // Few cells of large products: the reference is slow, and a wrong block is wrong in most of its cells.
+  // Only a sample of the cells of large products: the reference is slow, and a wrong block is wrong
+  // in most of its cells.
   const std::size_t cells = batch * m * n;
   const std::size_t samples = cells * k > 4000000 ? 2000 : cells;
   for (std::size_t s = 0; s < samples; ++s) {
@@ -125,7 +127,7 @@ void TestBroadcast(const KernelTable& kernels) {
       CHECK(out[cell] == a[from_a] - b[from_b]);
     }
   }
-  // Large enough for the pool: a row added to each row, and a column.
+  // Large enough for the pool: a row, and a column, combined with each row or column.
   const std::size_t rows = 3000, columns = 50;
   const std::vector<float> a = random.Floats(rows * columns);
   const std::vector<float> row = random.Floats(columns);
@@ -270,7 +272,7 @@ void TestRowsAndAdam(const KernelTable& kernels) {
   const std::vector<float> g(p.size(), 0.5f);
   AdamStep step = {0.9f, 0.999f, 10.0f, 1000.0f, 0.1f, 1e-8f};
   AdamUpdate(kernels, step, g.data(), p.size(), p.data(), m.data(), v.data());
-  // The first step moves by the learning rate whatever the gradient's size.
+  // The first step moves by the learning rate, whatever the size of the gradient.
   for (const float value : p) CHECK_NEAR(value, 0.9, 1e-4);
 }
 

@@ -1,5 +1,5 @@
-// Fused training operations: values against f64 formulas, gradients against central differences of them, over shapes
-// that reach every block edge; and the same bits whatever the pool does.
+// Fused training operations: values against f64 formulas, and gradients against central differences
+// of those, over shapes that reach every block edge.
 
 #include "core/training/training_ops.h"
 
@@ -23,7 +23,7 @@ double Dot(const double* a, const double* b, std::size_t n) {
   return sum;
 }
 
-/// Checks `received` against central differences of sum(dy * f(x)) at some places of x.
+/// Checks `received` against central differences of sum(dy * f(x)) at some elements of x.
 void CheckGradient(const std::function<Doubles(const Doubles&)>& f, const std::vector<float>& x,
                    const std::vector<float>& dy, const std::vector<float>& received,
                    Random& random) {
@@ -142,7 +142,7 @@ void TestLogSumExp(const KernelTable& kernels) {
     std::size_t queries, candidates, width;
     bool bias;
   };
-  // One block, several of each axis, and edges just behind a block.
+  // One block, several blocks along each axis, and sizes just past a block.
   const Case cases[] = {{1, 1, 1, false},    {5, 3, 7, true},      {97, 40, 16, true},
                         {20, 513, 9, false}, {200, 1100, 8, true}, {500, 30, 5, false}};
   for (const Case& c : cases) {
@@ -151,7 +151,7 @@ void TestLogSumExp(const KernelTable& kernels) {
                              bias = random.Floats(c.candidates), dy = random.Floats(c.queries);
     std::vector<std::int32_t> rows, columns;
     for (std::size_t e = 0; e < c.queries; ++e) {
-      // Never the last candidate, so that every query has one left; sometimes a pair twice.
+      // Never the last candidate, so that every query keeps one; sometimes a pair twice.
       for (std::size_t i = random.Below(3); i > 0 && c.candidates > 1; --i) {
         rows.push_back(static_cast<std::int32_t>(e));
         columns.push_back(static_cast<std::int32_t>(random.Below(c.candidates - 1)));
@@ -213,7 +213,8 @@ void TestLogSumExp(const KernelTable& kernels) {
                                      alone.data(), db.data(), nullptr));
     CHECK(alone == dq);
   }
-  // Scores far apart, and a whole block masked before the first that counts: no overflow, no NaN.
+  // Scores with large differences, and a whole masked block before the first one that counts: no
+  // overflow, no NaN.
   const std::size_t candidates = 600;
   const std::vector<float> query = {100.0f};
   std::vector<float> vectors(candidates, 1.0f);
@@ -232,7 +233,7 @@ void TestLogSumExp(const KernelTable& kernels) {
 }
 
 void TestReluBackward() {
-  // Past one task, with a rest; NaN, as zero, lets nothing through.
+  // More than one task, with a rest. NaN lets nothing through, as zero does.
   std::vector<float> y(40001), dy(y.size()), out(y.size(), 7.0f);
   for (std::size_t i = 0; i < y.size(); ++i) {
     y[i] = i % 3 == 0 ? 0.0f : static_cast<float>(i % 3) - 1.5f;
