@@ -4,12 +4,13 @@
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import { nativeAddon } from '../native/binding.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { nativeKernels } from './native-kernels.ts';
+import { nativeKernels } from './native-kernels/index.ts';
+import type { TensorMemory } from './native-kernels/kernel.ts';
 import { tf } from './tf.ts';
 
 export const NATIVE_BACKEND = 'native';
 
-export class NativeBackend extends MathBackendCPU {
+export class NativeBackend extends MathBackendCPU implements TensorMemory {
   readonly #pool = new BufferPool();
   #nextId = 0;
 
