@@ -1,4 +1,4 @@
-// Kernels that compute each element on its own: functions of one tensor, and of two with broadcasting.
+// Elementwise kernels: functions of one tensor, and of two tensors with broadcasting.
 
 import type { TensorOps } from '../../native/binding.ts';
 import { tf } from '../tf.ts';
@@ -25,7 +25,11 @@ export function elementwiseKernels(factory: KernelFactory): tf.KernelConfig[] {
   ];
 }
 
-/** @param accepts - whether the addon's op has these attributes; all when absent. */
+/**
+ * A function of one tensor.
+ *
+ * @param accepts - whether the addon computes the op with these attributes; always when absent.
+ */
 function unary(
   factory: KernelFactory,
   kernelName: string,

@@ -1,4 +1,4 @@
-// What all kernel files share: how a kernel is declared, and how it reaches the memory of the backend.
+// Shared by all kernel files: how to declare a kernel, and how to reach the memory of the backend.
 
 import type { TensorOps } from '../../native/binding.ts';
 import { tf } from '../tf.ts';

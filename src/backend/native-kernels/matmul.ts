@@ -37,7 +37,11 @@ function activationOf({ attrs }: KernelArguments): string | undefined {
   return (attrs as { activation?: string }).activation;
 }
 
-/** @param relu - replaces negative results by 0. */
+/**
+ * The product of the last two axes, plus bias.
+ *
+ * @param relu - whether negative results become 0.
+ */
 function matmul(
   factory: KernelFactory,
   { inputs, attrs, backend }: KernelArguments,
