@@ -11,6 +11,7 @@ import { tf } from './tf.ts';
 
 export const NATIVE_BACKEND = 'native';
 
+/** A tfjs backend over pooled typed arrays. */
 export class NativeBackend extends MathBackendCPU implements TensorMemory {
   readonly #pool = new BufferPool();
   #nextId = 0;

@@ -35,6 +35,7 @@ export async function useBackend(name: BackendName = 'native'): Promise<void> {
     );
 }
 
+/** Whether a backend is available. */
 export interface BackendProbe {
   /** What the backend computes on; absent when it is not available. */
   readonly device?: string;

@@ -8,7 +8,12 @@ import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts'
 import { requireTwoTrainings } from './mixed-versions.ts';
 import { chooseMixture } from './baselines/mixture.ts';
 import type { ScorableModel } from './model-scorer.ts';
-import { refuseCountsInTable, tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
+import {
+  refuseItemFrequencyInTable,
+  tableProtocol,
+  timeProtocol,
+  validationWindow,
+} from './protocols.ts';
 import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
 import { baselineRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
@@ -66,6 +71,7 @@ interface SwapCheck {
   readonly fell: boolean;
 }
 
+/** The content of report.json. */
 export interface EvaluationReport {
   readonly format: 'tandem-evaluation';
   readonly version: 2;
@@ -235,7 +241,7 @@ function validationSetOrNone(
  *   predict, or when its item frequencies reveal the label.
  */
 export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
-  refuseCountsInTable(set.protocol, model.model.config);
+  refuseItemFrequencyInTable(set.protocol, model.model.config);
   if (model.datasetDigest !== undefined && model.datasetDigest !== dataset.digest)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',

@@ -1,10 +1,12 @@
-// Metrics over ranks, with intervals. docs/evaluation.md defines each one.
+// Metrics over ranks, with intervals. docs/explanation/evaluation.md defines each one.
 
-import { bootstrap, intervalOf, ratioOf, type Interval } from './report/bootstrap.ts';
+import { bootstrap, intervalOf, ratioOf, type ConfidenceInterval } from './report/bootstrap.ts';
 import type { EvaluationQuery } from './query.ts';
 import type { RankedQuery } from './ranking.ts';
 
+/** The K of Recall@K. */
 export const RECALL_AT = [10, 50, 100, 200] as const;
+/** The K of coverage and popularity lift. */
 export const COVERAGE_AT = [10, 100] as const;
 
 /**
@@ -16,13 +18,14 @@ export interface Metrics {
   readonly count: number;
   /** By K, in the order of RECALL_AT; higher is better. */
   readonly recall: Readonly<Record<string, number>>;
-  readonly recallInterval: Readonly<Record<string, Interval>>;
+  readonly recallInterval: Readonly<Record<string, ConfidenceInterval>>;
   readonly ndcgAt10: number;
-  readonly ndcgAt10Interval: Interval;
+  readonly ndcgAt10Interval: ConfidenceInterval;
   readonly mrr: number;
-  readonly mrrInterval: Interval;
+  readonly mrrInterval: ConfidenceInterval;
 }
 
+/** The metrics of one scorer, over all requests and by slice. */
 export interface ScorerMetrics extends Metrics {
   /** Share of the candidates that are among the best K of at least one request, by K. */
   readonly coverage: Readonly<Record<string, number>>;

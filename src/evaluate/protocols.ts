@@ -1,5 +1,5 @@
-// The two protocols of docs/evaluation.md: which requests are evaluated, what was known at their
-// time, and which items are candidates.
+// The two protocols of docs/explanation/evaluation.md: which requests are evaluated, what was known
+// at their time, and which items are candidates.
 
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -37,6 +37,7 @@ export function tableProtocol(dataset: Dataset, split: 'validation' | 'test'): E
   };
 }
 
+/** Which requests timeProtocol evaluates, and which items it ranks. */
 export interface TimeProtocolOptions {
   /** `discovery` leaves out items that the user has had before, as positives and as candidates. */
   readonly form: 'all' | 'discovery';
@@ -109,7 +110,7 @@ export function validationWindow(dataset: TimedData): { from: number; until: num
  *
  * @throws TandemError ERR_CONFIG_INVALID for itemFrequency in the table protocol.
  */
-export function refuseCountsInTable(
+export function refuseItemFrequencyInTable(
   protocol: EvaluationSet['protocol'],
   model: Pick<ModelConfig, 'itemFrequency'>,
 ): void {

@@ -10,6 +10,7 @@ export const TIE_RULE = 'higher score first, then lower catalogue row';
 /** Size of one block of scores, which bounds memory for any Q and N. */
 const BLOCK_BYTES = 64 * 1024 * 1024;
 
+/** The ranking of one query. */
 export interface RankedQuery {
   /** [positives], 0 = best, in the order of query.positives. */
   readonly ranks: Int32Array;

@@ -35,6 +35,7 @@ export interface RowLabel {
   readonly versions?: Versions;
 }
 
+/** A row of a report, with its metrics. */
 export interface ReportRow extends RowLabel {
   readonly metrics: ScorerMetrics;
 }
@@ -62,6 +63,7 @@ export interface ModelRowsOptions {
   readonly skew: boolean;
 }
 
+/** The rows of the baselines. */
 export function baselineRows(scorers: readonly Scorer[], set: EvaluationSet): RowTask[] {
   return scorers.map((scorer) => ({
     label: { name: scorer.name, kind: 'baseline' },

@@ -5,6 +5,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import type { EvaluationQuery } from './query.ts';
 
+/** The requests of a set as search queries. */
 export interface SearchQueries {
   /** The name of the row. */
   readonly label: string;

@@ -9,7 +9,7 @@ import { TandemError } from '../errors.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { layerSettings, type SettingsLayer } from './settings.ts';
 
-/** One experiment. docs/guides/evaluate.md describes the fields of its file. */
+/** One experiment. docs/explanation/evaluation.md describes the fields of its file. */
 export interface Experiment {
   /** The name of the file without .json. */
   readonly name: string;
@@ -134,6 +134,7 @@ export function sweptValue(config: TrainConfig, sweep: string): unknown {
 function invalid(path: string, problem: string): TandemError {
   return new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected an experiment in ${path}: ${problem}. docs/guides/evaluate.md describes the fields.`,
+    `Expected an experiment in ${path}: ${problem}. ` +
+      'docs/explanation/evaluation.md describes the fields.',
   );
 }

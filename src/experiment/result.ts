@@ -55,6 +55,7 @@ export interface ExperimentResult {
   readonly runs: readonly RunResult[];
 }
 
+/** A row of a report without the metrics of slices that results do not keep. */
 export function resultRow({ metrics, ...label }: ReportRow): ResultRow {
   return {
     ...label,

@@ -2,7 +2,7 @@
 // that also show published numbers, and curves.
 
 import { join } from 'node:path';
-import type { Interval } from '../evaluate/report/bootstrap.ts';
+import type { ConfidenceInterval } from '../evaluate/report/bootstrap.ts';
 import { curveChart, type CurvePoint } from '../evaluate/report/charts.ts';
 import { interval, markdownTable, share, wrapped } from '../evaluate/report/markdown.ts';
 import { RECALL_AT } from '../evaluate/metrics.ts';
@@ -212,7 +212,7 @@ function spread(values: readonly number[]): string {
   return `${share(centre)} ± ${share(Math.sqrt(squares / (values.length - 1)))}`;
 }
 
-function meanInterval(intervals: readonly Interval[]): Interval {
+function meanInterval(intervals: readonly ConfidenceInterval[]): ConfidenceInterval {
   return {
     low: mean(intervals.map(({ low }) => low)),
     high: mean(intervals.map(({ high }) => high)),

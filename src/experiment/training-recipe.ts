@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
-import { cutOf, refuseCountsInTable, validationWindow } from '../evaluate/protocols.ts';
+import { cutOf, refuseItemFrequencyInTable, validationWindow } from '../evaluate/protocols.ts';
 import { isFinished, type Checkpoint } from '../model/training/checkpoint.ts';
 import { train, type TrainOptions } from '../model/training/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
@@ -40,11 +40,11 @@ export interface TrainingPlan {
  * production would. If the start of a warm start has both runs, each run starts from its
  * counterpart: a model that has seen the validation period cannot be validated on it.
  *
- * @throws TandemError as refuseCountsInTable, gatherValidation and train do.
+ * @throws TandemError as refuseItemFrequencyInTable, gatherValidation and train do.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
   const { shards, protocol, form, config, directory, refit, start, backend } = plan;
-  refuseCountsInTable(protocol, config.model);
+  refuseItemFrequencyInTable(protocol, config.model);
   const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
   const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({

@@ -30,6 +30,7 @@ interface CandidateSampling {
   readonly hardNegatives: number;
 }
 
+/** The loss of a training step. */
 export type LossConfig =
   /** Softmax over the catalogue. */
   | { readonly kind: 'full' }
@@ -65,6 +66,7 @@ export type Objective =
   /** One event of the future window of each drawn position. */
   | (FutureWindow & { readonly kind: 'denseAll' });
 
+/** All settings of a training run. */
 export interface TrainConfig {
   readonly seed: number;
   readonly model: ModelConfig;

@@ -1,5 +1,6 @@
 // The baselines: scorers without learning that every report prints. A model must beat all of them.
-// docs/evaluation.md has the formulas, and says which of them reproduce published baselines.
+// The formulas are in docs/explanation/evaluation.md, which also says which of them reproduce
+// published baselines.
 
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';

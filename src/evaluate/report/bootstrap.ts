@@ -5,7 +5,8 @@ import { Random } from '../../random.ts';
 const RESAMPLES = 1000;
 const CONFIDENCE = 0.95;
 
-export interface Interval {
+/** A 95 % interval. */
+export interface ConfidenceInterval {
   readonly low: number;
   readonly high: number;
 }
@@ -67,7 +68,7 @@ export function bootstrap(
 }
 
 /** The middle 95 % of the replicates (percentile bootstrap). */
-export function intervalOf(replicates: Float64Array): Interval {
+export function intervalOf(replicates: Float64Array): ConfidenceInterval {
   const sorted = replicates.toSorted();
   const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))]!;
   return { low: at((1 - CONFIDENCE) / 2), high: at((1 + CONFIDENCE) / 2) };

@@ -1,7 +1,7 @@
 // Charts of numbers with intervals: bars, and curves over a setting. Reports and the results page
 // use both.
 
-import type { Interval } from './bootstrap.ts';
+import type { ConfidenceInterval } from './bootstrap.ts';
 import { renderSvg } from './svg.ts';
 
 export interface ChartTitle {
@@ -15,7 +15,7 @@ export interface Bar {
   readonly name: string;
   readonly kind: 'baseline' | 'model' | 'leak';
   readonly value: number;
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 export interface CurvePoint {
@@ -23,7 +23,7 @@ export interface CurvePoint {
   readonly curve: string;
   readonly x: number;
   readonly value: number;
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 const KINDS = { baseline: '#b8b8b8', model: '#2f6db3', leak: '#d95f4c' } as const;
@@ -119,7 +119,7 @@ function panelFacet(marks: readonly { readonly panel: string }[]) {
   } as const;
 }
 
-function flat<T extends { readonly interval: Interval }>({ interval, ...mark }: T) {
+function flat<T extends { readonly interval: ConfidenceInterval }>({ interval, ...mark }: T) {
   return { ...mark, ...interval };
 }
 

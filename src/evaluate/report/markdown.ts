@@ -1,6 +1,6 @@
 // Tables and numbers as Markdown, with columns that also line up in a terminal.
 
-import type { Interval } from './bootstrap.ts';
+import type { ConfidenceInterval } from './bootstrap.ts';
 
 const PROSE_WIDTH = 100;
 
@@ -43,6 +43,7 @@ export function share(value: number): string {
   return value.toFixed(4).replace(/^(-?)0\./, '$1.');
 }
 
-export function interval({ low, high }: Interval): string {
+/** An interval as two shares. */
+export function interval({ low, high }: ConfidenceInterval): string {
   return `${share(low)} to ${share(high)}`;
 }

@@ -1,6 +1,6 @@
-// Attention of the context over the states of a history (fusion `attention`); the formula is in
-// docs/model.md. In training, several examples can share a history, each seeing it up to its own
-// event.
+// Attention of the context over the states of a history (fusion `attention`). The formula is in
+// docs/explanation/model.md. In training, several examples can share a history; each of them sees
+// it up to its own event.
 
 import { MASKED } from '../../backend/fused.ts';
 import { gatherOrZero, padRows } from '../../backend/ragged.ts';
@@ -19,6 +19,7 @@ export interface HistoryStates {
   readonly newest: Int32Array;
 }
 
+/** Heads, and the tensors of the attention. D is the width of a state, F that of the context. */
 export interface ContextAttentionWeights {
   readonly heads: number;
   /** [D, F]. */

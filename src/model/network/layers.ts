@@ -6,6 +6,20 @@ import { tf } from '../../backend/tf.ts';
 import type { Random } from '../../random.ts';
 import type { Bags } from './bags.ts';
 
+/** Looks up a tensor of the model by its name in weights.ts. */
+export type WeightOf = (name: string) => tf.Variable;
+
+/** Dropout rates of a training step. Absent at inference. */
+export interface TrainingNoise {
+  readonly random: Random;
+  /** Rate inside the history encoder, and share of events left out of the mean of a history. */
+  readonly encoderRate: number;
+  /** Rate of the input of the head's hidden layer. */
+  readonly headRate: number;
+  /** Rate of the context vector. */
+  readonly contextRate: number;
+}
+
 /** Added to a variance before its square root. */
 const NORM_EPSILON = 1e-5;
 /**

@@ -1,8 +1,8 @@
-// The two-tower model. The query tower is history encoder, context layer, fusion and head; the item
-// tower embeds the catalogue. This file connects the layers: layers.ts computes them, weights.ts
-// lists the tensors, train.ts finds their values.
+// The two-tower model. The query tower (history-encoder.ts, query-head.ts) embeds a user with a
+// context, the item tower (item-tower.ts) embeds the catalogue. This file holds the weights and
+// runs the towers in blocks for inference. weights.ts lists the tensors; train.ts finds their
+// values.
 
-import { causalAttention } from '../../backend/fused.ts';
 import { tf, valuesOf } from '../../backend/tf.ts';
 import { stateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import type { HeadBatch } from '../../features/head-batch.ts';
@@ -11,12 +11,13 @@ import type { FrequencyWeights } from '../../features/item-frequency.ts';
 import type { FeatureSchema } from '../../features/schema.ts';
 import type { HistoryBatch } from '../../features/sequence.ts';
 import { TandemError } from '../../errors.ts';
-import type { Random } from '../../random.ts';
-import { attendContext, type HistoryStates } from './context-attention.ts';
+import type { HistoryStates } from './context-attention.ts';
+import { encodeEvents } from './history-encoder.ts';
 import { initialWeights } from './initial-weights.ts';
-import { categoryBags, subjectBags } from './bags.ts';
-import { dense, dropout, layerNorm, unitRows, weightedBag } from './layers.ts';
-import { compactHistories, lengthBlocks, newestRows, positionRows } from './ragged-histories.ts';
+import { embedItems, itemInputs } from './item-tower.ts';
+import type { TrainingNoise, WeightOf } from './layers.ts';
+import { embedRequests } from './query-head.ts';
+import { compactHistories, lengthBlocks, newestRows } from './ragged-histories.ts';
 import { tensorSpecs } from './weights.ts';
 
 /** Weights by tensor name, outside of tfjs. */
@@ -25,27 +26,16 @@ export type WeightMap = ReadonlyMap<
   { readonly shape: readonly number[]; readonly data: Float32Array }
 >;
 
-/** Dropout rates of a training step. Absent at inference. */
-export interface TrainingNoise {
-  readonly random: Random;
-  /**
-   * Dropout rate inside the history encoder, and share of events left out of the mean of a history.
-   */
-  readonly encoderRate: number;
-  /** Dropout rate of the input of the head's hidden layer. */
-  readonly headRate: number;
-  /** Dropout rate of the context vector. */
-  readonly contextRate: number;
-}
-
 /** Catalogue rows that itemVectors computes at once; bounds the memory of a large catalogue. */
 const ITEM_BLOCK = 8192;
 
+/** One model: its weights as tfjs variables, its towers, and inference in blocks. */
 export class TwoTower {
   readonly config: ModelConfig;
   readonly schema: FeatureSchema;
   readonly items: ItemFeatures;
   readonly variables: ReadonlyMap<string, tf.Variable>;
+  readonly #weightOf: WeightOf = (name) => this.variables.get(name)!;
 
   /**
    * @param items - features of the N items of the catalogue.
@@ -91,13 +81,8 @@ export class TwoTower {
     for (const variable of this.variables.values()) variable.dispose();
   }
 
-  #weight(name: string): tf.Variable {
-    return this.variables.get(name)!;
-  }
-
   /**
-   * Input embeddings of items: the sum of id, weighted categories, advertiser and price band.
-   * History encoder and item tower share them.
+   * Input embeddings of items, see item-tower.ts.
    *
    * @param catalogueRows - [n] items, or undefined for the whole catalogue.
    * @param idRows - [n, D] rows of `items.id` for `catalogueRows`, when gradients are wanted
@@ -105,120 +90,23 @@ export class TwoTower {
    * @returns [n, D], or [N, D] for the whole catalogue.
    */
   itemInputs(catalogueRows?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
-    const { items } = this;
-    const pick = (column: Int32Array): Int32Array =>
-      catalogueRows === undefined ? column : catalogueRows.map((row) => column[row]!);
-    const parts: tf.Tensor[] = [
-      catalogueRows === undefined
-        ? this.#weight('items.id')
-        : (idRows ?? tf.gather(this.#weight('items.id'), tf.tensor1d(catalogueRows, 'int32'))),
-    ];
-    // A table with the unknown row alone would add the same vector to every item.
-    if (this.schema.categories.length > 0)
-      parts.push(weightedBag(this.#weight('items.category'), categoryBags(items, catalogueRows)));
-    if (this.schema.advertisers.length > 0)
-      parts.push(
-        tf.gather(
-          this.#weight('items.advertiser'),
-          tf.tensor1d(pick(items.advertiserRows), 'int32'),
-        ),
-      );
-    if (this.schema.priceBounds.length > 0)
-      parts.push(
-        tf.gather(this.#weight('items.price'), tf.tensor1d(pick(items.priceRows), 'int32')),
-      );
-    return parts.reduce((sum, part) => tf.add(sum, part)) as tf.Tensor2D;
+    return itemInputs(this.schema, this.items, this.#weightOf, catalogueRows, idRows);
   }
 
-  /**
-   * The item tower: v = normalise(x + MLP(x)).
-   *
-   * @param x - [n, D] input embeddings.
-   * @returns [n, D] unit rows.
-   */
+  /** The item tower: input embeddings [n, D] to unit item vectors [n, D]. */
   itemTower(x: tf.Tensor2D): tf.Tensor2D {
-    const hidden = dense(
-      x,
-      this.#weight('tower.hiddenWeight'),
-      this.#weight('tower.hiddenBias'),
-      'relu',
-    );
-    const update = dense(
-      hidden,
-      this.#weight('tower.outputWeight'),
-      this.#weight('tower.outputBias'),
-    );
-    return unitRows(tf.add(x, update));
+    return embedItems(this.#weightOf, x);
   }
 
   /**
-   * The history encoder: hidden states of B histories. An event attends to itself and to earlier
-   * events of its history. Positions count back from the newest event.
+   * The history encoder, see history-encoder.ts.
    *
    * @param inputs - [M, D] input embeddings of items.
    * @param batch - R events; `items` are rows of `inputs`, not of the catalogue.
-   * @returns [R, D], one row per event.
+   * @returns [R, D] hidden states, one row per event.
    */
   encode(inputs: tf.Tensor2D, batch: HistoryBatch, noise?: TrainingNoise): tf.Tensor2D {
-    const { heads, blocks, embeddingWidth, maxHistory } = this.config;
-    if (batch.items.length === 0) return tf.zeros([0, embeddingWidth]);
-    const rate = noise?.encoderRate ?? 0;
-    const items = tf.gather<tf.Tensor2D>(inputs, tf.tensor1d(batch.items, 'int32'));
-    const events = tf.concat(
-      [items, tf.gather(this.#weight('encoder.action'), tf.tensor1d(batch.actions, 'int32'))],
-      1,
-    ) as tf.Tensor2D;
-    const projected = dense(
-      events,
-      this.#weight('encoder.input.weight'),
-      this.#weight('encoder.input.bias'),
-    );
-    const gaps = tf.gather(this.#weight('encoder.gap'), tf.tensor1d(batch.gaps, 'int32'));
-    const positions = tf.gather(
-      this.#weight('encoder.position'),
-      tf.tensor1d(positionRows(batch.offsets, maxHistory), 'int32'),
-    );
-    const embedded = tf.add<tf.Tensor2D>(tf.add(projected, gaps), positions);
-    let x = dropout(embedded, rate, noise?.random);
-    for (let block = 0; block < blocks; block++) {
-      const weight = (name: string): tf.Variable => this.#weight(`encoder.blocks.${block}.${name}`);
-      const normed = layerNorm(x, weight('attentionNorm.scale'), weight('attentionNorm.offset'));
-      const project = (part: string): tf.Tensor2D =>
-        dense(normed, weight(`${part}.weight`), weight(`${part}.bias`));
-      const attended = causalAttention(
-        project('query'),
-        project('key'),
-        project('value'),
-        batch.offsets,
-        heads,
-      );
-      const output = dense(
-        attended,
-        weight('attentionOutput.weight'),
-        weight('attentionOutput.bias'),
-      );
-      x = tf.add(x, dropout(output, rate, noise?.random));
-      const hidden = dense(
-        layerNorm(x, weight('feedForwardNorm.scale'), weight('feedForwardNorm.offset')),
-        weight('feedForward.weight'),
-        weight('feedForward.bias'),
-        'relu',
-      );
-      const update = dense(
-        hidden,
-        weight('feedForwardOutput.weight'),
-        weight('feedForwardOutput.bias'),
-      );
-      x = tf.add(x, dropout(update, rate, noise?.random));
-    }
-    const states = layerNorm(
-      x,
-      this.#weight('encoder.norm.scale'),
-      this.#weight('encoder.norm.offset'),
-    );
-    return this.config.historyMean
-      ? tf.add(states, this.#historyMeans(items, batch.offsets, noise))
-      : states;
+    return encodeEvents(this.config, this.#weightOf, inputs, batch, noise);
   }
 
   /**
@@ -229,44 +117,27 @@ export class TwoTower {
    * @returns [P].
    */
   frequencyBoost(counts: Float32Array): tf.Tensor1D {
-    const gain = tf.exp(this.#weight('encoder.frequencyGain'));
+    const gain = tf.exp(this.#weightOf('encoder.frequencyGain'));
     const grown = tf.log1p(tf.mul(gain, tf.tensor1d(counts)));
-    return tf.mul(tf.exp(this.#weight('encoder.frequencyWeight')), grown);
+    return tf.mul(tf.exp(this.#weightOf('encoder.frequencyWeight')), grown);
   }
 
   /** The learned parameters of the history boost; undefined for a model without itemFrequency. */
   async frequencyWeights(): Promise<FrequencyWeights | undefined> {
     if (this.config.itemFrequency !== true) return undefined;
-    const [logWeight] = await valuesOf(this.#weight('encoder.frequencyWeight'));
-    const [logGain] = await valuesOf(this.#weight('encoder.frequencyGain'));
+    const [logWeight] = await valuesOf(this.#weightOf('encoder.frequencyWeight'));
+    const [logGain] = await valuesOf(this.#weightOf('encoder.frequencyGain'));
     return { logWeight: logWeight!, logGain: logGain! };
   }
 
   /**
-   * Wm times the mean of the inputs up to each event. In training, a random share of the events is
-   * left out of the means.
-   *
-   * @param items - [R, D] input embeddings by event.
-   * @returns [R, D].
-   */
-  #historyMeans(items: tf.Tensor2D, offsets: Int32Array, noise?: TrainingNoise): tf.Tensor2D {
-    const kept = dropout(tf.ones([items.shape[0], 1]), noise?.encoderRate ?? 0, noise?.random);
-    // A mean is an attention whose scores are all equal.
-    const equal = tf.zerosLike(items);
-    const means = causalAttention(equal, equal, tf.mul(items, kept), offsets, 1);
-    return dense(means, this.#weight('encoder.meanWeight'), undefined);
-  }
-
-  /**
-   * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z). z is h for fusion `none`, [h ;
-   * c ; stateAge] for `concat` and [a ; h ; c ; stateAge] for `attention`: h is the state, c the
-   * context vector and a the history that the context attends to.
+   * Context layer, fusion and head, see query-head.ts.
    *
    * @param histories - hidden states, and which of them belong to the B requests.
    * @param batch - contexts of the requests; its states and sequences are not read.
    * @param subjectInputs - [B, D] input embeddings of the items in view, for a caller that needs
    *   gradients towards them; computed when absent.
-   * @returns [B, D] unit rows.
+   * @returns [B, D] unit query embeddings.
    */
   fuse(
     histories: HistoryStates,
@@ -274,116 +145,13 @@ export class TwoTower {
     noise?: TrainingNoise,
     subjectInputs?: tf.Tensor2D,
   ): tf.Tensor2D {
-    const known = tf.tensor2d(
-      Float32Array.from(histories.newest, (row) => (row < 0 ? 0 : 1)),
-      [batch.count, 1],
-    );
-    // Row 0 is the cold-start vector.
-    const state = tf.gather(
-      tf.concat([this.#weight('head.coldStart') as tf.Tensor2D, histories.hidden]),
-      tf.tensor1d(
-        histories.newest.map((row) => row + 1),
-        'int32',
-      ),
-    );
-    const fused =
-      this.config.fusion === 'none'
-        ? state
-        : this.#withContext(histories, state, known, batch, noise, subjectInputs);
-    // No dropout on the linear path Ws z.
-    const hidden = dense(
-      dropout(fused, noise?.headRate ?? 0, noise?.random),
-      this.#weight('head.hiddenWeight'),
-      this.#weight('head.hiddenBias'),
-      'relu',
-    );
-    const output = tf.add<tf.Tensor2D>(
-      dense(hidden, this.#weight('head.outputWeight'), this.#weight('head.outputBias')),
-      dense(fused, this.#weight('head.skipWeight'), undefined),
-    );
-    return unitRows(output);
-  }
-
-  /**
-   * The head's input: [h ; c ; stateAge], or [a ; h ; c ; stateAge] for fusion `attention`.
-   *
-   * @param state - [B, D] h, the cold-start vector where there is no state.
-   * @param known - [B, 1]: 1 where there is a state.
-   * @returns [B, fusedWidth].
-   */
-  #withContext(
-    histories: HistoryStates,
-    state: tf.Tensor2D,
-    known: tf.Tensor2D,
-    batch: HeadBatch,
-    noise: TrainingNoise | undefined,
-    subjectInputs: tf.Tensor2D | undefined,
-  ): tf.Tensor2D {
-    const context = dropout(
-      this.#context(batch, subjectInputs),
-      noise?.contextRate ?? 0,
-      noise?.random,
-    );
-    const parts = [state, context, tf.tensor2d(maskedAges(batch), [batch.count, 1])];
-    if (this.config.fusion === 'attention')
-      parts.unshift(
-        attendContext(histories, context, known, {
-          heads: this.config.heads,
-          query: this.#weight('head.queryWeight'),
-          key: this.#weight('head.keyWeight'),
-          value: this.#weight('head.valueWeight'),
-          output: this.#weight('head.attentionOutputWeight'),
-          coldStart: this.#weight('head.coldStart'),
-        }),
-      );
-    return tf.concat(parts, 1);
-  }
-
-  /**
-   * The context layer: c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc).
-   * The item in view is an input only with subjectItem.
-   *
-   * @returns [B, F].
-   */
-  #context(batch: HeadBatch, subjectInputs?: tf.Tensor2D): tf.Tensor2D {
-    const { bags, empty } = subjectBags(batch);
-    const subject = tf.add(
-      weightedBag(this.#weight('context.subjectTable'), bags),
-      tf.mul(tf.tensor2d(empty, [batch.count, 1]), this.#weight('context.noSubject')),
-    );
-    const demographic = (name: string, column: number): tf.Tensor =>
-      tf.gather(
-        this.#weight(name),
-        tf.tensor1d(
-          Int32Array.from({ length: batch.count }, (_, i) => batch.demographics[3 * i + column]!),
-          'int32',
-        ),
-      );
-    const inputs = tf.concat(
-      [
-        subject,
-        demographic('context.ageTable', 0),
-        demographic('context.countryTable', 1),
-        demographic('context.genderTable', 2),
-        ...(this.config.subjectItem ? [this.#subjectItems(batch, subjectInputs)] : []),
-      ],
-      1,
-    ) as tf.Tensor2D;
-    return dense(
-      inputs,
-      this.#weight('context.contextWeight'),
-      this.#weight('context.contextBias'),
-      'relu',
-    );
-  }
-
-  /** Input embeddings of the items in view, [B, D]; zeros for requests without one. */
-  #subjectItems(batch: HeadBatch, subjectInputs: tf.Tensor2D | undefined): tf.Tensor2D {
-    const rows = Int32Array.from({ length: batch.count }, (_, b) => batch.subjectItems?.[b] ?? -1);
-    const present = Float32Array.from(rows, (row) => (row < 0 ? 0 : 1));
-    return tf.mul(
-      subjectInputs ?? this.itemInputs(rows.map((row) => Math.max(0, row))),
-      tf.tensor2d(present, [batch.count, 1]),
+    return embedRequests(
+      this.config,
+      this.#weightOf,
+      histories,
+      batch,
+      (catalogueRows) => subjectInputs ?? this.itemInputs(catalogueRows),
+      noise,
     );
   }
 
@@ -520,9 +288,4 @@ async function tidyValues(compute: () => tf.Tensor): Promise<Float32Array> {
 
 function variableOf(values: Float32Array, shape: readonly number[]): tf.Variable {
   return tf.tidy(() => tf.variable(tf.tensor(values, [...shape])));
-}
-
-/** [B] state ages; 0 for requests without a state, whatever the batch holds there. */
-function maskedAges(batch: HeadBatch): Float32Array {
-  return batch.stateAge.map((age, i) => (batch.hasState[i] === 1 ? age : 0));
 }

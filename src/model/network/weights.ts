@@ -4,6 +4,7 @@
 import { fusedWidth, type ModelConfig } from '../../bundle/manifest.ts';
 import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../../features/schema.ts';
 
+/** The shape and the first values of a tensor. */
 export interface TensorSpec {
   readonly shape: readonly number[];
   /** The first values: a constant, or normally distributed with this deviation, plus diagonals. */

@@ -49,6 +49,7 @@ export interface RunSettings {
   readonly start?: StartIdentity;
 }
 
+/** Identifies the start of a warm start. */
 export interface StartIdentity {
   /** runDigest of the finished run that the weights come from. */
   readonly digest: string;
@@ -76,6 +77,7 @@ export interface TrainingState {
   readonly averages?: WeightMap;
 }
 
+/** How a run went; stored with its final weights. */
 export interface TrainingResult {
   /** Step whose weights are the final ones. */
   readonly bestStep: number;

@@ -17,8 +17,9 @@ import {
 import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
 import type { TrainingStep } from './sampling/sampler.ts';
 import type { TrainConfig } from '../train-config.ts';
+import type { TrainingNoise } from '../network/layers.ts';
 import { distinctItems } from '../network/ragged-histories.ts';
-import type { TrainingNoise, TwoTower, WeightMap } from '../network/two-tower.ts';
+import type { TwoTower, WeightMap } from '../network/two-tower.ts';
 
 /** The table of which a sampled step reads only a few rows. */
 const ITEM_TABLE = 'items.id';

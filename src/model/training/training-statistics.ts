@@ -5,11 +5,11 @@ import { ALL_TIME } from '../../data/read-requests.ts';
 import type { DatasetShards } from '../../data/shards.ts';
 import { TandemError } from '../../errors.ts';
 import { startProgress } from '../../telemetry.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import { requestsOfEvents } from './contexts/logged-context.ts';
 import type { ItemStatistics } from './losses/step-loss.ts';
 import type { TrainConfig } from '../train-config.ts';
 
-const SECONDS_PER_DAY = 86_400;
 const POPULARITY_DAYS = 30;
 
 /**
@@ -18,6 +18,7 @@ const POPULARITY_DAYS = 30;
  */
 export type TrainingEnds = (dataset: Dataset) => Int32Array;
 
+/** What a run needs to know of all its training events. */
 export interface TrainingStatistics {
   /** Number of training events. */
   readonly events: number;
@@ -106,7 +107,7 @@ export async function trainingStatistics(
         'Import requests with their times, or set loggedShare to 0.',
     );
   const popularity = new Float32Array(shards.items.count);
-  const from = shards.hasTime ? untilSeconds - POPULARITY_DAYS * SECONDS_PER_DAY : -Infinity;
+  const from = shards.hasTime ? untilSeconds - POPULARITY_DAYS * DAY_SECONDS : -Infinity;
   await eachShard(shards, 'popularity', async (shard) => {
     const dataset = await shards.read(shard);
     const ends = trainingEnds(dataset);

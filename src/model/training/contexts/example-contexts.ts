@@ -11,6 +11,7 @@ import type { TrainConfig } from '../../train-config.ts';
 /** Conversions on either side of a positive that can be its neighbour. */
 const NEIGHBOUR_REACH = 50;
 
+/** The context of one training example. */
 export interface ExampleContext {
   readonly subject: SubjectBag;
   /** Catalogue row of the item in view, -1 when there is none; never the positive. */
@@ -25,6 +26,7 @@ type View = Pick<ExampleContext, 'subject' | 'subjectItem'>;
 const NOTHING: View = { subject: NO_SUBJECT, subjectItem: -1 };
 const UNKNOWN = [0, 0, 0] as const;
 
+/** Draws the contexts of training examples. */
 export class ExampleContexts {
   readonly #dataset: Dataset;
   readonly #config: TrainConfig;

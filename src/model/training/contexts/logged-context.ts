@@ -5,6 +5,7 @@ import type { Dataset, RequestRecord, Subject } from '../../../data/dataset.ts';
 import { eventsBefore } from '../../../data/splits.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
 
+/** Turns logged subjects and demographics into features. */
 export class LoggedContext {
   readonly #features: ContextFeatures;
   readonly #dataset: Dataset;

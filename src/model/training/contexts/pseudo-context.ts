@@ -13,6 +13,7 @@ const MISSED_SHARE = 0.3;
 const CONFIDENCE_JITTER = 0.5;
 const MAX_QUERY_WORDS = 3;
 
+/** Synthesises subjects from items. */
 export class PseudoContext {
   readonly #features: ContextFeatures;
   readonly #items: ItemTable;

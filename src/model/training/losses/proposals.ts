@@ -4,6 +4,7 @@
 import type { ItemTable } from '../../../data/dataset.ts';
 import type { Random } from '../../../random.ts';
 
+/** A distribution over the N items of the catalogue. */
 export interface Proposal {
   /** Probability that one draw is the item in this catalogue row; sums to 1 over the catalogue. */
   probability(row: number): number;

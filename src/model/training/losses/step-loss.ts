@@ -57,6 +57,7 @@ export interface SampledLoss {
   ): tf.Scalar;
 }
 
+/** Makes the loss of a training configuration. */
 export function stepLoss(
   config: LossConfig,
   items: ItemTable,

@@ -20,8 +20,6 @@ import type { TrainConfig } from '../../train-config.ts';
 import { FrequencyPairs, LeftOutPairs, type ExampleFrequencies } from './example-pairs.ts';
 import { drawWeight, trainingUsers } from '../training-statistics.ts';
 
-const DAY_SECONDS = 86_400;
-
 /** What one step trains on: the histories of its users, and E examples. */
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
@@ -53,6 +51,7 @@ interface Example {
   readonly context: ExampleContext;
 }
 
+/** Draws training steps from a dataset or from one shard of it. */
 export class TrainingSampler {
   readonly #dataset: Dataset;
   readonly #config: TrainConfig;

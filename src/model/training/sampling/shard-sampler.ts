@@ -18,6 +18,7 @@ interface Reading {
   done: boolean;
 }
 
+/** Draws training steps from all shards in turn. */
 export class ShardSampler {
   readonly #shards: DatasetShards;
   readonly #trainingEnds: TrainingEnds;
