@@ -10,7 +10,8 @@ import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
-import { localiseItems, TwoTower } from '../src/model/network/two-tower.ts';
+import { distinctItems } from '../src/model/network/ragged-histories.ts';
+import { TwoTower } from '../src/model/network/two-tower.ts';
 import { Random } from '../src/random.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { REFERENCE_MODEL } from './encoder-setup.ts';
@@ -93,18 +94,18 @@ export class ReferenceTrainer {
     const ranked = new Int32Array(positives.length + negatives.length);
     ranked.set(positives);
     ranked.set(negatives, positives.length);
-    const { itemRows, rows, alsoRows } = localiseItems(histories.items, ranked);
+    const { catalogueRows, indices, alsoIndices } = distinctItems(histories.items, ranked);
     const loss = (leaves: ReadonlyMap<string, tf.Tensor>): tf.Scalar => {
       const inputs = leaves.get('items.id') as tf.Tensor2D;
-      const hidden = this.#model.encode(inputs, { ...histories, items: rows });
+      const hidden = this.#model.encode(inputs, { ...histories, items: indices });
       const pick = (begin: number, end: number): tf.Tensor2D =>
-        tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
+        tf.gather(inputs, tf.tensor1d(alsoIndices.slice(begin, end), 'int32'));
       const positive = rowProducts(hidden, pick(0, positives.length));
       const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
       // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
       return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
     };
-    const lookups = new Map([['items.id', itemRows]]);
+    const lookups = new Map([['items.id', catalogueRows]]);
     return this.#optimiser.minimise(() => ({ loss, lookups }), LEARNING_RATE, ++this.#steps);
   }
 

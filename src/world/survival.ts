@@ -10,7 +10,7 @@ import {
   bootstrap,
   intervalOf,
   ratioOf,
-  type Interval,
+  type ConfidenceInterval,
   type Ratio,
 } from '../evaluate/report/bootstrap.ts';
 import type { EvaluationSet, Scorer } from '../evaluate/query.ts';
@@ -32,7 +32,7 @@ export type SurvivalMetric = (typeof SURVIVAL_METRICS)[number];
 export interface Estimate {
   readonly value: number;
   /** 95 %, bootstrap over users. */
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 export interface GeneratorOutcome extends Readonly<Record<SurvivalMetric, Estimate>> {

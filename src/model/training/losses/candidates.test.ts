@@ -1,17 +1,17 @@
-// What is drawn against what is said to be drawn: every bound is six deviations of a count.
+// Compares draws with the stated probabilities. Every bound is six standard deviations of a count.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { microDataset } from '../../../../test/support/micro-dataset.ts';
 import { Random } from '../../../random.ts';
-import { ColumnSampler } from './columns.ts';
-import { noNegatives } from './examples.ts';
+import { CandidateSampler } from './candidates.ts';
+import { notNegatives } from './examples.ts';
 import { CategoryProposal, FrequencyProposal, type Proposal } from './proposals.ts';
 
 const COUNTS = Float64Array.of(5, 0, 1, 14, 3);
 const POSITIVES = COUNTS.map((count) => count / 23);
-/** Items 0 to 4: one of two categories, one of three, two of one, one of none. */
+/** Items 0 to 4 have two, one, no, three and one categories. */
 const { items: ITEMS } = microDataset(5, [], [], Number.NaN, [
   ['a', 'b'],
   ['b'],
@@ -49,7 +49,8 @@ describe('proposals', () => {
   });
 
   it("same category: an item's share is that of its categories among positives, by formula", () => {
-    // a: items 0 (weight 1/2) and 4; b: 0 (1/2), 1 and 3 (1/3); c, d: 3 (1/3); none: 2. Positives 5, 0, 1, 14, 3 of 23.
+    // a: items 0 (weight 1/2) and 4; b: 0 (1/2), 1 and 3 (1/3); c, d: 3 (1/3); none: 2. The
+    // positives are 5, 0, 1, 14, 3 of 23.
     const demand = { a: (2.5 + 3) / 23, b: (2.5 + 14 / 3) / 23, c: 14 / 3 / 23, none: 1 / 23 };
     const expected = [
       demand.a / 2 + demand.b / 3,
@@ -63,10 +64,10 @@ describe('proposals', () => {
   });
 });
 
-describe('ColumnSampler', () => {
-  it('expects an item as often as it stands among columns of all sources, in-batch ones too', () => {
+describe('CandidateSampler', () => {
+  it('expects an item as often as it is a candidate of any source, in-batch included', () => {
     const inBatch = 4;
-    const sampler = new ColumnSampler(
+    const sampler = new CandidateSampler(
       [
         { count: 6, proposal: PROPOSALS['mixture']! },
         { count: 3, proposal: PROPOSALS['same category']! },
@@ -82,11 +83,11 @@ describe('ColumnSampler', () => {
     let expected: Float32Array = new Float32Array(0);
     for (let step = 0; step < steps; step++) {
       const positives = Int32Array.from({ length: inBatch }, () => popularity.draw(random));
-      const columns = sampler.draw(positives, random);
-      assert.deepEqual(columns.rows.subarray(0, inBatch), positives);
-      assert.equal(columns.rows.length, inBatch + 6 + 3);
-      for (const row of columns.rows) seen[row]!++;
-      expected = columns.logExpectedCount(all);
+      const candidates = sampler.draw(positives, random);
+      assert.deepEqual(candidates.rows.subarray(0, inBatch), positives);
+      assert.equal(candidates.rows.length, inBatch + 6 + 3);
+      for (const row of candidates.rows) seen[row]!++;
+      expected = candidates.logExpectedCount(all);
     }
     for (const [row, times] of seen.entries()) {
       const count = Math.exp(expected[row]!);
@@ -97,33 +98,33 @@ describe('ColumnSampler', () => {
     }
   });
 
-  it('has the positives for columns only when they are asked for', () => {
-    const sampler = new ColumnSampler([{ count: 2, proposal: PROPOSALS['uniform']! }]);
+  it('has positives as candidates only when they are asked for', () => {
+    const sampler = new CandidateSampler([{ count: 2, proposal: PROPOSALS['uniform']! }]);
     const { rows, logExpectedCount } = sampler.draw(Int32Array.of(0, 1, 2), new Random(1));
     assert.equal(rows.length, 2);
     assert.deepEqual(logExpectedCount(Int32Array.of(1)), Float32Array.of(Math.log(2 / 5)));
   });
 });
 
-describe('noNegatives', () => {
-  it("names the columns with a positive of the example's user, or with what is left out for it, each once", () => {
+describe('notNegatives', () => {
+  it("names candidates that are a positive of the example's user or left out, each once", () => {
     const rows = fc.array(fc.nat(5), { minLength: 1, maxLength: 8 });
     fc.assert(
-      fc.property(rows, rows, fc.nat(), (positives, columns, seed) => {
+      fc.property(rows, rows, fc.nat(), (positives, candidates, seed) => {
         const random = new Random(seed);
         const users = positives.map(() => random.integer(3));
         const left = positives.flatMap((_, e) =>
           Array.from({ length: random.integer(3) }, () => ({ e, row: random.integer(6) })),
         );
         const expected = positives.flatMap((_, e) =>
-          columns.flatMap((row, column) =>
+          candidates.flatMap((row, column) =>
             positives.some((positive, other) => positive === row && users[other] === users[e]) ||
             left.some((pair) => pair.e === e && pair.row === row)
               ? [`${e} ${column}`]
               : [],
           ),
         );
-        const hits = noNegatives(
+        const hits = notNegatives(
           {
             positives: Int32Array.from(positives),
             users: Int32Array.from(users),
@@ -133,7 +134,7 @@ describe('noNegatives', () => {
               columns: Int32Array.from(left, ({ row }) => row),
             },
           },
-          Int32Array.from(columns),
+          Int32Array.from(candidates),
         );
         const received = Array.from(hits.rows, (row, i) => `${row} ${hits.columns[i]!}`);
         assert.deepEqual(received.sort(), expected.sort());
