@@ -1,4 +1,5 @@
-// The built command line as its users run it: `node dist/cli/main.js`, one process a call.
+// Runs the built command line as its users do: `node dist/cli/main.js`, a new process for each
+// call.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -16,14 +17,15 @@ export interface CliResult {
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Arguments of node itself. */
+  /** Arguments of node, before the script. */
   readonly node?: readonly string[];
-  /** The only core it runs on, where taskset is there to say so. */
+  /** The only core that it may use; needs taskset. */
   readonly core?: number | undefined;
   /** Sends SIGKILL this many milliseconds after the start. */
   readonly killAfterMs?: number;
 }
 
+/** Starts a command. */
 export function spawnCli(args: readonly string[], options: CliOptions = {}): ChildProcess {
   if (!existsSync(MAIN)) throw new Error(`Expected a build at ${MAIN}. Run "npm run build:ts".`);
   const node = [process.execPath, ...(options.node ?? []), MAIN, ...args];
@@ -35,7 +37,7 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}): Chi
   });
 }
 
-/** Runs a command to its end. */
+/** Runs a command and waits for its end. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawnCli(args, options);
