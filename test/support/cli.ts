@@ -4,6 +4,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { packageRoot } from '../../src/native/binding.ts';
 
 const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
@@ -34,6 +35,21 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}): Chi
   return spawn(program!, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, TANDEM_LOG_LEVEL: 'warn', ...options.env },
+  });
+}
+
+/**
+ * Waits until a server that spawnCli() started logs that it serves.
+ *
+ * @param child - started with TANDEM_LOG_LEVEL "info".
+ * @returns its port.
+ */
+export function servingPort(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) => {
+    createInterface({ input: child.stderr! }).on('line', (line) => {
+      const { msg, port } = JSON.parse(line) as { msg: string; port: number };
+      if (msg === 'serving') resolve(port);
+    });
   });
 }
 
