@@ -1,8 +1,8 @@
 // Loads onnxruntime-node, which `npm run bench:peers` installs, and writes ONNX model files for it.
-// The protobuf writer is our own: no dependency of the package writes protobuf, a library would
-// also need the schema onnx.proto, and the few messages here take three wire types (the four small
-// functions at the end). Numbers below are field numbers and enum values of onnx.proto (ModelProto,
-// GraphProto, NodeProto, TensorProto).
+//
+// The protobuf writer is our own, in four small functions at the end: none of our dependencies
+// writes protobuf, and a library would also need the schema onnx.proto. Numbers below are field
+// numbers and enum values of onnx.proto (ModelProto, GraphProto, NodeProto, TensorProto).
 
 import { createRequire } from 'node:module';
 
