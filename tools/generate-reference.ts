@@ -1,6 +1,6 @@
 // npm run docs: writes the generated parts of docs/reference/cli.md, from the commands, and of
-// docs/reference/settings.md, from the settings of the server. All other text of these pages stays as it
-// is. test/docs.test.ts checks that the pages are up to date.
+// docs/reference/settings.md, from the settings of the server. All other text of these pages stays
+// as it is. test/docs.test.ts checks that the pages are up to date.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What every feature store must do. Each implementation's test runs this suite over itself.
+// The conformance suite of feature stores. The test of each store runs it.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -24,14 +24,15 @@ export function userId(name: string): UserId {
 export function userState(first: number, seconds = 1000): UserState {
   const state = Float32Array.from({ length: WIDTH }, (_, i) => first + i);
   return {
-    ...{ state, dimensions: WIDTH, type: 'f32' },
-    ...{ lastEventSeconds: seconds, encodedAtSeconds: seconds + 1 },
+    state,
+    dimensions: WIDTH,
+    type: 'f32',
+    lastEventSeconds: seconds,
+    encodedAtSeconds: seconds + 1,
   };
 }
 
-/**
- * @param openStore - a new, empty store for each call.
- */
+/** @param openStore - opens a new, empty store for each call. */
 export function storeConformance(
   name: string,
   openStore: () => UserStateStore | Promise<UserStateStore>,
@@ -48,7 +49,7 @@ export function storeConformance(
   };
 
   describe(`${name} as a UserStateStore`, () => {
-    test('keeps the state that has seen the newest event, whoever writes last', async (store) => {
+    test('keeps the state with the newest event in any order of writes', async (store) => {
       const user = userId('a');
       for (const [first, seconds, expected] of [
         [1, 1000, 1],
@@ -61,14 +62,14 @@ export function storeConformance(
         await store.read(ENCODER, [user], batch);
         assert.equal(batch.states[0], expected);
       }
-      // Another encoder's states are another matter.
+      // States of another encoder are independent of these.
       await store.write(OTHER_ENCODER, [{ user, state: userState(9, 10) }]);
       const batch = newStateBatch(1, WIDTH);
       await store.read(OTHER_ENCODER, [user], batch);
       assert.equal(batch.states[0], 9);
     });
 
-    test('changes histories one after the other, all of a call or none', async (store) => {
+    test('changes histories one at a time, each call whole or not at all', async (store) => {
       const users = ['a', 'b'].map(userId);
       const event = (item: string): HistoryEvent => ({ item, action: '', time: 1, id: '' });
       assert.deepEqual(await store.readHistories(users), [undefined, undefined]);
@@ -91,14 +92,14 @@ export function storeConformance(
       );
       const [first] = await store.readHistories(users);
       assert.equal(first!.events.length, 3);
-      // States and histories do not meet.
+      // A history is not a state.
       const batch = newStateBatch(1, WIDTH);
       await store.read(ENCODER, [users[0]!], batch);
       assert.equal(batch.lengths[0], 0);
       assert.equal(await store.count(ENCODER), 0);
     });
 
-    test('reads states in the order asked for, duplicates and misses included', async (store) => {
+    test('reads states in the order of the users, some twice or missing', async (store) => {
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(1) },
         { user: userId('b'), state: userState(10, 2000) },
@@ -116,9 +117,9 @@ export function storeConformance(
       assert.deepEqual([...batch.encodedAtSeconds], [2001, NaN, 1001, 2001]);
     });
 
-    test('keeps sequences of any type and length side by side', async (store) => {
+    test('stores sequences of any type and length together', async (store) => {
       const types = ['f32', 'bf16', 'int8'] as const;
-      // Small integers under a largest one of 127: every type keeps them as they are.
+      // Small integers with a largest value of 127: every type stores them exactly.
       const sequence = (rows: number): Float32Array =>
         Float32Array.from({ length: rows * WIDTH }, (_, i) => (i % WIDTH === 0 ? 127 : -i % 100));
       await store.write(
@@ -139,7 +140,7 @@ export function storeConformance(
       );
     });
 
-    test('keeps lists of items beside the states that have one', async (store) => {
+    test('stores history boosts with the states that have them', async (store) => {
       const list = { items: Int32Array.of(2, 5, 70_000), boosts: Float32Array.of(0.5, 1, 0.25) };
       await store.write(ENCODER, [
         { user: userId('a'), state: { ...userState(1), list } },
@@ -152,7 +153,7 @@ export function storeConformance(
       for (const row of [0, 1]) assert.equal(boostsOf(batch, row).items.length, 0);
     });
 
-    test('keeps encoders apart', async (store) => {
+    test('separates the states of different encoders', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       await store.write(LAST_ENCODER, [{ user: userId('z'), state: userState(2) }]);
       const batch = newStateBatch(1, WIDTH);
@@ -163,7 +164,7 @@ export function storeConformance(
       assert.equal(await store.count(OTHER_ENCODER), 0);
     });
 
-    test('lets later writes of a user win, also within one call', async (store) => {
+    test('returns the last write of a user, also of two in one call', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(2) },
@@ -175,7 +176,7 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), 1);
     });
 
-    test('takes any user id', async (store) => {
+    test('accepts any string as user id', async (store) => {
       const long = 'x'.repeat(5000);
       const names = [
         '',
@@ -202,7 +203,7 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), names.length);
     });
 
-    test('refuses what is not finite, and then writes nothing of the call', async (store) => {
+    test('rejects a call with a non-finite value and writes nothing of it', async (store) => {
       const bad = { ...userState(1), state: Float32Array.of(1, 2, NaN, 4) };
       const entries = [
         { user: userId('good'), state: userState(1) },
@@ -220,7 +221,7 @@ export function storeConformance(
       await assert.rejects(store.writeWatermark(ENCODER, NaN), { code: 'ERR_NON_FINITE' });
     });
 
-    test('says ERR_STORE_CORRUPT when a state is of another width', async (store) => {
+    test('throws ERR_STORE_CORRUPT when a state has another width', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       const batch = newStateBatch(1, WIDTH + 1);
       await assert.rejects(async () => store.read(ENCODER, [userId('a')], batch), {
@@ -229,7 +230,7 @@ export function storeConformance(
       });
     });
 
-    test('keeps a watermark for each encoder', async (store) => {
+    test('stores one watermark for each encoder', async (store) => {
       assert.equal(await store.readWatermark(ENCODER), undefined);
       await store.writeWatermark(ENCODER, 1_700_000_000.5);
       await store.writeWatermark(OTHER_ENCODER, 5);
@@ -240,10 +241,13 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), 0, 'a watermark is not a state');
     });
 
-    test('keeps the newest change of each item, and counts writes', async (store) => {
+    test('stores the newest change of each item and counts the writes', async (store) => {
       assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [] });
       const shoe = {
-        ...{ title: 'Rote Schuhe', advertiser: '', price: null, countries: ['DE'] },
+        title: 'Rote Schuhe',
+        advertiser: '',
+        price: null,
+        countries: ['DE'],
         categories: [{ category: 'shoes', confidence: 0.5 }],
       };
       const long = 'i'.repeat(256);
@@ -280,7 +284,7 @@ export function storeConformance(
       });
     });
 
-    test('takes many states in one write, and none', async (store) => {
+    test('accepts many states in one write, and an empty write', async (store) => {
       await store.write(ENCODER, []);
       const count = 10_000;
       await store.write(
@@ -296,7 +300,7 @@ export function storeConformance(
       assert.deepEqual([...batch.states.subarray(0, 5)], [0, 1, 2, 3, count - 1]);
     });
 
-    test('closes twice, and then answers ERR_STORE_UNAVAILABLE', async (store) => {
+    test('can be closed twice, and throws ERR_STORE_UNAVAILABLE afterwards', async (store) => {
       await store.close();
       await store.close();
       const batch = newStateBatch(1, WIDTH);
