@@ -12,6 +12,7 @@ import { STREAM_ENDPOINTS, answerFrame } from './stream-frames.ts';
 import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
 import { errorReply, requestIdOf } from './error-reply.ts';
+import { STREAM_PATH, STREAM_ROLE } from './routes/stream.ts';
 import {
   DEFAULT_CANDIDATES,
   type HelloFrame,
@@ -28,8 +29,6 @@ export interface StreamOptions {
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** RFC 6455 names 1013 "try again later" (IANA registry). */
 const TRY_AGAIN_LATER = 1013;
-/** What the access log calls a subject. */
-const STREAM_ROUTE = '/v1/stream';
 
 type FrameId = string | number | null;
 
@@ -43,7 +42,7 @@ export function streamHandler(
     let client: Client;
     try {
       client = keys.authenticate(authorization);
-      client.require('candidates');
+      client.require(STREAM_ROLE);
     } catch (error) {
       return errorReply(error, requestIdOf(givenId));
     }
@@ -122,7 +121,7 @@ class StreamSession implements SocketSession {
         'Expected explain only with JSON answers, received it in a session of encoding "binary".',
         'explain',
       );
-    this.#client.require('candidates');
+    this.#client.require(STREAM_ROLE);
     this.#pipeline.admission.admit(1, this.#client);
     const requestId = `${this.#sessionId}:${this.#answered++}`;
     const startedMs = performance.now() - parseMs;
@@ -179,7 +178,7 @@ class StreamSession implements SocketSession {
     facts?: AnswerFacts,
   ): void {
     this.#options.accessLog?.write({
-      ...{ method: 'WS', route: STREAM_ROUTE, status, requestId, traceparent: '', facts },
+      ...{ method: 'WS', route: STREAM_PATH, status, requestId, traceparent: '', facts },
       bytes: Buffer.byteLength(sent),
       ms: performance.now() - startedMs,
     });
