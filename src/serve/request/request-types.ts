@@ -1,4 +1,4 @@
-// The types of requests and frames, after parsing. Their zod schemas are in schemas.ts.
+// The types of requests and frames after parsing. Their zod schemas are in the files beside this one.
 
 import type { ItemChange } from '../../store/item-changes.ts';
 

@@ -4,7 +4,6 @@
 import { createHmac } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { TandemError } from '../../errors.ts';
-import type { Degradation, StateSummary } from '../answer/answer-parts.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
 
 export interface AccessEntry {

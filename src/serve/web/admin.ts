@@ -8,7 +8,7 @@ import { TandemError } from '../../errors.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
 import type { Engine } from '../engine/engine.ts';
 import { parseJson } from './json-body.ts';
-import { parseBody } from '../request/schemas.ts';
+import { parseBody } from '../request/parse-body.ts';
 import type { ServedBundles } from '../engine/served-bundles.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 import { errorReply, requestIdOf } from './error-reply.ts';

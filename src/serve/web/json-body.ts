@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError } from '../../errors.ts';
-import { invalid } from '../request/schemas.ts';
+import { invalid } from '../request/parse-body.ts';
 import type { HttpRequest } from './transport.ts';
 
 /** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */

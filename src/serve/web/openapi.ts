@@ -1,7 +1,8 @@
 // The OpenAPI 3.1 document: operations from the table of routes, schemas of bodies from the zod
 // schemas that validate them.
 
-import { jsonSchemas } from '../request/schemas.ts';
+import { jsonSchemas } from '../request/json-schemas.ts';
+import { KSERVE_SCHEMAS } from './kserve/kserve-schemas.ts';
 import type { Route } from './routes/route.ts';
 import { ROUTES } from './routes/routes.ts';
 
@@ -19,7 +20,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
     servers: [{ url: '/' }],
     paths: pathsOf(ROUTES),
     components: {
-      schemas: jsonSchemas(),
+      schemas: jsonSchemas(KSERVE_SCHEMAS),
       securitySchemes: {
         apiKey: {
           type: 'http',

@@ -2,8 +2,8 @@
 // @see https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
 
 import { isUtf8 } from 'node:buffer';
-import { INPUT_TYPES, type InputName, type InputTensor } from '../../request/kserve-schemas.ts';
-import { invalid } from '../../request/schemas.ts';
+import { INPUT_TYPES, type InputName, type InputTensor } from './kserve-schemas.ts';
+import { invalid } from '../../request/parse-body.ts';
 
 export const JSON_LENGTH_HEADER = 'Inference-Header-Content-Length';
 /** Before each element of a BYTES tensor: how many bytes it has. */

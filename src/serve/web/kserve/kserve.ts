@@ -15,10 +15,11 @@ import {
   type InferRequest,
   type InputName,
   type OutputName,
-} from '../../request/kserve-schemas.ts';
+} from './kserve-schemas.ts';
 import { JSON_LENGTH_HEADER, prefixedBytes, readInputs, type Columns } from './kserve-tensors.ts';
 import type { Pipeline } from '../../pipeline.ts';
-import { invalid, parseBody, parseEmbeddings } from '../../request/schemas.ts';
+import { invalid, parseBody } from '../../request/parse-body.ts';
+import { parseEmbeddings } from '../../request/query-requests.ts';
 import type { HttpReply, HttpRequest } from '../transport.ts';
 import type { Endpoint } from '../../answer/endpoint.ts';
 import type { EmbeddingsRequest } from '../../request/request-types.ts';

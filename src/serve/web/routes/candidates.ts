@@ -8,7 +8,7 @@ import type { Answer } from '../../answer/pending.ts';
 import type { Pipeline } from '../../pipeline.ts';
 import { describeError } from '../../request/error-body.ts';
 import type { PipelineRequest } from '../../request/request-types.ts';
-import { parseBatch } from '../../request/schemas.ts';
+import { parseBatch } from '../../request/query-requests.ts';
 import { parseJson } from '../json-body.ts';
 import type { HttpReply, HttpRequest } from '../transport.ts';
 import { BYTES_SCHEMA, queryOperation } from './operation.ts';

@@ -1,7 +1,7 @@
 // The route that takes new events.
 
 import { TandemError } from '../../../errors.ts';
-import { parseIngest } from '../../request/schemas.ts';
+import { parseIngest } from '../../request/change-requests.ts';
 import { parseJson } from '../json-body.ts';
 import { queryOperation } from './operation.ts';
 import { jsonReply, type Route } from './route.ts';

@@ -4,7 +4,7 @@ import { TandemError } from '../../../errors.ts';
 import type { Client } from '../../admission/api-keys.ts';
 import { describeItem } from '../../answer/item-answer.ts';
 import type { ChangedItem } from '../../request/request-types.ts';
-import { parseDeleteItems, parsePutItems } from '../../request/schemas.ts';
+import { parseDeleteItems, parsePutItems } from '../../request/change-requests.ts';
 import { parseJson } from '../json-body.ts';
 import type { HttpReply, HttpRequest } from '../transport.ts';
 import {

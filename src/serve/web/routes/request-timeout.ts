@@ -1,7 +1,7 @@
 // The header X-Request-Timeout-Ms.
 
 import { MAX_REQUEST_TIMEOUT_MS } from '../../../config.ts';
-import { invalid } from '../../request/schemas.ts';
+import { invalid } from '../../request/parse-body.ts';
 import type { HttpRequest } from '../transport.ts';
 
 /**

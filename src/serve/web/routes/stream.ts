@@ -2,7 +2,7 @@
 // that ask for no upgrade.
 
 import type { Role } from '../../admission/key-file.ts';
-import { invalid } from '../../request/schemas.ts';
+import { invalid } from '../../request/parse-body.ts';
 import { accessErrors, errorResponse } from './operation.ts';
 import type { Route } from './route.ts';
 

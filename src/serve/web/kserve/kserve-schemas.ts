@@ -1,4 +1,4 @@
-// Bodies of the KServe v2 protocol as this model speaks it; schemas.ts takes them into /openapi.json.
+// Bodies of the KServe v2 protocol as this model speaks it.
 
 import { z } from 'zod';
 
