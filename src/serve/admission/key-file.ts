@@ -1,5 +1,5 @@
-// The file of API keys. It has SHA-256 digests, never the keys. A fast hash is enough: a key has 256
-// random bits and cannot be guessed. NIST SP 800-63B demands a slow hash only for secrets that
+// The file of API keys. It has SHA-256 digests, never the keys. A fast hash is enough: a key has
+// 256 random bits and cannot be guessed. NIST SP 800-63B demands a slow hash only for secrets that
 // people choose.
 
 import { randomBytes } from 'node:crypto';

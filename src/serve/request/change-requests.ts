@@ -1,4 +1,5 @@
-// Requests that change data: new events, and items to put or to delete.
+// Schemas of the requests that change data, and their parsers: new events, and items to put or to
+// delete.
 
 import { z } from 'zod';
 import { invalid, parseBody } from './parse-body.ts';
@@ -21,7 +22,7 @@ interface PutItem {
   readonly countries?: readonly string[] | undefined;
 }
 
-/** How far the clock of a sender may be ahead of ours. */
+/** How far the clock of a sender may be ahead of the server's clock. */
 const CLOCK_SKEW_SECONDS = 300;
 
 export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
@@ -30,12 +31,18 @@ export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
       .array(
         z.strictObject({
           user: name,
-          item: name.describe('An item that the bundle does not know is kept for a later one.'),
-          action: name.optional().describe('As the events of the training data name it.'),
-          time: z.number().min(0).optional().describe('Unix seconds; by default now.'),
+          item: name.describe(
+            'An event of an item that the bundle does not know is kept for a later bundle.',
+          ),
+          action: name
+            .optional()
+            .describe('Name of the action, as in the events of the training data.'),
+          time: z.number().min(0).optional().describe('Unix seconds. The default is now.'),
           event_id: name
             .optional()
-            .describe('A second event of this id is the first one again: send again what failed.'),
+            .describe(
+              'Two events with the same id are one event, so a failed request can be repeated.',
+            ),
         }),
       )
       .min(1)
@@ -48,16 +55,18 @@ export const putItemsRequest: z.ZodType<{ items: PutItem[] }> = z
     items: z
       .array(
         z.strictObject({
-          item: name.describe('Its id; an item that is there is replaced.'),
+          item: name.describe('Id of the item. An existing item is replaced.'),
           title: z.string().max(1024).optional(),
           categories: z
             .array(z.strictObject({ category: name, confidence: z.number().gt(0).max(1) }))
             .max(64)
             .optional()
-            .describe('What the item tower goes by; unknown ones are skipped.'),
+            .describe('Categories that the item tower reads. Unknown categories are skipped.'),
           advertiser: name.optional(),
           price: z.number().optional(),
-          countries: names.optional().describe('Countries that it targets; none means every one.'),
+          countries: names
+            .optional()
+            .describe('Countries that the item targets. An empty list means every country.'),
         }),
       )
       .min(1)
@@ -69,14 +78,15 @@ export const deleteItemsRequest: z.ZodType<{ items: string[] }> = z
   .strictObject({ items: z.array(name).min(1).max(MAX_CHANGED_ITEMS) })
   .meta({ id: 'DeleteItemsRequest' });
 
-/** @throws TandemError ERR_INVALID_REQUEST, also for a time that has not come yet. */
+/** @throws TandemError ERR_INVALID_REQUEST, also for an event in the future. */
 export function parseIngest(value: unknown): readonly IngestedEvent[] {
   const { events } = parseBody(ingestRequest, value);
   const latest = Date.now() / 1000 + CLOCK_SKEW_SECONDS;
   for (const [i, { time }] of events.entries())
     if (time !== undefined && time > latest)
       throw invalid(
-        `Expected a time up to now in Unix seconds, received ${time}. Milliseconds would be 1000 times as much.`,
+        `Expected a time up to now in Unix seconds, received ${time}. ` +
+          'Divide milliseconds by 1000.',
         `events.${i}.time`,
       );
   return events;

@@ -1,4 +1,4 @@
-// Frames that a client of the WebSocket sends.
+// Schemas of the frames that a WebSocket client sends, and their parser.
 
 import { z } from 'zod';
 import { MAX_REQUEST_TIMEOUT_MS } from '../../config.ts';
@@ -16,11 +16,11 @@ export const helloFrame: z.ZodType<HelloFrame> = z
     encoding: z
       .enum(['json', 'binary'])
       .default('json')
-      .describe('Of answers; errors are JSON in both.'),
+      .describe('Encoding of answers. Errors are always JSON.'),
     deltas: z
       .boolean()
       .default(false)
-      .describe('Answers may be changes against the answer before them on the socket.'),
+      .describe('Whether an answer may be a change against the answer before it on the socket.'),
   })
   .meta({ id: 'HelloFrame' });
 
@@ -36,7 +36,9 @@ export const subjectFrame: z.ZodType<SubjectFrame> = z
       .min(1)
       .max(MAX_REQUEST_TIMEOUT_MS)
       .optional()
-      .describe('How long the answer is worth waiting for; later it is ERR_DEADLINE_EXCEEDED.'),
+      .describe(
+        'Timeout of the subject. A subject that is not started in time gets ERR_DEADLINE_EXCEEDED.',
+      ),
     explain: z.boolean().default(false),
   })
   .meta({ id: 'SubjectFrame' });

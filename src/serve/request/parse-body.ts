@@ -1,18 +1,23 @@
-// From a value to a request of the expected shape, or to a message that says which member is wrong.
+// Checks a parsed JSON value against a zod schema, and words the error when it does not match.
 
 import { z } from 'zod';
 import { TandemError, nearestName } from '../../errors.ts';
 
-/** An ERR_INVALID_REQUEST about `field` (null for the body as a whole). */
+/** @param field - path of the member that is wrong; null for the request as a whole. */
 export function invalid(message: string, field: string | null): TandemError {
   return new TandemError('ERR_INVALID_REQUEST', message, { details: { field } });
 }
 
-/** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
+/**
+ * Returns the value as the schema's type.
+ *
+ * @throws TandemError ERR_INVALID_REQUEST; its details.field is the path of the first wrong member.
+ */
 export function parseBody<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  // A misspelled member usually comes with a complaint about the missing one: the misspelling says more.
+  // A misspelled member usually causes a second issue about the missing member. The misspelling is
+  // the more helpful one.
   const issues = parsed.error.issues;
   const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
   const path = issue.path.map(String);
@@ -50,7 +55,7 @@ function unitOf(origin: string, count: number | bigint): string {
   return '';
 }
 
-/** Names of the members of the object at `path`. */
+/** Returns the names of the members of the object schema at `path`. */
 function membersAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let at: z.core.$ZodType = schema;
   const unwrap = (): void => {

@@ -1,4 +1,5 @@
-// Requests that the pipeline answers: candidates, embeddings and scores, and batches of candidates.
+// Schemas of the requests that the pipeline answers, and their parsers: candidates, embeddings,
+// scores, and batches of candidates.
 
 import { z } from 'zod';
 import { parseBody } from './parse-body.ts';
@@ -14,7 +15,7 @@ import {
 import { candidateCount, demographics, filter, name, subject, surface } from './shared-schemas.ts';
 
 const query = {
-  user: name.describe('Id under which the user state was encoded; unknown users are a cold start.'),
+  user: name.describe('Id of the user whose state was encoded. An unknown user is a cold start.'),
   surface,
   subject: subject.optional(),
   demographics: demographics.optional(),
@@ -36,7 +37,11 @@ export const embeddingsRequest: z.ZodType<QueryRequest> = z
 export const scoreRequest: z.ZodType<Omit<ScoreRequest, 'kind'>> = z
   .strictObject({
     ...query,
-    items: z.array(name).min(1).max(MAX_SCORED_ITEMS).describe('Scored in this order.'),
+    items: z
+      .array(name)
+      .min(1)
+      .max(MAX_SCORED_ITEMS)
+      .describe('Ids of the items to score. The scores have the same order.'),
   })
   .meta({ id: 'ScoreRequest' });
 
@@ -44,7 +49,7 @@ export const batchRequest: z.ZodType<{ requests: unknown[] }> = z.strictObject({
   requests: z.array(z.unknown()).min(1).max(MAX_BATCH_REQUESTS),
 });
 
-/** @throws TandemError ERR_INVALID_REQUEST whose details.field is the path of the first wrong member. */
+/** @throws TandemError ERR_INVALID_REQUEST. */
 export function parseCandidates(value: unknown): CandidatesRequest {
   const request = parseBody(candidatesRequest, value);
   return { kind: 'candidates', ...request };
@@ -60,7 +65,11 @@ export function parseScore(value: unknown): ScoreRequest {
   return { kind: 'score', ...parseBody(scoreRequest, value) };
 }
 
-/** The entries, each still to be parsed, so that one wrong entry fails alone. */
+/**
+ * Returns the entries unparsed, so that an invalid entry fails alone.
+ *
+ * @throws TandemError ERR_INVALID_REQUEST.
+ */
 export function parseBatch(value: unknown): readonly unknown[] {
   return parseBody(batchRequest, value).requests;
 }

@@ -1,5 +1,5 @@
-// Schemas of answers. Nothing validates an answer; the schemas are the documentation in
-// /openapi.json.
+// Schemas of answers. They document answers in /openapi.json; the server does not validate what it
+// sends.
 
 import { z } from 'zod';
 
@@ -31,21 +31,25 @@ const ignored = z
   .array(z.string())
   .optional()
   .describe(
-    'Members of the request that made no difference to the scores: the bundle has no context layer, or knows nothing of the subject.',
+    'Members of the request that did not change the scores, because the bundle has no context ' +
+      'layer or does not know the subject.',
   );
 
 export const candidatesResponse: z.ZodType = z
   .strictObject({
     ...answerHead,
     plan: z.string(),
-    truncated: z.boolean().describe('Fewer than k items passed the filter.'),
+    truncated: z.boolean().describe('Whether fewer than k items passed the filter.'),
     candidates: z.array(
       z.strictObject({
         item: z.string(),
         score: z
           .number()
           .describe(
-            'Cosine of query embedding and item vector, plus what a bundle with itemFrequency adds for items that the user had; in plan "popular" events over those of the most popular item. Higher is better.',
+            'Cosine similarity of query embedding and item vector. A bundle with itemFrequency ' +
+              'adds a boost for items in the history of the user. With plan "popular" the score ' +
+              'is the number of events, divided by that of the most popular item. Higher is ' +
+              'better.',
           ),
         title: z.string().optional(),
         shared_categories: z.array(z.string()).optional(),
@@ -69,7 +73,8 @@ export const embeddingsResponse: z.ZodType = z
     embedding: z
       .array(z.number())
       .describe(
-        'Unit vector of the query: its dot product with an item vector is the score, but for what itemFrequency adds.',
+        'Query embedding, a unit vector. Its dot product with an item vector is the score, ' +
+          'without the boost of itemFrequency.',
       ),
     ignored,
   })
@@ -85,7 +90,7 @@ export const scoreResponse: z.ZodType = z
           z.strictObject({ item: z.string(), error }),
         ]),
       )
-      .describe('One per item, in the order of the request.'),
+      .describe('A score or an error for each item, in the order of the request.'),
     ignored,
   })
   .meta({ id: 'ScoreResponse' });
@@ -98,30 +103,39 @@ export const itemResponse: z.ZodType = z
     advertiser: z.string().nullable(),
     price: z.number().nullable(),
     categories: z.array(z.strictObject({ category: z.string(), confidence: z.number() })),
-    countries: z.array(z.string()).describe('Countries that it targets; none means every one.'),
-    recent_events: z.number().describe('Events of the last 30 days of the training data.'),
+    countries: z
+      .array(z.string())
+      .describe('Countries that the item targets. An empty list means every country.'),
+    recent_events: z
+      .number()
+      .describe('Events of the item in the last 30 days of the training data.'),
   })
   .meta({ id: 'ItemResponse' });
 
 export const ingestResponse: z.ZodType = z
   .strictObject({
     request_id: z.string(),
-    accepted: z.int().describe('Events that are kept, on disk.'),
-    duplicates: z.int().describe('Events that were there already.'),
-    encoded_users: z.int().describe('Users whose state has seen their newest event.'),
+    accepted: z.int().describe('New events, now on disk.'),
+    duplicates: z.int().describe('Events that the server had already.'),
+    encoded_users: z.int().describe('Users whose state includes their newest event.'),
     waiting_users: z
       .int()
-      .describe('Users whose state waits for the next batch job: their whole history is not here.'),
+      .describe(
+        'Users whose state waits for the next batch job, because the store does not have their ' +
+          'whole history or the bundle knows none of their items.',
+      ),
   })
   .meta({ id: 'IngestResponse' });
 
 export const itemsResponse: z.ZodType = z
   .strictObject({
     request_id: z.string(),
-    changed: z.int().describe('Distinct items that are on disk, and in every answer from now on.'),
+    changed: z
+      .int()
+      .describe('Distinct items that changed. They are on disk, and hold for every later answer.'),
     unknown_categories: z
       .array(z.string())
-      .describe('Categories that the served bundle does not know.'),
+      .describe('Categories that the active bundle does not know.'),
   })
   .meta({ id: 'ItemsResponse' });
 

@@ -1,4 +1,4 @@
-// Schemas that several requests and frames share.
+// Schemas of the members that several requests and frames have.
 
 import { z } from 'zod';
 import {
@@ -19,14 +19,14 @@ export const subject: z.ZodType<RequestSubject> = z
       .max(64)
       .optional()
       .describe(
-        'Categories with confidences; the strongest few are read, unknown ones are skipped.',
+        'Categories with confidences. The strongest few are read; unknown categories are skipped.',
       ),
-    query: z.string().max(1024).optional().describe('A search query as typed.'),
+    query: z.string().max(1024).optional().describe('A search query as the user typed it.'),
   })
   .refine((value) => Object.values(value).filter((member) => member !== undefined).length === 1, {
     message: 'Expected exactly one of "item", "interests" and "query"',
   })
-  .describe('What the user is looking at. Leave it out to ask from history alone.')
+  .describe('What the user is looking at. Without a subject, candidates follow from history alone.')
   .meta({ id: 'Subject', minProperties: 1, maxProperties: 1 });
 
 export const demographics: z.ZodType<RequestDemographics> = z
@@ -50,15 +50,15 @@ export const filter: z.ZodType<Filter> = z
           .int()
           .min(1)
           .optional()
-          .describe('Candidates of one advertiser at most; the best of each are kept.'),
+          .describe('The most candidates of one advertiser. The best of each advertiser are kept.'),
       })
       .optional(),
     categories: z.strictObject({ any: names.optional(), none: names.optional() }).optional(),
     exclude_items: names.optional(),
-    min_price: z.number().optional().describe('Items without a known price do not pass.'),
-    max_price: z.number().optional().describe('Items without a known price do not pass.'),
+    min_price: z.number().optional().describe('An item without a known price does not pass.'),
+    max_price: z.number().optional().describe('An item without a known price does not pass.'),
   })
-  .describe('Every clause must hold. With k items that pass, k candidates are returned.')
+  .describe('Every clause must hold. If at least k items pass, the answer has k candidates.')
   .meta({ id: 'Filter' });
 
 export const surface: z.ZodEnum<{ related: 'related'; search: 'search' }> = z.enum([

@@ -16,7 +16,7 @@ import type {
   RequestHandler,
 } from './transport.ts';
 
-/** The status that nginx logs for a client that left. It is a label of metrics; no client sees it. */
+/** The status that nginx logs for a client that left. Metrics have it; no client sees it. */
 const CLIENT_CLOSED_REQUEST = 499;
 /** W3C trace context, version 00. Other values are dropped, as the recommendation demands. */
 const TRACE_PARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;

@@ -6,14 +6,14 @@ import { KSERVE_SCHEMAS } from './kserve/kserve-schemas.ts';
 import type { Route } from './routes/route.ts';
 import { ROUTES } from './routes/routes.ts';
 
-/** @param version - of the package. */
+/** @param version - version of the package. */
 export function openApiDocument(version: string): Record<string, unknown> {
   return {
     openapi: '3.1.0',
     info: {
       title: 'Tandem',
       version,
-      description: 'Candidates for a user and what the user is looking at now.',
+      description: 'Returns candidates for a user and for what the user is looking at.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     // The server that this document was read from.
@@ -25,7 +25,7 @@ export function openApiDocument(version: string): Record<string, unknown> {
         apiKey: {
           type: 'http',
           scheme: 'bearer',
-          description: 'A key of `tandem keys add`; a server without a key file needs none.',
+          description: 'A key of `tandem keys add`. A server without a key file needs no key.',
         },
       },
     },
@@ -42,7 +42,7 @@ function pathsOf(routes: readonly Route[]): Record<string, Record<string, object
   return paths;
 }
 
-/** A server without keys needs none, hence the empty alternative. */
+/** The empty alternative is for a server without a key file, which needs no key. */
 function securityOf(role: Route['role']): object[] {
   return role === 'open' ? [] : [{ apiKey: [role] }, {}];
 }

@@ -31,7 +31,7 @@ export interface HttpRequest {
   /** Without the query string. */
   readonly path: string;
   readonly headers: CopiedHeaders;
-  /** Owned by the handler. Undefined when the body was over the limit; it was read and discarded. */
+  /** Owned by the handler. Undefined when the body was over the limit and was discarded. */
   readonly body: Buffer | undefined;
   /** Whether the client has left, so that nobody would receive an answer. */
   readonly aborted: boolean;
@@ -137,8 +137,8 @@ export interface TransportOptions {
   readonly socketPath: string;
   readonly maxFrameBytes: number;
   /**
-   * A peer that neither sends nor answers pings for this long is disconnected. It must be a multiple
-   * of 4, the resolution of uWebSockets' clock.
+   * A peer that neither sends nor answers pings for this long is disconnected. It must be a
+   * multiple of 4, the resolution of uWebSockets' clock.
    */
   readonly socketIdleSeconds: number;
   readonly handleHead: HeadHandler;

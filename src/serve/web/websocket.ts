@@ -30,8 +30,8 @@ export interface StreamOptions {
 }
 
 /**
- * A peer with this many unread bytes gets error frames instead of answers. A peer with twice as many
- * is disconnected.
+ * A peer with this many unread bytes gets error frames instead of answers. A peer with twice as
+ * many is disconnected.
  */
 const MAX_UNREAD_BYTES = 1024 * 1024;
 /** "Try again later" in IANA's registry of WebSocket close codes. */
@@ -40,8 +40,8 @@ const TRY_AGAIN_LATER = 1013;
 type FrameId = string | number | null;
 
 /**
- * Accepts upgrade requests whose API key allows to ask for candidates. The key holds for the life of
- * the socket, or until it is revoked.
+ * Accepts upgrade requests whose API key allows to ask for candidates. The key holds for the life
+ * of the socket, or until it is revoked.
  */
 export function streamHandler(
   pipeline: Pipeline,

@@ -23,7 +23,7 @@ export const CANDIDATE_ROUTES: readonly Route[] = [
     admits: 'one',
     operation: queryOperation({
       operationId: 'candidates',
-      summary: 'Candidates of one request.',
+      summary: 'Returns candidates for one request.',
       body: 'CandidatesRequest',
       answer: 'CandidatesResponse',
       otherTypes: { [BINARY_TYPE]: BYTES_SCHEMA },
@@ -41,7 +41,8 @@ export const CANDIDATE_ROUTES: readonly Route[] = [
     operation: queryOperation({
       operationId: 'candidatesBatch',
       summary:
-        'Candidates of up to 1,024 requests; a request that fails has its error in its place.',
+        'Returns candidates for up to 1,024 requests. A request that fails has an error in its ' +
+        'place.',
       body: 'BatchRequest',
       answer: 'BatchResponse',
     }),
@@ -54,7 +55,7 @@ export const CANDIDATE_ROUTES: readonly Route[] = [
     admits: 'one',
     operation: queryOperation({
       operationId: 'embeddings',
-      summary: 'The query embedding of a request, instead of candidates.',
+      summary: 'Returns the query embedding of a request.',
       body: 'EmbeddingsRequest',
       answer: 'EmbeddingsResponse',
     }),
@@ -69,7 +70,7 @@ export const CANDIDATE_ROUTES: readonly Route[] = [
     operation: queryOperation({
       operationId: 'score',
       summary:
-        'Exact scores of given items; an item that the bundle lacks has its error in its place.',
+        'Returns exact scores of the given items. An unknown item has an error in its place.',
       body: 'ScoreRequest',
       answer: 'ScoreResponse',
     }),

@@ -1,4 +1,4 @@
-// The route that takes new events.
+// The route that accepts new events.
 
 import { TandemError } from '../../../errors.ts';
 import { parseIngest } from '../../request/change-requests.ts';
@@ -15,8 +15,8 @@ export const EVENT_ROUTES: readonly Route[] = [
     operation: queryOperation({
       operationId: 'ingest',
       summary:
-        'Appends conversions to histories, durably, and encodes the users at once; of a server ' +
-        'with freshEvents alone.',
+        'Appends events to user histories on disk and encodes the users again. Only with the ' +
+        'setting freshEvents.',
       body: 'IngestRequest',
       answer: 'IngestResponse',
     }),
@@ -24,7 +24,7 @@ export const EVENT_ROUTES: readonly Route[] = [
       if (ingest === undefined)
         throw new TandemError(
           'ERR_NOT_FOUND',
-          'Expected a server that takes events, but this one does not. ' +
+          'Expected a server that accepts events, but this one does not. ' +
             'Start it with --fresh-events on.',
         );
       pipeline.admission.refuse(1, client);

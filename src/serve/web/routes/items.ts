@@ -1,4 +1,4 @@
-// Routes of items: put, delete and describe.
+// Routes that put, delete and describe items.
 
 import { TandemError } from '../../../errors.ts';
 import type { Client } from '../../admission/api-keys.ts';
@@ -26,7 +26,7 @@ export const ITEM_ROUTES: readonly Route[] = [
     admits: 'entries',
     operation: queryOperation({
       operationId: 'putItems',
-      summary: 'Adds items, or replaces them; of a server with freshItems alone.',
+      summary: 'Adds or replaces items. Only with the setting freshItems.',
       body: 'PutItemsRequest',
       answer: 'ItemsResponse',
     }),
@@ -40,7 +40,7 @@ export const ITEM_ROUTES: readonly Route[] = [
     admits: 'entries',
     operation: queryOperation({
       operationId: 'deleteItems',
-      summary: 'Removes items for good; of a server with freshItems alone.',
+      summary: 'Deletes items. Only with the setting freshItems.',
       body: 'DeleteItemsRequest',
       answer: 'ItemsResponse',
     }),
@@ -54,18 +54,18 @@ export const ITEM_ROUTES: readonly Route[] = [
     admits: 'none',
     operation: {
       operationId: 'item',
-      summary: 'What is known of an item.',
+      summary: 'Returns the attributes of an item.',
       parameters: [
         {
           name: 'id',
           in: 'path',
           required: true,
           schema: { type: 'string' },
-          description: 'Percent-encoded.',
+          description: 'Id of the item, percent-encoded.',
         },
       ],
       responses: {
-        200: jsonResponse('Known.', reference('ItemResponse')),
+        200: jsonResponse('The attributes of the item.', reference('ItemResponse')),
         404: errorResponse('ERR_UNKNOWN_ITEM', 'Error'),
         ...accessErrors('Error'),
       },
@@ -85,7 +85,7 @@ async function changeItems(
   if (change === undefined)
     throw new TandemError(
       'ERR_NOT_FOUND',
-      'Expected a server that takes items, but this one does not. ' +
+      'Expected a server that accepts items, but this one does not. ' +
         'Start it with --fresh-items on.',
     );
   pipeline.admission.refuse(1, client);

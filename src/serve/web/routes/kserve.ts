@@ -33,7 +33,7 @@ export const KSERVE_ROUTES: readonly Route[] = [
     path: KSERVE_PATH,
     role: 'candidates',
     admits: 'none',
-    operation: metadata('kserveServer', 'The server, as KServe v2 has it.', 'ServerMetadata'),
+    operation: metadata('kserveServer', 'Returns the metadata of the server.', 'ServerMetadata'),
     handle: () => jsonReply(200, SERVER_METADATA),
   },
   {
@@ -41,7 +41,7 @@ export const KSERVE_ROUTES: readonly Route[] = [
     path: `${KSERVE_PATH}/health/live`,
     role: 'open',
     admits: 'none',
-    operation: plainOperation('kserveLive', 'The process runs.'),
+    operation: plainOperation('kserveLive', 'Checks that the process runs.'),
     handle: () => jsonReply(200, '{"live":true}'),
   },
   {
@@ -57,7 +57,11 @@ export const KSERVE_ROUTES: readonly Route[] = [
     path: MODEL_PATH,
     role: 'candidates',
     admits: 'none',
-    operation: metadata('kserveModel', 'Inputs and outputs of the query tower.', 'ModelMetadata'),
+    operation: metadata(
+      'kserveModel',
+      'Returns the inputs and outputs of the query tower.',
+      'ModelMetadata',
+    ),
     handle: ({ engine }) => jsonReply(200, JSON.stringify(describeModel(engine()))),
   },
   {
@@ -76,8 +80,8 @@ export const KSERVE_ROUTES: readonly Route[] = [
     operation: queryOperation({
       operationId: 'kserveInfer',
       summary:
-        'Query embeddings of up to 1,024 rows; with Inference-Header-Content-Length JSON and ' +
-        'then bytes.',
+        'Returns query embeddings for up to 1,024 rows. With the header ' +
+        'Inference-Header-Content-Length the body is JSON followed by bytes.',
       body: 'InferRequest',
       answer: 'InferResponse',
       otherTypes: { [OCTETS_TYPE]: BYTES_SCHEMA },
@@ -92,6 +96,6 @@ function metadata(operationId: string, summary: string, schema: string): Operati
   return {
     operationId,
     summary,
-    responses: { 200: jsonResponse('Known.', reference(schema)), ...accessErrors(ERROR) },
+    responses: { 200: jsonResponse('The metadata.', reference(schema)), ...accessErrors(ERROR) },
   };
 }

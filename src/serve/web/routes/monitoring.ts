@@ -11,7 +11,7 @@ export const MONITORING_ROUTES: readonly Route[] = [
     path: '/health/live',
     role: 'open',
     admits: 'none',
-    operation: plainOperation('live', 'The process runs.'),
+    operation: plainOperation('live', 'Checks that the process runs.'),
     handle: () => jsonReply(200, '{"status":"live"}'),
   },
   {
@@ -29,10 +29,10 @@ export const MONITORING_ROUTES: readonly Route[] = [
     admits: 'none',
     operation: {
       operationId: 'metrics',
-      summary: 'Metrics in the Prometheus text format.',
+      summary: 'Returns metrics in the Prometheus text format.',
       responses: {
         200: {
-          description: 'Metrics.',
+          description: 'The metrics.',
           content: { 'text/plain': { schema: { type: 'string' } } },
         },
         ...accessErrors('Error'),
@@ -49,7 +49,7 @@ export const MONITORING_ROUTES: readonly Route[] = [
     path: '/openapi.json',
     role: 'open',
     admits: 'none',
-    operation: plainOperation('openapi', 'This document.'),
+    operation: plainOperation('openapi', 'Returns this document.'),
     handle: ({ openApi }) => jsonReply(200, openApi()),
   },
   {
@@ -57,7 +57,10 @@ export const MONITORING_ROUTES: readonly Route[] = [
     path: '/version',
     role: 'metrics',
     admits: 'none',
-    operation: plainOperation('version', 'Versions of program, native code and bundle.'),
+    operation: plainOperation(
+      'version',
+      'Returns the versions of program, native code and bundle.',
+    ),
     handle: ({ version }) => jsonReply(200, JSON.stringify(version())),
   },
 ];

@@ -41,13 +41,13 @@ const REQUEST_ERRORS: readonly ErrorCode[] = [
 const HEADERS = [
   header(
     'X-Request-Id',
-    'Echoed when it has 1 to 128 characters of A-Z a-z 0-9 . _ : -, else replaced.',
+    'Echoed when it has 1 to 128 characters of A-Z a-z 0-9 . _ : - and replaced otherwise.',
   ),
   header(
     'X-Request-Timeout-Ms',
-    'Milliseconds that the answer is worth waiting for; a request whose turn comes later gets 504.',
+    'Timeout in milliseconds. A request that is not started in time gets 504.',
   ),
-  header('traceparent', 'W3C trace context; echoed when it is valid.'),
+  header('traceparent', 'W3C trace context. Echoed when it is valid.'),
 ];
 
 /** Schema of a body of bytes. */
@@ -74,7 +74,7 @@ export function queryOperation({
     },
     responses: {
       200: {
-        description: 'Answered.',
+        description: 'The answer.',
         content: { 'application/json': { schema: reference(answer) }, ...otherTypes },
       },
       ...Object.fromEntries(
@@ -96,8 +96,11 @@ export function plainOperation(operationId: string, summary: string): Operation 
 export function readinessOperation(operationId: string, error: string): Operation {
   return {
     operationId,
-    summary: 'Requests are welcome.',
-    responses: { 200: jsonResponse('Ready.', {}), 503: errorResponse('Stopping.', error) },
+    summary: 'Checks that the server accepts requests.',
+    responses: {
+      200: jsonResponse('The server accepts requests.', {}),
+      503: errorResponse('The server is stopping.', error),
+    },
   };
 }
 

@@ -1,5 +1,5 @@
-// A row of the table of routes, and what the handlers of its rows work with. The router, the check of
-// API keys, admission control and /openapi.json are all derived from the table in routes.ts.
+// The type of a row in the table of routes. The router, the check of API keys, admission control
+// and /openapi.json are all derived from the table in routes.ts.
 
 import type { ApiKeys, Client } from '../../admission/api-keys.ts';
 import type { Role } from '../../admission/key-file.ts';

@@ -18,11 +18,11 @@ export const STREAM_ROUTE: Route = {
   operation: {
     operationId: 'stream',
     summary:
-      'WebSocket session: HelloFrame, then SubjectFrame; answers carry the id of their subject, ' +
-      'in JSON or binary frames.',
+      'Opens a WebSocket session. The client sends a HelloFrame, then SubjectFrames. Each answer ' +
+      'carries the id of its subject and is a JSON or binary frame.',
     responses: {
       101: { description: 'Switching protocols.' },
-      400: errorResponse('Not a WebSocket upgrade.', 'Error'),
+      400: errorResponse('The request asks for no WebSocket upgrade.', 'Error'),
       ...accessErrors('Error'),
     },
   },
