@@ -8,7 +8,7 @@ export interface Operation {
   readonly summary: string;
   readonly parameters?: readonly object[];
   readonly requestBody?: object;
-  /** By status. */
+  /** The responses by status. */
   readonly responses: Readonly<Record<string, object>>;
 }
 
