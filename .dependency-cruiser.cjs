@@ -35,7 +35,7 @@ module.exports = {
     room('features', []),
     room('native', ['features']),
     room('backend', ['native']),
-    room('store', []),
+    room('store', ['features']),
     room('retrieval', ['native']),
     room('bundle', ['features', 'native', 'retrieval']),
     room('model', ['backend', 'features', 'bundle', 'data']),

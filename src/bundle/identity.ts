@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { TandemError } from '../errors.ts';
 import type { BundleId, EncoderId } from '../ids.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
-import { stateRows, type BundleManifest, type ModelConfig } from './manifest.ts';
+import { maxStateRows, type BundleManifest, type ModelConfig } from './manifest.ts';
 import { littleEndianBytes, type Tensor } from './safetensors.ts';
 
 type Tensors = ReadonlyMap<string, Tensor>;
@@ -35,7 +35,7 @@ export function encoderId(tensors: Tensors, config: ModelConfig, schemaHash: str
     actionWidth,
     ...(historyMean && { historyMean }),
     ...(itemFrequency && { itemFrequency }),
-    stateRows: stateRows(config),
+    stateRows: maxStateRows(config),
   };
   return digestPart('encoder', tensors, ['items.', 'encoder.'], part, schemaHash) as EncoderId;
 }

@@ -12,7 +12,7 @@ import {
   BUNDLE_FILES,
   parseGoldens,
   parseSchema,
-  stateRows,
+  maxStateRows,
   type BundleManifest,
   type GoldenRequest,
 } from './manifest.ts';
@@ -100,7 +100,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
     const label = `for user "${golden.user}"`;
     same(BUNDLE_FILES.goldens, `width ${label}`, width, golden.embedding.length);
     const rows = (golden.state?.length ?? width) / width;
-    const fit = Math.min(stateRows(model), Math.max(1, Math.ceil(rows)));
+    const fit = Math.min(maxStateRows(model), Math.max(1, Math.ceil(rows)));
     same(BUNDLE_FILES.goldens, `rows of a state ${label}`, fit, rows);
   }
   return {

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
+import type { StateType } from '../features/user-state.ts';
 import { canonicalJson } from '../json.ts';
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 
@@ -73,7 +74,7 @@ export function maxBoostedItems({ itemFrequency, maxHistory }: ModelConfig): num
 }
 
 /** Most rows of a user's cached state: of the newest event alone, or of all of them where the context attends over them. */
-export function stateRows({ fusion, maxHistory }: ModelConfig): number {
+export function maxStateRows({ fusion, maxHistory }: ModelConfig): number {
   return fusion === 'attention' ? maxHistory : 1;
 }
 
@@ -92,7 +93,7 @@ export interface BundleManifest {
   readonly counts: { readonly items: number; readonly categories: number };
   readonly metric: 'inner-product';
   /** What user states of this bundle are stored as. */
-  readonly stateType: 'f32' | 'bf16' | 'int8';
+  readonly stateType: StateType;
   readonly index: IndexSettings;
   /** Unix seconds of the newest training event: what the catalogue and the model have seen. */
   readonly dataUntilSeconds: number;

@@ -5,9 +5,9 @@ import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import type { EncodeEngine } from '../encode/users.ts';
+import type { EncodeEngine } from '../encode/open-encoder.ts';
 import type { Precision } from '../native/binding.ts';
-import type { StateType } from '../store/state-rows.ts';
+import type { StateType } from '../features/user-state.ts';
 
 interface UsersFlags {
   readonly data: string;

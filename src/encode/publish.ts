@@ -9,7 +9,7 @@ import { loadCheckpoint, loadModel } from '../model/training/checkpoint.ts';
 import type { TwoTower } from '../model/network/two-tower.ts';
 import { Random } from '../random.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import type { StateType } from '../store/state-rows.ts';
+import type { StateType } from '../features/user-state.ts';
 import { encodeItems } from './items.ts';
 import { makeRequests } from './made-up-requests.ts';
 

@@ -10,8 +10,9 @@ import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import { storedAs, type StateType } from '../store/state-rows.ts';
-import { newStateBatch, stateOf } from '../store/store.ts';
+import type { StateType } from '../features/user-state.ts';
+import { storedAs } from '../store/row-codecs.ts';
+import { newStateBatch, stateOf } from '../store/state-batch.ts';
 import { encodeUsers } from './users.ts';
 
 export interface StateLoss {

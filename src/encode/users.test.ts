@@ -10,7 +10,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { packageRoot } from '../native/binding.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import { newStateBatch, type StateBatch } from '../store/store.ts';
+import { newStateBatch, type StateBatch } from '../store/state-batch.ts';
 import { encodeUsers } from './users.ts';
 
 // More users than fit one transaction, on the items of models/tiny.

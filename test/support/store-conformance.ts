@@ -1,16 +1,12 @@
-// What every feature store must do. Each implementation's test runs this suite over itself.
+// The conformance suite of feature stores. The test of each implementation runs it.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EncoderId, UserId } from '../../src/ids.ts';
 import type { HistoryEvent } from '../../src/store/history.ts';
-import {
-  boostsOf,
-  newStateBatch,
-  stateOf,
-  type UserState,
-  type UserStateStore,
-} from '../../src/store/store.ts';
+import type { UserState } from '../../src/features/user-state.ts';
+import { boostsOf, newStateBatch, stateOf } from '../../src/store/state-batch.ts';
+import type { FeatureStore } from '../../src/store/store.ts';
 
 const ENCODER = 'a'.repeat(64) as EncoderId;
 const OTHER_ENCODER = `${'a'.repeat(31)}b${'a'.repeat(32)}` as EncoderId;
@@ -24,19 +20,24 @@ export function userId(name: string): UserId {
 export function userState(first: number, seconds = 1000): UserState {
   const state = Float32Array.from({ length: WIDTH }, (_, i) => first + i);
   return {
-    ...{ state, dimensions: WIDTH, type: 'f32' },
-    ...{ lastEventSeconds: seconds, encodedAtSeconds: seconds + 1 },
+    state,
+    dimensions: WIDTH,
+    type: 'f32',
+    lastEventSeconds: seconds,
+    encodedAtSeconds: seconds + 1,
   };
 }
 
 /**
- * @param openStore - a new, empty store for each call.
+ * Defines the tests of one implementation.
+ *
+ * @param openStore - opens a new, empty store at each call.
  */
 export function storeConformance(
   name: string,
-  openStore: () => UserStateStore | Promise<UserStateStore>,
+  openStore: () => FeatureStore | Promise<FeatureStore>,
 ): void {
-  const test = (title: string, body: (store: UserStateStore) => Promise<void>): void => {
+  const test = (title: string, body: (store: FeatureStore) => Promise<void>): void => {
     it(title, async () => {
       const store = await openStore();
       try {
@@ -47,7 +48,7 @@ export function storeConformance(
     });
   };
 
-  describe(`${name} as a UserStateStore`, () => {
+  describe(`${name} as a feature store`, () => {
     test('keeps the state that has seen the newest event, whoever writes last', async (store) => {
       const user = userId('a');
       for (const [first, seconds, expected] of [
@@ -61,14 +62,14 @@ export function storeConformance(
         await store.read(ENCODER, [user], batch);
         assert.equal(batch.states[0], expected);
       }
-      // Another encoder's states are another matter.
+      // States of another encoder are independent.
       await store.write(OTHER_ENCODER, [{ user, state: userState(9, 10) }]);
       const batch = newStateBatch(1, WIDTH);
       await store.read(OTHER_ENCODER, [user], batch);
       assert.equal(batch.states[0], 9);
     });
 
-    test('changes histories one after the other, all of a call or none', async (store) => {
+    test('changes histories one call after another, all of a call or none', async (store) => {
       const users = ['a', 'b'].map(userId);
       const event = (item: string): HistoryEvent => ({ item, action: '', time: 1, id: '' });
       assert.deepEqual(await store.readHistories(users), [undefined, undefined]);
@@ -91,14 +92,14 @@ export function storeConformance(
       );
       const [first] = await store.readHistories(users);
       assert.equal(first!.events.length, 3);
-      // States and histories do not meet.
+      // States and histories are independent.
       const batch = newStateBatch(1, WIDTH);
       await store.read(ENCODER, [users[0]!], batch);
       assert.equal(batch.lengths[0], 0);
       assert.equal(await store.count(ENCODER), 0);
     });
 
-    test('reads states in the order asked for, duplicates and misses included', async (store) => {
+    test('reads states in the order of the ids, with duplicates and misses', async (store) => {
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(1) },
         { user: userId('b'), state: userState(10, 2000) },
@@ -118,7 +119,7 @@ export function storeConformance(
 
     test('keeps sequences of any type and length side by side', async (store) => {
       const types = ['f32', 'bf16', 'int8'] as const;
-      // Small integers under a largest one of 127: every type keeps them as they are.
+      // Every type keeps small integers exactly when the largest value of a row is 127.
       const sequence = (rows: number): Float32Array =>
         Float32Array.from({ length: rows * WIDTH }, (_, i) => (i % WIDTH === 0 ? 127 : -i % 100));
       await store.write(
@@ -139,17 +140,18 @@ export function storeConformance(
       );
     });
 
-    test('keeps lists of items beside the states that have one', async (store) => {
-      const list = { items: Int32Array.of(2, 5, 70_000), boosts: Float32Array.of(0.5, 1, 0.25) };
+    test('keeps the history boosts of states that have them', async (store) => {
+      const items = Int32Array.of(2, 5, 70_000);
+      const historyBoosts = { items, boosts: Float32Array.of(0.5, 1, 0.25) };
       await store.write(ENCODER, [
-        { user: userId('a'), state: { ...userState(1), list } },
+        { user: userId('a'), state: { ...userState(1), historyBoosts } },
         { user: userId('b'), state: userState(2) },
       ]);
       const batch = newStateBatch(3, WIDTH, 1, 4);
       batch.boostCounts.fill(4);
       await store.read(ENCODER, ['b', 'missing', 'a'].map(userId), batch);
-      assert.deepEqual(boostsOf(batch, 2), list);
-      for (const row of [0, 1]) assert.equal(boostsOf(batch, row).items.length, 0);
+      assert.deepEqual(boostsOf(batch, 2), historyBoosts);
+      for (const i of [0, 1]) assert.equal(boostsOf(batch, i).items.length, 0);
     });
 
     test('keeps encoders apart', async (store) => {
@@ -195,14 +197,14 @@ export function storeConformance(
       );
       const batch = newStateBatch(names.length, WIDTH);
       await store.read(ENCODER, names.map(userId), batch);
-      for (const [row, user] of names.entries()) {
-        assert.equal(batch.lengths[row], 1, user.slice(0, 9));
-        assert.equal(batch.states[row * WIDTH], row, user.slice(0, 9));
+      for (const [i, user] of names.entries()) {
+        assert.equal(batch.lengths[i], 1, user.slice(0, 9));
+        assert.equal(batch.states[i * WIDTH], i, user.slice(0, 9));
       }
       assert.equal(await store.count(ENCODER), names.length);
     });
 
-    test('refuses what is not finite, and then writes nothing of the call', async (store) => {
+    test('refuses values that are not finite, and writes nothing of the call', async (store) => {
       const bad = { ...userState(1), state: Float32Array.of(1, 2, NaN, 4) };
       const entries = [
         { user: userId('good'), state: userState(1) },
@@ -220,7 +222,7 @@ export function storeConformance(
       await assert.rejects(store.writeWatermark(ENCODER, NaN), { code: 'ERR_NON_FINITE' });
     });
 
-    test('says ERR_STORE_CORRUPT when a state is of another width', async (store) => {
+    test('throws ERR_STORE_CORRUPT for a state of another width', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       const batch = newStateBatch(1, WIDTH + 1);
       await assert.rejects(async () => store.read(ENCODER, [userId('a')], batch), {
@@ -243,7 +245,10 @@ export function storeConformance(
     test('keeps the newest change of each item, and counts writes', async (store) => {
       assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [] });
       const shoe = {
-        ...{ title: 'Rote Schuhe', advertiser: '', price: null, countries: ['DE'] },
+        title: 'Rote Schuhe',
+        advertiser: '',
+        price: null,
+        countries: ['DE'],
         categories: [{ category: 'shoes', confidence: 0.5 }],
       };
       const long = 'i'.repeat(256);
@@ -280,7 +285,7 @@ export function storeConformance(
       });
     });
 
-    test('takes many states in one write, and none', async (store) => {
+    test('accepts writes of many states and of none', async (store) => {
       await store.write(ENCODER, []);
       const count = 10_000;
       await store.write(
@@ -296,7 +301,7 @@ export function storeConformance(
       assert.deepEqual([...batch.states.subarray(0, 5)], [0, 1, 2, 3, count - 1]);
     });
 
-    test('closes twice, and then answers ERR_STORE_UNAVAILABLE', async (store) => {
+    test('closes twice, and then rejects with ERR_STORE_UNAVAILABLE', async (store) => {
       await store.close();
       await store.close();
       const batch = newStateBatch(1, WIDTH);

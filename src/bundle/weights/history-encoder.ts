@@ -13,7 +13,7 @@ import {
 import { encoderWeights } from './encoder-weights.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import type { Bundle } from '../load.ts';
-import { stateRows } from '../manifest.ts';
+import { maxStateRows } from '../manifest.ts';
 
 export interface HistoryEncoderOptions {
   /** `bf16` is faster where the CPU has instructions for it, and a little less exact. Default f32. */
@@ -75,7 +75,7 @@ export function bundleHistoryEncoder(
   const items = catalogueItemFeatures(schema, catalogue);
   return new HistoryEncoder(
     encoderWeights(bundle.tensors(), manifest.model, schema, items),
-    stateRows(manifest.model) === 1 ? 'newest' : 'all',
+    maxStateRows(manifest.model) === 1 ? 'newest' : 'all',
     options,
   );
 }

@@ -1,7 +1,7 @@
 // A warm start: a run begins with the weights of a finished one, carried by name into the tables of its own data. This file
 // decides what may differ between the two; row-maps.ts which rows are the same.
 
-import { stateRows, type ModelConfig } from '../../bundle/manifest.ts';
+import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import { TandemError } from '../../errors.ts';
 import type { FeatureSchema } from '../../features/schema.ts';
 import { firstDifference } from '../../json.ts';
@@ -175,9 +175,9 @@ function refuseOtherSpace(
     {
       gapFeature: old.gapFeature,
       positionFeature: old.positionFeature,
-      stateRows: stateRows(old.model),
+      stateRows: maxStateRows(old.model),
     },
-    { gapFeature, positionFeature, stateRows: stateRows(model) },
+    { gapFeature, positionFeature, stateRows: maxStateRows(model) },
   );
   if (encoder !== undefined)
     throw unfit(

@@ -3,6 +3,7 @@
 
 import type { ScorePairs } from '../../../backend/fused.ts';
 import type { Dataset } from '../../../data/dataset.ts';
+import { ActionRows } from '../../../features/action-rows.ts';
 import type { ContextFeatures } from '../../../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../../../features/head-batch.ts';
 import { itemFrequencies, type ItemFrequencies } from '../../../features/item-frequency.ts';
@@ -322,10 +323,9 @@ function* shuffled(begin: number, end: number, random: Random): Generator<number
 
 /** Events with actions as rows of the schema's action table. */
 export function eventColumns(dataset: Dataset, features: ContextFeatures): EventColumns {
-  const rows = dataset.events.actionNames.map((name) => features.schema.actions.indexOf(name) + 1);
   return {
     items: dataset.events.items,
-    actions: dataset.events.actions.map((action) => rows[action]!),
+    actions: new ActionRows(features.schema).column(dataset.events),
     times: dataset.events.times,
   };
 }
