@@ -1,5 +1,6 @@
-// Items: the catalogue through the item tower, and the vectors into an index. Both lie beside the weights that they come
-// from, each whole or absent; a job that was killed continues after the last whole part.
+// Items: the catalogue through the item tower, and the vectors into an index. Both lie beside the
+// weights that they come from, each whole or absent; a job that was killed continues after the last
+// whole part.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -98,7 +99,10 @@ export async function encodeItems(
   };
 }
 
-/** [CALIBRATION_QUERIES, D] query embeddings of made-up requests: what the query tower gives, not noisy item vectors. */
+/**
+ * [CALIBRATION_QUERIES, D] query embeddings of made-up requests: what the query tower gives, not
+ * noisy item vectors.
+ */
 async function calibrationQueries(
   model: TwoTower,
   schema: FeatureSchema,

@@ -1,5 +1,6 @@
-// Requests that nobody sent: every kind of state, subject and demographics over a bundle's own catalogue. Goldens are made
-// of them, and the index is calibrated with them, so that publishing needs no dataset.
+// Requests that nobody sent: every kind of state, subject and demographics over a bundle's own
+// catalogue. Goldens are made of them, and the index is calibrated with them, so that publishing
+// needs no dataset.
 
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
@@ -12,7 +13,10 @@ import type { Random } from '../random.ts';
 
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
 
-/** Requests that touch every branch of the head (with and without state, each kind of subject, unknowns). */
+/**
+ * Requests that touch every branch of the head (with and without state, each kind of subject,
+ * unknowns).
+ */
 export async function makeRequests(
   model: TwoTower,
   schema: FeatureSchema,

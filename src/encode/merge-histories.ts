@@ -26,11 +26,11 @@ export interface UserToMerge {
 /**
  * Adds a dataset's events to the histories in the store.
  *
- * A history keeps T + 1 events: the gap of the oldest event that is encoded is counted from the event
- * before it.
+ * A history keeps T + 1 events: the gap of the oldest event that is encoded is counted from the
+ * event before it.
  *
- * @returns for each user, the events of both sources whose items the bundle knows. A user without such
- *   an event is missing.
+ * @returns for each user, the events of both sources whose items the bundle knows. A user without
+ *   such an event is missing.
  */
 export async function mergeHistories(
   sources: MergeSources,
@@ -48,8 +48,8 @@ export async function mergeHistories(
     const { events: together } = mergeEvents(history?.events ?? [], events.get(id)!, maxEvents);
     const columns = rows.columns(together);
     const end = columns.times.length;
-    // The newest events may all be of items that the bundle does not know, since events over HTTP name
-    // any item. The caller then encodes the dataset's events alone.
+    // The newest events may all be of items that the bundle does not know, since events over HTTP
+    // name any item. The caller then encodes the dataset's events alone.
     if (end > 0) merged.set(id, { columns, begin: 0, end });
     return { complete: true, events: together };
   });
@@ -59,8 +59,8 @@ export async function mergeHistories(
 /**
  * A user's newest events of the dataset, by name, oldest first.
  *
- * Events of items that the bundle does not know are left out: they would take the place of events that
- * it can encode, and a later bundle that knows them finds them in the data.
+ * Events of items that the bundle does not know are left out: they would take the place of events
+ * that it can encode, and a later bundle that knows them finds them in the data.
  */
 function newestEvents(
   { bundle, dataset }: MergeSources,

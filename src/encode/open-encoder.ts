@@ -12,8 +12,8 @@ export type EncodeEngine = 'native' | 'tfjs';
 export interface EncoderOptions {
   readonly bundle: Bundle;
   /**
-   * What computes the states: the addon, or the model as training runs it, for comparisons and for GPUs.
-   * Default native.
+   * What computes the states: the addon, or the model as training runs it, for comparisons and for
+   * GPUs. Default native.
    */
   readonly engine?: EncodeEngine;
   /** Precision of the native engine. Default f32. */
@@ -31,8 +31,8 @@ export interface OpenEncoder {
 /**
  * Opens the encoder of a bundle; dispose() it.
  *
- * @throws TandemError ERR_INVALID_ARGUMENT for bf16 with engine tfjs, or a backend with engine native;
- *   ERR_BACKEND_UNAVAILABLE.
+ * @throws TandemError ERR_INVALID_ARGUMENT for bf16 with engine tfjs, or a backend with engine
+ *   native; ERR_BACKEND_UNAVAILABLE.
  */
 export async function openEncoder({
   bundle,

@@ -1,5 +1,5 @@
-// From a finished training run to a published bundle: items encoded, goldens answered by tfjs, everything into one
-// immutable directory.
+// From a finished training run to a published bundle: items encoded, goldens answered by tfjs,
+// everything into one immutable directory.
 
 import { publishBundle, type PublishedBundle } from '../bundle/publish.ts';
 import type { GoldenRequest } from '../bundle/manifest.ts';
@@ -20,9 +20,9 @@ const GOLDEN_SEED = 11;
 /**
  * Publishes a finished run; the same run always gives the same bundle.
  *
- * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
- *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as; @param activate -
- *   whether it becomes current.
+ * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current`
+ *   lie; @param kind - of the index, clusters unless given; @param stateType - what user states are
+ *   stored as; @param activate - whether it becomes current.
  */
 export async function publish(
   directory: string,

@@ -1,5 +1,5 @@
-// What a bundle's answers lose when user states are stored in fewer bits: the same requests from states of every type,
-// against those from f32. Decides nothing; publish --state-type does.
+// What a bundle's answers lose when user states are stored in fewer bits: the same requests from
+// states of every type, against those from f32. Decides nothing; publish --state-type does.
 
 import type { Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -30,7 +30,8 @@ const USERS = 1000;
 const SEED = 13;
 
 /**
- * Encodes users of `dataset` and asks the bundle's head for each of them, with a random item as subject.
+ * Encodes users of `dataset` and asks the bundle's head for each of them, with a random item as
+ * subject.
  *
  * @returns one row a type, f32 first: that one is exact. @throws what encodeUsers throws.
  */

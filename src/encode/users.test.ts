@@ -129,7 +129,8 @@ describe('encodeUsers', () => {
       ),
     );
     assert.deepEqual([...statesOf(store, half).lengths], known);
-    // With histories beside the states, too, the newest events that it knows count, however many others came in between.
+    // With histories beside the states, too, the newest events that it knows count, however many
+    // others came in between.
     const kept = new MemoryStore();
     await encodeUsers({ bundle, dataset: half, store: kept, histories: true });
     assert.deepEqual(statesOf(kept, half).states, statesOf(store, half).states);

@@ -1,6 +1,6 @@
-// The daily batch: encodes the histories of users with new activity into the feature store. It needs no
-// record of its progress: a user whose stored state covers the newest event is skipped. So a job that
-// was killed does the rest when it runs again, and ends in the same states.
+// The daily batch: encodes the histories of users with new activity into the feature store. It
+// needs no record of its progress: a user whose stored state covers the newest event is skipped. So
+// a job that was killed does the rest when it runs again, and ends in the same states.
 
 import type { Bundle } from '../bundle/load.ts';
 import { maxStateRows } from '../bundle/manifest.ts';
@@ -23,8 +23,8 @@ export interface EncodeUsersOptions extends EncoderOptions {
   /** Unix seconds: the job sees only events before it, as if it ran then. Default: all events. */
   readonly untilSeconds?: number;
   /**
-   * Unix seconds: the job encodes users with an event at or after it, even when their states are up to
-   * date. Default: the watermark in the store, without users whose states are up to date.
+   * Unix seconds: the job encodes users with an event at or after it, even when their states are up
+   * to date. Default: the watermark in the store, without users whose states are up to date.
    */
   readonly sinceSeconds?: number;
   /**
@@ -141,8 +141,8 @@ function activeUsers(
 }
 
 /**
- * The users of a batch whose states must be computed, with the events to compute them from: those of
- * the dataset, merged with the events in the store where there are any.
+ * The users of a batch whose states must be computed, with the events to compute them from: those
+ * of the dataset, merged with the events in the store where there are any.
  *
  * @param stored - room for the states of the batch; overwritten.
  */

@@ -1,17 +1,20 @@
-// Personalised item frequency: how often a user has had each item lately, and the boost that this adds
-// to the item's score. A vector of fixed width cannot tell hundreds of items apart; a list of boosts
-// beside it can.
-// @see Hu et al., Modeling Personalized Item Frequency Information for Next-basket Recommendation, SIGIR 2020.
+// Personalised item frequency: how often a user has had each item lately, and the boost that this
+// adds to the item's score. A vector of fixed width cannot tell hundreds of items apart; a list of
+// boosts beside it can. @see Hu et al., Modeling Personalized Item Frequency Information for
+// Next-basket Recommendation, SIGIR 2020.
 
 import type { EventColumns } from './sequence.ts';
 
 /**
- * An event's count halves with every 90 days before the newest event of its history. The baseline of
- * repeat purchases uses the same half-life.
+ * An event's count halves with every 90 days before the newest event of its history. The baseline
+ * of repeat purchases uses the same half-life.
  */
 const HALF_LIFE_SECONDS = 90 * 86_400;
 
-/** Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age / half-life). */
+/**
+ * Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age /
+ * half-life).
+ */
 export interface ItemFrequencies {
   readonly items: Int32Array;
   readonly counts: Float64Array;
@@ -34,10 +37,11 @@ export interface FrequencyWeights {
 }
 
 /**
- * Counts the items of the last T events of [begin, end), which are those that the history encoder reads.
+ * Counts the items of the last T events of [begin, end), which are those that the history encoder
+ * reads.
  *
- * Ages are counted from the newest event, not from the request. So the counts are part of the state and
- * change only when the state does.
+ * Ages are counted from the newest event, not from the request. So the counts are part of the state
+ * and change only when the state does.
  *
  * @param maxHistory - T.
  */

@@ -1,8 +1,8 @@
-// A circuit breaker: after several failures in a row, calls fail at once, and one call per retry period
-// tests whether the other side has recovered. So an outage costs one request the timeout, not every
-// request. Ours and not a library's for two reasons: calls that were under way together count as one
-// failure (see #fail), which opossum and cockatiel do not offer, and their current versions need
-// Node 22. @see Nygard, Release It!, 2nd ed., 2018, chapter 5
+// A circuit breaker: after several failures in a row, calls fail at once, and one call per retry
+// period tests whether the other side has recovered. So an outage costs one request the timeout,
+// not every request. Ours and not a library's for two reasons: calls that were under way together
+// count as one failure (see #fail), which opossum and cockatiel do not offer, and their current
+// versions need Node 22. @see Nygard, Release It!, 2nd ed., 2018, chapter 5
 
 export interface CircuitBreakerOptions {
   /** Number of failures in a row that opens the circuit. */
@@ -53,8 +53,8 @@ export class CircuitBreaker {
   }
 
   /**
-   * Counts a failure, unless the call began before the last counted failure. Calls under way together
-   * fail together: counted one by one, a single pause of 20 ms would open the circuit.
+   * Counts a failure, unless the call began before the last counted failure. Calls under way
+   * together fail together: counted one by one, a single pause of 20 ms would open the circuit.
    */
   #fail(startedMs: number): void {
     if (startedMs < this.#failedMs) return;

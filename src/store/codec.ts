@@ -88,8 +88,9 @@ export function encodeRecord(prefix: Uint8Array, userState: UserState, key: stri
  * @param index - position of the user in the batch.
  * @returns false, and leaves the batch alone, for an intact record of another encoder: such a state
  *   lives in another embedding space and counts as missing.
- * @throws TandemError ERR_STORE_CORRUPT unless the record is intact, has the batch's width and has at
- *   most R rows and M boosted items. A batch with M = 0 accepts any number of boosts and skips them.
+ * @throws TandemError ERR_STORE_CORRUPT unless the record is intact, has the batch's width and has
+ *   at most R rows and M boosted items. A batch with M = 0 accepts any number of boosts and skips
+ *   them.
  */
 export function decodeRecord(
   record: Buffer,

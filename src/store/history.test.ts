@@ -42,7 +42,7 @@ test('a record with any flipped bit or any truncation is refused', () => {
     });
 });
 
-test('merged events are distinct and in order of time, also after a round trip to the store', () => {
+test('merged events are distinct and in order of time, also after a stored round trip', () => {
   fc.assert(
     fc.property(few, few, (a, b) => {
       const first = mergeEvents([], a, 100);

@@ -13,15 +13,17 @@ export interface HistoryEvent {
   readonly action: string;
   /** Unix seconds. */
   readonly time: number;
-  /** The sender's id of the event: a second event of the same id is a repetition. Empty without one. */
+  /**
+   * The sender's id of the event: a second event of the same id is a repetition. Empty without one.
+   */
   readonly id: string;
 }
 
 export interface UserHistory {
   /**
-   * Whether these are all of the user's newest events. They are not when the state came from a batch
-   * job that left no history: later events then wait for the next job, because encoding them alone
-   * would replace a state that knows more.
+   * Whether these are all of the user's newest events. They are not when the state came from a
+   * batch job that left no history: later events then wait for the next job, because encoding them
+   * alone would replace a state that knows more.
    */
   readonly complete: boolean;
   /** In order of time. */

@@ -24,8 +24,8 @@ export function historyKey(user: UserId): Buffer {
 }
 
 /**
- * Key of a user's state: kind, 16 bytes of the encoderId, tag, then the id in UTF-8. For an id that is
- * longer than 200 bytes or not valid Unicode, its SHA-256 takes the place of the id.
+ * Key of a user's state: kind, 16 bytes of the encoderId, tag, then the id in UTF-8. For an id that
+ * is longer than 200 bytes or not valid Unicode, its SHA-256 takes the place of the id.
  *
  * @param prefix - encoderPrefix of the encoder.
  */
@@ -73,8 +73,8 @@ export function itemChangeKey(item: string): Buffer {
 }
 
 /**
- * The bytes that the keys of all changes of items begin with. In Redis, all changes are fields of one
- * hash, and this is its key.
+ * The bytes that the keys of all changes of items begin with. In Redis, all changes are fields of
+ * one hash, and this is its key.
  */
 export function itemChangeKeysPrefix(): Buffer {
   return Buffer.of(ITEM_CHANGE_KEY);

@@ -20,7 +20,8 @@ storeConformance('LmdbStore', () => LmdbStore.open(mkdtempSync(join(root, 'store
 
 describe('LmdbStore', () => {
   it('rejects writes on a full disk with the reason, and keeps running', () => {
-    // A limit on the size of files stands for a full disk: 256 blocks of 1 KiB, fewer than the writes need.
+    // A limit on the size of files stands for a full disk: 256 blocks of 1 KiB, fewer than the
+    // writes need.
     const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(join(root, 'no-space'))});

@@ -1,5 +1,5 @@
-// The feature store in LMDB: reads run in this process and need no I/O once a page is in memory, one
-// writer at a time, and a write is durable when its promise resolves.
+// The feature store in LMDB: reads run in this process and need no I/O once a page is in memory,
+// one writer at a time, and a write is durable when its promise resolves.
 
 import { randomUUID } from 'node:crypto';
 import {
@@ -42,8 +42,8 @@ import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from '.
 const MAGIC_AT = 24;
 const MAGIC = 0xbeef_c0de;
 /**
- * Bytes that a new store needs at least: two pages of the system's size, which is 4 KiB or, on some ARM
- * machines, 64 KiB, and a lock file of 8 KiB, counted as 16.
+ * Bytes that a new store needs at least: two pages of the system's size, which is 4 KiB or, on some
+ * ARM machines, 64 KiB, and a lock file of 8 KiB, counted as 16.
  */
 const FIRST_BYTES = (2 * 64 + 16) * 1024;
 /** Entries of one transaction: bounds its dirty pages and the time that the event loop fills it. */
@@ -81,8 +81,8 @@ export class LmdbStore implements FeatureStore {
         noSubdir: false,
         // Without overlapping, a write's promise resolves after the flush to disk, not before it.
         overlappingSync: false,
-        // With batching, a commit that fails rejects a promise that no caller holds. This store writes
-        // in transactions of its own and does not need it.
+        // With batching, a commit that fails rejects a promise that no caller holds. This store
+        // writes in transactions of its own and does not need it.
         eventTurnBatching: false,
       });
       return new LmdbStore(directory, database);
@@ -110,7 +110,8 @@ export class LmdbStore implements FeatureStore {
   async write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     this.#checkOpen();
     const prefix = encoderPrefix(encoderId);
-    // All are encoded before the first put: when one state is refused, nothing of the call is written.
+    // All are encoded before the first put: when one state is refused, nothing of the call is
+    // written.
     const records = entries.map(({ user, state }) => ({
       key: stateKey(prefix, user),
       value: encodeRecord(prefix, state, user),
@@ -280,9 +281,10 @@ function expectMagic(path: string, readOnly: boolean): void {
 /**
  * Throws when the disk has no room for a new store.
  *
- * On a full disk LMDB ends the process: it sets the length of its lock file and writes to it through a
- * map, which is a bus error, and the binding ends with a segmentation fault when it cannot begin the
- * data file. The probe is a file of our own, because another process may be creating LMDB's files.
+ * On a full disk LMDB ends the process: it sets the length of its lock file and writes to it
+ * through a map, which is a bus error, and the binding ends with a segmentation fault when it
+ * cannot begin the data file. The probe is a file of our own, because another process may be
+ * creating LMDB's files.
  */
 function expectRoom(directory: string): void {
   const begun = ['lock.mdb', 'data.mdb'].every((name) => {
@@ -299,8 +301,8 @@ function expectRoom(directory: string): void {
 }
 
 /**
- * The reason why a commit failed. The binding reports it through a second promise, whose rejection ends
- * the process when nobody listens.
+ * The reason why a commit failed. The binding reports it through a second promise, whose rejection
+ * ends the process when nobody listens.
  */
 async function reasonOf(cause: unknown): Promise<unknown> {
   const { commitError } = cause as { readonly commitError?: Promise<never> };

@@ -1,5 +1,5 @@
-// A feature store in this process's memory, for tests, examples and library use. Its content is lost
-// when the process ends.
+// A feature store in this process's memory, for tests, examples and library use. Its content is
+// lost when the process ends.
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';

@@ -23,8 +23,8 @@ export function isRedis(location: string): boolean {
 /**
  * Opens a feature store; close() it.
  *
- * @throws TandemError ERR_STORE_UNAVAILABLE when LMDB cannot be opened; ERR_CONFIG_INVALID for a URL
- *   that is not one of Redis.
+ * @throws TandemError ERR_STORE_UNAVAILABLE when LMDB cannot be opened; ERR_CONFIG_INVALID for a
+ *   URL that is not one of Redis.
  */
 export async function openStore(
   location: string,

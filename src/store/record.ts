@@ -1,6 +1,6 @@
-// The frame that every stored record shares: a magic number in front, CRC32C of everything before it
-// at the end. LMDB has no checksum for values: of 150 flipped bits, 64 came back as silently wrong
-// states. What lies between is decided by the codec of each kind of record.
+// The frame that every stored record shares: a magic number in front, CRC32C of everything before
+// it at the end. LMDB has no checksum for values: of 150 flipped bits, 64 came back as silently
+// wrong states. What lies between is decided by the codec of each kind of record.
 
 export const CHECKSUM_BYTES = 4;
 
@@ -34,7 +34,8 @@ export function isIntact(record: Buffer, contentBytes: number): boolean {
 const CRC_TABLES = crcTables();
 
 /**
- * CRC32C (Castagnoli, reflected polynomial 0x82F63B78) of the first `length` bytes, four bytes a step.
+ * CRC32C (Castagnoli, reflected polynomial 0x82F63B78) of the first `length` bytes, four bytes a
+ * step.
  *
  * Node's `zlib.crc32` is another checksum: CRC-32 of polynomial 0xEDB88320.
  *

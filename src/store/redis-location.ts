@@ -1,5 +1,5 @@
-// The location of a Redis store as people write it: redis://user:password@host:6379/0?prefix=shop:, or
-// rediss:// for TLS.
+// The location of a Redis store as people write it: redis://user:password@host:6379/0?prefix=shop:,
+// or rediss:// for TLS.
 
 import { TandemError, nearestName } from '../errors.ts';
 

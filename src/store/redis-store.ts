@@ -1,6 +1,6 @@
-// The feature store in Redis, for servers that share one: the same records and keys as in every other
-// store. While Redis is down, stopped or out of reach, users are served as cold starts; the first calls
-// wait for the timeout, later calls fail at once.
+// The feature store in Redis, for servers that share one: the same records and keys as in every
+// other store. While Redis is down, stopped or out of reach, users are served as cold starts; the
+// first calls wait for the timeout, later calls fail at once.
 
 import { Redis } from 'ioredis';
 import { TandemError } from '../errors.ts';
@@ -38,8 +38,8 @@ const RETRY_MS = 1000;
 const FIRST_RECONNECT_MS = 50;
 const LONGEST_RECONNECT_MS = 1000;
 /**
- * A connection on which nothing arrives for so long is closed; the kernel alone would go on trying for a
- * quarter of an hour. A longer timeout of commands takes its place.
+ * A connection on which nothing arrives for so long is closed; the kernel alone would go on trying
+ * for a quarter of an hour. A longer timeout of commands takes its place.
  */
 const LEAST_SILENCE_MS = 1000;
 /** Attempts to change histories: each fails when another process changes one of them meanwhile. */
@@ -72,7 +72,9 @@ export class RedisStore implements FeatureStore {
   });
   /** The reason why there is no connection; undefined while there is one. */
   #connectionError: Error | undefined;
-  /** One change of histories at a time: a change watches keys, and a connection has one watched set. */
+  /**
+   * One change of histories at a time: a change watches keys, and a connection has one watched set.
+   */
   readonly #changes = new SerialQueue();
   #closed = false;
 
@@ -98,7 +100,8 @@ export class RedisStore implements FeatureStore {
       retryStrategy: (attempt) =>
         Math.min(LONGEST_RECONNECT_MS, FIRST_RECONNECT_MS * 2 ** (attempt - 1)),
     });
-    // Each failed call reports its own error. Without a listener, a lost connection would end the process.
+    // Each failed call reports its own error. Without a listener, a lost connection would end the
+    // process.
     this.#redis.on('error', (error: Error) => {
       this.#connectionError = error;
     });
@@ -111,17 +114,19 @@ export class RedisStore implements FeatureStore {
   }
 
   /**
-   * Connects. When Redis does not answer, the store goes on trying in the background, and calls fail
-   * until there is a connection.
+   * Connects. When Redis does not answer, the store goes on trying in the background, and calls
+   * fail until there is a connection.
    *
-   * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for TLS.
+   * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for
+   *   TLS.
    * @param timeoutMs - longest time to wait for the answer of a command.
    * @throws TandemError ERR_CONFIG_INVALID for any other location.
    */
   static async open(location: string, timeoutMs: number): Promise<RedisStore> {
     const store = new RedisStore(location, timeoutMs);
     await store.#redis.connect().catch((error: unknown) => {
-      // Only the message: the error holds the failed command, and that of a login holds the password.
+      // Only the message: the error holds the failed command, and that of a login holds the
+      // password.
       const reason = messageOf(store.#connectionError ?? error);
       logger.error({ store: store.#name, reason }, 'Redis does not answer yet');
     });
@@ -184,7 +189,10 @@ export class RedisStore implements FeatureStore {
     return Number(count ?? 0);
   }
 
-  /** Reads the version first: changes that arrive meanwhile belong to a later version and are read again. */
+  /**
+   * Reads the version first: changes that arrive meanwhile belong to a later version and are read
+   * again.
+   */
   async readItemChanges(): Promise<ItemChanges> {
     const version = await this.itemChangesVersion();
     const hash = this.#keyOf(itemChangeKeysPrefix());
@@ -271,7 +279,9 @@ export class RedisStore implements FeatureStore {
     return Promise.resolve();
   }
 
-  /** Optimistic locking: when another process changes a key between read and write, starts again. */
+  /**
+   * Optimistic locking: when another process changes a key between read and write, starts again.
+   */
   async #change(userIds: readonly UserId[], change: HistoryChange): Promise<void> {
     if (userIds.length === 0) return;
     const keys = userIds.map((user) => this.#keyOf(historyKey(user)));
@@ -315,9 +325,9 @@ export class RedisStore implements FeatureStore {
   /**
    * Resolves with an answer, or rejects when it takes longer than timeoutMs.
    *
-   * The commandTimeout of ioredis also counts the time in which this event loop was busy: its timer can
-   * fire while the answer lies unread in the socket. Here the timer waits for setImmediate, before which
-   * the event loop reads sockets.
+   * The commandTimeout of ioredis also counts the time in which this event loop was busy: its timer
+   * can fire while the answer lies unread in the socket. Here the timer waits for setImmediate,
+   * before which the event loop reads sockets.
    */
   #soon<T>(answer: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {

@@ -1,9 +1,11 @@
-// The rows of a state as bytes: f32 as computed, bf16 in half of those bytes, or int8 with a scale per
-// row in a quarter of them. docs/model.md says what the shorter types lose.
+// The rows of a state as bytes: f32 as computed, bf16 in half of those bytes, or int8 with a scale
+// per row in a quarter of them. docs/model.md says what the shorter types lose.
 
 import type { StateType } from '../features/user-state.ts';
 
-/** How rows of one type are written and read. Bytes are little-endian, rows lie one after another. */
+/**
+ * How rows of one type are written and read. Bytes are little-endian, rows lie one after another.
+ */
 export interface RowCodec {
   /** Number that stands for the type in a record. */
   readonly code: number;
@@ -17,7 +19,9 @@ export interface RowCodec {
 
 const SCALE_BYTES = 4;
 const INT8_MAX = 127;
-/** Just below the largest f32: a scale that was rounded up must not make the largest code infinite. */
+/**
+ * Just below the largest f32: a scale that was rounded up must not make the largest code infinite.
+ */
 const INT8_LARGEST = (2 - 2 ** -22) * 2 ** 127;
 
 const bits = new Uint32Array(1);

@@ -1,5 +1,5 @@
-// The states of a micro-batch of users as flat arrays, which the caller owns and reuses. A store fills
-// them; the request path and the batch job read them.
+// The states of a micro-batch of users as flat arrays, which the caller owns and reuses. A store
+// fills them; the request path and the batch job read them.
 
 import type { HistoryBoosts } from '../features/item-frequency.ts';
 

@@ -1,5 +1,5 @@
-// The feature store as four small interfaces. A consumer asks for the smallest one that it needs. One
-// conformance suite runs over every implementation.
+// The feature store as four small interfaces. A consumer asks for the smallest one that it needs.
+// One conformance suite runs over every implementation.
 
 import type { EncoderId, UserId } from '../ids.ts';
 import type { UserState } from '../features/user-state.ts';
@@ -32,8 +32,8 @@ export interface StateStore {
   /**
    * Writes states durably: when the promise resolves, they survive a crash.
    *
-   * A write replaces the user's state unless the stored state has seen a newer event. So a batch job
-   * does not overwrite a state that a fresh event has updated.
+   * A write replaces the user's state unless the stored state has seen a newer event. So a batch
+   * job does not overwrite a state that a fresh event has updated.
    */
   write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void>;
 
@@ -41,7 +41,9 @@ export interface StateStore {
   count(encoderId: EncoderId): Promise<number>;
 }
 
-/** A user's new history, computed from the stored one. It must have no effect besides its result. */
+/**
+ * A user's new history, computed from the stored one. It must have no effect besides its result.
+ */
 export type HistoryChange = (user: UserId, history: UserHistory | undefined) => UserHistory;
 
 /** The newest events of users, by user. */
