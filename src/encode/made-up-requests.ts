@@ -1,6 +1,5 @@
-// Requests that nobody sent: every kind of state, subject and demographics over a bundle's own
-// catalogue. Goldens are made of them, and the index is calibrated with them, so that publishing
-// needs no dataset.
+// Made-up requests with every kind of state, subject and demographics over a bundle's own
+// catalogue. They become goldens and calibrate the index, so that publishing needs no dataset.
 
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
@@ -14,8 +13,7 @@ import type { Random } from '../random.ts';
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
 
 /**
- * Requests that touch every branch of the head (with and without state, each kind of subject,
- * unknowns).
+ * Makes requests that reach every branch of the head: with and without state, each kind of subject.
  */
 export async function makeRequests(
   model: TwoTower,
@@ -75,7 +73,7 @@ export async function makeRequests(
   return { requests, batch: builder.batch() };
 }
 
-/** State of a made-up history: one to ten events a day apart, so that goldens need no dataset. */
+/** The state of a made-up history of one to ten events, a day apart. */
 async function randomState(
   model: TwoTower,
   random: Random,
