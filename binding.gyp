@@ -1,5 +1,5 @@
 {
-  # node-gyp's entrance to the one CMake build: sources and flags are listed in CMakeLists.txt alone.
+  # Lets node-gyp start the CMake build. Only CMakeLists.txt lists sources and flags.
   'targets': [
     {
       'target_name': 'tandem',
@@ -8,7 +8,8 @@
         {
           'action_name': 'cmake_js',
           'inputs': ['CMakeLists.txt'],
-          # Never written, so that the action always runs and CMake decides what is out of date.
+          # This file is never written, so the action always runs and CMake decides what is out of
+          # date.
           'outputs': ['<(PRODUCT_DIR)/tandem.node.always'],
           'action': ['node', '<(module_root_dir)/tools/build-native.mjs'],
         },

@@ -1,4 +1,4 @@
-// The tfjs backends that a benchmark runs on: all that are there, or the one that --backend names.
+// Chooses the tfjs backends of a benchmark: every backend of this machine, or the one of --backend.
 
 import { BACKENDS, type BackendName } from '../src/backend/backends.ts';
 import { probeBackend } from '../src/backend/select.ts';
@@ -9,13 +9,14 @@ export interface PresentBackend {
   readonly device: string;
 }
 
-/** Devices that compute on the CPU, by what they say of themselves. */
+/** Matches the descriptions of devices that compute on the CPU. */
 const ON_CPU = /kernels|CPU|swiftshader|llvmpipe/i;
 
 /**
- * tfjs's own `cpu` is left out unless it is named: it would take hours where others take seconds.
+ * Finds the backends that work on this machine. The tfjs backend `cpu` is left out unless it is
+ * named: it would take hours where others take seconds.
  *
- * @throws RangeError when the named one is not there.
+ * @throws RangeError when the named backend does not work on this machine.
  */
 export async function presentBackends(named: BackendName | undefined): Promise<PresentBackend[]> {
   const present: PresentBackend[] = [];

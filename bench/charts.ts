@@ -1,4 +1,5 @@
-// Bars of a benchmark's times as SVG beside docs/benchmarks.md, from the same lines as its table.
+// Draws a benchmark's times as bar charts (SVG) for docs/benchmarks.md, from the results that its
+// table shows.
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,8 +16,8 @@ interface Bar {
 }
 
 /**
- * Draws one chart for each group of the cases that are times in us, a panel a case. A case is named
- * "<group>, <panel>: <ours>".
+ * Draws one chart for each group of cases, with one panel for each case. Only cases whose unit is
+ * us are drawn. A case is named "<group>, <panel>: <ours>".
  *
  * @returns lines of Markdown that show the charts.
  */

@@ -1,6 +1,8 @@
-// The daily batch at scale, by hand: every user of a large dataset encoded in one run, natively, into LMDB: users a second, peak memory, bytes
-// in the store. The histories are those of a synthetic world, each under as many user ids as it takes: making and importing a world of a
-// million users takes longer and more memory than encoding it. npx tsx bench/encode-scale.ts [--users 1000000]; Linux, as scale.ts.
+// Measures the daily batch at scale; run by hand. It encodes every user of a large dataset with the
+// native encoder into LMDB and prints users a second, peak memory and the size of the store. The
+// histories come from a small synthetic world and are repeated under new user ids, because making
+// and importing a world of a million users takes longer and more memory than encoding it. npx tsx
+// bench/encode-scale.ts [--users 1000000]. Linux only, as scale.ts.
 
 import {
   existsSync,
@@ -25,7 +27,7 @@ import { describeMachine } from './harness.ts';
 
 const WORLD_USERS = 20_000;
 const WORLD_ITEMS = 20_000;
-/** Of stat(2). */
+/** The unit of `blocks` in stat(2). */
 const BYTES_PER_BLOCK = 512;
 const { values: flags } = parseArgs({
   options: {
@@ -51,7 +53,7 @@ if (!existsSync(world))
     world,
   );
 if (!existsSync(bundles)) {
-  // What the weights are is of no matter here.
+  // A few steps are enough: the speed does not depend on the weights.
   const settings = join(flags.work, 'few-steps.json');
   const loss = { kind: 'sampled', negatives: 256 };
   writeFileSync(settings, JSON.stringify({ steps: 20, usersPerStep: 16, validateEvery: 20, loss }));
@@ -64,7 +66,9 @@ const bundle = await loadBundle(bundles);
 const dataset = withUsers(await readDataset(world), Number(flags.users));
 const states = await openStore(store);
 const { encoded, seconds } = await encodeUsers({
-  ...{ bundle, dataset, store: states },
+  bundle,
+  dataset,
+  store: states,
   precision: flags.precision as Precision,
 });
 await states.close();
@@ -76,7 +80,9 @@ process.stdout.write(
       machine: describeMachine(),
       threads: availableParallelism(),
       precision: flags.precision,
-      model: `width ${model.embeddingWidth}, ${model.blocks} blocks, up to ${model.maxHistory} events, states of ${stateType}`,
+      model:
+        `width ${model.embeddingWidth}, ${model.blocks} blocks, ` +
+        `up to ${model.maxHistory} events, states of ${stateType}`,
       meanEvents: Number((dataset.events.count / histories).toFixed(1)),
       encoded,
       seconds: Number(seconds.toFixed(1)),
@@ -92,7 +98,7 @@ process.stdout.write(
   )}\n`,
 );
 
-/** The dataset's users, over and over, until there are so many. */
+/** Repeats the dataset's users under new ids until there are `count` of them. */
 function withUsers(dataset: Dataset, count: number): Dataset {
   const { events, users } = dataset;
   const times = Math.ceil(count / users.count);

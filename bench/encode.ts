@@ -1,4 +1,5 @@
-// The batch encoding job's engines: the native encoder, and tfjs on every backend that is there.
+// Compares the engines of the batch encoding job: the native encoder, and tfjs on every backend of
+// this machine.
 
 import { useBackend } from '../src/backend/select.ts';
 import { tf } from '../src/backend/tf.ts';
@@ -17,11 +18,11 @@ import {
 } from './harness.ts';
 import { referenceBatch, referenceModel } from './training-reference.ts';
 
-/** Engines must agree this closely, in any value of a state, before they are timed. */
+/** Before engines are timed, every value of every state must agree this closely. */
 const TOLERANCE = 2e-3;
-/** Rows and columns of the product that says what a backend can do at best. */
+/** Rows and columns of the matrix product that shows how fast a backend is at best. */
 const PRODUCT = 2048;
-/** Users of a race: what a CPU encodes in a second or two, and as many as keep a GPU busy. */
+/** Users of a race: as many as a CPU encodes in a second or two, and as many as keep a GPU busy. */
 const USERS = { reference: { cpu: 512, gpu: 16_384 }, large: { cpu: 16, gpu: 512 } } as const;
 const QUICK_USERS = 4;
 const RACE: RaceOptions = { rounds: 3, roundSeconds: 2 };
@@ -82,7 +83,7 @@ async function raceEncoders(
   for (const model of models) model.dispose();
 }
 
-/** What a backend can do at best, to compare the encoders with. */
+/** Times a matrix product on each backend, to compare the encoders with. */
 async function raceProducts(
   recorder: Recorder,
   { quick }: BenchOptions,
@@ -96,7 +97,7 @@ async function raceProducts(
     contestants.push({
       name: `tfjs on ${name} (${device})`,
       before: () => useBackend(name),
-      // One value is read, so that the product is over and its way back is not in the time.
+      // Reading one value waits for the product without timing the transfer of the whole result.
       run: async () => {
         const corner = tf.tidy(() => tf.slice(tf.matMul(a, b), [0, 0], [1, 1]));
         await corner.data();
@@ -122,6 +123,7 @@ function expectSame(
     for (const [i, value] of state.entries())
       if (!(Math.abs(value - received[user]![i]!) <= TOLERANCE))
         throw new Error(
-          `Expected ${name} to agree with the native encoder within ${TOLERANCE}, received ${received[user]![i]!} instead of ${value} for user ${user}.`,
+          `Expected ${name} to agree with the native encoder within ${TOLERANCE}, ` +
+            `received ${received[user]![i]!} instead of ${value} for user ${user}.`,
         );
 }

@@ -1,5 +1,5 @@
-// Our encoder in a process of its own: the addon's pool has one number of threads for the life of a process. Speaks the
-// protocol of peers/encoder_torch.py.
+// Runs our encoder in a process of its own, because the addon's pool keeps one number of threads
+// for the life of a process. It speaks the protocol of peers/encoder_torch.py.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
-// What encodes histories in the encoder benchmark: processes that answer on stdin and stdout (ours, PyTorch), and
-// onnxruntime-node in this one. All of them are asked the same way, so that a race can take turns.
+// The engines of the encoder benchmark: child processes that answer on stdin and stdout (ours,
+// PyTorch), and onnxruntime-node in this process. All have one interface, so that a race can
+// alternate them.
 
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,26 +17,29 @@ import { encoderModel } from './onnx-encoder.ts';
 export interface Order {
   readonly engine: string;
   readonly case: string;
-  /** Times that all users of the case are encoded. */
+  /** How often all users of the case are encoded. */
   readonly repeat: number;
-  /** Leave the states in states.bin. */
+  /** Whether the engine writes the states to states.bin. */
   readonly states: boolean;
 }
 
 export interface Engine {
   readonly name: string;
   readonly run: (name: string, repeat: number) => Promise<void>;
-  /** [B, D] of a case. */
+  /** Encodes a case and returns its states, [B, D]. */
   readonly states: (name: string) => Promise<Float32Array>;
 }
 
-/** Users that a peer takes at once. Rates of ONNX Runtime at 8 to 128 were within a sixth of each other, 32 the best. */
+/**
+ * Users in one call of a peer. With 8 to 128 the rates of ONNX Runtime differed by less than a
+ * sixth; 32 was best.
+ */
 const PEER_CHUNK = 32;
 
-/** What the Python peer cannot do without. */
+/** The modules that the Python peer needs. */
 export const TORCH_MODULES: readonly string[] = ['torch', 'numpy'];
 
-/** Engines with so many threads each, by name, and how to end their processes. */
+/** The engines, and a function that ends their processes. */
 export interface Engines {
   readonly ours: Engine;
   readonly oursBf16: Engine;
@@ -113,7 +117,9 @@ async function openProcess(
   };
 }
 
-/** The exported graph, and the same without what the last row does not need. */
+/**
+ * Opens the exported graph, and the same graph without the parts that the last row does not need.
+ */
 async function onnxEngines(weights: EncoderWeights, threads: number): Promise<Engine[]> {
   const runtime = loadOnnxRuntime();
   if (runtime === undefined) return [];
@@ -165,7 +171,10 @@ async function onnxEngines(weights: EncoderWeights, threads: number): Promise<En
   ];
 }
 
-/** Left-padded to `length` columns; items + 1, valid 1 for events. */
+/**
+ * Pads histories on the left to `length` columns. Items are row + 1; `valid` is 1 for events, else
+ * 0.
+ */
 function padded(
   { offsets, items, actions, gaps }: HistoryBatch,
   length: number,
@@ -188,7 +197,7 @@ function padded(
   return out;
 }
 
-/** Weights, inputs and graph for the Python peer. */
+/** Writes weights, inputs and the ONNX graph for the Python peer. */
 export function writeInputs(folder: string, weights: EncoderWeights): void {
   mkdirSync(folder, { recursive: true });
   const { embeddingWidth: d, actionWidth: a, feedForwardWidth: f, maxHistory: t } = weights;

@@ -1,4 +1,4 @@
-// The reference encoder of the benchmark with random weights, and histories for it.
+// Makes the reference encoder of the benchmark, with random weights, and histories for it.
 
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { encoderWeights } from '../src/bundle/weights/encoder-weights.ts';
@@ -11,7 +11,10 @@ import type { HistoryBatch } from '../src/features/sequence.ts';
 import type { EncoderWeights } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
-/** What figures of other encoders are given for: two pre-norm blocks of width 64, 24.8 MFLOP a user of 100 events. */
+/**
+ * A size that others report figures for: two pre-norm blocks of width 64; 24.8 MFLOP for a user of
+ * 100 events.
+ */
 export const REFERENCE_MODEL: ModelConfig = {
   ...DEFAULT_MODEL,
   embeddingWidth: 64,
@@ -20,7 +23,7 @@ export const REFERENCE_MODEL: ModelConfig = {
   feedForwardWidth: 256,
   maxHistory: 100,
 };
-/** What a GPU is for: eight blocks of width 256, 7.5 GFLOP a user of 512 events. */
+/** A size for GPUs: eight blocks of width 256; 7.5 GFLOP for a user of 512 events. */
 export const LARGE_MODEL: ModelConfig = {
   ...REFERENCE_MODEL,
   embeddingWidth: 256,
@@ -32,7 +35,7 @@ export const LARGE_MODEL: ModelConfig = {
 const ITEMS = 50_000;
 const ACTIONS = ['view', 'click', 'cart', 'purchase'];
 
-/** Items are ids alone: exported graphs of sequence models know nothing else of them. */
+/** Items have ids and no other features, as in exported graphs of sequence models. */
 export function referenceEncoder(): EncoderWeights {
   const random = new Random(21);
   const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
@@ -70,7 +73,7 @@ export function referenceEncoder(): EncoderWeights {
   return encoderWeights(tensors, REFERENCE_MODEL, schema, items);
 }
 
-/** Random histories of the given lengths. */
+/** Makes random histories of the given lengths. */
 export function histories(lengths: readonly number[], seed: number): HistoryBatch {
   const random = new Random(seed);
   const offsets = new Int32Array(lengths.length + 1);
@@ -100,7 +103,10 @@ export function casesOf(): Readonly<Record<'full' | 'mixed' | 'one', EncoderCase
   };
 }
 
-/** As histories of a shop are: most users have few events, and few have all that is kept. Median 10, mean 20. */
+/**
+ * Lengths as in a shop: most users have few events, and few users have the maximum. Median 10, mean
+ * 20.
+ */
 function mixedLengths(users: number): number[] {
   const random = new Random(4);
   return Array.from({ length: users }, () =>

@@ -1,4 +1,5 @@
-// The history encoder against the same encoder in ONNX Runtime and PyTorch: users a second and the time of one user.
+// Compares the history encoder with the same encoder in ONNX Runtime and PyTorch: users a second,
+// and the time of one user.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -21,11 +22,14 @@ import {
 import { pythonWith } from './peers/python.ts';
 import { casesOf, referenceEncoder } from './encoder-setup.ts';
 
-/** Every f32 engine must agree this closely, in any value of a state, before it is timed. */
+/** Before an f32 engine is timed, every value of every state must agree this closely. */
 const TOLERANCE = 1e-3;
-/** States of bf16 engines must point the same way. */
+/** States of bf16 engines must have nearly the same direction as f32 states. */
 const MIN_COSINE = 0.99;
-/** Encodings in one timed run of a single user: what it takes to ask a process is then a small part. */
+/**
+ * Encodings of a single user in one timed run, so that the request to the process is a small part
+ * of the time.
+ */
 const REPEATS = 20;
 
 export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
@@ -65,7 +69,7 @@ async function race(
     }));
   const rate = (users: readonly number[]): ReturnType<typeof ratePerSecond> =>
     ratePerSecond('users/s', users.length);
-  // In f32 as the peers compute, and as fast as ours goes.
+  // In f32, which the peers use, and in bf16, which is our fastest.
   for (const [precision, engines] of [
     ['', [ours, oursBf16, ...peers]],
     [', bf16', [oursBf16, ...peers]],
@@ -82,7 +86,7 @@ async function race(
       contestants('mixed', 1, engines),
       { quick },
     );
-    // A single user is the work of one thread; more of them only help the peers.
+    // Ours encodes a single user on one thread; more threads only help the peers.
     if (threads === 1)
       await recorder.race(
         `one user of 100 events, ${suffix}${precision}`,
@@ -109,7 +113,8 @@ function expectSame({ name }: Engine, expected: Float32Array, received: Float32A
   );
   if (!(difference <= TOLERANCE) || received.length !== expected.length)
     throw new Error(
-      `Expected ${name} to agree with the native encoder within ${TOLERANCE}, received a difference of ${difference}.`,
+      `Expected ${name} to agree with the native encoder within ${TOLERANCE}, ` +
+        `received a difference of ${difference}.`,
     );
 }
 
@@ -125,6 +130,7 @@ function expectSameDirection(
     Math.sqrt(sum((i) => expected[i]! ** 2) * sum((i) => (received[i] ?? NaN) ** 2));
   if (!(cosine >= MIN_COSINE))
     throw new Error(
-      `Expected states of ${name} with a cosine of at least ${MIN_COSINE} to ours, received ${cosine}.`,
+      `Expected states of ${name} with a cosine of at least ${MIN_COSINE} to ours, ` +
+        `received ${cosine}.`,
     );
 }

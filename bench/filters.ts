@@ -1,5 +1,6 @@
-// Retrieval under filters that leave much, little and almost nothing, as the request path searches: against what the field
-// offers for it, and against our own search without a filter.
+// Times retrieval with filters that leave half, a hundredth and a ten-thousandth of the items. Ours
+// searches as the request path does; it is compared with FAISS and with our own search without a
+// filter.
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,7 +31,7 @@ import { K, WIDTH } from './vectors.ts';
 const SIZE = 1_000_000;
 const QUICK_SIZE = 20_000;
 const SHARES = [0.5, 0.01, 0.0001];
-/** Queries that recall is measured with, under each filter. */
+/** Number of queries that recall is measured with, for each filter. */
 const QUERIES = 100;
 
 interface Filter {
@@ -68,11 +69,12 @@ async function raceFilters(
     }
     for (const [share, filter] of filters) {
       const found = await filteredRecall(ours.engine, ours.effort, filter);
-      // One after the other: a process answers one request at a time.
+      // In sequence, because a process answers one request at a time.
       const filteredPeers: Contestant[] = [];
       for (const peer of peers) filteredPeers.push(await filteredPeer(peer, filter));
       await recorder.race(
-        `${data.name}, filter leaves ${share * 100} % (${filter.allowed}): plan ${found.plan ?? '-'}, ${quality(found)}`,
+        `${data.name}, filter leaves ${share * 100} % (${filter.allowed}): ` +
+          `plan ${found.plan ?? '-'}, ${quality(found)}`,
         timePer('us'),
         [
           contestant('ours', ours, ours.effort, filter.allow),
@@ -87,7 +89,7 @@ async function raceFilters(
   }
 }
 
-/** A peer with its effort doubled until it finds enough under the filter, or can look no harder. */
+/** Doubles a peer's effort until it finds enough with the filter or has its largest effort. */
 async function filteredPeer(peer: Tuned, filter: Filter): Promise<Contestant> {
   const { engine } = peer;
   const last = engine.efforts?.last ?? peer.effort;
@@ -109,7 +111,10 @@ function quality({ recall, returned }: Filtered): string {
   return `recall ${recall.toFixed(3)}, ${returned} returned`;
 }
 
-/** A random list of the share, and the true best among it, kept beside the data set. */
+/**
+ * Makes a random allow list of that share and the true best items of it; both are kept with the
+ * data set.
+ */
 function makeFilter({ folder, size }: DataSet, share: number): Filter {
   const random = new Random(3);
   const order = random.shuffle(Array.from({ length: size }, (_, i) => i));

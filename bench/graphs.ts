@@ -1,10 +1,11 @@
-// HNSW graphs, ours and the field's, against our partitions: search, memory, and the time that building takes.
+// Compares HNSW graphs (ours and three other libraries') with our cluster index: search time,
+// memory, and build time.
 
 import type { BenchOptions, Recorder } from './harness.ts';
 import { raceIndexes } from './retrieval.ts';
 import { clusteredDataSet } from './retrieval/data-set.ts';
 
-/** A graph of a million takes the better part of an hour on two cores, in four libraries. */
+/** Building graphs of a million items takes most of an hour on two cores in four libraries. */
 const SIZE = 200_000;
 const QUICK_SIZE = 20_000;
 

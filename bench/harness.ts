@@ -1,5 +1,6 @@
-// What every benchmark shares: interleaved rounds, medians and spread, the description of the machine, results as NDJSON.
-// What is measured is in the file of each benchmark; docs/benchmarks.md is made from the results by report.ts.
+// What every benchmark shares: interleaved rounds, medians with their spread, the description of
+// the machine, and results as NDJSON. Each benchmark's own file says what is measured; report.ts
+// makes docs/benchmarks.md from the results.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -14,14 +15,19 @@ import { packageVersion } from '../src/version.ts';
 export interface BenchResult {
   readonly bench: string;
   readonly case: string;
-  /** Lines whose metric ends in SPREAD_SUFFIX hold half the interquartile range of the metric before. */
+  /**
+   * A line whose metric ends in SPREAD_SUFFIX holds half the interquartile range of that metric.
+   */
   readonly metric: string;
   readonly unit: string;
   readonly ours: number;
-  /** What a user would take instead; null where there is nothing to compare with. */
+  /** What a user would use instead of ours; null where nothing is compared. */
   readonly peer: string | null;
   readonly peerValue: number | null;
-  /** How many times better ours is, whether low or high is good; null without a peer, for spreads, and where one of the two is 0. */
+  /**
+   * How many times better ours is, whether low or high is good.
+   * null without a peer, for spreads, and where one of the two values is 0.
+   */
   readonly ratio: number | null;
   readonly machine: string;
 }
@@ -32,7 +38,7 @@ export interface Measured {
   readonly spread: number;
 }
 
-/** One of the things that are timed against each other. */
+/** One of the implementations that a race times against each other. */
 export type Contestant = {
   readonly name: string;
   /** Called before each of its rounds, untimed. */
@@ -44,19 +50,26 @@ export type Contestant = {
       readonly asynchronous?: boolean;
     }
   | {
-      /** A contestant in another process: runs there for about `seconds`. @returns mean seconds of one run. */
+      /**
+       * Runs a contestant that lives in another process for about `seconds`.
+       *
+       * @returns mean seconds of one run.
+       */
       readonly measure: (seconds: number) => Promise<number>;
     }
 );
 
 export interface RaceOptions {
-  /** Every contestant runs once a round, so that a slow minute of the machine meets all of them. */
+  /**
+   * Every contestant runs once in a round, so that a slow minute of the machine affects all of
+   * them.
+   */
   readonly rounds?: number;
   /** Time that benchmark.js may take for one contestant and round. */
   readonly roundSeconds?: number;
 }
 
-/** How a time becomes the number that is reported. */
+/** Converts a time into the value that is reported. */
 export interface Unit {
   readonly metric: string;
   readonly unit: string;
@@ -65,14 +78,18 @@ export interface Unit {
   readonly of: (seconds: number) => number;
 }
 
-/** What a benchmark gets from the command line. */
+/** The options of the command line. */
 export interface BenchOptions {
-  /** One short round: shows that a benchmark runs; its numbers mean little and are not written. */
+  /**
+   * One short round, to show that a benchmark runs. Its numbers mean little and are not written.
+   */
   readonly quick: boolean;
   /** A published bundle and its store for `serve`, instead of ones made of random numbers. */
   readonly bundles?: string;
   readonly store?: string;
-  /** The one tfjs backend to compare with; all that are there when absent. */
+  /**
+   * The only tfjs backend to compare with. Without it, every backend of this machine is compared.
+   */
   readonly backend?: BackendName;
 }
 
@@ -81,16 +98,18 @@ export const SPREAD_SUFFIX = ' spread';
 const ROUNDS = 5;
 const ROUND_SECONDS = 0.2;
 const QUICK_SECONDS = 0.02;
-/** Shortest sample that benchmark.js takes; its default of 50 ms makes rounds long without making medians better. */
+/**
+ * Shortest sample of benchmark.js. Its default of 50 ms makes rounds longer but medians no better.
+ */
 const SAMPLE_SECONDS = 0.02;
 
-/** Time per run, or per one of `operations` that a run does. */
+/** The time of one run, or of one of the `operations` that a run does. */
 export function timePer(unit: 's' | 'ms' | 'us', operations = 1): Unit {
   const scale = { s: 1, ms: 1e3, us: 1e6 }[unit];
   return { metric: 'time', unit, better: 'lower', of: (seconds) => (seconds * scale) / operations };
 }
 
-/** @param operations - done by one run, in the unit's own multiple (e.g. 1e9 floating point operations). */
+/** @param operations - that one run does, counted in the unit, e.g. in GFLOP for GFLOP/s. */
 export function ratePerSecond(unit: string, operations: number): Unit {
   return { metric: 'rate', unit, better: 'higher', of: (seconds) => operations / seconds };
 }
@@ -132,7 +151,10 @@ function secondsPerRun(contestant: Contestant, maxTime: number): number | Promis
   return stats.mean;
 }
 
-/** Not benchmark.js's deferred mode, which added 50 us to a call of 70 us: the peers that need this would look slow. */
+/**
+ * Times asynchronous runs without benchmark.js: its deferred mode added 50 us to a call of 70 us,
+ * which would make the peers that need it look slow.
+ */
 async function secondsPerAwait(run: () => unknown, maxTime: number): Promise<number> {
   await run();
   const startMs = performance.now();
@@ -157,7 +179,7 @@ export function summarise(values: readonly number[]): Measured {
   return { value: quantile(0.5), spread: (quantile(0.75) - quantile(0.25)) / 2 };
 }
 
-/** Gathers the results of one benchmark: prints each at once, writes all at the end. */
+/** Collects the results of one benchmark: prints each at once and writes all of them at the end. */
 export class Recorder {
   readonly #bench: string;
   readonly #machine: string;
@@ -168,7 +190,9 @@ export class Recorder {
     this.#machine = machine;
   }
 
-  /** Times ours, the first contestant, against the others and adds a result for each of them. */
+  /**
+   * Times the first contestant, ours, against each other one and adds a result for each of them.
+   */
   async race(
     name: string,
     unit: Unit,
@@ -213,7 +237,8 @@ export class Recorder {
     const against =
       peer === undefined
         ? ''
-        : `  ${peer.name} ${withSpread(peer.measured)} ${unit}  ratio ${ratio === null ? '-' : rounded(ratio)}`;
+        : `  ${peer.name} ${withSpread(peer.measured)} ${unit}  ` +
+          `ratio ${ratio === null ? '-' : rounded(ratio)}`;
     say(`${this.#bench}: ${name}: ${metric} ${withSpread(ours)} ${unit}${against}`);
   }
 
@@ -233,7 +258,7 @@ export function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** CPU, instruction sets, versions and commit: what a number must be read with. */
+/** Describes the machine that the numbers hold for: CPU, instruction sets, versions and commit. */
 export function describeMachine(): string {
   const { version, defaultIsa, availableIsas } = nativeAddon();
   return [

@@ -1,4 +1,5 @@
-// A query tower of the default model with random weights, and a micro-batch of requests for it.
+// Makes a query tower of the default model with random weights, and a micro-batch of requests for
+// it.
 
 import { catalogueItemFeatures } from '../src/bundle/weights/item-features.ts';
 import { headWeights } from '../src/bundle/weights/head-weights.ts';
@@ -19,7 +20,7 @@ export interface HeadSetup {
   readonly tensors: WeightMap;
   readonly schema: FeatureSchema;
   readonly items: ItemFeatures;
-  /** Users with states and demographics: half look at categories, half search. */
+  /** All users have states and demographics. Half of them look at categories, half search. */
   readonly batch: HeadBatch;
 }
 
@@ -71,7 +72,7 @@ export function headSetup(requests: number): HeadSetup {
   };
 }
 
-/** The same for fusion attention, with the states of `events` events for each user. */
+/** Makes the same for fusion attention, with the states of `events` events for each user. */
 export function attentionSetup(
   requests: number,
   events: number,

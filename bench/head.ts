@@ -1,5 +1,6 @@
-// The head against the same head in plain JavaScript, tfjs on both backends, and onnxruntime-node where it is installed;
-// its precisions, its fusions and its crossing by themselves; how near it comes to what the core can multiply.
+// Compares the head with the same head in plain JavaScript, in tfjs on two backends, and in
+// onnxruntime-node where it is installed. It also times precisions, fusions and an empty call, and
+// the share of the roofline that the head reaches.
 
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -20,12 +21,12 @@ import { attentionSetup, headSetup } from './head-setup.ts';
 import { openOnnxHead } from './onnx-head.ts';
 import { PlainHead } from './plain/head.ts';
 
-/** Every way to compute the head must agree this closely before it is timed. */
+/** Before an implementation is timed, it must agree with ours this closely. */
 const TOLERANCE = 1e-4;
 
-/** Largest difference from f32 that rounding to bf16 may make in a component of a unit vector. */
+/** Largest difference from f32 that bf16 may make in a component of a unit vector. */
 const BF16_TOLERANCE = 0.02;
-/** States of a user for fusion attention. */
+/** Number of event states of a user for fusion attention. */
 const EVENTS = 100;
 
 export async function run(recorder: Recorder, options: BenchOptions): Promise<void> {
@@ -141,7 +142,7 @@ async function attention(
   await recorder.race(`attention, ${caseOf(requests)}`, timePer('us'), contestants, { quick });
 }
 
-/** A batch of no requests: what a call costs before anything is computed. */
+/** Times a batch without requests: the cost of a call that computes nothing. */
 async function crossing(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const { weights } = headSetup(1);
   const head = new (nativeAddon().Head)(weights);
@@ -192,13 +193,13 @@ async function roofline(recorder: Recorder, { quick }: BenchOptions): Promise<vo
   recorder.add(caseOf(requests), share, summarise(shares));
 }
 
-/** Multiplications of a request in the two products that are left: [H, Z] and [D, H + Z]. */
+/** Multiplications of a request in the two products that folding leaves: [H, Z] and [D, H + Z]. */
 function foldedMultiplications({ embeddingWidth, hiddenWidth, hiddenWeight }: HeadWeights): number {
   const fused = hiddenWeight.length / hiddenWidth;
   return hiddenWidth * fused + embeddingWidth * (hiddenWidth + fused);
 }
 
-/** GFLOP/s. */
+/** Measures the rate of one thread in GFLOP/s, in a process of its own. */
 function peakRate(): number {
   const parameters = [...process.execArgv, join(import.meta.dirname, 'peak.ts')];
   const env = { ...process.env, TANDEM_THREADS: '1' };
@@ -221,6 +222,7 @@ function expectSame(
   );
   if (!(difference <= tolerance))
     throw new Error(
-      `Expected ${name} to agree with the native head within ${tolerance}, received a difference of ${difference}.`,
+      `Expected ${name} to agree with the native head within ${tolerance}, ` +
+        `received a difference of ${difference}.`,
     );
 }

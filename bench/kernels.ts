@@ -1,4 +1,5 @@
-// Leaf kernels: ours against a plain JavaScript loop and tfjs's cpu backend, and each ISA against scalar.
+// Compares our leaf kernels with a plain JavaScript loop and the tfjs backend `cpu`, and each
+// instruction set with `scalar`.
 
 import { useBackend } from '../src/backend/select.ts';
 import { tf } from '../src/backend/tf.ts';
@@ -18,7 +19,7 @@ interface MatmulCase {
   readonly m: number;
   readonly k: number;
   readonly n: number;
-  /** tfjs cpu takes a second for the largest. */
+  /** Fewer for the largest case: tfjs cpu takes a second for it. */
   readonly rounds: number;
 }
 
@@ -75,7 +76,7 @@ async function matmul(
   tf.dispose([left, right]);
 }
 
-/** Loops in the order i, k, j, whose innermost one runs along rows. */
+/** Loops in the order i, k, j: the innermost loop reads along rows. */
 function plainMatmul(
   a: Float32Array,
   b: Float32Array,
@@ -253,7 +254,7 @@ async function scan(recorder: Recorder, { quick }: BenchOptions): Promise<void> 
   tf.dispose([matrix, column]);
 }
 
-/** Classes that take an ISA, each of them against scalar. */
+/** Times the classes that take an instruction set: each instruction set against scalar. */
 async function isas(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   const { availableIsas, ExactIndex, Head } = nativeAddon();
   const vectors = clusteredRows(SCAN_ITEMS, 7);

@@ -1,4 +1,5 @@
-// npm run bench -- [name ...]: runs the roofline and the named benchmarks, or all, and regenerates docs/benchmarks.md.
+// npm run bench -- [name ...]: runs the roofline and the named benchmarks, or all of them, and
+// writes docs/benchmarks.md again.
 
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -7,7 +8,9 @@ import { describeMachine, Recorder, say, type BenchOptions } from './harness.ts'
 import { BENCHES } from './registry.ts';
 import { writeReport } from './report.ts';
 
-/** What the machine can do at best: printed above everything that is compared with it. */
+/**
+ * Says how fast the machine is at best, so it runs before every benchmark that is compared with it.
+ */
 const FIRST = 'roofline';
 
 async function main(): Promise<void> {
@@ -24,7 +27,8 @@ async function main(): Promise<void> {
   const unknown = positionals.filter((name) => !known.includes(name));
   if (unknown.length > 0)
     throw new RangeError(
-      `Expected names of benchmarks that exist (${known.join(', ')}), received ${unknown.join(', ')}.`,
+      `Expected names of benchmarks that exist (${known.join(', ')}), ` +
+        `received ${unknown.join(', ')}.`,
     );
   const { quick, bundles, store } = values;
   const backend = BACKENDS.find((name) => name === values.backend);
@@ -42,7 +46,7 @@ async function main(): Promise<void> {
   const machine = describeMachine();
   say(machine);
   if (loadavg()[0]! > availableParallelism() / 2)
-    say('Other work runs on this machine: expect wide spreads, and latencies that are its own.');
+    say('Other work runs on this machine: expect wide spreads and latencies that are too high.');
   for (const name of positionals.length > 0 ? new Set([FIRST, ...positionals]) : known) {
     const recorder = new Recorder(name, machine);
     const { run } = await BENCHES[name]!.load();

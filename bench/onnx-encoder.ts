@@ -1,17 +1,20 @@
-// The history encoder as an ONNX graph, as an exporter would write it: padded histories, every position of every block,
-// then the last row. `pruned` leaves out what the last row does not need of the last block.
+// Writes the history encoder as an ONNX graph, as an exporter would: padded histories, every
+// position of every block, then the last row. A pruned graph leaves out the parts of the last block
+// that the last row does not need.
 
 import type { EncoderWeights } from '../src/native/binding.ts';
 import { FLOAT, INT32, node, onnxModel, tensor, value } from './onnx-file.ts';
 
-/** The first one with LayerNormalization. */
+/** The first operator set that has LayerNormalization. */
 const OPSET = 17;
 /** Stands for -infinity in masks. */
 const MASKED = -1e9;
 
 /**
- * Inputs items [B, T] (row + 1, 0 = padding), actions, gaps [B, T] i32 and valid [B, T] f32 (0 = padding); output states
- * [B, D]. Only weights without categories, advertisers and prices.
+ * Writes the model. Inputs: items [B, T] i32 (row + 1, 0 = padding), actions and gaps [B, T] i32,
+ * valid [B, T] f32 (0 = padding). Output: states [B, D].
+ *
+ * @param weights - without categories, advertisers and prices.
  */
 export function encoderModel(weights: EncoderWeights, pruned: boolean): Uint8Array {
   const { embeddingWidth: d, heads, maxHistory: t, actionWidth: a } = weights;

@@ -1,10 +1,12 @@
-// ONNX model files written field by field, because a handful of nodes needs no exporter, and the door to
-// onnxruntime-node, which `npm run bench:peers` installs.
-// Numbers below are field numbers and enum values of onnx.proto (ModelProto, GraphProto, NodeProto, TensorProto).
+// Loads onnxruntime-node, which `npm run bench:peers` installs, and writes ONNX model files for it.
+//
+// The protobuf writer is our own, in four small functions at the end: none of our dependencies
+// writes protobuf, and a library would also need the schema onnx.proto. Numbers below are field
+// numbers and enum values of onnx.proto (ModelProto, GraphProto, NodeProto, TensorProto).
 
 import { createRequire } from 'node:module';
 
-/** What is used of onnxruntime-node. */
+/** The part of onnxruntime-node that is used. */
 export interface OnnxRuntime {
   readonly env: { readonly versions: { readonly node?: string } };
   readonly InferenceSession: {
@@ -52,7 +54,11 @@ export function onnxName({ env }: OnnxRuntime): string {
   return `onnxruntime-node ${env.versions.node ?? ''}`.trim();
 }
 
-/** @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto */
+/**
+ * Encodes a model.
+ *
+ * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ */
 export function onnxModel(name: string, graph: OnnxGraph, opset: number): Uint8Array {
   const fields = [
     ...graph.nodes.map((bytes) => field(1, bytes)),
@@ -68,7 +74,7 @@ export function onnxModel(name: string, graph: OnnxGraph, opset: number): Uint8A
   ]);
 }
 
-/** @param attributes - a number is an integer, `{ float }` is not, a list holds integers. */
+/** @param attributes - a number is an integer, `{ float }` is a float, a list holds integers. */
 export function node(
   operator: string,
   inputs: readonly string[],
@@ -112,7 +118,7 @@ export function tensor(
   ]);
 }
 
-/** An input or output; a letter stands for a dimension of any length. */
+/** Encodes an input or output; a letter stands for a dimension of any length. */
 export function value(name: string, type: number, shape: readonly (string | number)[]): Buffer {
   const dimensions = shape.map((length) =>
     field(1, typeof length === 'number' ? integer(1, length) : field(2, text(length))),
@@ -125,17 +131,17 @@ function text(value: string): Buffer {
   return Buffer.from(value, 'utf8');
 }
 
-/** Protobuf: a length-delimited field (wire type 2). */
+/** Encodes a length-delimited field of protobuf (wire type 2). */
 function field(number: number, bytes: Uint8Array): Buffer {
   return Buffer.concat([varint((number << 3) | 2), varint(bytes.length), bytes]);
 }
 
-/** Protobuf: a varint field (wire type 0). */
+/** Encodes a varint field of protobuf (wire type 0). */
 function integer(number: number, value: number): Buffer {
   return Buffer.concat([varint(number << 3), varint(value)]);
 }
 
-/** Protobuf: a 32-bit float field (wire type 5). */
+/** Encodes a 32-bit float field of protobuf (wire type 5). */
 function float(number: number, value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeFloatLE(value);

@@ -1,4 +1,4 @@
-// The head as an ONNX graph for onnxruntime-node.
+// Writes the head as an ONNX graph and runs it in onnxruntime-node.
 
 import type { HeadBatch } from '../src/features/head-batch.ts';
 import type { AttentionWeights, HeadWeights } from '../src/native/binding.ts';
@@ -18,11 +18,11 @@ import {
 
 export interface OnnxHead {
   readonly name: string;
-  /** Query embeddings of the batch it was opened with, [B, D]. */
+  /** Computes the query embeddings of the batch that it was opened with, [B, D]. */
   readonly run: () => Promise<Float32Array>;
 }
 
-/** @returns undefined, after saying so, when onnxruntime-node is not installed. */
+/** @returns undefined, with a message, when onnxruntime-node is not installed. */
 export async function openOnnxHead(
   weights: HeadWeights,
   batch: HeadBatch,
@@ -40,7 +40,12 @@ export async function openOnnxHead(
   };
 }
 
-/** @returns query embeddings [B, D] of any batch; undefined when onnxruntime-node is not installed. */
+/**
+ * Opens the head for batches of any size.
+ *
+ * @returns a function that computes query embeddings, [B, D]; undefined when onnxruntime-node is
+ * not installed.
+ */
 export async function openOnnxServing(
   weights: HeadWeights,
 ): Promise<((batch: HeadBatch) => Promise<Float32Array>) | undefined> {
@@ -57,7 +62,7 @@ function openSession(runtime: OnnxRuntime, weights: HeadWeights): Promise<OnnxSe
   });
 }
 
-/** Bags padded to one length with weights that sum to 1; cold starts put in. */
+/** Pads the bags to one length, scales their weights to sum 1, and fills in cold-start vectors. */
 function feeds(
   { Tensor }: OnnxRuntime,
   { embeddingWidth: width, coldStart }: HeadWeights,
@@ -84,7 +89,7 @@ function feeds(
       }
   }
   const ages = batch.stateAge.map((age, b) => (batch.hasState[b] === 1 ? age : 0));
-  // Sequences of one length, as a user pads them; none of this benchmark's is shorter.
+  // The graph takes sequences of one length; all sequences of this benchmark have it.
   const { sequenceOffsets, sequenceRows } = batch;
   const events = (sequenceOffsets?.at(-1) ?? 0) / count;
   const column = (at: number): object =>
@@ -172,7 +177,7 @@ function headModel(weights: HeadWeights): Uint8Array {
   return onnxModel('head', { nodes, initializers, inputs, output }, OPSET);
 }
 
-/** Weights of multi-head attention as it is usually written: keys and values of every state. */
+/** Weights of multi-head attention in its usual form: keys and values of every state. */
 function attentionTensors(
   { heads, queryWeight, keyWeight, valueWeight, outputWeight }: AttentionWeights,
   d: number,

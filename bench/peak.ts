@@ -1,5 +1,5 @@
-// Writes the f32 rate of one thread in GFLOP/s, measured on a matrix product. A process of its own, because the thread pool
-// takes its size from TANDEM_THREADS once.
+// Prints the f32 rate of one thread in GFLOP/s, measured on a matrix product. It is a process of
+// its own, because the thread pool reads its size from TANDEM_THREADS once.
 
 import { nativeAddon } from '../src/native/binding.ts';
 

@@ -1,4 +1,5 @@
-// docs/benchmarks.md from bench/results/*.ndjson: one table a benchmark, with machine, date and command, and charts of some.
+// Writes docs/benchmarks.md from bench/results/*.ndjson: for each benchmark its description, date,
+// command and machine, charts where it has them, and one table. harness.ts writes the results.
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,13 +10,19 @@ import { BENCHES } from './registry.ts';
 
 const INTRODUCTION = `# Benchmarks
 
-Written by \`npm run bench\` from \`bench/results/*.ndjson\`: do not edit. Ours and the peer run in
-alternating rounds; a number is the median of the rounds, ± half of their interquartile range. A ratio above 1 says that ours is
-better, whether low or high is good. Absolute numbers are of the machine named; the ratios are what travels.
+\`npm run bench\` writes this page from \`bench/results/*.ndjson\`. Do not edit it by hand.
+
+How to read the tables:
+
+- Ours and the peer run in alternating rounds. A value is the median of the rounds, ± half of their
+  interquartile range. Values that are measured once have no ±.
+- A ratio above 1 means that ours is better, whether the metric should be low or high.
+- Absolute values hold for the machine that the section names. Ratios carry over to other machines
+  better than absolute values do.
 `;
 
 /**
- * Writes the page; a benchmark without results keeps the section that it has.
+ * Writes the page. A benchmark without results keeps the section that the page already has.
  *
  * @returns path of the page, relative to the package.
  */
@@ -37,15 +44,22 @@ export async function writeReport(): Promise<string> {
     if (results.length === 0) continue;
     const date = statSync(path).mtime.toISOString().slice(0, 10);
     const images = charts === true ? await writeCharts(name, results) : [];
-    sections.push(
-      `## ${name}\n\n${about}\n\n${date}; ${results[0]!.machine}. Command: \`npm run bench -- ${name}\`.\n\n${images.map((line) => `${line}\n\n`).join('')}${table(results)}\n`,
-    );
+    // Three lines: in one, the machine's description is longer than 100 columns.
+    const machine = results[0]!.machine.replaceAll(/; (ISA|node) /g, ';\n$1 ');
+    const parts = [
+      `## ${name}`,
+      about,
+      `Measured on ${date} with \`npm run bench -- ${name}\`.\nMachine: ${machine}.`,
+      ...images,
+      `${table(results)}\n`,
+    ];
+    sections.push(parts.join('\n\n'));
   }
   writeFileSync(join(packageRoot(), page), [INTRODUCTION, ...sections].join('\n'));
   return page;
 }
 
-/** The page's sections by name. */
+/** Splits the page into its sections, by name. */
 function sectionsOf(path: string): Map<string, string> {
   const [, ...sections] = readFileSync(path, 'utf8').split(/^## /m);
   return new Map(
@@ -76,7 +90,9 @@ function table(results: readonly BenchResult[]): string {
   );
 }
 
-/** One row a case and one column a metric, where a case has one peer at most. */
+/**
+ * A table with one row for each case and one column for each metric. A case has one peer at most.
+ */
 function wideTable(values: readonly BenchResult[]): string {
   const cases = new Map<string, BenchResult[]>();
   for (const result of values) cases.set(result.case, [...(cases.get(result.case) ?? []), result]);
@@ -100,7 +116,7 @@ function key({ case: name, metric, peer }: BenchResult): string {
 }
 
 function measured(value: number, spread: number | null | undefined): string {
-  // Sizes, and times that are taken once, have no spread.
+  // Sizes and times that are measured once have no spread.
   return (spread ?? 0) === 0 ? String(value) : `${value} ± ${String(spread)}`;
 }
 

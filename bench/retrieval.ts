@@ -1,5 +1,6 @@
-// Our partitions and scans against FAISS's at a million items: each tuned to the same recall on queries of its own, then
-// raced. Graphs, whose building takes long, are in graphs.ts.
+// Compares our cluster index and scans with those of FAISS at a million items. Each contestant is
+// tuned to the same recall on other queries than it is timed with. Graphs take long to build; they
+// are in graphs.ts.
 
 import { availableParallelism } from 'node:os';
 import {
@@ -23,7 +24,7 @@ import {
 
 const SIZE = 1_000_000;
 const QUICK_SIZE = 20_000;
-/** Queries that share one call. */
+/** Number of queries in one call. */
 const BATCH = 64;
 const NODE_PEERS = ['usearch', 'hnswlib'];
 const BUILD_TIME = timePer('s');
@@ -40,7 +41,12 @@ export async function run(recorder: Recorder, { quick }: BenchOptions): Promise<
     });
 }
 
-/** @param suite - ours: of NODE_ENGINES, the one that all are compared with last; graphs: whether peers are graphs, too. */
+/**
+ * Tunes the contestants, times them, and compares memory and build time.
+ *
+ * @param suite - `ours`: names in NODE_ENGINES; all others are compared with the last one.
+ * `graphs`: whether graphs of other libraries take part.
+ */
 export async function raceIndexes(
   recorder: Recorder,
   quick: boolean,
@@ -52,7 +58,7 @@ export async function raceIndexes(
   try {
     const single = await startNode(data, 1);
     processes.push(single);
-    // Builds on all cores and keeps what it built; the first process loads that.
+    // This process builds on all cores and writes the index; the first process loads it.
     const double = await startNode(data, cores);
     processes.push(double);
     const faiss = await startFaiss(data);
@@ -92,7 +98,9 @@ export async function raceIndexes(
   }
 }
 
-/** The same engine searching on more threads: ours and usearch in the process whose pool has them. */
+/**
+ * The same engine on more threads. Ours and usearch search in the process that has these threads.
+ */
 function withThreads(
   tuned: Tuned,
   threads: number,
@@ -104,7 +112,7 @@ function withThreads(
   return { ...tuned, engine: { ...engine, threads, process } };
 }
 
-/** Memory and build time of the first against the others. */
+/** Compares memory and build time of the first contestant with the others. */
 function compareSizes(
   recorder: Recorder,
   data: DataSet,

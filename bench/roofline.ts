@@ -1,4 +1,5 @@
-// What this machine can do at best, next to which every other number is read. Measured by bench/native/roofline.cpp.
+// Records how fast this machine is at best; every other number is compared with it.
+// bench/native/roofline.cpp measures it.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -25,7 +26,7 @@ export function run(recorder: Recorder): Promise<void> {
   return Promise.resolve();
 }
 
-/** @returns its path; undefined, after saying so, where CMake or a compiler is missing. */
+/** @returns the program's path; undefined, with a message, where CMake or a compiler is missing. */
 function buildProgram(): string | undefined {
   const build = join('build', 'bench');
   for (const parameters of [

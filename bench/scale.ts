@@ -1,5 +1,6 @@
-// Training that does not fit in memory, by hand: makes a synthetic world, trains on it in shards, and says what memory each
-// of the two took at most. npx tsx bench/scale.ts --help; Linux, because the peak is what /proc says (VmHWM).
+// Measures training on data that does not fit in memory; run by hand. It makes a synthetic world,
+// trains on it in shards, and prints the peak memory of each of the two commands. npx tsx
+// bench/scale.ts --help. Linux only, because the peak (VmHWM) is read from /proc.
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { spawnCli } from '../test/support/cli.ts';
 
 const POLL_MS = 200;
-/** Of /proc, on every Linux that Node runs on. */
+/** The unit of CPU time in /proc, on every Linux that Node runs on. */
 const TICKS_PER_SECOND = 100;
 const { values: flags } = parseArgs({
   options: {
@@ -17,14 +18,15 @@ const { values: flags } = parseArgs({
     'shard-events': { type: 'string', default: '1000000' },
     steps: { type: 'string', default: '300' },
     'logged-share': { type: 'string', default: '0.5' },
-    /** Kept: the world is made once. */
+    /** The folder is kept, so the world is made once. */
     work: { type: 'string', default: join('bench', 'scale') },
     help: { type: 'boolean', default: false },
   },
 });
 if (flags.help) {
   process.stdout.write(
-    'npx tsx bench/scale.ts [--users 376000] [--items 100000] [--shard-events 1000000] [--steps 300] [--logged-share 0.5] [--work DIR]\n',
+    'npx tsx bench/scale.ts [--users 376000] [--items 100000] [--shard-events 1000000] ' +
+      '[--steps 300] [--logged-share 0.5] [--work DIR]\n',
   );
   process.exit();
 }
@@ -60,7 +62,10 @@ await measured('train', [
   ...['--shard-events', flags['shard-events']],
 ]);
 
-/** Runs a command and prints one line: time, peak memory, the last word of every progress, and what it wrote. */
+/**
+ * Runs a command and prints one line: time, peak memory, the last progress of each job, and its
+ * output.
+ */
 async function measured(name: string, args: readonly string[]): Promise<void> {
   const startedMs = performance.now();
   const child = spawnCli(args, { env: { TANDEM_LOG_LEVEL: 'info' } });
@@ -75,7 +80,8 @@ async function measured(name: string, args: readonly string[]): Promise<void> {
   const timer = setInterval(() => {
     const status = readIfThere(`/proc/${child.pid!}/status`);
     peakKiB = Math.max(peakKiB, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
-    // utime and stime, fields 14 and 15: the name in field 2 may have spaces, and ends at the last bracket.
+    // utime and stime are fields 14 and 15. The name in field 2 may contain spaces and ends at the
+    // last bracket.
     const fields = readIfThere(`/proc/${child.pid!}/stat`).split(') ').at(-1)!.split(' ');
     cpuTicks = Math.max(cpuTicks, Number(fields[11] ?? 0) + Number(fields[12] ?? 0));
   }, POLL_MS);
@@ -94,7 +100,7 @@ async function measured(name: string, args: readonly string[]): Promise<void> {
   );
 }
 
-/** What each job said last: `training events: 10 of 10 shards, 1.2/s`. */
+/** The last progress of each job, e.g. `training events: 10 of 10 shards, 1.2/s`. */
 function jobsOf(log: string): string[] {
   const last = new Map<string, string>();
   for (const line of log.split('\n').filter((text) => text.startsWith('{'))) {

@@ -1,6 +1,7 @@
-// The server under load against a server of the best known packages: latency quantiles at rising rates over HTTP and WebSocket, the
-// highest rate within the promised p99, where the time goes, and what swapping bundles costs.
-// What the load generator does is in serve/generator.ts, which runs in a process of its own.
+// Compares our server under load with a server made of well-known packages: latency quantiles at
+// rising rates over HTTP and WebSocket, the highest rate that keeps the p99 limit, the time of each
+// stage, and the cost of swapping bundles. The load generator is serve/generator.ts; it runs in a
+// process of its own.
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,22 +26,27 @@ import {
 } from './serve/sweep.ts';
 
 const ITEMS = [100_000, 1_000_000];
-/** Just above where the index is used instead of a scan. */
+/** Just above the size at which the server uses the index instead of a scan. */
 const QUICK_ITEMS = [21_000];
 const SWEEP: SweepPlan = {
   rates: [25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800],
-  ...{ rounds: 4, seconds: 2, refinements: 2 },
+  rounds: 4,
+  seconds: 2,
+  refinements: 2,
 };
 const QUICK_SWEEP: SweepPlan = { rates: [50, 100], rounds: 1, seconds: 1, refinements: 0 };
 const QUESTIONS = 1000;
 const RECALL_QUESTIONS = 200;
-/** What indexes are built for; the peer looks no further than it takes to find as much as we do, or this. */
+/**
+ * The recall that our indexes are built for. The peer has to reach ours or this, whichever is
+ * lower.
+ */
 const RECALL_TARGET = 0.99;
-/** How far the peer's searches look. */
+/** The values of ef that the peer tries. */
 const FIRST_EXPANSION = 100;
 const LAST_EXPANSION = 6400;
 const EXPANSION_STEP = 1.25;
-/** Of the served rate: what a server runs at that has room for a bad minute. */
+/** Share of the served rate at which a server still has room for a bad minute. */
 const STEADY_SHARE = 0.7;
 
 const RATES: readonly { readonly of: keyof Served; readonly p99Ms: number }[] = [
@@ -63,7 +69,7 @@ export async function run(recorder: Recorder, options: BenchOptions): Promise<vo
   }
 }
 
-/** One catalogue: servers and generator started, asked, stopped. */
+/** Measures one catalogue: starts the servers and the generator, runs the loads, stops them. */
 async function measure(
   recorder: Recorder,
   options: BenchOptions,
@@ -73,9 +79,8 @@ async function measure(
   try {
     const bundle = await loadBundle(setup.bundles);
     const size = `${bundle.catalogue.count.toLocaleString('en')} items`;
-    say(
-      `serve: ${size}, width ${bundle.manifest.model.embeddingWidth}, fusion ${bundle.manifest.model.fusion}`,
-    );
+    const { embeddingWidth, fusion } = bundle.manifest.model;
+    say(`serve: ${size}, width ${embeddingWidth}, fusion ${fusion}`);
     const cores = freeCores();
     say(
       cores === undefined
@@ -98,7 +103,9 @@ async function measure(
       { name: `${size}, WebSocket`, protocol: 'ws', server: tandem },
     ];
     const theirs: Target | undefined = peer && {
-      ...{ name: `${size}, ${PEER}`, protocol: 'http', server: peer },
+      name: `${size}, ${PEER}`,
+      protocol: 'http',
+      server: peer,
     };
     const plan = options.quick ? QUICK_SWEEP : SWEEP;
     const targets = theirs === undefined ? ours : [...ours, theirs];
@@ -124,7 +131,8 @@ async function measure(
           theirs && { name: PEER, measured: exactly(served.get(theirs)![of]) },
         );
 
-    // A quick run shows that it runs, on a machine that is too busy to serve anything in time as well.
+    // A quick run goes on at the lowest rate even where the machine is too busy to serve any rate
+    // in time.
     const knee = Math.max(served.get(http)!.promised, options.quick ? plan.rates[0]! : 0);
     const rate = Math.round(STEADY_SHARE * knee);
     if (rate === 0) say(`serve: ${size}: no rate was served, nothing to swap bundles at`);
@@ -144,7 +152,7 @@ function startTandem({ bundles, store }: ServeSetup, core: number | undefined): 
   return startServer([main, 'serve', ...flags, '--bundle-poll-seconds', '0.05'], core);
 }
 
-/** @returns undefined, after saying so, where its packages are not installed. */
+/** @returns undefined, with a message, where its packages are not installed. */
 async function startPeer(
   { bundles, store }: ServeSetup,
   { manifest }: Bundle,
@@ -163,7 +171,10 @@ async function startPeer(
   return startServer(['--import', 'tsx', file, bundles, store, graph], core);
 }
 
-/** Of ours, and of the peer with searches that look as far as it takes to find as much. */
+/**
+ * Records the recall of both servers; the peer's searches are widened until it finds as much as
+ * ours.
+ */
 async function recordRecall(
   recorder: Recorder,
   size: string,
@@ -184,7 +195,7 @@ async function recordRecall(
   );
 }
 
-/** @returns the peer's recall, of at least `target`. */
+/** @returns the peer's recall, at least `target`. */
 async function raisePeer(
   port: number,
   questions: readonly Question[],
@@ -200,7 +211,8 @@ async function raisePeer(
     }
     if (expansion > LAST_EXPANSION)
       throw new Error(
-        `Expected the peer to reach recall ${target.toFixed(4)}, received ${recall.toFixed(4)} with ef ${expansion}.`,
+        `Expected the peer to reach recall ${target.toFixed(4)}, ` +
+          `received ${recall.toFixed(4)} with ef ${expansion}.`,
       );
   }
 }
@@ -209,7 +221,7 @@ function exactly(value: number): Measured {
   return { value, spread: 0 };
 }
 
-/** Different requests of known users: most look at an item, some search. */
+/** Makes different requests of known users: three in four look at an item, one in four searches. */
 function questionsOf({ catalogue, goldens }: Bundle, { bundles }: BenchOptions): Question[] {
   const random = new Random(5);
   const users =

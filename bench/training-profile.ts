@@ -1,8 +1,9 @@
-// Where a training step's time goes: every call into the addon, by function, and what is left of the step, which is tfjs and JavaScript.
+// Measures where the time of a training step goes: the calls into the addon, by function, and the
+// rest, which is tfjs and JavaScript.
 
 import { nativeAddon } from '../src/native/binding.ts';
 
-/** Milliseconds a step by native function, the largest first, and of everything else. */
+/** Milliseconds of a step: by native function, the largest first, and for everything else. */
 export interface StepProfile {
   readonly native: ReadonlyMap<string, number>;
   readonly restMs: number;
@@ -31,7 +32,11 @@ export async function profileSteps(
   };
 }
 
-/** Puts a stopwatch around each function of a namespace. @returns what takes them off. */
+/**
+ * Measures the time of each function of a namespace.
+ *
+ * @returns a function that restores the namespace.
+ */
 function timed(namespace: object, totals: Map<string, number>): () => void {
   const functions = namespace as Record<string, (...parameters: unknown[]) => unknown>;
   const originals = { ...functions };

@@ -1,5 +1,6 @@
-// The reference step of the training benchmark: the history encoder over full histories, softmax at every position over
-// its own positive and shared negatives, Adam. Ours here, PyTorch's in peers/training_torch.py, from the same files.
+// The reference step of the training benchmark: the history encoder over full histories, a softmax
+// at every position over its positive and shared negatives, then Adam. This file has our step;
+// peers/training_torch.py has the step of PyTorch and reads the files that this file writes.
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +11,8 @@ import { buildSchema } from '../src/features/build-schema.ts';
 import { buildItemFeatures } from '../src/features/item-features.ts';
 import { GAP_BUCKETS } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
-import { localiseItems, TwoTower } from '../src/model/network/two-tower.ts';
+import { distinctItems } from '../src/model/network/ragged-histories.ts';
+import { TwoTower } from '../src/model/network/two-tower.ts';
 import { Random } from '../src/random.ts';
 import type { ModelConfig } from '../src/bundle/manifest.ts';
 import { REFERENCE_MODEL } from './encoder-setup.ts';
@@ -19,19 +21,21 @@ const USERS = 128;
 const ITEMS = 50_000;
 const NEGATIVES = 512;
 const ACTIONS = ['view', 'click', 'cart', 'purchase'];
-export const LEARNING_RATE = 1e-3;
-export const REFERENCE_CASE: string = `${USERS} users x ${REFERENCE_MODEL.maxHistory} positions, ${NEGATIVES} shared negatives of ${ITEMS} items`;
+const LEARNING_RATE = 1e-3;
+export const REFERENCE_CASE: string =
+  `${USERS} users x ${REFERENCE_MODEL.maxHistory} positions, ` +
+  `${NEGATIVES} shared negatives of ${ITEMS} items`;
 
-/** One step's histories, and what is ranked. */
+/** The histories of one step and the items that it ranks. */
 export interface ReferenceBatch {
   readonly histories: HistoryBatch;
-  /** [B * T] catalogue rows: the positive of every position. */
+  /** [B * T] catalogue rows: the positive item of every position. */
   readonly positives: Int32Array;
   /** [S] catalogue rows. */
   readonly negatives: Int32Array;
 }
 
-/** Batch number `index`: items, actions and gaps at random, every history full. */
+/** Makes batch number `index`: random items, actions and gaps; every history is full. */
 export function referenceBatch(
   index: number,
   { maxHistory: length }: ModelConfig = REFERENCE_MODEL,
@@ -40,20 +44,20 @@ export function referenceBatch(
   const random = new Random(31, index);
   const draw = (count: number, bound: number): Int32Array =>
     Int32Array.from({ length: count }, () => random.integer(bound));
-  const places = users * length;
+  const positions = users * length;
   return {
     histories: {
       offsets: Int32Array.from({ length: users + 1 }, (_, user) => user * length),
-      items: draw(places, ITEMS),
-      actions: draw(places, ACTIONS.length + 1),
-      gaps: draw(places, GAP_BUCKETS),
+      items: draw(positions, ITEMS),
+      actions: draw(positions, ACTIONS.length + 1),
+      gaps: draw(positions, GAP_BUCKETS),
     },
-    positives: draw(places, ITEMS),
+    positives: draw(positions, ITEMS),
     negatives: draw(NEGATIVES, ITEMS),
   };
 }
 
-/** A model whose items are ids alone, as those of the peer are. */
+/** Makes a model whose items have ids and no other features, as the peer's items do. */
 export function referenceModel(config: ModelConfig = REFERENCE_MODEL): TwoTower {
   const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
   const nothing = { advertisers: ids.map(() => ''), prices: new Float64Array(ITEMS).fill(NaN) };
@@ -77,7 +81,7 @@ export function referenceModel(config: ModelConfig = REFERENCE_MODEL): TwoTower 
   return new TwoTower({ ...config, fusion: 'none' }, schema, items, { seed: 1 });
 }
 
-/** Takes steps on a model's encoder and item table; its other weights have no part in the loss. */
+/** Trains a model's encoder and item table. Its other weights have no part in the loss. */
 export class ReferenceTrainer {
   readonly #model: TwoTower;
   readonly #optimiser: Adam;
@@ -93,18 +97,18 @@ export class ReferenceTrainer {
     const ranked = new Int32Array(positives.length + negatives.length);
     ranked.set(positives);
     ranked.set(negatives, positives.length);
-    const { itemRows, rows, alsoRows } = localiseItems(histories.items, ranked);
+    const { catalogueRows, indices, alsoIndices } = distinctItems(histories.items, ranked);
     const loss = (leaves: ReadonlyMap<string, tf.Tensor>): tf.Scalar => {
       const inputs = leaves.get('items.id') as tf.Tensor2D;
-      const hidden = this.#model.encode(inputs, { ...histories, items: rows });
+      const hidden = this.#model.encode(inputs, { ...histories, items: indices });
       const pick = (begin: number, end: number): tf.Tensor2D =>
-        tf.gather(inputs, tf.tensor1d(alsoRows.slice(begin, end), 'int32'));
+        tf.gather(inputs, tf.tensor1d(alsoIndices.slice(begin, end), 'int32'));
       const positive = rowProducts(hidden, pick(0, positives.length));
       const others = logSumExpScores(hidden, pick(positives.length, ranked.length));
       // -ln(e^p / (e^p + sum e^n)) = ln(1 + e^(logsumexp(n) - p)).
       return tf.mean<tf.Scalar>(tf.softplus(tf.sub(others, positive)));
     };
-    const lookups = new Map([['items.id', itemRows]]);
+    const lookups = new Map([['items.id', catalogueRows]]);
     return this.#optimiser.minimise(() => ({ loss, lookups }), LEARNING_RATE, ++this.#steps);
   }
 
@@ -114,7 +118,10 @@ export class ReferenceTrainer {
   }
 }
 
-/** Weights and batches for the peer: config.json says what lies where in weights.f32, and batches.i32 is a row a batch. */
+/**
+ * Writes weights and batches for the peer. config.json holds the offset of each tensor in
+ * weights.f32; batches.i32 has one row for each batch.
+ */
 export async function writeReference(
   folder: string,
   model: TwoTower,

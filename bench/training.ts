@@ -1,5 +1,5 @@
-// One training step on our native tfjs backend: the reference step against PyTorch, the demo's configuration, and a small one
-// against tfjs's own cpu backend.
+// Times one training step on our native tfjs backend: the reference step against PyTorch and
+// against other tfjs backends, a step of the demo, and a small step against the tfjs backend `cpu`.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -39,17 +39,19 @@ import { profileSteps } from './training-profile.ts';
 import { LARGE_MODEL, REFERENCE_MODEL } from './encoder-setup.ts';
 import { say, timePer, type BenchOptions, type Contestant, type Recorder } from './harness.ts';
 
-/** Fewer users than the demo's: a step draws 64 of them either way, and the world is ready sooner. */
+/**
+ * Fewer users than the demo has: a step draws 64 of them either way, and the world is made sooner.
+ */
 const USERS = 1_000;
-/** tfjs cpu takes too long for a step of the demo's size. */
+/** tfjs cpu takes too long for a step of the size that the demo has. */
 const SMALL_USERS = 4;
 /** Two steps from equal weights must have losses this close on both backends. */
 const LOSS_TOLERANCE = 1e-3;
 
-/** Losses of the first steps must be this close to PyTorch's with sparse gradients, which takes the same steps. */
+/** Losses of the first steps must be this close to those of PyTorch with sparse gradients. */
 const TORCH_TOLERANCE = 2e-3;
 const BATCHES = 4;
-/** Users of a step on every backend: the reference's, and few enough of the large encoder for a CPU. */
+/** Users of a step on every backend; for the large encoder few enough for a CPU. */
 const REFERENCE_USERS = 128;
 const LARGE_USERS = 4;
 const QUICK_USERS = 2;
@@ -63,7 +65,9 @@ export async function run(recorder: Recorder, options: BenchOptions): Promise<vo
   await raceTfjs(recorder, options);
 }
 
-/** The reference step and one of the large encoder, on every tfjs backend that is there. */
+/**
+ * Times the reference step and a step of the large encoder on every tfjs backend of this machine.
+ */
 async function raceBackends(recorder: Recorder, options: BenchOptions): Promise<void> {
   const backends = await presentBackends(options.backend);
   for (const [config, users] of [
@@ -89,7 +93,8 @@ async function raceBackends(recorder: Recorder, options: BenchOptions): Promise<
       });
     }
     await recorder.race(
-      `${users} users x ${config.maxHistory} positions, width ${config.embeddingWidth}, ${config.blocks} blocks`,
+      `${users} users x ${config.maxHistory} positions, ` +
+        `width ${config.embeddingWidth}, ${config.blocks} blocks`,
       timePer('ms'),
       contestants,
       { quick: options.quick, rounds: 3, roundSeconds: 2 },
@@ -98,7 +103,7 @@ async function raceBackends(recorder: Recorder, options: BenchOptions): Promise<
   }
 }
 
-/** The reference step, on as many threads as ours has. */
+/** Times the reference step against PyTorch, on the same number of threads. */
 async function raceTorch(recorder: Recorder, { quick }: BenchOptions): Promise<void> {
   await useBackend();
   const threads = availableParallelism();
@@ -205,10 +210,11 @@ function caseOf({ usersPerStep, positivesPerUser }: TrainConfig, { items }: Data
 }
 
 /**
- * Gives tfjs cpu a scatter-add in one pass.
+ * Gives tfjs cpu a scatter-add that reads the data once.
  *
- * Its own, the gradient of every embedding lookup, goes over all of the data once for every row of the table: a step of
- * four users took minutes, and the comparison would have been of that kernel alone.
+ * Its own one, the gradient of every embedding lookup, reads all of the data once for every row of
+ * the table. A step of four users took minutes with it, and the race would have compared that
+ * kernel alone.
  */
 function helpTfjsCpu(): void {
   tf.unregisterKernel('UnsortedSegmentSum', 'cpu');
@@ -243,7 +249,10 @@ async function makeWorld(): Promise<Dataset> {
   }
 }
 
-/** A model whose weights live on the backend; its first step is done, whose loss is returned. */
+/**
+ * Makes a model whose weights live on the backend, and does its first step. Returns that step's
+ * loss.
+ */
 async function openTrainer(
   dataset: Dataset,
   config: TrainConfig,

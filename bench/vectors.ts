@@ -1,12 +1,21 @@
-// Data of the retrieval benchmarks: clustered unit vectors, as a trained item tower gives, and queries near them.
+// Data of the retrieval benchmarks: clustered unit vectors, as a trained item tower makes them, and
+// queries near them.
 
 import { Random } from '../src/random.ts';
 
 export const WIDTH = 64;
 export const K = 100;
 
+/** Item vectors and queries, before they are written to files. */
+export interface RawData {
+  /** [N, WIDTH] f32 unit rows. */
+  readonly vectors: Float32Array;
+  /** [any, WIDTH] f32 unit rows; the first ones are for calibration. */
+  readonly queries: Float32Array;
+}
+
 const ITEMS_PER_CLUSTER = 100;
-/** Length of the noise around a cluster's centre, against the centre's 1. */
+/** Length of the noise around a cluster's centre; the centre has length 1. */
 const CLUSTER_NOISE = 0.7;
 const QUERY_NOISE = 0.3;
 
@@ -43,7 +52,7 @@ function addNoisy(
     out[row * WIDTH + i] = sources[source * WIDTH + i]! + deviation * random.normal();
 }
 
-/** In place. */
+/** Scales each row to length 1, in place. */
 function unitRows(rows: Float32Array): Float32Array {
   for (let begin = 0; begin < rows.length; begin += WIDTH) {
     let squares = 0;

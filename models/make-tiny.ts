@@ -1,5 +1,5 @@
-// Makes models/tiny: the trained bundle that tests load. Run it after a change of the bundle's format or of what the
-// model computes: npx tsx models/make-tiny.ts
+// Makes models/tiny, the trained bundle that tests load. Run it after a change of the bundle's
+// format, of a feature or of what the model computes: npx tsx models/make-tiny.ts
 
 import { cpSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';

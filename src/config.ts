@@ -1,4 +1,6 @@
-// Settings of the server: one zod schema, and where each value comes from: flag > TANDEM_* environment > file > default.
+// Settings of the server: one zod schema that holds every setting, and where each value comes from:
+// a flag, then a TANDEM_* variable, then the settings file, then the default. --help and
+// docs/reference/settings.md are made from the same schema.
 
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
@@ -34,108 +36,109 @@ export interface ServerSettings {
   readonly tlsKey?: string | undefined;
 }
 
-/** A request may not ask for more patience than this. */
+/** The longest timeout that a request may set for itself. */
 export const MAX_REQUEST_TIMEOUT_MS = 600_000;
 
 export type SettingOrigin = 'flag' | 'environment' | 'file' | 'default';
 
+const port = z.int().min(0).max(65535);
+const text = z.string().min(1);
+const onOff = z.enum(['on', 'off']).default('off');
+
 const serverSchema = z.strictObject({
-  bundles: z.string().min(1).describe('directory of published bundles'),
-  store: z.string().min(1).describe('feature store: a directory of LMDB, or redis://host:port/db'),
+  bundles: text.describe('directory of published bundles, or one bundle'),
+  store: text.describe('feature store: an LMDB directory, or redis://host:port/db'),
   storeTimeoutMs: z
     .int()
     .min(1)
     .default(10)
-    .describe('time that a command of Redis may take before the user counts as a cold start'),
-  host: z.string().min(1).default('127.0.0.1').describe('address to listen on'),
-  port: z.int().min(0).max(65535).default(8080).describe('port to listen on, 0 = any free one'),
-  transport: z.enum(['uws', 'node']).default('uws').describe('web server: uws or node'),
+    .describe('time limit of a Redis command in milliseconds; later, the state is not used'),
+  host: text.default('127.0.0.1').describe('address to listen on'),
+  port: port.default(8080).describe('port to listen on; 0 = any free port'),
+  transport: z
+    .enum(['uws', 'node'])
+    .default('uws')
+    .describe('web server: uWebSockets, or node:http with ws'),
   eventLoops: z
     .int()
     .min(1)
     .max(256)
     .default(1)
-    .describe('threads that answer requests on one port'),
+    .describe('number of threads that answer requests on the port'),
   plan: z
     .enum(['auto', 'exact', 'approximate'])
     .default('auto')
-    .describe('how to search: auto, exact or approximate'),
+    .describe('use the exact scan, the index, or decide for each search'),
   staleAfterHours: z
     .number()
     .positive()
     .default(48)
-    .describe('age from which a user state is reported as stale'),
+    .describe('age in hours above which a user state is reported as stale'),
   maxBodyBytes: z
     .int()
     .min(1024)
     .default(1024 * 1024)
-    .describe('largest request body'),
+    .describe('largest request body in bytes'),
   maxFrameBytes: z
     .int()
     .min(1024)
     .default(64 * 1024)
-    .describe('largest WebSocket frame'),
+    .describe('largest WebSocket frame in bytes'),
   maxMicroBatch: z
     .int()
     .min(1)
     .max(1024)
     .default(64)
-    .describe('requests answered together at most'),
+    .describe('maximum number of requests in a micro-batch'),
   maxQueue: z
     .int()
     .min(1)
     .default(4096)
-    .describe('requests that may wait before new ones are refused'),
-  maxSocketInFlight: z.int().min(1).default(64).describe('unanswered subjects of one WebSocket'),
+    .describe('maximum number of waiting requests of an event loop'),
+  maxSocketInFlight: z
+    .int()
+    .min(1)
+    .default(64)
+    .describe('maximum number of unanswered subjects of a WebSocket'),
   socketIdleSeconds: z
     .int()
     .min(8)
     .max(960)
     .multipleOf(4)
     .default(120)
-    .describe('silence after which a WebSocket is dropped'),
+    .describe('silence in seconds after which a WebSocket is closed'),
   drainTimeoutSeconds: z
     .number()
     .min(0)
     .default(30)
-    .describe('time to finish requests when stopping'),
+    .describe('time to finish open requests when the server stops, in seconds'),
   bundlePollSeconds: z
     .number()
     .min(0.05)
     .default(1)
-    .describe('how often to look whether another bundle is current'),
-  adminHost: z.string().min(1).default('127.0.0.1').describe('address of the admin port'),
+    .describe('interval of the checks for another current bundle, in seconds'),
+  adminHost: text.default('127.0.0.1').describe('address of the admin port'),
   adminPort: z
-    .union([z.literal('off'), z.int().min(0).max(65535)])
+    .union([z.literal('off'), port])
     .default('off')
-    .describe('port for bundles, drain and log level; off, or 0 = any free one'),
+    .describe('port for bundles, drain and log level; 0 = any free port'),
   requestTimeoutMs: z
     .int()
     .min(1)
     .max(MAX_REQUEST_TIMEOUT_MS)
     .default(10_000)
-    .describe('time after which a request that still waits is dropped, unless it says another'),
+    .describe('time limit of waiting requests that set none, in milliseconds'),
   canaryEvery: z
     .int()
     .min(1)
     .default(1000)
-    .describe('answers of the approximate index to one that is checked by an exact search'),
-  freshEvents: z
-    .enum(['on', 'off'])
-    .default('off')
-    .describe('take events over HTTP and encode their users at once: on or off'),
-  freshItems: z
-    .enum(['on', 'off'])
-    .default('off')
-    .describe('take items over HTTP and have them in the next answer: on or off'),
-  accessLog: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('file that gets a JSON line a request, "-" = standard output; none without it'),
-  keys: z.string().min(1).optional().describe('file of API keys; without it everybody is served'),
-  tlsCert: z.string().min(1).optional().describe('certificate chain (PEM), to serve over TLS'),
-  tlsKey: z.string().min(1).optional().describe('private key (PEM) of the certificate'),
+    .describe('one of this many approximate answers is checked by an exact search'),
+  freshEvents: onOff.describe('accept events over HTTP and encode their users at once'),
+  freshItems: onOff.describe('accept items over HTTP and serve them at once'),
+  accessLog: text.optional().describe('file for one JSON line per request; - = standard output'),
+  keys: text.optional().describe('file of API keys; without it, the server answers everybody'),
+  tlsCert: text.optional().describe('certificate chain (PEM); with tlsKey, turns TLS on'),
+  tlsKey: text.optional().describe('private key (PEM) of the certificate'),
 });
 
 export type SettingName = keyof ServerSettings;
@@ -147,24 +150,28 @@ export const SETTING_NAMES: readonly SettingName[] = Object.keys(
 const FOREIGN_VARIABLES = ['TANDEM_LOG_LEVEL', 'TANDEM_ISA', 'TANDEM_THREADS', 'TANDEM_CONFIG'];
 
 export interface SettingSources {
-  /** As parsed from the command line; undefined members were not given. */
+  /** The values of the command line; undefined members were not given. */
   readonly flags?: Readonly<Partial<Record<string, string | number>>>;
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Path of a JSON file with settings by name; TANDEM_CONFIG names it too. */
+  /** Path of a JSON file with settings by name. Without it, TANDEM_CONFIG names the file. */
   readonly file?: string | undefined;
 }
 
 export interface ResolvedSettings {
   readonly settings: ServerSettings;
   readonly origins: Readonly<Record<SettingName, SettingOrigin>>;
-  /** TANDEM_* variables that no setting reads, for a warning: an orchestrator may have put them there. */
+  /**
+   * TANDEM_* variables that no setting reads. They are no error, because an orchestrator may set
+   * them.
+   */
   readonly unknownVariables: readonly string[];
 }
 
 /**
  * Resolves every setting of the server.
  *
- * @throws TandemError ERR_CONFIG_INVALID naming the setting, where its value came from, and the nearest known name.
+ * @throws TandemError ERR_CONFIG_INVALID with the setting, the origin of its value, and the nearest
+ *   known name.
  */
 export function resolveServerSettings(sources: SettingSources): ResolvedSettings {
   const { flags = {}, environment = {} } = sources;
@@ -200,8 +207,10 @@ export function resolveServerSettings(sources: SettingSources): ResolvedSettings
     throw new TandemError(
       'ERR_CONFIG_INVALID',
       missing
-        ? `Expected a value for ${name} (${describeSetting(name)}), received none. Give ${flagOf(name)}, ${variableOf(name)} or "${name}" in the settings file.`
-        : `Expected a valid ${name} (${describeSetting(name)}), received ${JSON.stringify(values[name])} from ${where}: ${issue.message}.`,
+        ? `Expected a value for ${name} (${descriptionOf(name)}), received none. ` +
+            `Give ${flagOf(name)}, ${variableOf(name)} or "${name}" in the settings file.`
+        : `Expected a valid ${name} (${valuesOf(name)}), ` +
+            `received ${JSON.stringify(values[name])} from ${where}: ${issue.message}.`,
       { details: { setting: name } },
     );
   }
@@ -215,26 +224,57 @@ export function resolveServerSettings(sources: SettingSources): ResolvedSettings
   };
 }
 
-/** --stale-after-hours */
+/** The flag of a setting, e.g. `--stale-after-hours`. */
 export function flagOf(name: SettingName): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** TANDEM_STALE_AFTER_HOURS */
+/** The environment variable of a setting, e.g. `TANDEM_STALE_AFTER_HOURS`. */
 export function variableOf(name: SettingName): string {
   return `TANDEM_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }
 
-/** What a setting does, with its default. */
-export function describeSetting(name: SettingName): string {
-  const field = serverSchema.shape[name];
-  const text = field.description ?? '';
-  return field instanceof z.ZodDefault
-    ? `${text}; default ${String(field.def.defaultValue)}`
-    : text;
+/** What a setting does, in a few words. */
+export function descriptionOf(name: SettingName): string {
+  return serverSchema.shape[name].description ?? '';
 }
 
-/** The setting nearest to a misspelled environment variable, for its warning. */
+/** The default of a setting as text; undefined when it has none. */
+export function defaultOf(name: SettingName): string | undefined {
+  const field = serverSchema.shape[name];
+  return field instanceof z.ZodDefault ? String(field.def.defaultValue) : undefined;
+}
+
+/** The values that a setting accepts, e.g. `integer, 1 to 256`. */
+export function valuesOf(name: SettingName): string {
+  return describeValues(z.toJSONSchema(serverSchema.shape[name], { io: 'input' }));
+}
+
+/** What a setting does, which values it accepts, and its default. */
+export function describeSetting(name: SettingName): string {
+  const [values, fallback] = [valuesOf(name), defaultOf(name)];
+  const facts = [
+    ...(values === 'text' ? [] : [values]),
+    ...(fallback === undefined ? [] : [`default ${fallback}`]),
+  ];
+  return `${descriptionOf(name)}${facts.length === 0 ? '' : ` (${facts.join(', ')})`}`;
+}
+
+function describeValues(schema: z.core.JSONSchema.BaseSchema): string {
+  const { anyOf, const: only, enum: names, type, minimum, exclusiveMinimum, multipleOf } = schema;
+  if (anyOf !== undefined) return anyOf.map(describeValues).join('; or ');
+  if (only !== undefined) return String(only);
+  if (names !== undefined) return names.join(' | ');
+  if (type === 'string') return 'text';
+  // The largest safe integer stands for "no maximum".
+  const maximum = schema.maximum === Number.MAX_SAFE_INTEGER ? undefined : schema.maximum;
+  const from = exclusiveMinimum === undefined ? `from ${minimum}` : `above ${exclusiveMinimum}`;
+  const range = maximum === undefined ? from : `${minimum} to ${maximum}`;
+  const kind = type === 'integer' ? 'integer' : 'number';
+  return `${kind}, ${range}${multipleOf === undefined ? '' : `, multiple of ${multipleOf}`}`;
+}
+
+/** The environment variable that a misspelled one most likely means. */
 export function nearestVariable(name: string): string | undefined {
   return nearestName(name, SETTING_NAMES.map(variableOf));
 }
@@ -244,12 +284,13 @@ function refuseUnknown(name: string, source: string): void {
   const near = nearestName(name, SETTING_NAMES);
   throw new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected known settings in ${source}, received "${name}".${near === undefined ? '' : ` Did you mean "${near}"?`}`,
+    `Expected known settings in ${source}, received "${name}".` +
+      (near === undefined ? '' : ` Did you mean "${near}"?`),
     { details: { setting: name } },
   );
 }
 
-/** Flags and variables are text; a setting that is a number gets one when the text is one. */
+/** The value of a flag or variable. For a numeric setting, a text that is a number becomes one. */
 function fromText(name: SettingName, value: unknown): unknown {
   const field = serverSchema.shape[name];
   const inner = field instanceof z.ZodDefault ? field.unwrap() : field;
@@ -266,7 +307,8 @@ function readSettingsFile(path: string): Record<string, unknown> {
   } catch (cause) {
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected a JSON object of settings in ${path}, but: ${cause instanceof Error ? cause.message : String(cause)}.`,
+      `Expected a JSON object of settings in ${path}, but reading it failed: ` +
+        `${cause instanceof Error ? cause.message : String(cause)}.`,
       { cause, details: { path } },
     );
   }

@@ -1,43 +1,13 @@
-// TandemError and the one table of error codes. docs/errors.md explains each; errors.test.ts holds the two together.
+// TandemError and the one table of error codes. docs/reference/errors.md explains each code, and
+// errors.test.ts compares that page with the table.
 
-interface ErrorKind {
-  /** HTTP status a server answers with when this error reaches a client. */
-  readonly status: number;
-  /** Whether the same call may succeed later without a change by the caller. */
-  readonly retryable: boolean;
-}
+import { distance } from 'fastest-levenshtein';
 
-export type ErrorCode =
-  | 'ERR_INVALID_ARGUMENT'
-  | 'ERR_INVALID_REQUEST'
-  | 'ERR_UNAUTHENTICATED'
-  | 'ERR_FORBIDDEN'
-  | 'ERR_UNKNOWN_ITEM'
-  | 'ERR_NOT_FOUND'
-  | 'ERR_METHOD_NOT_ALLOWED'
-  | 'ERR_PAYLOAD_TOO_LARGE'
-  | 'ERR_RATE_LIMITED'
-  | 'ERR_OVERLOADED'
-  | 'ERR_ITEMS_FULL'
-  | 'ERR_DRAINING'
-  | 'ERR_DEADLINE_EXCEEDED'
-  | 'ERR_STORE_UNAVAILABLE'
-  | 'ERR_STORE_CORRUPT'
-  | 'ERR_BUNDLE_INVALID'
-  | 'ERR_BUNDLE_NOT_FOUND'
-  | 'ERR_ENCODER_MISMATCH'
-  | 'ERR_CHECKPOINT_INVALID'
-  | 'ERR_DATASET_INVALID'
-  | 'ERR_DATASET_NOT_FOUND'
-  | 'ERR_INDEX_INVALID'
-  | 'ERR_NON_FINITE'
-  | 'ERR_NATIVE_UNAVAILABLE'
-  | 'ERR_BACKEND_UNAVAILABLE'
-  | 'ERR_TRAINING_DIVERGED'
-  | 'ERR_CONFIG_INVALID'
-  | 'ERR_INTERNAL';
-
-export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
+/**
+ * Every error code with two facts: the HTTP status of the answer when the error reaches a client,
+ * and whether the same call may succeed later without a change by the caller.
+ */
+export const ERROR_TABLE = {
   ERR_INVALID_ARGUMENT: { status: 400, retryable: false },
   ERR_INVALID_REQUEST: { status: 400, retryable: false },
   ERR_UNAUTHENTICATED: { status: 401, retryable: false },
@@ -55,7 +25,6 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_STORE_CORRUPT: { status: 500, retryable: false },
   ERR_BUNDLE_INVALID: { status: 422, retryable: false },
   ERR_BUNDLE_NOT_FOUND: { status: 404, retryable: false },
-  ERR_ENCODER_MISMATCH: { status: 500, retryable: false },
   ERR_CHECKPOINT_INVALID: { status: 500, retryable: false },
   ERR_DATASET_INVALID: { status: 500, retryable: false },
   ERR_DATASET_NOT_FOUND: { status: 500, retryable: false },
@@ -66,18 +35,20 @@ export const ERROR_TABLE: Readonly<Record<ErrorCode, ErrorKind>> = {
   ERR_TRAINING_DIVERGED: { status: 500, retryable: false },
   ERR_CONFIG_INVALID: { status: 500, retryable: false },
   ERR_INTERNAL: { status: 500, retryable: false },
-};
+} as const;
 
-export interface ErrorOptions {
+export type ErrorCode = keyof typeof ERROR_TABLE;
+
+export interface TandemErrorOptions {
   /** Machine-readable facts: the field, the file, the line, the ids involved. */
   readonly details?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
 
 /**
- * Every failure that is not a programmer's wrong argument type.
+ * Every failure except an argument of the wrong type.
  *
- * The message says what was expected, for what, what came, and the remedy.
+ * The message says what was expected and for what, what was received, and what to do.
  */
 export class TandemError extends Error {
   override readonly name = 'TandemError';
@@ -86,7 +57,7 @@ export class TandemError extends Error {
   readonly retryable: boolean;
   readonly details: Readonly<Record<string, unknown>>;
 
-  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: TandemErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.status = ERROR_TABLE[code].status;
@@ -95,29 +66,21 @@ export class TandemError extends Error {
   }
 }
 
-/** The entry of `known` with the smallest edit distance to `given`, for "did you mean"; undefined when none is near. */
+/**
+ * The name in `known` that a misspelled name most likely means.
+ *
+ * @returns the name with the smallest edit distance, ignoring case; undefined when more than half
+ *   of the characters of `given` (at least 2) would have to change.
+ */
 export function nearestName(given: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.ceil(given.length / 2)) + 1;
+  let bestEdits = Math.max(2, Math.ceil(given.length / 2)) + 1;
   for (const name of known) {
-    const distance = editDistance(given.toLowerCase(), name.toLowerCase());
-    if (distance < bestDistance) {
+    const edits = distance(given.toLowerCase(), name.toLowerCase());
+    if (edits < bestEdits) {
       best = name;
-      bestDistance = distance;
+      bestEdits = edits;
     }
   }
   return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(substitution, previous[j]! + 1, current[j - 1]! + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length]!;
 }

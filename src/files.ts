@@ -1,4 +1,5 @@
-// Writes that survive a crash: a file or a directory is either there whole under its name, or not there.
+// Writes that survive a crash: under its final name, a file or directory is either complete or
+// absent.
 
 import { randomUUID } from 'node:crypto';
 import {
@@ -13,10 +14,12 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-/** Prefix of names that are not yet, or no longer, part of anything; safe to delete when no job runs. */
+/**
+ * Prefix of the names of unfinished or replaced files. They are safe to delete when no job runs.
+ */
 export const TEMPORARY_PREFIX = '.tmp-';
 
-/** Writes all of `data` (looping over short writes) and fsyncs; fails loudly on a full disk. */
+/** Writes all of `data` and calls fsync. Throws on a full disk. */
 export function writeFileSynced(path: string, data: string | Uint8Array): void {
   const bytes = typeof data === 'string' ? Buffer.from(data) : data;
   const file = openSync(path, 'w');
@@ -29,7 +32,7 @@ export function writeFileSynced(path: string, data: string | Uint8Array): void {
   }
 }
 
-/** Replaces `path` with `data` in one step: a reader sees the old or the new content, never a part. */
+/** Replaces `path` with `data` in one step: a reader sees either the old or the new content. */
 export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   const folder = dirname(path);
   mkdirSync(folder, { recursive: true });
@@ -44,7 +47,7 @@ export function writeFileAtomic(path: string, data: string | Uint8Array): void {
   syncFolder(folder);
 }
 
-/** fsync of a directory, which makes renames and creations in it durable. */
+/** Calls fsync on a directory, which makes the renames and creations in it durable. */
 export function syncFolder(folder: string): void {
   const handle = openSync(folder, 'r');
   try {
@@ -55,10 +58,12 @@ export function syncFolder(folder: string): void {
 }
 
 /**
- * Builds a directory aside and renames it into place: `target` exists whole or not at all.
+ * Builds a directory under a temporary name and renames it to `target`.
  *
- * @param build - fills the temporary folder it is given; every file must be synced by writeFileSynced or here.
- * @throws whatever `build` throws, after removing the temporary folder; ENOTEMPTY when target already has content.
+ * @param build - fills the temporary folder that it receives. Its entries are synced afterwards;
+ *   files in subfolders are not, so write those with writeFileSynced().
+ * @throws what `build` throws, after the temporary folder is removed.
+ * @throws ENOTEMPTY when `target` already has content.
  */
 export async function writeFolderAtomic(
   target: string,
@@ -80,7 +85,7 @@ export async function writeFolderAtomic(
   syncFolder(parent);
 }
 
-/** Removes leftovers of jobs that were killed in `folder`. Call only when no other job writes there. */
+/** Removes what killed jobs left in `folder`. Call it only when no other job writes there. */
 export function removeTemporaries(folder: string): void {
   for (const name of readdirSync(folder))
     if (name.startsWith(TEMPORARY_PREFIX))

@@ -1,7 +1,7 @@
-// Public API: re-exports only. What a program that embeds Tandem needs; the jobs themselves are commands.
+// The public API for programs that embed Tandem: re-exports only. Jobs are commands of the CLI.
 
 export { TandemError, type ErrorCode } from './errors.ts';
-export type { BundleId, EncoderId, ItemId, UserId } from './ids.ts';
+export type { BundleId, EncoderId, UserId } from './ids.ts';
 export type { Bundle } from './bundle/load.ts';
 export { loadBundle } from './bundle/load.ts';
 export { verifyBundle, type VerifyReport } from './bundle/verify.ts';

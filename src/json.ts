@@ -1,9 +1,9 @@
-// Canonical JSON and digests: the same value always gives the same bytes, so ids derived from it are stable. And where two
-// values that should have been the same part.
+// Canonical JSON, digests, and the first difference of two JSON values. The same value always gives
+// the same bytes, so ids derived from it are stable.
 
 import { createHash } from 'node:crypto';
 
-/** JSON with object keys in sorted order and no white space; undefined members are left out. */
+/** JSON with sorted object keys and no white space. Undefined members are left out. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, member: unknown) => {
     if (member === null || typeof member !== 'object' || Array.isArray(member)) return member;
@@ -13,20 +13,21 @@ export function canonicalJson(value: unknown): string {
   });
 }
 
-/** SHA-256 as lower-case hex. */
+/** SHA-256 of the concatenated parts, as lower-case hex. */
 export function sha256Hex(...parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest('hex');
 }
 
-/** Characters of a value that a message shows. */
-const SHOWN = 80;
+/** Maximum number of characters of a value that a message shows. */
+const SHOWN_CHARACTERS = 80;
 
 /**
- * Where two JSON values differ first, in the order of canonicalJson, for messages: `model.blocks: found 2, wanted 3`.
+ * Describes the first difference of two JSON values in the order of canonicalJson(), for messages
+ * such as `model.blocks: found 2, wanted 3`.
  *
- * @returns undefined when they are equal.
+ * @returns undefined when the values are equal.
  */
 export function firstDifference(found: unknown, wanted: unknown, path = ''): string | undefined {
   if (canonicalJson(found) === canonicalJson(wanted)) return undefined;
@@ -48,5 +49,5 @@ function isContainer(value: unknown): value is object {
 function shown(value: unknown): string {
   if (value === undefined) return 'nothing';
   const text = canonicalJson(value);
-  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }

@@ -27,7 +27,8 @@ describe('Random', () => {
     assert.equal(new Set(firsts).size, firsts.length);
   });
 
-  // The bounds below are six standard errors wide: seeds are fixed, so a failure means a worse generator.
+  // The bounds below are six standard errors wide. Seeds are fixed, so a failure means that the
+  // generator got worse.
   it('is uniform over buckets, also the low bits, and across neighbouring keys', () => {
     const buckets = 16;
     const count = 64_000;

@@ -1,7 +1,8 @@
-// Seeded random numbers, counter-based: a stream is named by its keys (seed, step, ...), so a job that resumes at step n
-// draws what it would have drawn, and nothing but the step has to be saved.
+// Seeded, counter-based random numbers: keys such as (seed, step) name a stream. A job that resumes
+// at step n draws the same numbers as without the interruption, and has to save nothing but the
+// step.
 
-/** xoshiro128** seeded through splitmix32 over the keys. Not for secrets. */
+/** The generator xoshiro128**, seeded with splitmix32 over the keys. Do not use it for secrets. */
 export class Random {
   #a: number;
   #b: number;

@@ -6,12 +6,12 @@ import { TextColumn, TextIndex } from './text-column.ts';
 const texts = fc.uniqueArray(fc.string({ unit: 'grapheme' }), { maxLength: 40 });
 
 describe('TextColumn', () => {
-  it('has every string at its row, also over bytes that another thread was handed', () => {
+  it('has every string at its row, also with bytes that came from another thread', () => {
     fc.assert(
       fc.property(texts, (values) => {
         const column = TextColumn.of(values);
-        const handed = new TextColumn(structuredClone(column.bytes));
-        for (const one of [column, handed]) {
+        const transferred = new TextColumn(structuredClone(column.bytes));
+        for (const one of [column, transferred]) {
           assert.equal(one.length, values.length);
           assert.deepEqual(one.all(), values);
           assert.deepEqual(Buffer.from(one.lines()), Buffer.from(values.join('\n')));
@@ -20,7 +20,7 @@ describe('TextColumn', () => {
     );
   });
 
-  it('knows which string a row holds, and no other that has the same bytes for units', () => {
+  it('holds the string of a row, and not another whose UTF-16 units equal its bytes', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'grapheme' }),
@@ -37,19 +37,19 @@ describe('TextColumn', () => {
     assert.equal(TextColumn.of(['é']).holds(0, 'Ã©'), false);
   });
 
-  it('refuses halves of surrogate pairs, also where two strings would join them', () => {
+  it('refuses halves of surrogate pairs, also when two strings would join them', () => {
     assert.throws(() => TextColumn.of(['\ud83d']), /lone surrogate/);
     assert.throws(() => TextColumn.of(['\ud83d', '\ude00']), /lone surrogate/);
   });
 });
 
 describe('TextIndex', () => {
-  it('leads from a string to its row and from any other to -1, also over a table that was handed over', () => {
+  it('finds the row of a string and -1 for others, also with a transferred table', () => {
     fc.assert(
       fc.property(texts, fc.string({ unit: 'grapheme' }), (values, other) => {
         const index = TextIndex.of(TextColumn.of(values), 'strings');
-        const handed = new TextIndex(TextColumn.of(values), structuredClone(index.table));
-        for (const one of [index, handed]) {
+        const transferred = new TextIndex(TextColumn.of(values), structuredClone(index.table));
+        for (const one of [index, transferred]) {
           assert.deepEqual(
             values.map((value) => one.row(value)),
             values.map((_, row) => row),
@@ -60,7 +60,7 @@ describe('TextIndex', () => {
     );
   });
 
-  it('refuses a string that occurs twice, saying what it is', () => {
+  it('refuses a string that occurs twice, and names it', () => {
     for (const twice of ['a', 'ä', ''])
       assert.throws(() => TextIndex.of(TextColumn.of([twice, 'b', twice]), 'letters'), {
         name: 'RangeError',

@@ -1,11 +1,12 @@
-// A column of strings as bytes with offsets: a million of them are there at once, and become JavaScript strings one by one, whenever
-// somebody asks. None is kept: garbage collections would copy what is answered for the first time, while requests wait, to save
-// a fraction of a microsecond each. What a column is made of may be handed to another thread as it is.
+// A column of strings, stored as bytes with offsets. A column with a million strings loads at once,
+// and a row becomes a JavaScript string only when it is read. These strings are not cached: the
+// garbage collector would copy them while requests wait, and a cache would save less than a
+// microsecond a read. The bytes of a column can be transferred to another thread.
 
 const LINE_FEED = 10;
 const HASH_START = 0x811c_9dc5;
 
-/** UTF-8 of all strings one after the other, and where each begins. */
+/** All strings in UTF-8, one after the other, and the offset of each. */
 export interface TextBytes {
   readonly blob: Uint8Array;
   /** [N + 1], ascending from 0 to blob.length. */
@@ -17,7 +18,7 @@ export class TextColumn {
   readonly bytes: TextBytes;
   readonly #buffer: Buffer;
 
-  /** @param bytes - well-formed UTF-8; whoever reads it from a file checks that. */
+  /** @param bytes - well-formed UTF-8. Code that reads a column from a file must check this. */
   constructor(bytes: TextBytes) {
     const { blob, offsets } = bytes;
     this.length = offsets.length - 1;
@@ -25,14 +26,19 @@ export class TextColumn {
     this.#buffer = Buffer.from(blob.buffer, blob.byteOffset, blob.byteLength);
   }
 
-  /** @throws RangeError for a string with a lone surrogate, which UTF-8 cannot hold. */
+  /**
+   * Makes a column of JavaScript strings.
+   *
+   * @throws RangeError for a string with a lone surrogate, which UTF-8 cannot encode.
+   */
   static of(values: readonly string[]): TextColumn {
     const joined = values.join('');
     const blob = Buffer.from(joined);
     const offsets = new Int32Array(values.length + 1);
     for (let i = 0; i < values.length; i++)
       offsets[i + 1] = offsets[i]! + Buffer.byteLength(values[i]!);
-    // Half of a surrogate pair at the end of one string and half at the start of the next would join into one character.
+    // Two halves of a surrogate pair, at the end of one string and the start of the next, would
+    // join into one character.
     if (offsets[values.length] !== blob.length || blob.toString('utf8') !== joined)
       throw new RangeError(
         'Expected well-formed Unicode in every string, received a lone surrogate.',
@@ -40,17 +46,18 @@ export class TextColumn {
     return new TextColumn({ blob: new Uint8Array(blob), offsets });
   }
 
-  /** The string of a row. */
+  /** The string in a row. */
   at(row: number): string {
     const { offsets } = this.bytes;
     return this.#buffer.toString('utf8', offsets[row], offsets[row + 1]);
   }
 
+  /** The strings of all rows, in order. */
   all(): string[] {
     return Array.from({ length: this.length }, (_, row) => this.at(row));
   }
 
-  /** UTF-8 of all strings, a line feed between two; makes no string of any. */
+  /** All strings in UTF-8, separated by line feeds. Creates no JavaScript strings. */
   lines(): Uint8Array {
     const { blob, offsets } = this.bytes;
     const lines = new Uint8Array(blob.length + Math.max(0, this.length - 1)).fill(LINE_FEED);
@@ -59,12 +66,12 @@ export class TextColumn {
     return lines;
   }
 
-  /** Whether a row holds a string; decodes nothing where either is ASCII. */
+  /** Whether a row holds this string. Decodes nothing when either of the two is ASCII. */
   holds(row: number, text: string): boolean {
     const { blob, offsets } = this.bytes;
     const begin = offsets[row]!;
     const byteLength = offsets[row + 1]! - begin;
-    // UTF-8 is as long as UTF-16 units are many in ASCII alone, else longer.
+    // UTF-8 has as many bytes as UTF-16 has units only for ASCII. Other text has more bytes.
     if (byteLength !== text.length) return byteLength > text.length && this.at(row) === text;
     for (let i = 0; i < byteLength; i++) {
       const unit = text.charCodeAt(i);
@@ -83,7 +90,10 @@ export class TextColumn {
     return true;
   }
 
-  /** What hash() gives of the string; makes none of one in ASCII, whose bytes are its UTF-16 units. */
+  /**
+   * The value of hash() for the string in a row. Creates no JavaScript string for ASCII, whose
+   * bytes are its UTF-16 units.
+   */
   hashAt(row: number): number {
     const { blob, offsets } = this.bytes;
     const end = offsets[row + 1]!;
@@ -97,51 +107,55 @@ export class TextColumn {
   }
 }
 
-/** Rows by string, for distinct strings: an open hash table, at most half full. */
+/**
+ * Finds the row of a string. The strings must be distinct. An open hash table, at most half full.
+ */
 export class TextIndex {
-  /** [power of two], row or -1. */
+  /** Row or -1; the length is a power of two. */
   readonly table: Int32Array;
   readonly #column: TextColumn;
 
-  /** @param table - as of() made it for the same column. */
+  /** @param table - the table that of() made for the same column. */
   constructor(column: TextColumn, table: Int32Array) {
     this.#column = column;
     this.table = table;
   }
 
   /**
-   * @param what - that the strings are, for the error.
-   * @throws RangeError when one occurs twice.
+   * Builds the table of a column.
+   *
+   * @param what - plural name of the strings, for the error message.
+   * @throws RangeError when a string occurs twice.
    */
   static of(column: TextColumn, what: string): TextIndex {
     const { length } = column;
     const table = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(2, 2 * length)))).fill(-1);
     const mask = table.length - 1;
     for (let row = 0; row < length; row++) {
-      let place = column.hashAt(row) & mask;
-      for (; table[place] !== -1; place = (place + 1) & mask)
-        if (column.areSame(table[place]!, row))
+      let bucket = column.hashAt(row) & mask;
+      for (; table[bucket] !== -1; bucket = (bucket + 1) & mask)
+        if (column.areSame(table[bucket]!, row))
           throw new RangeError(
             `Expected ${length} distinct ${what}, received "${column.at(row).slice(0, 64)}" twice.`,
           );
-      table[place] = row;
+      table[bucket] = row;
     }
     return new TextIndex(column, table);
   }
 
-  /** Row of a string, or -1. */
+  /** The row of a string; -1 when the column does not have it. */
   row(text: string): number {
     const mask = this.table.length - 1;
-    let place = hash(text) & mask;
+    let bucket = hash(text) & mask;
     for (;;) {
-      const row = this.table[place]!;
+      const row = this.table[bucket]!;
       if (row === -1 || this.#column.holds(row, text)) return row;
-      place = (place + 1) & mask;
+      bucket = (bucket + 1) & mask;
     }
   }
 }
 
-/** FNV-1a over UTF-16 units. */
+/** FNV-1a over UTF-16 units, followed by mixed(). */
 function hash(text: string): number {
   let h = HASH_START;
   for (let i = 0; i < text.length; i++) h = hashed(h, text.charCodeAt(i));
@@ -152,7 +166,7 @@ function hashed(h: number, unit: number): number {
   return Math.imul(h ^ unit, 0x0100_0193);
 }
 
-/** Neighbouring ids would fill neighbouring places otherwise. */
+/** Mixes the bits, because similar ids would otherwise fill neighbouring buckets. */
 function mixed(h: number): number {
   let bits = h ^ (h >>> 15);
   bits = Math.imul(bits, 0x85eb_ca6b);

@@ -1,4 +1,4 @@
-// The access log of a real server, on both transports and over several event loops.
+// Tests the access log of a real server, on both transports and with several event loops.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -42,12 +42,17 @@ for (const [transport, eventLoops] of [
   ['uws', 3],
   ['node', 1],
 ] as const)
-  test(`every request has its line, and no user or key is in it, on ${transport} with ${eventLoops} event loops`, async () => {
+  test(`logs every request without user and key, ${transport}, ${eventLoops} loops`, async () => {
     const path = join(folder, `${transport}.log`);
     const { settings } = resolveServerSettings({
       flags: {
-        ...{ bundles: join(folder, 'bundles'), store, transport, eventLoops, port: 0 },
-        ...{ accessLog: path, keys: keyFile },
+        bundles: join(folder, 'bundles'),
+        store,
+        transport,
+        eventLoops,
+        port: 0,
+        accessLog: path,
+        keys: keyFile,
       },
     });
     const server = await startServer(settings);
@@ -78,7 +83,9 @@ for (const [transport, eventLoops] of [
         for (const item of ['no such item', undefined])
           socket.send(
             JSON.stringify({
-              ...{ type: 'subject', id: 1, surface: 'related' },
+              type: 'subject',
+              id: 1,
+              surface: 'related',
               ...(item !== undefined && { subject: { item } }),
             }),
           );
@@ -90,7 +97,7 @@ for (const [transport, eventLoops] of [
       socket.on('close', resolve);
     });
 
-    // A log that is moved away is opened anew.
+    // A log that was moved away is opened again on reload.
     renameSync(path, `${path}.1`);
     server.reload();
     assert.equal(await ask({ Authorization }, body), 200);
@@ -124,7 +131,7 @@ for (const [transport, eventLoops] of [
     assert.deepEqual(statuses('WS').sort(), [200, 404]);
   });
 
-test('a file that cannot be written to stops the start', async () => {
+test('the server does not start when it cannot write the access log', async () => {
   const accessLog = join(folder, 'no', 'folder.log');
   const { settings } = resolveServerSettings({
     flags: { bundles: join(folder, 'bundles'), store, port: 0, accessLog },

@@ -1,5 +1,6 @@
-// Fusion attention from training to an answer: histories become sequences in the store, in every type, and the server
-// gives the candidates that the trained model gives from the same histories.
+// Tests fusion attention from training to an answer: histories become sequences in the store, in
+// every state type, and the server returns the candidates that the trained model ranks first for
+// the same histories.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -47,7 +48,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Query embeddings of all users and of a stranger, by tfjs from the events themselves. */
+/** Query embeddings of all users and of an unknown user, computed by tfjs from the events. */
 async function expectedQueries(bundle: Bundle): Promise<Float32Array> {
   const model = await loadBundleModel(bundle);
   const features = new ContextFeatures(bundle.schema);
@@ -97,7 +98,7 @@ describe('fusion attention', () => {
     { type: 'bf16', tolerance: 2e-2 },
     { type: 'int8', tolerance: 2e-2 },
   ] as const)
-    it(`serves what was trained, from states in ${type}`, async () => {
+    it(`gives the same candidates in training and serving, with states in ${type}`, async () => {
       const published = await publish(join(folder, 'run'), join(folder, type), undefined, type);
       const bundle = await loadBundle(published.directory);
       const { embeddingWidth: width, maxHistory } = bundle.manifest.model;
@@ -119,7 +120,8 @@ describe('fusion attention', () => {
       const server = await startServer(settings, store);
       try {
         const expected = await expectedQueries(bundle);
-        // All at once: micro-batches of sequences of different lengths, a cold start among them.
+        // Sent together, so that micro-batches have sequences of different lengths and a cold
+        // start.
         const asked = ['nobody', ...users];
         const answers = await Promise.all(asked.map((user) => ask(server, user)));
         for (const [i, { state, candidates }] of answers.entries()) {
@@ -138,8 +140,8 @@ describe('fusion attention', () => {
           for (const { item, score } of candidates)
             assert.ok(Math.abs(score - scores.get(item)!) <= tolerance, `${asked[i]!}: ${item}`);
           const best = [...scores.values()].sort((a, b) => b - a);
-          for (const [place, { score }] of candidates.entries())
-            assert.ok(Math.abs(score - best[place]!) <= tolerance);
+          for (const [j, { score }] of candidates.entries())
+            assert.ok(Math.abs(score - best[j]!) <= tolerance);
         }
       } finally {
         await server.close();

@@ -1,4 +1,5 @@
-// application/x-tandem against JSON: the same answer in both, read by the examples in TypeScript and Python.
+// Compares answers in application/x-tandem with answers in JSON. The examples in TypeScript and
+// Python read the binary answers.
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
@@ -73,7 +74,7 @@ function expected({ state, truncated, scores, strings }: Described): Answer {
   };
 }
 
-test('TypeScript reads what was packed, and refuses a part of it', () => {
+test('the TypeScript example reads any answer and rejects a part of one', () => {
   fc.assert(
     fc.property(described, fc.nat(), (answer, cut) => {
       const bytes = pack(answer);
@@ -83,7 +84,7 @@ test('TypeScript reads what was packed, and refuses a part of it', () => {
   );
 });
 
-test('Python reads what was packed', { skip: withoutPython }, () => {
+test('the Python example reads any answer', { skip: withoutPython }, () => {
   const answers = fc.sample(described, 100);
   const script = `
 import json, sys
@@ -126,7 +127,10 @@ for (const transport of ['uws', 'node'] as const)
         body: JSON.stringify(body),
       });
 
-    /** What of a JSON answer the binary one has; its scores have all bits of an f32, those of JSON six decimals. */
+    /**
+     * Converts a JSON answer into the form of a binary one. Scores have six decimals in JSON and
+     * all bits of an f32 in binary.
+     */
     const asBinary = (json: Answer) => ({
       ...json,
       ignored: (json.ignored as Answer['ignored'] | undefined) ?? [],
@@ -139,7 +143,7 @@ for (const transport of ['uws', 'node'] as const)
       })),
     });
 
-    it('are the JSON answers', async () => {
+    it('equal the JSON answers to the same requests', async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.record({
@@ -163,7 +167,7 @@ for (const transport of ['uws', 'node'] as const)
       );
     });
 
-    it('leave errors in JSON, and refuse to explain', async () => {
+    it('return errors as JSON and reject explain', async () => {
       const request = { user: 'u', surface: 'related', explain: true };
       const response = await post(request, 'application/x-tandem');
       assert.equal(response.status, 400);
@@ -173,16 +177,31 @@ for (const transport of ['uws', 'node'] as const)
       assert.equal(other.headers.get('content-type'), 'application/json');
     });
 
-    it('are printed by the examples', { skip: withoutPython }, async () => {
-      const item = tinyItem(3).id;
-      const python = await run('python3', ['-B', 'examples/binary_candidates.py', base, 'u', item]);
-      const typescript = await run(process.execPath, [
-        ...['--import', 'tsx', 'examples/binary-candidates.ts', base, 'u', item],
-      ]);
-      const answers = [python, typescript].map(({ stdout }) => {
-        return { ...(JSON.parse(stdout) as Answer), request_id: 'each its own' };
-      });
-      assert.equal(answers[0]!.candidates.length, 10);
-      assert.deepEqual(answers[0], answers[1]);
-    });
+    it(
+      'are printed equally by the examples in Python and TypeScript',
+      { skip: withoutPython },
+      async () => {
+        const item = tinyItem(3).id;
+        const python = await run('python3', [
+          '-B',
+          'examples/binary_candidates.py',
+          base,
+          'u',
+          item,
+        ]);
+        const typescript = await run(process.execPath, [
+          '--import',
+          'tsx',
+          'examples/binary-candidates.ts',
+          base,
+          'u',
+          item,
+        ]);
+        const answers = [python, typescript].map(({ stdout }) => {
+          return { ...(JSON.parse(stdout) as Answer), request_id: 'each its own' };
+        });
+        assert.equal(answers[0]!.candidates.length, 10);
+        assert.deepEqual(answers[0], answers[1]);
+      },
+    );
   });

@@ -1,4 +1,5 @@
-// A wrong command line ends with code 1 and one sentence: what was expected, what came, what to do.
+// A wrong command line exits with code 1 and one message: what was expected, what was received,
+// what to do.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -31,57 +32,57 @@ interface Case {
 }
 
 const CASES: Readonly<Record<string, Case>> = {
-  'serve without such bundles': {
+  'serve with a directory without bundles': {
     args: ['serve', '--bundles', at('nothing'), '--store', at('store')],
     code: 'ERR_BUNDLE_NOT_FOUND',
     says: [/nothing/],
   },
-  'train without such a dataset': {
+  'train on a dataset that does not exist': {
     args: ['train', '--data', at('nothing'), '--out', at('run')],
     code: 'ERR_DATASET_NOT_FOUND',
     says: [/nothing/, /tandem import/],
   },
-  'train of a head alone without a run to start from': {
+  'train --head-only without a run to start from': {
     args: ['train', '--data', at('nothing'), '--out', at('run'), '--head-only'],
     code: 'ERR_INVALID_ARGUMENT',
     says: [/--warm-start <directory>/],
   },
-  'train from a run that is not there': {
+  'train from a run that does not exist': {
     args: ['train', '--data', at('nothing'), '--out', at('run'), '--warm-start', at('old')],
     code: 'ERR_CHECKPOINT_INVALID',
     says: [/old/, /tandem train/],
   },
-  'publish without such a run': {
+  'publish from a run that does not exist': {
     args: ['publish', '--checkpoint', at('nothing'), '--bundles', at('bundles')],
     code: 'ERR_CHECKPOINT_INVALID',
     says: [/nothing/, /tandem train/],
   },
-  'encode items without such a run': {
+  'encode items of a run that does not exist': {
     args: ['encode', 'items', '--checkpoint', at('nothing')],
     code: 'ERR_CHECKPOINT_INVALID',
     says: [/nothing/],
   },
-  'verify of something else': {
+  'verify of a directory that is not a bundle': {
     args: ['verify', folder],
     code: 'ERR_BUNDLE_NOT_FOUND',
     says: [/manifest\.json/],
   },
-  'import of a column that is not there': {
+  'import of a column that the file does not have': {
     args: ['import', '--manifest', at('column.json'), '--out', at('dataset')],
     code: 'ERR_DATASET_INVALID',
     says: [/"wat"/, /what/],
   },
-  'import of a field that does not exist': {
+  'import with an unknown field in the manifest': {
     args: ['import', '--manifest', at('field.json'), '--out', at('dataset')],
     code: 'ERR_DATASET_INVALID',
     says: [/itm/, /item/],
   },
-  'import of a manifest that is not JSON': {
+  'import with a manifest that is not JSON': {
     args: ['import', '--manifest', at('broken.json'), '--out', at('dataset')],
     code: 'ERR_DATASET_INVALID',
     says: [/broken\.json/],
   },
-  'experiment of a file that is not there': {
+  'experiment with a file that does not exist': {
     args: ['experiment', at('nothing.json')],
     code: 'ERR_CONFIG_INVALID',
     says: [/nothing\.json/],
@@ -89,14 +90,14 @@ const CASES: Readonly<Record<string, Case>> = {
   'experiment with a misspelled field': {
     args: ['experiment', at('experiment.json')],
     code: 'ERR_CONFIG_INVALID',
-    says: [/experiment\.json/, /docs\/evaluation\.md/],
+    says: [/experiment\.json/, /docs\/explanation\/evaluation\.md/],
   },
-  'survival without such a dataset': {
+  'survival on a dataset that does not exist': {
     args: ['survival', '--data', at('nothing'), '--out', at('report')],
     code: 'ERR_DATASET_NOT_FOUND',
     says: [/nothing/],
   },
-  'survival of no candidates': {
+  'survival with zero candidates': {
     args: ['survival', '--data', 'x', '--out', 'y', '--candidates', '0'],
     code: 'ERR_INVALID_ARGUMENT',
     says: [/--candidates/, /received "0"/],
@@ -111,7 +112,7 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_INVALID_ARGUMENT',
     says: [/--out <directory>, received none/],
   },
-  'a value that is no choice': {
+  'a value that the flag does not allow': {
     args: ['train', '--data', 'x', '--out', 'y', '--fusion', 'sum'],
     code: 'ERR_INVALID_ARGUMENT',
     says: [/received "sum"/, /none, concat/],
@@ -121,17 +122,17 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_INVALID_ARGUMENT',
     says: [/received "toString"/],
   },
-  'a rollback where no bundle was current': {
+  'a rollback where no bundle is current': {
     args: ['rollback', '--bundles', at('nothing')],
     code: 'ERR_BUNDLE_NOT_FOUND',
     says: [/nothing/],
   },
-  'keeping fewer bundles than a rollback needs': {
+  'publish with --keep below what a rollback needs': {
     args: ['publish', '--checkpoint', at('nothing'), '--bundles', at('bundles'), '--keep', '2'],
     code: 'ERR_INVALID_ARGUMENT',
     says: [/from 3/],
   },
-  'a setting of the wrong kind': {
+  'a setting of the wrong type': {
     args: ['serve', '--bundles', 'x', '--store', 'y'],
     env: { TANDEM_PORT: 'http' },
     code: 'ERR_CONFIG_INVALID',
@@ -141,7 +142,7 @@ const CASES: Readonly<Record<string, Case>> = {
 
 describe('a wrong command line', () => {
   for (const [name, { args, code, says, env }] of Object.entries(CASES))
-    it(name, async () => {
+    it(`is rejected with a remedy: ${name}`, async () => {
       const { code: exit, stdout, stderr } = await runCli(args, env && { env });
       assert.equal(exit, 1, stderr);
       assert.equal(stdout, '');
@@ -150,7 +151,7 @@ describe('a wrong command line', () => {
       for (const part of says) assert.match(stderr, part);
     });
 
-  it('leaves nothing behind', () => {
+  it('leaves no files behind', () => {
     assert.deepEqual(readdirSync(folder).sort(), [
       'broken.json',
       'column.json',
@@ -161,8 +162,8 @@ describe('a wrong command line', () => {
   });
 });
 
-describe('what is no error', () => {
-  it('is to print settings, each with where it comes from', async () => {
+describe('a correct command line', () => {
+  it('prints every setting with its source (tandem config print)', async () => {
     const args = ['config', 'print', '--bundles', 'x', '--store', 'y'];
     const { code, stdout } = await runCli(args, { env: { TANDEM_PORT: '99' } });
     assert.equal(code, 0);
@@ -174,7 +175,7 @@ describe('what is no error', () => {
       assert.match(stdout, line);
   });
 
-  it('is help and the version, on standard output with code 0', async () => {
+  it('prints help and version on standard output and exits with code 0', async () => {
     for (const args of [['--version'], ['serve', '--help']]) {
       const { code, stdout, stderr } = await runCli(args);
       assert.deepEqual([code, stderr], [0, '']);

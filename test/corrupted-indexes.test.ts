@@ -1,6 +1,6 @@
-// Ten thousand damaged indexes. On a server's way in, through the bundle's digest, every one is refused. Past the digest,
-// straight into the native loader, each is refused or, where a format without checksum had only values changed, harmless:
-// never a crash, never a hang.
+// Loads ten thousand damaged indexes. A server checks the bundle's digest first, which rejects
+// every one. Without that check the native loader must reject each of them, or load it harmlessly
+// where a format without checksum has only changed values. It must never crash or hang.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -19,9 +19,12 @@ import { publishTinyBundle } from './support/tiny-bundle.ts';
 
 const COUNT = 10_000;
 const SEED = 2026;
-/** Loading one takes a millisecond. */
+/** The loader hangs when it takes longer than this; loading an index takes a millisecond. */
 const HANG_MS = 30_000;
-/** Whole loads among the digest checks, which are all that damage ever reaches. */
+/**
+ * How many damaged files a whole load reads; the others run only the digest check, where a load
+ * stops.
+ */
 const WHOLE_LOADS = 100;
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-damaged-'));
@@ -31,7 +34,7 @@ after(() => {
 
 for (const [name, format] of Object.entries(INDEX_FORMATS))
   describe(`${COUNT} damaged ${name} indexes`, () => {
-    it('are refused or harmless in the native loader', async () => {
+    it('are rejected or harmless in the native loader', async () => {
       const file = join(folder, `${name}.index`);
       writeFileSync(file, await format.make());
       const lines = await loadInChild(name, file);
@@ -44,7 +47,7 @@ for (const [name, format] of Object.entries(INDEX_FORMATS))
         sums.reduce((sum, { refused, loaded }) => sum + refused + loaded, 0),
         COUNT,
       );
-      // Both ways must be taken, or the damage is not what it says.
+      // Both outcomes must occur, or the damage is not of the intended kind.
       for (const [kind, { refused }] of Object.entries(summary))
         assert.ok(refused > 0, `${kind}: none was refused`);
       const loaded = sums.reduce((sum, kind) => sum + kind.loaded, 0);
@@ -53,7 +56,7 @@ for (const [name, format] of Object.entries(INDEX_FORMATS))
     });
   });
 
-it(`${COUNT} damaged index files are refused by the digest of their bundle`, async () => {
+it(`the digest of the bundle rejects ${COUNT} damaged index files`, async () => {
   const bundles = join(folder, 'bundles');
   const { directory } = await publishTinyBundle(bundles, {
     items: FORMAT_SIZE,
@@ -77,7 +80,7 @@ it(`${COUNT} damaged index files are refused by the digest of their bundle`, asy
   await loadBundle(directory);
 });
 
-/** @returns what the child wrote, when it lived to the end. */
+/** @returns the lines that the child wrote. Rejects when the child crashed or hung. */
 function loadInChild(name: string, file: string): Promise<string[]> {
   const script = fileURLToPath(new URL('support/load-damaged.ts', import.meta.url));
   const child = spawn(
@@ -102,11 +105,13 @@ function loadInChild(name: string, file: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
     child.once('close', (code, signal) => {
       clearTimeout(watch);
+      const end = hung ? 'hung' : `ended with ${signal ?? `code ${String(code)}`}`;
       if (code === 0) resolve(lines);
       else
         reject(
           new Error(
-            `Expected every damage of seed ${SEED} to be refused or harmless, but the loader ${hung ? 'hung' : `ended with ${signal ?? `code ${String(code)}`}`} at number ${lines.at(-1) ?? '-'}: ${complaints}`,
+            `Expected every damage of seed ${SEED} to be rejected or harmless, ` +
+              `but the loader ${end} at number ${lines.at(-1) ?? '-'}: ${complaints}`,
           ),
         );
     });

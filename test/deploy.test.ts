@@ -1,4 +1,5 @@
-// Files of deploy/ fit the program: settings that exist, paths that are built, waits that are long enough.
+// The files of deploy/ fit the program: their settings exist, their paths are built, their waits
+// are long enough.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -17,7 +18,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-test('the image copies what is built and starts what there is', async () => {
+test('the Dockerfile copies built files and starts a command that exists', async () => {
   const dockerfile = read('Dockerfile');
   const sources = [...dockerfile.matchAll(/^COPY --from=build \/app\/(\S+) /gm)].map(
     ([, path]) => path!,
@@ -35,7 +36,7 @@ test('the image copies what is built and starts what there is', async () => {
   assert.deepEqual(unknownVariables, []);
 });
 
-test('Kubernetes gives settings that exist, and longer to stop than a server takes to drain', () => {
+test('the Kubernetes manifest has valid settings and a stop timeout above the drain time', () => {
   const text = read('kubernetes', 'tandem.yaml');
   const indented = /server\.json: \|\n((?: {4}.*\n)+)/.exec(text)![1]!;
   const file = join(folder, 'server.json');
@@ -45,12 +46,12 @@ test('Kubernetes gives settings that exist, and longer to stop than a server tak
   const [, pause] = /\['sleep', '(\d+)'\]/.exec(text)!;
   assert.ok(number('terminationGracePeriodSeconds') > settings.drainTimeoutSeconds + Number(pause));
   assert.equal(number('containerPort'), settings.port);
-  // docs/guides/operate.md says what happens otherwise.
+  // docs/guides/operate.md says what happens without it.
   assert.match(text, /enableServiceLinks: false/);
 });
 
 const hasSystemd = spawnSync('systemd-analyze', ['--version']).error === undefined;
-test('systemd gives longer to stop than a server takes to drain', () => {
+test('the systemd unit has a stop timeout above the drain time', () => {
   const unit = read('systemd', 'tandem.service');
   const [, seconds] = /^TimeoutStopSec=(\d+)$/m.exec(unit)!;
   const { settings } = resolveServerSettings({ flags: { bundles: 'b', store: 's' } });
@@ -58,10 +59,10 @@ test('systemd gives longer to stop than a server takes to drain', () => {
   assert.match(unit, /^ExecStart=\S+node \S+dist\/cli\/main\.js supervise --config \S+$/m);
 });
 
-test('systemd accepts the unit', { skip: hasSystemd ? false : 'systemd is not here' }, () => {
+test('systemd accepts the unit', { skip: hasSystemd ? false : 'systemd is not installed' }, () => {
   const path = join(packageRoot(), 'deploy', 'systemd', 'tandem.service');
   const { stdout, stderr } = spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
-  // It also looks for the program, which is not installed here.
+  // systemd also looks for the program, which is not installed here.
   const complaints = (stdout + stderr)
     .split('\n')
     .filter((line) => line.includes('tandem.service') && !/not executable|No such file/.test(line));

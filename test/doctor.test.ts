@@ -1,4 +1,4 @@
-// tandem doctor on this machine, which can serve: what it says of good places and of bad ones.
+// Tests tandem doctor on this machine, which can serve, with valid and with invalid locations.
 
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
@@ -25,14 +25,14 @@ async function checksOf(
   return { code, of: (name) => checks.find((check) => check.name === name)! };
 }
 
-test('a machine that can serve passes, with the reason for every backend that is not there', async () => {
+test('doctor passes on a machine that can serve, and says why a backend is absent', async () => {
   const store = join(folder, 'store');
   await LmdbStore.open(store).close();
   const { code, of } = await checksOf(['--bundles', bundle, '--store', store]);
   assert.equal(code, 0);
   for (const name of ['node', 'addon', 'bundle', 'backend native', 'backend cpu'])
     assert.equal(of(name).status, 'ok', name);
-  // It opens, and nobody has been encoded.
+  // The store opens, but it has no states.
   assert.equal(of('store').status, 'warning');
   assert.match(of('store').remedy!, /tandem encode users/);
   for (const name of ['tensorflow', 'webgpu']) {
@@ -41,7 +41,7 @@ test('a machine that can serve passes, with the reason for every backend that is
   }
 });
 
-test('what is missing makes it fail, and the remedy is named', async () => {
+test('doctor fails when something is missing, and names the remedy', async () => {
   const broken = join(folder, 'bundle');
   cpSync(bundle, broken, { recursive: true });
   truncateSync(join(broken, 'vectors.safetensors'), 100);

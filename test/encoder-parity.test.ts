@@ -1,5 +1,6 @@
-// Batch encoding computes what training computed: the addon's history encoder at every instruction set against tfjs, for
-// the tiny bundle and for random weights of any width, and to the last bit whatever else is in the batch.
+// Batch encoding computes the same states as training: the addon's history encoder is compared with
+// tfjs at every instruction set, for the tiny bundle and for random weights of any width. A state
+// is the same to the last bit in any batch.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -20,7 +21,7 @@ import { TwoTower } from '../src/model/network/two-tower.ts';
 import { nativeAddon, packageRoot } from '../src/native/binding.ts';
 import { Random } from '../src/random.ts';
 
-/** Of the largest value of a state: single values may be near 0. */
+/** Relative to the largest value of a state, because single values may be near 0. */
 const RELATIVE_TOLERANCE = 1e-4;
 const BF16_COSINE = 0.999;
 const ITEMS = 17;
@@ -32,7 +33,7 @@ interface World {
   readonly items: ItemFeatures;
 }
 
-/** Seventeen items; without features, ids are all that tells them apart. */
+/** Makes seventeen items; without features, they differ only by their ids. */
 function world(maxHistory: number, withFeatures: boolean): World {
   const ids = Array.from({ length: ITEMS }, (_, i) => `item-${i}`);
   const categories = withFeatures ? ['a', 'b', 'c', 'd', 'e'] : [];
@@ -86,7 +87,7 @@ const configs = fc
     subjectItem: false,
   }));
 
-/** A model whose every weight is random, biases, norms and tables too. */
+/** Makes a model with random weights, also in biases, norms and tables. */
 async function randomModel(
   config: ModelConfig,
   { schema, items }: World,
@@ -106,7 +107,7 @@ interface Rows {
   readonly actions: number;
 }
 
-/** Random histories: empty ones, full ones, and lengths in between. */
+/** Makes random histories: empty ones, full ones, and lengths in between. */
 function randomHistories(count: number, length: number, rows: Rows, random: Random): HistoryBatch {
   const offsets = new Int32Array(count + 1);
   for (let b = 0; b < count; b++)
@@ -116,7 +117,7 @@ function randomHistories(count: number, length: number, rows: Rows, random: Rand
   return { offsets, items: draw(rows.items), actions: draw(rows.actions), gaps: draw(GAP_BUCKETS) };
 }
 
-/** Users `from` to `to` of a batch. */
+/** Returns users `from` to `to` of a batch. */
 function cut(
   { offsets, items, actions, gaps }: HistoryBatch,
   from: number,
@@ -174,7 +175,7 @@ function assertSameDirection(
   }
 }
 
-test('tfjs and the native encoder give the same states, on any weights', async () => {
+test('tfjs and the native encoder compute the same states with any weights', async () => {
   await useBackend();
   await fc.assert(
     fc.asyncProperty(
@@ -186,7 +187,7 @@ test('tfjs and the native encoder give the same states, on any weights', async (
         const random = new Random(seed);
         const { schema, items } = world(config.maxHistory, withFeatures);
         const model = await randomModel(config, { schema, items }, random);
-        // Histories shorter than the model's window take its last positions.
+        // Histories that are shorter than the model's window use its last positions.
         const length = 1 + random.integer(config.maxHistory);
         const rows = { items: ITEMS, actions: schema.actions.length + 1 };
         const batch = randomHistories(count, length, rows, random);
@@ -211,7 +212,7 @@ test('tfjs and the native encoder give the same states, on any weights', async (
   );
 });
 
-test('tfjs and the native encoder give the same states of the tiny bundle, in f32 and nearly in bf16', async () => {
+test('both encoders compute the same states of the tiny bundle, in bf16 nearly', async () => {
   const bundle = await loadBundle(tinyBundle);
   const { embeddingWidth, maxHistory } = bundle.manifest.model;
   const rows = { items: bundle.catalogue.count, actions: bundle.schema.actions.length + 1 };
@@ -261,8 +262,12 @@ test('a state does not depend on the number of threads', () => {
     const { maxHistory } = bundle.manifest.model;
     const histories = new HistoryBatchBuilder(maxHistory);
     for (let b = 0; b < 300; b++) {
-      const items = Array.from({ length: (b * 7) % (maxHistory + 1) }, (_, i) => (b * 31 + i * 17) % bundle.catalogue.count);
-      histories.add({ items, actions: items.map(() => 0), times: items.map((_, i) => i) }, 0, items.length);
+      const items = Array.from(
+        { length: (b * 7) % (maxHistory + 1) },
+        (_, i) => (b * 31 + i * 17) % bundle.catalogue.count,
+      );
+      const [actions, times] = [items.map(() => 0), items.map((_, i) => i)];
+      histories.add({ items, actions, times }, 0, items.length);
     }
     const batch = histories.batch();
     const states = bundleHistoryEncoder(bundle).encode(batch);

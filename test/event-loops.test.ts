@@ -1,6 +1,6 @@
-// A server of several event loops is one server: every loop answers from the same bundle with the same scores, knows the same
-// keys and rates, and its metrics, readiness and end are those of all loops. Each request comes on a connection of its own, which
-// the kernel gives to any of them.
+// A server with several event loops behaves as one server: every loop answers from the same bundle
+// with the same scores and has the same keys and rates; metrics, readiness and shutdown cover all
+// loops. Each request uses a new connection, which the kernel gives to any loop.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,9 +18,12 @@ import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
 const LOOPS = 3;
-/** That one loop of three gets none of so many connections has a chance of 1 in 10^10. */
+/** With this many connections, the chance that one of three loops gets none is 1 in 10^10. */
 const CONNECTIONS = 60;
-/** No loop's limit falls below an eighth of it: none refuses what two rounds of all connections ask, however slow the machine. */
+/**
+ * A loop's concurrency limit stays above an eighth of this, so no loop refuses two rounds of all
+ * connections, even on a slow machine.
+ */
 const MICRO_BATCH = 8 * 2 * CONNECTIONS;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-loops-'));
 const bundles = join(folder, 'bundles');
@@ -43,7 +46,10 @@ before(async () => {
       {
         user: 'u' as UserId,
         state: {
-          ...{ state, dimensions, type: 'f32', lastEventSeconds: 1 },
+          state,
+          dimensions,
+          type: 'f32',
+          lastEventSeconds: 1,
           encodedAtSeconds: Date.now() / 1000,
         },
       },
@@ -53,7 +59,7 @@ before(async () => {
 });
 const started: Promise<RunningServer>[] = [];
 after(async () => {
-  // Those of a test that failed would keep this process alive.
+  // A server that a failed test left open would keep this process alive.
   for (const server of await Promise.allSettled(started))
     if (server.status === 'fulfilled') await server.value.close();
   rmSync(folder, { recursive: true });
@@ -62,8 +68,13 @@ after(async () => {
 function start(flags: Record<string, string | number> = {}): Promise<RunningServer> {
   const { settings } = resolveServerSettings({
     flags: {
-      ...{ bundles, store: storePath, port: 0, adminPort: 0 },
-      ...{ eventLoops: LOOPS, maxMicroBatch: MICRO_BATCH, ...flags },
+      bundles,
+      store: storePath,
+      port: 0,
+      adminPort: 0,
+      eventLoops: LOOPS,
+      maxMicroBatch: MICRO_BATCH,
+      ...flags,
     },
   });
   const server = startServer(settings);
@@ -76,7 +87,7 @@ interface Reply {
   readonly text: string;
 }
 
-/** A request on a new connection. */
+/** Sends a request on a new connection. */
 function call(
   port: number,
   path: string,
@@ -106,14 +117,14 @@ const ask = (server: RunningServer, key?: string): Promise<Reply> =>
 const many = <T>(action: () => Promise<T>): Promise<T[]> =>
   Promise.all(Array.from({ length: CONNECTIONS }, action));
 
-/** What of an answer does not depend on when it was given. */
+/** The parts of an answer that do not depend on its time. */
 function essence({ status, text }: Reply): string {
   assert.equal(status, 200, text);
   const { bundle_id: bundle, candidates, state } = JSON.parse(text) as Record<string, object>;
   return JSON.stringify([bundle, candidates, (state as { status?: string }).status]);
 }
 
-test('every loop gives the answers of a server of one loop, and after an activation those of the new bundle alone', async () => {
+test('all loops answer like a server with one loop, also after a bundle is activated', async () => {
   const alone = await start({ eventLoops: 1 });
   const expected: string[] = [];
   for (const bundle of names) {
@@ -143,7 +154,7 @@ test('every loop gives the answers of a server of one loop, and after an activat
   await server.close();
 });
 
-test('a rate holds for all loops together, and a key that is taken away is refused by each', async () => {
+test('a rate limit counts all loops together, and each loop rejects a removed key', async () => {
   writeKeyFile(keyFile, [web.record, slow.record, chief.record]);
   const server = await start({ keys: keyFile });
   const statuses: number[] = [];
@@ -154,16 +165,16 @@ test('a rate holds for all loops together, and a key that is taken away is refus
   assert.ok((await many(() => ask(server, web.key))).every(({ status }) => status === 200));
   writeKeyFile(keyFile, [slow.record, chief.record]);
   server.reload();
-  // A call that is answered comes after the message about the keys.
+  // Messages to a loop are handled in order, so this answer comes after the new keys.
   const key = chief.key;
   await call(server.adminPort!, '/log-level', { method: 'PUT', key, body: { level: 'fatal' } });
   assert.ok((await many(() => ask(server, web.key))).every(({ status }) => status === 401));
-  // Its bucket is as empty as before.
+  // The token bucket of the slow key is still empty.
   assert.ok((await many(() => ask(server, slow.key))).every(({ status }) => status === 429));
   await server.close();
 });
 
-test('metrics count what all loops did, and a drain makes none of them ready', async () => {
+test('metrics count the requests of all loops, and no loop is ready after a drain', async () => {
   const server = await start();
   await many(() => ask(server));
   const texts = await many(async () => (await call(server.port, '/metrics')).text);
@@ -184,14 +195,14 @@ test('metrics count what all loops did, and a drain makes none of them ready', a
   await assert.rejects(ask(server), { code: 'ECONNREFUSED' });
 });
 
-test('a port in use is refused before any loop takes it', async () => {
+test('a server on a port in use does not start, and the other server goes on', async () => {
   const server = await start();
   await assert.rejects(start({ port: server.port }), { code: 'ERR_CONFIG_INVALID' });
   assert.ok((await many(() => ask(server))).every(({ status }) => status === 200));
   await server.close();
 });
 
-test('what is told to loops that have ended is no failure', async () => {
+test('messages to loops that have ended do not fail', async () => {
   const { settings } = resolveServerSettings({
     flags: { bundles, store: storePath, port: 0, eventLoops: 2 },
   });
@@ -206,12 +217,12 @@ test('what is told to loops that have ended is no failure', async () => {
   );
   await threads.setLogLevel('fatal');
   assert.equal(await threads.close(), 0);
-  // A watched file may change, and a signal come, until the process has ended.
+  // A watched file may change and a signal may arrive until the process has ended.
   await threads.adoptKeys([]);
   await threads.reopenLog();
 });
 
-test('several loops want a transport that shares a port', async () => {
+test('several event loops need a transport that can share a port', async () => {
   await assert.rejects(start({ transport: 'node' }), {
     code: 'ERR_CONFIG_INVALID',
     message: /eventLoops 1 with transport "node"/,

@@ -1,11 +1,11 @@
-// Events over HTTP: kept before the answer, in the state at once, the same as a batch job would make of them, and undone by none.
+// Tests events over HTTP: the server stores them before it answers and updates the state at once.
+// The state equals that of a batch job over all events, and no batch job undoes it.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
@@ -18,14 +18,14 @@ import { startServer, type RunningServer } from '../src/serve/process/server.ts'
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { newStateBatch } from '../src/store/state-batch.ts';
 import type { StateStore } from '../src/store/store.ts';
-import { spawnCli } from './support/cli.ts';
+import { servingPort, spawnCli } from './support/cli.ts';
 import { makeShop, shopDataset } from './support/shop.ts';
 
 const bundles = join(packageRoot(), 'models', 'tiny');
 const folder = mkdtempSync(join(tmpdir(), 'tandem-fresh-'));
 const dataset = shopDataset(makeShop({ items: 120, users: 40, seed: 8 }));
 const { events, users } = dataset;
-/** What the batch job has seen: all but the newest three events of everybody with six or more. */
+/** The batch job does not have the newest three events of each user with six or more. */
 const LATE = 3;
 const late = Array.from({ length: users.count }, (_, user) => user).filter(
   (user) => events.userOffsets[user + 1]! - events.userOffsets[user]! >= 2 * LATE,
@@ -41,7 +41,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** The dataset without each late user's newest events. */
+/** The dataset without the newest events of late users. */
 function withoutLate(): Dataset {
   const kept: number[] = [];
   const userOffsets = new Int32Array(users.count + 1);
@@ -90,7 +90,7 @@ async function stateOf(store: StateStore, user: string): Promise<number[]> {
   return batch.lengths[0] === 0 ? [] : [...batch.states, batch.lastEventSeconds[0]!];
 }
 
-/** A store that a batch job has filled, as it is on disk. */
+/** Fills a store with a batch job and returns its path. */
 async function encodedStore(name: string, of: Dataset, histories: boolean): Promise<string> {
   const path = join(folder, name);
   const store = LmdbStore.open(path);
@@ -139,11 +139,11 @@ for (const [transport, eventLoops] of [
   ['node', 1],
 ] as const)
   describe(`fresh events on ${transport} with ${eventLoops} event loops`, () => {
-    it('change the next answer, and give, to the last bit, the states of a job over all events', async () => {
+    it('change the next answer and give exactly the states of a job over all events', async () => {
       const path = await encodedStore(`states-${transport}`, withoutLate(), true);
       const server = await serve(path, { transport, eventLoops });
       const before = await candidatesOf(server, users.ids[late[0]!]!);
-      // Two events of each, then all of them: what came before is known.
+      // First two events of each user, then all of them, so that some are duplicates.
       const sent = late.map(lateEvents);
       const first = await send(
         server,
@@ -169,7 +169,7 @@ for (const [transport, eventLoops] of [
   });
 
 describe('fresh events', () => {
-  it('begin a user nobody has seen, wait for those whose history is elsewhere, and are in the next job', async () => {
+  it('create an unknown user; without a stored history they wait for the next job', async () => {
     const path = await encodedStore('waiting', withoutLate(), false);
     const server = await serve(path);
     const [sent] = late.map(lateEvents);
@@ -183,7 +183,7 @@ describe('fresh events', () => {
     assert.equal((await stateOf(store, 'new')).length, known.length);
     await server.close();
 
-    // The job's data does not have those events, and does not lose them.
+    // The job's data does not have these events, and the job does not lose them.
     await encodeUsers({ bundle, dataset: withoutLate(), store, sinceSeconds: 0 });
     const all = LmdbStore.open(await encodedStore('waiting-all', dataset, false));
     assert.deepEqual(await stateOf(store, user), await stateOf(all, user));
@@ -191,7 +191,7 @@ describe('fresh events', () => {
     await all.close();
   });
 
-  it('are not undone by a job that has seen less, and are one with the same events in its data', async () => {
+  it('survive a job with fewer events, and are merged with equal events of its data', async () => {
     const path = await encodedStore('later', withoutLate(), true);
     const server = await serve(path);
     const sent = late.flatMap(lateEvents);
@@ -209,7 +209,7 @@ describe('fresh events', () => {
     await store.close();
   });
 
-  it('of items that the bundle does not know are kept, those of the future and of the wrong role refused', async () => {
+  it('are stored for unknown items, but not with a future time or the wrong role', async () => {
     const keys = join(folder, 'keys.json');
     const [writer, reader] = (['ingest', 'candidates'] as const).map((role) =>
       newKey({ name: role, role }),
@@ -231,7 +231,7 @@ describe('fresh events', () => {
     assert.equal((future.body['error'] as { field: string }).field, 'events.0.time');
     assert.equal((await as(writer!.key, { ...event, itm: 1 })).status, 400);
     await server.close();
-    // A key's rate counts events.
+    // The rate limit of a key counts events.
     const slow = newKey({ name: 'slow', role: 'ingest', requestsPerSecond: 1e-3, burst: 3 });
     writeKeyFile(keys, [slow.record]);
     const limited = await serve(path, { keys });
@@ -249,7 +249,7 @@ describe('fresh events', () => {
     await off.close();
   });
 
-  it('that were answered survive a server that is killed', async () => {
+  it('survive a kill of the server once they were answered', async () => {
     const path = await encodedStore('killed', withoutLate(), true);
     const answered: Sent[] = [];
     for (let kill = 0; kill < 4; kill++) {
@@ -260,13 +260,8 @@ describe('fresh events', () => {
         ],
         { env: { TANDEM_LOG_LEVEL: 'info' } },
       );
-      const port = await new Promise<number>((resolve) => {
-        createInterface({ input: child.stderr! }).on('line', (line) => {
-          const { msg, port: listening } = JSON.parse(line) as { msg: string; port: number };
-          if (msg === 'serving') resolve(listening);
-        });
-      });
-      // Some of these are under way when the others' answers kill the server.
+      const port = await servingPort(child);
+      // Some of these requests are open when the answers of others make the test kill the server.
       const sending = late.map(async (user) => {
         const [event] = lateEvents(user).slice(kill % LATE);
         const { status } = await send({ port }, [{ ...event!, event_id: `${user}-${kill}` }]);

@@ -1,5 +1,6 @@
-// Items over HTTP: there in the next answer, gone from it when deleted, on every event loop, through restarts, kills and swaps; and what is
-// answered is what a plain comparison with every vector gives.
+// Tests items over HTTP. An item that is put is in the next answer and a deleted one is not, on
+// every event loop and through restarts, kills and swaps. Answers equal a plain comparison with
+// every vector.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -7,7 +8,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -17,7 +17,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { runCli, spawnCli } from './support/cli.ts';
+import { runCli, servingPort, spawnCli } from './support/cli.ts';
 import {
   publishTinyBundle,
   tinyItem,
@@ -66,7 +66,7 @@ function serve(store: string, flags: object = {}): Promise<RunningServer> {
   return startServer(settings);
 }
 
-/** A request on a connection of its own. */
+/** Sends a request on a new connection. */
 function call(
   port: number,
   method: string,
@@ -77,7 +77,7 @@ function call(
   return new Promise((resolve, reject) => {
     const text = body === undefined ? '' : JSON.stringify(body);
     const headers = {
-      // Which Node leaves out for a DELETE.
+      // Node sends no length with a DELETE by itself.
       'Content-Length': Buffer.byteLength(text),
       ...(key !== undefined && { Authorization: `Bearer ${key}` }),
     };
@@ -108,7 +108,10 @@ async function candidates(
   more: object = {},
 ): Promise<{ item: string; score: number }[]> {
   const { body } = await call(port, 'POST', '/v1/candidates', {
-    ...{ user: 'nobody', surface: 'related', subject: SUBJECT, k: 1000 },
+    user: 'nobody',
+    surface: 'related',
+    subject: SUBJECT,
+    k: 1000,
     ...more,
   });
   return body['candidates'] as { item: string; score: number }[];
@@ -124,12 +127,15 @@ const game = (item: string, more: Partial<PutItem> = {}): PutItem => ({
 });
 
 describe('an item that is put', () => {
-  it('is a candidate at once, with all that is known of it, until it is deleted', async () => {
+  it('is a candidate at once, with all its fields, until it is deleted', async () => {
     const server = await serve(newStore());
     const { port } = server;
     try {
       const item = game('new', {
-        ...{ title: 'Ein Würfelspiel', advertiser: 'nova', price: 12.5, countries: ['FR'] },
+        title: 'Ein Würfelspiel',
+        advertiser: 'nova',
+        price: 12.5,
+        countries: ['FR'],
       });
       assert.equal((await call(port, 'GET', '/v1/items/new')).status, 404);
       const answer = await put(port, [item]);
@@ -143,11 +149,11 @@ describe('an item that is put', () => {
       assert.equal(body['price'], 12.5);
       assert.deepEqual(body['countries'], ['FR']);
       assert.deepEqual(body['categories'], [{ category: 'games', confidence: 0.9 }]);
-      // Filters read it as they read others.
+      // Filters apply to it as to other items.
       const passes = { advertisers: { in: ['nova'] }, countries: ['FR'], max_price: 12.5 };
       assert.deepEqual(await idsOf(port, { filter: passes }), ['new']);
       assert.ok(!(await idsOf(port, { filter: { countries: ['DE'] } })).includes('new'));
-      // It can be in view: then it is no candidate, its categories are the context.
+      // As the subject it is not a candidate, and its categories are the context.
       const asSubject = await candidates(port, { subject: { item: 'new' } });
       const asCategories = await candidates(port, {
         subject: { interests: item.categories },
@@ -155,7 +161,10 @@ describe('an item that is put', () => {
       });
       assert.deepEqual(asSubject, asCategories);
       const scored = await call(port, 'POST', '/v1/score', {
-        ...{ user: 'nobody', surface: 'related', subject: SUBJECT, items: ['new', tinyItem(3).id] },
+        user: 'nobody',
+        surface: 'related',
+        subject: SUBJECT,
+        items: ['new', tinyItem(3).id],
       });
       const scores = new Map((await candidates(port)).map((hit) => [hit.item, hit.score]));
       for (const { item: id, score } of scored.body['scores'] as { item: string; score: number }[])
@@ -169,14 +178,17 @@ describe('an item that is put', () => {
     }
   });
 
-  it('replaces what the bundle has of it and keeps what was learned', async () => {
+  it('replaces the fields of an item of the bundle and keeps its learned weights', async () => {
     const server = await serve(newStore());
     const { port } = server;
     try {
       const own = tinyItem(8);
       const [first, second] = own.categories;
       const same: PutItem = {
-        ...{ item: own.id, title: own.title, advertiser: own.advertiser, price: 8 },
+        item: own.id,
+        title: own.title,
+        advertiser: own.advertiser,
+        price: 8,
         categories: [
           { category: TINY_CATEGORIES[first]!, confidence: 1 },
           { category: TINY_CATEGORIES[second]!, confidence: 0.5 },
@@ -186,10 +198,10 @@ describe('an item that is put', () => {
       await put(port, [{ ...same, price: 999 }]);
       assert.deepEqual(await idsOf(port, { filter: { min_price: 998 } }), [own.id]);
       const ids = await idsOf(port);
-      assert.equal(new Set(ids).size, ids.length, 'once, not twice');
+      assert.equal(new Set(ids).size, ids.length, 'the item is in the answer once');
       await remove(port, [own.id]);
       assert.ok(!(await idsOf(port)).includes(own.id));
-      // In view it still tells what the user looks at.
+      // A deleted item is still valid as the subject.
       assert.equal((await candidates(port, { subject: { item: own.id } })).length, ITEMS - 1);
       await put(port, [same]);
       assert.ok((await idsOf(port)).includes(own.id));
@@ -198,7 +210,7 @@ describe('an item that is put', () => {
     }
   });
 
-  it('is popular with nobody, and a deleted one with nobody any more', async () => {
+  it('is not in the popular answer, and neither is a deleted item', async () => {
     const server = await serve(newStore());
     const { port } = server;
     try {
@@ -245,11 +257,11 @@ const change = fc.oneof(
   }),
 );
 
-/** What a server should answer from, kept the plain way. */
+/** The items that a server should answer from, in plain maps. */
 class Expected {
   readonly #bundle: Bundle;
   readonly #tower: ReturnType<typeof bundleItemTower>;
-  /** Of every item that is there. */
+  /** Vectors of all items that are not deleted. */
   readonly vectors = new Map<string, Float32Array>();
   readonly items = new Map<
     string,
@@ -296,9 +308,9 @@ class Expected {
   }
 }
 
-describe('whatever is put and deleted', () => {
+describe('after any puts and deletes', () => {
   for (const plan of ['exact', 'approximate'] as const)
-    it(`answers are the best of what is there, plan ${plan}`, async () => {
+    it(`answers have the best of the existing items, plan ${plan}`, async () => {
       const bundle = await loadBundle(bundles);
       await fc.assert(
         fc.asyncProperty(
@@ -329,7 +341,9 @@ describe('whatever is put and deleted', () => {
 
 async function compare(port: number, { vectors, items }: Expected): Promise<void> {
   const { body } = await call(port, 'POST', '/v1/embeddings', {
-    ...{ user: 'nobody', surface: 'related', subject: SUBJECT },
+    user: 'nobody',
+    surface: 'related',
+    subject: SUBJECT,
   });
   const query = body['embedding'] as number[];
   const scores = new Map(
@@ -346,7 +360,7 @@ async function compare(port: number, { vectors, items }: Expected): Promise<void
       assert.ok(Math.abs(score - scores.get(item)!) < 1e-5, item);
       if (i > 0) assert.ok(score <= answered[i - 1]!.score);
     }
-    // The first few of them are the first few of all.
+    // A smaller k gives the first of the same candidates.
     const few = await candidates(port, { ...more, k: 5 });
     assert.deepEqual(few, answered.slice(0, 5));
   };
@@ -370,19 +384,14 @@ async function compare(port: number, { vectors, items }: Expected): Promise<void
 }
 
 describe('changes of items', () => {
-  it('survive a restart, and a server that is killed right after the answer', async () => {
+  it('survive a restart, also when the server is killed right after its answer', async () => {
     const store = newStore();
     for (let kill = 0; kill < 3; kill++) {
       const child = spawnCli(
         ['serve', '--bundles', bundles, '--store', store, '--port', '0', '--fresh-items', 'on'],
         { env: { TANDEM_LOG_LEVEL: 'info' } },
       );
-      const port = await new Promise<number>((resolve) => {
-        createInterface({ input: child.stderr! }).on('line', (line) => {
-          const { msg, port: listening } = JSON.parse(line) as { msg: string; port: number };
-          if (msg === 'serving') resolve(listening);
-        });
-      });
+      const port = await servingPort(child);
       assert.equal((await put(port, [game(`new-${kill}`)])).status, 200);
       assert.equal((await remove(port, [tinyItem(kill).id])).status, 200);
       child.kill('SIGKILL');
@@ -401,14 +410,15 @@ describe('changes of items', () => {
     assert.equal(ids.length, ITEMS);
   });
 
-  it('are seen within a second by another server on the same store', async () => {
+  it('are visible within a second in another server on the same store', async () => {
     const store = newStore();
     const [one, other] = [await serve(store), await serve(store)];
     try {
       await put(one.port, [game('new')]);
       await put(other.port, [game('newer')]);
       await remove(other.port, [tinyItem(5).id]);
-      // A server that writes shows what was written before it, too; often, so that not every round meets a look in between.
+      // A server that writes also shows earlier writes of others at once. Several rounds, because
+      // the regular poll may come in between by chance.
       for (let round = 0; round < 5; round++) {
         await put(one.port, [game(`before-${round}`)]);
         await put(other.port, [game(`after-${round}`)]);
@@ -425,7 +435,7 @@ describe('changes of items', () => {
     }
   });
 
-  it('hold on every event loop when they are answered', async () => {
+  it('apply on every event loop as soon as they are answered', async () => {
     const server = await serve(newStore(), { eventLoops: 3 });
     try {
       for (let round = 0; round < 5; round++) {
@@ -442,11 +452,11 @@ describe('changes of items', () => {
     }
   });
 
-  it('go over to the next bundle, which has its own vectors of them; what it has newer stays its own', async () => {
+  it('apply to the next bundle, except to items for which it has newer data', async () => {
     const store = newStore();
     const old = LmdbStore.open(store);
     const record = { title: 'Old', categories: [], advertiser: '', price: 1, countries: [] };
-    // Before the data of the bundles ends.
+    // These changes are older than the end of the bundles' data.
     await old.writeItemChanges([
       { item: tinyItem(4).id, atSeconds: 1000, record },
       { item: 'old-news', atSeconds: 1000, record },
@@ -479,7 +489,7 @@ describe('changes of items', () => {
     } finally {
       await server.close();
     }
-    // What every bundle has by now is forgotten, the rest is not.
+    // Changes that every bundle already contains are forgotten, the others are not.
     const after = LmdbStore.open(store);
     const { changes } = await after.readItemChanges();
     assert.deepEqual(
@@ -487,7 +497,7 @@ describe('changes of items', () => {
       new Set(['old-news', 'new', tinyItem(6).id, tinyItem(7).id]),
     );
     await after.close();
-    // The next import takes them as they are.
+    // The command prints rows that the next import can read.
     const { stdout } = await runCli(['items', '--store', store]);
     const rows = stdout
       .trim()
@@ -499,7 +509,7 @@ describe('changes of items', () => {
     );
   });
 
-  it('need the role ingest, whole bodies, and a server that takes them', async () => {
+  it('need the role ingest, valid bodies and a server with freshItems on', async () => {
     const keys = join(folder, 'keys.json');
     const [web, feed] = [
       newKey({ name: 'web', role: 'candidates' }),
@@ -527,7 +537,7 @@ describe('changes of items', () => {
       ],
     });
     assert.deepEqual([odd.body['changed'], odd.body['unknown_categories']], [2, ['gmaes']]);
-    // Three of four are spent.
+    // Three of the four tokens are spent.
     assert.equal((await as(feed.key, 'DELETE', { items: ['a', 'b'] })).status, 429);
     const other = await call(port, 'POST', '/v1/items', {}, feed.key);
     assert.equal(other.status, 405);
@@ -537,7 +547,7 @@ describe('changes of items', () => {
     await off.close();
   });
 
-  it('are refused beyond what a search can scan, and nothing of them is taken', async () => {
+  it('are rejected as a whole beyond the number that a search can scan', async () => {
     const server = await serve(newStore());
     const { port } = server;
     try {
@@ -549,7 +559,7 @@ describe('changes of items', () => {
       assert.equal(refused.status, 409, JSON.stringify(refused.body));
       assert.equal((refused.body['error'] as { code: string }).code, 'ERR_ITEMS_FULL');
       assert.equal((await call(port, 'GET', '/v1/items/x10000')).status, 404);
-      // One that is there may change, and where one goes another may come.
+      // An existing item may still change, and after a delete a new one fits.
       assert.equal((await put(port, many(9999, 1))).status, 200);
       await remove(port, ['x0']);
       assert.equal((await put(port, many(10_000, 1))).status, 200);

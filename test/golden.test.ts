@@ -1,5 +1,6 @@
-// The committed bundle: trained once, loaded by every build. Its goldens were answered by tfjs when it was made; tfjs,
-// the native head at every instruction set and a running server must still give the same answers.
+// Tests the committed bundle, which was trained once and is loaded by every build. tfjs computed
+// its goldens; tfjs, the native head at every instruction set and a running server must still give
+// the same answers.
 
 import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
@@ -36,7 +37,7 @@ function near(received: ArrayLike<number>, expected: ArrayLike<number>): void {
 }
 
 describe('models/tiny', () => {
-  it('is a whole bundle of at most 200 kB that verifies at every instruction set', async () => {
+  it('is a complete bundle of at most 200 kB that verifies at every instruction set', async () => {
     const sizes = readdirSync(directory).map((name) => statSync(join(directory, name)).size);
     assert.ok(sizes.reduce((sum, size) => sum + size, 0) <= 200_000);
     const report = await verifyBundle(directory);
@@ -48,7 +49,7 @@ describe('models/tiny', () => {
     for (const { maxAbsoluteError } of report.isas) assert.ok(maxAbsoluteError <= TOLERANCE);
   });
 
-  it('has goldens of every kind of request', () => {
+  it('has goldens for every kind of request', () => {
     const kinds = bundle.goldens.map(({ state, subject, demographics }) => [
       state === undefined ? 'cold' : 'known',
       subject === null ? 'nothing' : Object.keys(subject)[0]!,
@@ -67,7 +68,7 @@ describe('models/tiny', () => {
   });
 
   for (const backend of ['native', 'cpu'] as const)
-    it(`has weights that tfjs on "${backend}" turns into its goldens and its item vectors`, async () => {
+    it(`has weights that give its goldens and item vectors in tfjs on "${backend}"`, async () => {
       await useBackend(backend);
       const model = new TwoTower(
         bundle.manifest.model,
@@ -91,7 +92,7 @@ describe('models/tiny', () => {
       model.dispose();
     });
 
-  it('has learnt: items of a category lie nearer to each other than to others', () => {
+  it('has learnt: items of one category are closer to each other than to others', () => {
     const { catalogue, vectors, manifest } = bundle;
     const width = manifest.model.embeddingWidth;
     const sums = { same: 0, other: 0 };
@@ -110,7 +111,7 @@ describe('models/tiny', () => {
   });
 });
 
-/** Seconds before now at which stateAge() is `age`: its inverse. */
+/** The inverse of stateAge(): the seconds after which a state has that age. */
 function secondsOfAge(age: number): number {
   return 3600 * Math.expm1(age * Math.log1p(24 * 365));
 }
@@ -127,7 +128,7 @@ describe('a server on models/tiny', () => {
   });
   after(() => server.close());
 
-  it('answers the goldens', async () => {
+  it('answers the golden requests with the golden candidates', async () => {
     for (const { user, state, stateAge, subject, demographics, candidates } of bundle.goldens) {
       const nowSeconds = Date.now() / 1000;
       if (state !== undefined)
@@ -155,11 +156,11 @@ describe('a server on models/tiny', () => {
       });
       const body = (await response.json()) as { candidates: { item: string; score: number }[] };
       assert.equal(response.status, 200, JSON.stringify(body));
-      // The server leaves the subject out of its own candidates.
+      // The server excludes the subject from the candidates.
       const expected = candidates
         .filter(({ item }) => subject === null || !('item' in subject) || subject.item !== item)
         .slice(0, candidates.length - 1);
-      // A state ages while the request is on its way: 1e-4 is about ten seconds of a fresh one.
+      // A state ages while the request is open: 1e-4 is about ten seconds of a fresh state.
       assertSameTop(body.candidates, expected, { tie: 1e-4, score: 1e-4 });
     }
   });

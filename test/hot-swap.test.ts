@@ -1,5 +1,5 @@
-// A server whose bundle is swapped over and over while clients ask by HTTP and WebSocket: no request fails, and every answer
-// is the one that the bundle it names gives alone.
+// Swaps the bundle of a server many times while clients send requests by HTTP and WebSocket. No
+// request fails, and every answer is the one that the bundle it names gives on its own.
 
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ interface Body {
 
 const USERS = ['of-0', 'of-1', 'nobody'] as const;
 const SWAPS = 12;
-/** Servers close their store; this one is shared by several. */
+/** A store that several servers share; servers close their store, so close does nothing here. */
 class SharedStore extends MemoryStore {
   override close(): Promise<void> {
     return Promise.resolve();
@@ -30,7 +30,7 @@ class SharedStore extends MemoryStore {
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-swap-'));
 const names: string[] = [];
-/** Answers by bundleId and user, asked of a server that never swaps. */
+/** Answers by bundleId and user, from a server that never swaps. */
 const expected = new Map<string, string>();
 const store = new SharedStore();
 
@@ -109,7 +109,7 @@ function check(body: Body, user: string): string {
 }
 
 for (const transport of ['uws', 'node'])
-  test(`no request fails and none is mixed while bundles are swapped, on ${transport}`, async () => {
+  test(`no request fails or mixes bundles while they are swapped, on ${transport}`, async () => {
     const server = await start({ bundles: folder, transport, adminPort: '0' });
     let running = true;
     const seen = new Set<string>();
@@ -144,7 +144,7 @@ for (const transport of ['uws', 'node'])
       const { status, body } = await (swap % 3 === 2
         ? admin(server, 'POST', '/bundles/rollback')
         : admin(server, 'POST', '/bundles/activate', { bundle: names[swap % 2] }));
-      // A rollback beyond the first bundle has nowhere to go.
+      // There is no bundle before the first one, so a rollback from it answers 404.
       assert.ok(status === 200 || (swap % 3 === 2 && status === 404), JSON.stringify(body));
     }
     running = false;
@@ -155,7 +155,7 @@ for (const transport of ['uws', 'node'])
     await stop(server);
   });
 
-test('the admin port says what is there, refuses what does not fit, and drains', async () => {
+test('the admin port lists bundles, rejects invalid requests and drains the server', async () => {
   const server = await start({ bundles: folder, adminPort: '0' });
   await admin(server, 'POST', '/bundles/activate', { bundle: names[1] });
   await admin(server, 'POST', '/bundles/activate', { bundle: names[0] });

@@ -1,5 +1,6 @@
-// A model that counts what a user had, from training to an answer: the same scores from tfjs in the evaluation and from the server,
-// for candidates, in JSON and in bytes, and for given items, under a filter and a cap, alone and in batches, before and after a fresh event.
+// Tests a model with history boosts (itemFrequency) from training to an answer: tfjs in the
+// evaluation and the server compute the same scores. It covers candidates in JSON and in binary,
+// given items, filters and caps, single requests and batches, and fresh events.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -31,11 +32,11 @@ const TOLERANCE = 1e-5;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-item-frequency-'));
 const bundles = join(folder, 'bundles');
 const { maxHistory } = SHOP_TRAINING.model;
-/** Users who come back to a few items each. */
+/** Users who return to a few items each. */
 const dataset = comingBack(shopDataset(makeShop({ items: 64, users: 12, seed: 6 })));
 const { events, items, users } = dataset;
 let bundle: Bundle;
-/** By user, then by item: what tfjs gives each pair without subject. */
+/** Scores of tfjs without subject, by user and item row. */
 let expected: Float32Array[];
 
 function comingBack(shop: Dataset): Dataset {
@@ -65,11 +66,16 @@ before(async () => {
   const scores = new Float32Array(users.count * items.count);
   await scorer.score(
     users.ids.map((id, user) => ({
-      ...{ id, user, subject: { kind: 'none' }, demographics: {}, slice: '' },
+      id,
+      user,
+      subject: { kind: 'none' },
+      demographics: {},
+      slice: '',
       historyBegin: events.userOffsets[user]!,
       historyEnd: events.userOffsets[user + 1]!,
       timeSeconds: Date.now() / 1000,
-      ...{ positives: new Int32Array(0), excluded: new Int32Array(0) },
+      positives: new Int32Array(0),
+      excluded: new Int32Array(0),
     })),
     scores,
   );
@@ -112,7 +118,9 @@ async function post(server: RunningServer, path: string, body: object): Promise<
 }
 
 const asking = (user: number, more: object = {}): object => ({
-  ...{ user: users.ids[user]!, surface: 'related', k: items.count },
+  user: users.ids[user]!,
+  surface: 'related',
+  k: items.count,
   ...more,
 });
 
@@ -125,7 +133,9 @@ async function candidates(
   return (answer as { candidates: readonly Candidate[] }).candidates;
 }
 
-/** Holds an answer to the best of `passing` items by tfjs, but for near ties. */
+/**
+ * Asserts that an answer has the best `passing` items by the scores of tfjs, except for near ties.
+ */
 function assertBest(
   answer: readonly Candidate[],
   user: number,
@@ -138,15 +148,16 @@ function assertBest(
     .slice(0, k);
   assert.equal(answer.length, best.length);
   assert.equal(new Set(answer.map(({ item }) => item)).size, best.length);
-  for (const [place, { item, score }] of answer.entries()) {
+  for (const [i, { item, score }] of answer.entries()) {
     const own = expected[user]![items.ids.indexOf(item)]!;
     assert.ok(passing(items.ids.indexOf(item)), item);
     assert.ok(Math.abs(score - own) < TOLERANCE, `${item}: expected ${own}, received ${score}`);
-    assert.ok(Math.abs(score - best[place]!.score) < TOLERANCE, `user ${user}, place ${place}`);
+    assert.ok(Math.abs(score - best[i]!.score) < TOLERANCE, `user ${user}, position ${i}`);
   }
 }
 
-function listsIn(store: StateStore): ReturnType<typeof boostsOf>[] {
+/** History boosts of all users, read from a store. */
+function boostsIn(store: StateStore): ReturnType<typeof boostsOf>[] {
   const { embeddingWidth } = bundle.manifest.model;
   const batch = newStateBatch(users.count, embeddingWidth, 1, maxHistory);
   void store.read(bundle.manifest.encoderId as EncoderId, users.ids as readonly UserId[], batch);
@@ -157,21 +168,21 @@ function listsIn(store: StateStore): ReturnType<typeof boostsOf>[] {
 }
 
 describe('item frequency', () => {
-  it('is left beside the states by both engines alike, as counted over the newest events', async () => {
+  it('gives the same history boosts in both engines, counted over the newest events', async () => {
     const weights = bundle.tensors();
     const [logWeight, logGain] = ['encoder.frequencyWeight', 'encoder.frequencyGain'].map(
       (name) => weights.get(name)!.data[0] as number,
     );
     for (const engine of ['native', 'tfjs'] as const) {
       const store = LmdbStore.open(await encodedStore(engine, { engine }), { readOnly: true });
-      const lists = listsIn(store);
+      const stored = boostsIn(store);
       await store.close();
-      for (const [user, list] of lists.entries()) {
+      for (const [user, boosts] of stored.entries()) {
         const [begin, end] = [events.userOffsets[user]!, events.userOffsets[user + 1]!];
         const frequency = { logWeight: logWeight!, logGain: logGain! };
-        assert.deepEqual(list, historyBoosts(events, begin, end, maxHistory, frequency));
+        assert.deepEqual(boosts, historyBoosts(events, begin, end, maxHistory, frequency));
       }
-      assert.ok(lists.some(({ items: { length } }) => length < maxHistory));
+      assert.ok(stored.some(({ items: { length } }) => length < maxHistory));
     }
   });
 
@@ -179,7 +190,7 @@ describe('item frequency', () => {
     ['exact', 'uws'],
     ['approximate', 'node'],
   ] as const)
-    it(`is in every answer as tfjs has it in scores, plan ${plan}`, async () => {
+    it(`gives the scores of tfjs in every kind of answer, plan ${plan}`, async () => {
       const server = await serve(await encodedStore(`served-${plan}`), { plan, transport });
       try {
         const all = users.ids.map((_, user) => user);
@@ -187,7 +198,7 @@ describe('item frequency', () => {
           [items.count, {}],
           [5, { k: 5 }],
         ] as const) {
-          // All at once: one micro-batch of users with lists of their own.
+          // Sent together: one micro-batch of users with different boosts.
           const answers = await Promise.all(all.map((user) => candidates(server, user, more)));
           for (const [user, answer] of answers.entries()) assertBest(answer, user, k);
         }
@@ -207,7 +218,7 @@ describe('item frequency', () => {
         }
 
         for (const user of all) {
-          const excluded = listedOf(user).slice(0, 2);
+          const excluded = boostedRowsOf(user).slice(0, 2);
           const more = {
             k: 6,
             filter: { exclude_items: excluded.map((row) => items.ids[row]!) },
@@ -215,7 +226,9 @@ describe('item frequency', () => {
           const answer = await candidates(server, user, more);
           assertBest(answer, user, 6, (row) => !excluded.includes(row));
           const { scores } = (await post(server, '/v1/score', {
-            ...{ user: users.ids[user]!, surface: 'related', items: items.ids },
+            user: users.ids[user]!,
+            surface: 'related',
+            items: items.ids,
           })) as { scores: Candidate[] };
           for (const [row, { item, score }] of scores.entries()) {
             assert.equal(item, items.ids[row]);
@@ -227,12 +240,12 @@ describe('item frequency', () => {
       }
     });
 
-  it('lifts nothing past a filter, and counts under a cap on advertisers', async () => {
+  it('does not override a filter, and counts when advertisers are capped', async () => {
     const server = await serve(await encodedStore('filtered'));
     try {
       for (const [user] of users.ids.entries()) {
-        const listed = listedOf(user).find((row) => items.advertisers[row] !== '')!;
-        const advertiser = items.advertisers[listed]!;
+        const boosted = boostedRowsOf(user).find((row) => items.advertisers[row] !== '')!;
+        const advertiser = items.advertisers[boosted]!;
         const without = { filter: { advertisers: { out: [advertiser] } } };
         assertBest(
           await candidates(server, user, without),
@@ -241,7 +254,8 @@ describe('item frequency', () => {
           (row) => items.advertisers[row] !== advertiser,
         );
         const capped = await candidates(server, user, {
-          ...{ k: 3, filter: { advertisers: { max_each: 1 } } },
+          k: 3,
+          filter: { advertisers: { max_each: 1 } },
         });
         const bestOf = new Set<string>();
         const kept = Array.from(items.ids.keys())
@@ -254,8 +268,8 @@ describe('item frequency', () => {
             return true;
           });
         assert.equal(capped.length, 3);
-        for (const [place, { score }] of capped.entries())
-          assert.ok(Math.abs(score - expected[user]![kept[place]!]!) < TOLERANCE);
+        for (const [i, { score }] of capped.entries())
+          assert.ok(Math.abs(score - expected[user]![kept[i]!]!) < TOLERANCE);
       }
     } finally {
       await server.close();
@@ -269,12 +283,14 @@ describe('item frequency', () => {
     const time = events.times[events.userOffsets[1]! - 1]! + 3600;
     const scoreOf = async (): Promise<number> => {
       const { scores } = (await post(server, '/v1/score', {
-        ...{ user: users.ids[user]!, surface: 'related', items: [items.ids[row]!] },
+        user: users.ids[user]!,
+        surface: 'related',
+        items: [items.ids[row]!],
       })) as { scores: Candidate[] };
       return scores[0]!.score;
     };
     try {
-      assert.ok(!listedOf(user).includes(row));
+      assert.ok(!boostedRowsOf(user).includes(row));
       const before = await scoreOf();
       await post(server, '/v1/events', {
         events: [{ user: users.ids[user]!, item: items.ids[row]!, action: 'purchase', time }],
@@ -287,7 +303,7 @@ describe('item frequency', () => {
       await server.close();
     }
     const store = LmdbStore.open(path, { readOnly: true });
-    const list = listsIn(store)[user]!;
+    const boosts = boostsIn(store)[user]!;
     await store.close();
     const begin = events.userOffsets[user]!;
     const end = events.userOffsets[user + 1]!;
@@ -297,16 +313,16 @@ describe('item frequency', () => {
     ];
     const together = { items: own(events.items, row), times: own(events.times, time) };
     const weights = bundle.tensors();
-    const expectedList = historyBoosts(together, 0, together.items.length, maxHistory, {
+    const expectedBoosts = historyBoosts(together, 0, together.items.length, maxHistory, {
       logWeight: weights.get('encoder.frequencyWeight')!.data[0] as number,
       logGain: weights.get('encoder.frequencyGain')!.data[0] as number,
     });
-    assert.deepEqual(list, expectedList);
+    assert.deepEqual(boosts, expectedBoosts);
   });
 });
 
-/** Rows that a user's list has. */
-function listedOf(user: number): number[] {
+/** Rows of the items that have a history boost for a user. */
+function boostedRowsOf(user: number): number[] {
   const end = events.userOffsets[user + 1]!;
   const begin = Math.max(events.userOffsets[user]!, end - maxHistory);
   return [...new Set(events.items.subarray(begin, end))];

@@ -1,4 +1,5 @@
-// An API key is printed when it is made, and nowhere else: not in the key file, not in a log of any level, not in an answer.
+// An API key is printed once, when it is made. It must not be in the key file, in a log of any
+// level or in an answer.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -27,7 +28,7 @@ function addKey(name: string): string {
   return added.stdout.trim();
 }
 
-test('a key stays out of the file, the log and the answers, also across SIGHUP', async () => {
+test('a key is never in the key file, the log or an answer, also after SIGHUP', async () => {
   const store = join(folder, 'store');
   await publishTinyBundle(join(folder, 'bundles'), { items: 20 });
   await LmdbStore.open(store).close();

@@ -1,8 +1,8 @@
-// Every job is killed for real, at random moments, and run again until it is done. What it publishes is then what an
-// undisturbed job publishes, and in between nobody ever sees a half of it.
+// Kills every job at random moments and runs it again until it is done. Its result must equal that
+// of an undisturbed job, and in between readers must never find incomplete files.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -15,6 +15,7 @@ import { Random } from '../src/random.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { newStateBatch, type StateBatch } from '../src/store/state-batch.ts';
 import { runCli } from './support/cli.ts';
+import { contents } from './support/contents.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';
 
 const KILLS = 4;
@@ -28,7 +29,7 @@ before(() => {
   writeShop(join(folder, 'raw'), makeShop({ items: 96, users: USERS, seed: 5 }));
   writeFileSync(
     join(folder, 'settings.json'),
-    // A checkpoint every few steps: kills land before, in and after the writing of one.
+    // A checkpoint every few steps, so that kills hit before, during and after the writing of one.
     JSON.stringify({ ...SHOP_TRAINING, steps: 20, validateEvery: 4, patience: 20 }),
   );
 });
@@ -37,10 +38,11 @@ after(() => {
 });
 
 /**
- * Runs a job undisturbed on one side; on the other kills it at random moments of its life, then lets it end.
+ * Runs a job undisturbed on one side. On the other side it kills the job at random moments, then
+ * lets it finish.
  *
- * @param check - called after every kill: what readers find must be whole.
- * @returns standard output of both.
+ * @param check - called after every kill; checks that readers find complete files.
+ * @returns standard output of both jobs.
  */
 async function killAndFinish(
   command: (side: 'calm' | 'killed') => readonly string[],
@@ -51,7 +53,7 @@ async function killAndFinish(
   assert.equal(calm.code, 0, calm.stderr);
   const lifeMs = performance.now() - startedMs;
   for (let kill = 0; kill < KILLS; kill++) {
-    // The first third of a life is loading code.
+    // In the first third of its life a job loads code.
     const killAfterMs = (0.3 + 0.7 * random.uniform()) * lifeMs;
     const { code, signal, stderr } = await runCli(command('killed'), { killAfterMs });
     assert.ok(signal === 'SIGKILL' || code === 0, stderr);
@@ -63,18 +65,7 @@ async function killAndFinish(
   return { calm: calm.stdout, killed: killed.stdout };
 }
 
-/** Every file below a directory with its content, as one text a file. */
-function contents(directory: string): Map<string, string> {
-  return new Map(
-    readdirSync(directory, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort()
-      .map((path) => [path.slice(directory.length), readFileSync(path, 'base64')]),
-  );
-}
-
-test('import', async () => {
+test('an import that is killed gives the same dataset in the end', async () => {
   const out = at('killed', 'dataset');
   await killAndFinish(
     (side) => [
@@ -94,7 +85,7 @@ test('import', async () => {
   assert.deepEqual(contents(out), contents(at('calm', 'dataset')));
 });
 
-test('train', async () => {
+test('a training run that is killed gives the same checkpoint in the end', async () => {
   const run = at('killed', 'run');
   await killAndFinish(
     (side) => [
@@ -111,7 +102,7 @@ test('train', async () => {
   assert.deepEqual(contents(run), contents(at('calm', 'run')));
 });
 
-test('encode items', async () => {
+test('encoding items gives the same index after kills', async () => {
   const { calm, killed } = await killAndFinish(
     (side) => ['encode', 'items', '--checkpoint', at(side, 'run')],
     () => undefined,
@@ -120,8 +111,8 @@ test('encode items', async () => {
   assert.deepEqual(index(killed), index(calm));
 });
 
-test('publish', async () => {
-  // Items are encoded again, so that kills hit that part of publishing, too.
+test('publishing gives the same bundle after kills, and never an incomplete one', async () => {
+  // Without these files publishing encodes the items again, so that kills hit that part as well.
   for (const part of ['item-vectors', 'item-index-clusters'])
     for (const side of ['calm', 'killed'] as const)
       rmSync(join(at(side, 'run'), part), { recursive: true });
@@ -160,7 +151,7 @@ async function readStore(
   }
 }
 
-test('encode users', async () => {
+test('encoding users gives the same states after kills, and no early watermark', async () => {
   const { manifest } = await loadBundle(at('calm', 'bundles'));
   const { users } = await readDataset(at('calm', 'dataset'));
   const read = (side: 'calm' | 'killed'): ReturnType<typeof readStore> =>
@@ -179,7 +170,7 @@ test('encode users', async () => {
     ],
     async () => {
       if (!existsSync(at('killed', 'store'))) return;
-      // No watermark without every state that it promises.
+      // A watermark says that all states are written.
       const { count, watermark } = await read('killed');
       if (watermark !== undefined) assert.equal(count, USERS);
     },
@@ -190,11 +181,11 @@ test('encode users', async () => {
   assert.equal(killed.watermark, calm.watermark);
   assert.deepEqual(killed.states.lengths, calm.states.lengths);
   assert.deepEqual(killed.states.lastEventSeconds, calm.states.lastEventSeconds);
-  // encodedAtSeconds is the one thing that may differ.
+  // Only encodedAtSeconds may differ.
   assert.deepEqual(killed.states.states, calm.states.states);
 });
 
-test('kills hit', () => {
-  // A kill that comes after the end of its job is no kill; most come before.
+test('enough kills hit a running job', () => {
+  // A kill after the end of a job does not count; most come before it.
   assert.ok(hits >= KILLS, `${hits} of ${5 * KILLS}`);
 });

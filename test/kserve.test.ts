@@ -1,4 +1,5 @@
-// KServe v2 over the wire, on both transports: bytes as tritonclient 2.x sends them, answers as it reads them, equal to /v1/embeddings.
+// Tests KServe v2 over the wire, on both transports: requests are the bytes that tritonclient 2.x
+// sends, answers are in the form that it reads, and embeddings equal those of /v1/embeddings.
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
@@ -17,7 +18,7 @@ const run = promisify(execFile);
 const withoutTriton =
   spawnSync('python3', ['-c', 'import tritonclient.http']).status === 0
     ? false
-    : 'python3 has no tritonclient[http] here';
+    : 'tritonclient[http] is not installed for python3';
 const WIDTH = 16;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-kserve-'));
 const keyFile = join(folder, 'keys.json');
@@ -33,7 +34,10 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** What InferenceServerClient.infer('tandem', inputs, request_id='r-1') sent for the two rows of ASKED, byte by byte. */
+/**
+ * The bytes that InferenceServerClient.infer('tandem', inputs, request_id='r-1') sent for the two
+ * rows of ASKED.
+ */
 const SENT_JSON =
   '{"id":"r-1","inputs":[' +
   '{"name":"user","shape":[2],"datatype":"BYTES","parameters":{"binary_data_size":14}},' +
@@ -78,7 +82,7 @@ interface Inferred {
   readonly error?: string;
 }
 
-/** Micro-batches of other sizes may sum in another order. */
+/** Compares with a tolerance, because micro-batches of other sizes may sum in another order. */
 function assertNear(values: readonly number[], expected: readonly number[]): void {
   assert.equal(values.length, expected.length);
   for (const [i, value] of values.entries()) assert.ok(Math.abs(value - expected[i]!) < 1e-6);
@@ -92,7 +96,10 @@ for (const transport of ['uws', 'node'] as const)
     before(async () => {
       const { settings } = resolveServerSettings({
         flags: {
-          ...{ bundles: folder, store: join(folder, 'unused'), port: '0', transport },
+          bundles: folder,
+          store: join(folder, 'unused'),
+          port: '0',
+          transport,
           keys: keyFile,
         },
       });
@@ -127,7 +134,7 @@ for (const transport of ['uws', 'node'] as const)
         }),
       );
 
-    it('answers a stock tritonclient', { skip: withoutTriton }, async () => {
+    it('answers an unmodified tritonclient', { skip: withoutTriton }, async () => {
       const [item, users] = [tinyItem(3).id, ['u-1', 'ü2']];
       const address = `127.0.0.1:${server.port}`;
       const args = ['-B', 'examples/kserve_embeddings.py', address, item, ...users];
@@ -162,11 +169,15 @@ for (const transport of ['uws', 'node'] as const)
         id: 'r-1',
         outputs: [
           {
-            ...{ name: 'embedding', datatype: 'FP32', shape: [2, WIDTH] },
+            name: 'embedding',
+            datatype: 'FP32',
+            shape: [2, WIDTH],
             parameters: { binary_data_size: 2 * WIDTH * 4 },
           },
           {
-            ...{ name: 'bundle_id', datatype: 'BYTES', shape: [2] },
+            name: 'bundle_id',
+            datatype: 'BYTES',
+            shape: [2],
             parameters: { binary_data_size: 2 * (4 + bundleId.length) },
           },
         ],
@@ -182,7 +193,7 @@ for (const transport of ['uws', 'node'] as const)
       assert.deepEqual(bytes.subarray(idsAt), Buffer.concat([element, element]));
     });
 
-    it('answers JSON with JSON, with the outputs that are asked for', async () => {
+    it('answers JSON with JSON, with the requested outputs only', async () => {
       const tensor = (name: string, datatype: string, data: unknown[]): object => {
         return { name, datatype, shape: [2], data };
       };
@@ -204,7 +215,7 @@ for (const transport of ['uws', 'node'] as const)
       assertNear(data as number[], (await expectedEmbeddings()).flat());
     });
 
-    it('fills more than one micro-batch, rows in their order', async () => {
+    it('keeps the order of rows over several micro-batches', async () => {
       const items = Array.from({ length: 200 }, (_, i) => tinyItem(i % 60).id);
       const shape = [items.length];
       const inputs = [
@@ -222,7 +233,7 @@ for (const transport of ['uws', 'node'] as const)
       assertNear(data!.slice(131 * WIDTH, 132 * WIDTH) as number[], embedding);
     });
 
-    it('says what is wrong as the protocol does, with our statuses', async () => {
+    it('answers errors in the form of the protocol, with our statuses', async () => {
       const shape = [2];
       const user = { name: 'user', datatype: 'BYTES', shape, data: ['u', 'v'] };
       const item = { name: 'item', datatype: 'BYTES', shape, data: ['', '?'] };
@@ -245,7 +256,7 @@ for (const transport of ['uws', 'node'] as const)
       }
     });
 
-    it('describes itself, and is ready without a key', async () => {
+    it('describes server and model, and answers health checks without a key', async () => {
       for (const path of ['/v2/health/live', '/v2/health/ready', '/v2/models/tandem/ready'])
         assert.equal((await fetch(`${base}${path}`)).status, 200, path);
       const get = async (path: string): Promise<object> =>

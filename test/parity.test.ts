@@ -1,5 +1,5 @@
-// Training and serving compute the same function: tfjs and the addon's head at every instruction set, on any weights, and
-// nearly the same in bf16.
+// Training and serving compute the same function: tfjs and the addon's head are compared at every
+// instruction set with random weights. In bf16 the results are nearly the same.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -72,7 +72,10 @@ const configs = fc
     historyMean: false,
   }));
 
-/** A model whose every weight is random, biases too, and item tables as wide as they are after training. */
+/**
+ * Makes a model with random weights, also in biases, and item tables with values as large as after
+ * training.
+ */
 async function randomModel(config: ModelConfig, random: Random): Promise<TwoTower> {
   const drawn = new TwoTower(config, schema, items, { seed: random.nextUint32() });
   const weights = await drawn.weights();
@@ -113,7 +116,7 @@ function randomBatch(
   return builder.batch();
 }
 
-test('tfjs and the native head give the same query embeddings', async () => {
+test('tfjs and the native head compute the same query embeddings', async () => {
   await fc.assert(
     fc.asyncProperty(
       configs,

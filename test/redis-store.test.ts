@@ -1,4 +1,5 @@
-// Redis as the feature store, a real one: what every store does, and what a server does while it is killed, stopped or out of reach.
+// Tests a real Redis as the feature store: the conformance suite of stores, and a server whose
+// Redis is killed, stopped or unreachable.
 
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
@@ -41,7 +42,7 @@ else {
   });
   after(() => stopRedis(redis));
 
-  // A database for each store, of the sixteen that there are.
+  // Each store gets one of the sixteen databases.
   storeConformance('RedisStore', async () => {
     const url = `redis://127.0.0.1:${port}/${database++ % 16}`;
     const client = new Redis(url);
@@ -59,7 +60,7 @@ else {
     };
     const location = (parameters = '', login = ''): string =>
       `redis://${login}127.0.0.1:${port}/15${parameters}`;
-    /** Opens, fills, uses and closes a store of one user. */
+    /** Opens a store with one user, uses it, and closes it. */
     async function withStore(
       timeoutMs: number,
       body: (store: RedisStore) => Promise<void>,
@@ -73,15 +74,15 @@ else {
       }
     }
 
-    it('does not take a busy event loop for a slow Redis', () =>
+    it('does not mistake a busy event loop for a slow Redis', () =>
       withStore(300, async (store) => {
         const answer = read(store);
-        // Redis answers meanwhile.
+        // Redis answers while the loop is blocked.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600);
         assert.equal(await answer, 7);
       }));
 
-    it('asks again at once after one pause, however many reads it met', () =>
+    it('tries again at once after one outage, even if several reads failed in it', () =>
       withStore(500, async (store) => {
         redis.kill('SIGSTOP');
         try {
@@ -93,7 +94,7 @@ else {
         assert.equal(await read(store), 7);
       }));
 
-    it('keeps what has another prefix apart', async () => {
+    it('separates data of different prefixes', async () => {
       const stores = await Promise.all(
         ['?prefix=a', '?prefix=b', '?prefix=*'].map((prefix) =>
           RedisStore.open(location(prefix), 2000),
@@ -104,13 +105,13 @@ else {
       await Promise.all(stores.map((store) => store.close()));
     });
 
-    it('says why there is no connection', async () => {
+    it('names the reason when it cannot connect', async () => {
       const store = await RedisStore.open(`redis://127.0.0.1:${await freePort()}`, 2000);
       await assert.rejects(read(store), { code: 'ERR_STORE_UNAVAILABLE', message: /ECONNREFUSED/ });
       await store.close();
     });
 
-    it('logs in, and says that a password is wrong without saying it', async () => {
+    it('logs in, and reports a wrong password without showing it', async () => {
       const client = new Redis(location());
       await client.config('SET', 'requirepass', 'right one');
       try {
@@ -132,7 +133,7 @@ else {
     });
   });
 
-  it('a location that is neither a directory nor a Redis is refused', () =>
+  it('a location that is neither a directory nor a Redis is rejected', () =>
     assert.rejects(openStore('http://me:hush@host/0'), (error: TandemError) => {
       assert.equal(error.code, 'ERR_CONFIG_INVALID');
       assert.doesNotMatch(error.message, /hush/);
@@ -151,7 +152,7 @@ else {
       const bundle = await loadBundle(bundles);
       const { encoded } = await encodeUsers({ bundle, dataset, store });
       assert.equal(encoded, dataset.users.count);
-      // Run again, nobody is due.
+      // A second run encodes nobody.
       assert.equal((await encodeUsers({ bundle, dataset, store })).encoded, 0);
       await store.close();
       const { settings } = resolveServerSettings({
@@ -178,7 +179,7 @@ else {
       return { state: state.status, degraded: degraded?.mode };
     }
 
-    /** Asks until an answer has the user's history again. */
+    /** Sends requests until an answer uses the user's state again. */
     async function recovers(): Promise<void> {
       const deadlineMs = performance.now() + RECOVERY_MS;
       while ((await ask()).degraded !== undefined) {
@@ -208,11 +209,11 @@ else {
       },
     };
     for (const [name, { begin, end }] of Object.entries(outages))
-      it(`answers from context alone while Redis is ${name}, without waiting for it each time, and is itself again soon after`, async () => {
+      it(`answers from context while Redis is ${name}, and recovers soon after`, async () => {
         await recovers();
         await begin();
         try {
-          // What is under way when it goes is one thing; from the first failures on it is known.
+          // The first requests may still wait for Redis; after these failures the server does not.
           for (let i = 0; i < 5; i++) await ask();
           for (let i = 0; i < 50; i++)
             assert.deepEqual(await ask(), { state: 'missing', degraded: 'context-only' });
@@ -234,7 +235,7 @@ else {
     }
   });
 
-  it('a server starts while Redis is away, and has histories when it is there', async () => {
+  it('a server starts without Redis and uses states as soon as Redis is up', async () => {
     const later = await freePort();
     const { settings } = resolveServerSettings({
       flags: { bundles, store: `redis://127.0.0.1:${later}`, port: 0, storeTimeoutMs: 100 },
@@ -265,7 +266,7 @@ else {
 
 const SECRET = 'a-password-of-the-store';
 
-it('shows no password: not in the log of a server, of settings, or of what is wrong', async () => {
+it('the Redis password is never shown: not in logs, settings or error messages', async () => {
   const place = `redis://reader:${SECRET}@127.0.0.1:${await freePort()}/3`;
   const flags = ['--bundles', bundles, '--store', place, '--port', '0'];
   const settings = await runCli(['config', 'print', ...flags]);
@@ -284,7 +285,7 @@ it('shows no password: not in the log of a server, of settings, or of what is wr
     assert.ok(!(stdout + stderr).includes(SECRET));
 });
 
-/** Carries bytes both ways, or swallows them as a network does that has lost its way. */
+/** A TCP proxy that forwards bytes both ways, or drops them like a broken network. */
 class Proxy {
   swallows = false;
   readonly port: number;

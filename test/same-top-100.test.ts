@@ -1,5 +1,6 @@
-// Evaluation and serving rank alike: a model trained on imported files, its users encoded into LMDB, its bundle served,
-// and the same requests asked of the evaluator's scorer in tfjs and of the server over HTTP.
+// Evaluation and serving give the same ranking. A model is trained on imported files, its users are
+// encoded into LMDB and its bundle is served; then the evaluator's scorer in tfjs and the server
+// over HTTP answer the same requests.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -27,7 +28,7 @@ import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, writeShop } from './support/sh
 const ITEMS = 250;
 const K = 100;
 const REQUESTS = 60;
-/** The batch has seen events before this instant. */
+/** The batch job encodes the events before this time. */
 const UNTIL = SHOP_TEST_FROM + 5 * 86_400;
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-same-'));
@@ -79,7 +80,7 @@ for (const fusion of ['concat', 'none'] as const)
     });
     after(() => server.close());
 
-    /** The candidates of the evaluator: everything ranked but the subject, in f32 by tfjs. */
+    /** The candidates of the evaluator: all items but the subject, ranked by tfjs in f32. */
     async function evaluated(queries: readonly EvaluationQuery[]): Promise<RankedItem[][]> {
       const model = await loadModel(at('run'));
       const scores = new Float32Array(queries.length * ITEMS);
@@ -127,7 +128,7 @@ for (const fusion of ['concat', 'none'] as const)
       assert.equal(logged.length, REQUESTS);
       const interests = { category: dataset.items.categoryNames[1]!, confidence: 0.5 };
       const queries = logged.map((request, i): EvaluationQuery => {
-        // Some users that nobody knows, and every kind of subject.
+        // Some unknown users, and every kind of subject.
         const user = i % 10 === 9 ? -1 : request.user;
         const begin = user < 0 ? 0 : events.userOffsets[user]!;
         return {
@@ -135,7 +136,7 @@ for (const fusion of ['concat', 'none'] as const)
           user,
           historyBegin: begin,
           historyEnd: begin + eventsBefore(dataset, user, UNTIL),
-          // The server's clock: the age of a state is a feature.
+          // The time of the server, because the age of a state is a feature.
           timeSeconds: Date.now() / 1000,
           subject:
             i % 10 === 7
@@ -153,13 +154,14 @@ for (const fusion of ['concat', 'none'] as const)
       const expected = await evaluated(queries);
       for (const [i, query] of queries.entries()) {
         const { plan, candidates } = await served(query);
-        // Of whom nothing is known a server answers with the popular: there is nothing to rank by.
+        // Without history and context there is nothing to rank by, so the server answers with
+        // popular items.
         const stateless = query.historyEnd === query.historyBegin;
         const nothing = stateless && (fusion === 'none' || (query.user < 0 && i % 10 === 8));
         assert.equal(plan, nothing ? 'popular' : 'exact', `request ${i}`);
         if (!nothing) assertSameTop(candidates, expected[i]!, { score: 1e-5, tie: 1e-5 });
       }
-      // The requests are not all alike: a ranking that ignores them would not pass.
+      // The rankings differ, so an answer that ignores the request would not pass.
       const tops = new Set(
         expected.map((list) =>
           list

@@ -1,9 +1,9 @@
-// Training in shards on 200,000 events, the small version of bench/scale.ts: never more than two shards in memory, and killed
-// at any moment it ends in the bytes of an undisturbed run.
+// Trains in shards on 200,000 events; bench/scale.ts is the large version. At most two shards are
+// in memory, and a run that is killed and continued gives the same bytes as an undisturbed run.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -16,6 +16,7 @@ import { trainForProtocol } from '../src/experiment/training-recipe.ts';
 import { loadCheckpoint } from '../src/model/training/checkpoint.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
 import { runCli, spawnCli } from './support/cli.ts';
+import { contents } from './support/contents.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';
 
 const SHARD_EVENTS = 50_000;
@@ -43,7 +44,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** What is left of the shards that were read, once garbage is collected. */
+/** Counts the shards that are still in memory after a garbage collection. */
 class Held {
   readonly #events: WeakRef<object>[] = [];
   readonly #collect: () => void;
@@ -55,7 +56,7 @@ class Held {
   }
 
   async count(): Promise<number> {
-    // A reference that was looked at lives until the end of its turn.
+    // After deref() the object lives until the end of the current job, so wait for the next one.
     await setImmediate();
     this.#collect();
     return this.#events.filter((reference) => reference.deref() !== undefined).length;
@@ -66,7 +67,7 @@ class Held {
       ...shards,
       read: async (shard, requests) => {
         const dataset = await shards.read(shard, requests);
-        // The columns, not the object around them, are what weighs.
+        // The columns use the memory, not the object around them.
         this.#events.push(new WeakRef(dataset.events.times));
         this.most = Math.max(this.most, await this.count());
         return dataset;
@@ -79,7 +80,7 @@ class Held {
   }
 }
 
-test('no more than two shards are ever in memory', async () => {
+test('training never has more than two shards in memory', async () => {
   const shards = await openShards(at('dataset'), SHARD_EVENTS);
   assert.equal(shards.userCounts.length, SHARDS);
   const held = new Held();
@@ -98,7 +99,7 @@ test('no more than two shards are ever in memory', async () => {
   assert.equal(loadCheckpoint(at('watched')).settings.shardEvents, SHARD_EVENTS);
 });
 
-test('a run that is killed ends in the same bytes', async () => {
+test('a training run in shards that is killed gives the same bytes in the end', async () => {
   const command = (run: string): readonly string[] => [
     'train',
     ...['--data', at('dataset'), '--out', at(run), '--settings', at('settings.json')],
@@ -106,7 +107,7 @@ test('a run that is killed ends in the same bytes', async () => {
   ];
   const calm = await runCli(command('calm'));
   assert.equal(calm.code, 0, calm.stderr);
-  // Each time as soon as there is a checkpoint that was not there before: how long that takes does not matter.
+  // Each kill comes as soon as there is a new checkpoint, however long that takes.
   for (let kill = 0; kill < KILLS; kill++) {
     const before = checkpointsOf(at('killed'));
     const child = spawnCli(command('killed'));
@@ -119,25 +120,14 @@ test('a run that is killed ends in the same bytes', async () => {
   const killed = await runCli(command('killed'));
   assert.equal(killed.code, 0, killed.stderr);
   assert.deepEqual(contents(at('killed')), contents(at('calm')));
-  // The same as in this process, where the whole run was watched.
+  // The watched run in this process gave the same bytes.
   assert.deepEqual(contents(at('watched')), contents(at('calm')));
 });
 
-/** Names of the checkpoints that a run has so far. */
+/** Names of the checkpoints that a run has. */
 function checkpointsOf(run: string): string {
   if (!existsSync(run)) return '';
   return readdirSync(run)
     .filter((name) => name.startsWith('step-'))
     .join();
-}
-
-/** Every file below a directory with its content. */
-function contents(directory: string): Map<string, string> {
-  return new Map(
-    readdirSync(directory, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort()
-      .map((path) => [path.slice(directory.length), readFileSync(path, 'base64')]),
-  );
 }

@@ -1,4 +1,5 @@
-// `tandem serve` as an operator starts it: it answers within a second, and training and ingestion are not in its process.
+// Starts `tandem serve` as an operator does. It must answer within a second, and its process must
+// not load the code of training and import.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,7 +13,9 @@ import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { spawnCli } from './support/cli.ts';
 
 const MAX_STARTUP_MS = 1000;
-/** The best of a few starts: this machine may be busy, and a slow start is slow every time. */
+/**
+ * One of these starts must be fast: the machine may be busy, but a slow program is slow every time.
+ */
 const STARTS = 3;
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-startup-'));
@@ -20,7 +23,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-// Writes the CommonJS modules at exit, and every specifier that ES modules resolve, one a line.
+// Writes one line for each ES module when it is resolved, and for each CommonJS module at exit.
 const listing = join(folder, 'modules');
 writeFileSync(
   join(folder, 'list-modules.mjs'),
@@ -34,7 +37,8 @@ export async function resolve(specifier, context, next) {
 }\`;
 register('data:text/javascript,' + encodeURIComponent(hook));
 process.on('exit', () => {
-  appendFileSync(${JSON.stringify(listing)}, Object.keys(Module._cache).map((name) => name + '\\n').join(''));
+  const names = Object.keys(Module._cache).map((name) => name + '\\n');
+  appendFileSync(${JSON.stringify(listing)}, names.join(''));
 });
 `,
 );
@@ -42,11 +46,11 @@ process.on('exit', () => {
 interface Started {
   readonly startupMs: number;
   readonly candidates: number;
-  /** What the process has mapped into memory. */
+  /** The files that the process has mapped into memory. */
   readonly maps: string;
 }
 
-/** Starts a server, asks it once and stops it. */
+/** Starts a server, sends one request and stops the server. */
 async function startAndAsk(node: readonly string[]): Promise<Started> {
   const child = spawnCli(
     [
@@ -105,8 +109,8 @@ test('tandem serve loads the addon, and neither tfjs nor DuckDB nor Vega', async
     modules.filter((name) => forbidden.test(name)),
     [],
   );
-  // The lists are lists of this process: what a server does need is on them.
-  assert.ok(modules.some((name) => name.endsWith('dist/serve/server.js')));
+  // The lists really are of the server's process: they have the modules that it needs.
+  assert.ok(modules.some((name) => name.endsWith('dist/serve/process/server.js')));
   assert.ok(modules.some((name) => name.endsWith('tandem.node')));
   if (process.platform !== 'linux') return;
   assert.match(maps, /tandem\.node/);

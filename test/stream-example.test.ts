@@ -1,4 +1,5 @@
-// The WebSocket example against a server: its candidates are those of HTTP, and an unknown item is an error beside them.
+// Runs the WebSocket example against a server. Its candidates equal those of HTTP, and an unknown
+// item gives an error.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -18,12 +19,12 @@ interface Line {
   readonly error?: string;
 }
 
-/** Binary answers have all bits of a score, JSON six decimals. */
+/** Rounds scores to the six decimals of JSON; binary answers have all bits. */
 function rounded(candidates: Line['candidates']): Line['candidates'] {
   return candidates?.map(({ item, score }) => ({ item, score: Math.round(score * 1e6) / 1e6 }));
 }
 
-test('the WebSocket example prints what HTTP answers, item by item', async () => {
+test('the WebSocket example prints the answers of HTTP for each item', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tandem-stream-'));
   await publishTinyBundle(folder, { items: 60 });
   const { settings } = resolveServerSettings({

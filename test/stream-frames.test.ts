@@ -1,5 +1,5 @@
-// Encodings and deltas of a WebSocket session, on both transports: whatever the frames look like, what examples/stream-reader.ts makes of them
-// is the answer of HTTP.
+// Tests encodings and deltas of a WebSocket session, on both transports. In every form of frame,
+// examples/stream-reader.ts reads the answer that HTTP gives.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -35,10 +35,10 @@ function kindOf(data: Buffer, isBinary: boolean): string {
   return `binary ${magic === 'TNDD' ? 'delta' : 'candidates'}`;
 }
 
-/** A socket that keeps what it receives. */
+/** A WebSocket client that stores the frames that it receives. */
 class Client {
   readonly frames: StreamFrame[] = [];
-  /** Of each frame: how it came. */
+  /** The encoding and type of each frame. */
   readonly kinds: string[] = [];
   readonly #reader = new StreamReader();
   readonly #socket: WebSocket;
@@ -76,11 +76,14 @@ class Client {
 }
 
 const subject = (id: string | number, item: string, more: object = {}): object => ({
-  ...{ type: 'subject', id, surface: 'related', subject: { item } },
+  type: 'subject',
+  id,
+  surface: 'related',
+  subject: { item },
   ...more,
 });
 
-/** What all encodings have in common: JSON has six decimals of a score, and each request its own id. */
+/** Makes answers comparable: JSON has six decimals of a score, and each request has its own id. */
 function comparable({ candidates, ...answer }: Answer): Answer {
   return {
     ...answer,
@@ -120,7 +123,8 @@ function partsOf(
     degraded: degraded,
     embedding: new Float32Array(engine.width),
     hits: {
-      ...{ plan: 'exact', planReason: 'forced' },
+      plan: 'exact',
+      planReason: 'forced',
       rows: Int32Array.from(rows),
       scores: Float32Array.from(rows, (row) => Math.cos(row * seed)),
     },
@@ -130,7 +134,7 @@ function partsOf(
 }
 
 for (const encoding of ['json', 'binary'] as const)
-  test(`any answer is read from a delta against any other, in ${encoding}`, async () => {
+  test(`a delta between any two answers gives the second one, in ${encoding}`, async () => {
     const engine = await Engine.open(await loadBundle(folder), 'exact');
     const endpoint = STREAM_ENDPOINTS[encoding];
     const isBinary = encoding === 'binary';
@@ -154,7 +158,7 @@ for (const encoding of ['json', 'binary'] as const)
     );
   });
 
-test('a delta against another answer than the one before is refused', async () => {
+test('the reader rejects a delta that is not against the previous answer', async () => {
   const engine = await Engine.open(await loadBundle(folder), 'exact');
   const [sample] = fc.sample(answer, 1);
   const parts = partsOf(engine, { ...sample!, rows: Array.from({ length: 30 }, (_, i) => i) });
@@ -190,7 +194,7 @@ for (const transport of ['uws', 'node'] as const)
     }
 
     for (const encoding of ['json', 'binary'])
-      it(`has answers in ${encoding}, errors in JSON`, async () => {
+      it(`sends answers in ${encoding} and errors in JSON`, async () => {
         const client = await Client.open(server.port);
         const ids = [1, -7, 'two "quoted" ü\u{1f600}\ud800', 'x'.repeat(128)];
         client.send({ type: 'hello', user: 'u', k: 12, encoding });
@@ -216,7 +220,7 @@ for (const transport of ['uws', 'node'] as const)
       });
 
     for (const encoding of ['json', 'binary'])
-      it(`changes the answer before, in ${encoding}, and begins anew after a hello`, async () => {
+      it(`sends deltas in ${encoding}, and a whole answer after a hello`, async () => {
         const client = await Client.open(server.port);
         const hello = { type: 'hello', user: 'u', k: 40, encoding, deltas: true };
         const subjects = Array.from({ length: 20 }, (_, i) => subject(i, tinyItem(i).id));
@@ -237,7 +241,7 @@ for (const transport of ['uws', 'node'] as const)
         }
       });
 
-    it('explains in JSON alone, and names an encoding that it does not have', async () => {
+    it('explains only in JSON, and rejects an unknown encoding by name', async () => {
       const client = await Client.open(server.port);
       const explained = subject(1, tinyItem(1).id, { explain: true });
       client.send({ type: 'hello', user: 'u', encoding: 'protobuf' });

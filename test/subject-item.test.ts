@@ -1,5 +1,6 @@
-// A model that reads the item in view, from training to an answer: published, verified at every instruction set, and served
-// with the candidates that tfjs ranks first.
+// Tests a model that reads the item in view (subjectItem) from training to an answer: it is
+// published, verified at every instruction set, and served with the candidates that tfjs ranks
+// first.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -26,7 +27,7 @@ import { newStateBatch, stateOf } from '../src/store/state-batch.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
 
 const K = 20;
-/** An item without categories: all that the model knows of it as a subject is its input embedding. */
+/** An item without categories: as a subject, the model knows only its input embedding. */
 const BARE = 7;
 const folder = mkdtempSync(join(tmpdir(), 'tandem-subject-item-'));
 const shop = makeShop({ items: 64, users: 12, seed: 6 });
@@ -43,7 +44,7 @@ after(() => {
 });
 
 interface Question {
-  /** Row of the user, -1 for a stranger. */
+  /** Row of the user; -1 for an unknown user. */
   readonly user: number;
   readonly subject: { readonly item: string } | { readonly query: string } | undefined;
 }
@@ -56,7 +57,7 @@ interface Answer {
   readonly ignored?: readonly string[];
 }
 
-/** Every user looks at two items of one category, one after the other; strangers at the rest of what there is. */
+/** Every user looks at two items of one category; unknown users have the other kinds of subject. */
 const questions: Question[] = [
   ...users.flatMap((_, user) =>
     [user, user + 8].map((item) => ({ user, subject: { item: ids[item]! } })),
@@ -66,7 +67,7 @@ const questions: Question[] = [
   { user: -1, subject: undefined },
 ];
 
-/** The best K items but the subject for each question, by tfjs over the stored states. */
+/** Ranks the best K items without the subject for each question, by tfjs from the stored states. */
 async function rankedByTfjs(bundle: Bundle, store: MemoryStore): Promise<Candidate[][]> {
   const { catalogue, manifest, schema, vectors } = bundle;
   const { embeddingWidth: width, maxHistory, fusion } = manifest.model;
@@ -112,7 +113,7 @@ for (const fusion of ['concat', 'attention'] as const)
   describe(`the item in view, fusion ${fusion}`, () => {
     let bundle: Bundle;
 
-    it('is published with goldens that fail without it', async () => {
+    it('changes the goldens of the published bundle that have an item', async () => {
       await train({
         shards: oneShard(dataset),
         trainingEnds: (shard) => timeCutSplit(shard, SHOP_TEST_FROM),
@@ -146,7 +147,7 @@ for (const fusion of ['concat', 'attention'] as const)
       assert.deepEqual(kinds, new Set(['known', 'stranger']));
     });
 
-    it('is served as tfjs ranks it', async () => {
+    it('gives the same ranking in tfjs and in the server', async () => {
       const store = new MemoryStore();
       await encodeUsers({ bundle, dataset, store });
       const expected = await rankedByTfjs(bundle, store);
@@ -155,12 +156,12 @@ for (const fusion of ['concat', 'attention'] as const)
       });
       const server = await startServer(settings, store);
       try {
-        // All at once: micro-batches in which some have an item in view and some have not.
+        // Sent together, so that micro-batches mix requests with and without an item in view.
         const answers = await Promise.all(questions.map((question) => ask(server, question)));
         for (const [q, { candidates, ignored }] of answers.entries()) {
           assert.equal(ignored, undefined);
           assert.equal(candidates.length, K);
-          // Of whom nothing is known a server answers with the popular.
+          // Without history and context the server answers with popular items.
           if (q === questions.length - 1) {
             const popular = bundle.catalogue.byPopularity().subarray(0, K);
             const wanted = Array.from(popular, (row) => bundle.catalogue.id(row));
@@ -170,9 +171,9 @@ for (const fusion of ['concat', 'attention'] as const)
             );
             continue;
           }
-          for (const [place, { item, score }] of candidates.entries()) {
-            const { item: wanted, score: best } = expected[q]![place]!;
-            assert.ok(Math.abs(score - best) < 1e-5, `question ${q}, place ${place}`);
+          for (const [i, { item, score }] of candidates.entries()) {
+            const { item: wanted, score: best } = expected[q]![i]!;
+            assert.ok(Math.abs(score - best) < 1e-5, `question ${q}, position ${i}`);
             if (item === wanted) continue;
             const tie = expected[q]!.find((other) => other.item === item)?.score ?? best;
             assert.ok(Math.abs(tie - best) < 1e-5, `question ${q}: ${item} before ${wanted}`);

@@ -1,4 +1,4 @@
-// The supervisor with real servers that really die.
+// Tests the supervisor with real server processes that are killed.
 
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -36,7 +36,7 @@ interface Line {
   readonly pid?: number;
 }
 
-/** What a supervised server says; each call of next() waits for the next line with that message. */
+/** A supervised server and its log. next() waits for the next line with a message. */
 class Supervised {
   readonly child: ChildProcess;
   readonly #seen: Line[] = [];
@@ -75,7 +75,7 @@ class Supervised {
   }
 }
 
-/** The server process: the one child of the supervisor. */
+/** Returns the process id of the server, the only child of the supervisor. */
 function serverOf({ pid }: ChildProcess): number {
   return Number(readFileSync(`/proc/${pid!}/task/${pid!}/children`, 'utf8').trim());
 }
@@ -85,7 +85,7 @@ const flags = (directory: string): string[] => [
   ...['--port', '0'],
 ];
 
-test('a server that is killed is there again, a crash loop brings back the bundle before, once, and SIGTERM ends both', async () => {
+test('restarts a killed server, rolls back once in a crash loop, stops on SIGTERM', async () => {
   activateBundle(bundles, names[0]!);
   activateBundle(bundles, names[1]!);
   const supervised = new Supervised(flags(bundles));
@@ -102,7 +102,7 @@ test('a server that is killed is there again, a crash loop brings back the bundl
         names[0],
       );
   }
-  // It goes on, with the bundle that there is.
+  // The server goes on with the bundle that is left.
   const { port } = await supervised.next('serving');
   const version = await fetch(`http://127.0.0.1:${port!}/version`);
   assert.equal(version.status, 200);
@@ -110,9 +110,9 @@ test('a server that is killed is there again, a crash loop brings back the bundl
   await assert.rejects(fetch(`http://127.0.0.1:${port!}/health/live`));
 });
 
-test('a server that dies before it serves is waited for ever longer, and rolled back once', async () => {
+test('waits longer after each failed start, and rolls back once', async () => {
   activateBundle(bundles, names[1]!);
-  // Node itself refuses to start: no server ever listens.
+  // Node aborts at the start, so no server ever listens.
   const broken = join(folder, 'broken.cjs');
   writeFileSync(broken, "if (process.argv.includes('serve')) process.abort();\n");
   const supervised = new Supervised(flags(bundles), ['--require', broken]);
@@ -122,13 +122,13 @@ test('a server that dies before it serves is waited for ever longer, and rolled 
     times.push(performance.now());
   }
   const waits = times.slice(1).map((time, i) => time - times[i]!);
-  // 0, 100, 200, 400, 800 ms and the start itself.
+  // The waits are 0, 100, 200, 400 and 800 ms, plus the start itself.
   assert.ok(waits[4]! - waits[0]! > 600, waits.join());
   assert.deepEqual(readHistory(bundles), [names[0]]);
   assert.equal(await supervised.stop(), 0);
 });
 
-test('settings that are wrong are no reason to try again', async () => {
+test('exits when the settings are invalid, instead of restarting', async () => {
   const supervised = new Supervised(['--bundles', bundles, '--store', store, '--port', 'x']);
   await once(supervised.child, 'exit');
   assert.equal(supervised.child.exitCode, 1);

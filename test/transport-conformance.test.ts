@@ -1,4 +1,4 @@
-// One suite over both transports: whatever the web server, the same bytes in give the same answers out.
+// The conformance suite of transports: both web servers give the same answers to the same bytes.
 
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
@@ -21,7 +21,10 @@ import type {
 
 const MAX_BODY = 2000;
 const MAX_FRAME = 1000;
-/** Ten seconds, on uWebSockets' clock of four, and time to see it. */
+/**
+ * The limit is ten seconds; uWebSockets checks it every four seconds, and the test needs time to
+ * see it.
+ */
 const MAX_IDLE_MS = 15_000;
 
 for (const [name, listen] of [
@@ -88,7 +91,7 @@ for (const [name, listen] of [
     });
     after(() => transport.close());
 
-    it('gives method, path without query, headers and body', async () => {
+    it('passes method, path without query, headers and body to the handler', async () => {
       const response = await fetch(`http://${base}/a/b?c=d`, {
         method: 'POST',
         body: 'bödy',
@@ -100,7 +103,7 @@ for (const [name, listen] of [
       assert.equal(response.headers.get('content-type'), 'text/plain');
     });
 
-    it('takes a request without a body, and any method', async () => {
+    it('accepts a request without a body, and any method', async () => {
       assert.equal(await (await fetch(`http://${base}/x`)).text(), 'GET /x ');
       assert.equal(
         await (await fetch(`http://${base}/x`, { method: 'DELETE' })).text(),
@@ -114,7 +117,7 @@ for (const [name, listen] of [
       assert.equal(await response.text(), '');
     });
 
-    it('answers the next request on the connection of a HEAD', async () => {
+    it('answers further requests on a connection after HEAD', async () => {
       const head = 'HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n';
       const answers = await raw(base, [head, head, 'GET /y HTTP/1.1\r\nHost: a\r\n\r\n']);
       assert.equal(answers.match(/^HTTP\/1.1 201 /gm)?.length, 3);
@@ -122,42 +125,47 @@ for (const [name, listen] of [
     });
 
     it(
-      'cuts a client that goes on with bytes that are no request after HEAD',
+      'closes a connection on which bytes that are not a request follow a HEAD',
       { timeout: 2 * MAX_IDLE_MS },
       async () => {
         const startedMs = performance.now();
         const socket = connect(transport.port, '127.0.0.1');
         socket.resume();
-        // What node:http sends of a HEAD with a body: its length is nowhere.
+        // node:http sends this for a HEAD with a body: it does not send the body's length.
         socket.write('HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n{"a b": "ü"}');
         await new Promise((resolve) => socket.on('close', resolve));
         assert.ok(performance.now() - startedMs < MAX_IDLE_MS);
       },
     );
 
-    it('cuts a client that does not finish its head', { timeout: 2 * MAX_IDLE_MS }, async () => {
-      const startedMs = performance.now();
-      const socket = connect(transport.port, '127.0.0.1');
-      socket.resume();
-      socket.write('GET /half HTTP/1.1\r\nHost: ');
-      await new Promise((resolve) => socket.on('close', resolve));
-      assert.ok(performance.now() - startedMs < MAX_IDLE_MS);
-    });
+    it(
+      'closes a connection whose head is not finished in time',
+      { timeout: 2 * MAX_IDLE_MS },
+      async () => {
+        const startedMs = performance.now();
+        const socket = connect(transport.port, '127.0.0.1');
+        socket.resume();
+        socket.write('GET /half HTTP/1.1\r\nHost: ');
+        await new Promise((resolve) => socket.on('close', resolve));
+        assert.ok(performance.now() - startedMs < MAX_IDLE_MS);
+      },
+    );
 
-    it('joins a body that comes in pieces', async () => {
+    it('joins a body that arrives in parts', async () => {
       const answer = await raw(base, [
         'POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhello',
         'world',
       ]);
       assert.match(answer, /POST \/p helloworld$/);
       const chunked = await raw(base, [
-        'POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n',
+        'POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n' +
+          '\r\n5\r\nhello\r\n',
         '5\r\nworld\r\n0\r\n\r\n',
       ]);
       assert.match(chunked, /helloworld/);
     });
 
-    it('refuses at the head, and throws the body away', async () => {
+    it('refuses a request after its head and discards the body', async () => {
       const before = seen.length;
       const answers = await raw(base, [
         'POST /closed HTTP/1.1\r\nHost: a\r\nX-Request-Id: r2\r\nContent-Length: 10\r\n\r\n',
@@ -177,7 +185,7 @@ for (const [name, listen] of [
       assert.equal(seen.length, before + 1);
     });
 
-    it('outlives a client that leaves in the body of a refused request', async () => {
+    it('survives a client that disconnects in the body of a refused request', async () => {
       const socket = connect(Number(base.split(':')[1]), '127.0.0.1');
       socket.write('POST /closed HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf');
       await new Promise((answered) => socket.once('data', answered));
@@ -186,7 +194,7 @@ for (const [name, listen] of [
       assert.equal(transport.openRequests(), 0);
     });
 
-    it('reads no endless body of a refused request', async () => {
+    it('stops reading the body of a refused request at a limit', async () => {
       const chunk = 'x'.repeat(MAX_BODY);
       for (const [head, part] of [
         ['Transfer-Encoding: chunked', `${MAX_BODY.toString(16)}\r\n${chunk}\r\n`],
@@ -204,7 +212,7 @@ for (const [name, listen] of [
       assert.equal(transport.openRequests(), 0);
     });
 
-    it('hands over a body of the limit, and undefined for one byte more', async () => {
+    it('passes a body of the maximum size, and undefined for one byte more', async () => {
       const full = await fetch(`http://${base}/l`, { method: 'POST', body: 'x'.repeat(MAX_BODY) });
       assert.match(await full.text(), /^POST \/l x{2000}$/);
       const over = await fetch(`http://${base}/l`, {
@@ -214,7 +222,7 @@ for (const [name, listen] of [
       assert.equal(await over.text(), 'POST /l too large');
     });
 
-    it('cuts a client that sends many times the limit', async () => {
+    it('closes the connection when a body is many times the limit', async () => {
       await assert.rejects(
         fetch(`http://${base}/l`, { method: 'POST', body: 'x'.repeat(100 * MAX_BODY) }),
       );
@@ -224,11 +232,11 @@ for (const [name, listen] of [
       assert.equal((await fetch(`http://${base}/throws`)).status, 500);
     });
 
-    it('sends a large answer whole', async () => {
+    it('sends a large answer completely', async () => {
       assert.equal((await (await fetch(`http://${base}/big`)).text()).length, 5_000_000);
     });
 
-    it('survives a client that goes away before the answer, and tells the handler', async () => {
+    it('tells the handler when a client disconnects before the answer', async () => {
       const socket = connect(transport.port, '127.0.0.1');
       socket.write('GET /wait HTTP/1.1\r\nHost: a\r\n\r\n');
       const answer = await until(() => release);
@@ -241,7 +249,7 @@ for (const [name, listen] of [
       assert.equal((await fetch(`http://${base}/x`)).status, 201);
     });
 
-    it('survives a client that goes away in the middle of its body', async () => {
+    it('survives a client that disconnects in the middle of its body', async () => {
       const socket = connect(transport.port, '127.0.0.1');
       socket.write('POST /half HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf');
       await sleep(50);
@@ -250,12 +258,12 @@ for (const [name, listen] of [
       assert.ok(!seen.some(({ path }) => path === '/half'));
     });
 
-    it('survives bytes that are no HTTP', async () => {
+    it('survives bytes that are not HTTP', async () => {
       await raw(base, ['\u0000\u0001 nonsense\r\n\r\n']);
       assert.equal((await fetch(`http://${base}/x`)).status, 201);
     });
 
-    it('carries text frames both ways and marks binary ones', async () => {
+    it('carries text frames in both directions and marks binary frames', async () => {
       const client = await open(base, '/socket');
       const frames: string[] = [];
       client.on('message', (data) => frames.push((data as Buffer).toString('utf8')));
@@ -269,7 +277,7 @@ for (const [name, listen] of [
       assert.equal(sockets.at(-1)!.bufferedBytes(), 0);
     });
 
-    it('closes a socket from the server, with code and reason', async () => {
+    it('closes a WebSocket from the server with code and reason', async () => {
       const client = await open(base, '/socket');
       const closed = new Promise<[number, string]>((resolve) => {
         client.on('close', (code, reason) => {
@@ -280,7 +288,7 @@ for (const [name, listen] of [
       assert.deepEqual(await closed, [1013, 'later']);
     });
 
-    it('drops a socket that sends too large a frame', async () => {
+    it('closes a WebSocket that sends too large a frame', async () => {
       const client = await open(base, '/socket');
       const closed = new Promise((resolve) => client.on('close', resolve));
       client.on('error', () => undefined);
@@ -288,7 +296,7 @@ for (const [name, listen] of [
       await closed;
     });
 
-    it('answers an upgrade that the handler refuses with its reply', async () => {
+    it('sends the reply of the handler when it refuses an upgrade', async () => {
       const opened = sockets.length;
       const client = new WebSocket(`ws://${base}/socket`, { headers: { Authorization: 'no' } });
       const response = await new Promise<IncomingMessage>((resolve, reject) => {
@@ -303,14 +311,14 @@ for (const [name, listen] of [
       assert.equal(sockets.length, opened);
     });
 
-    it('takes a head of the limit, also in pieces', async () => {
+    it('accepts a head of the maximum size, also in parts', async () => {
       const head = headOf(MAX_HEAD_BYTES);
       assert.match(await raw(base, [head]), /^HTTP\/1.1 201 /);
       assert.match(await raw(base, [head.slice(0, 100), head.slice(100)]), /^HTTP\/1.1 201 /);
       assert.match(await raw(base, [headOf(2000, MAX_HEADERS)]), /^HTTP\/1.1 201 /);
     });
 
-    it('answers a larger head, or one of more headers, with 431 or not at all', async () => {
+    it('answers 431 or closes when a head is larger or has more headers', async () => {
       const handled = seen.length;
       const [over, many] = [headOf(MAX_HEAD_BYTES + 1), headOf(2000, MAX_HEADERS + 1)];
       assert.match(await raw(base, [over]), /^HTTP\/1.1 431 /);
@@ -321,23 +329,23 @@ for (const [name, listen] of [
       assert.equal((await fetch(`http://${base}/x`)).status, 201);
     });
 
-    it('refuses before it looks at the size of a head', async () => {
+    it('refuses a request before it checks the size of the head', async () => {
       const over = headOf(MAX_HEAD_BYTES + 10).replace('/head?a=b', '/closed');
       assert.match(await raw(base, [over]), /^HTTP\/1.1 503 /);
     });
 
-    it('refuses a WebSocket on another path', async () => {
+    it('rejects a WebSocket on another path', async () => {
       await assert.rejects(open(base, '/elsewhere'));
     });
 
-    it('says that a port is taken', async () => {
+    it('throws ERR_CONFIG_INVALID when the port is in use', async () => {
       await assert.rejects(
         listen({ ...options, port: transport.port }),
         (error) => error instanceof TandemError && error.code === 'ERR_CONFIG_INVALID',
       );
     });
 
-    it('finishes what is open after it stopped accepting', async () => {
+    it('finishes open requests after it stops accepting connections', async () => {
       release = undefined;
       const pending = fetch(`http://${base}/wait`);
       const answer = await until(() => release);
@@ -350,7 +358,7 @@ for (const [name, listen] of [
     });
   });
 
-/** A GET whose head has exactly so many bytes, and so many headers. */
+/** Makes a GET request whose head has this many bytes and headers. */
 function headOf(bytes: number, headers = 2): string {
   let head = 'GET /head?a=b HTTP/1.1\r\nHost: a\r\n';
   for (let i = 2; i < headers; i++) head += `X-${i}: 1\r\n`;
@@ -378,7 +386,7 @@ async function until<T>(read: () => T | undefined | false): Promise<T> {
   throw new Error('Expected a condition to come true within two seconds.');
 }
 
-/** Writes pieces with a pause between them, and reads until the server closes or is silent. */
+/** Writes parts with a pause between them, and reads until the server closes or is silent. */
 function raw(base: string, pieces: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(Number(base.split(':')[1]), '127.0.0.1');

@@ -1,5 +1,6 @@
-// The daily retrain, as its commands run: a shop of some weeks ago is trained on, then the shop of today, with items that
-// were not there, from its weights. And a head alone, published beside the states and vectors that it was trained on.
+// Runs the commands of a daily retrain: a model is trained on the shop as it was some weeks ago,
+// then on the shop of today, with new items, from these weights. It also trains a head alone and
+// publishes it with the states and vectors that it was trained on.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,14 +35,18 @@ const EARLIER = SHOP_START + 46 * 86_400;
 const OLD_ITEMS = 80;
 const shop = makeShop({ items: 96, users: 200, seed: 6 });
 
-/** Runs a command that must succeed. @returns what it printed. */
+/**
+ * Runs a command that must succeed.
+ *
+ * @returns its standard output.
+ */
 async function tandem(...args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await runCli(args);
   assert.equal(code, 0, stderr);
   return stdout;
 }
 
-/** Trains into `run`. */
+/** Trains and writes the run to `run`. */
 async function train(
   data: string,
   run: string,
@@ -60,7 +65,7 @@ before(async () => {
     writeFileSync(at(name), JSON.stringify(values));
   };
   settings('long.json', { ...SHOP_TRAINING, steps: 150, validateEvery: 50 });
-  // Of a warm start, the layers are known; a cold one is told.
+  // A warm start takes the layers from its run; a cold start needs them in its settings.
   const { model, ...rest } = SHOP_TRAINING;
   const few = { ...rest, steps: 10, validateEvery: 10 };
   settings('few.json', few);
@@ -71,13 +76,13 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Recall@50 on the validation requests, after all steps. */
+/** Returns recall@50 on the validation requests after all steps. */
 function recall({ validations }: TrainingResult): number {
   return validations.at(-1)!.metric;
 }
 
 describe('a warm start on newer data', () => {
-  it('is ahead of a cold one of as many steps, on requests that neither has seen', async () => {
+  it('has a higher recall than a cold start with as many steps', async () => {
     const warm = await train(
       'now',
       'warm',
@@ -92,7 +97,7 @@ describe('a warm start on newer data', () => {
     assert.ok(loadCheckpoint(at('old')).settings.dataUntilSeconds < EARLIER);
   });
 
-  it('puts items that it has never seen among those that are like them', async () => {
+  it('places new items near items of the same category', async () => {
     writeFileSync(at('still.json'), JSON.stringify({ steps: 1, learningRate: 1e-30 }));
     await train('now', 'still', '--warm-start', at('old'), '--settings', at('still.json'));
     const { catalogue } = loadCheckpoint(at('still'));
@@ -118,12 +123,12 @@ describe('a warm start on newer data', () => {
     assert.ok(alike >= 0.8 * (catalogue.count - OLD_ITEMS), `${alike}`);
   });
 
-  it('searches and refits from the search and the refit of its start', async () => {
+  it('starts the search from the old search, and the refit from the old refit', async () => {
     const few = ['--refit', '--settings', at('few.json')];
     await train('then', 'old-refit', '--warm-start', at('old'), ...few);
     await train('now', 'refit', '--warm-start', at('old-refit'), ...few);
     const startOf = (run: string): string => loadCheckpoint(at(run)).settings.start!.digest;
-    // Both of the older refit began with one run; those of the newer with one each.
+    // The old run's search and refit began from one run, those of the new run from one each.
     assert.equal(startOf('old-refit'), startOf('old-refit/search'));
     assert.notEqual(startOf('refit'), startOf('refit/search'));
     const { code, stderr } = await runCli([
@@ -135,11 +140,11 @@ describe('a warm start on newer data', () => {
   });
 });
 
-describe('a head trained alone', () => {
+describe('a head that is trained alone', () => {
   let before: Bundle;
   let after: Bundle;
 
-  it('is published under the encoderId and itemTowerId of its start', async () => {
+  it('is published with the encoderId and itemTowerId of its start', async () => {
     const flags = ['--head-only', '--warm-start', at('warm'), '--settings', at('few.json')];
     await train('now', 'head', ...flags);
     before = await loadBundle((await publish(at('warm'), at('bundles'))).directory);
@@ -154,11 +159,11 @@ describe('a head trained alone', () => {
     assert.deepEqual(after.vectors, before.vectors);
   });
 
-  it('reads the states that were written for its start', async () => {
+  it('uses the states that were encoded for its start', async () => {
     const dataset = await readDataset(at('now'));
     const store = new MemoryStore();
     await encodeUsers({ bundle: before, dataset, store });
-    // Nothing is left to encode for the new bundle.
+    // The new bundle has nothing to encode.
     assert.equal((await encodeUsers({ bundle: after, dataset, store })).active, 0);
     const { settings } = resolveServerSettings({
       flags: { bundles: after.directory, store: 'unused', port: '0' },
@@ -184,7 +189,7 @@ describe('a head trained alone', () => {
     }
   });
 
-  it('is refused on the newer catalogue, with what to do instead', async () => {
+  it('is rejected on a newer catalogue, with a remedy', async () => {
     const { code, stderr } = await runCli([
       'train',
       ...['--data', at('now'), '--out', at('other'), '--head-only', '--warm-start', at('old')],

@@ -1,4 +1,5 @@
-// What setup:tensorflow takes out of a Python wheel is what the wheel's RECORD says, or nothing.
+// setup:tensorflow extracts files from a Python wheel only when they have the digests of the
+// wheel's RECORD.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -31,7 +32,10 @@ const FILES = new Map([
   ['tensorflow/c_api.h', Buffer.from('int TF_Version;\n')],
 ]);
 
-/** A zip archive: local headers and data, the directory, its end. Names that end in .h are stored, others deflated. */
+/**
+ * Makes a zip archive: local headers with data, the directory, its end. Names that end in .h are
+ * stored, others deflated.
+ */
 function archive(files: ReadonlyMap<string, Buffer>): Buffer {
   const locals: Buffer[] = [];
   const directory: Buffer[] = [];
@@ -78,7 +82,7 @@ function written(bytes: Buffer): { path: string; folder: string } {
 }
 
 describe('a wheel', () => {
-  it('gives its files once, and again when they were changed', async () => {
+  it('extracts a file once, and again when the file has changed', async () => {
     const { path, folder } = written(wheelOf(FILES));
     const wheel = await Wheel.open(path);
     for (const [name, bytes] of FILES) {
@@ -92,9 +96,9 @@ describe('a wheel', () => {
     }
   });
 
-  it('that does not hold what its RECORD says gives nothing', async () => {
+  it('extracts nothing when a digest differs from its RECORD', async () => {
     const other = wheelOf(FILES);
-    // The stored header is plain in the archive.
+    // The header is stored without compression, so its text is in the archive.
     other.write('TF_Versiom', other.indexOf('TF_Version'));
     const { path, folder } = written(other);
     const target = join(folder, 'c_api.h');
@@ -105,7 +109,7 @@ describe('a wheel', () => {
     assert.ok(!readdirSync(folder).includes('c_api.h'));
   });
 
-  it('is refused when a part of it is missing, or its RECORD', async () => {
+  it('is rejected when a part of it or its RECORD is missing', async () => {
     const whole = wheelOf(FILES);
     for (const bytes of [whole.subarray(0, whole.length / 2), Buffer.alloc(0), archive(FILES)])
       await assert.rejects(Wheel.open(written(bytes).path), WheelError);

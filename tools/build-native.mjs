@@ -1,21 +1,14 @@
-// Builds the addon with cmake-js into build/Release; cmake itself does nothing when nothing changed.
-import { spawnSync } from 'node:child_process';
+// Builds the addon with cmake-js into build/Release. cmake does nothing when nothing has changed.
 import { existsSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { requireTools } from './require-tools.mjs';
 
 const require = createRequire(import.meta.url);
 const { BuildSystem } = require('cmake-js');
 const root = join(import.meta.dirname, '..');
 
-const missing = ['cmake', 'c++'].filter((tool) => spawnSync(tool, ['--version']).error);
-if (missing.length > 0 && process.platform !== 'win32') {
-  console.error(
-    `Expected cmake and a C++17 compiler to build the native addon, missing: ${missing.join(', ')}. ` +
-      'Install them, on Debian with "apt-get install cmake g++", on macOS with "brew install cmake" and "xcode-select --install".',
-  );
-  process.exit(1);
-}
+if (process.platform !== 'win32') requireTools(['cmake', 'c++'], 'to build the native addon');
 
 const build = new BuildSystem({
   directory: root,
@@ -23,8 +16,9 @@ const build = new BuildSystem({
   config: 'Release',
   log: 'warn',
 });
-// The addon is Node-API only: cmake-js then takes the headers of its own node-api-headers instead of downloading Node's.
-// It reads this from "binary.napi_versions" of package.json, which means prebuilt binaries elsewhere.
+// The addon only uses Node-API, so cmake-js takes the headers of node-api-headers instead of
+// downloading Node's. cmake-js would read this from "binary.napi_versions" of package.json, but other
+// tools take that entry as a sign of prebuilt binaries.
 build.options.isNodeApi = true;
 mkdirSync(join(root, 'build'), { recursive: true });
 try {

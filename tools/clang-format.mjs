@@ -1,4 +1,6 @@
-// Formats or checks the C++ of native/ and bench/native/ with the clang-format of the clang-format-node package.
+// Decides which C++ files have the repository's format (native/ and bench/native/), and checks or
+// formats them with the clang-format of the package clang-format-node. The style is in
+// .clang-format. Usage: node tools/clang-format.mjs [--check | --write]
 import { spawnSync } from 'node:child_process';
 import {
   accessSync,
@@ -36,7 +38,8 @@ let copied;
 try {
   accessSync(binary, constants.X_OK);
 } catch {
-  // The package marks its binaries executable in a postinstall script, which is off where install scripts are.
+  // A postinstall script of the package makes its binaries executable. Where install scripts are
+  // off, do it here.
   try {
     chmodSync(binary, 0o755);
   } catch {

@@ -1,4 +1,8 @@
-// Runs node:test over TypeScript files through tsx. Node 20's --test takes no glob, so the pattern is expanded here.
+// Decides how the tests in TypeScript run: node:test through tsx, two files at a time. Node 20's
+// --test takes no glob, so this script lists the files.
+//
+// Usage: node tools/run-tests.mjs [PATTERN [PART]]. It runs all *.test.ts below the first folder of
+// PATTERN whose paths contain PART.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,10 +19,13 @@ if (files.length === 0) {
   console.error(`Expected at least one test file for ${pattern} ${only}, found none.`);
   process.exit(1);
 }
-/** Many times what the longest takes; one that never ends, because a test left a server open, must not keep the others' results back. */
+/**
+ * Many times the duration of the longest file. A file that never ends, because a test left a server
+ * open, must not withhold the results of the others.
+ */
 const TIMEOUT_MS = 600_000;
 const { env, reason } = softwareVulkan();
-if (reason !== undefined) console.log(`# no Vulkan device in software: ${reason}`);
+if (reason !== undefined) console.log(`# no software Vulkan device: ${reason}`);
 const run = spawnSync(
   process.execPath,
   [

@@ -1,5 +1,9 @@
-// npm run setup:tensorflow [-- --gpu] [-- --wheel FILE]: builds @tensorflow/tfjs-node-gpu against the libtensorflow of a Python
-// wheel. Run again, it continues: the wheel and what is unpacked stay in build/tensorflow and are checked by their digests.
+// npm run setup:tensorflow [-- --gpu] [-- --wheel FILE]: sets up the backend "tensorflow". It
+// decides which files of a Python wheel of TensorFlow are needed, and builds
+// @tensorflow/tfjs-node-gpu against its libraries. wheel.mjs reads the wheel.
+//
+// A second run continues the first: the wheel and its unpacked files stay in build/tensorflow and
+// are checked by their digests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -9,10 +13,10 @@ import { Wheel, WheelError } from './wheel.mjs';
 
 const require = createRequire(import.meta.url);
 const root = join(import.meta.dirname, '..');
-/** The one version that this was tried with; --wheel takes others. */
+/** The version that this setup was tested with; --wheel takes others. */
 const TENSORFLOW = '2.21';
 const LIBRARIES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
-/** The C API and what it includes, of 13,000 headers. */
+/** The headers of the C API and those that it includes; the wheel has 13,000 headers. */
 const HEADERS =
   /^tensorflow\/include\/(tensorflow\/c|tensorflow\/core\/platform|xla\/tsl|tsl)\/.*\.(h|inc)$/;
 
@@ -50,11 +54,13 @@ function requirePlatform() {
   const [major] = process.versions.node.split('.').map(Number);
   if (process.platform !== 'linux')
     throw new SetupError(
-      `Expected Linux, received ${process.platform}. The webgpu backend needs no setup: --backend webgpu.`,
+      `Expected Linux, received ${process.platform}. ` +
+        'Use the webgpu backend instead, which needs no setup: --backend webgpu.',
     );
   if (major >= 23)
     throw new SetupError(
-      `Expected Node 20 or 22, received ${process.version}: tfjs-node calls what Node 23 removed.`,
+      `Expected Node 20 or 22, received ${process.version}: ` +
+        'tfjs-node uses functions that Node 23 removed.',
     );
   if (spawnSync('c++', ['--version']).error)
     throw new SetupError(
@@ -64,12 +70,16 @@ function requirePlatform() {
     return dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
   } catch {
     throw new SetupError(
-      'Expected the optional package @tensorflow/tfjs-node-gpu, found none. Run "npm install" without --omit=optional.',
+      'Expected the optional package @tensorflow/tfjs-node-gpu, found none. ' +
+        'Run "npm install" without --omit=optional.',
     );
   }
 }
 
-/** The wheel of our TensorFlow version, from wherever the user's pip is configured to look. */
+/**
+ * Downloads the wheel of our TensorFlow version from the package index that the user's pip is
+ * configured for.
+ */
 function downloadWheel(name, folder) {
   const wheels = () =>
     readdirSync(folder).filter(
@@ -90,31 +100,37 @@ function downloadWheel(name, folder) {
     `${name}==${TENSORFLOW}.*`,
   ];
   const { status, error } = spawnSync('python3', pip, { stdio: 'inherit' });
-  if (error !== undefined || status !== 0)
+  if (error !== undefined || status !== 0) {
+    const reason = error ? error.message : `it ended with ${status}`;
     throw new SetupError(
-      `Expected "python3 ${pip.join(' ')}" to succeed, but ${error ? error.message : `it ended with ${status}`}. Any wheel of ${name} for this platform will do, of whatever Python version: give it as --wheel <file>.`,
+      `Expected "python3 ${pip.join(' ')}" to succeed, but ${reason}. ` +
+        `Download a wheel of ${name} for this platform, of any Python version, ` +
+        'and pass it as --wheel <file>.',
     );
+  }
   for (const file of readdirSync(partial)) renameSync(join(partial, file), join(folder, file));
   rmSync(partial, { recursive: true });
   return join(folder, wheels()[0]);
 }
 
-/** Libraries and headers of the wheel, in a folder of its name. */
+/** Extracts libraries and headers of the wheel into a folder with the wheel's name. */
 async function unpack(path, cache) {
   const [, name, version] =
     /^(tensorflow(?:_cpu)?)-(\d+\.\d+\.[^-]+)-.*\.whl$/.exec(basename(path)) ?? [];
   if (version === undefined)
     throw new SetupError(
-      `Expected a wheel of tensorflow or tensorflow-cpu (tensorflow_cpu-${TENSORFLOW}.0-...whl), received ${basename(path)}.`,
+      'Expected a wheel of tensorflow or tensorflow-cpu ' +
+        `(tensorflow_cpu-${TENSORFLOW}.0-...whl), received ${basename(path)}.`,
     );
   if (!version.startsWith(`${TENSORFLOW}.`))
-    say(`TensorFlow ${version}: this setup was tried with ${TENSORFLOW}`);
+    say(`TensorFlow ${version}: this setup was tested with ${TENSORFLOW}`);
   const wheel = await Wheel.open(path);
   const names = wheel.names();
   const missing = LIBRARIES.filter((library) => !names.includes(`tensorflow/${library}`));
   if (missing.length > 0)
     throw new SetupError(
-      `Expected ${missing.join(' and ')} in ${path}, found none. Choose a manylinux wheel for ${process.arch}.`,
+      `Expected ${missing.join(' and ')} in ${path}, found none. ` +
+        `Choose a manylinux wheel for ${process.arch}.`,
     );
   const folder = join(cache, `${name}-${version}`);
   const wanted = [
@@ -126,12 +142,15 @@ async function unpack(path, cache) {
   let written = 0;
   for (const [file, target] of wanted) if (await wheel.extract(file, target)) written++;
   say(
-    `${name} ${version}: ${wanted.length} files checked by SHA-256, ${written} of them unpacked into ${folder}`,
+    `${name} ${version}: ${wanted.length} files checked by SHA-256, ` +
+      `${written} of them unpacked into ${folder}`,
   );
   return folder;
 }
 
-/** deps/lib of the package: the names that its binding is linked with and looks for. */
+/**
+ * Fills deps/lib of the package with the library names that its binding is linked with and loads.
+ */
 function linkLibraries(unpacked, packageFolder) {
   const lib = join(packageFolder, 'deps', 'lib');
   rmSync(lib, { recursive: true, force: true });
@@ -144,7 +163,10 @@ function linkLibraries(unpacked, packageFolder) {
   link(framework, LIBRARIES[1], 'libtensorflow_framework.so');
 }
 
-/** The two files of the binding are Node-API only, like our addon: no node-gyp, no headers of one Node version. */
+/**
+ * Compiles the two files of the binding. They use only Node-API, as our addon does, so they need
+ * neither node-gyp nor the headers of a Node version.
+ */
 function compile(unpacked, packageFolder) {
   const target = join(packageFolder, 'lib', 'napi-v8', 'tfjs_binding.node');
   mkdirSync(dirname(target), { recursive: true });
@@ -165,13 +187,14 @@ function compile(unpacked, packageFolder) {
   renameSync(`${target}.partial`, target);
 }
 
-/** Loads it in a process of its own, and multiplies. */
+/** Loads the package in a process of its own and multiplies two matrices. */
 function verify() {
   const script = `
     const tf = require('@tensorflow/tfjs-node-gpu');
     const [value] = tf.matMul(tf.ones([3, 64]), tf.ones([64, 3])).dataSync();
     if (value !== 64) throw new Error('Expected 64, received ' + value);
-    console.log(tf.backend().binding.TF_Version, tf.backend().isUsingGpuDevice ? 'with CUDA' : 'on the CPU');`;
+    const { binding, isUsingGpuDevice } = tf.backend();
+    console.log(binding.TF_Version, isUsingGpuDevice ? 'with CUDA' : 'on the CPU');`;
   const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script], {
     cwd: root,
     encoding: 'utf8',

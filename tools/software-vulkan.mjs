@@ -1,5 +1,6 @@
-// A Vulkan device in software, so that the webgpu backend is tested where there is no GPU: SwiftShader and a Vulkan loader out of
-// Debian's package chromium-common, unpacked into build/ and not installed. What has a Vulkan driver of its own needs none of this.
+// Provides a software Vulkan device, so that tests of the webgpu backend run on machines without a
+// GPU. The device is SwiftShader with a Vulkan loader, from Debian's package chromium-common, which
+// is unpacked into build/ and not installed. A machine with a Vulkan driver does not need it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,12 +11,14 @@ const PACKAGE = 'chromium-common';
 const FILES = ['libvk_swiftshader.so', 'vk_swiftshader_icd.json', 'libvulkan.so.1'];
 
 /**
- * Environment of a process that shall find the device.
+ * Finds or unpacks the device.
  *
- * @returns without `env`, a `reason` why there is none.
+ * @returns `env`, the environment of a process that uses the device; or `reason`, why there is no
+ * device.
  */
 export function softwareVulkan() {
-  if (process.platform !== 'linux') return { reason: `no SwiftShader for ${process.platform}` };
+  if (process.platform !== 'linux')
+    return { reason: `there is no SwiftShader package for ${process.platform}` };
   if (!FILES.every((file) => existsSync(join(folder, file)))) {
     const reason = unpack();
     if (reason !== undefined) return { reason };
@@ -25,7 +28,7 @@ export function softwareVulkan() {
   };
 }
 
-/** @returns why it failed. */
+/** @returns undefined, or the reason of a failure. */
 function unpack() {
   const partial = `${folder}.partial`;
   rmSync(partial, { recursive: true, force: true });
@@ -33,9 +36,9 @@ function unpack() {
   const run = (command, ...args) =>
     spawnSync(command, args, { cwd: partial, stdio: 'ignore', maxBuffer: Infinity }).status === 0;
   const download = () => run('apt-get', 'download', PACKAGE);
-  // A new machine has no lists of packages yet.
+  // A new machine has no package lists yet.
   if (!download() && !(run('apt-get', 'update') && download()))
-    return `"apt-get download ${PACKAGE}" does not work here`;
+    return `"apt-get download ${PACKAGE}" failed`;
   const [archive] = readdirSync(partial);
   if (!run('dpkg-deb', '--extract', archive, 'all')) return `dpkg-deb cannot read ${archive}`;
   const unpacked = join(partial, 'all', 'usr', 'lib', 'chromium');

@@ -1,10 +1,13 @@
-// Builds and runs the C++ tests of native/core and native/kernels: in the addon's own build, then with sanitizers, then for
-// instruction sets of other machines, where the tools for that are installed. Presets but that of the addon: CMakePresets.json.
-// Usage: node tools/test-native.mjs [addon | PRESET [TEST ...]], the tests as ctest names them: all without any.
+// Builds and runs the C++ tests of native/core and native/kernels: in the addon's own build, then
+// with sanitizers, then for instruction sets of other machines if the tools for that are installed.
+// Usage: node tools/test-native.mjs [addon | PRESET [TEST ...]]
+// PRESET is one of CMakePresets.json; "addon" is the build of the addon. TEST is a name that ctest
+// lists; without any, all tests run.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { lacks, requireTools } from './require-tools.mjs';
 
 const root = join(import.meta.dirname, '..');
 const ADDON = 'addon';
@@ -20,22 +23,16 @@ if (wanted !== undefined && !known.includes(wanted)) {
   process.exit(1);
 }
 
-const missing = ['cmake', 'ctest', 'c++'].filter((tool) => spawnSync(tool, ['--version']).error);
-if (missing.length > 0) {
-  console.error(
-    `Expected cmake and a C++17 compiler for the native tests, missing: ${missing.join(', ')}. ` +
-      'Install them, on Debian with "apt-get install cmake g++", on macOS with "brew install cmake" and "xcode-select --install".',
-  );
-  process.exit(1);
-}
+requireTools(['cmake', 'ctest', 'c++'], 'for the native tests');
 
-/** Runs one tool; prints what it said only when it failed or `loud`. */
+/** Runs one tool. Prints its output only when it fails or when `loud`. */
 function run(command, args, loud = false) {
   const result = spawnSync(command, args, {
     cwd: root,
     stdio: loud ? 'inherit' : ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
-    // usearch reads through misaligned references by design; UBSan skips that file's alignment, see CMakeLists.txt.
+    // usearch reads through misaligned references by design, so UBSan does not check the alignment
+    // in that file: see CMakeLists.txt.
     env: {
       ...process.env,
       UBSAN_OPTIONS: 'print_stacktrace=1',
@@ -52,14 +49,13 @@ function run(command, args, loud = false) {
   process.exit(result.status ?? 1);
 }
 
-/** Whether the compiler finds a header of x86. */
+/** Whether the compiler finds a header. */
 function hasHeader(name) {
   const input = `#if !__has_include(<${name}>)\n#error\n#endif\n`;
   return spawnSync('c++', ['-E', '-x', 'c++', '-'], { input }).status === 0;
 }
-const lacks = (tool) => spawnSync(tool, ['--version']).error !== undefined;
 
-/** Whether the addon's and the sanitizer builds run every x86 kernel on this CPU itself. */
+/** Whether this CPU itself runs every x86 kernel in the builds of the addon and the sanitizers. */
 function hasEveryIsa() {
   if (process.platform !== 'linux') return false;
   const flags = new Set(
@@ -70,7 +66,7 @@ function hasEveryIsa() {
   );
 }
 
-/** Instruction sets of other machines: what is missing here to run them, as Debian packages. */
+/** Presets for instruction sets of other machines, and the Debian packages they lack here. */
 const foreign =
   process.arch !== 'x64'
     ? {}

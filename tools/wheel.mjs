@@ -1,4 +1,9 @@
-// Reads a Python wheel, which is a zip archive: files by name, each checked by the SHA-256 that the wheel's RECORD has of it.
+// Reads a Python wheel, which is a zip archive: extracts files by name and checks each by the
+// SHA-256 in the wheel's RECORD. Which files are needed is decided by setup-tensorflow.mjs.
+//
+// The zip reader is our own, because it must stream: a wheel has several hundred MB. None of our
+// dependencies reads zip archives; adm-zip, which comes with the optional tfjs-node-gpu, reads a
+// whole archive into memory.
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync } from 'node:fs';
@@ -10,11 +15,11 @@ import { createInflateRaw, inflateRawSync } from 'node:zlib';
 
 const END_OF_DIRECTORY = 0x06054b50;
 const ENTRY = 0x02014b50;
-/** The end of the directory lies within this many bytes of the end of the file. */
+/** The end record of the directory is within this many bytes of the end of the file. */
 const TAIL = 22 + 0xffff;
 const DEFLATED = 8;
 
-/** What is wrong with a wheel, for whoever gave it. */
+/** A file that is not a valid wheel. The message is for the user who gave the file. */
 export class WheelError extends Error {}
 
 export class Wheel {
@@ -28,7 +33,7 @@ export class Wheel {
     this.#digests = digests;
   }
 
-  /** @throws WheelError when the file is no wheel, or a part of one. */
+  /** @throws WheelError when the file is not a wheel, or only a part of one. */
   static async open(path) {
     const file = await open(path);
     try {
@@ -53,9 +58,9 @@ export class Wheel {
   }
 
   /**
-   * Writes one file, renamed into place when it is whole and its digest is right.
+   * Extracts one file. It is renamed to `target` only when it is complete and has the right digest.
    *
-   * @returns false when it was there already, by its digest.
+   * @returns false when `target` already had the right digest.
    */
   async extract(name, target) {
     const expected = this.#digests.get(name);
@@ -90,14 +95,15 @@ export class Wheel {
     const received = hash.digest('base64url');
     if (received !== expected)
       throw new WheelError(
-        `Expected SHA-256 ${expected} of ${name}, received ${received}: ${this.#path} is damaged. Delete it and get it again.`,
+        `Expected SHA-256 ${expected} of ${name}, received ${received}: ` +
+          `${this.#path} is damaged. Delete it and download it again.`,
       );
     renameSync(`${target}.partial`, target);
     return true;
   }
 }
 
-/** Names of the archive and where their bytes lie. */
+/** Reads the directory of the archive: for each name, where its bytes are. */
 async function readDirectory(file, path) {
   const { size } = await file.stat();
   const tail = await readAt(file, Math.max(0, size - TAIL), Math.min(size, TAIL));
@@ -105,7 +111,8 @@ async function readDirectory(file, path) {
   while (end >= 0 && tail.readUInt32LE(end) !== END_OF_DIRECTORY) end--;
   if (end < 0)
     throw new WheelError(
-      `Expected a Python wheel (a zip archive) at ${path}, received ${size} bytes of something else, or a part of one.`,
+      `Expected a Python wheel (a zip archive) at ${path}, ` +
+        `received ${size} bytes of something else, or a part of one. Download it again.`,
     );
   const count = tail.readUInt16LE(end + 10);
   const directory = await readAt(file, tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));

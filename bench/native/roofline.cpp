@@ -1,6 +1,7 @@
-// What one core and the whole machine can do at best: multiply-adds on registers alone, in f32 and where the CPU has them in
-// bf16 and int8, on vectors and on AMX tiles, and reading memory in order.
-// Prints a JSON array of {what, isa, threads, value, unit}. The kernels' own speed is measured elsewhere, against this.
+// Measures the best that one core and the whole machine can do: multiply-adds on registers alone,
+// in f32 and, on CPUs that have them, in bf16 and int8, on vectors and on AMX tiles; and reading
+// memory in order. Prints a JSON array of {what, isa, threads, value, unit}. Other programs measure
+// the speed of the kernels, which is compared with these values.
 
 #include <algorithm>
 #include <chrono>
@@ -22,9 +23,9 @@
 
 namespace {
 
-// Latency 4 to 5 cycles times 2 units need 8 to 10 independent sums.
+// A latency of 4 to 5 cycles and 2 units need 8 to 10 independent sums.
 constexpr int kSums = 12;
-// Rounds of a few milliseconds fit between two interruptions by other work; the fastest counts.
+// Rounds of a few milliseconds fit between two interruptions by other work; the fastest one counts.
 constexpr int kRounds = 60;
 constexpr std::int64_t kSteps = 2'000'000;
 constexpr std::size_t kBytes = std::size_t{256} << 20;
@@ -91,7 +92,8 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-/// GCC's intrinsic says that it reads eight bytes of the 64: the others were left out (and LDTILECFG faulted) if nothing else read them.
+/// GCC's intrinsic declares that it reads 8 of the 64 bytes. If nothing else read the others, GCC
+/// left them out and LDTILECFG faulted.
 __attribute__((target("amx-tile"))) void LoadTiles() {
   const TileConfig config;
   __asm__ volatile("" : : "m"(config));
@@ -123,7 +125,7 @@ __attribute__((target("amx-tile,amx-int8"))) float TilesInt8(std::int64_t steps)
   return 0;
 }
 
-/// Bits of CPUID leaf 7, EDX, after the kernel allowed tiles to this process.
+/// Whether CPUID leaf 7 has a bit in EDX, and the operating system allows tiles to this process.
 bool HasTiles(unsigned bit) {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
@@ -136,7 +138,7 @@ bool HasTiles(unsigned bit) {
 float SumsNeon(std::int64_t steps) {
   const float32x4_t scale = vdupq_n_f32(0.999F);
   const float32x4_t shift = vdupq_n_f32(0.001F);
-  // Up to four units of latency 4.
+  // Up to four units with a latency of 4.
   constexpr int kNeonSums = 16;
   float32x4_t sums[kNeonSums];
   for (int i = 0; i < kNeonSums; ++i) sums[i] = vdupq_n_f32(static_cast<float>(i));
@@ -149,7 +151,8 @@ float SumsNeon(std::int64_t steps) {
 }
 #endif
 
-/// Sum of a block of words; several sums, so that the loads and not the additions are waited for.
+/// Sums a block of words. There are several sums, so that the loop waits for the loads and not for
+/// the additions.
 std::uint64_t ReadBlock(const std::uint64_t* words, std::size_t count) {
   std::uint64_t sums[8] = {};
   for (std::size_t i = 0; i + 8 <= count; i += 8) {
@@ -162,7 +165,7 @@ std::uint64_t ReadBlock(const std::uint64_t* words, std::size_t count) {
 
 volatile std::uint64_t sink;
 
-/// Seconds of the fastest of kRounds, each on all threads at once.
+/// Seconds of the fastest of kRounds rounds, each on all threads at once.
 template <class Body>
 double FastestSeconds(unsigned threads, const Body& body) {
   double fastest = 1e9;

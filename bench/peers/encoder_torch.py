@@ -1,7 +1,8 @@
-"""The reference encoder of bench/encoder.ts in PyTorch, as one writes it, and its ONNX file in ONNX Runtime.
+"""Runs the reference encoder of bench/encoder.ts in PyTorch, and its ONNX file in ONNX Runtime.
 
-Answers lines of JSON on stdin: {"engine", "case", "repeat", "states"} is run `repeat` times; with "states" the result is
-written next to the inputs. One process has one number of threads.
+A request is a line of JSON on stdin: {"engine", "case", "repeat", "states"}. The case is encoded
+`repeat` times; with "states" the result is written next to the inputs. A process has one number of
+threads.
 """
 
 import json
@@ -36,7 +37,8 @@ def load_weights():
 
 def load_case(name):
     def column(kind):
-        return np.fromfile(os.path.join(folder, f"{name}.{kind}.bin"), dtype=np.int32).reshape(-1, T)
+        path = os.path.join(folder, f"{name}.{kind}.bin")
+        return np.fromfile(path, dtype=np.int32).reshape(-1, T)
 
     return {kind: column(kind) for kind in ("items", "actions", "gaps", "valid")}
 
@@ -86,8 +88,9 @@ def torch_engine(dtype):
         for part in chunks(case, config["chunk"]):
             tensors = [torch.from_numpy(part[k]) for k in ("items", "actions", "gaps")]
             valid = torch.from_numpy(part["valid"]).bool()
-            # A row of padding sees itself, so that no softmax is empty.
-            mask = None if valid.all() else (causal & valid[:, None]) | torch.eye(T, dtype=torch.bool)
+            # A row of padding attends to itself, so that no softmax is empty.
+            itself = torch.eye(T, dtype=torch.bool)
+            mask = None if valid.all() else (causal & valid[:, None]) | itself
             inputs.append((*tensors, None if mask is None else mask[:, None]))
         return inputs
 

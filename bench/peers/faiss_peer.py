@@ -1,7 +1,11 @@
-"""FAISS over a data set of the retrieval benchmarks. Protocol: bench/retrieval/engine.ts; data: bench/retrieval/data-set.ts.
+"""Runs FAISS over a data set of the retrieval benchmarks.
 
-Indexes: "hnsw" (IndexHNSWFlat), "ivf-sq8-<nlist>" (8-bit codes in lists), "ivf-sq8-<nlist>-refined" (the same, twice k
-candidates scored again with the f32 vectors). Effort is efSearch or nprobe.
+bench/retrieval/engine.ts defines the protocol, bench/retrieval/data-set.ts the data.
+
+Indexes:
+- "hnsw": IndexHNSWFlat. Its effort is efSearch.
+- "ivf-sq8-<nlist>": lists of 8-bit codes. Its effort is nprobe.
+- "ivf-sq8-<nlist>-refined": the same, and 2 k candidates are scored again with the f32 vectors.
 """
 
 import json
@@ -14,11 +18,11 @@ from json_lines import serve
 
 DATA = {}
 INDEXES = {}
-# Parts that an index only points to: Python must not free them.
+# Parts that an index only points to; Python must not free them.
 KEPT = []
-# By bitset file, with the bits, which FAISS only points to.
+# Selectors by bitset file, with the bits, which FAISS only points to.
 SELECTORS = {}
-# FAISS's own advice is 39 to 256 training vectors a list.
+# FAISS recommends 39 to 256 training vectors a list.
 TRAINING_PER_LIST = 64
 REFINE_FACTOR = 2
 
@@ -35,7 +39,7 @@ def open_data(folder, width, k):
 
 
 def build(index, threads, connectivity, expansionAdd):
-    """Loads an index that an earlier run built, or builds it; says how long building took then."""
+    """Loads an index of an earlier run, or builds it. Returns the build time of that run."""
     name = index.removesuffix("-refined")
     path = os.path.join(DATA["folder"], f"faiss-{name}-{connectivity}-{expansionAdd}.index")
     if not os.path.exists(path):
@@ -86,7 +90,7 @@ def construct(name, threads, connectivity, expansion_add):
 
 
 def parameters(index, effort, allow=None):
-    """Search parameters of an index; `allow` is a bitset file or None."""
+    """Makes the search parameters of an index. `allow` is a bitset file or None."""
     selector = None
     if allow is not None:
         if allow not in SELECTORS:
@@ -113,7 +117,10 @@ def recall(index, effort, split, threads):
 
 
 def filtered(index, effort, allow, truth, count, threads):
-    """Recall against the true best among the allowed, and the fewest hits returned, over the first `count` test queries."""
+    """Searches the first `count` test queries with a filter.
+
+    Returns recall against the true best of the allowed items, and the smallest number of hits.
+    """
     faiss.omp_set_num_threads(threads)
     expected = np.fromfile(os.path.join(DATA["folder"], truth), dtype="<i4").reshape(count, -1)
     _, found = INDEXES[index].search(
@@ -127,7 +134,7 @@ def filtered(index, effort, allow, truth, count, threads):
 
 
 def measure(index, effort, batch, threads, seconds, allow=None):
-    """Mean seconds a query, `batch` queries a call, over calls for about `seconds`."""
+    """Measures the mean seconds of a query, `batch` queries a call, for about `seconds`."""
     faiss.omp_set_num_threads(threads)
     searched, k, queries = INDEXES[index], DATA["k"], DATA["test"]
     params = parameters(index, effort, allow)

@@ -1,5 +1,5 @@
-// npm run bench:peers: installs the peers of the benchmarks into this folder. A peer that cannot be had is named and left
-// out; the benchmarks then run without it.
+// npm run bench:peers: installs the peers of the benchmarks into this folder. It names each peer
+// that cannot be installed; the benchmarks then run without it.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { packageRoot } from '../../src/native/binding.ts';
 import { benchPython, VENV } from './python.ts';
 
 const FOLDER = join(packageRoot(), 'bench', 'peers');
-/** A registry that cannot be reached should cost a minute, not ten. */
+/** With these options an unreachable registry costs a minute, not ten. */
 const PIP = ['-m', 'pip', '--disable-pip-version-check', '--timeout', '20', '--retries', '1'];
 const PIP_LIMIT_MS = 20 * 60_000;
 const OLDEST_PYTHON = '3.9';
@@ -18,13 +18,15 @@ function main(): void {
   process.stdout.write(
     missing.length === 0
       ? 'All peers are installed.\n'
-      : `Installed, but for:\n${missing.map((line) => `- ${line}\n`).join('')}The benchmarks run without these.\n`,
+      : `Not installed:\n${missing.map((line) => `- ${line}\n`).join('')}` +
+          'The benchmarks run without these.\n',
   );
 }
 
-/** @returns what could not be installed, and why. */
+/** @returns the packages that could not be installed, with the reason. */
 function installNode(): string[] {
-  // Install scripts stay off (onnxruntime-node's would download CUDA libraries); hnswlib-node is compiled by the next call.
+  // Install scripts stay off, because the one of onnxruntime-node would download CUDA libraries.
+  // The next call compiles hnswlib-node.
   const installed = run('npm', ['ci', '--prefix', FOLDER, '--ignore-scripts']);
   if (installed !== undefined) return [`onnxruntime-node and hnswlib-node: npm ci ${installed}`];
   const built = run('npm', [
@@ -40,7 +42,7 @@ function installNode(): string[] {
     : [`hnswlib-node: npm rebuild ${built} (it needs Python 3 and a C++ compiler for node-gyp)`];
 }
 
-/** One package at a time: those that are there should not be lost with one that is not. */
+/** Installs one package at a time, so that one failure does not prevent the others. */
 function installPython(): string[] {
   const wanted = readFileSync(join(FOLDER, 'requirements.txt'), 'utf8').trim().split('\n');
   if ((process.env['TANDEM_BENCH_PYTHON'] ?? '') !== '') {
@@ -51,7 +53,8 @@ function installPython(): string[] {
     const made = run('python3', ['-m', 'venv', join(packageRoot(), VENV)]);
     if (made !== undefined)
       return [
-        `${wanted.join(', ')}: python3 -m venv ${made} (Python ${OLDEST_PYTHON} or later with venv and pip)`,
+        `${wanted.join(', ')}: python3 -m venv ${made} ` +
+          `(it needs Python ${OLDEST_PYTHON} or later with venv and pip)`,
       ];
   }
   const python = benchPython()!;
@@ -61,7 +64,7 @@ function installPython(): string[] {
   });
 }
 
-/** @returns undefined when it went well, else how it ended. */
+/** @returns undefined on success, else how the command ended. */
 function run(command: string, parameters: readonly string[]): string | undefined {
   process.stdout.write(`> ${command} ${parameters.join(' ')}\n`);
   const { error, status, signal } = spawnSync(command, parameters, {

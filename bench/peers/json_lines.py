@@ -1,4 +1,7 @@
-"""The loop of a peer written in Python: one JSON request a line on stdin, one JSON answer a line on stdout."""
+"""The main loop of a peer in Python.
+
+A request is a line of JSON on stdin, its answer a line of JSON on stdout.
+"""
 
 import json
 import os
@@ -7,15 +10,19 @@ import traceback
 
 
 def serve(operations):
-    """Answers until stdin ends. operations: name -> function of the request's other fields, returning a dict."""
-    # What a library prints must not get between the answers.
+    """Answers requests until stdin ends.
+
+    operations: functions by name. Their parameters are the request's other fields; they return a
+    dict.
+    """
+    # Text that a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = operations[request.pop("operation")](**request)
-        except Exception as error:  # reported to the benchmark, which decides
+        except Exception as error:  # the benchmark gets the error and decides
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer or {}) + "\n")

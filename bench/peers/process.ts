@@ -1,4 +1,5 @@
-// A peer in a process of its own: one JSON object a line goes in, one comes back. What it answers is in each peer's file.
+// Runs a peer in a process of its own. A request is one line of JSON, its answer is one line of
+// JSON. Each peer's file defines its operations.
 
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { createInterface, type Interface } from 'node:readline';
@@ -10,7 +11,7 @@ export interface PeerOptions {
 
 type Answer = Readonly<Record<string, unknown>>;
 
-/** Answers come in the order of the requests, so one request waits at a time. */
+/** A peer process. Only one request may wait for its answer at a time. */
 export class PeerProcess {
   readonly #name: string;
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
@@ -18,7 +19,7 @@ export class PeerProcess {
   #waiting: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
   #ended: Error | undefined;
 
-  /** @param command - the interpreter, then its arguments; what it writes to stderr is shown. */
+  /** @param command - the interpreter, then its arguments. Its standard error is shown. */
   constructor(name: string, command: readonly [string, ...string[]], options: PeerOptions = {}) {
     const [file, ...parameters] = command;
     this.#name = name;
@@ -36,11 +37,15 @@ export class PeerProcess {
     this.#child.once('exit', (code, signal) => {
       this.#end(new Error(`${name} ended with ${signal ?? `code ${String(code)}`}.`));
     });
-    // A peer that died is reported by its exit; writing to it must not end this process.
+    // The exit handler reports a peer that died; an error while writing to it must not end this
+    // process.
     this.#child.stdin.on('error', () => undefined);
   }
 
-  /** @throws Error with the peer's own message when it answers {error}, or when it ends before it answers. */
+  /**
+   * @throws Error with the peer's message when it answers {error}, or when it ends before it
+   * answers.
+   */
   request<Result>(operation: string, parameters: object = {}): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) {
@@ -59,7 +64,7 @@ export class PeerProcess {
     });
   }
 
-  /** Closes its input, after which a peer ends by itself, and waits for that. */
+  /** Closes the peer's input, which makes it end, and waits for its end. */
   async close(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));

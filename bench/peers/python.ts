@@ -1,4 +1,4 @@
-// Which Python runs the peers that are written in it, and how one is started.
+// Chooses the Python interpreter of the peers and starts peers that are written in Python.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { packageRoot } from '../../src/native/binding.ts';
 import { PeerProcess, type PeerOptions } from './process.ts';
 
-/** Where `npm run bench:peers` installs the Python packages. */
+/** The folder into which `npm run bench:peers` installs the Python packages. */
 export const VENV: string = join('bench', 'peers', 'venv');
 
-/** TANDEM_BENCH_PYTHON, else the venv's interpreter where it is there. */
+/**
+ * Returns TANDEM_BENCH_PYTHON, else the interpreter of the venv; undefined where there is neither.
+ */
 export function benchPython(): string | undefined {
   const given = process.env['TANDEM_BENCH_PYTHON'];
   if (given !== undefined && given !== '') return given;
@@ -19,7 +21,7 @@ export function benchPython(): string | undefined {
   );
 }
 
-/** The interpreter, where it imports the modules; else why not, in words that name the remedy. */
+/** Returns the interpreter if it can import the modules, else a reason that names the remedy. */
 export function pythonWith(modules: readonly string[]): { python: string } | { without: string } {
   const remedy = 'run "npm run bench:peers", or set TANDEM_BENCH_PYTHON';
   const python = benchPython();
@@ -32,10 +34,10 @@ export function pythonWith(modules: readonly string[]): { python: string } | { w
 }
 
 /**
- * Starts bench/peers/<script> where a Python that has the modules is there.
+ * Starts bench/peers/<script>.
  *
- * @param modules - as in `import`.
- * @returns the peer, or why there is none.
+ * @param modules - names of the modules that the script imports.
+ * @returns the peer, or the reason why it cannot start.
  */
 export function startPython(
   script: string,

@@ -1,7 +1,8 @@
-"""The reference step of the training benchmark in PyTorch, as one writes it. Inputs: bench/training-reference.ts.
+"""The reference step of the training benchmark in PyTorch.
 
-Two optimisers: "dense" is torch.optim.Adam over everything; "sparse" has sparse gradients of the item table and
-torch.optim.SparseAdam for it, which updates the rows of a step alone, as ours does.
+bench/training-reference.ts writes its inputs. There are two optimisers: "dense" is torch.optim.Adam
+for all weights. "sparse" has sparse gradients of the item table and torch.optim.SparseAdam for it,
+which updates only the rows of a step, as ours does.
 """
 
 import json
@@ -20,7 +21,8 @@ class Trainer:
     def __init__(self, config, weights, sparse):
         self.config = config
         self.sparse = sparse
-        self.w = {k: v.clone().requires_grad_() for k, v in weights.items() if k.startswith("encoder.")}
+        encoder = {k: v for k, v in weights.items() if k.startswith("encoder.")}
+        self.w = {k: v.clone().requires_grad_() for k, v in encoder.items()}
         self.items = weights["items.id"].clone().requires_grad_()
         options = {"lr": config["learningRate"], "betas": (0.9, 0.98), "eps": 1e-8}
         if sparse:
@@ -30,7 +32,8 @@ class Trainer:
             self.optimisers = [torch.optim.Adam([*self.w.values(), self.items], **options)]
 
     def norm(self, x, name):
-        return F.layer_norm(x, x.shape[-1:], self.w[name + ".scale"], self.w[name + ".offset"], 1e-5)
+        scale, offset = self.w[name + ".scale"], self.w[name + ".offset"]
+        return F.layer_norm(x, x.shape[-1:], scale, offset, 1e-5)
 
     def dense(self, x, name):
         return F.linear(x, self.w[name + ".weight"], self.w[name + ".bias"])
@@ -42,7 +45,8 @@ class Trainer:
         c, w = self.config, self.w
         n, t, d, h = c["users"], c["maxHistory"], c["embeddingWidth"], c["heads"]
         events = torch.cat([self.look_up(items), F.embedding(actions, w["encoder.action"])], -1)
-        x = self.dense(events, "encoder.input") + F.embedding(gaps, w["encoder.gap"]) + w["encoder.position"]
+        x = self.dense(events, "encoder.input")
+        x = x + F.embedding(gaps, w["encoder.gap"]) + w["encoder.position"]
         for b in range(c["blocks"]):
             block = f"encoder.blocks.{b}."
             normed = self.norm(x, block + "attentionNorm")
@@ -52,7 +56,8 @@ class Trainer:
             )
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = x + self.dense(mixed.transpose(1, 2).reshape(n, t, d), block + "attentionOutput")
-            hidden = F.relu(self.dense(self.norm(x, block + "feedForwardNorm"), block + "feedForward"))
+            normed = self.norm(x, block + "feedForwardNorm")
+            hidden = F.relu(self.dense(normed, block + "feedForward"))
             x = x + self.dense(hidden, block + "feedForwardOutput")
         return self.norm(x, "encoder.norm").view(n * t, d)
 
@@ -80,27 +85,34 @@ def open_data(folder, threads):
         values = raw[entry["offset"] : entry["offset"] + size].reshape(entry["shape"])
         weights[entry["name"]] = torch.from_numpy(values.copy())
     users, length = config["users"], config["maxHistory"]
-    places = users * length
-    columns = np.fromfile(os.path.join(folder, "batches.i32"), dtype="<i4").reshape(config["batches"], -1)
+    positions = users * length
+    columns = np.fromfile(os.path.join(folder, "batches.i32"), dtype="<i4")
     batches = []
-    for row in torch.from_numpy(columns):
-        items, actions, gaps, positives, negatives = row.split([places] * 4 + [len(row) - 4 * places])
-        windows = [column.reshape(users, length) for column in (items, actions, gaps)]
-        batches.append(dict(zip(("items", "actions", "gaps"), windows), positives=positives, negatives=negatives))
+    for row in torch.from_numpy(columns.reshape(config["batches"], -1)):
+        sizes = [positions] * 4 + [len(row) - 4 * positions]
+        items, actions, gaps, positives, negatives = row.split(sizes)
+        histories = [column.reshape(users, length) for column in (items, actions, gaps)]
+        batches.append(
+            {
+                **dict(zip(("items", "actions", "gaps"), histories)),
+                "positives": positives,
+                "negatives": negatives,
+            }
+        )
     trainers = {name: Trainer(config, weights, name == "sparse") for name in ("dense", "sparse")}
     STATE.update(batches=batches, trainers=trainers, at=dict.fromkeys(trainers, 0))
     return {"version": torch.__version__}
 
 
 def step(optimiser):
-    """One step on the optimiser's next batch."""
+    """Takes one step on the optimiser's next batch."""
     at = STATE["at"][optimiser]
     STATE["at"][optimiser] = at + 1
     return {"loss": STATE["trainers"][optimiser].step(STATE["batches"][at % len(STATE["batches"])])}
 
 
 def measure(optimiser, seconds):
-    """Mean seconds of a step, over about so many seconds."""
+    """Measures the mean seconds of a step for about `seconds`."""
     start = time.perf_counter()
     steps = 0
     while True:

@@ -1,4 +1,4 @@
-// The head as one writes it first: the formula of NativeHead as loops over typed arrays.
+// The head in its simplest form: the formula of NativeHead as loops over typed arrays.
 
 import type { HeadBatch } from '../../src/features/head-batch.ts';
 import type { ContextWeights, HeadWeights } from '../../src/native/binding.ts';
@@ -19,7 +19,7 @@ export class PlainHead {
     this.#hidden = new Float32Array(hiddenWidth);
   }
 
-  /** As NativeHead.embed, without its checks. */
+  /** Does the same as NativeHead.embed, without its checks. */
   embed(batch: HeadBatch, out: Float32Array): void {
     const { embeddingWidth: width, coldStart, context } = this.#weights;
     const { hiddenWeight, hiddenBias, outputWeight, outputBias, skipWeight } = this.#weights;
@@ -54,7 +54,7 @@ export class PlainHead {
     }
   }
 
-  /** [bag(subject) ; age ; country ; gender] of request b. */
+  /** Writes the context input of request b: [bag(subject) ; age ; country ; gender]. */
   #gather(context: ContextWeights, batch: HeadBatch, b: number): void {
     const { subjectWidth, demographicWidth, subjectTable, noSubject } = context;
     const x = this.#context;
@@ -80,7 +80,7 @@ export class PlainHead {
   }
 }
 
-/** y = W x + b, then relu if asked. W [y.length, x.length]. */
+/** Computes y = W x + b, then relu if `relu`. W is [y.length, x.length]. */
 function dense(
   weight: Float32Array,
   bias: Float32Array,

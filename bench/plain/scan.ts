@@ -1,4 +1,4 @@
-// The exact scan as one writes it first: a loop over typed arrays and a heap of the best k.
+// The exact scan in its simplest form: a loop over typed arrays and a heap of the best k.
 
 import type { AllowList } from '../../src/retrieval/allow-list.ts';
 
@@ -10,9 +10,11 @@ export interface PlainHits {
 }
 
 /**
- * The true top k by inner product.
+ * Finds the true best k by inner product.
  *
- * @param vectors - [N, D] f32; @param query - [D] f32; @param allow - null for every item.
+ * @param vectors - [N, D] f32.
+ * @param query - [D] f32.
+ * @param allow - null for every item.
  */
 export function plainScan(
   vectors: Float32Array,

@@ -1,5 +1,6 @@
-// Data sets of the retrieval benchmarks, made once and kept in bench/cache: item vectors, two sets of queries, their true
-// best. Kept as raw little-endian arrays, so that peers in other languages read the same bytes.
+// Data sets of the retrieval benchmarks: item vectors, two sets of queries, and the true best items
+// of each query. They are made once and kept in bench/cache as raw little-endian arrays, so that
+// peers in other languages read the same bytes.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,16 +8,18 @@ import { writeFileSynced, writeFolderAtomic } from '../../src/files.ts';
 import { nativeAddon, packageRoot } from '../../src/native/binding.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import { say } from '../harness.ts';
-import { clusteredRows, K, queriesNear, WIDTH } from '../vectors.ts';
+import { clusteredRows, K, queriesNear, WIDTH, type RawData } from '../vectors.ts';
 import { towerData } from './tower-data.ts';
 
-/** `calibration` chooses parameters, `test` gives the numbers: a parameter never sees what it is judged on. */
+/**
+ * Parameters are chosen on `calibration`; results are measured on `test`, which has other queries.
+ */
 export type Split = 'calibration' | 'test';
 
 export interface DataSet {
-  /** What the page calls it; no comma, which ends it in the names of cases. */
+  /** Its name on the page. It has no comma, because a comma ends it in the names of cases. */
   readonly name: string;
-  /** Holds <file>.f32 and <file>.i32 of DATA_FILES; indexes built over it are kept beside them. */
+  /** Holds the files of DATA_FILES and the indexes that are built over them. */
   readonly folder: string;
   readonly size: number;
 }
@@ -27,20 +30,16 @@ export const DATA_FILES = {
   truth: (split: Split): string => `${split}-truth.i32`,
 } as const;
 
-export interface RawData {
-  /** [N, WIDTH] f32 unit rows. */
-  readonly vectors: Float32Array;
-  /** [any, WIDTH] f32 unit rows, those of the calibration first. */
-  readonly queries: Float32Array;
-}
-
-/** Queries that choose a parameter; the rest, at least TEST_QUERIES, are for the numbers. */
+/**
+ * Number of queries to choose parameters with. The others, at least TEST_QUERIES, are for the
+ * results.
+ */
 const CALIBRATION_QUERIES = 400;
 const TEST_QUERIES = 1_600;
-/** Raise when data or files change, so that a cache of before is not taken for one of now. */
+/** Raise this when the data or the files change, so that an old cache is not used. */
 const VERSION = 1;
 
-/** Random centres with noise around them; queries near items. */
+/** Items are random centres with noise around them; queries are near items. */
 export function clusteredDataSet(size: number): Promise<DataSet> {
   return open(`Gaussian clusters ${shortSize(size)}`, `clusters-${size}`, size, () => {
     const vectors = clusteredRows(size, 1);
@@ -48,7 +47,9 @@ export function clusteredDataSet(size: number): Promise<DataSet> {
   });
 }
 
-/** Item vectors of a trained item tower, and the query embeddings of requests that training did not see. */
+/**
+ * Item vectors of a trained item tower, and query embeddings of requests that training did not see.
+ */
 export function towerDataSet(size: number): Promise<DataSet> {
   return open(`item tower ${shortSize(size)}`, `tower-${size}`, size, () => towerData(size));
 }
@@ -98,17 +99,20 @@ async function open(
   return { name, folder, size };
 }
 
-/** An f32 file of a data set, [any]. */
+/** Reads an f32 file of a data set: [any]. */
 export function readFloats(folder: string, file: string): Float32Array {
   return new Float32Array(wholeBuffer(readFileSync(join(folder, file))));
 }
 
-/** An i32 file of a data set, [any]. */
+/** Reads an i32 file of a data set: [any]. */
 export function readIntegers(folder: string, file: string): Int32Array {
   return new Int32Array(wholeBuffer(readFileSync(join(folder, file))));
 }
 
-/** Small files come out of Node's shared pool at any offset; typed arrays want an aligned one. */
+/**
+ * Copies the bytes: Node reads small files into a shared pool at any offset, typed arrays need
+ * alignment.
+ */
 function wholeBuffer(bytes: Buffer): ArrayBuffer {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
 }

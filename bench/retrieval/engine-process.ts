@@ -1,5 +1,6 @@
-// The process behind engine.ts for contestants that JavaScript calls: our indexes, usearch's own binding, hnswlib-node.
-// Reads requests and writes answers as JSON lines, like bench/peers/faiss_peer.py, which answers the same operations.
+// The process that engine.ts starts for contestants with a JavaScript interface: our indexes, the
+// binding of usearch, hnswlib-node. It reads requests and writes answers as JSON lines and has the
+// same operations as bench/peers/faiss_peer.py.
 
 import { createInterface } from 'node:readline';
 import { writeFileSynced } from '../../src/files.ts';
@@ -120,7 +121,7 @@ const operations = {
     let calls = 0;
     const startMs = performance.now();
     for (;;) {
-      // Only what is not there yet is waited for: a library that answers at once is not charged for it.
+      // A library that answers synchronously must not pay for an await.
       const found = index.run(blocks[nextBlock++ % blocks.length], batch);
       if (found instanceof Promise) await found;
       calls++;

@@ -1,5 +1,6 @@
-// The contestants of the retrieval benchmarks behind one protocol: each in a process of its own, over the same files, so
-// that one is timed like the other, on the number of threads that it is given, in the language that its users would use.
+// Starts the contestants of the retrieval benchmarks and talks to them with one protocol. Each
+// contestant runs in a process of its own over the same files, on the number of threads that it is
+// given, and in the language that its users would use, so that all are timed alike.
 
 import { join } from 'node:path';
 import { packageRoot } from '../../src/native/binding.ts';
@@ -8,32 +9,34 @@ import { startPython } from '../peers/python.ts';
 import { K, WIDTH } from '../vectors.ts';
 import type { DataSet, Split } from './data-set.ts';
 
-/** Parameters of every graph: usearch's and hnswlib's own words differ, the meaning does not. */
-export const CONNECTIVITY = 16;
-export const EXPANSION_ADD = 128;
+/**
+ * Parameters of every graph. usearch and hnswlib have other names for them, but the same meaning.
+ */
+const CONNECTIVITY = 16;
+const EXPANSION_ADD = 128;
 
 export interface BuildReport {
-  /** Of the run that built it: an index is kept beside its data set and loaded by later runs. */
+  /** Build time in the run that built it. Later runs load the index from the data set's folder. */
   readonly seconds: number;
   readonly threads: number;
-  /** What the index takes in memory or on disk; vectors included where it has its own. */
+  /** Size of the index in memory or on disk. It includes vectors where the index has its own. */
   readonly bytesPerItem: number;
 }
 
 /** One index in one process. */
 export interface Engine {
-  /** For people, e.g. `usearch JS HNSW`. */
+  /** Name on the page, e.g. `usearch JS HNSW`. */
   readonly name: string;
   readonly process: PeerProcess;
-  /** Of the process: which index. */
+  /** The name of the index in its process. */
   readonly index: string;
   readonly threads: number;
-  /** How hard it searches: expansion, lists to visit; undefined where there is nothing to choose. */
+  /** How thoroughly it can search; undefined where there is nothing to choose. */
   readonly efforts: EffortRange | undefined;
 }
 
 export interface EffortRange {
-  /** Its word for it. */
+  /** The library's name for the effort, e.g. `nprobe`. */
   readonly word: string;
   readonly first: number;
   readonly last: number;
@@ -41,7 +44,7 @@ export interface EffortRange {
 
 const EXPANSION: EffortRange = { word: 'expansion', first: 100, last: 16_384 };
 
-/** @param threads - of the pool that our addon and usearch search with. */
+/** @param threads - number of threads that our addon and usearch search with. */
 export async function startNode(data: DataSet, threads: number): Promise<PeerProcess> {
   const process_ = new PeerProcess(
     'engine-process.ts',
@@ -57,7 +60,7 @@ export async function startNode(data: DataSet, threads: number): Promise<PeerPro
   return process_;
 }
 
-/** @returns why there is no FAISS, in words, where it is not installed. */
+/** @returns the process; where FAISS is not installed, the reason as text. */
 export async function startFaiss(data: DataSet): Promise<PeerProcess | string> {
   const faiss = startPython('faiss_peer.py', ['faiss', 'numpy']);
   if (typeof faiss === 'string') return faiss;
@@ -65,7 +68,7 @@ export async function startFaiss(data: DataSet): Promise<PeerProcess | string> {
   return faiss;
 }
 
-/** Engines that live in a Node process, by the name that engine-process.ts knows. */
+/** Engines that run in a Node process, by their name in engine-process.ts. */
 export const NODE_ENGINES: Readonly<
   Record<
     string,
@@ -104,7 +107,7 @@ export function nodeEngine(process_: PeerProcess, index: string, threads: number
   return { ...NODE_ENGINES[index]!, process: process_, index, threads };
 }
 
-/** @throws Error, with the reason, where the engine cannot be had on this machine. */
+/** @throws Error with the reason when the engine does not work on this machine. */
 export function build(engine: Engine, threads: number): Promise<BuildReport> {
   return engine.process.request('build', {
     index: engine.index,
@@ -124,7 +127,7 @@ export async function recallOf(engine: Engine, effort: number, split: Split): Pr
   return recall;
 }
 
-/** Mean seconds a query, `batch` queries a call. */
+/** Measures the mean seconds of a query, with `batch` queries in each call. */
 export async function secondsPerQuery(
   engine: Engine,
   effort: number,
@@ -146,15 +149,17 @@ export async function secondsPerQuery(
   return mean;
 }
 
-/** What a search under a filter found, over the first `count` test queries. */
+/** What searches with a filter found for the first `count` test queries. */
 export interface Filtered {
   readonly recall: number;
-  /** Fewest hits of any query. */
+  /** The smallest number of hits of a query. */
   readonly returned: number;
   readonly plan?: string;
 }
 
-/** @param filter - files of the data set: a bitset, and [count, K] true best under it. */
+/**
+ * @param filter - files of the data set: a bitset, and the true best with that filter, [count, K].
+ */
 export function filteredRecall(
   engine: Engine,
   effort: number,
@@ -175,9 +180,10 @@ export interface Calibrated {
 const PRECISION = 1.05;
 
 /**
- * The smallest effort whose recall on the calibration queries is at least `target`, to within PRECISION.
+ * Finds the smallest effort whose recall on the calibration queries is at least `target`, with a
+ * relative error of at most PRECISION - 1.
  *
- * @returns the last effort with its recall, below the target, when none reaches it.
+ * @returns when no effort reaches the target, the largest effort and its recall.
  */
 export async function calibrate(engine: Engine, target: number): Promise<Calibrated> {
   const at = async (effort: number): Promise<Calibrated> => ({

@@ -1,4 +1,5 @@
-// The indexes that engine-process.ts can hold, behind one interface: ours, usearch's own JavaScript binding, hnswlib-node.
+// The indexes of engine-process.ts behind one interface: ours, the JavaScript binding of usearch,
+// and hnswlib-node.
 
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -32,30 +33,30 @@ export interface BuildParameters {
 }
 
 export interface Found {
-  /** [count, k], row-major; -1 or absent past the last hit. */
+  /** [count, k], row-major; -1 or nothing after the last hit. */
   readonly rows: ArrayLike<number | bigint>;
-  /** How our search plan decided. */
+  /** What our search plan chose. */
   readonly plan?: string | undefined;
 }
 
 export interface SearchIndex {
   readonly bytesPerItem: number;
-  /** Where making the index included more than building it. */
+  /** Set where making the index included more than building it. */
   readonly buildSeconds?: number;
-  /** Called before searches, untimed. */
+  /** Sets effort and filter before searches; not timed. */
   prepare?(effort: number, allow: Uint32Array | null): void;
-  /** TurnScheduler a block of queries into what the library takes, untimed. */
+  /** Converts a block of queries into the form that the library takes; not timed. */
   accept(queries: Float32Array, count: number): unknown;
-  /** The call that is timed, until what it gives is there. */
+  /** The call that is timed, until its result is ready. */
   run(accepted: unknown, count: number): unknown;
-  /** accept and run, with the result in one form. */
+  /** Accepts and runs a block; the result has the same form for every library. */
   search(queries: Float32Array, count: number): Found | Promise<Found>;
 }
 
 /**
- * Loads the index from `file`, or builds it and keeps it there.
+ * Loads the index from `file`, or builds it and writes it to that file.
  *
- * @throws Error, with the reason, for an index that cannot be had here.
+ * @throws Error with the reason when this machine cannot build the index.
  */
 export async function buildIndex(
   data: OpenData,
@@ -90,7 +91,7 @@ type NativeSearch = (
   out: SearchOutput,
 ) => string | undefined | Promise<string>;
 
-/** Any of ours: results go into arrays that are made once. */
+/** Any index of ours. Results are written into arrays that are allocated once. */
 class NativeIndex implements SearchIndex {
   readonly bytesPerItem: number;
   readonly buildSeconds?: number;
@@ -132,7 +133,7 @@ class NativeIndex implements SearchIndex {
   }
 }
 
-/** Of the f32 vectors that an index refers to. */
+/** Bytes of an item's f32 vector, to which our indexes refer. */
 function vectorBytes({ width }: OpenData): number {
   return width * Float32Array.BYTES_PER_ELEMENT;
 }
@@ -191,7 +192,7 @@ async function openOurClusters(data: OpenData, file: string): Promise<SearchInde
   );
 }
 
-/** Calibrated, while it is built, with the queries that the others' efforts are tuned with. */
+/** The build calibrates the index with the queries that tune the efforts of the others. */
 async function clustersOf(
   data: OpenData,
   file: string,
@@ -212,7 +213,7 @@ async function clustersOf(
   return { index, bytesPerItem, seconds };
 }
 
-/** As the request path searches: plan `auto`. */
+/** Searches as the request path does: with plan `auto`. */
 async function openPlanned(data: OpenData, file: string): Promise<SearchIndex> {
   const exact = new (nativeAddon().ExactIndex)(data.vectors, data.width);
   const { index: clusters, bytesPerItem } = await clustersOf(
@@ -277,7 +278,7 @@ async function openUsearch(
     bytesPerItem: statSync(file).size / size,
     prepare: (effort): void => {
       if (index !== undefined && effort === expansion) return;
-      // Its binding sets the expansion in the constructor alone.
+      // The binding sets the expansion in its constructor only.
       index = empty(effort);
       index.load(file);
       expansion = effort;
@@ -288,8 +289,8 @@ async function openUsearch(
   };
 }
 
-/** What is used of hnswlib-node. */
-export interface Hnswlib {
+/** The part of hnswlib-node that is used. */
+interface Hnswlib {
   readonly HierarchicalNSW: new (
     space: 'ip',
     dimensions: number,
@@ -307,7 +308,9 @@ export interface Hnswlib {
   };
 }
 
-/** The index in `file`, which is built first where it is not there: on one thread, for its binding has nothing else. */
+/**
+ * Loads the index in `file`, or builds it first: on one thread, because the binding has no more.
+ */
 export function loadHnswlib(
   { vectors, width }: Pick<OpenData, 'vectors' | 'width'>,
   { connectivity, expansionAdd }: Pick<BuildParameters, 'connectivity' | 'expansionAdd'>,
@@ -334,7 +337,7 @@ export function loadHnswlib(
   return { index, buildSeconds };
 }
 
-/** Searches one query a call, which is all its binding has. */
+/** Searches one query in each call: the binding has nothing else. */
 function openHnswlib(data: OpenData, parameters: BuildParameters, file: string): SearchIndex {
   const { vectors, width, k } = data;
   const { index, buildSeconds } = loadHnswlib(data, parameters, file);
@@ -360,7 +363,7 @@ function openHnswlib(data: OpenData, parameters: BuildParameters, file: string):
     },
     accept,
     run,
-    // Its hits come worst first; as a set that is no matter.
+    // Its hits come worst first, which does not matter here: recall compares sets.
     search: (queries, count) => ({
       rows: run(accept(queries, count)).flatMap(({ neighbors }) => [
         ...neighbors,

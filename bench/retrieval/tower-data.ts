@@ -1,5 +1,6 @@
-// Vectors as serving sees them: the item tower of a model trained on a synthetic world of the wanted size, and the query
-// embeddings of its held-out requests, with the states and contexts that they would have had.
+// Makes vectors as serving sees them: the item vectors of a model that is trained on a synthetic
+// world of the wanted size, and the query embeddings of its held-out requests, with the states and
+// contexts that these requests would have had.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,13 +24,20 @@ import { trainingStatistics } from '../../src/model/training/training-statistics
 import { TwoTower } from '../../src/model/network/two-tower.ts';
 import { Random } from '../../src/random.ts';
 import { say } from '../harness.ts';
-import type { RawData } from './data-set.ts';
+import type { RawData } from '../vectors.ts';
 
-/** About 2,600 held-out requests; a world's cost is its items, not its users. */
+/**
+ * Gives about 2,600 held-out requests. The cost of a world depends on its items, not on its users.
+ */
 const USERS = 6_000;
-/** The demo's settings with sampled negatives: a full softmax over a million items would take minutes a step. */
 const STEPS = 300;
 
+/**
+ * Trains the model and embeds its items and held-out requests.
+ *
+ * It uses the demo's settings, but sampled negatives: a full softmax over a million items would
+ * take minutes for each step.
+ */
 export async function towerData(size: number): Promise<RawData> {
   const dataset = await makeWorld(size);
   await useBackend('native');
@@ -49,7 +57,7 @@ export async function towerData(size: number): Promise<RawData> {
   const held = evaluationSet({ dataset, protocol: 'time', form: 'all', split: 'test' });
   const model = await trainedModel(dataset, config, held.trainEnd);
 
-  // The evaluator makes the embeddings, as for any report; this model keeps them instead of ranking with them.
+  // The evaluator makes the embeddings as for any report; this model stores them and ranks nothing.
   const embedded: Float32Array[] = [];
   const scorer = new ModelEvaluation(
     {
@@ -67,7 +75,7 @@ export async function towerData(size: number): Promise<RawData> {
     },
     dataset,
   ).scorer({ name: 'queries', context: 'real' });
-  // In random order: calibration and test get requests of all days.
+  // In random order, so that calibration and test both get requests of all days.
   await scorer.score(new Random(5).shuffle([...held.queries]), new Float32Array());
 
   const vectors = await model.itemVectors();
@@ -114,10 +122,12 @@ async function trainedModel(
   const startMs = performance.now();
   for (let step = 1; step <= config.steps; step++) {
     const loss = await trainer.step(step, sampler.sample(step));
-    if (step === 1 || step % 50 === 0)
-      say(
-        `training for item vectors: step ${step} of ${config.steps}, loss ${loss.toFixed(2)}, ${((performance.now() - startMs) / 1000).toFixed(0)} s`,
-      );
+    if (step !== 1 && step % 50 !== 0) continue;
+    const seconds = ((performance.now() - startMs) / 1000).toFixed(0);
+    say(
+      `training for item vectors: step ${step} of ${config.steps}, ` +
+        `loss ${loss.toFixed(2)}, ${seconds} s`,
+    );
   }
   trainer.dispose();
   return model;

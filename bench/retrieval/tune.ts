@@ -1,4 +1,5 @@
-// Gives every contestant the smallest effort that reaches the same recall, on queries that are not the ones it is judged on.
+// Gives every contestant the smallest effort that reaches the same recall. The queries that tune it
+// are not the queries that it is measured with.
 
 import { say } from '../harness.ts';
 import type { PeerProcess } from '../peers/process.ts';
@@ -16,7 +17,10 @@ import {
 } from './engine.ts';
 
 export const RECALL_TARGET = 0.99;
-/** Lists of FAISS's IVF in multiples of sqrt(N): from FAISS's own advice, 4 to 16, down to what builds fast. */
+/**
+ * Numbers of lists of FAISS IVF in multiples of sqrt(N). The documentation of FAISS suggests 4 to
+ * 16; fewer lists are built faster.
+ */
 const LISTS_PER_ROOT = [1, 2, 4, 8];
 const REFINED = ['', '-refined'];
 const CHOOSING_SECONDS = 0.3;
@@ -25,11 +29,11 @@ const CHOOSING_SECONDS = 0.3;
 export interface Tuned extends Calibrated {
   readonly engine: Engine;
   readonly built: BuildReport;
-  /** On the test queries. */
+  /** Recall on the test queries. */
   readonly testRecall: number;
 }
 
-/** @returns undefined, after saying so, where the index cannot be had. */
+/** @returns undefined, with a message, where this machine cannot build the index. */
 export async function tuneNode(
   single: PeerProcess,
   double: PeerProcess,
@@ -48,7 +52,9 @@ export async function tuneNode(
   }
 }
 
-/** Of FAISS's lists of 8-bit codes, with and without refinement, the ones that answer fastest at the target. */
+/**
+ * Chooses the FAISS lists of 8-bit codes, refined or not, that answer fastest at the target recall.
+ */
 export async function tuneFaissLists(
   faiss: PeerProcess,
   size: number,
@@ -74,7 +80,7 @@ export async function tuneFaissGraph(faiss: PeerProcess, threads: number): Promi
   return tune(graph, await build(graph, threads));
 }
 
-export async function tune(engine: Engine, built: BuildReport): Promise<Tuned> {
+async function tune(engine: Engine, built: BuildReport): Promise<Tuned> {
   const calibrated = await calibrate(engine, RECALL_TARGET);
   const testRecall = await recallOf(engine, calibrated.effort, 'test');
   const tuned = { engine, built, ...calibrated, testRecall };

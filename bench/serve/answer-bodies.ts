@@ -1,5 +1,6 @@
-// What an answer costs to encode and weighs, as JSON and as application/x-tandem: npx tsx bench/serve/answer-bodies.ts
-// "rows" is what the binary form would weigh with catalogue rows in place of ids and an id table at the client.
+// Measures the time to encode an answer and its size, as JSON and as application/x-tandem. Run by
+// hand: npx tsx bench/serve/answer-bodies.ts "rows" is the size that the binary form would have
+// with catalogue rows instead of ids and an id table at the client.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +26,8 @@ try {
     const parts = partsOf(engine, k);
     const json = CANDIDATES.encode(engine, parts);
     const binary = BINARY_CANDIDATES.encode(engine, parts);
-    // A string still has to become bytes on its way out; the transport does that.
+    // The conversion from string to bytes is included; the transport does it when it sends the
+    // answer.
     const jsonMicros = microseconds(() => Buffer.from(CANDIDATES.encode(engine, parts)));
     const binaryMicros = microseconds(() => BINARY_CANDIDATES.encode(engine, parts));
     const idBytes = parts.hits.rows.reduce(
@@ -34,7 +36,8 @@ try {
     );
     console.log(
       `k ${k}: json ${jsonMicros.toFixed(1)} us ${Buffer.byteLength(json)} bytes, ` +
-        `binary ${binaryMicros.toFixed(1)} us ${binary.byteLength} bytes, rows ${binary.byteLength - idBytes} bytes`,
+        `binary ${binaryMicros.toFixed(1)} us ${binary.byteLength} bytes, ` +
+        `rows ${binary.byteLength - idBytes} bytes`,
     );
   }
 } finally {
@@ -61,7 +64,7 @@ function partsOf(engine: Engine, k: number): AnswerParts<CandidatesRequest> {
   };
 }
 
-/** Of one call: the median of the rounds' means. */
+/** Measures one call: the median of the rounds' means. */
 function microseconds(encode: () => unknown): number {
   const means = Array.from({ length: ROUNDS }, () => {
     const startedMs = performance.now();

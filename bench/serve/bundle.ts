@@ -1,5 +1,7 @@
-// What the serve benchmark serves: clustered items, users whose states are near items, and a head that lets the state through, so that
-// queries fall where a trained tower's do. Two bundles over one encoder, to swap. Made once and kept in bench/cache.
+// Makes the bundles of the serve benchmark: clustered items, users whose states are near items, and
+// a head that passes the state through, so that queries are near items as with a trained model. Two
+// bundles have one encoder, so that they can be swapped. They are made once and kept in
+// bench/cache.
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,14 +20,16 @@ import { clusteredRows, queriesNear, WIDTH } from '../vectors.ts';
 
 export const USER_COUNT = 10_000;
 const HIDDEN_WIDTH = 128;
-/** Raise when what is made changes, so that a cache of before is not taken for one of now. */
+/** Raise this when the bundles change, so that an old cache is not used. */
 const VERSION = 1;
 
 export interface ServeSetup {
   /** Directory of bundles. */
   readonly bundles: string;
   readonly store: string;
-  /** Names of two bundles that differ in their heads; one name, or none, where a published directory was given. */
+  /**
+   * Names of two bundles that differ in their heads; empty where a published directory was given.
+   */
   readonly names: readonly string[];
 }
 
@@ -33,7 +37,7 @@ export function userId(i: number): string {
   return `user-${i}`;
 }
 
-/** @param folder - gets the store, whose states are a minute old. */
+/** @param folder - the store is written there; its states are a minute old. */
 export async function makeServeBundle(folder: string, items: number): Promise<ServeSetup> {
   const bundles = join(packageRoot(), 'bench', 'cache', `serve-${items}-v${VERSION}`);
   const vectors = clusteredRows(items, 1);
@@ -50,7 +54,10 @@ export async function makeServeBundle(folder: string, items: number): Promise<Se
 async function publishTwo(bundles: string, vectors: Float32Array): Promise<void> {
   const items = vectors.length / WIDTH;
   const input = await tinyBundleInput({
-    ...{ items, vectors, width: WIDTH, hiddenWidth: HIDDEN_WIDTH },
+    items,
+    vectors,
+    width: WIDTH,
+    hiddenWidth: HIDDEN_WIDTH,
   });
   const tensors = new Map(input.tensors);
   const { shape } = tensors.get('head.skipWeight')!;

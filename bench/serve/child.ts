@@ -1,4 +1,4 @@
-// Processes of the serve benchmark: started, pinned to a core, asked, stopped.
+// Starts the processes of the serve benchmark, pins them to cores, and stops them.
 
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -7,17 +7,17 @@ import { createInterface } from 'node:readline';
 import type { LoadOrder, LoadOutcome, Question } from './load.ts';
 
 export interface Child {
-  /** Where it answers; 0 for the generator. */
+  /** The port of a server; 0 for the generator. */
   readonly port: number;
   readonly stop: () => Promise<void>;
 }
 
 export interface Generator extends Child {
-  /** Runs one load and waits for its outcome; one at a time. */
+  /** Runs one load and waits for its outcome. Only one load runs at a time. */
   readonly load: (order: LoadOrder) => Promise<LoadOutcome>;
 }
 
-/** Two cores that this process may use, or undefined where taskset is missing or there is only one. */
+/** Returns two cores that this process may use; undefined without taskset or with one core only. */
 export function freeCores(): readonly [number, number] | undefined {
   if (process.platform !== 'linux' || spawnSync('taskset', ['--version']).status !== 0)
     return undefined;
@@ -30,7 +30,7 @@ export function freeCores(): readonly [number, number] | undefined {
   return cores.length < 2 ? undefined : [cores[0]!, cores[1]!];
 }
 
-/** Starts node with `parameters`; resolves when it writes a line of JSON with its port. */
+/** Starts node with `parameters` and resolves when it writes a line of JSON with its port. */
 export function startServer(
   parameters: readonly string[],
   core: number | undefined,

@@ -1,5 +1,6 @@
-// The load generator, a process of its own: sends on schedule whatever the answers do, and keeps an HdrHistogram.
-// It spins instead of sleeping, on a core of its own: timers of 1 ms would be part of every latency.
+// The load generator, a process of its own. It sends requests on schedule, whether or not earlier
+// ones were answered, and records latencies in an HdrHistogram. It spins on a core of its own
+// instead of sleeping: timers of 1 ms would be part of every latency.
 
 import { build } from 'hdr-histogram-js';
 import { Random } from '../../src/random.ts';
@@ -7,17 +8,7 @@ import { openHttp } from './http-client.ts';
 import type { LoadOrder, LoadOutcome, Question } from './load.ts';
 import { openSockets } from './socket-client.ts';
 
-/** 'refused' is the server's word for overload; 'failed' is any other error, or no answer. */
-export type AnswerKind = 'answered' | 'refused' | 'failed';
-
-/** One way to ask. */
-export interface Client {
-  /** Sends question `index`, at once or when a connection is free, and calls back with its answer. */
-  send(index: number, done: (answer: AnswerKind) => void): void;
-  close(): void;
-}
-
-/** Answers may come this long after the last request; later ones count as failed. */
+/** How long answers are awaited after the last request. Later answers count as failed. */
 const PATIENCE_MS = 3000;
 
 let questions: readonly Question[] = [];
@@ -47,7 +38,7 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
   const measureFromMs = startMs + order.warmUpSeconds * 1000;
   const endMs = measureFromMs + order.seconds * 1000;
   const nextGapMs = (): number => (-Math.log(1 - random.uniform()) * 1000) / order.rate;
-  /** When the unanswered requests were due. */
+  /** Due times of the unanswered requests, by number. */
   const open = new Map<number, number>();
   let index = 0;
   let dueMs = startMs + nextGapMs();
@@ -81,7 +72,7 @@ async function load(order: LoadOrder): Promise<LoadOutcome> {
     };
     turn();
   });
-  // What never came took at least this long: leaving it out would make a stalled server look fast.
+  // A missing answer took at least this long. Leaving it out would make a stalled server look fast.
   const nowMs = performance.now();
   for (const due of open.values()) histogram.recordValue(micros(nowMs - due));
   failed += open.size;

@@ -1,8 +1,9 @@
-// HTTP/1.1 over raw sockets: a pool of keep-alive connections with one request each. It reads of an answer the status and
-// the length: a client that parsed bodies would be the bottleneck on two cores.
+// A client of HTTP/1.1 over raw sockets: a pool of keep-alive connections with one request at a
+// time each. It reads only the status and the length of an answer: a client that parses bodies
+// would be the bottleneck on two cores.
 
 import { connect, type Socket } from 'node:net';
-import type { AnswerKind, Client } from './generator.ts';
+import type { AnswerKind, Client } from './client.ts';
 import { K, type Question } from './load.ts';
 
 const MAX_CONNECTIONS = 256;
@@ -23,7 +24,8 @@ export function openHttp(port: number, questions: readonly Question[], binary: b
   const requests = questions.map((question) => {
     const body = JSON.stringify({ ...question, k: K });
     return Buffer.from(
-      `POST /v1/candidates HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n${accept}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      'POST /v1/candidates HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n' +
+        `${accept}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     );
   });
   const idle: Connection[] = [];
@@ -66,7 +68,7 @@ class Connection {
   readonly #release: (connection: Connection) => void;
   #done: ((answer: AnswerKind) => void) | undefined;
   #head: Buffer = Buffer.alloc(0);
-  /** Bytes of the body still to come; -1 while the head is read. */
+  /** Bytes of the body that have not arrived; -1 while the head is read. */
   #missing = -1;
   #answer: AnswerKind = 'failed';
 

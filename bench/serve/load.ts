@@ -1,4 +1,4 @@
-// What the benchmark and its load generator say to each other.
+// The messages between the benchmark and its load generator.
 
 export const K = 100;
 
@@ -9,34 +9,39 @@ export interface Question {
   readonly subject: Readonly<Record<string, unknown>>;
 }
 
-/** How to ask: HTTP for JSON, HTTP for bytes (application/x-tandem), WebSocket for JSON. */
+/**
+ * HTTP with JSON answers, HTTP with binary answers (application/x-tandem), or WebSocket with JSON.
+ */
 export type Protocol = 'http' | 'http-binary' | 'ws';
 
 export interface LoadOrder {
   readonly protocol: Protocol;
   readonly port: number;
-  /** Requests a second, at random (Poisson) times. */
+  /** Mean requests a second; they are sent at random (Poisson) times. */
   readonly rate: number;
-  /** Measured, after the warm-up. */
+  /** Length of the measured time, which begins after the warm-up. */
   readonly seconds: number;
   readonly warmUpSeconds: number;
-  /** Of the times at which requests leave. */
+  /** Seed of the times at which requests are sent. */
   readonly seed: number;
 }
 
-/** Latencies count from when a request was due, whether or not a connection was free then. */
+/**
+ * The outcome of one load. Latencies count from the time a request was due, also when no connection
+ * was free.
+ */
 export interface LoadOutcome {
   readonly p50Ms: number;
   readonly p90Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
-  /** Good answers a second within the measured time. */
+  /** Successful answers a second within the measured time. */
   readonly achievedRate: number;
   /** Requests due a second within the measured time. */
   readonly sentRate: number;
   /** Requests answered with an error other than 503 or ERR_OVERLOADED, or not at all. */
   readonly failed: number;
   readonly refused: number;
-  /** Of the refused; 0 without any. */
+  /** p99 of the refused requests; 0 when none was refused. */
   readonly refusedP99Ms: number;
 }

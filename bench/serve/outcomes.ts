@@ -1,4 +1,4 @@
-// What is reported of a load.
+// Records the outcomes of a load as results of the benchmark.
 
 import { summarise, type Recorder } from '../harness.ts';
 import type { LoadOutcome } from './load.ts';
@@ -16,7 +16,7 @@ const METRICS = [
   },
 ] as const;
 
-/** @param peer - what it is compared with. */
+/** @param peer - name and rounds of the load to compare with. */
 export function recordOutcomes(
   recorder: Recorder,
   name: string,

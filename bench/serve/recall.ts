@@ -1,4 +1,5 @@
-// What servers find of the true best 100, asked over HTTP: contestants whose rates are compared must find as much.
+// Measures recall@100 of a server over HTTP. Servers whose rates are compared must find equally
+// much.
 
 import { nativeAddon } from '../../src/native/binding.ts';
 import type { Bundle } from '../../src/bundle/load.ts';
@@ -9,9 +10,10 @@ import { K, type Question } from './load.ts';
 export type Truth = readonly ReadonlySet<string>[];
 
 /**
- * The true best of each question, by an exact scan with the query embedding that our server answers with.
+ * Finds the true best items of each question by an exact scan with the query embedding that our
+ * server returns.
  *
- * @param port - of our server.
+ * @param port - port of our server.
  */
 export async function trueBest(
   port: number,
@@ -28,13 +30,13 @@ export async function trueBest(
     };
     index.search(Float32Array.from(embedding), 1, K + 1, null, found);
     const ids = Array.from(found.rows, (row) => catalogue.id(row));
-    // The subject itself is no candidate.
+    // The subject is never a candidate.
     truth.push(new Set(ids.filter((id) => id !== question.subject['item']).slice(0, K)));
   }
   return truth;
 }
 
-/** Mean share of the true best in the answers of a server. */
+/** Returns the mean share of the true best items in the answers of a server. */
 export async function recallOf(
   port: number,
   questions: readonly Question[],

@@ -1,11 +1,15 @@
-// WebSocket sessions, each of one user, asked in turn; of an answer only its id and kind are read.
+// A client of WebSocket sessions, one user each, which take turns. It reads only the id and the
+// kind of an answer.
 
 import { WebSocket } from 'ws';
-import type { AnswerKind, Client } from './generator.ts';
+import type { AnswerKind, Client } from './client.ts';
 import { K, type Question } from './load.ts';
 
-/** With 64 unanswered subjects a session (the server's default), 4,096 requests may be under way. */
+/**
+ * The server's default allows 64 unanswered subjects in a session, so 4,096 requests may be open.
+ */
 const SESSIONS = 64;
+/** The id of an answer is within its first bytes. */
 const ID_AT_MOST = 80;
 
 export async function openSockets(port: number, questions: readonly Question[]): Promise<Client> {
@@ -34,7 +38,7 @@ export async function openSockets(port: number, questions: readonly Question[]):
   };
 }
 
-/** Resolves when the server has taken the hello. */
+/** Opens a session and resolves when the server has accepted the hello. */
 function openSession(
   port: number,
   user: string,

@@ -1,8 +1,10 @@
-// The peer of `tandem serve`, as one builds it from the best known packages: fastify, the head in onnxruntime-node, the items in
-// hnswlib-node. Bundle, store and features are read with our own code, so that both servers answer the same question.
+// The peer of `tandem serve`: a server made of well-known packages, with fastify, the head in
+// onnxruntime-node, and the items in hnswlib-node. It reads bundle, store and features with our
+// code, so that both servers answer the same question.
 //
-// Usage: stack-server.ts <bundles> <store> <graph file>; the file is built where it is missing. Writes {"port": n} to standard error
-// when it answers. PUT /expansion {"expansion": n} sets how far its searches look.
+// Usage: stack-server.ts <bundles> <store> <graph file>. It builds the graph file where it is
+// missing. It writes {"port": n} to standard error when it is ready. PUT /expansion {"expansion":
+// n} sets ef, the width of its searches.
 
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
@@ -23,7 +25,7 @@ interface Request {
   readonly k: number;
 }
 
-/** What is used of fastify. */
+/** The part of fastify that is used. */
 type Fastify = () => {
   readonly server: Server;
   post(path: string, handler: (request: { readonly body: unknown }) => Promise<object>): void;
@@ -65,13 +67,13 @@ async function candidates({ user, subject, k }: Request): Promise<object> {
     [0, 0, 0],
   );
   const embedding = await embed(builder.batch());
-  // One more, because the subject itself is no candidate.
+  // One more than k, because the subject is never a candidate.
   const { neighbors, distances } = index.searchKnn(Array.from(embedding), k + 1);
   const itself = subject?.item === undefined ? -1 : catalogue.row(subject.item);
   const found = neighbors
     .map((row, i) => ({ row, score: 1 - distances[i]! }))
     .filter(({ row }) => row !== itself)
-    // They come worst first.
+    // The hits come worst first.
     .reverse()
     .slice(0, k)
     .map(({ row, score }) => ({

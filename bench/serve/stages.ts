@@ -1,6 +1,6 @@
-// Where a server's time goes, from the differences of its metrics around a load.
+// Computes where a server's time goes, from its metrics before and after a load.
 
-/** Sums and counts of /metrics that a difference is made of. */
+/** Sums and counts from /metrics, read before and after a load. */
 export interface StageSums {
   /** Seconds by stage. */
   readonly seconds: ReadonlyMap<string, number>;
@@ -9,13 +9,18 @@ export interface StageSums {
 }
 
 export interface StageCosts {
-  /** Microseconds of one request by stage; what micro-batches share is divided among them. */
+  /**
+   * Microseconds of one request by stage. The time of a micro-batch is divided among its requests.
+   */
   readonly micros: ReadonlyMap<string, number>;
-  /** CPU time of one request in the whole process: what the stages leave of it is sockets, HTTP, the event loop and garbage. */
+  /**
+   * CPU time of one request in the whole process. It includes, beside the stages, sockets, HTTP,
+   * the event loop and garbage collection.
+   */
   readonly cpuMicros: number;
 }
 
-/** Waiting is no work: it is in the latencies. */
+/** The stages that do work. Waiting is part of the latencies instead. */
 const WORK = ['parse', 'state', 'head', 'retrieve', 'encode'];
 
 export async function readStages(port: number): Promise<StageSums> {
@@ -27,12 +32,12 @@ export async function readStages(port: number): Promise<StageSums> {
   return {
     seconds: new Map(WORK.map((name) => [name, stage(name, 'sum')])),
     cpuSeconds: valueOf(/^process_cpu_seconds_total (\S+)$/m),
-    // Over HTTP and WebSocket alike, each request is parsed once.
+    // Each request is parsed once, over HTTP and over WebSocket.
     requests: stage('parse', 'count'),
   };
 }
 
-/** @returns undefined when nothing was asked in between. */
+/** @returns undefined when there were no requests between the two readings. */
 export function stageCosts(before: StageSums, after: StageSums): StageCosts | undefined {
   const requests = after.requests - before.requests;
   if (requests <= 0) return undefined;

@@ -1,4 +1,5 @@
-// A server at a rate with room: where its time goes, and what swapping bundles costs the same load.
+// Measures a server at a rate that leaves room: the time of each stage, and the same load while
+// bundles are swapped.
 
 import { summarise, type BenchOptions, type Measured, type Recorder } from '../harness.ts';
 import type { ServeSetup } from './bundle.ts';
@@ -15,7 +16,10 @@ const STAGE_TIME = { metric: 'server time a request', unit: 'us', better: 'lower
 const LOST = { metric: 'refused or unanswered', unit: 'number', better: 'lower' } as const;
 const SWAPS = { metric: 'swaps', unit: 'number', better: 'higher' } as const;
 
-/** Loads it in rounds, alternately without swaps and, where there are two bundles, with. */
+/**
+ * Loads the server in rounds, alternately without swaps and, where there are two bundles, with
+ * swaps.
+ */
 export async function measureSteady(
   recorder: Recorder,
   { quick }: BenchOptions,
@@ -51,7 +55,7 @@ export async function measureSteady(
   });
 }
 
-/** In all rounds: a machine that stops for a while refuses, too, without any swap. */
+/** Counts all rounds: a machine that stops for a while also refuses requests without any swap. */
 function lostOf(outcomes: readonly LoadOutcome[]): Measured {
   const value = outcomes.reduce((sum, { failed, refused }) => sum + failed + refused, 0);
   return { value, spread: 0 };

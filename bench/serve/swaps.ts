@@ -1,17 +1,20 @@
-// Bundles of the same encoder take turns in `current` for as long as a load runs.
+// Swaps two bundles of one encoder for as long as a load runs.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activateBundle } from '../../src/bundle/current.ts';
 
 const POLL_MS = 20;
-/** Between a swap and the next order of one: a server that only ever loads bundles measures their loading. */
+/**
+ * Pause after a swap. Without it the server would load bundles all the time, and that would be
+ * measured.
+ */
 const PAUSE_MS = 1000;
 
 /**
  * Swaps until `during` settles.
  *
- * @param names - of two bundles in `bundles`.
- * @returns what `during` gave, and how many swaps the server made meanwhile.
+ * @param names - names of two bundles in `bundles`.
+ * @returns the result of `during`, and the number of swaps that the server made.
  */
 export async function whileSwapping<T>(
   port: number,
@@ -24,7 +27,7 @@ export async function whileSwapping<T>(
   const ended = during.finally(() => {
     running = false;
   });
-  // It is awaited below.
+  // The promise is awaited below; this handler only keeps an early rejection from being unhandled.
   ended.catch(() => undefined);
   let swaps = 0;
   while (isRunning()) {

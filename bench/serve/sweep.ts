@@ -1,5 +1,6 @@
-// Rates are doubled until nobody keeps up; then each target's highest rate within the promised p99 is narrowed down. Whether a rate keeps
-// a promise, its quietest round says: what else happens on a shared machine only adds to latencies, of both sides.
+// Doubles the rate until no target keeps up, then narrows down each target's highest rate that
+// keeps the p99 limit. The quietest round of a rate decides whether it keeps the limit: other work
+// on a shared machine only adds to latencies, of both sides.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { say, summarise } from '../harness.ts';
@@ -16,30 +17,35 @@ export interface SweepPlan {
   readonly rates: readonly number[];
   readonly rounds: number;
   readonly seconds: number;
-  /** Halvings of the gap between the highest rate that was served and the next. */
+  /** How often the gap between the highest rate that was served and the next one is halved. */
   readonly refinements: number;
 }
 
-/** The promise that a rate must keep to count as served. */
+/** The largest p99 of a rate that counts as served. */
 export const SERVED_P99_MS = 10;
-/** Past the knee: later than this, or less of what was sent than that share. */
+/**
+ * A rate is past the knee when its p99 is above this, or fewer than KNEE_SHARE of the requests are
+ * answered.
+ */
 export const KNEE_P99_MS = 100;
 const KNEE_SHARE = 0.97;
 const WARM_UP_SECONDS = 0.5;
 const QUIET_MS = 200;
 
-/** Highest rates tried; 0 for none. */
+/** The highest rates that a target served; 0 for none. */
 export interface Served {
-  /** Within the promise. */
+  /** The highest rate with a p99 of at most SERVED_P99_MS. */
   readonly promised: number;
-  /** Short of the knee. */
+  /** The highest rate that is not past the knee. */
   readonly any: number;
 }
 
 type Outcomes = ReadonlyMap<Target, readonly LoadOutcome[]>;
 
 /**
- * @param onRate - called with what each target did at a rate of the plan.
+ * Finds the highest rates of all targets.
+ *
+ * @param onRate - called with the outcomes of all targets at each rate of the plan.
  * @returns the highest rates that each target served.
  */
 export async function sweep(
@@ -58,7 +64,7 @@ export async function sweep(
     if (leastP99Ms(rounds) <= SERVED_P99_MS)
       promised.set(target, Math.max(promised.get(target)!, rate));
   };
-  /** The lowest rate above what was served. */
+  /** The lowest rate that was tried above the served one. */
   const nextOf = (target: Target): number =>
     Math.min(...[...tried.get(target)!].filter((rate) => rate > promised.get(target)!));
   let running = targets;
@@ -87,7 +93,7 @@ export async function sweep(
   );
 }
 
-/** Each target at its rate; rounds of the targets alternate. */
+/** Loads each target at its rate, in alternating rounds. */
 async function loadAll(
   generator: Generator,
   rates: ReadonlyMap<Target, number>,
@@ -110,9 +116,12 @@ export async function loadOnce(
   seconds: number,
   seed: number,
 ): Promise<LoadOutcome> {
-  const { port } = server;
   const outcome = await generator.load({
-    ...{ protocol, port, rate, seconds, seed },
+    protocol,
+    port: server.port,
+    rate,
+    seconds,
+    seed,
     warmUpSeconds: WARM_UP_SECONDS,
   });
   await sleep(QUIET_MS);

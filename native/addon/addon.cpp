@@ -1,11 +1,11 @@
-// Registration: what the addon exports. Mirrored by NativeAddon in src/native/binding.ts.
+// Registers what the addon exports. src/native holds the TypeScript types of these exports.
 
 #include <napi.h>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/hnsw_index.h"
-#include "core/isa.h"
+#include "core/indexes/hnsw_index.h"
+#include "core/runtime/isa.h"
 
 namespace tandem {
 namespace {

@@ -1,10 +1,11 @@
-// Wording and types of argument errors: TypeError for a wrong type, RangeError for a wrong value.
+// The types and messages of argument errors: a TypeError for a wrong type, a RangeError for a wrong
+// value.
 
 #include "addon/arguments.h"
 
 #include <cmath>
 
-#include "core/isa.h"
+#include "core/runtime/isa.h"
 
 namespace tandem {
 namespace {
@@ -59,14 +60,14 @@ ArrayView<T> TypedArgument(const Napi::Value& value, napi_typedarray_type wanted
   napi_typedarray_type type = napi_int8_array;
   std::size_t length = 0;
   void* data = nullptr;
-  // One call does the type check as well: it fails for anything but a typed array.
+  // This call also checks the type: it fails for anything but a typed array.
   const napi_status status =
       napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr);
   if (status != napi_ok || type != wanted) throw WrongType(value, expected, name);
   return {static_cast<T*>(data), length};
 }
 
-/// A table and the row of each item in it, false when the object is left out.
+/// Reads a table and the row that each item has in it. False when the object is left out.
 bool ItemRowsField(const Napi::Object& weights, const char* name, FloatView* table,
                    Int32View* rows) {
   if (weights.Get(name).IsUndefined()) return false;
@@ -136,14 +137,16 @@ void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::si
                                        ", received length " + std::to_string(received) + ".");
 }
 
-FloatView FloatField(const Napi::Object& object, const char* name) {
-  const ArrayView<float> view = Float32Argument(object.Get(name), name);
-  return {view.data, view.size};
+ArrayView<float> FloatField(const Napi::Object& object, const char* name) {
+  return Float32Argument(object.Get(name), name);
 }
 
-Int32View Int32Field(const Napi::Object& object, const char* name) {
-  const ArrayView<std::int32_t> view = Int32Argument(object.Get(name), name);
-  return {view.data, view.size};
+ArrayView<std::int32_t> Int32Field(const Napi::Object& object, const char* name) {
+  return Int32Argument(object.Get(name), name);
+}
+
+std::size_t WidthField(const Napi::Object& object, const char* name) {
+  return SizeArgument(object.Get(name), name, 1, kMaxDimensions);
 }
 
 ItemInputViews ItemInputFields(const Napi::Object& weights) {
@@ -171,13 +174,16 @@ Precision PrecisionArgument(const Napi::Value& value) {
       value.Env(), "Expected \"f32\" or \"bf16\" for precision, received \"" + name + "\".");
 }
 
-const KernelTable& KernelsArgument(const Napi::Value& value) {
+const KernelTable& DefaultKernelTable(Napi::Env env) {
   const KernelTable* table = nullptr;
-  if (value.IsUndefined()) {
-    ThrowUnlessOk(value.Env(), DefaultKernels(&table));
-  } else {
-    ThrowUnlessOk(value.Env(), FindKernels(StringArgument(value, "isa"), &table));
-  }
+  ThrowUnlessOk(env, DefaultKernels(&table));
+  return *table;
+}
+
+const KernelTable& KernelsArgument(const Napi::Value& value) {
+  if (value.IsUndefined()) return DefaultKernelTable(value.Env());
+  const KernelTable* table = nullptr;
+  ThrowUnlessOk(value.Env(), FindKernels(StringArgument(value, "isa"), &table));
   return *table;
 }
 
@@ -201,20 +207,21 @@ BitsetView AllowArgument(const Napi::Value& value, std::size_t size) {
   if (value.IsNull() || value.IsUndefined()) return BitsetView(nullptr, size);
   const ArrayView<std::uint32_t> words = Uint32Argument(value, "allow");
   ExpectLength(value.Env(), "allow", (size + 31) / 32, words.size);
-  // An empty index has an empty bitset, whose pointer may be null: that is no item, as is every item.
+  // An empty index has an empty bitset, whose pointer may be null. Null allows every item, and
+  // there is none.
   return BitsetView(words.data, size);
 }
 
-SearchRows SearchOutputArgument(const Napi::Value& value, std::size_t count, std::size_t k) {
+SearchOutput SearchOutputArgument(const Napi::Value& value, std::size_t count, std::size_t k) {
   const Napi::Object object = ObjectArgument(value, "out");
   const std::size_t cells = CheckedProduct(value.Env(), count, k);
-  const ArrayView<std::int32_t> slots = Int32Argument(object.Get("rows"), "out.rows");
+  const ArrayView<std::int32_t> rows = Int32Argument(object.Get("rows"), "out.rows");
   const ArrayView<float> scores = Float32Argument(object.Get("scores"), "out.scores");
   const ArrayView<std::int32_t> counts = Int32Argument(object.Get("counts"), "out.counts");
-  ExpectLength(value.Env(), "out.rows", cells, slots.size);
+  ExpectLength(value.Env(), "out.rows", cells, rows.size);
   ExpectLength(value.Env(), "out.scores", cells, scores.size);
   ExpectLength(value.Env(), "out.counts", count, counts.size);
-  return {slots.data, scores.data, counts.data};
+  return {rows.data, scores.data, counts.data};
 }
 
 Napi::Error ErrorOf(Napi::Env env, const Status& status) {
@@ -246,7 +253,8 @@ void ThrowUnlessOk(Napi::Env env, const Status& status) {
 
 std::size_t CheckedProduct(Napi::Env env, std::size_t a, std::size_t b) {
   std::size_t product = 0;
-  // 2^53 elements are more than any typed array holds; staying below keeps later sums from wrapping as well.
+  // 2^53 elements are more than any typed array holds. Below this bound, later sums do not wrap
+  // either.
   if (__builtin_mul_overflow(a, b, &product) || product > (std::size_t{1} << 53)) {
     throw Napi::RangeError::New(env, "Expected sizes whose product is below 2^53, received " +
                                          std::to_string(a) + " x " + std::to_string(b) + ".");

@@ -1,4 +1,5 @@
-// Checked access to JavaScript arguments, and the way from a core Status to the JavaScript error.
+// Reads and checks JavaScript arguments, and turns a failed Status of the core into a JavaScript
+// error.
 #pragma once
 
 #include <napi.h>
@@ -7,29 +8,25 @@
 #include <cstdint>
 #include <string>
 
-#include "core/bitset.h"
-#include "core/exact_index.h"
-#include "core/item_inputs.h"
-#include "core/linear.h"
-#include "core/status.h"
+#include "core/indexes/bitset.h"
+#include "core/indexes/search_output.h"
+#include "core/runtime/status.h"
+#include "core/runtime/views.h"
+#include "core/towers/item_inputs.h"
+#include "core/towers/linear.h"
 #include "kernels/kernels.h"
 
 namespace tandem {
 
-/// Elements of a typed array, borrowed for the duration of the call.
-template <class T>
-struct ArrayView {
-  T* data = nullptr;
-  std::size_t size = 0;
-};
-
-/// TypeError "Expected Float32Array for states, received Array." unless `value` is the typed array named.
+/// The elements of a typed array, borrowed for the duration of the call.
+///
+/// A value of another type throws a TypeError: "Expected Float32Array for states, received Array."
 ArrayView<float> Float32Argument(const Napi::Value& value, const char* name);
 ArrayView<std::int32_t> Int32Argument(const Napi::Value& value, const char* name);
 ArrayView<std::uint32_t> Uint32Argument(const Napi::Value& value, const char* name);
 ArrayView<std::uint8_t> Uint8Argument(const Napi::Value& value, const char* name);
 
-/// An integer in [least, most]; TypeError for another type, RangeError for another value.
+/// An integer in [least, most]. Another type throws a TypeError, another value a RangeError.
 std::size_t SizeArgument(const Napi::Value& value, const char* name, std::size_t least,
                          std::size_t most);
 double NumberArgument(const Napi::Value& value, const char* name);
@@ -37,42 +34,48 @@ bool BooleanArgument(const Napi::Value& value, const char* name);
 Napi::Object ObjectArgument(const Napi::Value& value, const char* name);
 std::string StringArgument(const Napi::Value& value, const char* name);
 
-/// RangeError unless received == expected.
+/// Throws a RangeError unless received == expected.
 void ExpectLength(Napi::Env env, const char* name, std::size_t expected, std::size_t received);
 
 /// The Float32Array `object[name]`.
-FloatView FloatField(const Napi::Object& object, const char* name);
+ArrayView<float> FloatField(const Napi::Object& object, const char* name);
 /// The Int32Array `object[name]`.
-Int32View Int32Field(const Napi::Object& object, const char* name);
+ArrayView<std::int32_t> Int32Field(const Napi::Object& object, const char* name);
+/// The integer `object[name]`, a width: 1 to kMaxDimensions.
+std::size_t WidthField(const Napi::Object& object, const char* name);
 /// The fields of an ItemInputWeights.
 ItemInputViews ItemInputFields(const Napi::Object& weights);
 
-/// An optional "f32" or "bf16", f32 when left out.
+/// An optional "f32" or "bf16"; f32 when it is left out.
 Precision PrecisionArgument(const Napi::Value& value);
 
-/// The table named by an optional isa argument, else the default one.
+/// The kernel table that an optional isa argument names; the default table when it is left out.
 const KernelTable& KernelsArgument(const Napi::Value& value);
+/// The default kernel table.
+const KernelTable& DefaultKernelTable(Napi::Env env);
 
-/// Rows of `length` elements in rows of `dimensions`; RangeError when it is no multiple.
+/// The number of rows in an array of `length` elements, `dimensions` to a row. A RangeError when
+/// `length` is not a multiple.
 std::size_t RowsArgument(Napi::Env env, const char* name, std::size_t length,
                          std::size_t dimensions);
 
-/// TypeError unless the Float32Array that an index borrows still is `length` elements at `data`: its memory is gone once
-/// its ArrayBuffer was transferred to another thread.
+/// Throws a TypeError unless the Float32Array that an index borrows still has `length` elements at
+/// `data`. After its ArrayBuffer was transferred to another thread, its memory does not belong to
+/// it any more.
 void ExpectInPlace(const Napi::Value& vectors, const float* data, std::size_t length);
 
-/// Bitset of `size` bits, or null for every item.
+/// A bitset of `size` bits; null or undefined allows every item.
 BitsetView AllowArgument(const Napi::Value& value, std::size_t size);
 
-/// SearchOutput { slots [count, k], scores [count, k], counts [count] }.
-SearchRows SearchOutputArgument(const Napi::Value& value, std::size_t count, std::size_t k);
+/// The arrays of a SearchOutput: rows [count, k], scores [count, k] and counts [count].
+SearchOutput SearchOutputArgument(const Napi::Value& value, std::size_t count, std::size_t k);
 
-/// The error object of a failed Status: RangeError, or Error with `code`.
+/// The error object of a failed Status: a RangeError, or an Error with `code`.
 Napi::Error ErrorOf(Napi::Env env, const Status& status);
-/// Throws it unless ok.
+/// Throws the error of a failed Status.
 void ThrowUnlessOk(Napi::Env env, const Status& status);
 
-/// a * b, RangeError when it does not fit: lengths come from JavaScript and may be huge.
+/// a * b. A RangeError when the product is too large: lengths come from JavaScript and may be huge.
 std::size_t CheckedProduct(Napi::Env env, std::size_t a, std::size_t b);
 
 constexpr std::size_t kMaxDimensions = 1 << 16;

@@ -1,4 +1,5 @@
-// Carries the build or the loading of an index to a libuv worker, its progress and its result back to JavaScript.
+// Builds or loads an index on a libuv worker, and brings its progress and its result back to
+// JavaScript.
 #pragma once
 
 #include <napi.h>
@@ -15,39 +16,35 @@
 #include <utility>
 
 #include "addon/arguments.h"
-#include "core/background.h"
-#include "core/status.h"
+#include "core/runtime/background.h"
+#include "core/runtime/status.h"
 
 namespace tandem {
 
-/// No more urgent than the thread that asks for it: a server loads indexes while it answers. Deletes itself after the promise is settled.
+/// Runs at a priority that is not above that of the thread that starts it, because a server loads
+/// indexes while it answers requests. Deletes itself after the promise is settled.
 template <class Index>
 class BuildWorker : public Napi::AsyncWorker {
  public:
   /// Runs off the JavaScript thread; `done` counts up to the work given to Start.
   using BuildFunction =
-      std::function<Status(std::atomic<std::size_t>* done, const std::atomic<bool>* cancel,
-                           std::unique_ptr<Index>* index)>;
-  /// Makes the JavaScript object of a finished index.
+      std::function<Status(std::atomic<std::size_t>* done, std::unique_ptr<Index>* index)>;
+  /// Makes the JavaScript object of a finished index, on the JavaScript thread.
   using WrapFunction = std::function<Napi::Object(Napi::Env env, std::unique_ptr<Index> index)>;
 
-  BuildWorker(Napi::Env env, const char* name, BuildFunction build, WrapFunction wrap)
-      : Napi::AsyncWorker(env, name),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        build_(std::move(build)),
-        wrap_(std::move(wrap)) {}
-
-  /// @param on_progress - a function called with the share of `work` done, at most ten times a second and once with 1 at
-  ///   the end; or undefined.
-  Napi::Promise Start(const Napi::Value& on_progress, std::size_t work) {
-    work_ = work;
+  /// @param on_progress - undefined, or a function that is called with the share of `work` that is
+  ///   done: at most ten times a second, and once with 1 at the end.
+  /// @returns a promise of the wrapped index. It is rejected with the error of a failed Status.
+  static Napi::Promise Start(Napi::Env env, const char* name, BuildFunction build,
+                             WrapFunction wrap, const Napi::Value& on_progress, std::size_t work) {
+    auto* worker = new BuildWorker(env, name, std::move(build), std::move(wrap), work);
     if (!on_progress.IsUndefined()) {
-      progress_ = Napi::ThreadSafeFunction::New(Env(), on_progress.As<Napi::Function>(),
-                                                "tandem.build.progress", 0, 1);
-      has_progress_ = true;
+      worker->progress_ = Napi::ThreadSafeFunction::New(env, on_progress.As<Napi::Function>(),
+                                                        "tandem.build.progress", 0, 1);
+      worker->has_progress_ = true;
     }
-    Napi::Promise promise = deferred_.Promise();
-    Queue();
+    const Napi::Promise promise = worker->deferred_.Promise();
+    worker->Queue();
     return promise;
   }
 
@@ -69,7 +66,7 @@ class BuildWorker : public Napi::AsyncWorker {
         }
       });
     }
-    RunAtNiceness(niceness_, [this] { status_ = build_(&done_, &cancel_, &index_); });
+    RunAtNiceness(niceness_, [this] { status_ = build_(&done_, &index_); });
     if (has_progress_) {
       {
         std::lock_guard<std::mutex> lock(mutex);
@@ -94,6 +91,14 @@ class BuildWorker : public Napi::AsyncWorker {
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:
+  BuildWorker(Napi::Env env, const char* name, BuildFunction build, WrapFunction wrap,
+              std::size_t work)
+      : Napi::AsyncWorker(env, name),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        build_(std::move(build)),
+        wrap_(std::move(wrap)),
+        work_(work) {}
+
   void Report(std::size_t done) {
     const double share =
         work_ == 0 ? 1.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(work_));
@@ -106,16 +111,15 @@ class BuildWorker : public Napi::AsyncWorker {
   BuildFunction build_;
   WrapFunction wrap_;
   const int niceness_ = ThreadNiceness();
-  std::size_t work_ = 0;
+  const std::size_t work_;
   Napi::ThreadSafeFunction progress_;
   bool has_progress_ = false;
   std::atomic<std::size_t> done_{0};
-  std::atomic<bool> cancel_{false};
   Status status_;
   std::unique_ptr<Index> index_;
 };
 
-/// The onProgress of `options`: a function or undefined, TypeError for anything else.
+/// The onProgress of `options`: a function or undefined. A TypeError for anything else.
 inline Napi::Value ProgressOption(const Napi::Object& options) {
   const Napi::Value on_progress = options.Get("onProgress");
   if (!on_progress.IsUndefined() && !on_progress.IsFunction()) {

@@ -1,4 +1,4 @@
-// The registration function of each wrapper; addon.cpp puts their results on the exports.
+// The registration function of each wrapper. addon.cpp adds their results to the exports.
 #pragma once
 
 #include <napi.h>
@@ -13,7 +13,7 @@ Napi::Function DefineEncoder(Napi::Env env);
 Napi::Function DefineItemTower(Napi::Env env);
 /// The JavaScript class ExactIndex.
 Napi::Function DefineExactIndex(Napi::Env env);
-/// The namespace objects { build, load }; instances come from these two alone.
+/// The namespace objects { build, load, attach }. Instances are only made by these functions.
 Napi::Object DefineClusterIndex(Napi::Env env);
 Napi::Object DefineHnswIndex(Napi::Env env);
 /// The namespace object of tensor operations.
@@ -21,7 +21,8 @@ Napi::Object DefineTensorOps(Napi::Env env);
 /// The namespace object of fused training operations.
 Napi::Object DefineTrainingOps(Napi::Env env);
 
-/// Data of one JavaScript environment (the main thread or a worker): nothing here is static.
+/// Data of one JavaScript environment: the main thread or a worker. It is not static, because each
+/// environment has its own.
 struct AddonData {
   Napi::FunctionReference cluster_index;
   Napi::FunctionReference hnsw_index;

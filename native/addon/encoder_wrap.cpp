@@ -1,11 +1,12 @@
-// The JavaScript class Encoder: reads weights once, then one crossing per batch of histories.
+// The JavaScript class Encoder. Weights are read once; after that, each batch of histories is one
+// call into C++.
 
 #include <memory>
 #include <string>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/encoder.h"
+#include "core/towers/encoder.h"
 
 namespace tandem {
 namespace {
@@ -56,14 +57,11 @@ class EncoderWrap : public Napi::ObjectWrap<EncoderWrap> {
     const StateRows rows = StateRowsArgument(info[3]);
     const KernelTable& kernels = KernelsArgument(info[1]);
     EncoderWeightViews views;
-    const auto size = [&](const char* name) {
-      return SizeArgument(weights.Get(name), name, 1, kMaxDimensions);
-    };
-    views.embedding_width = size("embeddingWidth");
-    views.heads = size("heads");
-    views.feed_forward_width = size("feedForwardWidth");
-    views.max_history = size("maxHistory");
-    views.action_width = size("actionWidth");
+    views.embedding_width = WidthField(weights, "embeddingWidth");
+    views.heads = WidthField(weights, "heads");
+    views.feed_forward_width = WidthField(weights, "feedForwardWidth");
+    views.max_history = WidthField(weights, "maxHistory");
+    views.action_width = WidthField(weights, "actionWidth");
     views.items = ItemInputFields(weights);
     views.action_table = FloatField(weights, "actionTable");
     views.gap_table = FloatField(weights, "gapTable");

@@ -1,4 +1,5 @@
-// The JavaScript class ExactIndex. Holds a reference to the caller's Float32Array instead of a copy.
+// The JavaScript class ExactIndex. An object refers to the caller's Float32Array instead of copying
+// it.
 
 #include <functional>
 #include <memory>
@@ -6,49 +7,63 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "addon/external_memory.h"
-#include "addon/handover.h"
-#include "addon/search_worker.h"
-#include "core/exact_index.h"
+#include "addon/index_wrap.h"
+#include "addon/ticket.h"
+#include "core/indexes/exact_index.h"
 
 namespace tandem {
 namespace {
 
-class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
+class ExactIndexWrap : public IndexWrap<ExactIndexWrap, ExactIndex> {
  public:
+  static constexpr std::size_t kOutputArgument = 4;
+
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "ExactIndex",
-                       {InstanceMethod<&ExactIndexWrap::AddCodes>("addCodes"),
-                        InstanceMethod<&ExactIndexWrap::Search>("search"),
-                        InstanceMethod<&ExactIndexWrap::SearchApart>("searchAsync"),
-                        InstanceMethod<&ExactIndexWrap::Score>("score"),
-                        InstanceMethod<&ExactIndexWrap::Share>("share"),
-                        InstanceAccessor<&ExactIndexWrap::Size>("size"),
-                        InstanceAccessor<&ExactIndexWrap::Dimensions>("dimensions"),
-                        InstanceAccessor<&ExactIndexWrap::Isa>("isa")});
+                       AllProperties({InstanceMethod<&ExactIndexWrap::AddCodes>("addCodes"),
+                                      InstanceMethod<&ExactIndexWrap::Score>("score")}));
   }
 
-  /// Vectors and their width, or the ticket of an index over the same vectors on another thread.
-  explicit ExactIndexWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExactIndexWrap>(info) {
+  /// Takes the vectors, and either their width or the ticket of an index over the same vectors on
+  /// another thread.
+  explicit ExactIndexWrap(const Napi::CallbackInfo& info) : IndexWrap(info) {
     const ArrayView<float> vectors = Float32Argument(info[0], "vectors");
     vectors_ = Napi::Persistent(info[0].As<Napi::Object>());
     if (info[1].IsBigInt()) {
-      index_ = Handover<ExactIndex>::Redeem(info[1]);
+      index_ = Tickets<ExactIndex>::Redeem(info[1]);
       ExpectVectors();
       return;
     }
     const std::size_t dimensions = SizeArgument(info[1], "dimensions", 1, kMaxDimensions);
     const std::size_t size = RowsArgument(info.Env(), "vectors", vectors.size, dimensions);
-    own_ = std::make_shared<ExactIndex>(KernelsArgument(info[2]));
-    ThrowUnlessOk(info.Env(), own_->Reset(vectors.data, size, dimensions));
-    index_ = own_;
-    // V8 counts what an ArrayBuffer holds, and not what threads share.
+    unshared_ = std::make_shared<ExactIndex>(KernelsArgument(info[2]));
+    ThrowUnlessOk(info.Env(), unshared_->Reset(vectors.data, size, dimensions));
+    index_ = unshared_;
+    // V8 counts the memory of an ArrayBuffer itself, but not that of a SharedArrayBuffer.
     if (!info[0].As<Napi::TypedArray>().ArrayBuffer().IsArrayBuffer()) {
       memory_.Report(info.Env(), vectors.size * sizeof(float));
     }
   }
 
-  void Finalize(Napi::Env env) override { memory_.Report(env, 0); }
+  std::function<Status()> SearchOf(const Napi::CallbackInfo& info) const {
+    ExpectVectors();
+    const QueryArguments q = Queries(info);
+    const SearchOutput out = SearchOutputArgument(info[kOutputArgument], q.count, q.k);
+    const ExactIndex* const index = index_.get();
+    if (info[3].IsTypedArray() &&
+        info[3].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array) {
+      const ArrayView<std::int32_t> rows = Int32Argument(info[3], "allow");
+      return [=] { return index->SearchRows(q.queries, q.count, q.k, rows.data, rows.size, out); };
+    }
+    const BitsetView allow = AllowArgument(info[3], index_->size());
+    return [=] { return index->Search(q.queries, q.count, q.k, allow, out); };
+  }
+
+  /// After this call the index must not change any more.
+  Napi::Value Share(const Napi::CallbackInfo& info) {
+    unshared_.reset();
+    return IndexWrap::Share(info);
+  }
 
  private:
   void ExpectVectors() const {
@@ -57,76 +72,30 @@ class ExactIndexWrap : public Napi::ObjectWrap<ExactIndexWrap> {
 
   Napi::Value AddCodes(const Napi::CallbackInfo& info) {
     ExpectVectors();
-    if (own_ == nullptr) {
+    if (unshared_ == nullptr) {
       throw Napi::TypeError::New(info.Env(),
                                  "Expected an index of one thread for addCodes, received a shared "
                                  "one. Add codes before share().");
     }
-    ThrowUnlessOk(info.Env(), own_->AddCodes());
+    ThrowUnlessOk(info.Env(), unshared_->AddCodes());
     return info.Env().Undefined();
-  }
-
-  /// A search with its arguments checked, to be run on any thread while they live.
-  std::function<Status()> SearchOf(const Napi::CallbackInfo& info) const {
-    const Napi::Env env = info.Env();
-    ExpectVectors();
-    const ArrayView<float> queries = Float32Argument(info[0], "queries");
-    const std::size_t count = SizeArgument(info[1], "count", 0, kMaxCount);
-    const std::size_t k = SizeArgument(info[2], "k", 1, kMaxCount);
-    ExpectLength(env, "queries", CheckedProduct(env, count, index_->dimensions()), queries.size);
-    const SearchRows out = SearchOutputArgument(info[4], count, k);
-    const ExactIndex* const index = index_.get();
-    if (info[3].IsTypedArray() &&
-        info[3].As<Napi::TypedArray>().TypedArrayType() == napi_int32_array) {
-      const ArrayView<std::int32_t> slots = Int32Argument(info[3], "allow");
-      return
-          [=] { return index->SearchSlots(queries.data, count, k, slots.data, slots.size, out); };
-    }
-    const BitsetView allow = AllowArgument(info[3], index_->size());
-    return [=] { return index->Search(queries.data, count, k, allow, out); };
-  }
-
-  Napi::Value Search(const Napi::CallbackInfo& info) {
-    ThrowUnlessOk(info.Env(), SearchOf(info)());
-    return info.Env().Undefined();
-  }
-
-  Napi::Value SearchApart(const Napi::CallbackInfo& info) {
-    return SearchWorker::Start(info, SearchOf(info), info[4]);
   }
 
   Napi::Value Score(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     ExpectVectors();
     const ArrayView<float> query = Float32Argument(info[0], "query");
-    const ArrayView<std::int32_t> slots = Int32Argument(info[1], "rows");
+    const ArrayView<std::int32_t> rows = Int32Argument(info[1], "rows");
     const ArrayView<float> out = Float32Argument(info[2], "out");
     ExpectLength(env, "query", index_->dimensions(), query.size);
-    ExpectLength(env, "out", slots.size, out.size);
-    ThrowUnlessOk(env, index_->Score(query.data, slots.data, slots.size, out.data));
+    ExpectLength(env, "out", rows.size, out.size);
+    ThrowUnlessOk(env, index_->Score(query.data, rows.data, rows.size, out.data));
     return env.Undefined();
   }
 
-  Napi::Value Share(const Napi::CallbackInfo& info) {
-    own_.reset();
-    return Handover<ExactIndex>::Put(info.Env(), index_);
-  }
-
-  Napi::Value Size(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(index_->size()));
-  }
-  Napi::Value Dimensions(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), static_cast<double>(index_->dimensions()));
-  }
-  Napi::Value Isa(const Napi::CallbackInfo& info) {
-    return Napi::String::New(info.Env(), index_->kernels().isa);
-  }
-
-  std::shared_ptr<const ExactIndex> index_;
-  /// The same while no other thread has it, and it may change.
-  std::shared_ptr<ExactIndex> own_;
+  /// The index while no other thread has it, so that it may change. Null after share().
+  std::shared_ptr<ExactIndex> unshared_;
   Napi::ObjectReference vectors_;
-  ExternalMemory memory_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// What V8 is told of memory that an object holds outside its heap. Without it a server that swaps bundles keeps a dead
-// index of gigabytes behind an object of a few bytes, which no garbage collection is in a hurry to find.
+// Tells V8 how much memory an object holds outside V8's heap. Without it, a server that swaps
+// bundles keeps dead indexes of several gigabytes: V8 sees objects of a few bytes and does not
+// hurry to collect them.
 #pragma once
 
 #include <napi.h>
@@ -11,7 +12,7 @@ namespace tandem {
 
 class ExternalMemory {
  public:
-  /// States how many bytes are held now; 0 when they are freed.
+  /// Reports how many bytes the object holds now; 0 after they are freed.
   void Report(Napi::Env env, std::size_t bytes) {
     const auto held = static_cast<std::int64_t>(bytes);
     Napi::MemoryManagement::AdjustExternalMemory(env, held - reported_);

@@ -1,29 +1,16 @@
-// The JavaScript class Head: reads weights once, then one crossing per micro-batch.
+// The JavaScript class Head. Weights are read once; after that, each micro-batch is one call into
+// C++.
 
 #include <memory>
 #include <utility>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "addon/handover.h"
-#include "core/head.h"
+#include "addon/ticket.h"
+#include "core/towers/head.h"
 
 namespace tandem {
 namespace {
-
-FloatView FloatElements(const Napi::Value& value, const char* name) {
-  const ArrayView<float> view = Float32Argument(value, name);
-  return {view.data, view.size};
-}
-
-Int32View Int32Elements(const Napi::Value& value, const char* name) {
-  const ArrayView<std::int32_t> view = Int32Argument(value, name);
-  return {view.data, view.size};
-}
-
-std::size_t WidthField(const Napi::Object& object, const char* name) {
-  return SizeArgument(object.Get(name), name, 1, kMaxDimensions);
-}
 
 HeadFusion FusionField(const Napi::Object& weights) {
   const std::string name = StringArgument(weights.Get("fusion"), "fusion");
@@ -70,10 +57,10 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
          InstanceMethod<&HeadWrap::Share>("share"), InstanceAccessor<&HeadWrap::Isa>("isa")});
   }
 
-  /// Weights, or the ticket of a head on another thread.
+  /// Takes weights, or the ticket of a head on another thread.
   explicit HeadWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<HeadWrap>(info) {
     if (info[0].IsBigInt()) {
-      head_ = Handover<Head>::Redeem(info[0]);
+      head_ = Tickets<Head>::Redeem(info[0]);
       return;
     }
     const Napi::Object weights = ObjectArgument(info[0], "weights");
@@ -101,27 +88,26 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
   }
 
  private:
-  /// The fields of a HeadBatch and out, one by one: src/native/binding.ts takes the batch apart.
+  /// Takes the fields of a HeadBatch and `out` as separate arguments; src/native splits the batch
+  /// into them.
   Napi::Value EmbedArrays(const Napi::CallbackInfo& info) {
     HeadBatchViews views;
     views.count = SizeArgument(info[0], "count", 0, kMaxDimensions);
     if (head_->fusion() == HeadFusion::kAttention) {
-      views.sequence_offsets = Int32Elements(info[9], "sequenceOffsets");
-      views.sequence_rows = FloatElements(info[10], "sequenceRows");
+      views.sequence_offsets = Int32Argument(info[9], "sequenceOffsets");
+      views.sequence_rows = Float32Argument(info[10], "sequenceRows");
     } else {
-      views.states = FloatElements(info[1], "states");
-      const ArrayView<std::uint8_t> has_state = Uint8Argument(info[2], "hasState");
-      views.has_state = has_state.data;
-      views.has_state_size = has_state.size;
+      views.states = Float32Argument(info[1], "states");
+      views.has_state = Uint8Argument(info[2], "hasState");
     }
     if (head_->fusion() != HeadFusion::kNone) {
-      views.state_age = FloatElements(info[3], "stateAge");
-      views.subject_offsets = Int32Elements(info[4], "subjectOffsets");
-      views.subject_rows = Int32Elements(info[5], "subjectRows");
-      views.subject_weights = FloatElements(info[6], "subjectWeights");
-      views.demographics = Int32Elements(info[7], "demographics");
+      views.state_age = Float32Argument(info[3], "stateAge");
+      views.subject_offsets = Int32Argument(info[4], "subjectOffsets");
+      views.subject_rows = Int32Argument(info[5], "subjectRows");
+      views.subject_weights = Float32Argument(info[6], "subjectWeights");
+      views.demographics = Int32Argument(info[7], "demographics");
       if (head_->reads_subject_items()) {
-        views.subject_items = Int32Elements(info[8], "subjectItems");
+        views.subject_items = Int32Argument(info[8], "subjectItems");
       }
     }
     const ArrayView<float> out = Float32Argument(info[11], "out");
@@ -130,7 +116,7 @@ class HeadWrap : public Napi::ObjectWrap<HeadWrap> {
   }
 
   Napi::Value Share(const Napi::CallbackInfo& info) {
-    return Handover<Head>::Put(info.Env(), head_);
+    return Tickets<Head>::Issue(info.Env(), head_);
   }
 
   Napi::Value Isa(const Napi::CallbackInfo& info) {

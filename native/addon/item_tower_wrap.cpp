@@ -1,15 +1,16 @@
-// The JavaScript class ItemTower: reads weights once, then one crossing per batch of items.
+// The JavaScript class ItemTower. Weights are read once; after that, each batch of items is one
+// call into C++.
 
 #include <memory>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/item_tower.h"
+#include "core/towers/item_tower.h"
 
 namespace tandem {
 namespace {
 
-/// A table that may be left out.
+/// Reads a table that may be left out. False when it is.
 bool TableField(const Napi::Object& weights, const char* name, FloatView* table) {
   if (weights.Get(name).IsUndefined()) return false;
   *table = FloatField(weights, name);
@@ -28,11 +29,8 @@ class ItemTowerWrap : public Napi::ObjectWrap<ItemTowerWrap> {
     const Napi::Object weights = ObjectArgument(info[0], "weights");
     const KernelTable& kernels = KernelsArgument(info[1]);
     ItemTowerWeightViews views;
-    const auto width = [&](const char* name) {
-      return SizeArgument(weights.Get(name), name, 1, kMaxDimensions);
-    };
-    views.embedding_width = width("embeddingWidth");
-    views.hidden_width = width("hiddenWidth");
+    views.embedding_width = WidthField(weights, "embeddingWidth");
+    views.hidden_width = WidthField(weights, "hiddenWidth");
     views.hidden_weight = FloatField(weights, "hiddenWeight");
     views.hidden_bias = FloatField(weights, "hiddenBias");
     views.output_weight = FloatField(weights, "outputWeight");
@@ -55,10 +53,10 @@ class ItemTowerWrap : public Napi::ObjectWrap<ItemTowerWrap> {
     views.category_weights = FloatField(items, "categoryWeights");
     views.advertiser_rows = Int32Field(items, "advertiserRows");
     views.price_rows = Int32Field(items, "priceRows");
-    const ArrayView<float> id_rows = Float32Argument(info[1], "idRows");
+    const FloatView id_rows = Float32Argument(info[1], "idRows");
     const ArrayView<float> out = Float32Argument(info[2], "out");
-    ThrowUnlessOk(env, tower_->Embed(count, {id_rows.data, id_rows.size}, views,
-                                     ThreadPool::Shared(), out.data, out.size));
+    ThrowUnlessOk(env,
+                  tower_->Embed(count, id_rows, views, ThreadPool::Shared(), out.data, out.size));
     return env.Undefined();
   }
 

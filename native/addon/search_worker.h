@@ -1,4 +1,5 @@
-// Carries a search to a libuv worker, and what it read and wrote back to JavaScript.
+// Runs a search on a libuv worker, and keeps everything that the search reads and writes alive
+// until it ends.
 #pragma once
 
 #include <napi.h>
@@ -8,16 +9,17 @@
 #include <vector>
 
 #include "addon/arguments.h"
-#include "core/background.h"
-#include "core/status.h"
+#include "core/runtime/background.h"
+#include "core/runtime/status.h"
 
 namespace tandem {
 
-/// The event loop, which may share its core, goes first: the libuv worker that takes a search is a background thread from then on.
-/// Deletes itself after the promise is settled.
+/// The event loop may share its core with the worker and goes first, so a libuv worker that runs a
+/// search becomes a background thread for good. Deletes itself after the promise is settled.
 class SearchWorker : public Napi::AsyncWorker {
  public:
-  /// Runs a search whose arguments are checked, with a hold on the index and on every array that was given.
+  /// Runs a search whose arguments are checked. Holds the index, the arguments and the arrays of
+  /// `output`.
   static Napi::Promise Start(const Napi::CallbackInfo& info, std::function<Status()> search,
                              const Napi::Value& output) {
     auto* worker = new SearchWorker(info.Env(), std::move(search));
@@ -44,7 +46,7 @@ class SearchWorker : public Napi::AsyncWorker {
     }
   }
 
-  /// What the search threw, such as std::bad_alloc: whoever waits must hear of it.
+  /// Called when the search threw, for example std::bad_alloc.
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:

@@ -1,4 +1,4 @@
-// The `ops` namespace: every length is checked here, so that the core may trust its pointers.
+// The `ops` namespace. Every length is checked here, so that the core may trust its pointers.
 
 #include <array>
 #include <cmath>
@@ -7,19 +7,12 @@
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/isa.h"
-#include "core/tensor_ops.h"
+#include "core/training/tensor_ops.h"
 
 namespace tandem {
 namespace {
 
-const KernelTable& Kernels(Napi::Env env) {
-  const KernelTable* table = nullptr;
-  ThrowUnlessOk(env, DefaultKernels(&table));
-  return *table;
-}
-
-/// Position of a name in a list, as an enumerator; RangeError lists the names.
+/// The enumerator whose position is that of a name in a list. A RangeError lists the names.
 template <class Op, std::size_t N>
 Op OpArgument(const Napi::Value& value, const char* const (&names)[N]) {
   const std::string name = StringArgument(value, "op");
@@ -37,7 +30,7 @@ constexpr const char* kUnaryNames[] = {"relu", "step",  "exp",    "log",
 constexpr const char* kBinaryNames[] = {"add", "sub", "mul", "div", "max"};
 constexpr const char* kReduceNames[] = {"sum", "max"};
 
-/// RangeError unless `received` covers `expected` elements.
+/// Throws a RangeError unless `received` covers `expected` elements.
 void ExpectAtLeast(Napi::Env env, const char* name, std::size_t expected, std::size_t received) {
   if (received >= expected) return;
   throw Napi::RangeError::New(env, "Expected at least " + std::to_string(expected) +
@@ -78,11 +71,11 @@ Napi::Value MatmulOp(const Napi::CallbackInfo& info) {
   x.b = c.data;
   x.out = out.data;
   x.bias = bias.data;
-  ThrowUnlessOk(env, Matmul(Kernels(env), x));
+  ThrowUnlessOk(env, Matmul(DefaultKernelTable(env), x));
   return env.Undefined();
 }
 
-/// Strides of one operand; checks that the largest offset stays inside its array.
+/// Reads the strides of one operand, and checks that the largest offset stays inside its array.
 void ReadStrides(Napi::Env env, const ArrayView<std::int32_t>& strides, const char* name,
                  const BroadcastShape& shape, std::size_t elements,
                  std::array<std::size_t, kMaxRank>* out) {
@@ -131,7 +124,7 @@ Napi::Value BinaryOperation(const Napi::CallbackInfo& info) {
   ReadStrides(env, a_strides, "aStrides", shape, a.size, &shape.a_strides);
   ReadStrides(env, b_strides, "bStrides", shape, b.size, &shape.b_strides);
   ExpectLength(env, "out", total, out.size);
-  if (total > 0) BroadcastBinary(Kernels(env), op, a.data, b.data, shape, out.data);
+  if (total > 0) BroadcastBinary(DefaultKernelTable(env), op, a.data, b.data, shape, out.data);
   return env.Undefined();
 }
 
@@ -141,7 +134,7 @@ Napi::Value UnaryOperation(const Napi::CallbackInfo& info) {
   const ArrayView<float> a = Float32Argument(info[1], "a");
   const ArrayView<float> out = Float32Argument(info[2], "out");
   ExpectLength(env, "out", a.size, out.size);
-  ElementwiseUnary(Kernels(env), op, a.data, a.size, out.data);
+  ElementwiseUnary(DefaultKernelTable(env), op, a.data, a.size, out.data);
   return env.Undefined();
 }
 
@@ -156,7 +149,7 @@ Napi::Value ReduceOperation(const Napi::CallbackInfo& info) {
   const std::size_t results = CheckedProduct(env, outer, inner);
   ExpectLength(env, "a", CheckedProduct(env, results, axis), a.size);
   ExpectLength(env, "out", results, out.size);
-  if (results > 0) Reduce(Kernels(env), op, a.data, outer, axis, inner, out.data);
+  if (results > 0) Reduce(DefaultKernelTable(env), op, a.data, outer, axis, inner, out.data);
   return env.Undefined();
 }
 
@@ -169,7 +162,7 @@ Napi::Value SoftmaxOp(const Napi::CallbackInfo& info) {
   const std::size_t total = CheckedProduct(env, rows, columns);
   ExpectLength(env, "a", total, a.size);
   ExpectLength(env, "out", total, out.size);
-  if (total > 0) Softmax(Kernels(env), a.data, rows, columns, out.data);
+  if (total > 0) Softmax(DefaultKernelTable(env), a.data, rows, columns, out.data);
   return env.Undefined();
 }
 
@@ -204,12 +197,14 @@ Napi::Value TransposeOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "a", total, a.size);
   ExpectLength(env, "out", total, out.size);
   if (total > 0) {
-    TransposeTensor(Kernels(env), a.data, shape.size, sizes.data(), axes.data(), out.data);
+    TransposeTensor(DefaultKernelTable(env), a.data, shape.size, sizes.data(), axes.data(),
+                    out.data);
   }
   return env.Undefined();
 }
 
-/// Offset and stride of a side of CopyRows from argument `first` on: `rows` runs lie inside an array of `size` elements.
+/// Where the runs of one side of CopyRows lie: the offset of the first one and the stride between
+/// them.
 struct RunPlaces {
   std::size_t offset;
   std::size_t stride;
@@ -267,12 +262,12 @@ Napi::Value ScatterAddRowsOp(const Napi::CallbackInfo& info) {
                                          " (rowWidth) as length of out, received " +
                                          std::to_string(out.size) + ".");
   }
-  ThrowUnlessOk(env, ScatterAddRows(Kernels(env), source.data, indices.data, indices.size, width,
-                                    out.size / width, out.data));
+  ThrowUnlessOk(env, ScatterAddRows(DefaultKernelTable(env), source.data, indices.data,
+                                    indices.size, width, out.size / width, out.data));
   return env.Undefined();
 }
 
-/// learningRate, beta1, beta2, epsilon and step from argument `first` on.
+/// Reads learningRate, beta1, beta2, epsilon and step from argument `first` on.
 AdamStep AdamArguments(const Napi::CallbackInfo& info, std::size_t first) {
   const double rate = NumberArgument(info[first], "learningRate");
   const double beta1 = NumberArgument(info[first + 1], "beta1");
@@ -305,7 +300,8 @@ Napi::Value AdamOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "gradient", parameter.size, gradient.size);
   ExpectLength(env, "m", parameter.size, m.size);
   ExpectLength(env, "v", parameter.size, v.size);
-  AdamUpdate(Kernels(env), step, gradient.data, parameter.size, parameter.data, m.data, v.data);
+  AdamUpdate(DefaultKernelTable(env), step, gradient.data, parameter.size, parameter.data, m.data,
+             v.data);
   return env.Undefined();
 }
 
@@ -321,9 +317,10 @@ Napi::Value AdamRowsOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "gradient", CheckedProduct(env, rows.size, width), gradient.size);
   ExpectLength(env, "m", parameter.size, m.size);
   ExpectLength(env, "v", parameter.size, v.size);
-  ThrowUnlessOk(env, AdamUpdateRows(Kernels(env), step, gradient.data, rows.data, rows.size, width,
-                                    RowsArgument(env, "parameter", parameter.size, width),
-                                    parameter.data, m.data, v.data));
+  ThrowUnlessOk(
+      env, AdamUpdateRows(DefaultKernelTable(env), step, gradient.data, rows.data, rows.size, width,
+                          RowsArgument(env, "parameter", parameter.size, width), parameter.data,
+                          m.data, v.data));
   return env.Undefined();
 }
 

@@ -1,20 +1,18 @@
-// The `training` namespace: fused operations of a training step. Every length and index is checked here, so that the
-// core may trust its pointers.
+// The `training` namespace: fused operations of a training step. Every length and index is checked
+// here, so that the core may trust its pointers.
 
 #include <cmath>
 #include <string>
 
 #include "addon/arguments.h"
 #include "addon/classes.h"
-#include "core/training_ops.h"
-#include "core/view_checks.h"
+#include "core/runtime/view_checks.h"
+#include "core/training/training_ops.h"
 
 namespace tandem {
 namespace {
 
-const KernelTable& Kernels(Napi::Env env) { return KernelsArgument(env.Undefined()); }
-
-/// Rows of `n` elements that `array` holds.
+/// The number of rows of `n` elements in `array`.
 std::size_t RowsOf(Napi::Env env, const char* name, const ArrayView<float>& array, std::size_t n) {
   return RowsArgument(env, name, array.size, n);
 }
@@ -38,7 +36,8 @@ Napi::Value LayerNormOp(const Napi::CallbackInfo& info) {
   const std::size_t rows = RowsOf(env, "x", x, scale.size);
   ExpectLength(env, "offset", scale.size, offset.size);
   ExpectLength(env, "out", x.size, out.size);
-  LayerNorm(Kernels(env), x.data, rows, scale.size, scale.data, offset.data, epsilon, out.data);
+  LayerNorm(DefaultKernelTable(env), x.data, rows, scale.size, scale.data, offset.data, epsilon,
+            out.data);
   return env.Undefined();
 }
 
@@ -56,8 +55,8 @@ Napi::Value LayerNormBackwardOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "dx", x.size, dx.size);
   ExpectLength(env, "dscale", scale.size, dscale.size);
   ExpectLength(env, "doffset", scale.size, doffset.size);
-  ThrowUnlessOk(env, LayerNormBackward(Kernels(env), x.data, dy.data, rows, scale.size, scale.data,
-                                       epsilon, dx.data, dscale.data, doffset.data));
+  ThrowUnlessOk(env, LayerNormBackward(DefaultKernelTable(env), x.data, dy.data, rows, scale.size,
+                                       scale.data, epsilon, dx.data, dscale.data, doffset.data));
   return env.Undefined();
 }
 
@@ -73,8 +72,9 @@ Napi::Value DropoutOp(const Napi::CallbackInfo& info) {
         env, "Expected a rate in [0, 1), received " + std::to_string(rate) + ".");
   }
   const double threshold = std::floor(rate * 0x1.0p32);
-  Dropout(Kernels(env), static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(threshold),
-          static_cast<float>(1 / (1 - rate)), x.data, x.size, out.data);
+  Dropout(DefaultKernelTable(env), static_cast<std::uint32_t>(seed),
+          static_cast<std::uint32_t>(threshold), static_cast<float>(1 / (1 - rate)), x.data, x.size,
+          out.data);
   return env.Undefined();
 }
 
@@ -89,7 +89,8 @@ Napi::Value ReluBackwardOp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-/// offsets [B + 1], width and heads, which follow the arrays of both attention calls; `size` is that of one array.
+/// Reads offsets [B + 1], width and heads, which follow the arrays of both attention calls. `size`
+/// is the length of one array.
 AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t first,
                                   std::size_t size) {
   const Napi::Env env = info.Env();
@@ -108,7 +109,7 @@ AttentionShape AttentionArguments(const Napi::CallbackInfo& info, std::size_t fi
                                          std::to_string(shape.heads) + ".");
   }
   const std::size_t rows = RowsArgument(env, "queries", size, shape.width);
-  ThrowUnlessOk(env, CheckOffsets("offsets", {offsets.data, offsets.size}, shape.batch, "[B + 1]"));
+  ThrowUnlessOk(env, CheckOffsets("offsets", offsets, shape.batch, "[B + 1]"));
   ExpectLength(env, "queries", static_cast<std::size_t>(offsets.data[shape.batch]) * shape.width,
                rows * shape.width);
   return shape;
@@ -124,7 +125,8 @@ Napi::Value CausalAttentionOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "keys", q.size, k.size);
   ExpectLength(env, "values", q.size, v.size);
   ExpectLength(env, "out", q.size, out.size);
-  ThrowUnlessOk(env, CausalAttention(Kernels(env), shape, q.data, k.data, v.data, out.data));
+  ThrowUnlessOk(env,
+                CausalAttention(DefaultKernelTable(env), shape, q.data, k.data, v.data, out.data));
   return env.Undefined();
 }
 
@@ -144,12 +146,12 @@ Napi::Value CausalAttentionBackwardOp(const Napi::CallbackInfo& info) {
   ExpectLength(env, "dQueries", q.size, dq.size);
   ExpectLength(env, "dKeys", q.size, dk.size);
   ExpectLength(env, "dValues", q.size, dv.size);
-  ThrowUnlessOk(env, CausalAttentionBackward(Kernels(env), shape, q.data, k.data, v.data, dy.data,
-                                             dq.data, dk.data, dv.data));
+  ThrowUnlessOk(env, CausalAttentionBackward(DefaultKernelTable(env), shape, q.data, k.data, v.data,
+                                             dy.data, dq.data, dk.data, dv.data));
   return env.Undefined();
 }
 
-/// Arguments `first` and the one after it: rows and columns of pairs.
+/// Reads the rows and columns of pairs from argument `first` and the one after it.
 ScorePairs PairArguments(const Napi::CallbackInfo& info, std::size_t first, const char* what,
                          const ScoreShape& shape) {
   const Napi::Env env = info.Env();
@@ -171,7 +173,8 @@ ScorePairs PairArguments(const Napi::CallbackInfo& info, std::size_t first, cons
   return {rows.data, columns.data, rows.size};
 }
 
-/// queries, candidates, width, bias, masked and rewarded pairs, and bonuses, which begin both calls of the log-sum-exp.
+/// Reads the arguments with which both calls of the log-sum-exp begin: queries, candidates, width,
+/// bias, masked and boosted pairs, and boosts.
 ScoreShape ScoreArguments(const Napi::CallbackInfo& info, const ArrayView<float>& queries,
                           const ArrayView<float>& candidates) {
   const Napi::Env env = info.Env();
@@ -188,10 +191,10 @@ ScoreShape ScoreArguments(const Napi::CallbackInfo& info, const ArrayView<float>
     shape.bias = bias.data;
   }
   shape.masked = PairArguments(info, 4, "masked", shape);
-  shape.rewarded = PairArguments(info, 6, "rewarded", shape);
-  const ArrayView<float> bonuses = Float32Argument(info[8], "bonuses");
-  ExpectLength(env, "bonuses", shape.rewarded.count, bonuses.size);
-  shape.bonuses = bonuses.data;
+  shape.boosted = PairArguments(info, 6, "boosted", shape);
+  const ArrayView<float> boosts = Float32Argument(info[8], "boosts");
+  ExpectLength(env, "boosts", shape.boosted.count, boosts.size);
+  shape.boosts = boosts.data;
   return shape;
 }
 
@@ -202,7 +205,8 @@ Napi::Value LogSumExpScoresOp(const Napi::CallbackInfo& info) {
   const ScoreShape shape = ScoreArguments(info, queries, candidates);
   const ArrayView<float> out = Float32Argument(info[9], "out");
   ExpectLength(env, "out", shape.queries, out.size);
-  ThrowUnlessOk(env, LogSumExpScores(Kernels(env), shape, queries.data, candidates.data, out.data));
+  ThrowUnlessOk(env, LogSumExpScores(DefaultKernelTable(env), shape, queries.data, candidates.data,
+                                     out.data));
   return env.Undefined();
 }
 
@@ -214,8 +218,8 @@ Napi::Value LogSumExpScoresBackwardOp(const Napi::CallbackInfo& info) {
   const ArrayView<float> log_sums = Float32Argument(info[9], "logSums");
   const ArrayView<float> dy = Float32Argument(info[10], "dy");
   const ArrayView<float> dqueries = Float32Argument(info[11], "dQueries");
-  const ArrayView<float> dbonuses = Float32Argument(info[12], "dBonuses");
-  ExpectLength(env, "dBonuses", shape.rewarded.count, dbonuses.size);
+  const ArrayView<float> dboosts = Float32Argument(info[12], "dBoosts");
+  ExpectLength(env, "dBoosts", shape.boosted.count, dboosts.size);
   ExpectLength(env, "logSums", shape.queries, log_sums.size);
   ExpectLength(env, "dy", shape.queries, dy.size);
   ExpectLength(env, "dQueries", queries.size, dqueries.size);
@@ -224,9 +228,9 @@ Napi::Value LogSumExpScoresBackwardOp(const Napi::CallbackInfo& info) {
     dcandidates = Float32Argument(info[13], "dCandidates");
     ExpectLength(env, "dCandidates", candidates.size, dcandidates.size);
   }
-  ThrowUnlessOk(env, LogSumExpScoresBackward(Kernels(env), shape, queries.data, candidates.data,
-                                             log_sums.data, dy.data, dqueries.data, dbonuses.data,
-                                             dcandidates.data));
+  ThrowUnlessOk(env, LogSumExpScoresBackward(DefaultKernelTable(env), shape, queries.data,
+                                             candidates.data, log_sums.data, dy.data, dqueries.data,
+                                             dboosts.data, dcandidates.data));
   return env.Undefined();
 }
 

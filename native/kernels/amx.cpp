@@ -1,26 +1,28 @@
-// AMX: bf16 products and code scans in tiles of 16 rows by 64 bytes, laid over the composed avx512 table.
+// AMX: bf16 products and code scans in tiles of 16 rows by 64 bytes, as an overlay of the composed
+// avx512 table.
 //
-// Tiles 0 to 3 accumulate 32 x 32 outputs, 4 and 5 hold rows of a, 6 and 7 columns of b: eight loads for four products
-// of 16 cycles. A call configures the tiles and releases them before it returns, so that nothing but a call pays for
-// their 8 KiB in context switches and signal frames.
+// Tiles 0 to 3 accumulate 32 x 32 outputs, 4 and 5 hold rows of a, and 6 and 7 hold columns of b:
+// eight loads for four products of 16 cycles. A call configures the tiles and releases them before
+// it returns, so that only such calls pay for their 8 KiB in context switches and signal frames.
 
 #include <string.h>
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {
 
 constexpr size_t kTile = 16;
 constexpr size_t kTileBytes = 64;
-/// Fewer queries leave the tiles mostly empty, and a scan of them waits for memory anyway. bf16 products have no such
-/// limit: another order of sums for few rows would make results depend on how callers split rows.
+/// Fewer queries leave the tiles mostly empty, and a scan of them waits for memory anyway. bf16
+/// products have no such limit: another order of sums for few rows would make results depend on how
+/// callers split rows.
 constexpr size_t kFewQueries = 4;
 
-/// scan_codes of the table that this one is laid over: for few queries.
+/// scan_codes of the table below this overlay, for few queries.
 void (*scan_codes_below)(const int8_t*, size_t, size_t, const uint8_t*, size_t, int32_t*, size_t);
 
-/// What LDTILECFG reads.
+/// The configuration that LDTILECFG reads.
 struct alignas(64) TileConfig {
   uint8_t palette;
   uint8_t start_row;
@@ -30,10 +32,12 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64, "LDTILECFG reads 64 bytes");
 
-/// GCC's tile intrinsics do not say which memory they read: what was stored before must be in memory by then.
+/// GCC's tile intrinsics do not declare which memory they read, so earlier stores must be complete
+/// when they run.
 void FinishStores() { __asm__ volatile("" : : : "memory"); }
 
-/// `first` rows for tiles 0, 1 and 4, `second` rows for 2, 3 and 5, where there are any; 16 rows for 6 and 7.
+/// Gives tiles 0, 1 and 4 `first` rows, tiles 2, 3 and 5 `second` rows, if any, and tiles 6 and 7
+/// 16 rows.
 void Configure(size_t first, size_t second) {
   TileConfig config;
   memset(&config, 0, sizeof(config));
@@ -47,7 +51,7 @@ void Configure(size_t first, size_t second) {
   _tile_loadconfig(&config);
 }
 
-/// The last bytes of each row, padded with zeros to the width of a tile.
+/// Copies the last bytes of each row, padded with zeros to the width of a tile.
 void PadRows(const void* from, ptrdiff_t stride_bytes, size_t rows, size_t bytes,
              uint8_t (*to)[kTileBytes]) {
   const char* row = static_cast<const char*>(from);
@@ -58,7 +62,8 @@ void PadRows(const void* from, ptrdiff_t stride_bytes, size_t rows, size_t bytes
   FinishStores();
 }
 
-/// Whole lines of b, 64 bytes each; the zeros that pad a meet those after them in `to`.
+/// Copies whole lines of b, 64 bytes each. The lines after them in `to` must be finite: they are
+/// multiplied by the zeros that pad a.
 void CopyLines(const void* from, ptrdiff_t stride_bytes, size_t lines, uint8_t (*to)[kTileBytes]) {
   const char* line = static_cast<const char*>(from);
   for (size_t i = 0; i < lines; ++i, line += stride_bytes) {
@@ -69,10 +74,11 @@ void CopyLines(const void* from, ptrdiff_t stride_bytes, size_t lines, uint8_t (
 
 // ---- bf16 ----
 
-/// Steps of one product along k: whole tiles, then what is left, which is padded with zeros on both sides.
+/// Elements of k in one step of a product. The rest of k is padded with zeros on both sides.
 constexpr size_t kPairStep = kTileBytes / sizeof(uint16_t);
 
-/// Where a tile of outputs goes: to c itself, or aside when columns are cut off or something is to be added.
+/// Where a tile of outputs is stored: in c itself, or in scratch when columns are cut off or
+/// something is added.
 struct OutputTile {
   float* to;
   ptrdiff_t stride_bytes;
@@ -106,7 +112,8 @@ void FinishOutput(const Bf16GemmBlock& g, size_t row, size_t rows, size_t column
   }
 }
 
-/// Up to 32 rows by the panel at `column`; `a_tail` and `b_tail` are read when k leaves a tail.
+/// Computes up to 32 rows by the panel at `column`. `a_tail` and `b_tail` are read when k leaves a
+/// tail.
 void Bf16Panel(const Bf16GemmBlock& g, size_t row, size_t first, size_t second, size_t column,
                const uint8_t (*a_tail)[kTileBytes], uint8_t (*b_tail)[kTile][kTileBytes]) {
   constexpr ptrdiff_t kLineBytes = 2 * kTileBytes;
@@ -170,7 +177,7 @@ void GemmBf16(const Bf16GemmBlock& g) {
   const size_t tail = g.k % kPairStep;
   alignas(64) uint8_t a_tail[2 * kTile][kTileBytes];
   alignas(64) uint8_t b_tail[2][kTile][kTileBytes];
-  // Else NaN could lie there, and 0 times NaN is one.
+  // Otherwise NaN could lie there, and 0 times NaN is NaN.
   if (tail > 0) memset(b_tail, 0, sizeof(b_tail));
   for (size_t row = 0; row < g.m; row += 2 * kTile) {
     const size_t rows = g.m - row < 2 * kTile ? g.m - row : 2 * kTile;
@@ -190,7 +197,7 @@ void GemmBf16(const Bf16GemmBlock& g) {
 
 // ---- codes ----
 
-/// Up to 32 queries by two blocks, or by one when `pair` is false.
+/// Scans two blocks for up to 32 queries, or one block when `pair` is false.
 void ScanPair(const int8_t* queries, size_t depth, bool second, const uint8_t* codes, bool pair,
               const uint8_t (*query_tail)[kTileBytes], uint8_t (*code_tail)[kTile][kTileBytes],
               int32_t* sums, ptrdiff_t sum_stride) {
@@ -204,7 +211,7 @@ void ScanPair(const int8_t* queries, size_t depth, bool second, const uint8_t* c
     _tile_zero(2);
     _tile_zero(3);
   }
-  // Signed queries by unsigned codes: SUD.
+  // Signed queries times unsigned codes: SUD.
   const auto step = [=](const void* rows, ptrdiff_t row_stride, const void* left_lines,
                         const void* right_lines) {
     _tile_loadd(4, rows, row_stride);
@@ -264,7 +271,7 @@ void ScanCodes(const int8_t* queries, size_t query_count, size_t depth, const ui
 
 }  // namespace
 
-void LayAmx(KernelTable* table) noexcept {
+void OverlayAmx(KernelTable* table) noexcept {
   scan_codes_below = table->scan_codes;
   table->isa = "amx";
   table->gemm_bf16 = GemmBf16;

@@ -1,7 +1,8 @@
-// AVX2 + FMA registers for the shared kernel bodies: 8 lanes, gemm tile 6 x 16 (12 of 16 registers accumulate).
+// AVX2 and FMA registers for the shared kernel bodies: 8 lanes, gemm tile 6 x 16 (12 of 16
+// registers accumulate).
 
-#include "vector_kernels.h"
-#include "x86.h"
+#include "kernels/vector/table.h"
+#include "kernels/x86.h"
 
 namespace tandem {
 namespace {
@@ -35,7 +36,7 @@ struct Avx2 : X86 {
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   /// c - a b.
   static F NegFma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
-  /// b when either is NaN, as the instruction does.
+  /// b when either is NaN, which is what the instruction gives.
   static F Max(F a, F b) { return _mm256_max_ps(a, b); }
   static F Min(F a, F b) { return _mm256_min_ps(a, b); }
   static F MaxOrNan(F a, F b) {
@@ -62,7 +63,7 @@ struct Avx2 : X86 {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
   }
 
-  // ---- bf16: pairs are spread into two registers ----
+  // ---- bf16: a pair is spread over two registers ----
 
   static constexpr int kBf16RowTile = 4;
   struct Pairs {
@@ -79,7 +80,10 @@ struct Avx2 : X86 {
   static Pairs BroadcastPair(int32_t pair) { return Spread(_mm256_set1_epi32(pair)); }
   static F DotPairs(Pairs a, Pairs b, F sum) { return Fma(a.odd, b.odd, Fma(a.even, b.even, sum)); }
 
-  // ---- codes: a code times a query component takes 8 + 6 bits, two of them summed 15, so nothing saturates ----
+  // ---- codes ----
+  //
+  // A code times a query component takes 8 + 6 bits, and the sum of two takes 15, so nothing
+  // saturates.
 
   static constexpr int kScanQueries = 4;
   static constexpr int kCodeOffset = 0;
@@ -112,7 +116,7 @@ struct Avx2 : X86 {
   }
 };
 
-constexpr KernelTable kTable = VectorKernels<Avx2>::Table("avx2");
+constexpr KernelTable kTable = VectorTable<Avx2>("avx2");
 
 }  // namespace
 

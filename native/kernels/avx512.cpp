@@ -1,11 +1,12 @@
-// AVX-512 as every CPU with F, BW, DQ and VL has it; avx512_vnni.cpp and avx512_bf16.cpp are laid over it.
+// AVX-512 on every CPU with F, BW, DQ and VL. avx512_vnni.cpp and avx512_bf16.cpp are overlays of
+// this table.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {
 
-constexpr KernelTable kTable = VectorKernels<Avx512>::Table("avx512");
+constexpr KernelTable kTable = VectorTable<Avx512>("avx512");
 
 }  // namespace
 

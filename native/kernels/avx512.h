@@ -1,9 +1,10 @@
-// AVX-512 (F, BW, DQ, VL) registers for the shared kernel bodies: 16 lanes, gemm tile 12 x 32 (24 of 32 registers
-// accumulate). Included only by files compiled for them; in an anonymous namespace, so each has its own.
+// AVX-512 (F, BW, DQ, VL) registers for the shared kernel bodies: 16 lanes, gemm tile 12 x 32 (24
+// of 32 registers accumulate). Only files that are compiled for AVX-512 include this one.
+// Everything is in an anonymous namespace, so each file has its own copy.
 #pragma once
 
-#include "vector_kernels.h"
-#include "x86.h"
+#include "kernels/vector/table.h"
+#include "kernels/x86.h"
 
 namespace tandem {
 namespace {
@@ -34,7 +35,7 @@ struct Avx512 : X86 {
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   /// c - a b.
   static F NegFma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
-  /// b when either is NaN, as the instruction does.
+  /// b when either is NaN, which is what the instruction gives.
   static F Max(F a, F b) { return _mm512_max_ps(a, b); }
   static F Min(F a, F b) { return _mm512_min_ps(a, b); }
   static F MaxOrNan(F a, F b) {
@@ -49,7 +50,8 @@ struct Avx512 : X86 {
   static F Round(F a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
-  /// y * 2^n for integral n in [-254, 254]. Two factors as in avx2.cpp, so that both round alike.
+  /// y * 2^n for integral n in [-254, 254], in two factors as in avx2.cpp, so that both round
+  /// alike.
   static F ScaleByPowerOfTwo(F y, F n) {
     const __m512i whole = _mm512_cvtps_epi32(n);
     const __m512i half = _mm512_srai_epi32(whole, 1);
@@ -59,8 +61,9 @@ struct Avx512 : X86 {
   static F PowerOfTwo(__m512i n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
   }
-  /// Spelt out: GCC 12 may spill the mask's 16 bits and read back 32, the upper ones of whatever lay beside them (seen at
-  /// -O1 with -fsanitize=thread). Emulated masks are plain integers.
+  /// An explicit instruction, because GCC 12 may spill the mask's 16 bits and read back 32, the
+  /// upper ones of which are whatever lay beside them (seen at -O1 with -fsanitize=thread).
+  /// Emulated masks are plain integers.
   static uint32_t BitsOf(Mask mask) {
 #if defined(__AVX512F__)
     uint32_t bits;
@@ -86,7 +89,7 @@ struct Avx512 : X86 {
     X86::StoreSums(eight, scores, score_stride);
   }
 
-  // ---- bf16: pairs are spread into two registers ----
+  // ---- bf16: a pair is spread over two registers ----
 
   static constexpr int kBf16RowTile = 12;
   struct Pairs {
@@ -101,7 +104,10 @@ struct Avx512 : X86 {
   static Pairs BroadcastPair(int32_t pair) { return Spread(_mm512_set1_epi32(pair)); }
   static F DotPairs(Pairs a, Pairs b, F sum) { return Fma(a.odd, b.odd, Fma(a.even, b.even, sum)); }
 
-  // ---- codes: a code times a query component takes 8 + 6 bits, two of them summed 15, so nothing saturates ----
+  // ---- codes ----
+  //
+  // A code times a query component takes 8 + 6 bits, and the sum of two takes 15, so nothing
+  // saturates.
 
   static constexpr int kScanQueries = 8;
   static constexpr int kCodeOffset = 0;

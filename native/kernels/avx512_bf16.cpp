@@ -1,6 +1,7 @@
-// VDPBF16PS: a pair of bf16 products added to an f32 sum in one instruction. It flushes denormals.
+// VDPBF16PS adds the product of two bf16 pairs to an f32 sum in one instruction. It flushes
+// denormals.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {
@@ -14,8 +15,8 @@ struct Avx512Bf16 : Avx512 {
 
 }  // namespace
 
-void LayAvx512Bf16(KernelTable* table) noexcept {
-  table->gemm_bf16 = QuantisedKernels<Avx512Bf16>::GemmBf16;
+void OverlayAvx512Bf16(KernelTable* table) noexcept {
+  table->gemm_bf16 = VectorBf16<Avx512Bf16>::Gemm;
 }
 
 }  // namespace tandem

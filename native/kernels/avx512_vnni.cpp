@@ -1,6 +1,6 @@
-// VPDPBUSD: four products of a code and a query component summed in one instruction.
+// VPDPBUSD sums four products of a code and a query component in one instruction.
 
-#include "avx512.h"
+#include "kernels/avx512.h"
 
 namespace tandem {
 namespace {
@@ -13,8 +13,8 @@ struct Avx512Vnni : Avx512 {
 
 }  // namespace
 
-void LayAvx512Vnni(KernelTable* table) noexcept {
-  table->scan_codes = QuantisedKernels<Avx512Vnni>::ScanCodes;
+void OverlayAvx512Vnni(KernelTable* table) noexcept {
+  table->scan_codes = VectorCodes<Avx512Vnni>::Scan;
 }
 
 }  // namespace tandem

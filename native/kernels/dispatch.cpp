@@ -1,7 +1,8 @@
-// Probes the CPU once and composes the tables it can run: base tables, and over them what optional extensions do faster.
-// An instruction set counts only when the OS also saves its registers.
+// Probes the CPU once and composes the tables that it can run: base tables, and overlays for what
+// optional extensions do faster. An instruction set counts only when the operating system also
+// saves its registers.
 
-#include "dispatch.h"
+#include "kernels/dispatch.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -27,7 +28,8 @@ struct Features {
   bool amx = false;
 };
 
-/// XCR0: which register files the OS saves on a context switch. Inline assembly, because _xgetbv needs -mxsave.
+/// XCR0: which register files the operating system saves on a context switch. Inline assembly,
+/// because _xgetbv needs -mxsave.
 unsigned ReadXcr0() {
   unsigned low = 0;
   unsigned high = 0;
@@ -35,7 +37,8 @@ unsigned ReadXcr0() {
   return low;
 }
 
-/// Tile registers take 8 KiB in every signal frame, so Linux hands them out on request, per process and for good.
+/// Tile registers take 8 KiB in every signal frame, so Linux grants them only on request. The grant
+/// holds for the process and for good.
 bool RequestTiles() {
 #if defined(__linux__)
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
@@ -54,7 +57,8 @@ Features ProbeFeatures() {
   const unsigned xcr0 = ReadXcr0();
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return found;
   const unsigned subleaves = a;
-  // Bits 1 and 2: XMM and YMM; bits 5 to 7: mask registers and both halves of ZMM; 17 and 18: tiles.
+  // Bits 1 and 2 are XMM and YMM; bits 5 to 7 are the mask registers and both halves of ZMM; bits
+  // 17 and 18 are the tiles.
   found.avx2 = fma && (b & bit_AVX2) != 0 && (xcr0 & 0x6) == 0x6;
 #if defined(TANDEM_EMULATE)
   found.avx512 = found.avx512_vnni = found.avx512_bf16 = found.amx = found.avx2;
@@ -82,13 +86,13 @@ AvailableKernels Probe() noexcept {
   if (features.avx2) add(Avx2Kernels());
   if (features.avx512) {
     static KernelTable avx512 = Avx512Kernels();
-    if (features.avx512_vnni) LayAvx512Vnni(&avx512);
-    if (features.avx512_bf16) LayAvx512Bf16(&avx512);
+    if (features.avx512_vnni) OverlayAvx512Vnni(&avx512);
+    if (features.avx512_bf16) OverlayAvx512Bf16(&avx512);
     add(avx512);
 #if defined(TANDEM_HAVE_AMX)
     if (features.amx) {
       static KernelTable amx = avx512;
-      LayAmx(&amx);
+      OverlayAmx(&amx);
       add(amx);
     }
 #endif
@@ -96,9 +100,9 @@ AvailableKernels Probe() noexcept {
 #elif defined(__aarch64__)
   static KernelTable neon = NeonKernels();
 #if defined(__APPLE__)
-  LayNeonDotprod(&neon);  // Every 64-bit Mac has it.
+  OverlayNeonDotprod(&neon);  // Every 64-bit Mac has it.
 #elif defined(__linux__)
-  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) LayNeonDotprod(&neon);
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) OverlayNeonDotprod(&neon);
 #endif
   add(neon);
 #endif

@@ -1,20 +1,21 @@
-// Which kernel tables this process may use.
+// The kernel tables that this process may use.
 #pragma once
 
 #include <array>
 #include <cstddef>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace tandem {
 
-/// Tables this CPU and operating system can run, slowest first.
+/// The tables that this CPU and operating system can run, slowest first.
 struct AvailableKernels {
   std::array<const KernelTable*, 4> tables{};
   std::size_t count = 0;
 };
 
-/// Probes the CPU and the register state the OS saves, once per process, and composes the tables.
+/// Probes the CPU and the register state that the operating system saves, once in a process, and
+/// composes the tables.
 const AvailableKernels& ProbeKernels() noexcept;
 
 }  // namespace tandem

@@ -1,4 +1,5 @@
-// The counter-based random numbers of dropout: which units fall away follows from a seed and their place alone.
+// The counter-based random numbers of dropout: the seed and the index of a unit alone determine
+// whether it is dropped.
 #pragma once
 
 #include <stdint.h>
@@ -14,7 +15,8 @@ inline uint32_t MixBits(uint32_t x) {
   return x ^ (x >> 16);
 }
 
-/// Uniform over 32 bits. Mixed twice: after one round, streams of two seeds would be windows of one sequence.
+/// Uniform over 32 bits. The index is mixed before the seed enters: with one round, the streams of
+/// two seeds would be windows of one sequence.
 inline uint32_t DropoutHash(uint32_t seed, uint32_t index) {
   return MixBits(MixBits(index) ^ seed);
 }

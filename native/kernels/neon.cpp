@@ -1,11 +1,11 @@
-// NEON as every 64-bit ARM CPU has it; neon_dotprod.cpp is laid over it.
+// NEON on every 64-bit ARM CPU. neon_dotprod.cpp is an overlay of this table.
 
-#include "neon.h"
+#include "kernels/neon.h"
 
 namespace tandem {
 namespace {
 
-constexpr KernelTable kTable = VectorKernels<Neon>::Table("neon");
+constexpr KernelTable kTable = VectorTable<Neon>("neon");
 
 }  // namespace
 

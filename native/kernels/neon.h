@@ -1,17 +1,19 @@
-// Registers of ARMv8.0 for the shared kernel bodies: 4 lanes, gemm tile 12 x 8 (24 of 32 registers accumulate).
-// Included only by files compiled for it; in an anonymous namespace, so each has its own.
+// ARMv8.0 registers for the shared kernel bodies: 4 lanes, gemm tile 12 x 8 (24 of 32 registers
+// accumulate). Only files that are compiled for ARM include this one. Everything is in an anonymous
+// namespace, so each file has its own copy.
 #pragma once
 
 #include <arm_neon.h>
 
-#include "vector_kernels.h"
+#include "kernels/vector/table.h"
 
 namespace tandem {
 namespace {
 
 struct Neon {
   using F = float32x4_t;
-  /// How many lanes, from the first: there are no masked loads to build a register for.
+  /// The number of lanes, counted from the first: there are no masked loads for which to build a
+  /// register.
   using Mask = size_t;
   static constexpr size_t kLanes = 4;
   static constexpr size_t kRowTile = 12;
@@ -67,7 +69,7 @@ struct Neon {
   static F Fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
   /// c - a b.
   static F NegFma(F a, F b, F c) { return vfmsq_f32(c, a, b); }
-  /// NaN when either is: b's NaN passes, which is all that the shared bodies ask for.
+  /// NaN when either is NaN. The shared bodies only need that a NaN in b passes.
   static F Max(F a, F b) { return vmaxq_f32(a, b); }
   static F Min(F a, F b) { return vminq_f32(a, b); }
   static F MaxOrNan(F a, F b) { return vmaxq_f32(a, b); }
@@ -93,7 +95,7 @@ struct Neon {
   }
   static uint32_t GreaterBits(F a, F b) { return LaneBits(vcgtq_f32(a, b)); }
 
-  /// Neighbours added to neighbours, twice: as StoreSums below.
+  /// Adds neighbours to neighbours, twice, in the same order as StoreSums below.
   static float ReduceAdd(F x) { return vaddvq_f32(x); }
   static F ReduceAdd4(F a, F b, F c, F d) { return vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)); }
   static void StoreSums(const F (&sums)[4][2], float* scores, size_t score_stride) {
@@ -138,7 +140,7 @@ struct Neon {
     vst1q_f32(out + 3 * out_stride, vreinterpretq_f32_f64(vtrn2q_f64(t1, t3)));
   }
 
-  // ---- bf16: pairs are spread into two registers ----
+  // ---- bf16: a pair is spread over two registers ----
 
   static uint16x4_t RoundFourToBf16(F x) {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);
@@ -147,7 +149,7 @@ struct Neon {
     const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
     return vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet), 16);
   }
-  /// 16 elements.
+  /// Rounds 16 elements.
   static void RoundToBf16(const float* a, uint16_t* out) {
     for (int i = 0; i < 16; i += 4) vst1_u16(out + i, RoundFourToBf16(vld1q_f32(a + i)));
   }
@@ -167,7 +169,10 @@ struct Neon {
   }
   static F DotPairs(Pairs a, Pairs b, F sum) { return Fma(a.odd, b.odd, Fma(a.even, b.even, sum)); }
 
-  // ---- codes: less 128 they are signed like the queries; kCodeOffset times the query's sum makes up for it ----
+  // ---- codes ----
+  //
+  // Minus 128, codes are signed like the queries. Adding kCodeOffset times the query's sum to the
+  // result undoes this.
 
   static constexpr int kScanQueries = 4;
   static constexpr int kCodeOffset = 128;
@@ -189,7 +194,8 @@ struct Neon {
   static int8x16_t BroadcastGroup(int32_t group) {
     return vreinterpretq_s8_s32(vdupq_n_s32(group));
   }
-  /// A product is at most 128 x 64 and two of them 2^14: nothing overflows 16 bits.
+  /// A product is at most 128 x 64 in magnitude, and two of them 2^14, so nothing overflows 16
+  /// bits.
   static CodeSums DotCodes(const Codes& codes, int8x16_t group, CodeSums sums) {
     for (int i = 0; i < 4; ++i) {
       const int8x16_t x = codes.quarter[i];

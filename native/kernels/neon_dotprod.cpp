@@ -1,6 +1,6 @@
-// SDOT (ARMv8.2 dot product): four products of a code and a query component summed in one instruction.
+// SDOT (ARMv8.2 dot product) sums four products of a code and a query component in one instruction.
 
-#include "neon.h"
+#include "kernels/neon.h"
 
 namespace tandem {
 namespace {
@@ -16,8 +16,8 @@ struct NeonDotprod : Neon {
 
 }  // namespace
 
-void LayNeonDotprod(KernelTable* table) noexcept {
-  table->scan_codes = QuantisedKernels<NeonDotprod>::ScanCodes;
+void OverlayNeonDotprod(KernelTable* table) noexcept {
+  table->scan_codes = VectorCodes<NeonDotprod>::Scan;
 }
 
 }  // namespace tandem

@@ -1,11 +1,12 @@
-// Reference kernels in plain C++, compiled without vectorisation: what the other tables are tested against, and what
-// runs where no SIMD table does. Written for clarity; only gemm is blocked.
+// Reference kernels in plain C++, compiled without vectorisation. The other tables are tested
+// against them, and they run where no SIMD table does. They are written for clarity; only gemm is
+// blocked.
 
 #include <math.h>
 #include <string.h>
 
-#include "dropout_hash.h"
-#include "kernels.h"
+#include "kernels/dropout_hash.h"
+#include "kernels/kernels.h"
 
 namespace tandem {
 namespace {
@@ -68,7 +69,8 @@ void ToBf16(const float* a, size_t n, uint16_t* out) {
     uint32_t bits;
     memcpy(&bits, a + i, sizeof(bits));
     const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    // Half of the last place kept, less one unless that place is odd: ties go to even. A quiet NaN stays one.
+    // Adds half of the last kept place, minus one unless that place is odd, so that ties go to
+    // even. A quiet NaN stays one.
     out[i] = static_cast<uint16_t>(
         (nan ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
   }

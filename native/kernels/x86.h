@@ -1,5 +1,6 @@
-// 256-bit parts that every x86 instruction set with AVX2 shares: wider shuffles would gain nothing where these are used.
-// In an anonymous namespace, like the register types that inherit it.
+// 256-bit operations that every x86 instruction set with AVX2 shares: wider shuffles would gain
+// nothing where these are used. In an anonymous namespace, like the register types that inherit
+// them.
 #pragma once
 
 #include <immintrin.h>
@@ -12,15 +13,15 @@ namespace {
 struct X86 {
   // ---- sums of lanes ----
 
-  /// Halves added to halves.
+  /// Adds halves to halves.
   static float ReduceAdd(__m256 x) {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
   }
 
-  /// Lane sums of a b c d e f g h as [a c e g b d f h], in the order of additions of ReduceAdd, so with its bits:
-  /// 21 instructions instead of 8 x 6.
+  /// The lane sums of a b c d e f g h, as [a c e g b d f h]. The additions run in the order of
+  /// ReduceAdd, so the bits are the same: 21 instructions instead of 8 x 6.
   static __m256 ReduceAdd8(const __m256 (&x)[8]) {
     __m256 pairs[4];
 #pragma GCC unroll 4
@@ -120,7 +121,8 @@ struct X86 {
     return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
   }
 
-  /// 16 elements. VCVTNE2PS2BF16 would be shorter where there is AVX-512 BF16, but flushes denormals.
+  /// Rounds 16 elements. VCVTNE2PS2BF16 would be shorter on CPUs with AVX-512 BF16, but it flushes
+  /// denormals.
   static void RoundToBf16(const float* a, uint16_t* out) {
     const __m256i low = RoundEightToBf16(_mm256_loadu_ps(a));
     const __m256i high = RoundEightToBf16(_mm256_loadu_ps(a + 8));

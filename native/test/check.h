@@ -1,4 +1,5 @@
-// A test harness in one header: named cases, checks that report and count, a seeded generator, f64 references.
+// A test harness in one header: checks that report and count failures, a seeded generator, and a
+// loop over the instruction sets.
 #pragma once
 
 #include <cmath>
@@ -21,7 +22,7 @@ inline std::string& Context() {
   return context;
 }
 
-/// Reports at most a few failures in full: a broken kernel fails thousands of elements alike.
+/// Reports only the first failures in full: a broken kernel fails thousands of elements alike.
 inline void Fail(const char* file, int line, const std::string& what) {
   if (++Failures() <= 20) {
     std::fprintf(stderr, "%s:%d: [%s] %s\n", file, line, Context().c_str(), what.c_str());
@@ -51,7 +52,7 @@ inline void Fail(const char* file, int line, const std::string& what) {
     }                                                                                       \
   } while (false)
 
-/// xorshift64*: the same numbers everywhere.
+/// xorshift64*: gives the same numbers everywhere.
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed * 2654435769u + 88172645463325252ull) {}
@@ -75,7 +76,7 @@ class Random {
   std::uint64_t state_;
 };
 
-/// Calls body(table) for every instruction set of this machine, naming it in failures.
+/// Calls body(table) for every instruction set of this machine, and names it in failures.
 template <class Body>
 void ForEachIsa(const Body& body) {
   const AvailableKernels& found = ProbeKernels();
@@ -86,13 +87,14 @@ void ForEachIsa(const Body& body) {
   Context().clear();
 }
 
-/// One instruction set for what does not depend on it and takes long: the least of the vector ones, which emulators run fastest.
+/// One instruction set, for tests that do not depend on it and take long: the least of the vector
+/// ones, which emulators run fastest.
 inline const KernelTable& OneIsa() {
   const AvailableKernels& found = ProbeKernels();
   return *found.tables[found.count > 1 ? 1 : 0];
 }
 
-/// Closing line and exit code.
+/// Prints the closing line and returns the exit code.
 inline int Finish(const char* name) {
   if (Failures() > 0) {
     std::fprintf(stderr, "%s: %d failures\n", name, Failures());

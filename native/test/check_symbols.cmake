@@ -1,5 +1,6 @@
-# Run as a test: each kernel object defines exactly one external symbol and no weak ones, which the linker could pick for
-# the whole addon although they were compiled for a newer CPU. Arguments: NM, OBJECT, SYMBOL.
+# Run as a test: each kernel object defines exactly one external symbol and no weak ones. The linker
+# could pick a weak symbol for the whole addon although it was compiled for a newer CPU. Arguments:
+# NM, OBJECT, SYMBOL.
 execute_process(COMMAND "${NM}" --defined-only --demangle "${OBJECT}"
   OUTPUT_VARIABLE output RESULT_VARIABLE result)
 if(NOT result EQUAL 0)

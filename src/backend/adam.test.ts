@@ -98,7 +98,7 @@ test('it finds the bottom of a bowl, and its own tensors are gone afterwards', a
   assert.equal(tf.memory().numTensors, start);
 });
 
-test('rows that a loss looks up move as a dense step moves them, the others keep value and moments', async () => {
+test('rows that a loss looks up move as in a dense step; the others do not change', async () => {
   for (const backend of ['cpu', 'native'] as const) {
     await useBackend(backend);
     const start = tf.memory().numTensors;
@@ -146,7 +146,7 @@ test('rows that a loss looks up move as a dense step moves them, the others keep
   }
 });
 
-test('a loss that is not finite changes nothing, and a row that is named twice is refused', async () => {
+test('a loss that is not finite changes nothing; a row that occurs twice is refused', async () => {
   await useBackend();
   const table = tf.tidy(() => tf.variable(tf.ones([4, 2])));
   const adam = new Adam(new Map([['table', table]]));

@@ -1,40 +1,51 @@
-// Adam, in place: one pass over parameter, gradient and both moments on the native backend, the same formula in tfjs ops
-// elsewhere. Moments are plain tensors, so that a checkpoint can hold them.
+// Adam, in place: one pass over parameter, gradient and both moments on the native backend, the
+// same formula in tfjs ops on the others. Moments are plain tensors, so that a checkpoint can hold
+// them.
 
 import { nativeAddon } from '../native/binding.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
 import { tf } from './tf.ts';
 
 const BETA1 = 0.9;
-/** As in SASRec and its successors: the second moment of sparse embeddings must not go stale for thousands of steps. */
+/**
+ * As in SASRec and its successors: the second moment of sparse embeddings must not go stale for
+ * thousands of steps.
+ */
 const BETA2 = 0.98;
 const EPSILON = 1e-8;
 
 /**
- * Gradient of a table of which a step has read few rows. Only those are updated ("lazy" Adam): a row's moments do not fade
- * while no step reads it.
+ * The gradient of a table of which a step has read a few rows. Only these rows are updated ("lazy"
+ * Adam): the moments of a row do not decay while no step reads it.
  */
 export interface RowGradient {
-  /** [R], each row at most once. */
+  /** [R] rows of the table, each at most once. */
   readonly rows: Int32Array;
-  /** [R, width]. */
+  /** [R, width] the gradient of each row. */
   readonly values: tf.Tensor;
 }
 
-/** What a step minimises. */
-export interface Objective {
-  /** Gets what `lookups` names, in place of those variables, and uses the others as they are. */
+/** The loss that a step minimises, and the table rows that it reads. */
+export interface GradientTask {
+  /**
+   * The loss. It reads the rows in `rows` in place of the variables that `lookups` names, and the
+   * other variables as they are.
+   */
   readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
   /**
-   * Variables of which the loss reads these rows alone, each row at most once. The rows [R, width] are leaves of the graph,
-   * so gradient and update have R rows, however long the table is.
+   * By variable name, the rows that the loss reads of a table, each at most once. These rows [R,
+   * width] are leaves of the graph, so gradient and update have R rows, however long the table is.
    */
   readonly lookups: ReadonlyMap<string, Int32Array>;
 }
 
-/** Optimiser of a fixed set of named variables. @see Kingma and Ba, Adam, ICLR 2015. */
+/**
+ * Optimiser of a fixed set of named variables.
+ *
+ * @see Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
+ */
 export class Adam {
-  /** Moments by variable name, `m` and `v` of its shape. */
+  /** Moments by variable name; `m` and `v` have the shape of the variable. */
   readonly moments: ReadonlyMap<string, { readonly m: tf.Variable; readonly v: tf.Variable }>;
   readonly #variables: ReadonlyMap<string, tf.Variable>;
 
@@ -52,19 +63,20 @@ export class Adam {
   }
 
   /**
-   * Takes the gradient of a loss and applies one step; a loss that is not finite changes nothing.
+   * Takes the gradient of a loss and applies one step. A loss that is not finite changes nothing.
    *
-   * @param prepare - makes what is minimised. It and the loss run before this returns its promise, and are tidied up.
+   * @param prepare - makes the task. It and the loss run inside tf.tidy, before this returns its
+   *   promise.
    * @param step - counts from 1.
    * @returns the loss before the update.
    */
-  async minimise(prepare: () => Objective, learningRate: number, step: number): Promise<number> {
-    let lookups: Objective['lookups'] = new Map();
+  async minimise(prepare: () => GradientTask, learningRate: number, step: number): Promise<number> {
+    let lookups: GradientTask['lookups'] = new Map();
     const leaves = new Map<string, tf.Tensor>(this.#variables);
-    // tfjs computes inside of tidy, which cannot wait; on a GPU the loss is read when it is there.
+    // tf.tidy cannot wait, so the loss is read after it: on a GPU reading is asynchronous.
     const { value, grads } = tf.tidy(() => {
-      const objective = prepare();
-      lookups = objective.lookups;
+      const task = prepare();
+      lookups = task.lookups;
       const rows = new Map(
         [...lookups].map(([name, indices]) => [
           name,
@@ -72,9 +84,7 @@ export class Adam {
         ]),
       );
       for (const [name, leaf] of rows) leaves.set(name, leaf);
-      return tf
-        .engine()
-        .gradients(() => objective.loss(rows), [...leaves.values()], undefined, true);
+      return tf.engine().gradients(() => task.loss(rows), [...leaves.values()], undefined, true);
     });
     try {
       const result = (await value.data())[0]!;
@@ -82,7 +92,7 @@ export class Adam {
       const gradients = new Map<string, tf.Tensor | RowGradient>();
       for (const [i, name] of [...leaves.keys()].entries()) {
         const values = grads[i];
-        // tfjs has none for what the loss does not depend on.
+        // tfjs returns no gradient for a variable that the loss does not depend on.
         if (values === undefined) continue;
         const indices = lookups.get(name);
         gradients.set(name, indices === undefined ? values : { rows: indices, values });
@@ -97,7 +107,8 @@ export class Adam {
   /**
    * Applies one step.
    *
-   * @param gradients - by variable name; a variable, or a row of one, without a gradient keeps its value and moments.
+   * @param gradients - by variable name. A variable without a gradient, or a row of one, keeps its
+   *   value and its moments.
    * @param step - counts from 1, for the bias correction.
    */
   apply(
@@ -163,7 +174,7 @@ function updateWithOps({ variable, m, v, gradient, learningRate, step }: Update)
   });
 }
 
-/** Value and moments after one step. */
+/** The value and both moments after one step. */
 function formula(
   value: tf.Tensor,
   m: tf.Tensor,

@@ -1,6 +1,8 @@
-// Names of the tfjs backends, without tfjs: for command lines.
+// Names of the tfjs backends. Does not load tfjs, so that command lines can import it.
 
-/** native: our kernels; tensorflow: libtensorflow; webgpu: Dawn on any GPU; cpu: tfjs's own JavaScript. */
+/**
+ * The backends: our kernels, libtensorflow, WebGPU through Dawn on any GPU, tfjs's own JavaScript.
+ */
 export const BACKENDS = ['native', 'tensorflow', 'webgpu', 'cpu'] as const;
 
 export type BackendName = (typeof BACKENDS)[number];

@@ -1,19 +1,20 @@
-// A pool of f32 buffers for one backend: a training step allocates nearly the same sizes again and again, and fresh pages
-// cost more than the arithmetic on them (measured: a quarter of a step went to allocation and garbage collection).
+// A pool of f32 buffers for one backend. A training step allocates nearly the same sizes again and
+// again, and fresh memory pages cost more than the arithmetic on them (measured: a quarter of a
+// step went to allocation and garbage collection).
 
-/** Smaller arrays are cheap to make and crowd the lists. */
+/** Smaller arrays are cheap to allocate and are not pooled. */
 const MIN_POOLED_LENGTH = 1024;
-/** Free buffers kept beyond this are left to the garbage collector. */
+/** Free buffers beyond this total are left to the garbage collector. */
 const MAX_FREE_BYTES = 512 * 1024 * 1024;
 
-/** Hands out arrays with old content and takes them back; knows which buffers are its own. */
+/** Lends arrays with arbitrary content and takes them back. It knows which buffers are its own. */
 export class BufferPool {
-  /** By capacity in elements. */
+  /** Free buffers by capacity in elements. */
   readonly #free = new Map<number, ArrayBufferLike[]>();
   readonly #owned = new WeakSet<ArrayBufferLike>();
   #freeBytes = 0;
 
-  /** An array of `length` elements whose content is arbitrary: the caller overwrites it in full. */
+  /** An array of `length` elements with arbitrary content. The caller writes all of them. */
   take(length: number): Float32Array {
     if (length < MIN_POOLED_LENGTH) return new Float32Array(length);
     const capacity = capacityFor(length);
@@ -27,25 +28,28 @@ export class BufferPool {
     return made;
   }
 
-  /** Takes back an array that nobody reads any more; arrays of other origin are ignored. */
+  /** Takes back an array that nobody reads any more; ignores arrays that are not from this pool. */
   give(values: unknown): void {
     if (!(values instanceof Float32Array) || !this.owns(values)) return;
     const { buffer } = values;
     if (this.#freeBytes + buffer.byteLength > MAX_FREE_BYTES) return;
     const capacity = buffer.byteLength / Float32Array.BYTES_PER_ELEMENT;
-    let list = this.#free.get(capacity);
-    if (list === undefined) this.#free.set(capacity, (list = []));
-    list.push(buffer);
+    const free = this.#free.get(capacity);
+    if (free === undefined) this.#free.set(capacity, [buffer]);
+    else free.push(buffer);
     this.#freeBytes += buffer.byteLength;
   }
 
-  /** Whether an array is a view of a buffer that may be handed out again. */
+  /** Whether an array is a view of a buffer of this pool, which may be lent again. */
   owns(values: unknown): boolean {
     return values instanceof Float32Array && this.#owned.has(values.buffer);
   }
 }
 
-/** Eight sizes to every power of two: histories are ragged, so a step's sizes are never quite those of the step before. */
+/**
+ * Rounds up to one of eight sizes per power of two: histories are ragged, so the sizes of a step
+ * differ slightly from those of the step before.
+ */
 function capacityFor(length: number): number {
   const unit = 2 ** (Math.floor(Math.log2(length)) - 3);
   return Math.ceil(length / unit) * unit;

@@ -1,5 +1,6 @@
-// Every op that the model uses, on random shapes: the native backend gives the values and gradients of tfjs's own.
-// tfjs's gradients are held to finite differences in f64 by model/layers.test.ts.
+// Every op that the model uses, on random shapes: the native backend gives the values and gradients
+// of tfjs's CPU backend. model/network/layers.test.ts compares tfjs's gradients with finite
+// differences in f64.
 
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
@@ -8,11 +9,14 @@ import type { BackendName } from './backends.ts';
 import { useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
-/** One call of an op: the inputs that have a gradient, and what is done with them. */
+/** One call of an op: the inputs that have a gradient, and the computation. */
 interface Call {
   readonly inputs: readonly { readonly shape: readonly number[]; readonly values: Float32Array }[];
   readonly apply: (...inputs: tf.Tensor[]) => tf.Tensor;
-  /** False where tfjs itself has no gradient (Maximum and matMul over broadcast axes, a split in one part). */
+  /**
+   * False when tfjs itself has no gradient (Maximum and matMul over broadcast axes, a split into
+   * one part).
+   */
   readonly gradients?: boolean;
 }
 
@@ -26,7 +30,7 @@ const axis = fc.oneof(
 );
 const shapeOf = (minLength: number, maxLength: number): fc.Arbitrary<number[]> =>
   fc.array(axis, { minLength, maxLength });
-/** One axis is stretched sometimes, so that buffers are long enough for the pool and for the kernels' wide loops. */
+/** Sometimes one axis is long, so that buffers reach the pool and the wide loops of the kernels. */
 const stretched = (shape: readonly number[]): fc.Arbitrary<number[]> =>
   fc
     .option(fc.nat(shape.length - 1), { freq: 3 })
@@ -36,7 +40,9 @@ const anyShape = (minLength: number, maxLength: number): fc.Arbitrary<number[]> 
     shape.length === 0 ? fc.constant(shape) : stretched(shape),
   );
 
-/** Numbers in [-3, 3) from a seed: drawing thousands one by one through fast-check would take minutes. */
+/**
+ * Numbers in [-3, 3) from a seed: drawing thousands of them through fast-check would take minutes.
+ */
 function numbers(size: number, seed: number): Float32Array {
   let state = (seed * 2654435761 + 12345) >>> 0;
   return Float32Array.from({ length: size }, () => {
@@ -53,7 +59,7 @@ function input(
   return { shape, values: numbers(tf.util.sizeFromShape([...shape]), seed).map(change) };
 }
 
-/** The value of a call and its gradients along a fixed dy. */
+/** The value of a call, and its gradients along a fixed dy. */
 async function run(
   backend: BackendName,
   call: Call,

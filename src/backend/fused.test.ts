@@ -1,4 +1,5 @@
-// Fused operations on both backends against f64 formulas: values, and gradients against central differences.
+// Fused operations on both backends against f64 formulas: values, and gradients against central
+// differences.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -35,7 +36,10 @@ function normals(random: Random, rows: number, width: number): Matrix {
 const dot = (a: readonly number[], b: readonly number[]): number =>
   a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 
-/** Holds `op` to `plain`, and its gradients along a random dy to slopes of `plain`, on both backends. */
+/**
+ * Compares `op` with `plain`, and its gradients along a random dy with slopes of `plain`, on both
+ * backends.
+ */
 async function check(
   op: (...inputs: tf.Tensor2D[]) => tf.Tensor,
   plain: (...inputs: Matrix[]) => number[],
@@ -75,7 +79,7 @@ async function check(
           const slope = (above - below) / (2 * step);
           assert.ok(
             Math.abs(gradient[at]! - slope) < 5e-4 * (1 + Math.abs(slope)),
-            `${backend}, input ${which} at ${at}: expected slope ${slope}, received ${gradient[at]!}`,
+            `${backend}, input ${which} at ${at}: expected ${slope}, received ${gradient[at]!}`,
           );
         }
       }
@@ -101,7 +105,8 @@ test('denseRelu', () =>
           normals(random, outputs, inputs),
           normals(random, 1, outputs),
         ];
-        // A slope across the corner of relu is none: a step of 1e-5 along the largest of inputs stays on one side.
+        // The slope at the corner of relu is undefined; inputs are far enough from it for a step of
+        // 1e-5.
         fc.pre(dense(...given).every((value) => Math.abs(value) > 1e-4));
         await check(
           (x, weight, bias) => denseRelu(x, weight, tf.reshape(bias, [outputs])),
@@ -179,7 +184,7 @@ test('causalAttention', () =>
         const random = new Random(seed);
         const offsets = new Int32Array(batch + 1);
         for (let b = 0; b < batch; b++) offsets[b + 1] = offsets[b]! + random.integer(length + 1);
-        // A tensor without rows is no input for tfjs's own kernels; the model does not ask for one.
+        // tfjs's own kernels do not accept a tensor without rows; the model never passes one.
         if (offsets[batch] === 0) offsets[batch] = 1;
         const width = heads * headWidth;
         await check(
@@ -217,7 +222,7 @@ const scoreCases = fc.record({
   biased: fc.boolean(),
 });
 
-/** Up to two masked pairs a query, never with candidate 0. */
+/** Up to two masked pairs per query, never with candidate 0. */
 function drawPairs(random: Random, queries: number, candidates: number): ScorePairs {
   const rows: number[] = [];
   for (let e = 0; e < queries; e++) for (let i = random.integer(3); i > 0; i--) rows.push(e);
@@ -266,7 +271,7 @@ test('logSumExpScores, with bias and masked pairs', () =>
     RUNS,
   ));
 
-test('logSumExpScores and scatterBoosts, with boosts of pairs, some of them masked or there twice', () =>
+test('logSumExpScores and scatterBoosts, with pairs that are masked or occur twice', () =>
   fc.assert(
     fc.asyncProperty(scoreCases, async ({ seed, queries, candidates, width }) => {
       const random = new Random(seed);
@@ -303,7 +308,7 @@ test('logSumExpScores and scatterBoosts, with boosts of pairs, some of them mask
     RUNS,
   ));
 
-test('logSumExpScores takes a variable that is not trainable as a constant: the same gradient of queries, no other', async () => {
+test('logSumExpScores treats a variable that is not trainable as a constant', async () => {
   const random = new Random(4);
   const values = (rows: number): Float32Array =>
     Float32Array.from({ length: rows * 5 }, () => random.normal());
@@ -385,7 +390,8 @@ test('arguments that do not fit are refused', async () => {
 });
 
 test('a result does not depend on the number of threads', () => {
-  // The pool reads TANDEM_THREADS once a process. Sizes are those of several blocks, and of a gradient cut into parts.
+  // The thread pool reads TANDEM_THREADS once per process. The sizes need several blocks, and a
+  // gradient cut into parts.
   const program = `
     import { createHash } from 'node:crypto';
     import { Random } from './src/random.ts';
@@ -400,16 +406,19 @@ test('a result does not depend on the number of threads', () => {
     const sums = new Float32Array(1500), few = new Float32Array(600 * 16);
     const [dScale, dOffset] = [new Float32Array(16), new Float32Array(16)];
     training.layerNormBackward(x, scale, y, 1e-5, outputs[0], dScale, dOffset);
-    training.causalAttentionBackward(
-      x, y, x, y, Int32Array.from({ length: 26 }, (_, i) => i * (i + 35)), 16, 2, ...outputs.slice(1, 4),
-    );
-    training.logSumExpScores(x, y.subarray(0, few.length), 16, null, none, none, none, none, no, sums);
+    const offsets = Int32Array.from({ length: 26 }, (_, i) => i * (i + 35));
+    training.causalAttentionBackward(x, y, x, y, offsets, 16, 2, ...outputs.slice(1, 4));
+    const pairs = [none, none, none, none, no];
+    const candidates = y.subarray(0, few.length);
+    training.logSumExpScores(x, candidates, 16, null, ...pairs, sums);
     training.logSumExpScoresBackward(
-      x, y.subarray(0, few.length), 16, null, none, none, none, none, no, sums, sums, outputs[4], no, few,
+      x, candidates, 16, null, ...pairs, sums, sums, outputs[4], no, few,
     );
     // A weight gradient, cut one way, the other and both; then a product of many rows.
     const products = [];
-    for (const [m, n, k, transposed] of [[300, 40, 1100, true], [40, 300, 1100, true], [70, 70, 1100, true], [1500, 70, 40, false]]) {
+    const sizes = [[300, 40, 1100, true], [40, 300, 1100, true], [70, 70, 1100, true],
+      [1500, 70, 40, false]];
+    for (const [m, n, k, transposed] of sizes) {
       const out = new Float32Array(m * n);
       ops.matmul(draw(m * k), draw(n * k), out, 1, m, n, k, transposed, false, 0, 0, null, false);
       products.push(out);

@@ -1,16 +1,23 @@
-// Operations that a training step spends its time in, each with a gradient of its own: most computed by the addon on the native
-// backend, and composed of tfjs ops on every other. What a layer or a loss makes of them is in model/.
+// The operations that dominate a training step, each with a gradient of its own. The native backend
+// computes most of them in the addon; other backends compose them of tfjs ops. Layers and losses
+// are in model/.
 
 import { nativeAddon, type TrainingOps } from '../native/binding.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
-import { gatherOrZero, paddedPlaces } from './ragged.ts';
+import { gatherOrZero, padRows } from './ragged.ts';
 import { tf } from './tf.ts';
 
 /** Stands for -infinity in masks: a fully masked row still gives a finite softmax. */
 export const MASKED = -1e9;
 
 /**
- * Normalises the rows of x [n, D] to mean 0 and variance 1 (plus epsilon), then scales and shifts; scale, offset [D].
+ * Layer normalisation: each row gets mean 0 and variance 1, then is scaled and shifted.
+ *
+ * @param x - [n, D].
+ * @param scale - [D].
+ * @param offset - [D].
+ * @param epsilon - added to the variance.
+ * @returns [n, D].
  */
 export function layerNorm(
   x: tf.Tensor2D,
@@ -51,9 +58,10 @@ export function layerNorm(
 }
 
 /**
- * Inner products of the rows of a and b, [n, D] each; returns [n].
+ * Inner products of the rows of a and b, [n, D] each. Returns [n].
  *
- * As a sum of products tfjs would take its gradient by way of a tensor [n, D] of ones, which JavaScript fills.
+ * For a sum of products tfjs would compute the gradient through a tensor [n, D] of ones, filled in
+ * JavaScript.
  */
 export function rowProducts(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor1D {
   return withGradient([a, b], ([x, y], save) => {
@@ -68,7 +76,7 @@ export function rowProducts(a: tf.Tensor2D, b: tf.Tensor2D): tf.Tensor1D {
   }) as tf.Tensor1D;
 }
 
-/** Rows of x [n, D] divided by the root of their squared norm plus epsilon. */
+/** The rows of x [n, D], each divided by the square root of its squared norm plus epsilon. */
 export function unitRows(x: tf.Tensor2D, epsilon: number): tf.Tensor2D {
   return withGradient([x], ([rows], save) => {
     const inverse = tf.rsqrt(tf.add(tf.sum(tf.square(rows!), 1, true), epsilon));
@@ -76,7 +84,7 @@ export function unitRows(x: tf.Tensor2D, epsilon: number): tf.Tensor2D {
     save([unit, inverse]);
     return {
       value: unit,
-      // What of dy lies along a unit row would change its length alone.
+      // Removes the part of dy along the unit row, which would change only the length of the row.
       gradFunc: (dy, [y, scale]) => [
         tf.mul(tf.sub(dy, tf.mul(y!, tf.sum(tf.mul(dy, y!), 1, true))), scale!),
       ],
@@ -85,8 +93,11 @@ export function unitRows(x: tf.Tensor2D, epsilon: number): tf.Tensor2D {
 }
 
 /**
- * Zeroes a share `rate` in [0, 1) of x's elements and divides the rest by 1 - rate. Which elements, follows from `seed` (32
- * bits) and their place, by the same hash on every backend: no mask is stored.
+ * Dropout: sets a share `rate` of the elements to 0 and divides the rest by 1 - rate. A hash of
+ * `seed` and the index of an element decides, the same on every backend, so no mask is stored.
+ *
+ * @param rate - in [0, 1).
+ * @param seed - 32 bits.
  */
 export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): T {
   const native = nativeTraining();
@@ -103,9 +114,13 @@ export function dropout<T extends tf.Tensor>(x: T, rate: number, seed: number): 
 }
 
 /**
- * relu(x Wᵀ + b). Outside a gradient tfjs fuses this by itself; inside, it would take four passes over [n, out] more.
+ * A dense layer with relu: relu(x Wᵀ + b). tfjs fuses it only outside of gradients; inside, it
+ * would make four more passes over [n, out].
  *
- * @param x - [n, in]; @param weight - [out, in]; @param bias - [out]. @returns [n, out].
+ * @param x - [n, in].
+ * @param weight - [out, in].
+ * @param bias - [out].
+ * @returns [n, out].
  */
 export function denseRelu(x: tf.Tensor2D, weight: tf.Tensor2D, bias: tf.Tensor): tf.Tensor2D {
   const native = nativeTraining();
@@ -135,10 +150,13 @@ export function denseRelu(x: tf.Tensor2D, weight: tf.Tensor2D, bias: tf.Tensor):
 }
 
 /**
- * Multi-head self-attention over histories one after the other: a row sees itself and the rows of its history before it.
+ * Causal multi-head self-attention: a row attends to itself and to earlier rows of its history.
  *
- * @param queries, keys, values - [R, D] each.
- * @param offsets - [B + 1], ascending from 0 to R: history b has the rows [offsets[b], offsets[b + 1]).
+ * @param queries - [R, D], the rows of one history after the other.
+ * @param keys - [R, D].
+ * @param values - [R, D].
+ * @param offsets - [B + 1], ascending from 0 to R: history b has the rows [offsets[b], offsets[b +
+ *   1]).
  * @param heads - divides D.
  * @returns [R, D].
  */
@@ -180,29 +198,32 @@ export function causalAttention(
   }) as tf.Tensor2D;
 }
 
-/** Pairs of a query and a candidate. */
+/** Pairs of a query and a candidate: cells of the score matrix [E, C]. */
 export interface ScorePairs {
-  /** Rows of queries, ascending. */
+  /** Indices of queries, ascending. */
   readonly rows: Int32Array;
-  /** Rows of candidates, as many. */
+  /** Indices of candidates, of the same length. */
   readonly columns: Int32Array;
 }
 
-/** Pairs whose score has something added to it. */
+/** Pairs with a number that is added to their score. */
 export interface Boosts extends ScorePairs {
   /** [pairs], with a gradient. */
   readonly values: tf.Tensor1D;
 }
 
 /**
- * ln sum_c exp(q_e . v_c + bias_c) of every query, in blocks: the scores [E, C] are never held in whole.
+ * ln sum_c exp(q_e . v_c + bias_c) for each query, computed in blocks: the scores [E, C] are never
+ * held as a whole.
  *
- * A softmax cross-entropy is this less the positive's score. Gradients go to queries, candidates and boosts; candidates in a
- * variable that is not trainable are constants, and none is computed for them.
+ * A softmax cross-entropy is this minus the score of the positive. Gradients go to queries,
+ * candidates and boosts. Candidates in a variable that is not trainable are constants, and their
+ * gradient is not computed.
  *
- * @param queries - [E, D], already divided by tau; @param candidates - [C, D].
- * @param bias - [C] added to the scores of each candidate, -ln Q for a logQ correction.
- * @param masked - pairs left out; at least one candidate of every query must be left.
+ * @param queries - [E, D], already divided by tau.
+ * @param candidates - [C, D].
+ * @param bias - [C] added to the scores of each candidate: -ln Q for a logQ correction.
+ * @param masked - pairs that are left out; at least one candidate of every query must remain.
  * @param boosts - added to the scores of single pairs.
  * @returns [E].
  */
@@ -221,10 +242,15 @@ export function logSumExpScores(
   const { rows, columns } = boosts ?? NO_PAIRS;
   return withGradient(inputs, ([q, added, v = candidates], save) => {
     const out = newTensor([q!.shape[0]]);
-    const pairs = [masked.rows, masked.columns, rows, columns] as const;
     native.logSumExpScores(
-      ...([floats(q!), floats(v), width, bias ?? null] as const),
-      ...pairs,
+      floats(q!),
+      floats(v),
+      width,
+      bias ?? null,
+      masked.rows,
+      masked.columns,
+      rows,
+      columns,
       floats(added!),
       floats(out),
     );
@@ -236,8 +262,14 @@ export function logSumExpScores(
         const dBoosts = newTensor(savedBoosts!.shape);
         const dV = constant ? undefined : newTensor(savedV!.shape);
         native.logSumExpScoresBackward(
-          ...([floats(savedQ!), floats(savedV!), width, bias ?? null] as const),
-          ...pairs,
+          floats(savedQ!),
+          floats(savedV!),
+          width,
+          bias ?? null,
+          masked.rows,
+          masked.columns,
+          rows,
+          columns,
           floats(savedBoosts!),
           floats(sums!),
           floats(dy),
@@ -252,22 +284,22 @@ export function logSumExpScores(
 }
 
 /**
- * Scores of single pairs as a matrix, 0 elsewhere; of a pair that is there twice the sum. For backends and losses that hold
- * [E, C] anyway.
+ * Boosts of single pairs as a matrix [E, C], with 0 elsewhere. A pair that occurs twice gets the
+ * sum. For backends and losses that hold [E, C] anyway.
  *
- * @returns `shape`.
+ * @param shape - [E, C].
  */
 export function scatterBoosts(
   { rows, columns, values }: Boosts,
   shape: [number, number],
 ): tf.Tensor2D {
   if (rows.length === 0) return tf.zeros(shape);
-  const places = new Int32Array(2 * rows.length);
-  for (let i = 0; i < rows.length; i++) places.set([rows[i]!, columns[i]!], 2 * i);
-  // tfjs scatters without a gradient.
+  const cells = new Int32Array(2 * rows.length);
+  for (let i = 0; i < rows.length; i++) cells.set([rows[i]!, columns[i]!], 2 * i);
+  // tfjs has no gradient of a scatter.
   return withGradient([values], ([added]) => ({
-    value: tf.scatterND(tf.tensor2d(places, [rows.length, 2], 'int32'), added!, shape),
-    gradFunc: (dy) => [tf.gatherND(dy, tf.tensor2d(places, [rows.length, 2], 'int32'))],
+    value: tf.scatterND(tf.tensor2d(cells, [rows.length, 2], 'int32'), added!, shape),
+    gradFunc: (dy) => [tf.gatherND(dy, tf.tensor2d(cells, [rows.length, 2], 'int32'))],
   })) as tf.Tensor2D;
 }
 
@@ -280,7 +312,7 @@ function composedAttention(
   offsets: Int32Array,
   heads: number,
 ): tf.Tensor2D {
-  const { length, rows, places } = paddedPlaces(offsets);
+  const { length, rows, cells } = padRows(offsets);
   const width = queries.shape[1];
   const headWidth = width / heads;
   const split = (x: tf.Tensor2D): tf.Tensor =>
@@ -289,13 +321,13 @@ function composedAttention(
     tf.matMul(split(queries), split(keys), false, true),
     1 / Math.sqrt(headWidth),
   );
-  // Padding comes behind the rows of a history, so what hides the future hides it, too.
+  // Padding follows the rows of a history, so the causal mask hides it as well.
   const weights = tf.softmax(tf.add(scores, causalMask(length)));
   const mixed = tf.transpose(tf.matMul(weights, split(values)), [0, 2, 1, 3]);
-  return tf.gather(tf.reshape(mixed, [-1, width]), tf.tensor1d(places, 'int32'));
+  return tf.gather(tf.reshape(mixed, [-1, width]), tf.tensor1d(cells, 'int32'));
 }
 
-/** Added to the scores [T, T]: row t sees s when s <= t. */
+/** [T, T], added to the scores: row t attends to row s when s <= t. */
 function causalMask(length: number): tf.Tensor {
   const mask = new Float32Array(length * length).fill(MASKED);
   for (let t = 0; t < length; t++) mask.fill(0, t * length, t * length + t + 1);
@@ -321,7 +353,9 @@ function composedLogSumExp(
   return tf.logSumExp(scores, 1);
 }
 
-/** 0 where DropoutHash of native/kernels/dropout_hash.h is below the rate, 1 / (1 - rate) elsewhere. */
+/**
+ * 0 where DropoutHash of native/kernels/dropout_hash.h is below the rate, 1 / (1 - rate) elsewhere.
+ */
 function dropoutMask(size: number, rate: number, seed: number): Float32Array {
   const mix = (bits: number): number => {
     let x = Math.imul(bits ^ (bits >>> 16), 0x7feb352d);
@@ -343,7 +377,7 @@ type Compute = (
   gradFunc: (dy: tf.Tensor, saved: readonly tf.Tensor[]) => tf.Tensor[];
 };
 
-/** tf.customGrad with types that fit: `gradFunc` gives one gradient for each input. */
+/** tf.customGrad with exact types. `gradFunc` returns one gradient for each input. */
 function withGradient(inputs: readonly tf.Tensor[], compute: Compute): tf.Tensor {
   const op = tf.customGrad((...given) => {
     const save = given.pop() as tf.GradSaveFunc;
@@ -361,12 +395,12 @@ function nativeBackend(): NativeBackend {
   return backend as NativeBackend;
 }
 
-/** A tensor whose values the caller fills in full. */
+/** A new tensor. The caller writes all of its values. */
 function newTensor(shape: readonly number[]): tf.Tensor {
   return tf.engine().makeTensorFromTensorInfo(nativeBackend().newFloat(shape).info);
 }
 
-/** The values behind a tensor, in place. */
+/** The values of a tensor, in place. */
 function floats(tensor: tf.Tensor): Float32Array {
   return nativeBackend().floats(tensor);
 }

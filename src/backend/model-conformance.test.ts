@@ -1,5 +1,6 @@
-// The same model and the same inputs on every backend that is there: states, queries, item vectors, gradients of a training
-// step, and the weights after three of them, against tfjs's own `cpu`. A backend that is not there is skipped by its reason.
+// The same model and inputs on every available backend: states, queries, item vectors, gradients of
+// a training step, and the weights after three steps, compared with tfjs's own `cpu`. A backend
+// that is not available is skipped with its reason.
 
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
@@ -22,13 +23,19 @@ import { BACKENDS, type BackendName } from './backends.ts';
 import { probeBackend, useBackend } from './select.ts';
 import { tf } from './tf.ts';
 
-/** Of states and unit rows, relative above 1: sums of some hundred products, in another order. */
+/**
+ * Tolerance of states and unit rows, relative above 1: sums of some hundred products in another
+ * order.
+ */
 const VALUE_TOLERANCE = 1e-4;
-/** Of a gradient, relative to the largest of its tensor. */
+/** Tolerance of a gradient, relative to the largest of its tensor. */
 const GRADIENT_TOLERANCE = 1e-3;
-/** Of a weight after three steps of at most the learning rate each. */
+/** Tolerance of a weight after three steps of at most the learning rate each. */
 const WEIGHT_TOLERANCE = 1e-4;
-/** A softmax does not see a bias of its keys: its gradient is 0 but for rounding, along which Adam walks as fast as elsewhere. */
+/**
+ * A softmax ignores a bias of its keys. The gradient of that bias is 0 up to rounding, and Adam
+ * moves along rounding errors as fast as along other gradients.
+ */
 const WITHOUT_GRADIENT = /\.key\.bias$/;
 const STEPS = 3;
 

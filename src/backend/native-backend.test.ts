@@ -1,4 +1,5 @@
-// The buffer pool must not show: what was read stays what it was, and a view outlives what it was cut from.
+// The buffer pool must be invisible: values that were read do not change, and a view outlives its
+// source.
 
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
@@ -18,7 +19,10 @@ function pooled(value: number): tf.Tensor2D {
   return tf.tidy(() => tf.add(tf.zeros<tf.Rank.R2>([ROWS, COLUMNS]), value));
 }
 
-/** The memory that a tensor's values lie in, which reading them does not show: what is read of the pool is a copy. */
+/**
+ * The memory behind a tensor's values. Reading a tensor does not show it: that copies pooled
+ * values.
+ */
 function bufferOf(tensor: tf.Tensor): ArrayBufferLike {
   const backend = tf.backend();
   assert.ok(backend instanceof NativeBackend);
@@ -96,7 +100,7 @@ describe('native backend', () => {
       buffers.add(bufferOf(sum));
       sum.dispose();
     }
-    // A step holds two buffers of the pool at a time at most.
+    // A step holds at most two buffers of the pool at a time.
     assert.ok(buffers.size <= 2, `${buffers.size} buffers in 100 steps`);
   });
 

@@ -1,20 +1,24 @@
-// The `native` tfjs backend: tfjs's own CPU backend for full op coverage, with the ops that cost time replaced by the
-// addon's kernels. A tensor's values are a plain typed array, which the addon reads in place.
+// The `native` tfjs backend: tfjs's own CPU backend, which has every op, with the expensive ops
+// replaced by the addon's kernels. The values of a tensor are a plain typed array, which the addon
+// reads in place.
 
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import { nativeAddon } from '../native/binding.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { nativeKernels } from './native-kernels.ts';
+import { nativeKernels } from './native-kernels/index.ts';
+import type { TensorMemory } from './native-kernels/kernel.ts';
 import { tf } from './tf.ts';
 
 export const NATIVE_BACKEND = 'native';
 
-export class NativeBackend extends MathBackendCPU {
+/** A tfjs backend over pooled typed arrays. */
+export class NativeBackend extends MathBackendCPU implements TensorMemory {
   readonly #pool = new BufferPool();
   #nextId = 0;
 
   /**
-   * A new f32 tensor whose values the caller fills in full; its buffer is reused once the tensor is disposed.
+   * A new f32 tensor. The caller writes all of its values; its buffer is reused once the tensor is
+   * disposed.
    */
   newFloat(shape: readonly number[]): { info: tf.TensorInfo; values: Float32Array } {
     const values = this.#pool.take(tf.util.sizeFromShape([...shape]));
@@ -24,15 +28,16 @@ export class NativeBackend extends MathBackendCPU {
     };
   }
 
-  /** The values of a f32 tensor, in place; a copy where tfjs keeps a plain array. */
+  /** The values of an f32 tensor, in place; a copy where tfjs keeps a plain array. */
   floats({ dataId }: Pick<tf.TensorInfo, 'dataId'>): Float32Array {
     const { values } = this.data.get(dataId);
     return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
   }
 
   /**
-   * As the parent's, without its advice on standard error to install another backend. Values that alias a pooled buffer
-   * (tfjs's slice returns views) are copied: that buffer may be reused while they live.
+   * As in the parent, without its advice on standard error to install another backend. Values that
+   * alias a pooled buffer (tfjs's slice returns views) are copied, because that buffer may be
+   * reused while they live.
    */
   override write(
     values: tf.backend_util.BackendValues,
@@ -48,7 +53,7 @@ export class NativeBackend extends MathBackendCPU {
     return dataId;
   }
 
-  /** A copy where the buffer is pooled, so that what a caller has read never changes under it. */
+  /** A copy if the buffer is pooled, so that values a caller has read never change. */
   override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
     const values = super.readSync(dataId);
     return this.#pool.owns(values) ? (values as Float32Array).slice() : values;
@@ -64,7 +69,11 @@ export class NativeBackend extends MathBackendCPU {
 
 let registered = false;
 
-/** Registers the backend with tfjs once; tf.setBackend('native') may follow. @returns what it computes on. */
+/**
+ * Registers the backend with tfjs, once; tf.setBackend('native') can follow.
+ *
+ * @returns a description of what it computes on.
+ */
 export function registerNativeBackend(): string {
   const device = `our kernels, ${nativeAddon().defaultIsa}`;
   if (registered) return device;

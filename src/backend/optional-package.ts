@@ -1,4 +1,4 @@
-// Packages that an installation may lack: optional dependencies, which npm leaves out where they do not install.
+// Loads optional dependencies, which npm leaves out on platforms where they do not install.
 
 import { createRequire } from 'node:module';
 import { TandemError } from '../errors.ts';
@@ -6,14 +6,14 @@ import { TandemError } from '../errors.ts';
 const require = createRequire(import.meta.url);
 
 /**
- * What an optional package exports.
+ * The exports of an optional package.
  *
- * @param remedy - a sentence.
+ * @param remedy - a sentence for the error message.
  * @throws TandemError ERR_BACKEND_UNAVAILABLE when it is not installed or does not load.
  */
 export async function optionalPackage(name: string, remedy: string): Promise<unknown> {
   try {
-    // By its path: an ES module has no other name that TypeScript would not want resolved.
+    // By path: TypeScript would try to resolve the name of the package.
     return await import(require.resolve(name));
   } catch (cause) {
     const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');

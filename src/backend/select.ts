@@ -1,4 +1,4 @@
-// Which tfjs backend runs: the one that is asked for, else `native`. Here is what each needs, and why one is not there.
+// Selects the tfjs backend. This file registers each one and explains why one is not available.
 
 import { TandemError } from '../errors.ts';
 import type { BackendName } from './backends.ts';
@@ -7,7 +7,10 @@ import { registerTensorflowBackend } from './tensorflow-backend.ts';
 import { tf } from './tf.ts';
 import { registerWebgpuBackend } from './webgpu-backend.ts';
 
-/** Registers a backend with tfjs, once. @returns what it computes on. @throws TandemError when it is not there, with the remedy. */
+/**
+ * How to register each backend with tfjs, once: returns a description of what it computes on, or
+ * throws a TandemError with the remedy.
+ */
 const REGISTER: Readonly<Record<BackendName, () => string | Promise<string>>> = {
   native: registerNativeBackend,
   tensorflow: registerTensorflowBackend,
@@ -16,9 +19,10 @@ const REGISTER: Readonly<Record<BackendName, () => string | Promise<string>>> = 
 };
 
 /**
- * Makes a backend the current one. A model stays on the backend that it was made on.
+ * Makes a backend the current one. A model stays on the backend that it was created on.
  *
- * @throws TandemError ERR_NATIVE_UNAVAILABLE when the addon does not load, ERR_BACKEND_UNAVAILABLE when another backend does not.
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE when the addon does not load; ERR_BACKEND_UNAVAILABLE
+ *   when another backend does not.
  */
 export async function useBackend(name: BackendName = 'native'): Promise<void> {
   await REGISTER[name]();
@@ -26,18 +30,20 @@ export async function useBackend(name: BackendName = 'native'): Promise<void> {
   if (!ready)
     throw new TandemError(
       'ERR_BACKEND_UNAVAILABLE',
-      `Expected tfjs backend "${name}" to start, but tfjs refused it. Run "tandem doctor", or choose --backend native.`,
+      `Expected tfjs backend "${name}" to start, but tfjs refused it. ` +
+        'Run "tandem doctor", or choose --backend native.',
     );
 }
 
+/** Whether a backend is available. */
 export interface BackendProbe {
-  /** What the backend computes on; undefined when it is not there. */
+  /** What the backend computes on; absent when it is not available. */
   readonly device?: string;
-  /** Why it is not there, and what to do about it. */
+  /** Why it is not available, and the remedy. */
   readonly reason?: string;
 }
 
-/** Whether a backend is there; the current one stays current. */
+/** Checks whether a backend is available. The current backend stays current. */
 export async function probeBackend(name: BackendName): Promise<BackendProbe> {
   try {
     return { device: await REGISTER[name]() };

@@ -1,5 +1,5 @@
-// The `tensorflow` backend: tfjs's own binding (@tensorflow/tfjs-node-gpu) over libtensorflow, on a CPU or with CUDA. The
-// library comes from a Python wheel: tools/setup-tensorflow.mjs.
+// The `tensorflow` backend: tfjs's binding (@tensorflow/tfjs-node-gpu) to libtensorflow, on a CPU
+// or with CUDA. tools/setup-tensorflow.mjs installs the library from a Python wheel.
 
 import * as util from 'node:util';
 import { TandemError } from '../errors.ts';
@@ -8,19 +8,26 @@ import { tf } from './tf.ts';
 
 const PACKAGE = '@tensorflow/tfjs-node-gpu';
 
-/** What we read of its NodeJSKernelBackend. */
+/** The part of its NodeJSKernelBackend that we read. */
 interface NodeBackend {
   readonly isUsingGpuDevice: boolean;
 }
 
-/** Registers the backend once. @returns what it computes on. @throws TandemError ERR_BACKEND_UNAVAILABLE. */
+/**
+ * Registers the backend, once.
+ *
+ * @returns a description of what it computes on.
+ * @throws TandemError ERR_BACKEND_UNAVAILABLE.
+ */
 export async function registerTensorflowBackend(): Promise<string> {
   if (!('isNullOrUndefined' in util))
     throw new TandemError(
       'ERR_BACKEND_UNAVAILABLE',
-      `Expected Node 20 or 22 for the tensorflow backend, received ${process.version}: Node 23 removed util.isNullOrUndefined, which ${PACKAGE} calls. Run Node 22, or choose another --backend.`,
+      `Expected Node 20 or 22 for the tensorflow backend, received ${process.version}: ` +
+        `Node 23 removed util.isNullOrUndefined, which ${PACKAGE} calls. ` +
+        'Run Node 22, or choose another --backend.',
     );
-  // Its banner about instruction sets is no news; TF_CPP_MIN_LOG_LEVEL=0 brings it back.
+  // Hides its banner about instruction sets; TF_CPP_MIN_LOG_LEVEL=0 shows it.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
   const before = tf.engine().backendName;
   await optionalPackage(PACKAGE, 'Run "npm run setup:tensorflow", with --gpu for CUDA.');

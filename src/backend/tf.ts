@@ -1,13 +1,13 @@
-// The one import of TensorFlow.js: tensors from tfjs-core, gradients of every op from the union package (its side effect
-// registers them in tfjs's global registry; tfjs-core alone has none).
+// The one import of TensorFlow.js. Tensors come from tfjs-core, gradients from the union package:
+// its side effect registers them in tfjs's global registry, and tfjs-core alone has none.
 
 import '@tensorflow/tfjs';
 import * as tf from '@tensorflow/tfjs-core';
 
 /**
- * A copy of a tensor's values, which training then may change in place.
+ * A copy of a tensor's values; the tensor may change afterwards.
  *
- * The one way in which the model is read: a GPU's memory cannot be waited for synchronously.
+ * All model values are read this way, because the memory of a GPU can be read only asynchronously.
  */
 export async function valuesOf(tensor: tf.Tensor): Promise<Float32Array> {
   return (await tensor.data<'float32'>()).slice();

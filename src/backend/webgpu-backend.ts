@@ -1,5 +1,5 @@
-// The `webgpu` backend: tfjs's WebGPU kernels on Dawn (npm package webgpu), which reaches any vendor's GPU through Vulkan,
-// Metal or Direct3D 12. Its memory can be read asynchronously alone.
+// The `webgpu` backend: tfjs's WebGPU kernels on Dawn (npm package webgpu), which reaches the GPUs
+// of any vendor through Vulkan, Metal or Direct3D 12. Its memory can be read only asynchronously.
 
 import type { KernelBackend } from '@tensorflow/tfjs-core';
 import { TandemError } from '../errors.ts';
@@ -8,7 +8,7 @@ import { tf } from './tf.ts';
 
 const REMEDY = 'Run "npm install" without --omit=optional, on Linux, macOS or Windows.';
 
-/** What we use of WebGPU, whose types belong to browsers. */
+/** The part of WebGPU that we use; its types ship with browsers only. */
 interface Adapter {
   readonly info: {
     readonly vendor: string;
@@ -31,7 +31,10 @@ interface TfjsWebgpu {
   readonly WebGPUBackend: new (device: unknown, info: Adapter['info']) => KernelBackend;
 }
 
-/** Limits that tfjs's kernels make use of: WebGPU grants what is asked for, by default the least that any device has. */
+/**
+ * Limits that tfjs's kernels use. WebGPU grants a limit only on request; the defaults are the
+ * minimum that every device has.
+ */
 const LIMITS = [
   'maxBufferSize',
   'maxComputeInvocationsPerWorkgroup',
@@ -43,7 +46,12 @@ const LIMITS = [
 
 let registered: Promise<string> | undefined;
 
-/** Registers the backend once. @returns what it computes on. @throws TandemError ERR_BACKEND_UNAVAILABLE. */
+/**
+ * Registers the backend, once.
+ *
+ * @returns a description of what it computes on.
+ * @throws TandemError ERR_BACKEND_UNAVAILABLE.
+ */
 export function registerWebgpuBackend(): Promise<string> {
   registered ??= register();
   return registered;
@@ -52,7 +60,8 @@ export function registerWebgpuBackend(): Promise<string> {
 async function register(): Promise<string> {
   const dawn = (await optionalPackage('webgpu', REMEDY)) as Dawn;
   const gpu = dawn.create([]);
-  // The kernels read constants (GPUBufferUsage) from the global scope, and look for navigator.gpu when they are loaded.
+  // The kernels read constants (GPUBufferUsage) from the global scope, and look for navigator.gpu
+  // when they are loaded.
   Object.assign(globalThis, dawn.globals);
   const scope = globalThis as { navigator?: object };
   scope.navigator ??= {};
@@ -65,13 +74,15 @@ async function register(): Promise<string> {
   if (adapter === null)
     throw new TandemError(
       'ERR_BACKEND_UNAVAILABLE',
-      'Expected a GPU for the webgpu backend, but Dawn found no adapter. Install the driver of the GPU and, on Linux, the Vulkan loader (Debian: libvulkan1); to test in software, name the ICD of SwiftShader in VK_ICD_FILENAMES (docs/backends.md).',
+      'Expected a GPU for the webgpu backend, but Dawn found no adapter. ' +
+        'Install the driver of the GPU and, on Linux, the Vulkan loader (Debian: libvulkan1). ' +
+        'To test in software, name the ICD of SwiftShader in VK_ICD_FILENAMES (docs/backends.md).',
     );
   const { info, limits } = adapter;
   const device = await adapter.requestDevice({
     requiredLimits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]!])),
   });
-  // In place of the factory of the package, which asks for a feature by an array.
+  // Replaces the factory of the package, which requests a feature as an array.
   tf.removeBackend('webgpu');
   tf.registerBackend('webgpu', () => new WebGPUBackend(device, info), 3);
   return `${info.vendor} ${info.architecture} ${info.description}`.trim();

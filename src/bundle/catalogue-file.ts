@@ -1,5 +1,5 @@
 // The catalogue as items.safetensors: columns, with text as one UTF-8 blob and offsets. Layout in
-// docs/bundle.md.
+// docs/reference/bundle-format.md.
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError } from '../errors.ts';

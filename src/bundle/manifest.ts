@@ -19,7 +19,7 @@ export const CURRENT_FILE = 'current';
 export const BUNDLE_FILES = {
   /** FeatureSchema as canonical JSON. */
   schema: 'schema.json',
-  /** Every tensor of the model; docs/bundle.md has names and shapes. */
+  /** Every tensor of the model; docs/reference/bundle-format.md has names and shapes. */
   weights: 'weights.safetensors',
   /** Catalogue: ids, titles, categories, advertisers, prices, target countries, popularity. */
   items: 'items.safetensors',
@@ -31,9 +31,9 @@ export const BUNDLE_FILES = {
   goldens: 'goldens.json',
 } as const;
 
-/** Sizes of the model's layers, with the letters of docs/model.md. */
+/** Sizes of the model's layers, with the letters of docs/explanation/model.md. */
 export interface ModelConfig {
-  /** How state and context are combined; docs/model.md has the formulas. */
+  /** How state and context are combined; docs/explanation/model.md has the formulas. */
   readonly fusion: 'none' | 'concat' | 'attention';
   /** D: width of user states, query embeddings and item vectors. */
   readonly embeddingWidth: number;

@@ -1,22 +1,24 @@
-// tandem activate and tandem rollback: which bundle of a directory is current. Servers on that directory follow by themselves.
+// tandem activate and tandem rollback: choose which bundle of a directory is current. Running
+// servers notice the change and follow it.
 
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { activateBundle, rollbackBundle } from '../bundle/current.ts';
 import { verifyBundle } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
-import { join } from 'node:path';
 
 export function activateCommand(): Command {
   return new Command('activate')
     .description('verify a published bundle and make it current')
-    .argument('<name>', 'its directory in the directory of bundles')
-    .requiredOption('--bundles <directory>', 'where bundles lie')
+    .argument('<name>', 'name of its folder in the directory of bundles')
+    .requiredOption('--bundles <directory>', 'directory of bundles')
     .action(async (name: string, { bundles }: { bundles: string }) => {
       const report = await verifyBundle(join(bundles, name));
       if (!report.passed)
         throw new TandemError(
           'ERR_BUNDLE_INVALID',
-          `Expected bundle ${name} to give its golden answers, but it does not. Nothing was changed; "tandem verify" has the report.`,
+          `Expected bundle ${name} to reproduce its golden requests, but it does not. ` +
+            'The current bundle was not changed. Run "tandem verify" for the differences.',
         );
       activateBundle(bundles, name);
       process.stdout.write(`${JSON.stringify({ current: name, bundleId: report.bundleId })}\n`);
@@ -25,10 +27,8 @@ export function activateCommand(): Command {
 
 export function rollbackCommand(): Command {
   return new Command('rollback')
-    .description(
-      'make the bundle before the current one current again; repeated, it goes further back',
-    )
-    .requiredOption('--bundles <directory>', 'where bundles lie')
+    .description('make the previously current bundle current again; repeat it to go further back')
+    .requiredOption('--bundles <directory>', 'directory of bundles')
     .action(({ bundles }: { bundles: string }) => {
       process.stdout.write(`${JSON.stringify({ current: rollbackBundle(bundles) })}\n`);
     });

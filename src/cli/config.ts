@@ -1,4 +1,4 @@
-// tandem config print: every setting of the server as it would be, and where its value comes from.
+// tandem config print: every setting of the server with its value and origin.
 
 import { Command } from 'commander';
 import { SETTING_NAMES } from '../config.ts';
@@ -6,17 +6,17 @@ import { withoutSecrets } from '../store/redis-location.ts';
 import { addSettingFlags, readSettings, type SettingFlags } from './server-settings.ts';
 
 export function configCommand(): Command {
-  const command = new Command('config').description('settings of the server');
+  const command = new Command('config').description('show the settings of the server');
   const print = command
     .command('print')
     .description('print every setting with its value and origin: flag, environment, file, default');
   addSettingFlags(print).action((flags: SettingFlags) => {
     const { settings, origins } = readSettings(flags);
     const width = Math.max(...SETTING_NAMES.map((name) => name.length));
-    for (const name of SETTING_NAMES)
-      process.stdout.write(
-        `${name.padEnd(width)}  ${origins[name].padEnd(11)}  ${withoutSecrets(String(settings[name] ?? ''))}\n`,
-      );
+    for (const name of SETTING_NAMES) {
+      const value = withoutSecrets(String(settings[name] ?? ''));
+      process.stdout.write(`${name.padEnd(width)}  ${origins[name].padEnd(11)}  ${value}\n`);
+    }
   });
   return command;
 }

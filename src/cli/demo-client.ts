@@ -1,5 +1,6 @@
-// The demo's client, a process of its own: asks both servers the same questions over HTTP, the contextual one over
-// WebSocket as well, shows candidates side by side, and ends with one line of JSON.
+// The demo's client, which runs in a process of its own. It sends the same requests to both servers
+// over HTTP, and to the contextual one also over WebSocket. It prints candidates of both side by
+// side, and as its last line a JSON object with the latency.
 //
 // Usage: node demo-client.js <history-only port> <contextual port> < requests.json
 
@@ -27,7 +28,7 @@ const SHOWN_REQUESTS = 3;
 const SHOWN_CANDIDATES = 5;
 const INTERVAL_MS = 4;
 const COLUMN = 44;
-/** So long a server may refuse for want of room: the machine has other work, too. */
+/** A server may refuse requests for this long, because the machine also has other work. */
 const PATIENCE_MS = 30_000;
 
 async function main(): Promise<void> {
@@ -41,7 +42,7 @@ async function main(): Promise<void> {
     );
 
   const latency = build();
-  // Open loop: requests leave on schedule, and a late answer counts from when its request was due.
+  // Open loop: requests leave on schedule, and latency counts from the time when a request was due.
   await onSchedule(questions, async (question, dueMs) => {
     await ask(contextual!, { ...question, k: K });
     latency.recordValue(Math.max(1, Math.round((performance.now() - dueMs) * 1000)));
@@ -49,15 +50,15 @@ async function main(): Promise<void> {
   await stream(contextual!, questions, (micros) => {
     latency.recordValue(micros);
   });
+  const [p50, p99] = [50, 99].map((share) => latency.getValueAtPercentile(share) / 1000);
+  const requests = latency.totalCount;
   process.stdout.write(
-    `${latency.totalCount} requests over HTTP and WebSocket, p50 ${(latency.getValueAtPercentile(50) / 1000).toFixed(2)} ms\n`,
-  );
-  process.stdout.write(
-    `${JSON.stringify({ requests: latency.totalCount, p99_ms: latency.getValueAtPercentile(99) / 1000 })}\n`,
+    `${requests} requests over HTTP and WebSocket, p50 ${p50!.toFixed(2)} ms\n` +
+      `${JSON.stringify({ requests, p99_ms: p99 })}\n`,
   );
 }
 
-/** Asks again when a full server says to. */
+/** Sends a request, and sends it again when an overloaded server asks for that. */
 async function ask(port: number, question: Readonly<Record<string, unknown>>): Promise<Answer> {
   const untilMs = performance.now() + PATIENCE_MS;
   for (;;) {
@@ -75,7 +76,7 @@ async function ask(port: number, question: Readonly<Record<string, unknown>>): P
   }
 }
 
-/** Runs `job` for every question, one every INTERVAL_MS, without waiting for the one before. */
+/** Starts `job` for a question every INTERVAL_MS, without waiting for the previous ones. */
 async function onSchedule(
   questions: readonly Question[],
   job: (question: Question, dueMs: number) => Promise<void>,
@@ -91,7 +92,9 @@ async function onSchedule(
   await Promise.all(jobs);
 }
 
-/** One WebSocket session a user, as many subjects as there are questions; answers come back by id. */
+/**
+ * Sends all questions as subjects of one WebSocket session. Answers carry the id of their subject.
+ */
 async function stream(
   port: number,
   questions: readonly Question[],
@@ -145,15 +148,18 @@ async function stream(
 }
 
 function show(question: Question, historyOnly: Answer, contextual: Answer): void {
+  const subject = JSON.stringify(question['subject'] ?? 'nothing');
   const lines = [
     '',
-    `user ${question.user} (state ${contextual.state.status}) looks at ${JSON.stringify(question['subject'] ?? 'nothing')}`,
+    `user ${question.user} (state ${contextual.state.status}) looks at ${subject}`,
     `  ${'history only (none)'.padEnd(COLUMN)}contextual (concat)`,
   ];
-  for (let i = 0; i < SHOWN_CANDIDATES; i++)
-    lines.push(
-      `  ${describe(historyOnly.candidates[i]).padEnd(COLUMN)}${describe(contextual.candidates[i])}`,
+  for (let i = 0; i < SHOWN_CANDIDATES; i++) {
+    const [left, right] = [historyOnly, contextual].map(({ candidates }) =>
+      describe(candidates[i]),
     );
+    lines.push(`  ${left!.padEnd(COLUMN)}${right!}`);
+  }
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 

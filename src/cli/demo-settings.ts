@@ -1,5 +1,5 @@
-// What the demo trains and on what: sizes that fit six minutes on two cores, and the real data set's settings.
-// Chosen on validation data; docs/evaluation.md has the results.
+// The training settings of the demo. Those of the synthetic world fit into six minutes on two
+// cores. All were chosen on validation data; docs/explanation/evaluation.md has the results.
 
 import { DEFAULT_TRAINING, type TrainConfig } from '../model/train-config.ts';
 
@@ -7,7 +7,7 @@ export interface DemoSettings {
   readonly training: Omit<TrainConfig, 'model'> & {
     readonly model: Omit<TrainConfig['model'], 'fusion'>;
   };
-  /** Form of the time protocol that training validates on. */
+  /** Form of the time protocol with which training validates. */
   readonly form: 'all' | 'discovery';
   readonly refit: boolean;
 }
@@ -19,8 +19,9 @@ export const WORLD_DEMO: DemoSettings = {
 };
 
 /**
- * A shop's seasons: recent purchases weigh more, and the last weeks before the test period are trained on too. Its customers
- * come back a few times for a dozen items each; those of experiments/online-retail.json, for fewer steps.
+ * The settings of experiments/online-retail.json with fewer steps. A shop has seasons, so recent
+ * purchases weigh more, and the last weeks before the test period are trained on too. Its customers
+ * come back a few times for a dozen items each.
  */
 export const ONLINE_RETAIL_DEMO: DemoSettings = {
   training: {

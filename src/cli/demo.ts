@@ -1,5 +1,5 @@
-// tandem demo: the whole line in one go, from raw events to candidates over HTTP and WebSocket, history-only beside
-// contextual. Every step is the job that a user would run; each is skipped where its result is already there.
+// tandem demo: runs every job once, from raw events to candidates over HTTP and WebSocket, for a
+// history-only and for a contextual model. A job whose result exists already is skipped.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,7 +22,7 @@ import { TandemError } from '../errors.ts';
 import { evaluate, type EvaluatedModel, type EvaluationReport } from '../evaluate/evaluate.ts';
 import { formatReport, writeReport } from '../evaluate/report/report.ts';
 import { loadModel } from '../model/training/checkpoint.ts';
-import { packageRoot } from '../native/binding.ts';
+import { packageRoot } from '../package-root.ts';
 import { LmdbStore } from '../store/lmdb-store.ts';
 import { ONLINE_RETAIL_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
 import { trainForProtocol } from '../experiment/training-recipe.ts';
@@ -38,23 +38,23 @@ interface DemoFlags {
 const FUSIONS = ['none', 'concat'] as const;
 type Fusion = (typeof FUSIONS)[number];
 
-/** Folders of the public data set, by the variable's folder or the git-ignored one, and the files it comes as. */
+/** The files as which the public data set may come. */
 const ONLINE_RETAIL_FILES = ['online_retail.parquet', 'Online Retail.csv', 'online_retail.csv'];
 
 export function demoCommand(): Command {
   return new Command('demo')
     .description(
-      'data, training, evaluation, encoding, publishing, serving, real requests: all in one go',
+      'run all jobs in one go: data, training, evaluation, publishing, serving, requests',
     )
     .addOption(
-      new Option('--data <name>', 'the synthetic ads world, or a real data set')
+      new Option('--data <name>', 'the synthetic ads world, or the Online Retail data set')
         .choices(['world', 'online-retail'])
         .default('world'),
     )
-    .option('--serve', 'stay up afterwards')
+    .option('--serve', 'keep the servers running afterwards')
     .option(
       '--port <number>',
-      'port of the contextual server (the history-only one takes the next)',
+      'port of the contextual server with --serve; the history-only server takes the next port',
       '8080',
     )
     .action(runDemo);
@@ -69,14 +69,14 @@ async function runDemo(flags: DemoFlags): Promise<void> {
   say(2, 'training: history only (fusion none), then contextual (fusion concat)');
   for (const fusion of FUSIONS) await trainModel(dataset, settings, fusion, folder);
 
-  say(3, 'evaluation: every candidate ranked, baselines beside the models');
+  say(3, 'evaluation: all items ranked by the models and by every baseline');
   const reports = await evaluateModels(dataset, flags.data, folder);
 
   say(4, 'encoding and publishing');
   let bundle = '';
   for (const fusion of FUSIONS) bundle = await publishModel(dataset, fusion, folder);
 
-  say(5, 'serving: one server a model, requests from a separate process');
+  say(5, 'serving: one server for each model, requests from a separate process');
   const ports = flags.serve === true ? [Number(flags.port) + 1, Number(flags.port)] : [0, 0];
   const servers: RunningChild[] = [];
   try {
@@ -88,8 +88,10 @@ async function runDemo(flags: DemoFlags): Promise<void> {
       `${JSON.stringify({ ok: true, bundle, ...summary(report), p99_ms: latency })}\n`,
     );
     if (flags.serve === true) {
+      const [historyOnly, contextual] = servers;
       process.stderr.write(
-        `Serving at http://127.0.0.1:${servers[1]!.port}/v1/candidates (history only: port ${servers[0]!.port}). Stop with Ctrl-C.\n`,
+        `Serving at http://127.0.0.1:${contextual!.port}/v1/candidates ` +
+          `(history only: port ${historyOnly!.port}). Stop with Ctrl-C.\n`,
       );
       await new Promise((resolve) => process.once('SIGINT', resolve));
     }
@@ -112,13 +114,15 @@ async function makeDataset(name: DataName, directory: string): Promise<Dataset> 
       outputDirectory: directory,
     });
   const dataset = await readDataset(directory);
+  const { events, items, users, requests } = dataset;
   process.stderr.write(
-    `${dataset.events.count} events, ${dataset.items.count} items, ${dataset.users.count} users, ${dataset.requests.length} requests\n`,
+    `${events.count} events, ${items.count} items, ${users.count} users, ` +
+      `${requests.length} requests\n`,
   );
   return dataset;
 }
 
-/** The public file, in TANDEM_DATA_DIR/online-retail or in the checkout's data/online-retail. */
+/** Path of the public file, in online-retail/ of TANDEM_DATA_DIR or of the checkout's data/. */
 function findOnlineRetail(): string {
   const given = process.env['TANDEM_DATA_DIR'];
   const folders = [...(given === undefined ? [] : [given]), join(packageRoot(), 'data')].map(
@@ -129,10 +133,12 @@ function findOnlineRetail(): string {
       if (existsSync(join(folder, file))) return join(folder, file);
   throw new TandemError(
     'ERR_DATASET_NOT_FOUND',
-    `Expected the Online Retail data set as one of ${ONLINE_RETAIL_FILES.join(', ')} in ${folders.join(' or ')}, found none. ` +
-      'It is data set 352 of the UCI Machine Learning Repository ("Online Retail", file "Online Retail.xlsx"). ' +
-      'Save the sheet as CSV or Parquet with its columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country, ' +
-      'and put it there, or set TANDEM_DATA_DIR to the folder that holds online-retail/.',
+    'Expected the Online Retail data set as one of ' +
+      `${ONLINE_RETAIL_FILES.join(', ')} in ${folders.join(' or ')}, found none. ` +
+      'It is data set 352 of the UCI Machine Learning Repository (file "Online Retail.xlsx"). ' +
+      'Save the sheet as CSV or Parquet with its columns InvoiceNo, StockCode, Description, ' +
+      'Quantity, InvoiceDate, UnitPrice, CustomerID and Country. Put the file there, or set ' +
+      'TANDEM_DATA_DIR to the folder that holds online-retail/.',
   );
 }
 
@@ -152,14 +158,14 @@ async function trainModel(
       model: {
         ...training.model,
         fusion,
-        // History alone has nothing in view.
+        // A history-only model has no context, so it has no item in view.
         subjectItem: fusion !== 'none' && training.model.subjectItem,
       },
     },
     directory: join(folder, `run-${fusion}`),
     refit,
   });
-  process.stderr.write(`${fusion}: final weights are those of step ${result.bestStep}\n`);
+  process.stderr.write(`${fusion}: the final weights are those of step ${result.bestStep}\n`);
 }
 
 async function evaluateModels(
@@ -183,7 +189,11 @@ async function evaluateModels(
   return reports;
 }
 
-/** Publishes a model and encodes its users as of the start of the test period's last day. @returns the bundle's id. */
+/**
+ * Publishes a model and encodes its users with the events before the test period's last day.
+ *
+ * @returns the id of the bundle.
+ */
 async function publishModel(dataset: Dataset, fusion: Fusion, folder: string): Promise<string> {
   const bundles = join(folder, `bundles-${fusion}`);
   const { bundleId } = await publish(join(folder, `run-${fusion}`), bundles);
@@ -203,7 +213,7 @@ interface RunningChild {
   readonly port: number;
 }
 
-/** `tandem serve` in a process of its own; resolves when it logs the port that it answers on. */
+/** Runs tandem serve in a process of its own. Resolves when that process logs its port. */
 function startServer(folder: string, fusion: Fusion, port: number): Promise<RunningChild> {
   const child = spawn(
     process.execPath,
@@ -235,14 +245,19 @@ function startServer(folder: string, fusion: Fusion, port: number): Promise<Runn
       reject(
         new TandemError(
           'ERR_INTERNAL',
-          `Expected the ${fusion} server to start, but it ended with code ${String(code)}:\n${seen.join('\n')}`,
+          `Expected the ${fusion} server to start, but it exited with code ${String(code)}:\n` +
+            seen.join('\n'),
         ),
       );
     });
   });
 }
 
-/** Real requests from a process of their own. @returns p99 over HTTP and WebSocket in milliseconds. */
+/**
+ * Sends real requests from a process of their own.
+ *
+ * @returns the 99th percentile of the latency over HTTP and WebSocket, in milliseconds.
+ */
 async function runClient(dataset: Dataset, servers: readonly RunningChild[]): Promise<number> {
   const [historyOnly, contextual] = servers;
   const requests = dataset.requests
@@ -274,7 +289,9 @@ async function runClient(dataset: Dataset, servers: readonly RunningChild[]): Pr
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   if (child.exitCode !== 0)
     throw new Error(
-      `Expected the demo's client to end with status 0, received ${child.exitCode ?? child.signalCode}. What it met is above; run the demo again on a machine with less to do.`,
+      "Expected the demo's client to exit with code 0, " +
+        `received ${child.exitCode ?? child.signalCode}. ` +
+        'Its error is above. Run the demo again when the machine is less busy.',
     );
   const { p99_ms: p99 } = JSON.parse(last) as { p99_ms: number };
   return p99;
@@ -290,7 +307,10 @@ function stopChild(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Recall of the models and of every baseline, and of the slice whose intent differs from the history where there is one. */
+/**
+ * Recall of the models and of every baseline. If the report has the slice in which the intent
+ * differs from the history, also recall there.
+ */
 function summary(report: EvaluationReport): Record<string, unknown> {
   const recallOf = (name: string): Record<string, number> | undefined => {
     const row = report.rows.find((entry) => entry.name === name);

@@ -1,4 +1,4 @@
-// What Tandem needs of a machine, and what it finds: each check says what it expected, what it found, and what to do about it.
+// What Tandem needs of a machine. Each check says what it expected, what it found, and what to do.
 
 import { existsSync, statSync, statfsSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
@@ -10,18 +10,19 @@ import type { BundleManifest } from '../bundle/manifest.ts';
 import { verifyBundle } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
-import { nativeAddon, packageRoot } from '../native/binding.ts';
+import { nativeAddon } from '../native/binding.ts';
+import { packageRoot } from '../package-root.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
 import { withoutSecrets } from '../store/redis-location.ts';
 import { packageVersion } from '../version.ts';
 
 export interface Check {
   readonly name: string;
-  /** missing: a server cannot run without it; warning: it runs, less well; absent: nobody needs it. */
+  /** missing: a server cannot run; warning: a server runs less well; absent: optional. */
   readonly status: 'ok' | 'warning' | 'missing' | 'absent';
   readonly expected: string;
   readonly found: string;
-  /** What to do; a sentence. */
+  /** What to do, in a sentence. */
   readonly remedy?: string;
 }
 
@@ -32,17 +33,17 @@ export interface Places {
 
 const GIB = 2 ** 30;
 const LEAST_NODE = [20, 17] as const;
-/** What the binary of uWebSockets.js is linked against. */
+/** The version that the binary of uWebSockets.js is linked against. */
 const LEAST_GLIBC = [2, 34] as const;
-/** Two bundles are in memory while a server swaps, and what loading one needs on top. */
+/** During a swap, a server holds two bundles and the memory for loading one of them. */
 const MEMORY_OF_A_BUNDLE = 3;
 const LEAST_FREE_DISK = GIB;
-/** To ask a store for something where there is no bundle. */
+/** Encoder id for reading a store when there is no bundle. */
 const NO_ENCODER = '0'.repeat(64);
-/** A clock may be this far behind the data it serves. */
+/** The clock may be this far behind the data that the server uses. */
 const CLOCK_SKEW_SECONDS = 300;
 
-/** Every check, in the order in which a machine is set up. */
+/** Runs every check, in the order in which one sets up a machine. */
 export async function runChecks({ bundles, store }: Places): Promise<Check[]> {
   const manifest = bundles === undefined ? undefined : await manifestAt(bundles);
   return [
@@ -105,7 +106,7 @@ function instructionSet(): Check {
       ...check,
       status: defaultIsa === 'scalar' ? 'warning' : 'ok',
       found: `${defaultIsa} of ${availableIsas.join(', ')}`,
-      remedy: 'Unset TANDEM_ISA, or use a CPU with AVX2 or NEON: the answers are the same, slower.',
+      remedy: 'Unset TANDEM_ISA, or use a CPU with AVX2 or NEON for the same answers in less time.',
     };
   } catch (error) {
     return { ...check, status: 'missing', found: messageOf(error) };
@@ -133,9 +134,10 @@ function memory(manifest: BundleManifest | undefined): Check {
   return {
     name: 'memory',
     status: most >= needed ? 'ok' : 'warning',
-    expected: `${inGib(needed)}${manifest === undefined ? '' : `, ${MEMORY_OF_A_BUNDLE} times the bundle`}`,
+    expected:
+      inGib(needed) + (manifest === undefined ? '' : `, ${MEMORY_OF_A_BUNDLE} times the bundle`),
     found: `${inGib(most)} for this process, ${inGib(freemem())} free`,
-    remedy: 'Give the process more memory: a server holds two bundles while it swaps.',
+    remedy: 'Give the process more memory: a server holds two bundles during a swap.',
   };
 }
 
@@ -146,7 +148,7 @@ function disk(path: string): Check {
     status: bavail * bsize >= LEAST_FREE_DISK ? 'ok' : 'warning',
     expected: `${inGib(LEAST_FREE_DISK)} free`,
     found: `${inGib(bavail * bsize)} free`,
-    remedy: 'Free some, or delete old bundles: "tandem publish --keep 3".',
+    remedy: 'Free disk space, or delete old bundles with "tandem publish --keep 3".',
   };
 }
 
@@ -157,9 +159,11 @@ function clock(manifest: BundleManifest | undefined): Check {
   return {
     name: 'clock',
     status: nowSeconds + CLOCK_SKEW_SECONDS >= latest ? 'ok' : 'warning',
-    expected: `a time after ${isoOf(latest)}, that of the ${latest === built ? 'installation' : "bundle's data"}`,
+    expected:
+      `a time after ${isoOf(latest)}, the time of the ` +
+      (latest === built ? 'installation' : "bundle's data"),
     found: isoOf(nowSeconds),
-    remedy: 'Set the clock (NTP): ages of states are told by it.',
+    remedy: 'Set the clock (NTP), because the ages of user states are measured with it.',
   };
 }
 
@@ -171,7 +175,8 @@ async function bundle(path: string): Promise<Check> {
       ...check,
       status: passed ? 'ok' : 'missing',
       found: `${bundleId.slice(0, 16)} with ${items} items${passed ? '' : ', which fails'}`,
-      remedy: '"tandem verify" says what differs. Publish the bundle again with this version.',
+      remedy:
+        'Run "tandem verify" for the differences. Publish the bundle again with this version.',
     };
   } catch (error) {
     return { ...check, status: 'missing', found: messageOf(error) };
@@ -185,13 +190,13 @@ async function states(path: string, manifest: BundleManifest | undefined): Promi
     try {
       const encoderId = (manifest?.encoderId ?? NO_ENCODER) as EncoderId;
       const count = await store.count(encoderId);
-      if (manifest === undefined) return { ...check, status: 'ok', found: 'one that answers' };
+      if (manifest === undefined) return { ...check, status: 'ok', found: 'a store that answers' };
       return {
         ...check,
         expected: `${check.expected} with states of the bundle's encoder`,
         status: count > 0 ? 'ok' : 'warning',
         found: `${count} states`,
-        remedy: 'Run "tandem encode users": without states every user is a cold start.',
+        remedy: 'Run "tandem encode users". Without states, every user is a cold start.',
       };
     } finally {
       await store.close();
@@ -201,7 +206,7 @@ async function states(path: string, manifest: BundleManifest | undefined): Promi
   }
 }
 
-/** Which tfjs backends there are; `native` runs unless --backend names another. */
+/** The available tfjs backends. `native` is used unless --backend names another. */
 async function backends(): Promise<Check[]> {
   const { probeBackend } = await import('../backend/select.ts');
   const checks: Check[] = [];
@@ -219,16 +224,16 @@ async function backends(): Promise<Check[]> {
 
 const PURPOSE: Readonly<Record<BackendName, string>> = {
   native: 'the default of train and encode, on a CPU',
-  tensorflow: 'an NVIDIA GPU by CUDA, with --backend tensorflow',
-  webgpu: 'a GPU of any vendor, with --backend webgpu',
-  cpu: "tfjs's own JavaScript, to compare with",
+  tensorflow: 'an NVIDIA GPU with CUDA, for --backend tensorflow',
+  webgpu: 'a GPU of any vendor, for --backend webgpu',
+  cpu: "tfjs's own JavaScript, for comparison",
 };
 
 async function manifestAt(path: string): Promise<BundleManifest | undefined> {
   try {
     return await readManifest(resolveBundle(path));
   } catch (error) {
-    // The check of the bundle says what is wrong.
+    // The check of the bundle reports the error.
     if (error instanceof TandemError) return undefined;
     throw error;
   }

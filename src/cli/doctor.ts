@@ -1,4 +1,5 @@
-// tandem doctor: whether this machine can serve, and which backends it can train and encode on.
+// tandem doctor: checks whether this machine can serve, and on which backends it can train and
+// encode.
 
 import { Command } from 'commander';
 import { runChecks, type Check, type Places } from './doctor-checks.ts';
@@ -12,9 +13,9 @@ const MARKS: Readonly<Record<Check['status'], string>> = {
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('check this machine; the exit status is 1 when it cannot serve')
-    .option('--bundles <directory>', 'directory of bundles that it shall serve')
-    .option('--store <location>', 'feature store that it shall read')
+    .description('check whether this machine can serve; if not, the exit code is 1')
+    .option('--bundles <directory>', 'directory of bundles to check')
+    .option('--store <location>', 'feature store to check')
     .option('--json', 'print the checks as JSON')
     .action(async ({ json, ...places }: Places & { json?: true }) => {
       const checks = await runChecks(places);

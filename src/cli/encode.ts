@@ -1,13 +1,13 @@
-// tandem encode users|items and tandem publish: the batch jobs between training and serving.
+// tandem encode: the batch jobs between training and serving, and the measurement of stored states.
 
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
+import { Command, Option } from 'commander';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { EncodeEngine } from '../encode/open-encoder.ts';
 import type { Precision } from '../native/binding.ts';
 import type { StateType } from '../features/user-state.ts';
+import { indexOption } from './index-option.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -21,55 +21,53 @@ interface UsersFlags {
   readonly histories?: true;
 }
 
-interface PublishFlags {
-  readonly checkpoint: string;
-  readonly bundles: string;
-  readonly index: IndexKind;
-  readonly stateType: StateType;
-  readonly activate: boolean;
-  readonly keep?: number;
-}
-
 export function encodeCommand(): Command {
   const command = new Command('encode').description(
-    'batch jobs: users into states, items into vectors and index',
+    'encode users into states, or items into vectors and an index',
   );
   command
     .command('users')
-    .description('encode users with new activity into the feature store; run again, it continues')
-    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .description('encode users with new events into the feature store; run it again to continue')
+    .requiredOption('--data <directory>', 'dataset of tandem import')
     .requiredOption(
       '--bundles <directory>',
-      'a bundle, or the directory of bundles whose current one counts',
+      'directory of a bundle, or of bundles with a current one',
     )
     .requiredOption(
       '--store <location>',
-      'feature store: a directory of LMDB, or redis://host:port/db',
+      'feature store: an LMDB directory, or redis://host:port/db',
     )
     .option(
       '--since <time>',
-      'encode users active from here on (ISO or Unix seconds); default: the watermark',
+      'encode users with events from this time on (ISO or Unix seconds); default: the watermark',
     )
-    .option('--until <time>', 'see events before this only (ISO or Unix seconds); default: all')
+    .option(
+      '--until <time>',
+      'use only events before this time (ISO or Unix seconds); default: all',
+    )
     .addOption(
-      new Option('--engine <name>', 'what computes the states')
+      new Option('--engine <name>', 'code that computes the states')
         .choices(['native', 'tfjs'])
         .default('native'),
     )
     .addOption(
-      new Option('--precision <name>', 'operands of the native engine')
+      new Option('--precision <name>', 'number format of the operands of the native engine')
         .choices(['f32', 'bf16'])
         .default('f32'),
     )
-    .addOption(new Option('--backend <name>', 'of engine tfjs; default: native').choices(BACKENDS))
+    .addOption(
+      new Option('--backend <name>', 'backend of the engine tfjs; default: native').choices(
+        BACKENDS,
+      ),
+    )
     .option(
       '--histories',
-      "keep each user's newest events in the store, too, so that a server can encode new ones at once",
+      "also store each user's newest events, so that a server can encode fresh events at once",
     )
     .action(runUsers);
   command
     .command('items')
-    .description('item vectors and index of a trained checkpoint; run again, it continues')
+    .description('compute item vectors and index of a training run; run it again to continue')
     .requiredOption('--checkpoint <directory>', 'finished training run')
     .addOption(indexOption())
     .action(async ({ checkpoint, index: kind }: { checkpoint: string; index: IndexKind }) => {
@@ -79,11 +77,12 @@ export function encodeCommand(): Command {
     });
   command
     .command('state-loss')
-    .description(
-      'what storing states as bf16 or int8 costs: query embeddings and candidates against f32',
+    .description('measure what states stored as bf16 or int8 change in embeddings and candidates')
+    .requiredOption('--data <directory>', 'dataset of tandem import')
+    .requiredOption(
+      '--bundles <directory>',
+      'directory of a bundle, or of bundles with a current one',
     )
-    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
-    .requiredOption('--bundles <directory>', 'a bundle, or a directory of bundles')
     .action(async ({ data, bundles }: { data: string; bundles: string }) => {
       const [{ measureStateLoss }, { loadBundle }, { readDataset }] = await Promise.all([
         import('../encode/state-loss.ts'),
@@ -94,48 +93,6 @@ export function encodeCommand(): Command {
       for (const loss of losses) process.stdout.write(`${JSON.stringify(loss)}\n`);
     });
   return command;
-}
-
-export function publishCommand(): Command {
-  return new Command('publish')
-    .description('publish a trained checkpoint as an immutable bundle and make it current')
-    .requiredOption('--checkpoint <directory>', 'finished training run')
-    .requiredOption('--bundles <directory>', 'where bundles lie')
-    .addOption(indexOption())
-    .addOption(
-      new Option('--state-type <name>', 'what user states are stored as')
-        .choices(['f32', 'bf16', 'int8'])
-        .default('f32'),
-    )
-    .option(
-      '--no-activate',
-      'leave the current bundle current: encode users for this one first, then "tandem activate"',
-    )
-    .option(
-      '--keep <count>',
-      `then delete bundles that were current before the last <count>, at least ${MIN_KEPT_BUNDLES}; default: delete none`,
-      countToKeep,
-    )
-    .action(async ({ checkpoint, bundles, index, stateType, activate, keep }: PublishFlags) => {
-      const { publish } = await import('../encode/publish.ts');
-      const published = await publish(checkpoint, bundles, index, stateType, activate);
-      const deleted = keep === undefined ? [] : pruneBundles(bundles, keep);
-      process.stdout.write(`${JSON.stringify({ ...published, deleted })}\n`);
-    });
-}
-
-function countToKeep(text: string): number {
-  const count = Number(text);
-  if (Number.isInteger(count) && count >= MIN_KEPT_BUNDLES) return count;
-  throw new InvalidArgumentError(
-    `Expected a whole number from ${MIN_KEPT_BUNDLES}, which a rollback needs.`,
-  );
-}
-
-function indexOption(): Option {
-  return new Option('--index <kind>', 'clusters: partitions of 8-bit codes; hnsw: a usearch graph')
-    .choices(['clusters', 'hnsw'])
-    .default('clusters');
 }
 
 async function runUsers(flags: UsersFlags): Promise<void> {
@@ -168,12 +125,13 @@ async function runUsers(flags: UsersFlags): Promise<void> {
   }
 }
 
-/** Unix seconds of a flag given as a number or as ISO 8601. */
+/** Unix seconds of a flag, which is a number or an ISO 8601 time. */
 function parseTime(text: string, flag: string): number {
   const seconds = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text) / 1000;
   if (Number.isFinite(seconds)) return seconds;
   throw new TandemError(
     'ERR_INVALID_ARGUMENT',
-    `Expected Unix seconds or an ISO date for ${flag}, received "${text}". Example: 2026-03-01T00:00:00Z.`,
+    `Expected Unix seconds or an ISO time for ${flag}, received "${text}". ` +
+      'Example: 2026-03-01T00:00:00Z.',
   );
 }

@@ -1,4 +1,4 @@
-// tandem evaluate: judges checkpoints against every baseline on a dataset, and writes the report.
+// tandem evaluate: compares trained models with all baselines on a dataset, and writes the report.
 
 import { Command, Option } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
@@ -17,40 +17,44 @@ interface EvaluateFlags {
   readonly skew?: true;
 }
 
-/** The table goes to standard output, the report into --out, progress to standard error. */
+/** Prints the table on standard output, writes the report to --out, and logs to standard error. */
 export function evaluateCommand(): Command {
   return new Command('evaluate')
-    .description(
-      'rank all items for held-out requests: models, baselines, context rows, slices, swap and staleness tests',
-    )
-    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
+    .description('rank all items for held-out requests and compare models with all baselines')
+    .requiredOption('--data <directory>', 'dataset of tandem import')
     .option(
       '--checkpoint <directory>',
-      'trained model, may be repeated; without any the baselines alone are reported',
+      'training run; may be repeated; without it, only the baselines are evaluated',
       (directory: string, others: readonly string[]) => [...others, directory],
       [] as readonly string[],
     )
     .addOption(
-      new Option('--protocol <name>', 'leave one out (table), or a cut in time with real contexts')
+      new Option(
+        '--protocol <name>',
+        'held-out requests; table: the last event of each user; time: the last weeks',
+      )
         .choices(['table', 'time'])
         .default('time'),
     )
     .addOption(
-      new Option('--form <name>', 'time protocol: all items, or without what the user had before')
+      new Option(
+        '--form <name>',
+        'items of the time protocol; all: every item; discovery: items new to the user',
+      )
         .choices(['all', 'discovery'])
         .default('all'),
     )
     .addOption(
-      new Option('--split <name>', 'tune on validation, report test')
+      new Option('--split <name>', 'requests to rank; validation: for tuning; test: for reports')
         .choices(['validation', 'test'])
         .default('test'),
     )
-    .requiredOption('--out <directory>', `where ${Object.values(REPORT_FILES).join(', ')} go`)
-    .option('--oracle', 'add the row whose context is derived from the label, printed as leakage')
+    .requiredOption('--out <directory>', `directory for ${Object.values(REPORT_FILES).join(', ')}`)
     .option(
-      '--skew',
-      'mix states, head and index of two checkpoints that differ in their seed alone',
+      '--oracle',
+      'add a row with context derived from the label; the report marks it as leakage',
     )
+    .option('--skew', 'also mix states, head and index of two runs that differ only in their seed')
     .action(run);
 }
 

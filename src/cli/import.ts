@@ -1,4 +1,5 @@
-// `tandem import`: a manifest or a public data set in, a dataset directory out, with what was left out and why.
+// tandem import: turns the tables of a manifest, or a public data set, into a dataset, and reports
+// which rows were left out and why.
 
 import { Command, Option } from 'commander';
 import { ADAPTERS } from '../data/adapters/registry.ts';
@@ -18,23 +19,23 @@ interface ImportFlags {
 export function importCommand(): Command {
   return new Command('import')
     .description(
-      'Import events, items, users and requests from CSV, NDJSON or Parquet into a dataset.',
+      'import events, items, users and requests from CSV, NDJSON or Parquet files as a dataset',
     )
     .addOption(
-      new Option('--manifest <file>', 'source manifest (JSON, see docs/data.md)').conflicts([
-        'adapter',
-        'source',
-      ]),
+      new Option(
+        '--manifest <file>',
+        'source manifest (JSON; see docs/reference/data-format.md)',
+      ).conflicts(['adapter', 'source']),
     )
-    .option('--adapter <name>', `public data set: ${ADAPTERS.map(({ name }) => name).join(', ')}`)
+    .option(
+      '--adapter <name>',
+      `name of a public data set: ${ADAPTERS.map(({ name }) => name).join(', ')}`,
+    )
     .option('--source <path>', 'file or folder of the public data set')
-    .requiredOption('--out <directory>', 'dataset directory to write')
-    .option('--force', 'replace a different dataset in the output directory')
+    .requiredOption('--out <directory>', 'directory for the dataset')
+    .option('--force', 'replace a different dataset at --out')
     .option('--json', 'print the report as JSON')
-    .addHelpText(
-      'after',
-      `\nAdapters:\n${ADAPTERS.map(({ name, description }) => `  ${name.padEnd(14)} ${description}`).join('\n')}`,
-    )
+    .addHelpText('after', `\nAdapters:\n${adapterList()}`)
     .action(async (flags: ImportFlags) => {
       try {
         const report = await runImport(flags);
@@ -47,6 +48,10 @@ export function importCommand(): Command {
         process.exitCode = 1;
       }
     });
+}
+
+function adapterList(): string {
+  return ADAPTERS.map(({ name, description }) => `  ${name.padEnd(14)} ${description}`).join('\n');
 }
 
 async function runImport(flags: ImportFlags): Promise<ImportReport> {
@@ -77,25 +82,27 @@ async function runImport(flags: ImportFlags): Promise<ImportReport> {
   }
 }
 
-/** The report as text: counts, then everything that was left out with its first places. */
+/** The report as text: the counts, then what was left out, with the first places of each reason. */
 export function formatReport(report: ImportReport): string {
-  const { counts } = report;
+  const { counts, seconds } = report;
+  const [from, until] = report.timeRange;
   const outcome = {
     created: 'Created',
     replaced: 'Replaced',
     unchanged: 'Unchanged (the same dataset was already there):',
   }[report.outcome];
   const rows = Object.values(report.sourceRows).reduce((sum, count) => sum + count, 0);
-  const when = (seconds: number): string =>
-    report.hasTime ? new Date(seconds * 1000).toISOString().slice(0, 19) + 'Z' : String(seconds);
+  const when = (time: number): string =>
+    report.hasTime ? new Date(time * 1000).toISOString().slice(0, 19) + 'Z' : String(time);
   const lines = [
     `${outcome} ${report.directory}`,
     `  ${report.name}, digest ${report.digest.slice(0, 12)}`,
-    `  events ${counts.events}, users ${counts.users}, items ${counts.items}, categories ${counts.categories}, requests ${counts.requests}`,
-    `  ${report.hasTime ? 'times' : 'positions only'} ${when(report.timeRange[0]!)} .. ${when(report.timeRange[1]!)}` +
+    `  events ${counts.events}, users ${counts.users}, items ${counts.items}, ` +
+      `categories ${counts.categories}, requests ${counts.requests}`,
+    `  ${report.hasTime ? 'times' : 'positions only'} ${when(from!)} .. ${when(until!)}` +
       (Number.isNaN(report.testFrom) ? '' : `, test from ${when(report.testFrom)}`),
     `  actions ${report.actionNames.join(', ')}`,
-    `  ${rows} source rows in ${report.seconds.toFixed(1)} s, ${Math.round(rows / report.seconds)} rows/s`,
+    `  ${rows} source rows in ${seconds.toFixed(1)} s, ${Math.round(rows / seconds)} rows/s`,
   ];
   if (report.rejected.length > 0) {
     lines.push('', 'Left out:');

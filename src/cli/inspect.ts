@@ -1,4 +1,5 @@
-// `tandem inspect`: what a bundle says it is. Reads the manifest alone, so it is instant and proves nothing.
+// tandem inspect: the manifest of a bundle. It reads no other file, so it is fast and verifies
+// nothing.
 
 import { Command } from 'commander';
 import { bundleBytes, readManifest } from '../bundle/files.ts';
@@ -7,8 +8,8 @@ import { maxStateRows, type BundleManifest } from '../bundle/manifest.ts';
 
 export function inspectCommand(): Command {
   return new Command('inspect')
-    .description('print the ids, shapes, counts and files of a bundle')
-    .argument('<bundle>', 'a bundle directory, or a directory of bundles with a current one')
+    .description('print the ids, sizes, counts and files of a bundle, without verifying it')
+    .argument('<bundle>', 'directory of a bundle, or of bundles with a current one')
     .option('--json', 'print the manifest as JSON')
     .action(async (path: string, options: { json?: boolean }) => {
       const directory = resolveBundle(path);
@@ -20,7 +21,7 @@ export function inspectCommand(): Command {
     });
 }
 
-/** The manifest as aligned lines for a reader. */
+/** The manifest as aligned lines of text. */
 export function describeManifest(directory: string, manifest: BundleManifest): string {
   const { model, counts, index } = manifest;
   const rows: [string, string][] = [
@@ -39,11 +40,13 @@ export function describeManifest(directory: string, manifest: BundleManifest): s
     ['states', `up to ${maxStateRows(model)} rows of ${manifest.stateType}`],
     [
       'encoder',
-      `${model.blocks} blocks, ${model.heads} heads, feed-forward ${model.feedForwardWidth}, history ${model.maxHistory}, action ${model.actionWidth}`,
+      `${model.blocks} blocks, ${model.heads} heads, feed-forward ${model.feedForwardWidth}, ` +
+        `history ${model.maxHistory}, action ${model.actionWidth}`,
     ],
     [
       'head',
-      `hidden ${model.hiddenWidth}, context ${model.contextWidth}, subject ${model.subjectWidth}, demographic ${model.demographicWidth}`,
+      `hidden ${model.hiddenWidth}, context ${model.contextWidth}, ` +
+        `subject ${model.subjectWidth}, demographic ${model.demographicWidth}`,
     ],
     [
       'index',

@@ -1,9 +1,10 @@
-// tandem items: what came in by PUT /v1/items, as rows of the next import, so that the bundle after it has them.
+// tandem items: prints the items of PUT /v1/items as rows for an import, so that the next bundle
+// has them.
 
 import { Command } from 'commander';
 import { openStore } from '../store/open-store.ts';
 
-/** Nobody waits for an answer here. */
+/** Longer than the server's limit, because no request waits here. */
 const STORE_TIMEOUT_MS = 10_000;
 
 export function itemsCommand(): Command {
@@ -11,7 +12,7 @@ export function itemsCommand(): Command {
     .description('print the items that were put over HTTP, as NDJSON for the next import')
     .requiredOption(
       '--store <location>',
-      'feature store: a directory of LMDB, or redis://host:port/db',
+      'feature store: an LMDB directory, or redis://host:port/db',
     )
     .action(async ({ store: location }: { store: string }) => {
       const store = await openStore(location, { readOnly: true, timeoutMs: STORE_TIMEOUT_MS });
@@ -21,7 +22,11 @@ export function itemsCommand(): Command {
         if (record === undefined) continue;
         const { title, categories, advertiser, price, countries } = record;
         const row = {
-          ...{ item, title, advertiser, price, countries },
+          item,
+          title,
+          advertiser,
+          price,
+          countries,
           categories: categories.map(({ category }) => category),
           confidences: categories.map(({ confidence }) => confidence),
         };

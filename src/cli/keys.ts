@@ -1,4 +1,5 @@
-// `tandem keys`: makes, lists and takes away API keys. A key is printed once, when it is made; its file has the digest.
+// tandem keys: creates, lists and revokes API keys. A key is printed once, when it is created; the
+// file holds only its digest.
 
 import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
@@ -19,60 +20,67 @@ interface AddOptions {
   readonly burst?: number;
 }
 
-/** The `keys` command. */
 export function keysCommand(): Command {
-  const command = new Command('keys').description('API keys of a server (its setting keys)');
+  const command = new Command('keys').description(
+    'create, list and revoke the API keys of a server',
+  );
   command
     .command('add')
-    .description('make a key: prints it once, and writes its digest')
-    .argument('<file>', 'key file; made when it does not exist')
-    .requiredOption('--name <name>', 'whose key it is; unique in the file')
+    .description('create a key, print it once, and add its digest to the file')
+    .argument('<file>', 'key file; it is created when it does not exist')
+    .requiredOption('--name <name>', 'name of the owner; unique in the file')
     .addOption(
-      new Option('--role <role>', 'what it may do').choices(ROLES).makeOptionMandatory(true),
+      new Option('--role <role>', 'what the key allows').choices(ROLES).makeOptionMandatory(true),
     )
-    .option('--requests-per-second <rate>', 'rate limit; without it there is none', positive)
-    .option('--burst <requests>', 'requests at once; default what a second brings', positive)
+    .option(
+      '--requests-per-second <rate>',
+      'rate limit; without it, the rate is unlimited',
+      positive,
+    )
+    .option('--burst <requests>', 'requests at once; default: those of one second', positive)
     .action((file: string, options: AddOptions) => {
       process.stdout.write(`${addKey(file, options)}\n`);
     });
   command
     .command('list')
-    .description('print the keys of a file: id, role, rate, name')
+    .description('print id, role, rate and name of each key in a file')
     .argument('<file>', 'key file')
     .action((file: string) => {
       process.stdout.write(readKeyFile(file).map(describeKey).join(''));
     });
   command
     .command('remove')
-    .description('revoke a key: servers that run follow within a second')
+    .description('revoke a key; running servers follow within a second')
     .argument('<file>', 'key file')
-    .requiredOption('--name <name>', 'whose key')
+    .requiredOption('--name <name>', 'name of the owner')
     .action((file: string, { name }: { name: string }) => {
       const keys = readKeyFile(file);
       const kept = keys.filter((key) => key.name !== name);
       if (kept.length === keys.length)
         throw new TandemError(
           'ERR_INVALID_ARGUMENT',
-          `Expected the name of a key in ${file}, received "${name}". "tandem keys list" prints them.`,
+          `Expected the name of a key in ${file}, received "${name}". ` +
+            'Run "tandem keys list" for the names.',
         );
       writeKeyFile(file, kept);
     });
   return command;
 }
 
-/** @returns the key. */
+/** Adds a key to the file. @returns the key, which is stored nowhere. */
 function addKey(file: string, options: AddOptions): string {
   const { name, role, requestsPerSecond, burst } = options;
   if (burst !== undefined && (requestsPerSecond === undefined || !Number.isInteger(burst)))
     throw new TandemError(
       'ERR_INVALID_ARGUMENT',
-      'Expected --burst as a whole number, together with --requests-per-second.',
+      'Expected a whole number for --burst, together with --requests-per-second.',
     );
   const keys = existsSync(file) ? readKeyFile(file) : [];
   if (keys.some((key) => key.name === name))
     throw new TandemError(
       'ERR_INVALID_ARGUMENT',
-      `Expected a new name, but ${file} has a key of "${name}". Remove it first, or choose another.`,
+      `Expected a new name, but ${file} already has a key of "${name}". ` +
+        'Remove that key first, or choose another name.',
     );
   const { key, record } = newKey({ name, role, requestsPerSecond, burst });
   writeKeyFile(file, [...keys, record]);

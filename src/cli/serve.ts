@@ -1,16 +1,17 @@
-// tandem serve: settings from flags, environment and file; a server until a signal stops it.
+// tandem serve: reads the settings, starts a server, and stops it at a signal.
 
 import { Command } from 'commander';
 import { logger } from '../telemetry.ts';
 import { addSettingFlags, readSettings, type SettingFlags } from './server-settings.ts';
 
-/** Sockets that clients keep open would hold the process for seconds after everything is closed. */
+/**
+ * Sockets that clients keep open would keep the process alive for seconds after the server closed.
+ */
 const EXIT_GRACE_MS = 500;
 
-/** The `serve` command; its flags are the settings of config.ts. */
 export function serveCommand(): Command {
   const command = new Command('serve').description(
-    'answer candidate requests from a published bundle',
+    'answer requests from the current bundle; a flag for each setting',
   );
   return addSettingFlags(command).action(async (flags: SettingFlags) => {
     const { settings } = readSettings(flags);
@@ -24,7 +25,7 @@ export function serveCommand(): Command {
           setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();
         },
         (error: unknown) => {
-          logger.error({ err: error }, 'stop failed');
+          logger.error({ err: error }, 'stopping failed');
           process.exit(1);
         },
       );

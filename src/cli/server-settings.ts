@@ -1,4 +1,5 @@
-// The server's settings on a command line: one flag for each, and the settings file. For commands that serve or show them.
+// The settings of the server on the command line: one flag for each setting, and --config for the
+// file.
 
 import type { Command } from 'commander';
 import {
@@ -14,20 +15,24 @@ import { logger } from '../telemetry.ts';
 export type SettingFlags = Readonly<Record<string, string>>;
 
 export function addSettingFlags(command: Command): Command {
-  command.option('--config <file>', 'settings file (JSON); TANDEM_CONFIG names it too');
+  command.option(
+    '--config <file>',
+    'settings file (JSON); default: the file that TANDEM_CONFIG names',
+  );
   for (const name of SETTING_NAMES)
     command.option(`${flagOf(name)} <value>`, describeSetting(name));
   return command;
 }
 
 /**
- * Resolves what addSettingFlags() made of the command line; warns of TANDEM_* variables that no setting reads.
+ * Resolves the settings from the flags of addSettingFlags(), the environment and the settings file.
+ * Logs a warning for each TANDEM_* variable that no setting reads.
  *
  * @throws TandemError ERR_CONFIG_INVALID.
  */
 export function readSettings({ config: file, ...flags }: SettingFlags): ResolvedSettings {
   const resolved = resolveServerSettings({ flags, environment: process.env, file });
   for (const variable of resolved.unknownVariables)
-    logger.warn({ variable, nearest: nearestVariable(variable) }, 'no setting of this name');
+    logger.warn({ variable, nearest: nearestVariable(variable) }, 'no setting has this name');
   return resolved;
 }

@@ -1,4 +1,4 @@
-// tandem supervise: `tandem serve` with the same flags, started again when it dies.
+// tandem supervise: runs tandem serve with the same flags, and restarts it after a crash.
 
 import { Command } from 'commander';
 import { Supervisor } from '../serve/process/supervisor.ts';
@@ -6,10 +6,10 @@ import { addSettingFlags, readSettings, type SettingFlags } from './server-setti
 
 export function superviseCommand(): Command {
   const command = new Command('supervise').description(
-    'serve, and start again after a crash; three crashes in a minute roll back to the bundle before',
+    'serve, and restart after a crash; three crashes in a minute roll the bundle back',
   );
   return addSettingFlags(command).action(async (flags: SettingFlags) => {
-    // Wrong settings end it here, instead of in a loop.
+    // Wrong settings end the command here. In the child, they would cause a loop of restarts.
     const { settings } = readSettings(flags);
     const [, program] = process.argv;
     const supervisor = new Supervisor({

@@ -1,4 +1,5 @@
-// tandem survival: simulates what ranker and auction of the synthetic world make of the candidates of several generators.
+// tandem survival: simulates which candidates of several generators survive the ranker and the
+// auction of the synthetic world.
 
 import { Command, InvalidArgumentError } from 'commander';
 import { readDataset } from '../data/read-dataset.ts';
@@ -20,18 +21,26 @@ interface SurvivalFlags {
 export function survivalCommand(): Command {
   return new Command('survival')
     .description(
-      'simulate delivery: candidates of models and baselines under one ranker and auction (synthetic world only)',
+      'simulate ranking and auction of candidates of models and baselines (synthetic world)',
     )
-    .requiredOption('--data <directory>', 'dataset of a synthetic world, as tandem world writes it')
+    .requiredOption('--data <directory>', 'dataset of tandem world')
     .option(
       '--checkpoint <directory>',
-      'trained model, may be repeated; the first is what the others are compared with',
+      'training run; may be repeated; the first is the one that others are compared with',
       (directory: string, others: readonly string[]) => [...others, directory],
       [] as readonly string[],
     )
-    .option('--candidates <count>', 'K: candidates of each generator a request', positive, 100)
-    .option('--seed <number>', 'of the bootstrap', positive, 1)
-    .requiredOption('--out <directory>', `where ${Object.values(SURVIVAL_FILES).join(', ')} go`)
+    .option(
+      '--candidates <count>',
+      'number of candidates that each generator returns for a request',
+      positive,
+      100,
+    )
+    .option('--seed <number>', 'seed of the bootstrap', positive, 1)
+    .requiredOption(
+      '--out <directory>',
+      `directory for ${Object.values(SURVIVAL_FILES).join(', ')}`,
+    )
     .action(run);
 }
 

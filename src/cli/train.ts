@@ -1,4 +1,5 @@
-// tandem train: a model for a dataset and a protocol, into a checkpoint directory; run again, it continues.
+// tandem train: trains a model on a dataset. A run that was interrupted continues from its last
+// checkpoint.
 
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -27,50 +28,58 @@ interface TrainFlags {
 
 export function trainCommand(): Command {
   return new Command('train')
-    .description(
-      'train a two-tower model; a run that was killed continues from its last checkpoint',
-    )
-    .requiredOption('--data <directory>', 'dataset, as tandem import writes it')
-    .requiredOption('--out <directory>', 'checkpoint directory')
+    .description('train a two-tower model; an interrupted run continues from its last checkpoint')
+    .requiredOption('--data <directory>', 'dataset of tandem import')
+    .requiredOption('--out <directory>', 'directory of the training run')
     .addOption(
       new Option(
         '--fusion <name>',
-        'none: history only; concat: contextual; attention: the context re-weights the history (default: that of the settings, of the warm start, "concat")',
+        'fusion of context and history; none: history only; concat: both side by side; ' +
+          'attention: the context also weights the ' +
+          'history; default: that of --settings, of the warm start, or concat',
       ).choices(['none', 'concat', 'attention']),
     )
     .addOption(
       new Option(
         '--protocol <name>',
-        'what is held out: the last events (table) or the last weeks (time)',
+        'held-out data; table: the last events of each user; time: the last weeks',
       )
         .choices(['table', 'time'])
         .default('time'),
     )
     .addOption(
-      new Option('--form <name>', 'time protocol: what validation measures')
+      new Option(
+        '--form <name>',
+        'validation of the time protocol; all: on all items; discovery: on items new to the user',
+      )
         .choices(['all', 'discovery'])
         .default('all'),
     )
     .option(
       '--refit',
-      'then train on the validation period too, for the steps that were best without it',
+      'afterwards, train again with the validation period, for the best number of steps',
     )
     .option(
       '--shard-events <count>',
-      'events in memory at a time, about: above it, users are trained on in shards',
+      'approximate number of events in memory; larger datasets are trained on in shards',
       atLeastOne,
       DEFAULT_SHARD_EVENTS,
     )
     .option(
       '--warm-start <directory>',
-      'begin with the weights of this finished run, of older data perhaps: rows are carried over by name, new ones drawn; the layers are its own unless settings say otherwise; of a run with --refit, the search begins with its search',
+      'start from the weights of a finished run, which may be of older data: rows are matched ' +
+        'by name, and new rows are drawn; the layers are those of that run unless --settings ' +
+        'differs; with --refit, the search starts from the search of that run',
     )
     .option(
       '--head-only',
-      'with --warm-start, on the same catalogue and names: train context layer and head alone, so that stored states and item vectors stay valid',
+      'with --warm-start on the same catalogue: train only context layer and head, ' +
+        'so that stored states and item vectors stay valid',
     )
-    .addOption(new Option('--backend <name>', 'of tfjs').choices(BACKENDS).default('native'))
-    .option('--settings <file>', 'JSON with any of the training settings of docs/model.md')
+    .addOption(
+      new Option('--backend <name>', 'backend of tfjs').choices(BACKENDS).default('native'),
+    )
+    .option('--settings <file>', 'JSON file with training settings')
     .action(async (flags: TrainFlags) => {
       const start = warmStart(flags);
       const config = readSettings(flags);
@@ -103,11 +112,12 @@ function warmStart({ warmStart: directory, headOnly }: TrainFlags): WarmStart | 
   if (headOnly === undefined) return undefined;
   throw new TandemError(
     'ERR_INVALID_ARGUMENT',
-    'Expected --warm-start with --head-only, received none. Name the finished run whose states and item vectors shall stay: --warm-start <directory>.',
+    'Expected --warm-start with --head-only, received none. ' +
+      'Name the finished run whose states and item vectors stay valid: --warm-start <directory>.',
   );
 }
 
-/** Defaults, overridden by what a warm start fixes, by the file, by --fusion. */
+/** The training settings: defaults, then those of the warm start, of the file, and of --fusion. */
 function readSettings(flags: TrainFlags): TrainConfig {
   let given: SettingsLayer = {};
   if (flags.settings !== undefined)
@@ -127,7 +137,7 @@ function readSettings(flags: TrainFlags): TrainConfig {
   );
 }
 
-/** The settings of a finished run that its weights depend on. */
+/** The settings of a finished run on which its weights depend. */
 function layersOf(directory: string): SettingsLayer {
   const { model, gapFeature, positionFeature } = loadRunSettings(directory).config;
   return { model, gapFeature, positionFeature };

@@ -1,9 +1,9 @@
-// What commander says about a wrong command line, in the words of every other error of this program.
+// Turns commander's complaints about a wrong command line into errors worded like all others.
 
 import { CommanderError, type Command } from 'commander';
 import { TandemError } from '../errors.ts';
 
-/** Commander's code, where its message names what came, and what to say instead. */
+/** By commander's code: a pattern for its message, and the replacement. */
 const MESSAGES: Readonly<Record<string, readonly [RegExp, string]>> = {
   'commander.unknownOption': [/unknown option '(.*?)'/, 'Expected a known option, received $1'],
   'commander.unknownCommand': [
@@ -28,26 +28,28 @@ const MESSAGES: Readonly<Record<string, readonly [RegExp, string]>> = {
   ],
 };
 
-/** Makes `program` and its commands throw instead of writing errors and ending the process. */
+/**
+ * Makes `program` and its commands throw errors instead of printing them and ending the process.
+ */
 export function throwUsageErrors(program: Command): void {
   program.exitOverride();
   program.configureOutput({ outputError: () => undefined });
   for (const command of program.commands) throwUsageErrors(command);
 }
 
-/** The error to print; undefined when help or version was asked for and is already printed. */
+/** The error to print; undefined when commander has already printed the help or the version. */
 export function usageError(error: CommanderError): TandemError | undefined {
   if (/^commander\.(help|helpDisplayed|version)$/.test(error.code)) return undefined;
   const text = error.message.replace(/^error: /, '');
   const [problem = text, hint] = text.split('\n');
   const [pattern, message] = MESSAGES[error.code] ?? [
     /^(.*?)\.?$/s,
-    'Expected another command line, received this: $1',
+    'Expected a valid command line, received this: $1',
   ];
-  const said = problem.replace(pattern, message);
-  const meant = hint === undefined ? '' : ` ${hint.replace(/^\(|\)$/g, '')}`;
+  const sentence = problem.replace(pattern, message);
+  const suggestion = hint === undefined ? '' : ` ${hint.replace(/^\(|\)$/g, '')}`;
   return new TandemError(
     'ERR_INVALID_ARGUMENT',
-    `${said}.${meant} "tandem --help" lists what there is.`,
+    `${sentence}.${suggestion} Run "tandem --help" for all commands.`,
   );
 }

@@ -1,4 +1,5 @@
-// tandem world: makes the synthetic ads world, or checks that it is worth measuring on.
+// tandem world: generates the synthetic ads world, or checks that measurements on it are
+// meaningful.
 
 import { Command, InvalidArgumentError } from 'commander';
 import { generateWorld, SIMULATION_NOTICE } from '../world/generate.ts';
@@ -17,23 +18,29 @@ interface WorldFlags {
   readonly force?: true;
 }
 
-/** Results go to standard output, progress to standard error; a failed self-check sets exit code 1. */
+/**
+ * Results go to standard output and progress to standard error. A failed self-check sets exit code
+ * 1.
+ */
 export function worldCommand(): Command {
   return new Command('world')
     .description(
-      'generate a synthetic ads world with known ground truth (a simulation), as a dataset',
+      'generate a synthetic ads world with known ground truth (a simulation) as a dataset',
     )
     .option('--users <count>', 'number of users', integer, DEFAULT_WORLD.users)
     .option('--items <count>', 'number of items, at least 1000', integer, DEFAULT_WORLD.items)
     .option(
       '--seed <number>',
-      'names the world: same sizes and seed, same dataset',
+      'seed; the same sizes and seed give the same dataset',
       integer,
       DEFAULT_WORLD.seed,
     )
-    .option('--out <directory>', 'where the dataset goes')
-    .option('--self-check', 'prove that the recall ceiling is reachable with the true parameters')
-    .option('--json', 'print JSON only')
+    .option('--out <directory>', 'directory for the dataset')
+    .option(
+      '--self-check',
+      'check with the true parameters that context and history are worth measuring',
+    )
+    .option('--json', 'print only JSON')
     .option('--keep-raw', 'keep the raw CSV and NDJSON files in <out>-raw')
     .option('--force', 'replace a different dataset at --out')
     .action(run);
@@ -53,11 +60,13 @@ async function run(flags: WorldFlags): Promise<void> {
       keepRaw: flags.keepRaw ?? false,
       force: flags.force ?? false,
     });
+    const { counts, generateSeconds, importSeconds } = report;
     if (flags.json === undefined)
       print(
-        `${SIMULATION_NOTICE}\n${report.name}\n${report.counts.events} events, ${report.counts.items} items, ` +
-          `${report.counts.users} users, ${report.counts.requests} requests in ${report.directory} ` +
-          `(generated in ${report.generateSeconds.toFixed(1)} s, imported in ${report.importSeconds.toFixed(1)} s)\n`,
+        `${SIMULATION_NOTICE}\n${report.name}\n${counts.events} events, ${counts.items} items, ` +
+          `${counts.users} users, ${counts.requests} requests in ${report.directory} ` +
+          `(generated in ${generateSeconds.toFixed(1)} s, ` +
+          `imported in ${importSeconds.toFixed(1)} s)\n`,
       );
     print(`${JSON.stringify({ notice: SIMULATION_NOTICE, ...report })}\n`);
   }

@@ -71,7 +71,7 @@ function eventsById(dataset: Dataset): unknown[] {
 }
 
 describe('importDataset', () => {
-  it('keeps the content of CSV, NDJSON and Parquet, whatever the names of the columns', async () => {
+  it('keeps the content of CSV, NDJSON and Parquet, whatever their columns are called', async () => {
     const id = fc
       .string({
         unit: fc.constantFrom('a', 'b', ',', 'é', '"', "'", '0', ' ', '|'),
@@ -286,7 +286,7 @@ describe('importDataset', () => {
     ]);
   });
 
-  it('orders equal times by position; without times, positions or file order stand in', async () => {
+  it('orders equal times by position; without times, positions or file order count', async () => {
     const files = { 'events.csv': ['user,item,time,position', 'u,b,5,2', 'u,c,5,1', 'u,a,4,9'] };
     const order = async (columns: Record<string, unknown>): Promise<string[]> => {
       const { dataset } = await run({

@@ -59,7 +59,9 @@ export interface FieldRule {
 const required = (kind: FieldKind): FieldRule => ({ kind, required: true });
 const optional = (kind: FieldKind): FieldRule => ({ kind, required: false });
 
-/** Every field that a table may map, in the order of the reference in docs/data.md. */
+/**
+ * Every field that a table may map, in the order of the reference in docs/reference/data-format.md.
+ */
 export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRule>>>> = {
   events: {
     user: required('text'),
@@ -221,7 +223,7 @@ export function readManifest(path: string): { manifest: SourceManifest; baseDire
     throw new TandemError(
       'ERR_DATASET_NOT_FOUND',
       `Expected a source manifest at ${resolve(path)}, found no such file. ` +
-        'docs/data.md shows one.',
+        'docs/reference/data-format.md shows one.',
     );
   let value: unknown;
   try {

@@ -2,9 +2,8 @@
 // event table.
 
 import { TandemError } from '../errors.ts';
+import { DAY_SECONDS } from '../time.ts';
 import type { Dataset } from './dataset.ts';
-
-const DAY_SECONDS = 86_400;
 
 /** Unix seconds of 00:00 UTC on the day of `timeSeconds`. */
 export function dayStart(timeSeconds: number): number {

@@ -9,6 +9,7 @@ import type { FeatureSchema } from '../features/schema.ts';
 import { HistoryBatchBuilder } from '../features/sequence.ts';
 import type { TwoTower } from '../model/network/two-tower.ts';
 import type { Random } from '../random.ts';
+import { DAY_SECONDS } from '../time.ts';
 
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
 
@@ -82,7 +83,7 @@ async function randomState(
   const length = 1 + random.integer(10);
   const items = Array.from({ length }, item);
   const batch = new HistoryBatchBuilder(model.config.maxHistory);
-  const times = items.map((_, i) => i * 86_400);
+  const times = items.map((_, i) => i * DAY_SECONDS);
   batch.add({ items, actions: items.map(() => 1), times }, 0, length);
   return (await model.encodeHistories(batch.batch()))[0]!;
 }

@@ -1,12 +1,13 @@
-// The swap test: a model that reads context and history must lose recall when either belongs to another request.
+// The swap test: a model that uses context and history must lose recall when either comes from
+// another request.
 
 import { Random } from '../random.ts';
 import type { EvaluationQuery } from './query.ts';
 
 /**
- * A seeded permutation of [0, count) without fixed points (Sattolo: one cycle).
+ * A seeded permutation of [0, count) without fixed points (Sattolo's algorithm: one cycle).
  *
- * @throws RangeError below 2, where there is none.
+ * @throws RangeError for a count below 2, for which there is none.
  */
 export function derangement(count: number, seed: number): Int32Array {
   if (!(count >= 2))
@@ -20,7 +21,7 @@ export function derangement(count: number, seed: number): Int32Array {
   return order;
 }
 
-/** Each request with subject and demographics of another; what is ranked and sought stays. */
+/** Each request with the subject and demographics of another one. Candidates and positives stay. */
 export function swapContexts(
   queries: readonly EvaluationQuery[],
   seed: number,
@@ -32,7 +33,10 @@ export function swapContexts(
   });
 }
 
-/** Each request with the known events of another; what is ranked and sought stays, and so do the user's attributes. */
+/**
+ * Each request with the known events of another one. Candidates, positives and the user's
+ * attributes stay.
+ */
 export function swapHistories(
   queries: readonly EvaluationQuery[],
   seed: number,

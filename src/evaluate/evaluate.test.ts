@@ -20,8 +20,9 @@ const ITEMS = 24;
 const GROUPS = 4;
 const USERS = 24;
 
-// Item i is of group i mod 4. User u bought the items u and u + 4 (mod 24), so the history tells the group as well as
-// the subject does; the subject's group is another one. Positives: one item of the history's group, one of the subject's.
+// Item i belongs to group i mod 4. User u bought the items u and u + 4 (mod 24), so the history
+// tells one group and the subject tells another. The positives are one item of each of these
+// groups.
 const names = Array.from({ length: GROUPS }, (_, group) => `group ${group}`);
 const categories = Array.from({ length: ITEMS }, (_, item) => [names[item % GROUPS]!]);
 const events = Array.from({ length: USERS }, (_, user) => [
@@ -50,7 +51,10 @@ const schema = buildSchema({
   countries: dataset.users.countries,
 });
 
-/** A model that needs no training: one dimension per group; state = group of the last item, query = state + subject. */
+/**
+ * A model that needs no training: one dimension per group, state = group of the last item, query =
+ * state + subject.
+ */
 function groupModel(fusion: 'none' | 'concat'): EvaluatedModel['model'] {
   return {
     config: { embeddingWidth: GROUPS, maxHistory: 4, fusion, subjectItem: false },
@@ -208,7 +212,8 @@ describe('evaluate', () => {
       encodeHistories: async (batch) =>
         (await own.encodeHistories(batch)).map((state) => turn(state)),
       embedQueries: async (batch) => {
-        // The head knows its own encoder's space: turn states back, add the subject there, turn the sum.
+        // The head knows the space of its own encoder: it turns states back, adds the subject and
+        // turns the sum.
         const back = turn(turn(turn(Float32Array.from(batch.states))));
         return turn(await own.embedQueries({ ...batch, states: back }));
       },
@@ -250,7 +255,7 @@ describe('evaluate', () => {
     );
   });
 
-  it('adds what a user had as of the state, and nothing for a cold start', async () => {
+  it('adds history boosts as of the state, and none for a cold start', async () => {
     const frequency = { logWeight: Math.log(0.5), logGain: 1 };
     const plain = groupModel('concat');
     const model = { ...plain, frequencyWeights: () => Promise.resolve(frequency) };
@@ -310,7 +315,7 @@ describe('evaluate', () => {
     );
   });
 
-  it('refuses a model that counts what users had where only their positives are ranked of it', async () => {
+  it('refuses a model with itemFrequency in the table protocol', async () => {
     const third = Array.from({ length: USERS }, (_, user) => ({
       user,
       item: user,

@@ -1,63 +1,77 @@
-// One evaluation: the requests of a protocol, every row of rows.ts ranked, one report.
+// One evaluation: ranks the requests of a protocol for every row of rows.ts, and makes one report.
 
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
 import { startProgress } from '../telemetry.ts';
-import { DEFAULT_MIXTURE, Baselines, type MixtureWeights } from './baselines/baselines.ts';
+import { Baselines, DEFAULT_MIXTURE, type MixtureWeights } from './baselines/baselines.ts';
 import { COVERAGE_AT, MetricsCollector, type ScorerMetrics } from './metrics.ts';
 import { requireTwoTrainings } from './mixed-versions.ts';
 import { chooseMixture } from './baselines/mixture.ts';
 import type { ScorableModel } from './model-scorer.ts';
-import { refuseCountsInTable, tableProtocol, timeProtocol, validationWindow } from './protocols.ts';
+import {
+  refuseItemFrequencyInTable,
+  tableProtocol,
+  timeProtocol,
+  validationWindow,
+} from './protocols.ts';
 import type { EvaluationSet } from './query.ts';
 import { rankAll, TIE_RULE } from './ranking.ts';
 import { baselineRows, modelRows, skewRows, type ReportRow, type RowLabel } from './rows.ts';
 import { slicesOf } from './report/slices.ts';
 
-/** A trained model to judge, with what its checkpoint says it has seen. */
+/** A trained model to evaluate, with the training data that its checkpoint names. */
 export interface EvaluatedModel {
-  /** Short name for the rows of the report, e.g. the checkpoint's folder. */
+  /** A short name for the rows of the report, such as the checkpoint's folder. */
   readonly name: string;
   readonly model: ScorableModel;
   readonly datasetDigest?: string;
   /** Unix seconds of the newest event that training saw. */
   readonly dataUntilSeconds?: number;
-  /** Events that training saw. */
+  /** Number of events that training saw. */
   readonly trainingEvents?: number;
-  /** Whatever identifies the checkpoint; copied into the report. */
+  /** Identifies the checkpoint; copied into the report. */
   readonly identity?: Readonly<Record<string, unknown>>;
 }
 
 export interface EvaluationOptions {
   readonly dataset: Dataset;
   readonly protocol: 'table' | 'time';
-  /** Of the time protocol; `all` when absent. */
+  /** Form of the time protocol; `all` when absent. */
   readonly form?: 'all' | 'discovery';
   /** `test` when absent. */
   readonly split?: 'validation' | 'test';
   readonly models?: readonly EvaluatedModel[];
   /** Adds the row whose context is derived from the label. */
   readonly oracle?: boolean;
-  /** Mixes states, head and index of the two models, which must be trainings of the same settings. */
+  /**
+   * Mixes states, head and index of the two models, which must be trainings with the same settings.
+   */
   readonly skew?: boolean;
-  /** False where another report has the baselines of these requests already. */
+  /** False when another report already has the baselines of these requests. */
   readonly baselines?: boolean;
   /** Weights of the mixed baseline; chosen on the validation split when absent. */
   readonly mixture?: MixtureWeights;
-  /** Of the bootstrap and of the swaps; 1 when absent. */
+  /** Seed of the bootstrap and of the swaps; 1 when absent. */
   readonly seed?: number;
 }
 
-/** Recall@100 must fall when contexts or histories are swapped between requests. */
-export interface SwapCheck {
+/**
+ * Result of a swap test: Recall@100 must fall when contexts or histories are swapped between
+ * requests.
+ */
+interface SwapCheck {
   readonly model: string;
   readonly swapped: 'contexts' | 'histories';
   readonly recallAt100: number;
   readonly recallAt100Swapped: number;
-  /** Whether it fell below the 95 % interval of the row without the swap: less than that may be chance. */
+  /**
+   * Whether it fell below the 95 % interval of the row without the swap. A smaller fall can be
+   * chance.
+   */
   readonly fell: boolean;
 }
 
+/** The content of report.json. */
 export interface EvaluationReport {
   readonly format: 'tandem-evaluation';
   readonly version: 2;
@@ -75,7 +89,7 @@ export interface EvaluationReport {
     readonly cutSeconds: number | null;
     readonly dropped: Readonly<Record<string, number>>;
   };
-  /** Null where baselines were left to another report. */
+  /** Null when another report has the baselines. */
   readonly baselines: {
     readonly basketRule: string;
     readonly mixture: MixtureWeights;
@@ -89,12 +103,14 @@ export interface EvaluationReport {
 }
 
 /**
- * Ranks every candidate for every request with each baseline and each model.
+ * Ranks every candidate for every request, with each baseline and each model. Costs rows x requests
+ * x items.
  *
- * @returns the report; report.ts prints and writes it. Cost: rows x requests x items.
- * @throws TandemError ERR_INVALID_ARGUMENT when a model has trained on events that it is asked to predict;
- *   ERR_CHECKPOINT_INVALID for a model of another catalogue; ERR_CONFIG_INVALID for one that counts in the table protocol;
- *   ERR_DATASET_INVALID when the protocol does not fit the data.
+ * @returns the report; report.ts prints and writes it.
+ * @throws TandemError ERR_INVALID_ARGUMENT when a model has trained on events that it is asked to
+ *   predict; ERR_CHECKPOINT_INVALID for a model of another catalogue; ERR_CONFIG_INVALID for a
+ *   model with itemFrequency in the table protocol; ERR_DATASET_INVALID when the protocol does not
+ *   fit the data.
  */
 export async function evaluate(options: EvaluationOptions): Promise<EvaluationReport> {
   const startedMs = performance.now();
@@ -122,7 +138,7 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
         { ...set, queries },
         scorer,
         Math.max(...COVERAGE_AT),
-        // Slices describe the request as it is, also where its history was exchanged.
+        // Slices describe the original request, even if its history was swapped.
         (_query, ranking, index) => {
           const request = requests[index]!;
           collector.add(request, ranking, slicesOf(request, dataset));
@@ -177,7 +193,7 @@ export async function evaluate(options: EvaluationOptions): Promise<EvaluationRe
   };
 }
 
-/** The requests that the options name. */
+/** The requests that the options select. */
 export function evaluationSet(
   options: Pick<EvaluationOptions, 'dataset' | 'protocol' | 'form' | 'split'>,
 ): EvaluationSet {
@@ -190,7 +206,7 @@ export function evaluationSet(
   });
 }
 
-/** Weights of the mixed baseline for the requests of `set`, and where they are from. */
+/** Weights of the mixed baseline for the requests of `set`, and where they come from. */
 export function mixtureOf(
   options: Omit<EvaluationOptions, 'models'>,
   set: EvaluationSet,
@@ -218,13 +234,20 @@ function validationSetOrNone(
   }
 }
 
-/** @throws TandemError when the model has trained on other data, or on events that `set` asks it to predict, or counts the answers. */
+/**
+ * Refuses a model that has seen the answers.
+ *
+ * @throws TandemError when the model has trained on other data or on events that `set` asks it to
+ *   predict, or when its item frequencies reveal the label.
+ */
 export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: EvaluationSet): void {
-  refuseCountsInTable(set.protocol, model.model.config);
+  refuseItemFrequencyInTable(set.protocol, model.model.config);
   if (model.datasetDigest !== undefined && model.datasetDigest !== dataset.digest)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected checkpoint "${model.name}" to be trained on ${dataset.name} (digest ${dataset.digest.slice(0, 12)}), it was trained on data of digest ${model.datasetDigest.slice(0, 12)}. Train again, or evaluate on that dataset.`,
+      `Expected checkpoint "${model.name}" to be trained on ${dataset.name} ` +
+        `(digest ${dataset.digest.slice(0, 12)}), but it was trained on data with digest ` +
+        `${model.datasetDigest.slice(0, 12)}. Train again, or evaluate on that dataset.`,
     );
   let allowed = 0;
   for (const [user, end] of set.trainEnd.entries())
@@ -238,11 +261,17 @@ export function refuseLeakage(model: EvaluatedModel, dataset: Dataset, set: Eval
   if (late !== undefined)
     throw new TandemError(
       'ERR_INVALID_ARGUMENT',
-      `Expected checkpoint "${model.name}" to be trained on the ${allowed} events before the ${set.split} split, it saw ${late} and thus the answers. Evaluate on a later split, or train with an earlier cut.`,
+      `Expected checkpoint "${model.name}" to be trained on the ${allowed} events before the ` +
+        `${set.split} split, but it saw ${late} and thus the answers. ` +
+        'Evaluate on a later split, or train with an earlier cut.',
     );
 }
 
-/** @param rows - with the row that must not be reached. */
+/**
+ * Compares a swap row with its base row.
+ *
+ * @param rows - the rows so far, with the base row.
+ */
 function swapCheck(
   { model, swapped }: RowLabel,
   metrics: ScorerMetrics,

@@ -1,4 +1,5 @@
-// A finished training run as a model to judge. Loads tfjs only when called, so that baselines alone start at once.
+// Loads a finished training run as a model to evaluate. tfjs is loaded only when called, so that
+// baselines alone start at once.
 
 import { basename, resolve } from 'node:path';
 import type { EvaluatedModel } from './evaluate.ts';
@@ -8,7 +9,12 @@ export interface EvaluatedCheckpoint extends EvaluatedModel {
   dispose(): void;
 }
 
-/** @param name - of its rows. @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run. */
+/**
+ * Loads the run in a directory.
+ *
+ * @param name - the name of its rows in the report.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run.
+ */
 export async function loadEvaluated(directory: string, name: string): Promise<EvaluatedCheckpoint> {
   const { loadCheckpoint, loadModel } = await import('../model/training/checkpoint.ts');
   const { settings } = loadCheckpoint(directory);
@@ -26,7 +32,10 @@ export async function loadEvaluated(directory: string, name: string): Promise<Ev
   };
 }
 
-/** The runs of several folders, named by them; two folders of one name get a number, so that rows stay apart. */
+/**
+ * Loads the runs of several folders and names them after the folders. Folders with the same name
+ * get a number, so that their rows can be told apart.
+ */
 export async function loadAllEvaluated(
   directories: readonly string[],
 ): Promise<EvaluatedCheckpoint[]> {

@@ -1,41 +1,59 @@
-// Metrics over ranks, with their intervals. Each is defined in docs/evaluation.md.
+// Metrics over ranks, with intervals. docs/explanation/evaluation.md defines each one.
 
-import { bootstrap, intervalOf, ratioOf, type Interval } from './report/bootstrap.ts';
+import { bootstrap, intervalOf, ratioOf, type ConfidenceInterval } from './report/bootstrap.ts';
 import type { EvaluationQuery } from './query.ts';
 import type { RankedQuery } from './ranking.ts';
 
+/** The K of Recall@K. */
 export const RECALL_AT = [10, 50, 100, 200] as const;
+/** The K of coverage and popularity lift. */
 export const COVERAGE_AT = [10, 100] as const;
 
-/** Means over the requests of one scorer, or of one slice of them; intervals are 95 %, of the bootstrap. */
+/**
+ * Means over the requests of one scorer, or of one slice of them. Intervals are 95 % bootstrap
+ * intervals.
+ */
 export interface Metrics {
-  /** Requests. */
+  /** Number of requests. */
   readonly count: number;
   /** By K, in the order of RECALL_AT; higher is better. */
   readonly recall: Readonly<Record<string, number>>;
-  readonly recallInterval: Readonly<Record<string, Interval>>;
+  readonly recallInterval: Readonly<Record<string, ConfidenceInterval>>;
   readonly ndcgAt10: number;
-  readonly ndcgAt10Interval: Interval;
+  readonly ndcgAt10Interval: ConfidenceInterval;
   readonly mrr: number;
-  readonly mrrInterval: Interval;
+  readonly mrrInterval: ConfidenceInterval;
 }
 
+/** The metrics of one scorer, over all requests and by slice. */
 export interface ScorerMetrics extends Metrics {
-  /** Share of the candidates that appear in some request's best K, by K. */
+  /** Share of the candidates that are among the best K of at least one request, by K. */
   readonly coverage: Readonly<Record<string, number>>;
-  /** Mean popularity of the best K over the mean popularity of the candidates, by K; 1 = no bias. */
+  /**
+   * Mean popularity of the best K divided by the mean popularity of the candidates, by K; 1 = no
+   * bias.
+   */
   readonly popularityLift: Readonly<Record<string, number>>;
   readonly slices: Readonly<Record<string, Metrics>>;
 }
 
-/** Hits among the best K over min(positives, K): 1 when as many were found as fit. */
+/**
+ * Hits among the best K divided by min(positives, K): 1 when as many were found as possible.
+ *
+ * @param ranks - [positives], 0 = best.
+ */
 export function recallAtK(ranks: Int32Array, k: number): number {
   let hits = 0;
   for (const rank of ranks) if (rank < k) hits++;
   return hits / Math.min(ranks.length, k);
 }
 
-/** Discounted gain of the positives among the best K over that of the ideal order; binary gains. */
+/**
+ * Normalised discounted cumulative gain at K with binary gains: the gain of the positives among the
+ * best K divided by the gain of the ideal order.
+ *
+ * @param ranks - [positives], 0 = best.
+ */
 export function ndcgAtK(ranks: Int32Array, k: number): number {
   let gain = 0;
   for (const rank of ranks) if (rank < k) gain += 1 / Math.log2(rank + 2);
@@ -44,14 +62,18 @@ export function ndcgAtK(ranks: Int32Array, k: number): number {
   return gain / ideal;
 }
 
-/** 1 / (1 + rank of the best positive). */
+/**
+ * Reciprocal rank: 1 / (1 + rank of the best positive).
+ *
+ * @param ranks - [positives], 0 = best.
+ */
 export function reciprocalRank(ranks: Int32Array): number {
   let best = Infinity;
   for (const rank of ranks) best = Math.min(best, rank);
   return 1 / (1 + best);
 }
 
-/** Collects one scorer's ranks; `result()` when all queries were added. */
+/** Collects the ranks of one scorer; `result()` gives the metrics once all queries were added. */
 export class MetricsCollector {
   readonly #popularity: Float64Array;
   readonly #candidates: Uint8Array;
@@ -61,14 +83,21 @@ export class MetricsCollector {
   readonly #all = new Sample();
   readonly #slices = new Map<string, Sample>();
 
-  /** @param popularity - [N] of training events; @param candidates - [N], 1 = ranked. */
+  /**
+   * @param popularity - [N] popularity of each item in training.
+   * @param candidates - [N], 1 = ranked.
+   */
   constructor(popularity: Float64Array, candidates: Uint8Array) {
     this.#popularity = popularity;
     this.#candidates = candidates;
     this.#retrieved = COVERAGE_AT.map(() => new Uint8Array(candidates.length));
   }
 
-  /** @param slices - names of the groups that the query belongs to. */
+  /**
+   * Adds one query.
+   *
+   * @param slices - names of the groups that the query belongs to.
+   */
   add(query: EvaluationQuery, ranked: RankedQuery, slices: readonly string[]): void {
     this.#all.add(query.user, ranked.ranks);
     for (const slice of slices) {
@@ -84,7 +113,11 @@ export class MetricsCollector {
       }
   }
 
-  /** @param seed - names the bootstrap's draws; scorers with the same seed are resampled alike. */
+  /**
+   * The metrics over all queries.
+   *
+   * @param seed - of the bootstrap; scorers with the same seed are resampled alike.
+   */
   result(seed: number): ScorerMetrics {
     const candidates = sum(this.#candidates);
     let popularity = 0;
@@ -109,7 +142,7 @@ export class MetricsCollector {
   }
 }
 
-/** Metrics of single requests, until they are averaged. */
+/** Metrics of single requests, before they are averaged. */
 class Sample {
   readonly #users: number[] = [];
   readonly #recalls: number[][] = RECALL_AT.map(() => []);

@@ -1,19 +1,19 @@
-// One request path put together from two trainings: states of one, head of another, index of a third. It shows why
-// versions must not meet; serving refuses it by the encoder id.
+// A request path whose states, head and index come from two trainings. It shows why versions must
+// not be mixed; serving prevents it with the encoder id.
 
 import { schemaHash } from '../features/schema.ts';
 import { TandemError } from '../errors.ts';
 import { canonicalJson } from '../json.ts';
 import type { ScorableModel } from './model-scorer.ts';
 
-/** Names of the models that a row's states, head and item vectors come from. */
+/** The names of the models that the states, head and item vectors of a row come from. */
 export interface Versions {
   readonly state: string;
   readonly head: string;
   readonly index: string;
 }
 
-/** A model whose parts are of several. The parts keep their own state; nothing is copied. */
+/** A model whose parts come from several models. The parts are not copied. */
 export function mixVersions(
   state: ScorableModel,
   head: ScorableModel,
@@ -30,7 +30,7 @@ export function mixVersions(
   };
 }
 
-/** The six ways to mix two versions; the two pure ones are rows of the models themselves. */
+/** The six ways to mix two versions. The two pure ones are the rows of the models themselves. */
 export function mixtures(first: string, second: string): Versions[] {
   const names = [first, second];
   return names
@@ -39,8 +39,10 @@ export function mixtures(first: string, second: string): Versions[] {
 }
 
 /**
- * @throws TandemError ERR_INVALID_ARGUMENT unless these are two trainings of one shape over the same features: the parts
- *   of others would not even fit together.
+ * Checks that the models are two trainings of one shape over the same features; parts of other
+ * models would not fit together.
+ *
+ * @throws TandemError ERR_INVALID_ARGUMENT when they are not.
  */
 export function requireTwoTrainings(
   models: readonly { readonly name: string; readonly model: ScorableModel }[],
@@ -48,8 +50,11 @@ export function requireTwoTrainings(
   const shape = ({ model }: { readonly model: ScorableModel }): string =>
     `${schemaHash(model.schema)} ${canonicalJson(model.config)}`;
   if (models.length === 2 && shape(models[0]!) === shape(models[1]!)) return;
+  const received = models.length === 2 ? 'two that differ' : String(models.length);
   throw new TandemError(
     'ERR_INVALID_ARGUMENT',
-    `Expected two checkpoints of the same data and model settings for the skew matrix, received ${models.length === 2 ? 'two that differ' : String(models.length)}: ${models.map(({ name }) => name).join(', ')}. Train the same settings with another seed.`,
+    'Expected two checkpoints of the same data and model settings for the skew matrix, ' +
+      `received ${received}: ${models.map(({ name }) => name).join(', ')}. ` +
+      'Train the same settings with another seed.',
   );
 }

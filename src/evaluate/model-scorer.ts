@@ -1,4 +1,5 @@
-// The model as a scorer: which state and which context each row of a report gives it. Features come from features/ alone.
+// The model as a scorer. It decides which state and which context each row of a report gets.
+// Features come from features/ only.
 
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -12,7 +13,7 @@ import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/se
 import { LoggedContext } from '../model/training/contexts/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
 
-/** What the evaluator needs of a TwoTower. */
+/** The part of a TwoTower that the evaluator needs. */
 export interface ScorableModel {
   readonly config: Pick<
     ModelConfig,
@@ -21,18 +22,23 @@ export interface ScorableModel {
   readonly schema: FeatureSchema;
   encodeHistories(batch: HistoryBatch): Promise<Float32Array[]>;
   embedQueries(batch: HeadBatch): Promise<Float32Array>;
-  /** Undefined where item frequency adds nothing to scores. */
+  /** Undefined for a model without history boosts. */
   frequencyWeights(): Promise<FrequencyWeights | undefined>;
   itemVectors(): Promise<Float32Array>;
   scores(queries: Float32Array, vectors: Float32Array): Promise<Float32Array>;
 }
 
 /**
- * `none`: neither subject nor demographics; `demographics`: these alone; `categories`: with the subject, of an item in view its
- * categories alone; `real`: as logged; `oracle`: categories of the first positive as subject.
+ * Which context a query gets:
+ *
+ * - `none`: neither subject nor demographics.
+ * - `demographics`: demographics only.
+ * - `categories`: demographics and subject; an item in view gives its categories only.
+ * - `real`: the context as logged.
+ * - `oracle`: the categories of the first positive as subject.
  */
 export type ContextMode = 'none' | 'demographics' | 'categories' | 'real' | 'oracle';
-/** `cold`: the cold-start vector for everyone. */
+/** `cold` gives every query the cold-start vector. */
 export type HistoryMode = 'real' | 'cold';
 
 export const ORACLE_LABEL = 'oracle (leaks the label)';
@@ -41,18 +47,18 @@ export interface ModelScorerOptions {
   readonly name: string;
   readonly context: ContextMode;
   readonly history?: HistoryMode;
-  /** Allows context `oracle`. */
+  /** Allows the context `oracle`. */
   readonly oracle?: boolean;
 }
 
-/** States and item vectors of one model over one dataset, computed once for all rows of a report. */
+/** States and item vectors of one model on one dataset, computed once for all rows of a report. */
 export class ModelEvaluation {
   readonly #model: ScorableModel;
   readonly #dataset: Dataset;
   readonly #logged: LoggedContext;
-  /** Rows of the action table, by event. */
+  /** Row of the action table, by event. */
   readonly #actions: Int32Array;
-  /** User states by historyEnd: the last event that a state knows names its user, too. */
+  /** User states by historyEnd: the last event that a state knows also identifies the user. */
   readonly #states = new Map<number, Float32Array>();
   #vectors: Float32Array | undefined;
 
@@ -62,7 +68,10 @@ export class ModelEvaluation {
     if (digest !== model.schema.catalogueDigest)
       throw new TandemError(
         'ERR_CHECKPOINT_INVALID',
-        `Expected a checkpoint over the ${dataset.items.count} items of ${dataset.name} (catalogue ${digest.slice(0, 12)}), received one over catalogue ${model.schema.catalogueDigest.slice(0, 12)}. Train on this dataset, or evaluate on the one it was trained on.`,
+        `Expected a checkpoint over the ${dataset.items.count} items of ${dataset.name} ` +
+          `(catalogue ${digest.slice(0, 12)}), received one over catalogue ` +
+          `${model.schema.catalogueDigest.slice(0, 12)}. ` +
+          'Train on this dataset, or evaluate on the one it was trained on.',
       );
     this.#model = model;
     this.#dataset = dataset;
@@ -71,16 +80,18 @@ export class ModelEvaluation {
   }
 
   /**
-   * A scorer over this model.
+   * A scorer that uses this model.
    *
-   * @throws TandemError ERR_INVALID_ARGUMENT for context `oracle` without `oracle: true`: it is derived from the label.
+   * @throws TandemError ERR_INVALID_ARGUMENT for context `oracle` without `oracle: true`, because
+   *   that context is derived from the label.
    */
   scorer(options: ModelScorerOptions): Scorer {
     const { name, context, history = 'real' } = options;
     if (context === 'oracle' && options.oracle !== true)
       throw new TandemError(
         'ERR_INVALID_ARGUMENT',
-        `Expected context "none" or "real" for "${name}", received "oracle", which is derived from the label. Pass --oracle to print it as leakage.`,
+        `Expected context "none" or "real" for "${name}", received "oracle", which is derived ` +
+          'from the label. Pass --oracle to print it as leakage.',
       );
     return {
       name,
@@ -94,7 +105,11 @@ export class ModelEvaluation {
     };
   }
 
-  /** Adds what the users had, as of their states, to scores [Q, N]. */
+  /**
+   * Adds the history boosts to scores.
+   *
+   * @param out - [Q, N], changed in place.
+   */
   #addBoosts(
     queries: readonly EvaluationQuery[],
     weights: FrequencyWeights,
@@ -136,7 +151,7 @@ export class ModelEvaluation {
     return builder.batch();
   }
 
-  /** Whether a request tells any demographic that the model knows. */
+  /** Whether any request has a demographic that the model knows. */
   knowsDemographics(queries: readonly EvaluationQuery[]): boolean {
     return queries.some(({ user, demographics }) =>
       this.#logged.demographics(user, demographics).some((row) => row > 0),
@@ -167,7 +182,9 @@ export class ModelEvaluation {
   }
 }
 
-/** The item in view; the oracle has the label's categories for a subject, not its vector. */
+/**
+ * The item in view. The oracle has the categories of the label as its subject, but not its vector.
+ */
 function subjectItemOf({ subject }: EvaluationQuery, context: ContextMode): number {
   return context === 'real' && subject.kind === 'item' ? subject.item : -1;
 }

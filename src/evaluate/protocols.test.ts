@@ -8,7 +8,8 @@ const DAY = 86_400;
 /** Day 10 is the first of the test period. */
 const CUT = 10 * DAY;
 
-// User 0: items 0, 1 in training, item 2 on day 10; user 1: items 1, 3 in training. Item 4 is new on day 10.
+// User 0: items 0, 1 in training, item 2 on day 10. User 1: items 1, 3 in training. Item 4 is new
+// on day 10.
 const events = [
   { user: 0, item: 0, time: DAY },
   { user: 0, item: 1, time: 2 * DAY },
@@ -109,7 +110,7 @@ describe('timeProtocol', () => {
 });
 
 describe('tableProtocol', () => {
-  it('holds out the last event for test, the one before for validation; training ends before both', () => {
+  it('holds out the last event for test and the one before for validation', () => {
     const test = tableProtocol(dataset, 'test');
     const validation = tableProtocol(dataset, 'validation');
     assert.deepEqual(

@@ -1,22 +1,24 @@
-// Which requests are judged, what was known by then, and which items compete: the two protocols of docs/evaluation.md.
+// The two protocols of docs/explanation/evaluation.md: which requests are evaluated, what was known
+// at their time, and which items are candidates.
 
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { dayStart, eventsBefore, lastEventsSplit, timeCutSplit } from '../data/splits.ts';
 import { TandemError } from '../errors.ts';
+import { DAY_SECONDS } from '../time.ts';
 import type { EvaluationQuery, EvaluationSet } from './query.ts';
 
-/** Days before the test period that a validation split of timeProtocol covers. */
-export const VALIDATION_DAYS = 14;
-
-const DAY_SECONDS = 86_400;
+/** Length of the validation split of timeProtocol: the days before the test period. */
+const VALIDATION_DAYS = 14;
 
 /**
- * Leave one out, for comparison with papers: the last event of each user is the test positive, the one before it the
- * validation positive; users with fewer than three events are left out (and stay in training).
+ * Leave one out, for comparison with papers: the last event of each user is the test positive, the
+ * one before it the validation positive. Users with fewer than three events are not evaluated;
+ * their events stay in training.
  *
- * All items compete, but for those in the user's history. A positive that the user had before stays ranked. Training
- * ends before the validation event in both splits; for `test` the history includes it, as in the papers.
+ * All items are candidates except those in the user's history; a positive that the user has had
+ * before stays a candidate. Training ends before the validation event in both splits; for `test`
+ * the history includes it, as in the papers.
  */
 export function tableProtocol(dataset: Dataset, split: 'validation' | 'test'): EvaluationSet {
   const queries = heldOutQueries(dataset, split);
@@ -35,22 +37,28 @@ export function tableProtocol(dataset: Dataset, split: 'validation' | 'test'): E
   };
 }
 
+/** Which requests timeProtocol evaluates, and which items it ranks. */
 export interface TimeProtocolOptions {
-  /** `discovery` leaves out what the user had before, as positives and as candidates. */
+  /** `discovery` leaves out items that the user has had before, as positives and as candidates. */
   readonly form: 'all' | 'discovery';
-  /** Unix seconds; requests from the start of its UTC day on are judged. The dataset's testFrom when absent. */
+  /**
+   * Unix seconds. Requests from the start of its UTC day on are evaluated. The dataset's testFrom
+   * when absent.
+   */
   readonly from?: number;
-  /** Unix seconds; requests before it only. */
+  /** Unix seconds. Only requests before it are evaluated. */
   readonly until?: number;
   /** Printed in the report; `test` when absent. */
   readonly split?: 'validation' | 'test';
 }
 
 /**
- * A cut in time with real contexts: each request knows the events that a batch at 00:00 UTC of its day knew.
+ * A cut in time, with real contexts: each request knows the events that a batch knew at 00:00 UTC
+ * of its day.
  *
- * Candidates are the items with an event before the cut (the start of `from`'s day) but the request's subject; other
- * positives fall away, and requests without positives left are dropped and counted.
+ * Candidates are the items with an event before the cut (the start of `from`'s day), without the
+ * request's subject. Other positives are dropped; requests without a remaining positive are dropped
+ * and counted.
  *
  * @throws TandemError ERR_DATASET_INVALID without times, requests or a cut.
  */
@@ -70,8 +78,10 @@ export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): Ev
     protocol: 'time',
     split: options.split ?? 'test',
     description:
-      `${form}: requests from ${isoTime(cut)}${Number.isFinite(until) ? ` to ${isoTime(until)}` : ''}, ` +
-      "states as of 00:00 UTC of the request's day, ranked are items with an event before the cut, without the subject",
+      `${form}: requests from ${isoTime(cut)}` +
+      `${Number.isFinite(until) ? ` to ${isoTime(until)}` : ''}, ` +
+      "states as of 00:00 UTC of the request's day, " +
+      'candidates are items with an event before the cut, without the subject',
     queries,
     candidates,
     trainEnd,
@@ -85,29 +95,35 @@ export function timeProtocol(dataset: Dataset, options: TimeProtocolOptions): Ev
   };
 }
 
-/** The validation requests of timeProtocol: the last days before the test period, so that tuning never sees it. */
+/**
+ * The time window of the validation split of timeProtocol: the last days before the test period, so
+ * that tuning never sees the test period.
+ */
 export function validationWindow(dataset: TimedData): { from: number; until: number } {
   const until = cutOf(dataset);
   return { from: until - VALIDATION_DAYS * DAY_SECONDS, until };
 }
 
 /**
- * A model that counts what its user had knows the label in the table protocol, where of all that only a positive is ranked.
+ * Refuses a model with itemFrequency in the table protocol. There, the only item of the user's
+ * history that is ranked is a positive, so a frequency reveals the label.
  *
  * @throws TandemError ERR_CONFIG_INVALID for itemFrequency in the table protocol.
  */
-export function refuseCountsInTable(
+export function refuseItemFrequencyInTable(
   protocol: EvaluationSet['protocol'],
   model: Pick<ModelConfig, 'itemFrequency'>,
 ): void {
   if (protocol === 'table' && model.itemFrequency === true)
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      'Expected a model without itemFrequency for the table protocol, received one with it: of what a user had only a positive is ranked there, so its counts tell the label. Choose the time protocol, or set model.itemFrequency to false.',
+      'Expected a model without itemFrequency for the table protocol, received one with it. ' +
+        'There, the only item of a history that is ranked is a positive, so its frequency ' +
+        'reveals the label. Choose the time protocol, or set model.itemFrequency to false.',
     );
 }
 
-/** Queries of tableProtocol, by user; also of a shard. */
+/** The queries of tableProtocol, by user. Also works on a shard. */
 export function heldOutQueries(dataset: Dataset, split: 'validation' | 'test'): EvaluationQuery[] {
   const { events } = dataset;
   const { trainEnd: historyEnd, heldOut } = lastEventsSplit(dataset, split);
@@ -135,9 +151,10 @@ export function heldOutQueries(dataset: Dataset, split: 'validation' | 'test'): 
 }
 
 /**
- * Queries of timeProtocol, by time, and how many requests have no positive left; also of a shard.
+ * The queries of timeProtocol, by time, and how many requests have no positive left. Also works on
+ * a shard.
  *
- * @param candidates - [N], 1 = competes.
+ * @param candidates - [N], 1 = candidate.
  */
 export function requestQueries(
   dataset: Dataset,
@@ -178,7 +195,11 @@ export function requestQueries(
   return { queries, dropped };
 }
 
-/** Marks the items with an event of the past: they compete in timeProtocol. @param candidates - [N], of all shards. */
+/**
+ * Marks the items with a training event: they are the candidates of timeProtocol.
+ *
+ * @param candidates - [N], of all shards; changed in place.
+ */
 export function addItemsBefore(
   candidates: Uint8Array,
   { events, users }: Dataset,
@@ -191,12 +212,16 @@ export function addItemsBefore(
 
 type TimedData = Pick<Dataset, 'name' | 'testFrom'>;
 
-/** Where the past of timeProtocol ends, Unix seconds; of the test period when `from` is absent. */
+/**
+ * The cut of timeProtocol, in Unix seconds: the start of the day of `from`, or of the test period
+ * when absent.
+ */
 export function cutOf(dataset: TimedData, from: number = dataset.testFrom): number {
   if (!Number.isFinite(from))
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected a time where the test period of ${dataset.name} starts, received none. Set testFrom in its manifest, or use the table protocol.`,
+      `Expected a time where the test period of ${dataset.name} starts, received none. ` +
+        'Set testFrom in its manifest, or use the table protocol.',
     );
   return dayStart(from);
 }
@@ -220,6 +245,7 @@ function requireQueries(queries: readonly unknown[], dataset: Dataset, what: str
   if (queries.length === 0)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected ${what} to evaluate on, found none in ${dataset.name}. Choose the other protocol, or import requests.`,
+      `Expected ${what} to evaluate on, found none in ${dataset.name}. ` +
+        'Choose the other protocol, or import requests.',
     );
 }

@@ -36,7 +36,7 @@ describe('ranking', () => {
     );
   });
 
-  it('neither ranks nor returns what does not compete', () => {
+  it('neither ranks nor returns items that are not candidates', () => {
     const scores = Float32Array.of(5, 4, 3, 2);
     maskRow(scores, Uint8Array.of(1, 0, 1, 1), Int32Array.of(0));
     assert.deepEqual([...topK(scores, 4)], [2, 3]);

@@ -1,4 +1,5 @@
-// Full ranking of a block of scores: ranks of the positives and the best K, under one tie rule. Never samples negatives.
+// Full ranking of all candidates: the ranks of the positives and the best K, with one tie rule.
+// Negatives are never sampled.
 
 import { TandemError } from '../errors.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
@@ -6,23 +7,25 @@ import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 /** Printed in every report. */
 export const TIE_RULE = 'higher score first, then lower catalogue row';
 
-/** Scores of one block, so that memory stays bounded whatever Q and N are. */
+/** Size of one block of scores, which bounds memory for any Q and N. */
 const BLOCK_BYTES = 64 * 1024 * 1024;
 
+/** The ranking of one query. */
 export interface RankedQuery {
   /** [positives], 0 = best, in the order of query.positives. */
   readonly ranks: Int32Array;
-  /** The best candidates in order, at most the K asked for. */
+  /** The catalogue rows of the best candidates in order, at most K. */
   readonly top: Int32Array;
 }
 
 /**
- * Ranks all candidates for every query and hands the result over, in the order of the queries.
+ * Ranks all candidates for every query, and passes each result to `visit` in the order of the
+ * queries. Costs Q N log(positives + K) at worst.
  *
- * @param top - how many of the best to extract.
- * @param visit - called once a query.
+ * @param top - K, how many of the best to extract.
+ * @param visit - called once per query.
  * @param onBlock - called after each block with the number of queries done.
- * @throws TandemError ERR_NON_FINITE naming scorer and request. Cost: Q N log(positives + K) at worst.
+ * @throws TandemError ERR_NON_FINITE naming scorer and request.
  */
 export async function rankAll(
   set: Pick<EvaluationSet, 'queries' | 'candidates'>,
@@ -37,7 +40,7 @@ export async function rankAll(
   for (let begin = 0; begin < set.queries.length; begin += rows) {
     const block = set.queries.slice(begin, begin + rows);
     const out = scores.subarray(0, block.length * items);
-    // A scorer that forgets a row is caught by the check for finite numbers.
+    // The check for finite numbers catches a scorer that does not write a row.
     out.fill(Number.NaN);
     await scorer.score(block, out);
     for (const [i, query] of block.entries()) {
@@ -50,48 +53,59 @@ export async function rankAll(
   }
 }
 
-/** Gives items that do not compete -Infinity. @param row - [N], changed in place. */
+/**
+ * Sets the scores of items that are not candidates to -Infinity.
+ *
+ * @param row - [N] scores of one query, changed in place.
+ */
 export function maskRow(row: Float32Array, candidates: Uint8Array, excluded: Int32Array): void {
   for (let item = 0; item < row.length; item++) if (candidates[item] === 0) row[item] = -Infinity;
   for (const item of excluded) row[item] = -Infinity;
 }
 
 /**
- * Rank of each positive: how many items have a higher score, or the same score and a lower row.
+ * The rank of each positive: how many items have a higher score, or the same score and a lower row.
  *
- * One pass: every item is counted at the first positive that it is ahead of. Cost: N log(positives).
+ * One pass: every item is counted at the first positive that it outranks. Costs N log(positives).
+ *
+ * @param row - [N] scores of one query.
+ * @param positives - catalogue rows.
+ * @returns [positives], 0 = best.
  */
 export function ranksOf(row: Float32Array, positives: Int32Array): Int32Array {
   const order = Array.from(positives.keys()).sort(
     (a, b) => row[positives[b]!]! - row[positives[a]!]! || positives[a]! - positives[b]!,
   );
-  const itemRows = Int32Array.from(order, (i) => positives[i]!);
-  const scores = Float32Array.from(itemRows, (itemRow) => row[itemRow]!);
+  const sorted = Int32Array.from(order, (i) => positives[i]!);
+  const scores = Float32Array.from(sorted, (positive) => row[positive]!);
   const worst = scores[scores.length - 1]!;
-  const ahead = new Int32Array(itemRows.length);
+  const ahead = new Int32Array(sorted.length);
   for (let item = 0; item < row.length; item++) {
     const score = row[item]!;
     if (score < worst) continue;
     let low = 0;
-    let high = itemRows.length;
+    let high = sorted.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (score > scores[middle]! || (score === scores[middle]! && item < itemRows[middle]!))
+      if (score > scores[middle]! || (score === scores[middle]! && item < sorted[middle]!))
         high = middle;
       else low = middle + 1;
     }
-    if (low < itemRows.length) ahead[low]!++;
+    if (low < sorted.length) ahead[low]!++;
   }
   const ranks = new Int32Array(positives.length);
   let rank = 0;
-  for (const [place, positive] of order.entries()) {
-    rank += ahead[place]!;
+  for (const [i, positive] of order.entries()) {
+    rank += ahead[i]!;
     ranks[positive] = rank;
   }
   return ranks;
 }
 
-/** The best `count` items in order, without those at -Infinity: a heap with the worst kept item at its root. */
+/**
+ * The best `count` items in order, without those with score -Infinity. A heap keeps the worst kept
+ * item at its root.
+ */
 export function topK(row: Float32Array, count: number): Int32Array {
   const heap = new Int32Array(count);
   let size = 0;
@@ -126,7 +140,9 @@ function requireFinite(row: Float32Array, scorer: Scorer, query: EvaluationQuery
     if (!Number.isFinite(row[item]))
       throw new TandemError(
         'ERR_NON_FINITE',
-        `Expected finite scores from "${scorer.name}" for request ${query.id}, received ${row[item]!} for catalogue row ${item}. The model's weights or the baseline's counts are broken: do not publish it.`,
+        `Expected finite scores from "${scorer.name}" for request ${query.id}, received ` +
+          `${row[item]!} for catalogue row ${item}. ` +
+          "The model's weights or the baseline's counts are broken: do not publish it.",
         { details: { scorer: scorer.name, request: query.id, row: item } },
       );
 }

@@ -1,4 +1,5 @@
-// Which rows a report has: baselines, each model's contexts, the swaps that must hurt it, older states, mixed versions.
+// Which rows a report has: baselines, each model with several contexts, swap tests, stale states,
+// and mixed versions.
 
 import type { Dataset } from '../data/dataset.ts';
 import { swapContexts, swapHistories } from './context-swap.ts';
@@ -14,23 +15,27 @@ import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 import { searchQueries } from './search.ts';
 import { STALE_DAYS, staleQueries } from './staleness.ts';
 
-/** Results are `baseline` and `model`; the others test the evaluation (`swap`, `leak`) or how serving may fail (`stale`, `skew`). */
-export type RowKind = 'baseline' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
+/**
+ * `baseline` and `model` are results. The others test the evaluation (`swap`, `leak`) or show how
+ * serving can fail (`stale`, `skew`).
+ */
+type RowKind = 'baseline' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
 
-/** What a row is, whoever ranks. */
+/** Describes a row of a report. */
 export interface RowLabel {
   readonly name: string;
   readonly kind: RowKind;
   /** Name of the model; absent for baselines and mixed versions. */
   readonly model?: string;
-  /** Of a swap row: the row that it must stay below. */
+  /** For a swap row: what was swapped, and the row that it must stay below. */
   readonly swapped?: { readonly what: 'contexts' | 'histories'; readonly base: string };
-  /** Days that the states are late by; a model's main row is its 0. */
+  /** How many days late the states are; 0 for the main row of a model. */
   readonly staleDays?: number;
-  /** Where the parts come from; with the skew matrix only. */
+  /** The models that the parts come from; only in a skew matrix. */
   readonly versions?: Versions;
 }
 
+/** A row of a report, with its metrics. */
 export interface ReportRow extends RowLabel {
   readonly metrics: ScorerMetrics;
 }
@@ -39,9 +44,9 @@ export interface ReportRow extends RowLabel {
 export interface RowTask {
   readonly label: RowLabel;
   readonly scorer: Scorer;
-  /** What the scorer is asked. */
+  /** The queries that the scorer answers. */
   readonly queries: readonly EvaluationQuery[];
-  /** The same requests as they were made: what slices describe. */
+  /** The original requests, for slices. */
   readonly requests: readonly EvaluationQuery[];
 }
 
@@ -52,12 +57,13 @@ interface NamedModel {
 
 export interface ModelRowsOptions {
   readonly oracle: boolean;
-  /** Of the swaps. */
+  /** Seed of the swaps. */
   readonly seed: number;
   /** Whether the rows are part of a skew matrix. */
   readonly skew: boolean;
 }
 
+/** The rows of the baselines. */
 export function baselineRows(scorers: readonly Scorer[], set: EvaluationSet): RowTask[] {
   return scorers.map((scorer) => ({
     label: { name: scorer.name, kind: 'baseline' },
@@ -67,7 +73,11 @@ export function baselineRows(scorers: readonly Scorer[], set: EvaluationSet): Ro
   }));
 }
 
-/** Rows of one model. @throws what ModelEvaluation throws. */
+/**
+ * The rows of one model.
+ *
+ * @throws TandemError as ModelEvaluation does.
+ */
 export function modelRows(
   { name, model }: NamedModel,
   dataset: Dataset,
@@ -95,7 +105,7 @@ export function modelRows(
     });
   };
   if (!historyOnly) {
-    // What each ingredient of the context adds to those before it.
+    // Each of these rows adds one ingredient of the context.
     add({ name: `${name}: context none`, kind: 'model' }, { context: 'none' });
     if (contexts && evaluation.knowsDemographics(queries))
       add({ name: `${name}: demographics only`, kind: 'model' }, { context: 'demographics' });
@@ -149,7 +159,7 @@ export function modelRows(
       { context },
       swapHistories(queries, seed),
     );
-  // Leave-one-out has no clock that a batch could miss.
+  // Leave-one-out has no clock, so no batch can be late.
   if (set.protocol === 'time')
     for (const days of STALE_DAYS)
       add(
@@ -164,7 +174,7 @@ export function modelRows(
   return tasks;
 }
 
-/** Rows of the skew matrix: states, head and index of two trainings, in every mixture. */
+/** The rows of the skew matrix: states, head and index of two trainings in every mixture. */
 export function skewRows(
   first: NamedModel,
   second: NamedModel,
@@ -188,7 +198,11 @@ export function skewRows(
   });
 }
 
-/** The scorer of the row that stands for a model: what serving would answer. @throws what ModelEvaluation throws. */
+/**
+ * The scorer of a model's main row, which ranks as serving would answer.
+ *
+ * @throws TandemError as ModelEvaluation does.
+ */
 export function mainScorer({ name, model }: NamedModel, dataset: Dataset): Scorer {
   return new ModelEvaluation(model, dataset).scorer(mainRow(name, model));
 }

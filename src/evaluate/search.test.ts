@@ -14,7 +14,7 @@ const dataset = shopDataset(makeShop({ items: 64, users: 60, seed: 2 }));
 const { queries } = evaluationSet({ dataset, protocol: 'time' });
 
 describe('searchQueries', () => {
-  it('takes logged queries as they are, and then those alone', () => {
+  it('takes only logged queries if there are any', () => {
     const logged = queries.filter(({ subject }) => subject.kind === 'query');
     assert.ok(logged.length > 0 && logged.length < queries.length);
     assert.deepEqual(searchQueries(queries, dataset), {
@@ -23,7 +23,7 @@ describe('searchQueries', () => {
     });
   });
 
-  it('makes them of the titles of items in view where none was logged, and changes nothing else', () => {
+  it('makes queries from titles of items in view if none was logged', () => {
     const viewed = queries.filter(({ subject }) => subject.kind === 'item');
     const found = searchQueries(viewed, dataset)!;
     assert.match(found.label, /synthetic/);
@@ -45,10 +45,15 @@ describe('searchQueries', () => {
     await useBackend();
     const { items, users, events } = dataset;
     const schema = buildSchema({
-      ...{ maxHistory: 8, actionNames: events.actionNames, itemIds: items.ids },
-      ...{ titles: items.titles, categoryNames: items.categoryNames },
-      ...{ advertisers: items.advertisers, prices: items.prices },
-      ...{ genders: users.genders, countries: users.countries },
+      maxHistory: 8,
+      actionNames: events.actionNames,
+      itemIds: items.ids,
+      titles: items.titles,
+      categoryNames: items.categoryNames,
+      advertisers: items.advertisers,
+      prices: items.prices,
+      genders: users.genders,
+      countries: users.countries,
     });
     const catalogue = buildCatalogue(items, schema.categories, new Float32Array(items.count));
     const model = new TwoTower(
@@ -72,7 +77,7 @@ describe('searchQueries', () => {
     );
     const whole = report.rows.find(({ name }) => name === 'untrained: context real')!;
     assert.equal(row.metrics.recall['100'], whole.metrics.slices['subject query']!.recall['100']);
-    // The table of a slice has the rows that have requests of it.
+    // The table of a slice has only the rows with requests in it.
     const [, viewed = ''] = formatReport(report).split('## subject item');
     assert.match(viewed, /untrained: context real/);
     assert.doesNotMatch(viewed.split('\n## ')[0]!, /search/);

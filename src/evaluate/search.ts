@@ -1,16 +1,22 @@
-// The search row of a report: the requests of a set as somebody would search for them. Queries are as logged where the
-// data has any, else synthetic: the title of the item in view, which says what the user looked at and not what came of it.
+// The search row of a report: the requests of a set as search queries. Logged queries are used if
+// the data has any. Otherwise queries are synthetic: the title of the item in view, which reflects
+// what the user looked at and not what followed.
 
 import type { Dataset } from '../data/dataset.ts';
 import type { EvaluationQuery } from './query.ts';
 
+/** The requests of a set as search queries. */
 export interface SearchQueries {
-  /** Name of the row. */
+  /** The name of the row. */
   readonly label: string;
   readonly queries: readonly EvaluationQuery[];
 }
 
-/** @returns undefined where no request has a query, nor an item with a title as subject. */
+/**
+ * The search queries of a set of requests.
+ *
+ * @returns undefined when no request has a query, or an item with a title as its subject.
+ */
 export function searchQueries(
   queries: readonly EvaluationQuery[],
   dataset: Dataset,

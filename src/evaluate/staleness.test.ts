@@ -8,7 +8,7 @@ import { staleQueries } from './staleness.ts';
 const DAY = 86_400;
 const CUT = 50 * DAY;
 
-it('older states know the events before 00:00 UTC so many days earlier, and nothing else changes', () => {
+it('stale states know only the events before 00:00 UTC of an earlier day', () => {
   const days = fc.integer({ min: 0, max: 60 });
   const seconds = fc.array(fc.integer({ min: 0, max: 60 * DAY }), { minLength: 1, maxLength: 20 });
   fc.assert(

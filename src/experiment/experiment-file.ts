@@ -1,5 +1,5 @@
-// What an experiment file may say: data, protocol, a table of rows of training settings, seeds, and published numbers to
-// compare with. Everything that a result depends on is in it.
+// The format of an experiment file: data, protocol, rows of training settings, seeds, and published
+// numbers to compare with. A result depends on nothing else.
 
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -9,41 +9,42 @@ import { TandemError } from '../errors.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { layerSettings, type SettingsLayer } from './settings.ts';
 
-/** One experiment; docs/evaluation.md describes the fields of its file. */
+/** One experiment. docs/explanation/evaluation.md describes the fields of its file. */
 export interface Experiment {
-  /** That of the file. */
+  /** The name of the file without .json. */
   readonly name: string;
   /** One or two sentences for the results page. */
   readonly about: string;
   readonly dataset:
     { readonly adapter: string; readonly source: string } | { readonly world: WorldSize };
   readonly protocol: 'table' | 'time';
-  /** Forms of the time protocol that are reported; training validates on the first. */
+  /** Forms of the time protocol that are reported. Training validates on the first one. */
   readonly forms: readonly ('all' | 'discovery')[];
   readonly refit: boolean;
   readonly oracle: boolean;
-  /** Training settings of all rows. */
+  /** Training settings that all rows share. */
   readonly train: SettingsLayer;
   readonly rows: readonly ExperimentRow[];
   readonly seeds: readonly number[];
-  /** The setting that the rows sweep, for a chart; a number in each row. */
+  /** The setting that the rows vary, for a chart; a number in each row. */
   readonly sweep?: string | undefined;
   readonly published: readonly PublishedNumbers[];
 }
 
+/** A row: a training with these settings, once per seed. */
 export interface ExperimentRow {
   readonly name: string;
   readonly train: SettingsLayer;
 }
 
-/** What a paper reports for the same data and protocol. */
-export interface PublishedNumbers {
+/** The numbers of a paper for the same data and protocol. */
+interface PublishedNumbers {
   readonly name: string;
   readonly recallAt10: number;
   readonly ndcgAt10?: number | undefined;
 }
 
-// layerSettings checks the settings themselves, once they are whole.
+// layerSettings checks the settings once all layers are merged.
 const layer = z.record(z.string(), z.unknown()).default({});
 
 const schema = z.strictObject({
@@ -82,7 +83,8 @@ const schema = z.strictObject({
 });
 
 /**
- * Reads an experiment and checks the settings of every row, so that a mistake in the last one shows before the first trains.
+ * Reads an experiment and checks the settings of every row, so that a mistake in the last row is
+ * found before the first one trains.
  *
  * @throws TandemError ERR_CONFIG_INVALID naming the file and the field.
  */
@@ -111,7 +113,11 @@ export function readExperiment(path: string): Experiment {
   return experiment;
 }
 
-/** Settings of one run. @throws TandemError ERR_CONFIG_INVALID naming the first setting that is wrong. */
+/**
+ * The training settings of one run.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID naming the first setting that is wrong.
+ */
 export function rowSettings(
   experiment: Pick<Experiment, 'train'>,
   row: ExperimentRow,
@@ -120,7 +126,7 @@ export function rowSettings(
   return layerSettings(experiment.train, row.train, { seed });
 }
 
-/** The value of the setting that an experiment sweeps. */
+/** The value of the setting that an experiment varies. */
 export function sweptValue(config: TrainConfig, sweep: string): unknown {
   return (config as unknown as Readonly<Record<string, unknown>>)[sweep];
 }
@@ -128,6 +134,7 @@ export function sweptValue(config: TrainConfig, sweep: string): unknown {
 function invalid(path: string, problem: string): TandemError {
   return new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected an experiment in ${path}: ${problem}. docs/evaluation.md describes the fields.`,
+    `Expected an experiment in ${path}: ${problem}. ` +
+      'docs/explanation/evaluation.md describes the fields.',
   );
 }

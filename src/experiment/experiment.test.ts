@@ -120,13 +120,14 @@ describe('tandem experiment', () => {
       assert.ok(run.evaluations.flat().every(({ kind }) => kind !== 'baseline'));
     }
 
-    // Again: nothing is trained or ranked a second time, and nothing changes.
+    // A second run trains and ranks nothing, and changes nothing.
     const kept = filesUnder(at('work'));
     await runExperiment(experiment, places);
     assert.equal(readFileSync(at('results/small.json'), 'utf8'), written);
     assert.deepEqual(filesUnder(at('work')), kept);
 
-    // Killed before the last runs were evaluated: the rest is made again, the result is the same.
+    // As if killed before the last runs were evaluated: the rest is made again, with the same
+    // result.
     for (const name of readdirSync(at('work/small')))
       if (name.includes('seed2')) rmSync(join(at('work/small'), name), { recursive: true });
     await runExperiment(experiment, places);
@@ -160,14 +161,13 @@ describe('tandem experiment', () => {
       )
       .map(({ metrics }) => metrics.recall['10']!);
     const mean = (recalls[0]! + recalls[1]!) / 2;
-    // The sample deviation of two values is their distance over sqrt 2.
+    // The sample deviation of two values is their distance divided by sqrt 2.
     const deviation = Math.abs(recalls[0]! - recalls[1]!) / Math.SQRT2;
     const cell = (value: number): string => value.toFixed(4).replace(/^0/, '');
+    const spread = `${cell(mean)} ± ${cell(deviation)}`.replaceAll('.', '\\.');
     assert.match(
       page,
-      new RegExp(
-        `\\| history: history only +\\| +model \\| +2 \\| +${cell(mean).replace('.', '\\.')} ± ${cell(deviation).replace('.', '\\.')} \\|`,
-      ),
+      new RegExp(`\\| history: history only +\\| +model \\| +2 \\| +${spread} \\|`),
     );
     assert.match(page, /\| A \\\| paper +\| published \| +- \| +\.2500 \| +- \| +- \| +\.1250 \|/);
     assert.match(page, /\*\*Simulation/);
@@ -179,7 +179,7 @@ describe('tandem experiment', () => {
   });
 });
 
-/** Paths with the time of their last change. */
+/** Paths with their modification times. */
 function filesUnder(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' })
     .sort()

@@ -1,5 +1,6 @@
-// The result of an experiment as it is committed: settings, counts and metrics of every run, rounded so that a diff shows
-// what changed. Slices keep their means; the full reports stay in the work folder.
+// The result of an experiment as it is committed: settings, counts and metrics of every run,
+// rounded so that a diff shows real changes. Slices keep only means; the full reports are in the
+// work folder.
 
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { writeFileAtomic } from '../files.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import type { Experiment } from './experiment-file.ts';
 
+/** A row of a report, with fewer metrics per slice. */
 export interface ResultRow extends RowLabel {
   readonly metrics: Omit<ScorerMetrics, 'slices'> & {
     readonly slices: Readonly<
@@ -25,14 +27,15 @@ export interface RunResult {
   readonly config: TrainConfig;
   readonly bestStep: number;
   readonly stepsRun: number;
-  /** One for each of the experiment's forms, in their order. */
+  /** One for each form of the experiment, in the same order. */
   readonly evaluations: readonly (readonly ResultRow[])[];
 }
 
+/** The content of `experiments/results/<experiment>.json`. */
 export interface ExperimentResult {
   readonly format: 'tandem-experiment';
   readonly version: 1;
-  /** Version of the package that measured. */
+  /** The version of this package that measured. */
   readonly tandem: string;
   readonly experiment: Experiment;
   readonly dataset: {
@@ -42,16 +45,17 @@ export interface ExperimentResult {
     readonly users: number;
     readonly items: number;
   };
-  /** One for each form: what was ranked, and the baselines. */
+  /** One for each form: the protocol, and the rows of the baselines. */
   readonly evaluations: readonly {
     readonly protocol: EvaluationReport['protocol'];
     readonly baselines: EvaluationReport['baselines'];
     readonly rows: readonly ResultRow[];
   }[];
-  /** Seed by seed; fewer than rows x seeds while the experiment runs. */
+  /** Ordered by seed; fewer than rows x seeds while the experiment runs. */
   readonly runs: readonly RunResult[];
 }
 
+/** A row of a report without the metrics of slices that results do not keep. */
 export function resultRow({ metrics, ...label }: ReportRow): ResultRow {
   return {
     ...label,
@@ -78,7 +82,7 @@ export function writeResult(directory: string, result: ExperimentResult): void {
   writeFileAtomic(join(directory, `${result.experiment.name}.json`), `${rounded}\n`);
 }
 
-/** The results in a folder, by name; none before the first experiment has run. */
+/** The results in a folder, ordered by name; none before the first experiment has run. */
 export function readResults(directory: string): ExperimentResult[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)

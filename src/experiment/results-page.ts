@@ -1,9 +1,10 @@
-// docs/results.md from experiments/results/*.json: one section an experiment, published numbers beside ours, and curves.
+// Writes docs/results.md from experiments/results/*.json: one section per experiment, with tables
+// that also show published numbers, and curves.
 
 import { join } from 'node:path';
-import type { Interval } from '../evaluate/report/bootstrap.ts';
+import type { ConfidenceInterval } from '../evaluate/report/bootstrap.ts';
 import { curveChart, type CurvePoint } from '../evaluate/report/charts.ts';
-import { markdownTable, interval, share } from '../evaluate/report/markdown.ts';
+import { interval, markdownTable, share, wrapped } from '../evaluate/report/markdown.ts';
 import { RECALL_AT } from '../evaluate/metrics.ts';
 import { SIMULATION_NOTICE } from '../world/generate.ts';
 import { writeFileAtomic } from '../files.ts';
@@ -12,12 +13,19 @@ import { readResults, type ExperimentResult, type ResultRow } from './result.ts'
 
 const INTRODUCTION = `# Results
 
-Written by \`tandem experiment\` from \`experiments/results/*.json\`: do not edit. Every candidate is ranked; how, and what the
-rows mean, is in [evaluation.md](evaluation.md). A row of several seeds shows mean ± standard deviation over trainings; the
-last column is the 95 % interval of the requests (bootstrap over users, averaged over seeds). Published numbers are those of
-the papers, not measured here.`;
+\`tandem experiment\` writes this page from \`experiments/results/*.json\`. Do not edit it by hand.
 
-/** Metric of a row, as one number. */
+How to read the tables:
+
+- Every request ranks all candidates. [Evaluation](explanation/evaluation.md) defines the protocols,
+  the rows and the metrics.
+- Rows of kind \`baseline\` learn nothing. Rows of kind \`swap\` exchange contexts or histories
+  between requests: they must be worse than the model.
+- Rows of kind \`published\` are numbers from papers. They were not measured here.
+- A row with several seeds shows the mean ± the standard deviation over trainings.
+- The last column is the 95 % interval over requests (bootstrap over users, averaged over seeds).`;
+
+/** Reads one metric of a row. */
 type Read = (row: ResultRow) => number;
 
 const COLUMNS: readonly (readonly [name: string, read: Read])[] = [
@@ -25,7 +33,7 @@ const COLUMNS: readonly (readonly [name: string, read: Read])[] = [
   ['NDCG@10', (row) => row.metrics.ndcgAt10],
 ];
 
-/** Writes the page, and its charts into the folder of its name without `.md`. */
+/** Writes the page, and its charts into the folder with the name of the page without `.md`. */
 export async function writeResultsPage(page: string, resultsDirectory: string): Promise<void> {
   const sections: string[] = [];
   const charts = page.replace(/\.md$/, '');
@@ -48,12 +56,19 @@ function section(result: ExperimentResult, images: readonly string[]): string {
   return [
     `## ${experiment.name}`,
     ...('world' in experiment.dataset ? [`**${SIMULATION_NOTICE}**`] : []),
-    experiment.about,
-    `${dataset.name}: ${dataset.events} events, ${dataset.users} users, ${dataset.items} items; tandem ${result.tandem}. ` +
-      `Command: \`tandem experiment experiments/${experiment.name}.json\`.` +
-      (runs.length < wanted ? ` **${runs.length} of ${wanted} runs are done.**` : ''),
+    wrapped(experiment.about),
+    [
+      `- Dataset: ${dataset.name}, with ${dataset.events} events, ${dataset.users} users and ` +
+        `${dataset.items} items`,
+      `- Command: \`tandem experiment experiments/${experiment.name}.json\` ` +
+        `(tandem ${result.tandem})`,
+      ...(runs.length < wanted ? [`- **${runs.length} of ${wanted} runs are done**`] : []),
+    ].join('\n'),
     ...evaluations.flatMap(({ protocol, rows }, i) => [
-      `${protocol.name} protocol, ${protocol.description}: ${protocol.requests} requests, ${protocol.candidates} candidates.`,
+      wrapped(
+        `The ${protocol.name} protocol ranks ${protocol.candidates} candidates for ` +
+          `${protocol.requests} requests (${protocol.description}).`,
+      ),
       table(
         result,
         rows,
@@ -117,7 +132,9 @@ function table(
   );
 }
 
-/** Curves of the swept setting and of staleness, where the experiment has them, from its first form. */
+/**
+ * Curves of the swept setting and of staleness, if the experiment has them, from its first form.
+ */
 async function chartsOf(result: ExperimentResult): Promise<[kind: string, svg: string][]> {
   const { experiment, dataset } = result;
   const { sweep } = experiment;
@@ -159,7 +176,7 @@ interface Mark {
   readonly row: ResultRow;
 }
 
-/** One point a curve, x and K: the mean over seeds. */
+/** One point per curve, x and K: the mean over seeds. */
 function points(marks: readonly Mark[]): CurvePoint[] {
   const groups = grouped(marks, ({ curve, x }) => `${curve}\n${x}`);
   return RECALL_AT.flatMap((k) =>
@@ -176,7 +193,7 @@ function points(marks: readonly Mark[]): CurvePoint[] {
   );
 }
 
-/** Values by key, keys in the order of their first value. */
+/** Groups values by key; keys are in the order of their first value. */
 function grouped<T>(values: readonly T[], keyOf: (value: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const value of values) {
@@ -187,7 +204,7 @@ function grouped<T>(values: readonly T[], keyOf: (value: T) => string): Map<stri
   return groups;
 }
 
-/** Mean ± sample standard deviation; the value alone where there is one. */
+/** Mean ± sample standard deviation; a single value without a deviation. */
 function spread(values: readonly number[]): string {
   const centre = mean(values);
   if (values.length < 2) return share(centre);
@@ -195,7 +212,7 @@ function spread(values: readonly number[]): string {
   return `${share(centre)} ± ${share(Math.sqrt(squares / (values.length - 1)))}`;
 }
 
-function meanInterval(intervals: readonly Interval[]): Interval {
+function meanInterval(intervals: readonly ConfidenceInterval[]): ConfidenceInterval {
   return {
     low: mean(intervals.map(({ low }) => low)),
     high: mean(intervals.map(({ high }) => high)),

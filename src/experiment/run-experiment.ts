@@ -1,5 +1,6 @@
-// Runs an experiment: finds or imports its data, trains each row with each seed, evaluates, writes the result. Killed and
-// run again, it skips what is done and continues what is not.
+// Runs an experiment: imports its data, trains each row with each seed, evaluates, and writes the
+// result. When it is killed and started again, it skips finished runs and continues the unfinished
+// one.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,22 +21,23 @@ import { rowSettings, type Experiment } from './experiment-file.ts';
 import { resultRow, writeResult, type ExperimentResult, type RunResult } from './result.ts';
 import { trainForProtocol } from './training-recipe.ts';
 
+/** Folders that an experiment reads and writes. */
 export interface ExperimentPlaces {
-  /** Folder that holds the public data sets; an experiment's `source` is a path in it. */
+  /** The public data sets; an experiment's `source` is a path in this folder. */
   readonly sources: string;
   /** Datasets, checkpoints and full reports, kept between runs. */
   readonly work: string;
-  /** Where `<name>.json` goes. */
+  /** Where `<experiment>.json` is written. */
   readonly results: string;
 }
 
 /**
- * Runs what is missing of an experiment, and writes its result after every run.
+ * Runs the missing parts of an experiment, and writes its result after every run.
  *
- * A run is named by its settings and its data, so a changed row trains anew beside the old one. A change of the code is
- * not noticed: delete the work folder to measure again.
+ * The folder of a run is named by its settings and its data, so a changed row trains anew beside
+ * the old run. Changes of the code are not noticed: delete the work folder to measure again.
  *
- * @throws what import, training and evaluation throw.
+ * @throws TandemError as import, training and evaluation do.
  */
 export async function runExperiment(
   experiment: Experiment,
@@ -70,7 +72,7 @@ export async function runExperiment(
     })),
     runs,
   });
-  // Seed by seed: the table is whole, without its spread, as early as can be.
+  // Ordered by seed, so that the table has all rows, without deviations, as early as possible.
   for (const seed of experiment.seeds)
     for (const row of experiment.rows) {
       const config = rowSettings(experiment, row, seed);
@@ -133,7 +135,7 @@ async function trainAndEvaluate(
   }
 }
 
-/** The experiment's dataset, imported or generated the first time. */
+/** The dataset of the experiment; imported or generated on first use. */
 async function openDataset(
   { dataset: wanted }: Experiment,
   { sources, work }: ExperimentPlaces,

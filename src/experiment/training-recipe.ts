@@ -1,44 +1,50 @@
-// How a dataset is trained on for a protocol: where training ends and which number stops it. Validation data only; the
-// test period is never looked at.
+// How to train for a protocol: where training ends, and which number stops it. Only validation data
+// is used; the test period is never read.
 
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import type { DatasetShards } from '../data/shards.ts';
 import { lastEventsSplit, timeCutSplit } from '../data/splits.ts';
-import { cutOf, refuseCountsInTable, validationWindow } from '../evaluate/protocols.ts';
+import { cutOf, refuseItemFrequencyInTable, validationWindow } from '../evaluate/protocols.ts';
 import { isFinished, type Checkpoint } from '../model/training/checkpoint.ts';
 import { train, type TrainOptions } from '../model/training/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import type { WarmStart } from '../model/training/warm-start.ts';
 import { gatherValidation, validationMetric } from './validation.ts';
 
+/** What to train, for which protocol. */
 export interface TrainingPlan {
   readonly shards: DatasetShards;
   readonly protocol: 'table' | 'time';
-  /** Of the time protocol: what validation measures. */
+  /** Form of the time protocol that validation measures. */
   readonly form: 'all' | 'discovery';
   readonly config: TrainConfig;
   readonly directory: string;
-  /** Trains once more on everything before the test period, for as many steps as were best on validation data. */
+  /**
+   * Trains a second time on everything before the test period, for the number of steps that was
+   * best on validation data.
+   */
   readonly refit: boolean;
-  /** What the run begins with; drawn weights when absent. */
+  /** The start of a warm start; weights are drawn when absent. */
   readonly start?: WarmStart;
-  /** Of tfjs; `native` when absent. */
+  /** Backend of tfjs; `native` when absent. */
   readonly backend?: TrainOptions['backend'];
 }
 
 /**
- * Trains (or continues, or returns) a run that stops early on the validation split, with real context: NDCG@10 of a table, Recall@50 of a cut in time.
+ * Trains (or continues, or returns) a run that stops early on the validation split, with real
+ * context: NDCG@10 for the table protocol, Recall@50 for the time protocol.
  *
- * With `refit` the run in `directory` is the second of two: the first, in `<directory>/search`, finds the number of steps
- * without the validation period; the second has that period in its training data, as production would. Of a start that has
- * both, too, each begins with its like: what has seen the validation period cannot be judged by it.
+ * With `refit` the run in `directory` is the second of two. The first, in `<directory>/search`,
+ * finds the number of steps without the validation period. The second trains with that period, as
+ * production would. If the start of a warm start has both runs, each run starts from its
+ * counterpart: a model that has seen the validation period cannot be validated on it.
  *
- * @throws TandemError what refuseCountsInTable, gatherValidation and train throw.
+ * @throws TandemError as refuseItemFrequencyInTable, gatherValidation and train do.
  */
 export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> {
   const { shards, protocol, form, config, directory, refit, start, backend } = plan;
-  refuseCountsInTable(protocol, config.model);
+  refuseItemFrequencyInTable(protocol, config.model);
   const trainingEnds = endsBefore(protocol, () => validationWindow(shards).from);
   const validation = await gatherValidation(shards, protocol, form, trainingEnds);
   const searched = await train({
@@ -61,7 +67,7 @@ export async function trainForProtocol(plan: TrainingPlan): Promise<Checkpoint> 
   });
 }
 
-/** Where the first of the two runs of a refit lies. */
+/** The directory of the first run of a refit. */
 function searchOf(directory: string): string {
   return join(directory, 'search');
 }
@@ -71,7 +77,7 @@ function searchStart(start: WarmStart): WarmStart {
   return isFinished(directory) ? { ...start, directory } : start;
 }
 
-/** Where training ends; at the cut in the time protocol. */
+/** Where training ends; in the time protocol, at the cut. */
 function endsBefore(
   protocol: 'table' | 'time',
   cutSeconds: () => number,

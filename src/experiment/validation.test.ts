@@ -20,7 +20,7 @@ const anonymous = shop.requests.slice(0, 400).map((request, i) => ({
 }));
 const dataset: Dataset = { ...shop, requests: [...anonymous, ...shop.requests.slice(400)] };
 
-/** A query by what a scorer sees of it, whatever rows its user and events have. */
+/** A query as a scorer sees it, independent of the rows of its user and events. */
 function seen(query: EvaluationQuery, { events, users }: Dataset): unknown {
   const { user, historyBegin, historyEnd, ...rest } = query;
   return {
@@ -44,7 +44,7 @@ function endsOf(protocol: 'table' | 'time'): TrainingEnds {
 }
 
 describe('gatherValidation', () => {
-  // Shards in memory have no requests without a user; the reader's test is about those.
+  // Shards in memory have no requests without a user; the test of the reader covers those.
   const cases: readonly [string, DatasetShards, Dataset][] = [
     ['one shard', oneShard(dataset), dataset],
     ['four shards', inShards(shop, [20, 21, 70]), shop],
@@ -96,7 +96,7 @@ describe('gatherValidation', () => {
 });
 
 describe('trainForProtocol', () => {
-  it('refuses to count what users had where only their positives are ranked of it', async () => {
+  it('refuses itemFrequency in the table protocol', async () => {
     const model = { ...DEFAULT_TRAINING.model, itemFrequency: true };
     await assert.rejects(
       trainForProtocol({

@@ -1,5 +1,5 @@
-// The number that stops training, on the same random validation requests at every validation of every run. They are gathered
-// shard by shard; their users and histories are what stays.
+// The number that stops training, on the same random validation requests in every validation of
+// every run. Requests are gathered shard by shard; only their users and histories stay in memory.
 
 import type { Dataset } from '../data/dataset.ts';
 import { UserGatherer } from '../data/gather-users.ts';
@@ -20,18 +20,27 @@ import type { TwoTower } from '../model/network/two-tower.ts';
 import { Random } from '../random.ts';
 
 /**
- * How many requests of the validation split are ranked at each validation, and the mean of what decides which weights are best:
- * published tables compare the order of the first ten, which takes more requests to see; a candidate generator is there to
- * find what is ranked later.
+ * How many requests of the validation split each validation ranks, and which metric decides.
+ * Published tables compare the order of the first ten, which needs more requests to measure. A
+ * candidate generator has to find the items that are ranked later.
  */
 const MEASURES = {
-  table: { requests: 25_000, of: (ranks: Int32Array) => ndcgAtK(ranks, 10) },
-  time: { requests: 1500, of: (ranks: Int32Array) => recallAtK(ranks, 50) },
+  table: {
+    requests: 25_000,
+    of: (ranks: Int32Array) => ndcgAtK(ranks, 10),
+    needs: 'users with at least three events',
+  },
+  time: {
+    requests: 1500,
+    of: (ranks: Int32Array) => recallAtK(ranks, 50),
+    needs: 'requests with candidates among their positives before the test period',
+  },
 } as const;
 
-export interface Validation {
+/** The requests that each validation of a run ranks. */
+export interface ValidationSet {
   readonly protocol: 'table' | 'time';
-  /** Of the queries' users alone. */
+  /** Holds only the users of the queries. */
   readonly dataset: Dataset;
   /** At least one. */
   readonly queries: readonly EvaluationQuery[];
@@ -40,18 +49,19 @@ export interface Validation {
 }
 
 /**
- * Gathers random requests of the validation split, up to 25,000 of a table and 1,500 of a cut in time, from each shard in
- * proportion to its users.
+ * Gathers random requests of the validation split, from each shard in proportion to its users: up
+ * to 25,000 for the table protocol and 1,500 for the time protocol.
  *
  * @param trainingEnds - of the validation split.
- * @throws TandemError ERR_DATASET_INVALID when there are none, or when the protocol does not fit the data.
+ * @throws TandemError ERR_DATASET_INVALID when there are none, or when the protocol does not fit
+ *   the data.
  */
 export async function gatherValidation(
   shards: DatasetShards,
   protocol: 'table' | 'time',
   form: 'all' | 'discovery',
   trainingEnds: TrainingEnds,
-): Promise<Validation> {
+): Promise<ValidationSet> {
   const candidates = new Uint8Array(shards.items.count);
   if (protocol === 'table') candidates.fill(1);
   else
@@ -71,7 +81,7 @@ export async function gatherValidation(
         ? heldOutQueries(dataset, 'validation')
         : requestQueries(dataset, { form, ...window }, candidates).queries;
     before += shards.userCounts[shard]!;
-    // What rounding leaves, and what a shard lacks, falls to the next ones.
+    // The next shards make up for rounding, and for requests that a shard lacks.
     const quota = Math.round((MEASURES[protocol].requests * before) / users) - queries.length;
     const sample = new Random(17).shuffle(all).slice(0, quota);
     queries.push(...moved(sample, dataset, gatherer));
@@ -79,35 +89,39 @@ export async function gatherValidation(
   if (queries.length === 0)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected ${protocol === 'table' ? 'users with at least three events' : 'requests with candidates among their positives before the test period'} to validate on, found none in ${shards.name}. Choose the other protocol, or import requests.`,
+      `Expected ${MEASURES[protocol].needs} to validate on, found none in ${shards.name}. ` +
+        'Choose the other protocol, or import requests.',
     );
   return { protocol, dataset: gatherer.dataset(shards), queries, candidates };
 }
 
-/** Queries of a shard as queries of the gathered users. */
+/** Rewrites the queries of a shard as queries of the gathered users. */
 function moved(
   queries: readonly EvaluationQuery[],
   from: Dataset,
   gatherer: UserGatherer,
 ): EvaluationQuery[] {
-  const places = new Map<number, { user: number; begin: number }>();
+  const gathered = new Map<number, { user: number; begin: number }>();
   return queries.map((query) => {
     if (query.user < 0) return query;
-    const place = places.get(query.user) ?? gatherer.add(from, query.user);
-    places.set(query.user, place);
+    const { user, begin } = gathered.get(query.user) ?? gatherer.add(from, query.user);
+    gathered.set(query.user, { user, begin });
     return {
       ...query,
-      user: place.user,
-      historyBegin: place.begin,
-      historyEnd: place.begin + query.historyEnd - query.historyBegin,
+      user,
+      historyBegin: begin,
+      historyEnd: begin + query.historyEnd - query.historyBegin,
     };
   });
 }
 
-/** Mean over the queries, with real context: NDCG@10 for a table, Recall@50 for a cut in time. */
+/**
+ * The mean over the queries, with real context: NDCG@10 for the table protocol, Recall@50 for the
+ * time protocol.
+ */
 export async function validationMetric(
   model: TwoTower,
-  { protocol, dataset, queries, candidates }: Validation,
+  { protocol, dataset, queries, candidates }: ValidationSet,
 ): Promise<number> {
   const scorer = new ModelEvaluation(model, dataset).scorer({
     name: 'validation',

@@ -3,13 +3,14 @@
 // boosts beside it can. @see Hu et al., Modeling Personalized Item Frequency Information for
 // Next-basket Recommendation, SIGIR 2020.
 
+import { DAY_SECONDS } from '../time.ts';
 import type { EventColumns } from './sequence.ts';
 
 /**
  * An event's count halves with every 90 days before the newest event of its history. The baseline
  * of repeat purchases uses the same half-life.
  */
-const HALF_LIFE_SECONDS = 90 * 86_400;
+const HALF_LIFE_SECONDS = 90 * DAY_SECONDS;
 
 /**
  * Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age /

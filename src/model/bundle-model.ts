@@ -1,4 +1,5 @@
-// The model of a published bundle, for batch jobs: the same weights that the server's head and index come from.
+// The model of a published bundle, for batch jobs. Its weights are those of the server's head and
+// index.
 
 import type { BackendName } from '../backend/backends.ts';
 import { useBackend } from '../backend/select.ts';
@@ -6,12 +7,14 @@ import { catalogueItemFeatures } from '../bundle/weights/item-features.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TwoTower, type WeightMap } from './network/two-tower.ts';
 
+/** Exported again for encode/, which does not import backend/. */
 export type { BackendName };
 
 /**
+ * Loads the model of a bundle. The caller disposes it.
+ *
  * @param backend - of tfjs; `native` when absent.
- * @returns the model on it; the caller disposes it.
- * @throws TandemError ERR_BACKEND_UNAVAILABLE; what TwoTower throws.
+ * @throws TandemError ERR_BACKEND_UNAVAILABLE; the errors of TwoTower.
  */
 export async function loadBundleModel(bundle: Bundle, backend?: BackendName): Promise<TwoTower> {
   await useBackend(backend);

@@ -1,4 +1,5 @@
-// Settings of a training run and their defaults: one schema, stored with the checkpoint, part of its identity.
+// Settings of a training run and their defaults. They are stored with the checkpoint and are part
+// of its identity.
 
 import { z } from 'zod';
 import { parseModelConfig, type ModelConfig } from '../bundle/manifest.ts';
@@ -6,8 +7,8 @@ import { TandemError } from '../errors.ts';
 
 const LOG_Q = ['yi2019', 'negativesOnly', 'none'] as const;
 /**
- * What logQ corrects: `yi2019` every logit; `negativesOnly` the negatives', so that the loss estimates the full softmax;
- * `none` nothing.
+ * Which logits the logQ correction applies to: `yi2019` all; `negativesOnly` those of the
+ * negatives, so that the loss estimates the full softmax; `none` none.
  */
 export type LogQ = (typeof LOG_Q)[number];
 
@@ -17,110 +18,143 @@ export const TEMPERATURE_BOUNDS: { readonly low: number; readonly high: number }
   high: 1,
 };
 
-/** Where the columns that examples are scored against come from, beside their own positive. */
-export interface SampledColumns {
-  /** Drawn for a step and shared by its examples, from the mixture of unigram and uniform. */
+/** Where sampled candidates come from, besides the positives. */
+interface CandidateSampling {
+  /**
+   * Number of negatives per step, shared by its examples, from a mixture of unigram and uniform.
+   */
   readonly negatives: number;
-  /** Share of that mixture that follows item frequency (1 = popularity); the rest is uniform. */
+  /** Share of the mixture that follows item frequency (1 = popularity); the rest is uniform. */
   readonly unigramShare: number;
-  /** Drawn for a step from the categories of positives. */
+  /** Number of hard negatives per step, from the categories of positives. */
   readonly hardNegatives: number;
 }
 
+/** The loss of a training step. */
 export type LossConfig =
   /** Softmax over the catalogue. */
   | { readonly kind: 'full' }
   /** Sampled softmax with logQ correction. */
-  | (SampledColumns & {
+  | (CandidateSampling & {
       readonly kind: 'sampled';
-      /** The positives of all examples are columns, too. */
+      /** Whether the positives of all examples are candidates as well (in-batch negatives). */
       readonly inBatch: boolean;
       readonly logQ: LogQ;
     })
   /** Binary cross-entropy. */
-  | (SampledColumns & {
+  | (CandidateSampling & {
       readonly kind: 'bce';
-      /** t of gBCE: 0 is plain BCE, 1 undoes the overconfidence of sampling in full. */
+      /** t of gBCE: 0 is plain BCE, 1 fully undoes the overconfidence of sampling. */
       readonly calibration: number;
     });
 
-/** The future window of a position: its next events, its next days, or both; neither = all that follows in training. */
+/**
+ * The future window of a position: its next events, its next days, or both. Without either, all
+ * later training events.
+ */
 export interface FutureWindow {
   readonly windowEvents?: number;
   readonly windowDays?: number;
 }
 
+/** Which later events are positives of a position. */
 export type Objective =
   /** The event that follows each drawn position. */
   | { readonly kind: 'next' }
-  /** Several events of the future window of one position, the last that is encoded. */
+  /** Several events of the future window of one position, the last encoded one. */
   | (FutureWindow & { readonly kind: 'all' })
   /** One event of the future window of each drawn position. */
   | (FutureWindow & { readonly kind: 'denseAll' });
 
+/** All settings of a training run. */
 export interface TrainConfig {
   readonly seed: number;
   readonly model: ModelConfig;
   /**
-   * Norm of the item rows that start where the items' co-occurrence in training baskets puts them; the larger, the longer they stay
-   * near. 0 = they start at random, small.
+   * Norm of item rows that start from the items' co-occurrence in training baskets. The larger, the
+   * longer they stay near it. 0 = they start small and at random.
    */
   readonly coOccurrenceStart: number;
-  /** Users whose histories are encoded in a step. */
+  /** Users per step; their histories are encoded. */
   readonly usersPerStep: number;
   readonly objective: Objective;
-  /** Positives drawn for each of those histories; `all` takes every position (objective all: every event of the window). */
+  /**
+   * Positives drawn for each user; `all` takes every position (objective `all`: every event of the
+   * window).
+   */
   readonly positivesPerUser: number | 'all';
   /**
-   * What weighs the same: users, who are drawn evenly and whose examples share their weight; the examples of such users; or
-   * events, where users are drawn in proportion to theirs and examples share.
+   * What has equal weight.
+   *
+   * - `user`: users. They are drawn evenly, and the examples of a user share its weight.
+   * - `example`: examples of users that are drawn evenly.
+   * - `event`: events. Users are drawn in proportion to their events, and their examples share the
+   *   weight.
    */
   readonly userWeighting: 'user' | 'example' | 'event';
   readonly steps: number;
-  /** Adam's rate after warm-up; falls to a tenth along a cosine. */
+  /** Adam's learning rate after warm-up; it falls to a tenth along a cosine. */
   readonly learningRate: number;
   readonly warmupSteps: number;
-  /** Mean age of the weights whose mean is validated and kept, as a share of the steps so far; 0 = the last weights are. */
+  /**
+   * Mean age of the averaged weights, as a share of the steps so far. The average is validated and
+   * kept. 0 = no average.
+   */
   readonly averagedShare: number;
   readonly loss: LossConfig;
-  /** tau: scores are divided by it. Where a learned one starts. */
+  /** tau, which divides the scores. A learned one starts here. */
   readonly temperature: number;
-  /** Learns tau within [0.01, 1]. */
+  /** Whether tau is learned, within [0.01, 1]. */
   readonly learnTemperature: boolean;
-  /** Share of units dropped inside the history encoder, and of events from the mean of a history. */
+  /**
+   * Dropout rate inside the history encoder, and share of events left out of the mean of a history.
+   */
   readonly encoderDropout: number;
-  /** The encoder sees the time since the event before; false holds its table at zero. */
+  /** Whether the encoder sees the time since the previous event; if not, its table is zero. */
   readonly gapFeature: boolean;
-  /** The encoder sees positions; false holds its table at zero. */
+  /** Whether the encoder sees positions; if not, its table is zero. */
   readonly positionFeature: boolean;
-  /** Share of units dropped from the context vector: keeps the weight of the history. */
+  /** Dropout rate of the context vector, which keeps the history important. */
   readonly contextDropout: number;
-  /** Share of units dropped from what the head's hidden layer reads. */
+  /** Dropout rate of the input of the head's hidden layer. */
   readonly headDropout: number;
-  /** Share of examples without a subject, so that requests without context are in distribution. */
+  /** Share of examples without a subject, so that the model learns requests without context. */
   readonly subjectDropout: number;
   /** Share of examples with unknown demographics. */
   readonly demographicDropout: number;
-  /** Share of examples with the context of their logged request (no subject where none was logged); the others get pseudo-context. */
+  /**
+   * Share of examples with the context of their logged request (no subject if none was logged). The
+   * others get pseudo-context.
+   */
   readonly loggedShare: number;
   /** Share of pseudo-contexts that are a synthetic search query instead of categories. */
   readonly queryShare: number;
-  /** Share of pseudo-contexts taken from another conversion near the positive instead of the positive itself. */
+  /**
+   * Share of pseudo-contexts taken from a neighbour, another conversion near the positive, instead
+   * of the positive itself.
+   */
   readonly neighbourShare: number;
-  /** What counts as near, in seconds. */
+  /** The largest time between neighbours, in seconds. */
   readonly neighbourSeconds: number;
   /**
-   * Whether what the user had before the state is a positive again, and competes. False leaves it out of the loss, as
-   * protocols leave it out of the ranking: the score of such an item is then nobody's concern.
+   * Whether items that the user has had before the state are positives again, and candidates. False
+   * leaves them out of the loss, as protocols leave them out of the ranking; the scores of such
+   * items are then undefined.
    */
   readonly repeats: boolean;
-  /** R: the state misses the last U(0, R) hours before a positive, as a daily batch would. 0 = none of them. */
+  /**
+   * R: the state lacks the last U(0, R) hours before a positive, as with a daily batch. 0 = the
+   * state is complete.
+   */
   readonly recencyMaskHours: number;
-  /** A positive's weight halves with every so many days before the newest training event; 0 = all weigh the same. */
+  /**
+   * Half-life of a positive's weight, in days before the newest training event; 0 = all weigh the
+   * same.
+   */
   readonly halfLifeDays: number;
-  /** Steps between validations, which are also the checkpoints. */
+  /** Steps between validations. Each validation also saves a checkpoint. */
   readonly validateEvery: number;
-  /** Validations without improvement after which training stops. */
+  /** Training stops after this many validations without improvement. */
   readonly patience: number;
 }
 
@@ -177,7 +211,7 @@ const share = z.number().min(0).max(1);
 const dropoutRate = z.number().min(0).lt(1);
 const positive = z.int().min(1);
 
-const sampledColumns = {
+const candidateSampling = {
   negatives: z.int().min(0).default(512),
   unigramShare: share.default(0.5),
   hardNegatives: z.int().min(0).default(0),
@@ -187,13 +221,13 @@ const lossSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('full') }),
   z.strictObject({
     kind: z.literal('sampled'),
-    ...sampledColumns,
+    ...candidateSampling,
     inBatch: z.boolean().default(true),
     logQ: z.enum(LOG_Q).default('negativesOnly'),
   }),
   z.strictObject({
     kind: z.literal('bce'),
-    ...sampledColumns,
+    ...candidateSampling,
     unigramShare: share.default(0),
     calibration: share.default(0.75),
   }),
@@ -243,14 +277,20 @@ const trainConfigSchema = z.strictObject({
   patience: positive,
 });
 
-/** @throws TandemError ERR_CONFIG_INVALID naming the first setting that is wrong, or two that contradict each other. */
+/**
+ * Checks training settings and fills in defaults.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID naming the first setting that is wrong, or settings that
+ *   contradict each other.
+ */
 export function parseTrainConfig(value: unknown): TrainConfig {
   const parsed = trainConfigSchema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected valid training settings: ${issue.path.join('.') || '(root)'}: ${issue.message}.`,
+      'Expected valid training settings, received ' +
+        `${issue.path.join('.') || '(root)'}: ${issue.message}.`,
     );
   }
   const contradiction = contradictionOf(parsed.data);
@@ -258,25 +298,50 @@ export function parseTrainConfig(value: unknown): TrainConfig {
   return parsed.data;
 }
 
-/** What each setting allows alone and together makes no sense, with the remedy. */
+/** A message for settings that are valid one by one but contradict each other, with the remedy. */
 function contradictionOf(config: TrainConfig): string | undefined {
   const { loss, temperature, learnTemperature, model } = config;
   const { loggedShare, neighbourShare, queryShare } = config;
   const { low, high } = TEMPERATURE_BOUNDS;
   if (loss.kind === 'sampled' && loss.inBatch && loss.logQ === 'none')
-    return 'Expected a logQ correction for in-batch negatives, received logQ "none". They come as often as users convert on them, so popular items would be pushed away in proportion to their popularity. Choose logQ "negativesOnly", or inBatch false.';
+    return (
+      'Expected a logQ correction for in-batch negatives, received logQ "none". In-batch ' +
+      'negatives are as frequent as conversions, so the loss would push popular items away in ' +
+      'proportion to their popularity. Choose logQ "negativesOnly", or inBatch false.'
+    );
   if (loss.kind !== 'full' && loss.negatives + loss.hardNegatives === 0)
     if (loss.kind === 'bce' || !loss.inBatch)
-      return `Expected negatives for the ${loss.kind} loss, received negatives 0 and hardNegatives 0. Raise one of them.`;
+      return (
+        `Expected negatives for the ${loss.kind} loss, received negatives 0 and ` +
+        'hardNegatives 0. Raise one of them.'
+      );
   if (loss.kind === 'bce' && loss.calibration > 0 && loss.unigramShare + loss.hardNegatives > 0)
-    return `Expected uniform negatives for gBCE, whose power is derived from their sampling rate, received unigramShare ${loss.unigramShare} and hardNegatives ${loss.hardNegatives}. Set both to 0, or calibration to 0 for plain BCE.`;
+    return (
+      'Expected uniform negatives for gBCE, which derives its power from their sampling rate, ' +
+      `received unigramShare ${loss.unigramShare} and hardNegatives ${loss.hardNegatives}. ` +
+      'Set both to 0, or calibration to 0 for plain BCE.'
+    );
   if (learnTemperature && !(temperature > low && temperature < high))
-    return `Expected a learned temperature to start between ${low} and ${high}, its bounds, received ${temperature}. Choose one inside, or learnTemperature false.`;
+    return (
+      `Expected a learned temperature to start between ${low} and ${high}, its bounds, ` +
+      `received ${temperature}. Choose one inside, or learnTemperature false.`
+    );
   if (model.subjectItem && model.fusion === 'none')
-    return 'Expected a fusion with context for subjectItem, received fusion "none". Choose fusion "concat", or subjectItem false.';
+    return (
+      'Expected a fusion with context for subjectItem, received fusion "none". ' +
+      'Choose fusion "concat", or subjectItem false.'
+    );
   if (model.subjectItem && loggedShare === 0 && neighbourShare * (1 - queryShare) === 0)
-    return `Expected examples with an item in view for subjectItem, received loggedShare 0, neighbourShare ${neighbourShare} and queryShare ${queryShare}, with which no example has one. Raise loggedShare or neighbourShare, or set subjectItem to false.`;
+    return (
+      'Expected examples with an item in view for subjectItem, received loggedShare 0, ' +
+      `neighbourShare ${neighbourShare} and queryShare ${queryShare}, with which no example ` +
+      'has one. Raise loggedShare or neighbourShare, or set subjectItem to false.'
+    );
   if (model.itemFrequency && !config.repeats)
-    return 'Expected repeats for itemFrequency, received repeats false, which leaves what a user had before out of the loss: nothing would be learned of it. Set repeats to true, or itemFrequency to false.';
+    return (
+      'Expected repeats for itemFrequency, received repeats false, which leaves items that a ' +
+      'user has had before out of the loss, so the boost would learn nothing. ' +
+      'Set repeats to true, or itemFrequency to false.'
+    );
   return undefined;
 }

@@ -19,7 +19,7 @@ export type Precision = 'f32' | 'bf16';
 export type StateRows = 'newest' | 'all';
 
 /**
- * Weights of the online half of the query tower; shapes as in docs/model.md, row-major f32 (out-features first).
+ * Weights of the online half of the query tower; shapes as in docs/explanation/model.md, row-major f32 (out-features first).
  *
  * `fusion: none` leaves every context table out: then z = h and the head is all there is.
  */
@@ -130,7 +130,7 @@ export interface NativeHead {
   share(): Ticket<NativeHead>;
 }
 
-/** Weights of the history encoder; names and shapes as in docs/model.md, row-major f32 (out-features first). */
+/** Weights of the history encoder; names and shapes as in docs/explanation/model.md, row-major f32 (out-features first). */
 export interface EncoderWeights extends ItemInputWeights {
   /** D. */
   readonly embeddingWidth: number;
@@ -200,7 +200,7 @@ export interface NativeEncoder {
   readonly precision: Precision;
 }
 
-/** Weights of the item tower but for the table of ids; shapes as in docs/model.md, row-major f32 (out-features first). */
+/** Weights of the item tower but for the table of ids; shapes as in docs/explanation/model.md, row-major f32 (out-features first). */
 export interface ItemTowerWeights extends ItemTables {
   /** D. */
   readonly embeddingWidth: number;

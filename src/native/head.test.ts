@@ -136,7 +136,7 @@ function attend(
   return dense(outputWeight, merged);
 }
 
-/** The embedding of request b, [D], as docs/model.md defines it. */
+/** The embedding of request b, [D], as docs/explanation/model.md defines it. */
 function reference(weights: HeadWeights, batch: HeadBatch, b: number): number[] {
   const { embeddingWidth: d, context, attention } = weights;
   const rows = (table: Float32Array, begin: number, end: number, width: number): number[][] =>

@@ -43,7 +43,10 @@ const boosts: fc.Arbitrary<HistoryBoosts> = fc
     items: Int32Array.from(pairs, ([item]) => item),
     boosts: Float32Array.from(pairs, ([, boost]) => boost),
   }));
-/** Bytes of header and checksum, and of a row by type and width, as docs/bundle.md states them. */
+/**
+ * Bytes of header and checksum, and of a row by type and width, as docs/reference/bundle-format.md
+ * states them.
+ */
 const FRAME_BYTES = 48;
 const ROW_BYTES = {
   f32: (d: number) => 4 * d,
@@ -182,7 +185,7 @@ describe('record of a user state', () => {
     assert.deepEqual([...batch.states], [0]);
   });
 
-  it('has the layout that docs/bundle.md states', () => {
+  it('has the layout that docs/reference/bundle-format.md states', () => {
     const record = encodeRecord(PREFIX, single(Float32Array.of(1), 2, 1), 'u');
     const header = `${Buffer.from('TDS1').toString('hex')}01000000${ENCODER.slice(0, 32)}`;
     const times = '000000000000f03f' + '0000000000000040';
@@ -201,7 +204,7 @@ describe('record of a user state', () => {
     assert.equal(payload('int8', 127, -64, 0, 0), '0000803f7fc0' + '000000000000');
   });
 
-  it('has history boosts where docs/bundle.md states, and no other byte changes', () => {
+  it('has history boosts where docs/reference/bundle-format.md states, and nowhere else', () => {
     const state = single(Float32Array.of(1), 2, 1);
     const record = encodeRecord(PREFIX, { ...state, historyBoosts }, 'u');
     const plain = encodeRecord(PREFIX, state, 'u');

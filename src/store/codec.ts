@@ -1,5 +1,5 @@
 // The records of user states and of watermarks: the same bytes in every store. Layout in
-// docs/bundle.md.
+// docs/reference/bundle-format.md.
 
 import { TandemError } from '../errors.ts';
 import type { HistoryBoosts } from '../features/item-frequency.ts';

@@ -1,6 +1,6 @@
 // A user's newest events, kept beside the state so that a new event can be encoded at once. Events
 // name items and actions as their source does, because rows change with every catalogue. Layout in
-// docs/bundle.md.
+// docs/reference/bundle-format.md.
 
 import { createHash } from 'node:crypto';
 import { TandemError } from '../errors.ts';

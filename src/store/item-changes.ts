@@ -1,6 +1,6 @@
 // The newest change of each item that was put or deleted after the bundle was published. A change
 // names categories and advertisers as their source does, because rows change with every bundle.
-// Layout in docs/bundle.md.
+// Layout in docs/reference/bundle-format.md.
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';

@@ -1,4 +1,4 @@
-// The keys of records: the same bytes in every store. Layout in docs/bundle.md.
+// The keys of records: the same bytes in every store. Layout in docs/reference/bundle-format.md.
 
 import { createHash } from 'node:crypto';
 import type { EncoderId, UserId } from '../ids.ts';

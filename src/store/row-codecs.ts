@@ -1,5 +1,5 @@
 // The rows of a state as bytes: f32 as computed, bf16 in half of those bytes, or int8 with a scale
-// per row in a quarter of them. docs/model.md says what the shorter types lose.
+// per row in a quarter of them. docs/explanation/model.md says what the shorter types lose.
 
 import type { StateType } from '../features/user-state.ts';
 

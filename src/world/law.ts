@@ -1,11 +1,11 @@
-// The constants that define the synthetic world. docs/world.md explains and derives them. A change
-// here changes every dataset: raise WORLD_VERSION with it.
+// The constants that define the synthetic world. docs/explanation/synthetic-world.md explains and
+// derives them. A change here changes every dataset: raise WORLD_VERSION with it.
 
 import { TandemError } from '../errors.ts';
+import { DAY_SECONDS } from '../time.ts';
 
 export const WORLD_VERSION = 1;
 
-export const DAY_SECONDS = 86_400;
 export const WORLD_DAYS = 90;
 /** 2026-01-01T00:00:00Z. */
 export const WORLD_START: number = Date.UTC(2026, 0, 1) / 1000;

@@ -1,6 +1,7 @@
 // Users and what they do in 90 days. A user is a function of (seed, user) and does not depend on
 // other users. So a million users need the memory of one.
 
+import { DAY_SECONDS } from '../time.ts';
 import type { Catalogue } from './catalogue.ts';
 import { ItemSampler } from './item-sampler.ts';
 import * as law from './law.ts';
@@ -148,7 +149,7 @@ function sessionTimes(stream: RandomStream): number[] {
     const day = firstDay + stream.below(law.WORLD_DAYS - firstDay);
     // Most visits are in the afternoon, UTC. The clip lets a session end on its own day.
     const hour = Math.min(22.5, Math.max(0, 15 + 4 * stream.normal()));
-    times.push(law.WORLD_START + day * law.DAY_SECONDS + Math.floor(hour * 3600));
+    times.push(law.WORLD_START + day * DAY_SECONDS + Math.floor(hour * 3600));
   }
   times.sort((a, b) => a - b);
   const kept: number[] = [];

@@ -2,6 +2,7 @@
 // gain what we claim a model can gain, history must help, and nothing may leak. No model is
 // trained.
 
+import { DAY_SECONDS } from '../time.ts';
 import { Catalogue } from './catalogue.ts';
 import { SIMULATION_NOTICE } from './generate.ts';
 import * as law from './law.ts';
@@ -136,7 +137,7 @@ function surveyUsers(population: Population, users: number, wanted: number): Sur
         for (const item of session.positives)
           if (item - offset < ZIPF_RANKS) survey.byRank[item - offset]!++;
       if (session.time < law.TEST_FROM) {
-        if (session.time >= law.TEST_FROM - POPULAR_DAYS * law.DAY_SECONDS)
+        if (session.time >= law.TEST_FROM - POPULAR_DAYS * DAY_SECONDS)
           for (const item of session.positives) survey.popularity[item]!++;
         continue;
       }

@@ -44,7 +44,8 @@ export function formatSurvival(report: SurvivalReport): string {
   const lifted = generators.flatMap(({ name, lift }) => (lift === null ? [] : [{ name, lift }]));
   return [
     `# ${dataset.name}: survival`,
-    `**${report.notice}** Ranker, auction, rivals and budgets are those of docs/world.md.`,
+    `**${report.notice}** Ranker, auction, rivals and budgets are those of ` +
+      'docs/explanation/synthetic-world.md.',
     `${report.description}. ${requests} requests, ${candidates} candidates of each generator, ` +
       `${slots} slots a request. Intervals: 95 %, bootstrap over users.`,
     markdownTable(

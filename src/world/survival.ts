@@ -11,14 +11,16 @@ import {
   bootstrap,
   intervalOf,
   ratioOf,
-  type Interval,
+  type ConfidenceInterval,
   type Ratio,
 } from '../evaluate/report/bootstrap.ts';
 import type { EvaluationSet, Scorer } from '../evaluate/query.ts';
 import { rankAll } from '../evaluate/ranking.ts';
 import { startProgress } from '../telemetry.ts';
 
-/** Metrics of a generator in the order of the report; docs/evaluation.md defines them. */
+/**
+ * Metrics of a generator in the order of the report; docs/explanation/evaluation.md defines them.
+ */
 export const SURVIVAL_METRICS = [
   'deliveredShare',
   'slotShare',
@@ -33,7 +35,7 @@ export type SurvivalMetric = (typeof SURVIVAL_METRICS)[number];
 export interface Estimate {
   readonly value: number;
   /** 95 % interval, by bootstrap over users. */
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 export interface GeneratorOutcome extends Readonly<Record<SurvivalMetric, Estimate>> {

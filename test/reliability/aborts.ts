@@ -1,4 +1,5 @@
-// Clients that misbehave on plain TCP: they leave before the answer, do not read it, say half a request, or one byte a second.
+// Clients that misbehave on plain TCP: they close before the answer, do not read it, send half a
+// request, or send one byte a second.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -13,27 +14,41 @@ import { makeVersions, questionOf } from './versions.ts';
 
 const ABORTS_AT = { quick: 6000, long: 1_000_000 } as const;
 const AT_ONCE = 64;
-/** Half open, silent, or slow at one time. */
+/** Sockets of each kind at one time: half open, silent, slow. */
 const CROWD_AT = { quick: 200, long: 2000 } as const;
-/** A batch whose answer nobody reads: of 1,000 candidates each, several megabytes, more than socket buffers take. */
+/**
+ * Requests in a batch whose answer nobody reads. With 1,000 candidates each, the answer has several
+ * megabytes, which is more than socket buffers hold.
+ */
 const UNREAD_BATCH = 100;
 const READERS = 4;
-/** An answer that waits for its reader is a text and a send buffer, which grows by doubling. */
+/** An answer that waits for its reader takes a text and a send buffer, which grows by doubling. */
 const UNREAD_COPIES = 3;
 const SLOW_SECONDS = 12;
-/** Memory that may stay, whatever the number of clients: an allocator's arenas, not something a client. */
+/**
+ * Memory that may remain, whatever the number of clients: arenas of the allocator, nothing per
+ * client.
+ */
 const BOUND_MIB = 64;
 const random = new Random(5);
 
 export const ABORTS: Row = {
   name: 'aborts',
-  target:
-    '1,000,000 client aborts (quick: 6,000), slow readers, half-open sockets, slowloris: 0 exits, bounded memory',
+  fault: 'Clients disconnect early, do not read answers, or send slowly or only in part',
+  method:
+    'A third of the aborting clients disconnect inside the request head or body, a third right ' +
+    'after the request, a third while the answer is computed or sent; half of them with a TCP ' +
+    'reset. Then half-open, silent and slow sockets (slowloris), and readers that never read, ' +
+    'are open at once.',
+  targets: [
+    'The server never exits.',
+    'Memory stays bounded over 1,000,000 aborts (quick form: 6,000).',
+    'A normal request is answered afterwards.',
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-aborts-'));
-    const { bundles, store, users } = await makeVersions(folder, {
-      ...{ versions: 1, items: 2000, users: 100 },
-    });
+    const size = { versions: 1, items: 2000, users: 100 };
+    const { bundles, store, users } = await makeVersions(folder, size);
     const server = await ServerChild.start({ bundles, store, 'max-queue': '512' });
     try {
       const requestText = (i: number): string =>
@@ -44,13 +59,14 @@ export const ABORTS: Row = {
       const half = server.rssBytes();
       await abort(server, ABORTS_AT[scale] / 2, requestText, figures);
       const whole = server.rssBytes();
-      figures.note(`${ABORTS_AT[scale]} aborts`);
-      figures.atMost('memory grown in the first half', mebibytes(half - before), BOUND_MIB, ' MiB');
-      figures.atMost('in the second', mebibytes(whole - half), BOUND_MIB, ' MiB');
+      figures.report('requests aborted', ABORTS_AT[scale]);
+      const growth = 'memory growth';
+      figures.atMost(`${growth} in the first half`, mebibytes(half - before), BOUND_MIB, 'MiB');
+      figures.atMost(`${growth} in the second half`, mebibytes(whole - half), BOUND_MIB, 'MiB');
       await crowds(server, scale, figures);
       server.expectAlive();
       const { status } = await post(server.port, '/v1/candidates', questionOf(users[0]!));
-      figures.atMost('status of an honest request after all that', status, 200);
+      figures.equals('status of a normal request afterwards', status, 200);
     } finally {
       await server.end();
       rmSync(folder, { recursive: true });
@@ -60,7 +76,10 @@ export const ABORTS: Row = {
 
 type RequestText = (i: number) => string;
 
-/** A third leave within the head or body, a third at once after it, a third while the answer is made or sent. */
+/**
+ * Sends `count` requests and abandons each: a third inside the head or body, a third right after
+ * it, a third while the answer is computed or sent.
+ */
 async function abort(
   server: ServerChild,
   count: number,
@@ -74,7 +93,7 @@ async function abort(
     if (i % 3 === 0) socket.write(text.slice(0, random.integer(text.length)));
     else socket.write(text);
     if (i % 3 === 2) await sleep(random.integer(4));
-    // Half of them with a reset, as a phone that is switched off seldom says goodbye.
+    // Half of them end with a reset: a phone that is switched off does not close its connections.
     if (i % 2 === 0) socket.resetAndDestroy();
     else socket.destroy();
   };
@@ -91,7 +110,8 @@ async function abort(
 
 async function crowds(server: ServerChild, scale: Scale, figures: Figures): Promise<void> {
   const requests = Array.from({ length: UNREAD_BATCH }, (_, i) => questionOf(`user-${i}`, 1000));
-  // The same batches, read to their end: the room that the server makes them in is not the crowd's.
+  // The same batches are first read to their end, so that buffers that the server keeps are not
+  // counted below.
   let answerBytes = 0;
   for (let round = 0; round < 2; round++) {
     const read = Array.from({ length: READERS }, async () => {
@@ -137,14 +157,14 @@ async function crowds(server: ServerChild, scale: Scale, figures: Figures): Prom
     peak = Math.max(peak, server.rssBytes());
     await sleep(1000);
   }
-  figures.note(
-    `${sockets.length} bad sockets, ${closed} of them closed by the server within ${SLOW_SECONDS} s; honest requests beside them took ${latestMs.toFixed(0)} ms at most`,
-  );
+  figures.report('misbehaving sockets', sockets.length);
+  figures.report(`of these, closed by the server within ${SLOW_SECONDS} s`, closed);
+  figures.report('slowest normal request meanwhile', Math.round(latestMs), 'ms');
   figures.atMost(
-    'memory for the crowd and its unread answers',
+    'memory growth with these sockets and their unread answers',
     mebibytes(peak - before),
     BOUND_MIB + Math.ceil(unreadMiB),
-    ' MiB',
+    'MiB',
   );
   for (const socket of sockets) socket.destroy();
 }
@@ -154,7 +174,7 @@ function open(port: number): Promise<Socket> {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     socket.once('connect', () => {
       socket.off('error', reject);
-      // A server may cut off who misbehaves.
+      // The server may reset a connection that misbehaves.
       socket.on('error', () => undefined);
       resolve(socket);
     });

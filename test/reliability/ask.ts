@@ -1,4 +1,4 @@
-// Asks a server over HTTP, on connections that are kept.
+// Sends requests to a server over HTTP, on connections that are kept alive.
 
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 export interface Reply {
   readonly status: number;
-  /** Parsed JSON; the text where it is none. */
+  /** Parsed JSON, or the text where it is not JSON. */
   readonly body: unknown;
 }
 
@@ -21,7 +21,12 @@ export function post(port: number, path: string, body: object): Promise<Reply> {
   return ask(port, 'POST', path, JSON.stringify(body));
 }
 
-/** Asks again for as long as the server is overloaded, as its Retry-After says. @throws Error for any other status than 200. */
+/**
+ * Sends a request again for as long as the server answers 503.
+ *
+ * @returns the parsed body of the answer with status 200.
+ * @throws Error for any status but 200 and 503.
+ */
 export async function postUntilTaken(port: number, path: string, body: object): Promise<unknown> {
   for (;;) {
     const { status, body: answer } = await post(port, path, body);
@@ -31,7 +36,7 @@ export async function postUntilTaken(port: number, path: string, body: object): 
   }
 }
 
-/** Sends `text` as it is, whatever the method. Rejects when no whole answer comes. */
+/** Sends `text` unchanged, whatever the method. Rejects when no complete answer arrives. */
 export function ask(
   port: number,
   method: string,
@@ -40,7 +45,8 @@ export function ask(
   headers: Readonly<Record<string, string>> = {},
   patienceMs: number = PATIENCE_MS,
 ): Promise<Reply> {
-  // node:http sends the body of a GET, HEAD, DELETE or OPTIONS without a length: a server reads it as the next request.
+  // node:http sends the body of a GET, HEAD, DELETE or OPTIONS without a length, and a server would
+  // read it as the next request.
   const framed = { ...headers, 'Content-Length': Buffer.byteLength(text) };
   const options = { host: '127.0.0.1', port, method, path, agent, headers: framed };
   return new Promise((resolve, reject) => {

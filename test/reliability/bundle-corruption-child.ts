@@ -1,5 +1,6 @@
-// Child process of bundle-corruption.ts: damages one file of a bundle in turn and loads the bundle. A crash takes this process
-// alone; the number it wrote last says at which damage. Arguments: bundle, file, truncations, bit flips.
+// Child process of bundle-corruption.ts: damages one file of a bundle again and again, and loads
+// the bundle each time. A crash ends this process only; the last number that it wrote says at which
+// damage. Arguments: bundle, file, truncations, bit flips.
 
 import { readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,13 +12,15 @@ import { Random } from '../../src/random.ts';
 import { replaceFile } from './edited-bundle.ts';
 
 export interface DamageCounts {
+  /** Damages tried, with the digests as published. */
   readonly stale: number;
-  /** Loaded although the digest is another. */
+  /** Damages that loaded although the digest did not match. */
   readonly admitted: number;
-  /** With digests made right. */
+  /** Damages that were refused although all digests matched. */
   readonly refused: number;
+  /** Damages that loaded, with matching digests, and answered the golden requests. */
   readonly harmless: number;
-  /** Refused by an error that no table has. */
+  /** Damages that were refused by an error without a code of the error table. */
   readonly uncoded: number;
   readonly example?: string;
 }
@@ -43,7 +46,7 @@ for (let n = 0; n < Number(truncations) + Number(flips); n++) {
   }
   replaceFile(directory!, file, bytes);
   try {
-    // Goldens that differ are refused by a server.
+    // A server refuses a bundle whose golden requests give other answers.
     if ((await verifyBundle(directory!)).passed) counts.harmless++;
     else counts.refused++;
   } catch (error) {

@@ -1,5 +1,6 @@
-// A disk that is full at every write: of a dataset, a checkpoint, vectors, a bundle, states, and of events that a running server takes.
-// Each job is first run for how much it writes; then it gets a part of that. Memory stands for the disk: a tmpfs that is mounted.
+// A disk that is full whenever something is written: a dataset, a checkpoint, vectors, a bundle,
+// states, and events that a running server accepts. Each job first runs with enough space, which
+// shows how much it writes; then it gets a part of that. The disk is a tmpfs that this row mounts.
 
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,30 +25,38 @@ import { candidatesOf, type CandidatesBody } from './versions.ts';
 
 const DISK_MEBIBYTES = 64;
 const USERS = 400;
-/** Shares of what a job writes that are free when it starts. */
+/** Free space when a job starts, as shares of what the job writes. */
 const SHARES_AT: Readonly<Record<Scale, readonly number[]>> = {
   quick: [0, 0.4],
   long: Array.from({ length: 20 }, (_, i) => i / 20),
 };
-/** For the first events, before the store cannot grow. */
+/** Free space for the first events, until the store cannot grow. */
 const ROOM_BYTES = 100_000;
 const EVENTS_A_REQUEST = 100;
 const MOST_REQUESTS = 2000;
-/** What a job is expected to say: an error of the table, or the system's. */
-const LOUD = /\bERR_[A-Z_]+: |\bENOSPC\b|No space left on device/;
+/** A clear error: a code of the error table, or the system's own error. */
+const CLEAR_ERROR = /\bERR_[A-Z_]+: |\bENOSPC\b|No space left on device/;
 
 interface Job {
   readonly name: string;
   /** Arguments of a run that writes to `out`. */
   readonly command: (out: string) => readonly string[];
-  /** What a run left at `out`; throws for a half. */
+  /** Reads what a run left at `out`; throws when it is incomplete. */
   readonly check: (out: string) => Promise<void>;
 }
 
 export const DISK_FULL: Row = {
   name: 'disk-full',
-  target:
-    'disk full at every write (dataset, checkpoint, vectors, bundle, states, events): an error that says so, nothing half-written visible, what is served untouched; works when there is space',
+  fault: 'The disk is full during every job that writes, and while events arrive',
+  method:
+    'Each job runs on a disk that has room for a part of what it writes, and then again with ' +
+    'enough space. A server that serves from this disk gets events until the store cannot ' +
+    'grow.',
+  targets: [
+    'Every failure has a clear error: a code of the error table, or the system error.',
+    'Nothing incomplete is visible, and the answers of the server stay the same.',
+    'The same job completes when there is space, and leaves no temporary file.',
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-disk-'));
     const disk = new SmallDisk(join(folder, 'disk'), DISK_MEBIBYTES);
@@ -58,16 +67,12 @@ export const DISK_FULL: Row = {
       const settings = join(folder, 'settings.json');
       writeShop(join(folder, 'raw'), makeShop({ items: 96, users: USERS, seed: 5 }));
       writeFileSync(settings, JSON.stringify({ ...SHOP_TRAINING, steps: 8, validateEvery: 4 }));
-      const encodeUsers = (out: string): readonly string[] => [
-        ...['encode', 'users', '--data', dataset, '--bundles', bundles, '--store', out],
-        '--histories',
-      ];
+      const encode = ['encode', 'users', '--histories', '--data', dataset, '--bundles', bundles];
+      const manifest = join(folder, 'raw', 'source.json');
       const jobs: readonly Job[] = [
         {
           name: 'import',
-          command: (out) => [
-            ...['import', '--manifest', join(folder, 'raw', 'source.json'), '--out', out],
-          ],
+          command: (out) => ['import', '--manifest', manifest, '--out', out],
           check: async (out) => {
             if (existsSync(out)) await readDataset(out);
           },
@@ -93,7 +98,7 @@ export const DISK_FULL: Row = {
         },
         {
           name: 'encode users',
-          command: encodeUsers,
+          command: (out) => [...encode, '--store', out],
           check: (out) => expectHonestWatermark(out, bundles),
         },
       ];
@@ -126,7 +131,10 @@ async function expectDone(job: Job, out: string): Promise<void> {
   await job.check(out);
 }
 
-/** Runs a job with too little space for each share, looks at what it left, and then lets it end. */
+/**
+ * Runs a job with too little space, once for each share, checks what it left, and then runs it with
+ * enough.
+ */
 async function fillDuring(
   job: Job,
   out: string,
@@ -141,28 +149,30 @@ async function fillDuring(
     figures.progress(`${job.name} with ${Math.round(100 * share)} % of ${bytes} bytes`);
     disk.fill(Math.round(share * bytes));
     const { code, signal, stderr } = await runCli(job.command(out), { killAfterMs: 60_000 });
-    // What is measured is the room for a job's growing files: it may end well with less.
-    if (code !== null && code !== 0 && LOUD.test(stderr)) failed++;
+    // A job may complete with less space than it was measured to write, so success is no miss.
+    if (code !== null && code !== 0 && CLEAR_ERROR.test(stderr)) failed++;
     else if (code !== 0)
       figures.misses.push(
-        `${job.name} with ${share} of its space ended with ${String(signal ?? code)}: ${stderr.slice(-300)}`,
+        `${job.name} with ${share} of its space ended with ${String(signal ?? code)}: ` +
+          stderr.slice(-300),
       );
     await job.check(out);
     if (server !== undefined) await candidatesFrom(server);
     disk.free();
   }
-  figures.atLeast(`${job.name}: failures that say so, of ${shares.length} runs`, failed, 1);
+  figures.report(`${job.name}: runs with too little space`, shares.length);
+  figures.atLeast(`${job.name}: runs that failed with a clear error`, failed, 1);
   await expectDone(job, out);
   const leftovers = readdirSync(disk.path, { recursive: true, encoding: 'utf8' });
   figures.atMost(
-    `${job.name}: temporaries left once it ended`,
+    `${job.name}: temporary files left after it completed`,
     leftovers.filter((name) => name.includes('.tmp-')).length,
     0,
   );
   rmSync(out, { recursive: true });
 }
 
-/** A watermark promises the state of every user. */
+/** A watermark says that the state of every user is there; throws when one is missing. */
 async function expectHonestWatermark(directory: string, bundles: string): Promise<void> {
   if (!existsSync(join(directory, 'data.mdb'))) return;
   const encoder = (await loadBundle(bundles)).manifest.encoderId as EncoderId;
@@ -183,7 +193,10 @@ async function candidatesFrom(server: ServerChild): Promise<string> {
   return candidatesOf(body as CandidatesBody);
 }
 
-/** Events until the store cannot grow; then the same again with space: what was refused was not kept, what was accepted was. */
+/**
+ * Sends events until the store cannot grow, then the last two requests again with space: refused
+ * events were not kept.
+ */
 async function sendEvents(server: ServerChild, disk: SmallDisk, figures: Figures): Promise<void> {
   figures.progress('events');
   const sound = await candidatesFrom(server);
@@ -199,21 +212,26 @@ async function sendEvents(server: ServerChild, disk: SmallDisk, figures: Figures
   let refusal = await send(taken);
   while (refusal.status === 200 && ++taken < MOST_REQUESTS) refusal = await send(taken);
   const { error } = refusal.body as { error?: { code: string } };
-  figures.note(`events: ${taken} requests taken, then ${refusal.status} ${String(error?.code)}`);
-  figures.atLeast(
-    'refused with 503 ERR_STORE_UNAVAILABLE',
-    Number(refusal.status === 503 && error?.code === 'ERR_STORE_UNAVAILABLE'),
-    1,
+  figures.report('events: requests accepted before the disk was full', taken);
+  figures.report('events: answer on the full disk', `${refusal.status} ${String(error?.code)}`);
+  figures.holds(
+    'events: refused with 503 ERR_STORE_UNAVAILABLE',
+    refusal.status === 503 && error?.code === 'ERR_STORE_UNAVAILABLE',
   );
-  figures.atLeast('answers as before', Number((await candidatesFrom(server)) === sound), 1);
+  const unchanged = (await candidatesFrom(server)) === sound;
+  figures.holds('events: candidates on the full disk are those before', unchanged);
   disk.free();
   const accepted = async (request: number): Promise<number> =>
     ((await send(request)).body as { accepted?: number }).accepted ?? -1;
-  figures.atLeast(
-    'of a refused request accepted with space',
+  figures.equals(
+    'events: of a refused request, accepted when sent again with space',
     await accepted(taken),
     EVENTS_A_REQUEST,
   );
   if (taken > 0)
-    figures.atMost('of an accepted one accepted again', Math.abs(await accepted(taken - 1)), 0);
+    figures.equals(
+      'events: of an accepted request, accepted when sent again',
+      await accepted(taken - 1),
+      0,
+    );
 }

@@ -1,4 +1,5 @@
-// A published bundle that somebody edits and whose digests they make right again: what the digests are no defence against.
+// Edits a published bundle and computes its digests again. Digests do not protect against this:
+// whoever can write the directory can do the same.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +13,10 @@ import {
 } from '../../src/bundle/manifest.ts';
 import { sha256Hex } from '../../src/json.ts';
 
-/** Writes a file of the bundle and its size and digest, the indexId where it is one, and the bundleId. */
+/**
+ * Replaces a file of the bundle and updates its size, its digest, the indexId for an index, and the
+ * bundleId.
+ */
 export function replaceFile(directory: string, file: BundleFile, bytes: Uint8Array): void {
   const path = join(directory, MANIFEST_FILE);
   const before = parseManifest(JSON.parse(readFileSync(path, 'utf8')));

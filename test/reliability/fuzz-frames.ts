@@ -1,13 +1,16 @@
-// WebSocket frames for the fuzz row, as their texts and as they are on the wire.
+// WebSocket frames for the fuzz row, as texts and as bytes on the wire.
 
 import fc, { type Arbitrary } from 'fast-check';
 import { bodyOf, scarred, type OpenApi } from './fuzz-values.ts';
 
-/** Less than maxFrameBytes, as bytes that are no UTF-8 become three each. */
+/** Below maxFrameBytes also after invalid UTF-8 bytes have become three bytes each. */
 const MAX_TEXT_BYTES = 20_000;
 const MASK = [0x12, 0x34, 0x56, 0x78] as const;
 
-/** Texts of frames that fit, nearly fit, and do not; none larger than a server takes. */
+/**
+ * Texts of frames that fit the schemas, nearly fit, or do not fit; none is larger than a server
+ * accepts.
+ */
 export function frameTexts(api: OpenApi): Arbitrary<Buffer> {
   return fc
     .oneof(
@@ -18,7 +21,10 @@ export function frameTexts(api: OpenApi): Arbitrary<Buffer> {
     .map((text) => text.subarray(0, MAX_TEXT_BYTES));
 }
 
-/** Frames as they are on the wire (RFC 6455, 5.2), with bits, opcodes and lengths that may be wrong. */
+/**
+ * Frames as bytes on the wire (RFC 6455, section 5.2), whose bits, opcodes and lengths may be
+ * wrong.
+ */
 export function wireFrames(api: OpenApi): Arbitrary<Buffer> {
   const right = frameTexts(api).map((payload) => wireFrame(0x81, payload));
   return fc.oneof(
@@ -27,12 +33,13 @@ export function wireFrames(api: OpenApi): Arbitrary<Buffer> {
     fc
       .tuple(fc.nat({ max: 255 }), frameTexts(api), fc.boolean())
       .map(([first, payload, masked]) => wireFrame(first, payload, masked)),
-    // A text in three fragments, a ping in between.
+    // A text in three fragments, with a ping between them.
     frameTexts(api).map((payload) =>
       Buffer.concat([
         wireFrame(0x01, payload.subarray(0, 5)),
         wireFrame(0x89, Buffer.from('ping')),
-        ...[wireFrame(0x00, payload.subarray(5, 9)), wireFrame(0x80, payload.subarray(9))],
+        wireFrame(0x00, payload.subarray(5, 9)),
+        wireFrame(0x80, payload.subarray(9)),
       ]),
     ),
     fc
@@ -42,7 +49,7 @@ export function wireFrames(api: OpenApi): Arbitrary<Buffer> {
           .constantFrom(0x81, 0x82, 0x88, 0x89)
           .map((first) => wireFrame(first, Buffer.alloc(size))),
       ),
-    // Lengths that nothing follows: 2^63 - 1, and one with the forbidden first bit.
+    // Lengths without a payload: 2^63 - 1, and one with the forbidden first bit.
     fc
       .constantFrom('7f', 'ff')
       .map((high) => Buffer.from(`81ff${high}ffffffffffffff00000000`, 'hex')),
@@ -50,7 +57,7 @@ export function wireFrames(api: OpenApi): Arbitrary<Buffer> {
   );
 }
 
-/** @param first - FIN, RSV and opcode. */
+/** @param first - the byte with FIN, RSV and opcode. */
 function wireFrame(first: number, payload: Buffer, masked: boolean = true): Buffer {
   const size = payload.length;
   const length =

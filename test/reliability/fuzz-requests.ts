@@ -1,4 +1,5 @@
-// Requests for the fuzz row: right HTTP of every path and method, binary inferences, and bytes near HTTP.
+// Requests for the fuzz row: valid HTTP of every path and method, binary inferences, and bytes that
+// are almost HTTP.
 
 import fc, { type Arbitrary } from 'fast-check';
 import { tinyItem } from '../support/tiny-bundle.ts';
@@ -24,8 +25,16 @@ const METHODS = ['GET', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH', 'TRACE', 'P
 
 const headers = fc.dictionary(
   fc.constantFrom(
-    ...['x-request-id', 'x-request-timeout-ms', 'traceparent', 'accept', 'authorization'],
-    ...['content-type', 'content-encoding', 'if-none-match', 'origin', 'cookie'],
+    'x-request-id',
+    'x-request-timeout-ms',
+    'traceparent',
+    'accept',
+    'authorization',
+    'content-type',
+    'content-encoding',
+    'if-none-match',
+    'origin',
+    'cookie',
   ),
   fc.oneof(
     fc.constantFrom('application/x-tandem', '0', '1', '-1', '1e3', '99999999999', 'Bearer x', ','),
@@ -34,7 +43,10 @@ const headers = fc.dictionary(
   { maxKeys: 3 },
 );
 
-/** Requests that are right HTTP: each has an answer. Of every path and method, most with the body that the path takes. */
+/**
+ * Requests that are valid HTTP, so that each must be answered. They have every path and method,
+ * most of them the body that the path expects.
+ */
 export function httpCases(api: OpenApi): Arbitrary<HttpCase> {
   const schemaOf = (path: string): string => {
     const text = JSON.stringify(api.paths[path]!['post'] ?? {});
@@ -70,7 +82,10 @@ export function httpCases(api: OpenApi): Arbitrary<HttpCase> {
   );
 }
 
-/** KServe v2 with inputs as JSON and as bytes: right ones and ones whose bytes, sizes or header say something else. */
+/**
+ * KServe v2 requests with inputs as JSON and as bytes: valid ones, and ones whose bytes, sizes or
+ * header disagree.
+ */
 function inferCases(): Arbitrary<HttpCase> {
   const rows = fc.array(
     fc.record({ user: fc.constantFrom(...KNOWN), age: fc.float({ noNaN: false }) }),
@@ -82,12 +97,17 @@ function inferCases(): Arbitrary<HttpCase> {
     );
     const ages = Buffer.from(Float32Array.from(all, ({ age }) => age).buffer);
     const input = (name: string, datatype: string, bytes: Buffer): object => ({
-      ...{ name, datatype, shape: [all.length] },
+      name,
+      datatype,
+      shape: [all.length],
       parameters: { binary_data_size: bytes.length },
     });
     const inputs = [input('user', 'BYTES', users), input('age', 'FP32', ages)];
     const values = (name: string, datatype: string, data: unknown[]): object => ({
-      ...{ name, datatype, shape: [all.length], data },
+      name,
+      datatype,
+      shape: [all.length],
+      data,
     });
     const asJson = [
       values(
@@ -110,7 +130,8 @@ function inferCases(): Arbitrary<HttpCase> {
   const sent = (json: unknown, bytes: Buffer, length: (bytes: number) => string): HttpCase => {
     const head = jsonBytes(json);
     return {
-      ...{ method: 'POST', path: '/v2/models/tandem/infer' },
+      method: 'POST',
+      path: '/v2/models/tandem/infer',
       headers: { 'inference-header-content-length': length(head.length) },
       body: Buffer.concat([head, bytes]),
     };
@@ -145,7 +166,7 @@ function uint32(value: number): Buffer {
   return bytes;
 }
 
-/** Requests to the admin port. Not /drain: a server that is told so answers no more. */
+/** Requests to the admin port, without /drain, after which a server answers no more. */
 export const adminCases: Arbitrary<HttpCase> = fc.record({
   method: fc.constantFrom('POST', 'PUT', ...METHODS),
   path: fc.constantFrom('/bundles', '/bundles/activate', '/bundles/rollback', '/log-level', '/'),
@@ -158,7 +179,10 @@ export const adminCases: Arbitrary<HttpCase> = fc.record({
     .map(jsonBytes),
 });
 
-/** Bytes near HTTP: lines, lengths and chunks that do not fit. May have no answer, but then the connection is closed. */
+/**
+ * Bytes that are almost HTTP: wrong lines, lengths and chunks. Without an answer the connection
+ * must be closed.
+ */
 export const rawCases: Arbitrary<Buffer> = fc.oneof(
   fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
   fc
@@ -177,23 +201,41 @@ export const rawCases: Arbitrary<Buffer> = fc.oneof(
       fc.constantFrom(...repeated('HTTP/1.1', 8), 'HTTP/1.0', 'HTTP/2.0', 'HTTP/9', ''),
       fc.array(
         fc.constantFrom(
-          ...['Content-Length: 5', 'Content-Length: -1', 'Content-Length: 1e9', ': x', 'A', ''],
-          ...['Content-Length: 99999999999999999999', 'Content-Length: 6', 'X: \0', ' folded: y'],
-          ...['Transfer-Encoding: chunked', 'Transfer-Encoding: identity', 'Expect: 100-continue'],
-          ...['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: x', 'Expect: x'],
-          ...[`X: ${'y'.repeat(5000)}`, 'X: 1\r\n'.repeat(60).trim(), 'Connection: close'],
+          'Content-Length: 5',
+          'Content-Length: -1',
+          'Content-Length: 1e9',
+          ': x',
+          'A',
+          '',
+          'Content-Length: 99999999999999999999',
+          'Content-Length: 6',
+          'X: \0',
+          ' folded: y',
+          'Transfer-Encoding: chunked',
+          'Transfer-Encoding: identity',
+          'Expect: 100-continue',
+          'Upgrade: websocket',
+          'Connection: Upgrade',
+          'Sec-WebSocket-Key: x',
+          'Expect: x',
+          `X: ${'y'.repeat(5000)}`,
+          'X: 1\r\n'.repeat(60).trim(),
+          'Connection: close',
         ),
         { maxLength: 3 },
       ),
       fc.constantFrom(
-        ...[
-          '',
-          '{"a"',
-          '{"a b": "\xfc"}',
-          '5\r\nabcde\r\n0\r\n\r\n',
-          '5;x=y\r\nabcde\r\n0\r\n\r\n',
-        ],
-        ...['ffffffffffffffff\r\n', '-1\r\n', '5\r\nabcdefgh', 'zz\r\n', '\r\n\r\n', '0\r\n\r\n'],
+        '',
+        '{"a"',
+        '{"a b": "\xfc"}',
+        '5\r\nabcde\r\n0\r\n\r\n',
+        '5;x=y\r\nabcde\r\n0\r\n\r\n',
+        'ffffffffffffffff\r\n',
+        '-1\r\n',
+        '5\r\nabcdefgh',
+        'zz\r\n',
+        '\r\n\r\n',
+        '0\r\n\r\n',
       ),
       fc.constantFrom(...repeated('\r\n', 8), '\n', '\r'),
     )

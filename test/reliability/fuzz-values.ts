@@ -1,4 +1,5 @@
-// Bodies for the fuzz row: values made from the schemas of /openapi.json, the same with one place spoilt, and bytes that are none.
+// Bodies for the fuzz row: values that fit the schemas of /openapi.json, the same with one wrong
+// member, and bytes that are not JSON.
 
 import fc, { type Arbitrary } from 'fast-check';
 import { TINY_CATEGORIES, TINY_COUNTRIES, tinyItem } from '../support/tiny-bundle.ts';
@@ -21,24 +22,31 @@ interface Schema {
   readonly maxProperties?: number;
 }
 
-/** The parts of /openapi.json that are read here. */
+/** The members of /openapi.json that this file reads. */
 export interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, object>>>>;
   readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
 }
 
-/** Larger arrays take the time of many cases and show nothing new. */
+/** Larger arrays take as long as many cases and find nothing new. */
 export const MOST_ITEMS: number = 4;
 export const KNOWN: readonly string[] = [
-  ...['user-1', 'nobody', 'click', 'DE', 'f', tinyItem(3).id, tinyItem(59).id],
-  ...[...TINY_CATEGORIES, ...TINY_COUNTRIES],
+  'user-1',
+  'nobody',
+  'click',
+  'DE',
+  'f',
+  tinyItem(3).id,
+  tinyItem(59).id,
+  ...TINY_CATEGORIES,
+  ...TINY_COUNTRIES,
 ];
 
-/** Stands for more arrays in each other than a recursive function survives; jsonBytes() writes them. */
+/** Stands for more nested arrays than a recursive function can read; jsonBytes() writes them. */
 const DEEP = '@deep';
 const DEPTH = 20_000;
 
-/** Values that some layer takes for something else than they are. */
+/** Values that a layer could take for something else. */
 export const odd: Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(0, -0, -1, 1e308, 5e-324, 2 ** 53, 2 ** 31, 0.5, 1001),
   fc.constantFrom<unknown>(null, true, false, '', '\ud800', '\0', '__proto__', 'constructor'),
@@ -47,7 +55,7 @@ export const odd: Arbitrary<unknown> = fc.oneof(
   fc.constant(DEEP),
 );
 
-/** Values that fit a schema. */
+/** Values that fit `schema`. */
 function fitting(schema: Schema, schemas: OpenApi['components']['schemas']): Arbitrary<unknown> {
   if (schema.$ref !== undefined) return fitting(schemas[schema.$ref.split('/').at(-1)!]!, schemas);
   if ('const' in schema) return fc.constant(schema.const);
@@ -91,7 +99,7 @@ function object(schema: Schema, schemas: OpenApi['components']['schemas']): Arbi
   return fc.record(members, { requiredKeys: [...required] });
 }
 
-/** A copy in which one place, at whatever depth, is another value, missing, or there under another name. */
+/** A copy in which one member, at any depth, has another value, is missing, or has another name. */
 export function spoilt(value: Arbitrary<unknown>): Arbitrary<unknown> {
   return fc
     .tuple(value, fc.nat(), odd, fc.constantFrom('replace', 'replace', 'remove', 'rename'))
@@ -112,7 +120,7 @@ export function spoilt(value: Arbitrary<unknown>): Arbitrary<unknown> {
     });
 }
 
-/** The bytes, a few of them changed, cut off, doubled or put in. */
+/** The bytes with one to three changes: a byte set or inserted, the rest cut off or doubled. */
 export function scarred(bytes: Arbitrary<Buffer>): Arbitrary<Buffer> {
   const scar = fc.tuple(
     fc.nat(),
@@ -133,13 +141,15 @@ export function scarred(bytes: Arbitrary<Buffer>): Arbitrary<Buffer> {
   });
 }
 
-/** @returns no bytes for the value that spoilt() took away whole. */
+/** @returns the JSON of `value`; no bytes for undefined, a value that spoilt() has removed. */
 export function jsonBytes(value: unknown): Buffer {
   const text = value === undefined ? '' : JSON.stringify(value);
   return Buffer.from(text.replaceAll(`"${DEEP}"`, '['.repeat(DEPTH) + ']'.repeat(DEPTH)));
 }
 
-/** JSON of values that fit, that nearly fit, and that are no JSON. */
+/**
+ * Bodies for the schema `name`: JSON that fits, JSON that nearly fits, and bytes that are not JSON.
+ */
 export function bodyOf(name: string, { components: { schemas } }: OpenApi): Arbitrary<Buffer> {
   const right = fitting({ $ref: name }, schemas);
   return fc.oneof(

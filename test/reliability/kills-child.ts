@@ -1,4 +1,5 @@
-// Child process of kills.ts, written to be killed: publishes bundles, or writes states, and says after each that it is done.
+// Child process of kills.ts, made to be killed: publishes bundles or writes states, and prints a
+// line after each bundle or batch that is complete.
 
 import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -46,7 +47,7 @@ async function write(directory: string, from: number): Promise<void> {
   }
 }
 
-/** Straight to the descriptor: what a stream still holds is lost in a kill. */
+/** Writes directly to the descriptor: a kill would lose what a stream still buffers. */
 function say(line: string): void {
   writeSync(1, `${line}\n`);
 }

@@ -1,6 +1,7 @@
-// kill -9 at random moments: of a process that publishes bundles, of one that writes states, and of a server that swaps bundles.
-// The commands as a user runs them are killed in test/kill.test.ts; here is the same in numbers. A killed process loses no page
-// that the kernel has: what a power cut takes is not measured.
+// kill -9 at random moments: of a process that publishes bundles, of one that writes states, and of
+// a server that swaps bundles. test/kill.test.ts kills the commands as a user runs them; this row
+// kills many more times. A killed process loses no page that the kernel has, so this does not
+// measure a power cut.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -28,14 +29,21 @@ import {
   type CandidatesBody,
 } from './versions.ts';
 
-/** Of each of the three. */
+/** Kills of each of the three processes. */
 const KILLS_AT = { quick: 7, long: 167 } as const;
 const random = new Random(2026);
 
 export const KILLS: Row = {
   name: 'kills',
-  target:
-    'kill -9 in publish, in writes of states, in swaps, 500 times (quick: 21): 0 acknowledged writes lost; the old or the new bundle, never a mixture',
+  fault: 'kill -9 while bundles are published, states are written, bundles are swapped',
+  method:
+    'Each of the three processes is killed at random moments, a third of 500 times (quick ' +
+    'form: of 21). After each kill the bundles or the store are opened and compared with what ' +
+    'was acknowledged.',
+  targets: [
+    'No acknowledged write is lost, and no batch of states is there in part.',
+    'The current bundle is the old one or the new one, never a mixture.',
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-kills-'));
     try {
@@ -48,7 +56,7 @@ export const KILLS: Row = {
   },
 };
 
-/** Starts the child, kills it some time after its first line, and returns its lines. */
+/** Starts the child, kills it at a random time after its first line, and returns its lines. */
 async function killed(
   job: 'publish' | 'write',
   directory: string,
@@ -78,17 +86,19 @@ async function killPublishing(bundles: string, kills: number, figures: Figures):
     figures.progress(`kill ${kill} of publishing`);
     const lines = await killed('publish', bundles, from);
     const acknowledged = lines.map((line) => line.split(' ')[1]!);
-    // Throws for anything but a whole bundle.
+    // Throws when the bundle is incomplete.
     const { manifest } = await loadBundle(bundles);
     const history = readHistory(bundles);
     const last = acknowledged.at(-1)!;
-    // What is current is the last that was acknowledged, or the one after it, whose acknowledgement the kill cut off.
+    // The current bundle is the last one acknowledged, or the one after it, whose acknowledgement
+    // the kill cut off.
     if (history[0] !== last && history[1] !== last) forgotten++;
     if (!manifest.bundleId.startsWith(history[0]!)) forgotten++;
     published += lines.length;
     from += lines.length + 1;
   }
-  figures.note(`${kills} kills among ${published} publications`);
+  figures.report('kills of a process that publishes', kills);
+  figures.report('bundles published', published);
   figures.atMost('published bundles lost or mixed', forgotten, 0);
 }
 
@@ -103,7 +113,7 @@ async function killWriting(directory: string, kills: number, figures: Figures): 
     const batches = lines.map(Number);
     const store = LmdbStore.open(directory);
     try {
-      // The batch after the last acknowledged one may be there whole or not at all.
+      // The batch after the last acknowledged one may be there completely or not at all.
       for (const batch of [...batches, batches.at(-1)! + 1]) {
         const users = Array.from({ length: BATCH_USERS }, (_, i) => userOf(batch, i) as UserId);
         const states = newStateBatch(users.length, STATE_WIDTH);
@@ -120,9 +130,10 @@ async function killWriting(directory: string, kills: number, figures: Figures): 
     acknowledged += batches.length * BATCH_USERS;
     from = batches.at(-1)! + 2;
   }
-  figures.note(`${kills} kills among ${acknowledged} acknowledged writes`);
-  figures.atMost('acknowledged writes lost', lost, 0);
-  figures.atMost('batches there in part', torn, 0);
+  figures.report('kills of a process that writes states', kills);
+  figures.report('states acknowledged', acknowledged);
+  figures.atMost('acknowledged states lost', lost, 0);
+  figures.atMost('batches of states there in part', torn, 0);
 }
 
 async function killSwapping(folder: string, scale: Scale, figures: Figures): Promise<void> {
@@ -145,7 +156,7 @@ async function killSwapping(folder: string, scale: Scale, figures: Figures): Pro
     try {
       for (const user of users) await check(user);
       if (kill === 0) swapMs = await swapTime(server, names);
-      // Both end when the server is killed, whatever they were doing.
+      // Both end when the server is killed.
       const swapping = (async (): Promise<void> => {
         for (let i = kill + 1; !running.signal.aborted; i++)
           await post(server.adminPort, '/bundles/activate', { bundle: names[i % 2] });
@@ -163,12 +174,12 @@ async function killSwapping(folder: string, scale: Scale, figures: Figures): Pro
       await server.end('SIGKILL');
     }
   }
-  figures.note(`${KILLS_AT[scale]} kills of a server that swaps`);
+  figures.report('kills of a server that swaps bundles', KILLS_AT[scale]);
   figures.atLeast('bundles that answered', served.size, 2);
-  figures.atMost('answers mixed', mixed, 0);
+  figures.atMost('answers mixed of two bundles', mixed, 0);
 }
 
-/** Milliseconds that a swap takes on this machine. */
+/** @returns how long a swap takes on this machine, in milliseconds. */
 async function swapTime(server: ServerChild, names: readonly string[]): Promise<number> {
   const startedMs = performance.now();
   for (const name of names) await post(server.adminPort, '/bundles/activate', { bundle: name });

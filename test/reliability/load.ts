@@ -1,4 +1,4 @@
-// Open-loop load on a server, by the load generator of the benchmarks, which is a process of its own.
+// Open-loop load on a server, sent by the load generator of the benchmarks in its own process.
 
 import type { Generator } from '../../bench/serve/child.ts';
 import type { LoadOutcome, Question } from '../../bench/serve/load.ts';
@@ -9,7 +9,7 @@ const FIRST_RATE = 100;
 const LAST_RATE = 12_800;
 const PROBE_SECONDS = 1;
 const SEED = 11;
-/** Less of what was sent than this is past capacity. */
+/** Below this share of good answers the load is past the server's capacity. */
 const KNEE_SHARE = 0.9;
 
 export function questionsOf(users: readonly string[], items: number): Question[] {
@@ -20,7 +20,10 @@ export function questionsOf(users: readonly string[], items: number): Question[]
   }));
 }
 
-/** Runs one load of `seconds` at the rate that it is called with. */
+/**
+ * @returns a function that sends one load of `seconds` at the rate that it gets, in requests a
+ * second.
+ */
 export function loadOf(
   generator: Generator,
   port: number,
@@ -30,7 +33,10 @@ export function loadOf(
     generator.load({ protocol: 'http', port, rate, seconds, warmUpSeconds: 0.2, seed: SEED });
 }
 
-/** Good answers a second at most: the rate is doubled until a tenth of what is sent is not answered well in time. */
+/**
+ * @returns the most good answers a second. The rate is doubled until a tenth of the requests has no
+ *   good answer in time.
+ */
 export async function capacityOf(
   generator: Generator,
   port: number,

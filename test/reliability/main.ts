@@ -1,39 +1,19 @@
-// npm run test:reliability -- [row ...] [--long] [--write]: runs the rows, or all, and prints what each measured.
-// A row that misses its target or throws fails the run, and the next one runs. --write puts the table into docs/reliability.md.
+// npm run test:reliability -- [row ...] [--long] [--write]: runs the rows, or all, and prints what
+// each measured. A row that misses its target or throws fails the run, and the next one runs.
+// --write stores the figures in docs/reliability/ and writes docs/reliability.md from them.
 
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { ABORTS } from './aborts.ts';
-import { BUNDLE_CORRUPTION } from './bundle-corruption.ts';
-import { DISK_FULL } from './disk-full.ts';
-import { FUZZ } from './fuzz.ts';
-import { KILLS } from './kills.ts';
-import { MIXED_VERSIONS } from './mixed-versions.ts';
-import { NON_FINITE } from './non-finite.ts';
-import { OVERLOAD } from './overload.ts';
-import { writePage, type Result } from './page.ts';
-import { Figures, LeftOut, type Row } from './row.ts';
-import { SANITIZERS } from './sanitizers.ts';
-import { SECRETS } from './secrets.ts';
-import { STEADY_MEMORY } from './steady-memory.ts';
-import { STORE_OUTAGE } from './store-outage.ts';
-import { SWAPS } from './swaps.ts';
+import { writePage } from './page.ts';
+import { storeResults, type Machine, type StoredResult } from './results.ts';
+import { Figures, LeftOut, lineOf, type Row, type Scale } from './row.ts';
+import { ROWS } from './rows.ts';
 
-const ROWS: readonly Row[] = [
-  BUNDLE_CORRUPTION,
-  NON_FINITE,
-  KILLS,
-  ABORTS,
-  STORE_OUTAGE,
-  MIXED_VERSIONS,
-  SWAPS,
-  DISK_FULL,
-  OVERLOAD,
-  STEADY_MEMORY,
-  FUZZ,
-  SECRETS,
-  SANITIZERS,
-];
+interface Outcome {
+  readonly result: StoredResult;
+  /** What missed its target, and by how much. */
+  readonly misses: readonly string[];
+}
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -43,53 +23,78 @@ async function main(): Promise<void> {
       write: { type: 'boolean', default: false },
     },
   });
-  const unknown = positionals.filter((name) => !ROWS.some((row) => row.name === name));
+  const known = ROWS.map(({ name }) => name);
+  const unknown = positionals.filter((name) => !known.includes(name));
   if (unknown.length > 0)
     throw new RangeError(
-      `Expected rows that exist (${ROWS.map(({ name }) => name).join(', ')}), received ${unknown.join(', ')}.`,
+      `Expected rows that exist (${known.join(', ')}), received ${unknown.join(', ')}.`,
     );
   const scale = values.long ? 'long' : 'quick';
   const rows =
     positionals.length === 0 ? ROWS : ROWS.filter(({ name }) => positionals.includes(name));
-  const machine = `${cpus()[0]?.model.trim() ?? 'unknown CPU'}; ${availableParallelism()} cores (load ${loadavg()[0]!.toFixed(1)} before); node ${process.version}`;
-  say(machine);
-  const results: Result[] = [];
+  const machine: Machine = {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown CPU',
+    cores: availableParallelism(),
+    load: Number(loadavg()[0]!.toFixed(1)),
+    node: process.version,
+  };
+  say(`${machine.cpu}; ${machine.cores} cores (load ${machine.load!}); node ${machine.node}`);
+  const outcomes: Outcome[] = [];
   for (const row of rows) {
-    say(`\n${row.name}: ${row.target}`);
-    const result = await runRow(row, scale);
-    results.push(result);
-    for (const line of result.figures) say(`  ${line}`);
-    for (const miss of result.misses) say(`  MISSED ${miss}`);
-    say(`  ${result.verdict} in ${result.seconds.toFixed(0)} s`);
+    say(`\n${row.name}: ${row.fault}`);
+    for (const target of row.targets) say(`  target: ${target}`);
+    const outcome = await runRow(row, scale, machine);
+    outcomes.push(outcome);
+    const { figures, verdict, seconds } = outcome.result;
+    for (const figure of figures) say(`  ${lineOf(figure)}`);
+    for (const miss of outcome.misses) say(`  MISSED ${miss}`);
+    say(`  ${verdict} in ${seconds} s`);
   }
+  const results = outcomes.map(({ result }) => result);
   const failed = results.filter(({ verdict }) => verdict === 'missed' || verdict === 'failed');
   say(`\n${results.length - failed.length} of ${results.length} rows without a miss`);
-  if (values.write) say(`wrote ${writePage(results, scale, machine)}`);
+  if (values.write) {
+    storeResults(scale, results);
+    writePage();
+    say(`wrote docs/reliability/${scale}.json and docs/reliability.md`);
+  }
   if (failed.length > 0) process.exitCode = 1;
 }
 
-async function runRow(row: Row, scale: 'quick' | 'long'): Promise<Result> {
+async function runRow(row: Row, scale: Scale, machine: Machine): Promise<Outcome> {
   const startedMs = performance.now();
   const figures = new Figures(scale, (text) => {
     say(`  ... ${((performance.now() - startedMs) / 1000).toFixed(0)} s: ${text}`);
   });
-  const result = (verdict: Result['verdict']): Result => ({
-    ...{ name: row.name, target: row.target, scale, verdict },
-    figures: figures.lines,
-    misses: figures.misses,
-    seconds: (performance.now() - startedMs) / 1000,
-  });
+  const verdict = await verdictOf(row, scale, figures);
+  const result: StoredResult = {
+    name: row.name,
+    verdict,
+    date: new Date().toISOString().slice(0, 10),
+    seconds: Math.round((performance.now() - startedMs) / 1000),
+    machine,
+    figures: figures.list,
+  };
+  return { result, misses: figures.misses };
+}
+
+async function verdictOf(
+  row: Row,
+  scale: Scale,
+  figures: Figures,
+): Promise<StoredResult['verdict']> {
   try {
     await row.run(scale, figures);
-    return result(figures.misses.length === 0 ? 'passed' : 'missed');
+    return figures.misses.length === 0 ? 'passed' : 'missed';
   } catch (error) {
     if (error instanceof LeftOut) {
-      figures.note(error.message);
-      return result('left out');
+      say(`  ${error.message}`);
+      figures.report('left out', 'this machine cannot measure it');
+      return 'left out';
     }
-    figures.note('not measured to its end');
+    figures.report('measured to its end', 'no');
     figures.misses.push(error instanceof Error ? error.stack! : String(error));
-    return result('failed');
+    return 'failed';
   }
 }
 

@@ -1,5 +1,6 @@
-// NaN, infinities and zero rows at the four gates where numbers come in: a bundle that is published, a bundle that is loaded,
-// states that are written, requests. An index of 5,000 vectors with five NaN rows finds nearly nothing: one is too many.
+// NaN, infinities and zero rows at the places where numbers come in: publishing a bundle, loading a
+// bundle, writing states, requests. An index of 5,000 vectors with five NaN rows finds almost
+// nothing, so one such row is too many.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,8 +25,14 @@ const WIDTH = 16;
 
 export const NON_FINITE: Row = {
   name: 'non-finite',
-  target:
-    'NaN, infinities, zero rows where a bundle is published or loaded, states are written, requests come: 0 admitted',
+  fault: 'NaN, infinities and rows of zeros where numbers come in',
+  method:
+    'One value is replaced by NaN or an infinity, or a whole row by zeros where that is wrong: ' +
+    'in vectors and weights that are published, in vectors that are loaded, in states that are ' +
+    'written, in requests.',
+  targets: [
+    'Each of 2,000 attempts at each place (quick form: 30) is refused with the right error.',
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-non-finite-'));
     const tries = TRIES_AT[scale];
@@ -39,13 +46,13 @@ export const NON_FINITE: Row = {
         throw error;
       }
     };
-    const gate = async (name: string, one: (n: number) => Promise<boolean>): Promise<void> => {
+    const check = async (name: string, one: (n: number) => Promise<boolean>): Promise<void> => {
       figures.progress(name);
-      let admitted = 0;
-      for (let n = 0; n < tries; n++) if (!(await one(n))) admitted++;
-      figures.atMost(`admitted of ${tries} at ${name}`, admitted, 0);
+      let accepted = 0;
+      for (let n = 0; n < tries; n++) if (!(await one(n))) accepted++;
+      figures.atMost(`accepted: ${name}`, accepted, 0);
     };
-    /** One value of a copy made bad, or the whole row zero. */
+    /** A copy with one value that is not finite, or with one row of zeros. */
     const spoilt = (values: Float32Array, n: number): Float32Array => {
       const copy = values.slice();
       const at = random.integer(copy.length);
@@ -53,23 +60,24 @@ export const NON_FINITE: Row = {
       else copy[at] = BAD[n % 4]!;
       return copy;
     };
+    figures.report('attempts at each place', tries);
     try {
       const input = await tinyBundleInput({ items: ITEMS, width: WIDTH });
       const names = [...input.tensors].flatMap(([name, { data }]) =>
         data.length > 0 ? [name] : [],
       );
-      await gate('publishing vectors', (n) =>
+      await check('vectors at publishing', (n) =>
         isRefused(
           () =>
             publishBundle({ ...input, vectors: spoilt(input.vectors, n) }, join(folder, 'never')),
           'ERR_NON_FINITE',
         ),
       );
-      await gate('publishing weights', (n) => {
+      await check('weights at publishing', (n) => {
         const name = names[random.integer(names.length)]!;
         const tensor = input.tensors.get(name)!;
         const data = Float32Array.from(tensor.data);
-        // A row of zero weights is a right row of weights.
+        // Weights may have rows of zeros.
         data[random.integer(data.length)] = BAD[n % 3]!;
         const tensors = new Map([...input.tensors, [name, { ...tensor, data }]]);
         return isRefused(
@@ -82,7 +90,7 @@ export const NON_FINITE: Row = {
       const { directory } = await publishTinyBundle(bundles, { items: ITEMS, width: WIDTH });
       const valid = readFileSync(join(directory, BUNDLE_FILES.vectors));
       const tensor = decodeSafetensors(valid, BUNDLE_FILES.vectors).tensors.get('vectors')!;
-      await gate('loading vectors whose digests are right', async (n) => {
+      await check('vectors at loading, with matching digests', async (n) => {
         const data = spoilt(tensor.data as Float32Array, n);
         const file = encodeSafetensors(new Map([['vectors', { ...tensor, data }]]));
         replaceFile(directory, 'vectors', file);
@@ -95,8 +103,8 @@ export const NON_FINITE: Row = {
       const store = LmdbStore.open(path);
       try {
         const state = new Float32Array(WIDTH).fill(0.5);
-        // A state is no direction: a row of zeros is a right one.
-        await gate('writing states', (n) =>
+        // A state need not have a direction, so a row of zeros is valid.
+        await check('states at writing', (n) =>
           isRefused(
             () =>
               store.write('ab'.repeat(32) as EncoderId, [
@@ -104,7 +112,10 @@ export const NON_FINITE: Row = {
                   user: 'u' as UserId,
                   state: {
                     state: spoilt(state, n % 3),
-                    ...{ dimensions: WIDTH, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 2 },
+                    dimensions: WIDTH,
+                    type: 'f32',
+                    lastEventSeconds: 1,
+                    encodedAtSeconds: 2,
                   },
                 },
               ]),
@@ -124,7 +135,7 @@ export const NON_FINITE: Row = {
           '"filter":{"max_price":X}',
           '"k":X',
         ];
-        await gate('requests', async (n) => {
+        await check('numbers in requests', async (n) => {
           const member = places[n % places.length]!.replace(
             'X',
             ['1e999', '-1e999', 'NaN', 'Infinity'][(n / places.length) & 3]!,

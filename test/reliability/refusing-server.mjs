@@ -1,5 +1,5 @@
-// A server that does nothing but refuse, as ours does when it is full: what a client sees of it is what the client and the machine take.
-// Writes {"port": n} to standard error when it answers.
+// A server that only refuses, with the answer of a full server: its latency is that of the client
+// and the machine. Writes {"port": n} to standard error when it answers.
 import uws from 'uWebSockets.js';
 
 const BODY = JSON.stringify({

@@ -1,9 +1,10 @@
-// The C++ tests of everything that needs no Node, under sanitizers: addresses, leaks, undefined behaviour, and data races.
-// `npm test` runs those of addresses each time, so that the quick form looks for races alone, where threads meet.
+// The C++ tests, which need no Node, under sanitizers: for addresses, leaks, undefined behaviour,
+// and data races. `npm test` runs the first three every time, so the quick form looks only for
+// races, where threads meet.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { packageRoot } from '../../src/native/binding.ts';
+import { fileURLToPath } from 'node:url';
 import type { Row, Scale } from './row.ts';
 
 /** Arguments of tools/test-native.mjs. */
@@ -15,17 +16,22 @@ const REPORT = /^.*(?:WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|runtime error
 
 export const SANITIZERS: Row = {
   name: 'sanitizers',
-  target:
-    'ctest suite under ASAN, UBSAN, LSAN, and under TSAN (quick: TSAN on thread pool and concurrency): 0 reports',
+  fault: 'Memory errors, undefined behaviour or data races in the native code',
+  method:
+    'The ctest suite runs under AddressSanitizer, UndefinedBehaviorSanitizer and LeakSanitizer ' +
+    '(asan-ubsan), and under ThreadSanitizer (tsan). The quick form runs tsan on the thread ' +
+    'pool and concurrency tests.',
+  targets: ['All tests pass, and no sanitizer reports anything.'],
   run: async (scale, figures) => {
     for (const run of RUNS_AT[scale]) {
       figures.progress(run.join(' '));
       const { code, text } = await testNative(run);
-      const summary = /(\d+)% tests passed, (\d+) tests failed out of (\d+)/.exec(text);
-      figures.note(`${run.join(' ')}: ${summary?.[0] ?? 'no tests ran'}`);
-      figures.atLeast('tests that ran', Number(summary?.[3] ?? 0), 1);
-      figures.atMost('reports', [...text.matchAll(REPORT)].length, 0);
-      figures.atMost('exit status', code ?? 1, 0);
+      const summary = /tests passed, (\d+) tests failed out of (\d+)/.exec(text);
+      const name = run[0]!;
+      figures.atLeast(`${name}: tests run`, Number(summary?.[2] ?? 0), 1);
+      figures.report(`${name}: tests failed`, Number(summary?.[1] ?? 0));
+      figures.atMost(`${name}: sanitizer reports`, [...text.matchAll(REPORT)].length, 0);
+      figures.equals(`${name}: exit status`, code ?? 1, 0);
       if (code !== 0) figures.misses.push(text.slice(-2000));
     }
   },
@@ -35,7 +41,7 @@ async function testNative(
   args: readonly string[],
 ): Promise<{ readonly code: number | null; readonly text: string }> {
   const child = spawn(process.execPath, ['tools/test-native.mjs', ...args], {
-    cwd: packageRoot(),
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let text = '';

@@ -1,6 +1,7 @@
-// Where secrets may not be: API keys and a Redis password are looked for in everything that a server and the commands around it write, say
-// and answer, over TLS as uWebSockets has it. Whether keys are compared in constant time cannot be timed on a shared machine: that
-// crypto.timingSafeEqual() is what compares them, known ids and unknown ones alike, can be counted.
+// Searches for API keys and a Redis password in everything that a server and the commands around it
+// write, print and answer, over TLS by uWebSockets. A shared machine is too noisy to time whether
+// keys are compared in constant time, so this row counts calls of crypto.timingSafeEqual(), for
+// known and unknown key ids.
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -18,22 +19,35 @@ import { makeVersions, questionOf } from './versions.ts';
 
 const PASSWORD = 'hunter2-of-the-store';
 const COMPARED = 'compared in constant time';
-/** Loaded before the server: says so whenever two digests are compared. */
+/**
+ * A module that is loaded before the server and writes a line whenever two digests are compared.
+ */
 const COUNTING = `--import=data:text/javascript,${encodeURIComponent(`
   import crypto from 'node:crypto';
   import { syncBuiltinESMExports } from 'node:module';
   const { timingSafeEqual } = crypto;
-  crypto.timingSafeEqual = (a, b) => (process.stderr.write('${COMPARED}\\n'), timingSafeEqual(a, b));
+  crypto.timingSafeEqual = (a, b) => {
+    process.stderr.write('${COMPARED}\\n');
+    return timingSafeEqual(a, b);
+  };
   syncBuiltinESMExports();`)}`;
 const STOP_MS = 5000;
 
 export const SECRETS: Row = {
   name: 'secrets',
-  target:
-    'API keys hashed at rest, compared by timingSafeEqual, in no log, answer, metric or command; nor is the password of Redis; TLS by uWebSockets',
+  fault: 'API keys or the password of Redis in files, logs, answers or commands',
+  method:
+    'A server with API keys and TLS gets right, wrong and misplaced keys; commands get a Redis ' +
+    'location with a password. All logs, answers, files and outputs are searched for the ' +
+    'secrets.',
+  targets: [
+    'API keys are stored as digests and compared by crypto.timingSafeEqual.',
+    'No key and no password of Redis is in any log, answer, metric, file or command output.',
+    'TLS works with a certificate that the client trusts.',
+  ],
   run: async (_scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-secrets-'));
-    /** By where it came from: everything that was written, said or answered. */
+    /** Everything that was written, printed or answered, by where it came from. */
     const seen = new Map<string, string>();
     const run = async (...args: string[]): Promise<string> => {
       const { stdout, stderr } = await runCli(args, {
@@ -44,9 +58,7 @@ export const SECRETS: Row = {
       return stdout;
     };
     try {
-      const { bundles, store } = await makeVersions(folder, {
-        ...{ versions: 1, items: 60, users: 10 },
-      });
+      const { bundles, store } = await makeVersions(folder, { versions: 1, items: 60, users: 10 });
       const keyFile = join(folder, 'keys.json');
       const add = async (name: string, role: string): Promise<string> => {
         const added = await runCli(['keys', 'add', keyFile, '--name', name, '--role', role]);
@@ -54,7 +66,7 @@ export const SECRETS: Row = {
         return added.stdout.trim();
       };
       const [web, chief] = [await add('web', 'candidates'), await add('chief', 'admin')];
-      /** A key whose id is known, one whose id is not, and others that are none. */
+      /** A wrong key with a known id, one with an unknown id, and texts that are not keys. */
       const wrong = {
         known: `${web.slice(0, -1)}${web.endsWith('A') ? 'B' : 'A'}`,
         unknown: web.replace(/^tandem_.{12}/, 'tandem_000000000000'),
@@ -64,8 +76,13 @@ export const SECRETS: Row = {
       const pem = makeCertificate(folder);
       const accessLog = join(folder, 'access.log');
       const flags = {
-        ...{ bundles, store, keys: keyFile, 'access-log': accessLog, 'admin-port': '0' },
-        ...{ 'tls-cert': pem.cert, 'tls-key': pem.key },
+        bundles,
+        store,
+        keys: keyFile,
+        'access-log': accessLog,
+        'admin-port': '0',
+        'tls-cert': pem.cert,
+        'tls-key': pem.key,
       };
       const server = await ServerChild.start(flags, {
         TANDEM_LOG_LEVEL: 'trace',
@@ -92,13 +109,11 @@ export const SECRETS: Row = {
           await sleep(100);
           return server.log.split(COMPARED).length - before;
         };
-        figures.atLeast(
-          'comparisons by timingSafeEqual for a right key',
-          await comparisons(web),
-          1,
-        );
-        figures.atLeast('for a wrong one of a known id', await comparisons(wrong.known), 1);
-        figures.atLeast('for one of an unknown id', await comparisons(wrong.unknown), 1);
+        const calls = 'timingSafeEqual calls for';
+        figures.atLeast(`${calls} a right key`, await comparisons(web), 1);
+        figures.atLeast(`${calls} a wrong key with a known id`, await comparisons(wrong.known), 1);
+        const unknown = await comparisons(wrong.unknown);
+        figures.atLeast(`${calls} a wrong key with an unknown id`, unknown, 1);
         for (const text of [wrong.hashed, wrong.longer]) await comparisons(text);
         for (const odd of [`Basic ${web}`, web, `Bearer  ${web} ${web}`, `bearer ${web}\t`])
           await ask('/v1/candidates', odd, questionOf('user-1'));
@@ -106,13 +121,14 @@ export const SECRETS: Row = {
         await ask('/metrics', `Bearer ${web}`);
         await ask('/v1/candidates', `Bearer ${chief}`, { user: 1 });
         for (const path of ['/metrics', '/version', '/openapi.json', '/v2/models/tandem'])
-          figures.atMost(`status of ${path}`, await ask(path, `Bearer ${chief}`), 200);
+          figures.equals(`status of ${path}`, await ask(path, `Bearer ${chief}`), 200);
         await ask('/bundles', `Bearer ${chief}`, undefined, server.adminPort).catch(() =>
           seen.set('admin port', ''),
         );
         const peer = await certificateOf(server.port, ca);
-        figures.note(`TLS: ${peer.protocol}, ${peer.names}`);
-        figures.atLeast('handshakes with a certificate that the client trusts', peer.trusted, 1);
+        figures.report('TLS version', peer.protocol);
+        figures.report('names in the certificate', peer.names);
+        figures.holds('the client trusts the certificate', peer.trusted);
         server.expectAlive();
       } finally {
         await server.end();
@@ -121,7 +137,7 @@ export const SECRETS: Row = {
       seen.set('access log', readFileSync(accessLog, 'utf8'));
       seen.set('key file', readFileSync(keyFile, 'utf8'));
       figures.atLeast(
-        'digests in the key file',
+        'keys stored as digests',
         [web, chief].filter((key) =>
           seen.get('key file')!.includes(createHash('sha256').update(key).digest('hex')),
         ).length,
@@ -132,7 +148,7 @@ export const SECRETS: Row = {
       const places = ['--bundles', bundles, '--store', redis, '--keys', keyFile];
       const printed = await run('config', 'print', ...places);
       figures.atLeast(
-        'stores in tandem config print',
+        'store locations that tandem config print shows without the password',
         printed.split('***@127.0.0.1').length - 1,
         1,
       );
@@ -147,8 +163,9 @@ export const SECRETS: Row = {
         key.slice(-40),
       );
       const leaks = [...seen].filter(([, text]) => secrets.some((secret) => text.includes(secret)));
-      figures.note(`${seen.size} texts of ${[...seen.values()].join('').length} characters read`);
-      figures.atMost('with a secret in them', leaks.length, 0);
+      figures.report('texts searched', seen.size);
+      figures.report('characters searched', [...seen.values()].join('').length);
+      figures.atMost('texts with a secret', leaks.length, 0);
       for (const [where] of leaks) figures.misses.push(`a secret in: ${where}`);
     } finally {
       rmSync(folder, { recursive: true });
@@ -161,10 +178,23 @@ function makeCertificate(folder: string): { readonly cert: string; readonly key:
   execFileSync(
     'openssl',
     [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
-      ...['-days', '1', '-subj', '/CN=localhost'],
-      ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
-      ...['-keyout', pem.key, '-out', pem.cert],
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-days',
+      '1',
+      '-subj',
+      '/CN=localhost',
+      '-addext',
+      'subjectAltName=DNS:localhost,IP:127.0.0.1',
+      '-keyout',
+      pem.key,
+      '-out',
+      pem.cert,
     ],
     { stdio: 'ignore' },
   );
@@ -186,17 +216,19 @@ function askTls(options: RequestOptions, body?: object): Promise<{ status: numbe
   });
 }
 
-/** A handshake of its own: what the server shows, and whether it is the certificate that it was given. */
+/**
+ * Makes a TLS handshake: the certificate that the server shows, and whether the client trusts it.
+ */
 function certificateOf(
   port: number,
   ca: Buffer,
-): Promise<{ protocol: string; names: string; trusted: number }> {
+): Promise<{ protocol: string; names: string; trusted: boolean }> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1', ca, servername: 'localhost' }, () => {
       resolve({
         protocol: socket.getProtocol() ?? 'none',
         names: socket.getPeerCertificate().subjectaltname ?? 'none',
-        trusted: Number(socket.authorized),
+        trusted: socket.authorized,
       });
       socket.destroy();
     });

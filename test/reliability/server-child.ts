@@ -1,4 +1,5 @@
-// The server as it runs behind a pager: `tandem serve` of dist/, a process of its own that may be looked at, stopped and killed.
+// `tandem serve` of dist/ in its own process, as in production: it can be observed, stopped and
+// killed.
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -26,7 +27,11 @@ export class ServerChild {
     this.adminPort = ports.admin_port ?? 0;
   }
 
-  /** Resolves when it serves; rejects with its log when it ends before. @param core - the only one it runs on, any by default. */
+  /**
+   * Starts a server. Resolves when it serves; rejects with its log when it exits before.
+   *
+   * @param core - the only core that it runs on; any by default.
+   */
   static start(
     flags: Readonly<Record<string, string>>,
     env: Readonly<Record<string, string>> = {},
@@ -56,33 +61,41 @@ export class ServerChild {
     });
   }
 
-  /** Whether the process is gone. */
-  get gone(): boolean {
+  /** Whether the process has ended. */
+  get hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Its newest lines. */
+  /** The newest lines of its log. */
   get log(): string {
     return this.#log.join('\n');
   }
 
-  /** @throws Error with the log's end when the process is gone: no row expects that of a server it did not kill. */
+  /**
+   * @throws Error with the end of the log when the process has ended without being killed by the
+   * test.
+   */
   expectAlive(): void {
-    if (this.gone)
+    if (this.hasEnded)
       throw new Error(
-        `Expected the server to live, it ended with ${String(this.#child.signalCode ?? this.#child.exitCode)}:\n${this.log}`,
+        `Expected the server to run, it ended with ${this.#endedWith()}:\n${this.log}`,
       );
   }
 
+  #endedWith(): string {
+    return String(this.#child.signalCode ?? this.#child.exitCode);
+  }
+
+  /** @returns resident memory, in bytes. */
   rssBytes(): number {
     this.expectAlive();
     const status = readFileSync(`/proc/${String(this.#child.pid)}/status`, 'utf8');
     return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)![1]) * 1024;
   }
 
-  /** SIGTERM, or SIGKILL. Resolves when the process is gone. */
+  /** Sends SIGTERM, or `signal`. Resolves when the process has ended. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.gone) return;
+    if (this.hasEnded) return;
     const exit = once(this.#child, 'exit');
     this.#child.kill(signal);
     await exit;

@@ -1,12 +1,16 @@
-// How long answers took inside the server, read from its histogram: without a client, and without waiting for a core to notice them.
+// How long answers took inside the server, from its own histogram: without the client's time and
+// its waiting for a core.
 
 import { get } from './ask.ts';
 
-/** Of /v1/candidates: cumulative counts by status and by upper bound in seconds. */
+/** Cumulative counts of /v1/candidates by status and upper bound of the bucket, in seconds. */
 export type Durations = ReadonlyMap<string, number>;
 
-const BUCKET =
-  /^tandem_http_request_duration_seconds_bucket\{le="([^"]+)",route="\/v1\/candidates",status="(\d+)"\} (\d+)$/gm;
+const BUCKET = new RegExp(
+  String.raw`^tandem_http_request_duration_seconds_bucket` +
+    String.raw`\{le="([^"]+)",route="/v1/candidates",status="(\d+)"\} (\d+)$`,
+  'gm',
+);
 const QUANTILE = 0.99;
 
 export async function scrapeDurations(port: number): Promise<Durations> {
@@ -17,7 +21,10 @@ export async function scrapeDurations(port: number): Promise<Durations> {
   );
 }
 
-/** @returns the upper bound of the bucket that the p99 of answers of a status between two scrapes falls into; 0 without any. */
+/**
+ * @returns the upper bound, in ms, of the bucket with the p99 of the answers with `status` between
+ *   two scrapes; 0 without such answers.
+ */
 export function p99SinceMs(before: Durations, after: Durations, status: number): number {
   const counts: [bound: number, count: number][] = [];
   for (const [key, count] of after) {

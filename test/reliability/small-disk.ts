@@ -1,4 +1,5 @@
-// A file system of a few megabytes in memory, that can be filled to the last byte. Needs the right to mount: root, or sudo that asks nothing.
+// A file system of a few megabytes in memory that can be filled to the last byte. It needs the
+// right to mount: root, or sudo without a password.
 
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
@@ -11,7 +12,10 @@ export class SmallDisk {
   readonly path: string;
   readonly #ballast: string;
 
-  /** @param path - of the mount point, which is made. @throws LeftOut without the right to mount. */
+  /**
+   * @param path - of the mount point, which is created.
+   * @throws LeftOut without the right to mount.
+   */
   constructor(path: string, mebibytes: number) {
     this.path = path;
     this.#ballast = join(path, 'ballast');
@@ -24,7 +28,7 @@ export class SmallDisk {
     return bavail * bsize;
   }
 
-  /** Takes all that is free but `leaveBytes`. */
+  /** Fills the disk until `leaveBytes` are free. */
   fill(leaveBytes: number): void {
     const file = openSync(this.#ballast, 'a');
     const block = Buffer.alloc(BLOCK_BYTES);

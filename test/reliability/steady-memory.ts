@@ -1,6 +1,8 @@
-// Memory of one server over many requests, of every kind that answers from the pipeline. Resident memory goes up and down with the garbage
-// collector; what counts is the slope of a line through samples of all the run, after caches, compiled code and the heap found their size.
-// The quick form is too short for a slope: an arena of the allocator weighs as much as its requests. It bounds what is left in the end.
+// Memory of one server over many requests, in batches and alone. Resident memory rises and falls
+// with the garbage collector, so this row fits a line through samples of the whole run, after
+// caches, compiled code and the heap have reached their size. The quick form is too short for a
+// slope: one arena of the allocator is as large as all that its requests could leave. It bounds the
+// growth of the whole run instead.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,9 +14,11 @@ import { makeVersions, questionOf } from './versions.ts';
 
 const REQUESTS_AT = { quick: 100_000, long: 10_000_000 } as const;
 const WARM_UP_AT = { quick: 100_000, long: 1_000_000 } as const;
-/** In one body: this many cost less than one HTTP request each, and are as many for the pipeline. */
+/**
+ * Requests in one body: cheaper to send than as many HTTP requests, and the same for the pipeline.
+ */
 const BATCH = 64;
-/** Every so many batches, a few requests of their own, so that all of HTTP has its share. */
+/** After so many batches come a few single requests, so that HTTP has its share. */
 const ALONE_EVERY = 16;
 const AT_ONCE = 4;
 const USERS = 1000;
@@ -28,12 +32,18 @@ interface Sample {
 
 export const STEADY_MEMORY: Row = {
   name: 'steady-memory',
-  target: `10,000,000 requests: memory grows < 1 MB a million (quick: 100,000, at most ${QUICK_GROWTH_MB} MB in all)`,
+  fault: 'Memory that a server never gives back, over many requests',
+  method:
+    'One server answers batches and single requests, after a warm-up. A line is fitted through ' +
+    '400 samples of its resident memory.',
+  targets: [
+    'Over 10,000,000 requests memory grows by less than 1 MB per million.',
+    `Quick form: over 100,000 requests it grows by at most ${QUICK_GROWTH_MB} MB in all.`,
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-memory-'));
-    const { bundles, store, users } = await makeVersions(folder, {
-      ...{ versions: 1, items: 500, users: USERS },
-    });
+    const size = { versions: 1, items: 500, users: USERS };
+    const { bundles, store, users } = await makeVersions(folder, size);
     const server = await ServerChild.start({ bundles, store });
     const questions = users.map((user) => questionOf(user));
     const ask = async (count: number, what: string): Promise<Sample[]> => {
@@ -63,13 +73,13 @@ export const STEADY_MEMORY: Row = {
       const samples = await ask(REQUESTS_AT[scale], 'requests');
       const [first, last] = [lowest(samples.slice(0, 100)), lowest(samples.slice(-100))];
       const slope = slopeOf(samples);
-      figures.note(
-        `${REQUESTS_AT[scale]} requests; resident ${megabytes(first)} MB at least in the first quarter, ${megabytes(last)} MB in the last`,
-      );
-      if (scale === 'long') figures.atMost('growth a million', slope * 1e6, 1, ' MB');
+      figures.report('requests', REQUESTS_AT[scale]);
+      figures.report('least resident memory in the first quarter', first / 1e6, 'MB');
+      figures.report('least resident memory in the last quarter', last / 1e6, 'MB');
+      if (scale === 'long') figures.atMost('growth per million requests', slope * 1e6, 1, 'MB');
       else {
         const grown = slope * REQUESTS_AT[scale];
-        figures.atMost('growth by the line through all samples', grown, QUICK_GROWTH_MB, ' MB');
+        figures.atMost('growth over all requests', grown, QUICK_GROWTH_MB, 'MB');
       }
     } finally {
       await server.end();
@@ -78,7 +88,7 @@ export const STEADY_MEMORY: Row = {
   },
 };
 
-/** Least squares: MB a request. */
+/** @returns the slope of the least-squares line, in MB per request. */
 function slopeOf(samples: readonly Sample[]): number {
   const mean = (of: (sample: Sample) => number): number =>
     samples.reduce((sum, sample) => sum + of(sample), 0) / samples.length;
@@ -90,8 +100,4 @@ function slopeOf(samples: readonly Sample[]): number {
 
 function lowest(samples: readonly Sample[]): number {
   return Math.min(...samples.map(({ rssBytes }) => rssBytes));
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(1);
 }

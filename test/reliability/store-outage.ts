@@ -1,4 +1,5 @@
-// The store of user states is damaged, and taken away, under a running server: answers go on without history, and say so.
+// The store of user states is damaged, and then removed, under a running server. The server goes on
+// to answer, without history, and says so.
 
 import {
   mkdtempSync,
@@ -22,22 +23,32 @@ import { candidatesOf, makeVersions, questionOf, type CandidatesBody } from './v
 
 const DAMAGES_AT = { quick: 20, long: 500 } as const;
 const USERS = 200;
-/** How a record begins (docs/bundle.md), and a byte of its payload. */
+/** How a record begins (docs/reference/bundle-format.md), and a byte of its payload. */
 const MAGIC = Buffer.from('TDS1');
 const PAYLOAD_AT = 50;
 const RECOVERY_MS = 10_000;
 
 export const STORE_OUTAGE: Row = {
   name: 'store-outage',
-  target:
-    'LMDB store with damaged records, directory gone, no store at the start: 0 x 5xx, degraded answers, recovery <= 5 s',
+  fault: 'The LMDB store has damaged records, is removed, or is missing at the start',
+  method:
+    'One byte of more and more records is changed under a running server; then the store ' +
+    'directory is moved away. Other servers start without a store, or with files in its place ' +
+    'that are not one.',
+  targets: [
+    'No request fails with 5xx; answers without history say that they are degraded.',
+    'The server recovers within 5 s.',
+    'A server that starts without a store says why and exits.',
+  ],
   run: async (scale, figures) => {
     const folder = mkdtempSync(join(tmpdir(), 'tandem-store-'));
-    const { bundles, store, users } = await makeVersions(folder, {
-      ...{ versions: 1, items: 120, users: USERS },
-    });
+    const size = { versions: 1, items: 120, users: USERS };
+    const { bundles, store, users } = await makeVersions(folder, size);
     const server = await ServerChild.start({ bundles, store });
-    /** Users whose answer had to do without the store, by the reason; and what is wrong with none of them. */
+    /**
+     * Asks for all users: counts of degraded answers by reason, all candidates, and the number of
+     * errors.
+     */
     const askAll = async (): Promise<{
       reasons: Map<string, number>;
       answers: string;
@@ -67,16 +78,16 @@ export const STORE_OUTAGE: Row = {
         return { bad, corrupt: (reasons.get('store_corrupt') ?? 0) - corruptBefore };
       });
       const recovery = await recoveryMs(async () => (await askAll()).answers === sound.answers);
-      figures.atMost('recovery from damaged records', recovery / 1000, 5, ' s');
+      figures.atMost('recovery from damaged records', recovery / 1000, 5, 's');
 
-      renameSync(store, `${store}-gone`);
+      renameSync(store, `${store}-moved`);
       const { bad } = await askAll();
-      figures.atMost('errors while the directory is gone', bad, 0);
+      figures.atMost('errors while the directory is missing', bad, 0);
       await atTheStart(bundles, store, figures, scale);
       rmSync(store, { recursive: true, force: true });
-      renameSync(`${store}-gone`, store);
+      renameSync(`${store}-moved`, store);
       const back = await recoveryMs(async () => (await askAll()).answers === sound.answers);
-      figures.atMost('recovery from a directory that was gone', back / 1000, 5, ' s');
+      figures.atMost('recovery from a missing directory', back / 1000, 5, 's');
       server.expectAlive();
     } finally {
       await server.end();
@@ -85,7 +96,9 @@ export const STORE_OUTAGE: Row = {
   },
 };
 
-/** A byte of more and more records is changed under the running server, then all are put right. */
+/**
+ * Changes one byte of more and more records under the running server, then restores all of them.
+ */
 async function damageRecords(
   path: string,
   count: number,
@@ -106,23 +119,28 @@ async function damageRecords(
   let fewerThanBefore = 0;
   const rounds = Math.min(count, places.length);
   for (let round = 0; round < rounds; round++) {
-    // Each round spoils its share of all records.
+    // Each round damages its share of all records.
     for (let i = round; i < places.length; i += rounds)
       put(places[i]!, content[places[i]!]! ^ 0x10);
     const seen = await ask();
     bad += seen.bad;
     if (seen.corrupt < corrupt) fewerThanBefore++;
     corrupt = seen.corrupt;
-    if (round === rounds - 1) figures.note(`${places.length} records damaged in ${rounds} steps`);
   }
   for (const place of places) put(place, content[place]!);
+  figures.report('records damaged', places.length);
+  figures.report('steps in which they were damaged', rounds);
   figures.atMost('errors with damaged records', bad, 0);
-  // A record may be an old copy that nobody reads: how many a step degrades is not known, that none comes back is.
+  // A record may be an old copy that nobody reads, so a step may degrade no answer; but it must not
+  // repair one.
   figures.atMost('steps after which fewer answers were degraded', fewerThanBefore, 0);
-  figures.atLeast('answers degraded in the end', corrupt, 1);
+  figures.atLeast('answers degraded after the last step', corrupt, 1);
 }
 
-/** A server without its store, or with garbage in its place, does not start, says why, and does not crash. */
+/**
+ * A server with no store, or with files that are not one, must not start; it says why and does not
+ * crash.
+ */
 async function atTheStart(
   bundles: string,
   store: string,
@@ -142,11 +160,7 @@ async function atTheStart(
       { killAfterMs: 60_000 },
     );
     const saysWhy = code !== null && code !== 0 && stderr.includes('ERR_STORE_UNAVAILABLE');
-    figures.atLeast(
-      `starts refused with ERR_STORE_UNAVAILABLE with ${kind} at the store`,
-      Number(saysWhy),
-      1,
-    );
+    figures.holds(`start refused with ERR_STORE_UNAVAILABLE: ${kind} at the store`, saysWhy);
     if (!saysWhy)
       figures.misses.push(`ended with ${String(signal ?? code)}: ${stderr.slice(0, 300)}`);
   }

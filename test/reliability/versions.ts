@@ -1,4 +1,5 @@
-// Bundles of several encoders over one catalogue, a store with states of each, and what each bundle alone answers.
+// Bundles of several encoders over one catalogue, a store with states of each, and the answers of
+// each bundle alone.
 
 import { basename, join } from 'node:path';
 import { loadBundle } from '../../src/bundle/load.ts';
@@ -31,7 +32,8 @@ export function questionOf(user: string, k: number = 9): object {
 }
 
 /**
- * Of every `versions` + 2 users one has a state of each single encoder, one has states of all of them, one has none.
+ * Publishes bundles and writes states. Of every `versions` + 2 users, one has a state of each
+ * single encoder, one has states of all encoders, and one has none.
  *
  * @returns directories under `folder`.
  */
@@ -46,7 +48,10 @@ export async function makeVersions(folder: string, size: VersionsSize): Promise<
   try {
     for (let version = 0; version < versions; version++) {
       const published = await publishTinyBundle(bundles, {
-        ...{ items, width, hiddenWidth: 2 * width, seed: version + 1 },
+        items,
+        width,
+        hiddenWidth: 2 * width,
+        seed: version + 1,
       });
       names.push(basename(published.directory));
       const { manifest } = await loadBundle(published.directory);
@@ -75,7 +80,10 @@ export async function makeVersions(folder: string, size: VersionsSize): Promise<
   return { bundles, store: directory, names, users };
 }
 
-/** Candidates as JSON by `bundle_id user`, asked of one server a version that never swaps. */
+/**
+ * @returns candidates as JSON by `bundle_id user`, each from a server with one version that never
+ * swaps.
+ */
 export async function answersAlone({
   bundles,
   store,
@@ -103,7 +111,10 @@ export interface CandidatesBody {
   readonly candidates: readonly { readonly item: string; readonly score: number }[];
 }
 
-/** Whether an answer is, to the last digit, what the bundle that it names gives alone; an error is not. */
+/**
+ * Whether an answer equals, to the last digit, that of the bundle that it names alone; false for an
+ * error.
+ */
 export function isAsAlone(
   expected: ReadonlyMap<string, string>,
   body: CandidatesBody | { readonly error: object },

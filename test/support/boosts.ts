@@ -1,4 +1,5 @@
-// Boosts of pairs for tests of losses: drawn, as the tensors that a loss takes, and as numbers.
+// Draws history boosts for tests of losses, and gives them as numbers and as the tensors that a
+// loss takes.
 
 import { tf } from '../../src/backend/tf.ts';
 import type { ExampleBoosts } from '../../src/model/training/losses/examples.ts';
@@ -9,30 +10,30 @@ export interface DrawnBoosts {
   /** [1, pairs], an operand of assertComputes. */
   readonly values: Rows;
   readonly tensors: (values: tf.Tensor2D) => ExampleBoosts;
-  /** That of an example and an item; 0 for most. */
+  /** The boost of an example and an item; 0 for pairs without a boost. */
   readonly of: (values: Rows, example: number, row: number) => number;
 }
 
-/** About every second pair of an example and an item, at least one. */
+/** Draws a boost for about every second pair of an example and an item, at least for one. */
 export function drawBoosts(random: Random, positives: Int32Array, items: number): DrawnBoosts {
-  const places: number[] = [];
-  for (let place = 0; place < positives.length * items; place++)
-    if (place === 0 || random.uniform() < 0.5) places.push(place);
-  const placeOf = (example: number, row: number): number => places.indexOf(example * items + row);
+  const pairs: number[] = [];
+  for (let pair = 0; pair < positives.length * items; pair++)
+    if (pair === 0 || random.uniform() < 0.5) pairs.push(pair);
+  const indexOf = (example: number, row: number): number => pairs.indexOf(example * items + row);
   return {
-    values: [places.map(() => 2 * random.uniform())],
+    values: [pairs.map(() => 2 * random.uniform())],
     tensors: (values) => {
       const flat: tf.Tensor1D = tf.squeeze(values, [0]);
-      const own = Int32Array.from(positives, (row, e) => placeOf(e, row) + 1);
+      const own = Int32Array.from(positives, (row, e) => indexOf(e, row) + 1);
       return {
         pairs: {
-          rows: Int32Array.from(places, (place) => Math.floor(place / items)),
-          columns: Int32Array.from(places, (place) => place % items),
+          rows: Int32Array.from(pairs, (pair) => Math.floor(pair / items)),
+          columns: Int32Array.from(pairs, (pair) => pair % items),
           values: flat,
         },
         ofPositives: tf.gather(tf.concat([tf.zeros([1]), flat]), tf.tensor1d(own, 'int32')),
       };
     },
-    of: (values, example, row) => values[0]![placeOf(example, row)] ?? 0,
+    of: (values, example, row) => values[0]![indexOf(example, row)] ?? 0,
   };
 }

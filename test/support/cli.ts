@@ -1,8 +1,10 @@
-// The built command line as its users run it: `node dist/cli/main.js`, one process a call.
+// Runs the built command line as its users do: `node dist/cli/main.js`, a new process for each
+// call.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { packageRoot } from '../../src/native/binding.ts';
 
 const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
@@ -16,14 +18,15 @@ export interface CliResult {
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Arguments of node itself. */
+  /** Arguments of node, before the script. */
   readonly node?: readonly string[];
-  /** The only core it runs on, where taskset is there to say so. */
+  /** The only core that it may use; needs taskset. */
   readonly core?: number | undefined;
   /** Sends SIGKILL this many milliseconds after the start. */
   readonly killAfterMs?: number;
 }
 
+/** Starts a command. */
 export function spawnCli(args: readonly string[], options: CliOptions = {}): ChildProcess {
   if (!existsSync(MAIN)) throw new Error(`Expected a build at ${MAIN}. Run "npm run build:ts".`);
   const node = [process.execPath, ...(options.node ?? []), MAIN, ...args];
@@ -35,7 +38,22 @@ export function spawnCli(args: readonly string[], options: CliOptions = {}): Chi
   });
 }
 
-/** Runs a command to its end. */
+/**
+ * Waits until a server that spawnCli() started logs that it serves.
+ *
+ * @param child - started with TANDEM_LOG_LEVEL "info".
+ * @returns its port.
+ */
+export function servingPort(child: ChildProcess): Promise<number> {
+  return new Promise((resolve) => {
+    createInterface({ input: child.stderr! }).on('line', (line) => {
+      const { msg, port } = JSON.parse(line) as { msg: string; port: number };
+      if (msg === 'serving') resolve(port);
+    });
+  });
+}
+
+/** Runs a command and waits for its end. */
 export function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   return new Promise((resolve, reject) => {
     const child = spawnCli(args, options);

@@ -1,9 +1,9 @@
-// Damaged copies of a file, as bad memory, bad disks, broken transfers and bad luck make them. Seeded: number n of a seed
-// is always the same damage, so a failure can be looked at again.
+// Makes damaged copies of a file, as bad memory, bad disks and broken transfers do. Number n of a
+// seed is always the same damage, so a failure can be repeated.
 
 import { Random } from '../../src/random.ts';
 
-/** An integer of the format's header, little-endian. */
+/** A little-endian integer in the header of a format. */
 export interface HeaderField {
   readonly offset: number;
   readonly bytes: 1 | 2 | 4 | 8;
@@ -79,10 +79,10 @@ const KINDS: Readonly<Record<DamageKind, Make>> = {
   },
 };
 
-/** Damage that changes the length: the format itself must notice every one. */
+/** Damage that changes the length. Every format must detect all of it. */
 export const RESIZING: readonly DamageKind[] = ['truncation', 'extension', 'chunk lost'];
 
-/** Damage number n: its kinds take turns; it always differs from what is valid. */
+/** Makes damage number n. The kinds alternate; the bytes always differ from the valid ones. */
 export function damage(
   valid: Uint8Array,
   fields: readonly HeaderField[],

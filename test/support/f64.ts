@@ -1,4 +1,5 @@
-// Formulas in f64 and slopes by finite differences: what tests of tensors hold values and gradients against.
+// Formulas in f64 and gradients by finite differences, with which tests compare values and
+// gradients of tensors.
 
 import assert from 'node:assert/strict';
 import { tf } from '../../src/backend/tf.ts';
@@ -23,7 +24,7 @@ export function softplus(x: number): number {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }
 
-/** Asserts that a scalar of tensors has the value, and the gradients, of a formula in f64. */
+/** Asserts that a scalar of tensors has the value and the gradients of a formula in f64. */
 export function assertComputes(
   compute: (...operands: tf.Tensor2D[]) => tf.Scalar,
   formula: (...operands: Rows[]) => number,

@@ -1,10 +1,10 @@
-// A dataset in memory cut into shards, as the reader of an imported one would give them.
+// Cuts a dataset in memory into shards like those that the reader of an imported dataset returns.
 
 import type { Dataset } from '../../src/data/dataset.ts';
 import { UserGatherer } from '../../src/data/gather-users.ts';
 import { oneShard, type DatasetShards } from '../../src/data/shards.ts';
 
-/** @param cuts - users that shards begin with, beside user 0; ascending. */
+/** @param cuts - the first users of all shards but the first, ascending. */
 export function inShards(dataset: Dataset, cuts: readonly number[]): DatasetShards {
   const begins = [0, ...cuts];
   const whole = oneShard(dataset);

@@ -1,4 +1,5 @@
-// The serialised indexes that the addon loads, for tests that go over all of them. A new format is an entry here.
+// The serialised indexes that the addon loads, for tests that cover all of them. A new format
+// becomes an entry here.
 
 import { nativeAddon, type SearchOutput } from '../../src/native/binding.ts';
 import { Random } from '../../src/random.ts';
@@ -11,13 +12,13 @@ export interface LoadedIndex {
 }
 
 export interface IndexFormat {
-  /** A valid index of FORMAT_SIZE vectors. */
+  /** Serialises a valid index of FORMAT_SIZE vectors. */
   make(): Promise<Uint8Array>;
-  /** Where its bytes have integers that say how to read the rest. */
+  /** Finds the integers in the bytes that say how the rest is read. */
   fields(valid: Uint8Array): readonly HeaderField[];
-  /** Whether it carries a checksum, so that no damage at all goes unseen. */
+  /** Whether the format has a checksum, so that loading detects any damage. */
   readonly checked: boolean;
-  /** What a server calls. */
+  /** Loads the index as a server does. */
   load(bytes: Uint8Array): Promise<LoadedIndex>;
 }
 
@@ -35,7 +36,7 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
       const { ClusterIndex } = nativeAddon();
       return (await ClusterIndex.build(vectors, FORMAT_WIDTH, options)).serialize();
     },
-    // Header of native/core/cluster_index_file.cpp, then the first block count, behind the centroids.
+    // The header of cluster_index_file.cpp, then the first block count, after the centroids.
     fields: (valid) => {
       const clusters = new DataView(valid.buffer, valid.byteOffset).getUint32(20, true);
       return [8, 12, 16, 20, 24, 28, 32, 36, 40, 44 + clusters * FORMAT_WIDTH * 4].map(
@@ -59,7 +60,7 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
       const { HnswIndex } = nativeAddon();
       return (await HnswIndex.build(formatVectors(), FORMAT_WIDTH, options)).serialize();
     },
-    // usearch's layout, as native/core/hnsw_index.cpp describes it above CheckBytes.
+    // The layout of usearch; hnsw_index.cpp describes it above CheckBytes.
     fields: (valid) => {
       const rows = new DataView(valid.buffer, valid.byteOffset).getUint32(0, true);
       const head = 8 + rows * FORMAT_WIDTH * 4;
@@ -92,13 +93,17 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
   },
 };
 
-/** [FORMAT_SIZE, FORMAT_WIDTH] */
-export function formatVectors(): Float32Array {
+/** Makes the vectors of every format, [FORMAT_SIZE, FORMAT_WIDTH]. */
+function formatVectors(): Float32Array {
   const random = new Random(11);
   return Float32Array.from({ length: FORMAT_SIZE * FORMAT_WIDTH }, () => random.normal());
 }
 
-/** Searches narrowly and for everything. @throws Error when a hit is no item. */
+/**
+ * Searches for a few items and for all of them.
+ *
+ * @throws Error when a hit is not an item.
+ */
 export function searchThoroughly(index: LoadedIndex): void {
   const queries = formatVectors().subarray(0, 4 * FORMAT_WIDTH);
   for (const k of [10, FORMAT_SIZE]) {

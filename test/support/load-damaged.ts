@@ -1,11 +1,15 @@
-// Child process of corrupted-indexes.test.ts: loads damaged indexes in turn. A crash takes this process alone; the number
-// it wrote last says at which damage. Arguments: format, file of the valid bytes, seed, count.
+// Child process of corrupted-indexes.test.ts: loads damaged indexes one after the other. A crash
+// ends this process only; the last number that it wrote says which damage caused it. Arguments:
+// format, file of the valid bytes, seed, count.
 
 import { readFileSync, writeSync } from 'node:fs';
 import { damage, RESIZING } from './corruption.ts';
 import { INDEX_FORMATS, searchThoroughly } from './index-formats.ts';
 
-/** Straight to the descriptor: what a stream still holds is lost in a crash. A full pipe is waited for. */
+/**
+ * Writes directly to the descriptor, because a crash loses what a stream buffers. Waits while the
+ * pipe is full.
+ */
 function say(line: string): void {
   for (;;)
     try {

@@ -1,4 +1,4 @@
-// A dataset of a few lines for tests and examples: built in memory from plain rows, as the reader would give it.
+// Builds a small dataset in memory from plain rows, as the reader would return it.
 
 import type { Dataset, RequestRecord } from '../../src/data/dataset.ts';
 
@@ -9,7 +9,12 @@ export interface MicroEvent {
   readonly time: number;
 }
 
-/** @param events - in any order; @param categories - of each item by row, all of confidence 1. */
+/**
+ * Builds the dataset.
+ *
+ * @param events - in any order.
+ * @param categories - the categories of each item, by row; all have confidence 1.
+ */
 export function microDataset(
   itemCount: number,
   events: readonly MicroEvent[],
@@ -70,7 +75,7 @@ export function microDataset(
   };
 }
 
-/** A request with the defaults of a source that logs little. */
+/** Completes a request with the defaults of a source that logs little. */
 export function microRequest(
   request: Pick<RequestRecord, 'id' | 'user' | 'time' | 'subject' | 'positives'>,
 ): RequestRecord {

@@ -1,9 +1,10 @@
-// A real redis-server on a free port, for tests; where there is none, the reason.
+// Starts a real redis-server on a free port for tests.
 
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 
+/** Why tests with Redis are skipped; false where redis-server is installed. */
 export const noRedis: string | false =
   spawnSync('redis-server', ['--version']).error === undefined
     ? false
@@ -18,7 +19,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Nothing of it is written to disk. @returns when it takes connections. */
+/** Starts a server that writes nothing to disk, and resolves when it accepts connections. */
 export async function startRedis(port: number): Promise<ChildProcess> {
   const child = spawn(
     'redis-server',

@@ -1,4 +1,5 @@
-// Comparison of two rankings of the same items: equal but for neighbours whose scores are a tie within rounding.
+// Compares two rankings of the same items. They must be equal, except that items with nearly equal
+// scores may be in another order.
 
 import assert from 'node:assert/strict';
 
@@ -8,10 +9,11 @@ export interface RankedItem {
 }
 
 /**
- * Holds `received` to `expected`, place by place.
+ * Asserts that two rankings agree at every position.
  *
- * @param tolerance.score - largest difference of the scores at a place.
- * @param tolerance.tie - items whose expected scores are this near may change places, also across the end of the list.
+ * @param tolerance.score - largest difference of the scores at a position.
+ * @param tolerance.tie - items whose expected scores are this close may be in another order, also
+ * across the end of the ranking.
  */
 export function assertSameTop(
   received: readonly RankedItem[],
@@ -21,17 +23,17 @@ export function assertSameTop(
   assert.equal(received.length, expected.length);
   const scores = new Map(expected.map(({ item, score }) => [item, score]));
   const last = expected.at(-1)?.score ?? 0;
-  for (const [place, { item, score }] of received.entries()) {
-    const wanted = expected[place]!;
+  for (const [i, { item, score }] of received.entries()) {
+    const wanted = expected[i]!;
     assert.ok(
       Math.abs(score - wanted.score) <= tolerance.score,
-      `place ${place}: expected score ${wanted.score}, received ${score}`,
+      `position ${i}: expected score ${wanted.score}, received ${score}`,
     );
     if (item === wanted.item) continue;
     const own = scores.get(item) ?? last;
     assert.ok(
       Math.abs(own - wanted.score) <= tolerance.tie,
-      `place ${place}: expected ${wanted.item} (${wanted.score}), received ${item} (${own})`,
+      `position ${i}: expected ${wanted.item} (${wanted.score}), received ${item} (${own})`,
     );
   }
   assert.equal(new Set(received.map(({ item }) => item)).size, received.length);

@@ -1,5 +1,6 @@
-// A made-up shop of a hundred items whose law is simple: a conversion is of the user's taste, or of what the user looks
-// at. Small enough to train on in seconds, as plain rows, as files for `tandem import`, or as a dataset in memory.
+// A made-up shop of about a hundred items with a simple rule: a user buys from the category of the
+// user's taste or from the category in view. It is small enough to train on in seconds. It exists
+// as plain rows, as files for `tandem import`, and as a dataset in memory.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -65,7 +66,7 @@ export interface Shop {
   readonly users: readonly ShopUser[];
   /** In order of (user, time). */
   readonly events: readonly ShopEvent[];
-  /** A request with its conversion; by time. */
+  /** Requests with their conversions, by time. */
   readonly requests: readonly ShopRequest[];
 }
 
@@ -129,7 +130,7 @@ export function makeShop({ items, users, seed }: ShopSize): Shop {
   };
 }
 
-/** What was there of a shop at `until`: its first items, and what had happened with them. */
+/** The shop as it was at `until`: its first items, and their events and requests until then. */
 export function earlierShop(shop: Shop, items: number, until: number): Shop {
   return {
     ...shop,
@@ -141,7 +142,7 @@ export function earlierShop(shop: Shop, items: number, until: number): Shop {
   };
 }
 
-/** The shop as the reader of an imported dataset would give it. */
+/** Converts the shop into a dataset, as the reader of an imported one would return it. */
 export function shopDataset(shop: Shop): Dataset {
   const { items, users, events } = shop;
   const requests = shop.requests.map(
@@ -268,7 +269,9 @@ const SHOP_SOURCE = {
   },
 };
 
-/** A model of a few thousand weights besides its query table, and a run of some seconds. */
+/**
+ * Settings of a model with a few thousand weights, beside its query table, which trains in seconds.
+ */
 export const SHOP_TRAINING: TrainConfig = {
   ...DEFAULT_TRAINING,
   model: {

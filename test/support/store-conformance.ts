@@ -1,4 +1,4 @@
-// The conformance suite of feature stores. The test of each implementation runs it.
+// The conformance suite of feature stores. The test of each store runs it.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -28,11 +28,7 @@ export function userState(first: number, seconds = 1000): UserState {
   };
 }
 
-/**
- * Defines the tests of one implementation.
- *
- * @param openStore - opens a new, empty store at each call.
- */
+/** @param openStore - opens a new, empty store for each call. */
 export function storeConformance(
   name: string,
   openStore: () => FeatureStore | Promise<FeatureStore>,
@@ -49,7 +45,7 @@ export function storeConformance(
   };
 
   describe(`${name} as a feature store`, () => {
-    test('keeps the state that has seen the newest event, whoever writes last', async (store) => {
+    test('keeps the state with the newest event in any order of writes', async (store) => {
       const user = userId('a');
       for (const [first, seconds, expected] of [
         [1, 1000, 1],
@@ -62,14 +58,14 @@ export function storeConformance(
         await store.read(ENCODER, [user], batch);
         assert.equal(batch.states[0], expected);
       }
-      // States of another encoder are independent.
+      // States of another encoder are independent of these.
       await store.write(OTHER_ENCODER, [{ user, state: userState(9, 10) }]);
       const batch = newStateBatch(1, WIDTH);
       await store.read(OTHER_ENCODER, [user], batch);
       assert.equal(batch.states[0], 9);
     });
 
-    test('changes histories one call after another, all of a call or none', async (store) => {
+    test('changes histories one at a time, each call whole or not at all', async (store) => {
       const users = ['a', 'b'].map(userId);
       const event = (item: string): HistoryEvent => ({ item, action: '', time: 1, id: '' });
       assert.deepEqual(await store.readHistories(users), [undefined, undefined]);
@@ -92,14 +88,14 @@ export function storeConformance(
       );
       const [first] = await store.readHistories(users);
       assert.equal(first!.events.length, 3);
-      // States and histories are independent.
+      // A history is not a state.
       const batch = newStateBatch(1, WIDTH);
       await store.read(ENCODER, [users[0]!], batch);
       assert.equal(batch.lengths[0], 0);
       assert.equal(await store.count(ENCODER), 0);
     });
 
-    test('reads states in the order of the ids, with duplicates and misses', async (store) => {
+    test('reads states in the order of the users, some twice or missing', async (store) => {
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(1) },
         { user: userId('b'), state: userState(10, 2000) },
@@ -117,9 +113,9 @@ export function storeConformance(
       assert.deepEqual([...batch.encodedAtSeconds], [2001, NaN, 1001, 2001]);
     });
 
-    test('keeps sequences of any type and length side by side', async (store) => {
+    test('stores sequences of any type and length together', async (store) => {
       const types = ['f32', 'bf16', 'int8'] as const;
-      // Every type keeps small integers exactly when the largest value of a row is 127.
+      // Small integers with a largest value of 127: every type stores them exactly.
       const sequence = (rows: number): Float32Array =>
         Float32Array.from({ length: rows * WIDTH }, (_, i) => (i % WIDTH === 0 ? 127 : -i % 100));
       await store.write(
@@ -140,7 +136,7 @@ export function storeConformance(
       );
     });
 
-    test('keeps the history boosts of states that have them', async (store) => {
+    test('stores history boosts with the states that have them', async (store) => {
       const items = Int32Array.of(2, 5, 70_000);
       const historyBoosts = { items, boosts: Float32Array.of(0.5, 1, 0.25) };
       await store.write(ENCODER, [
@@ -154,7 +150,7 @@ export function storeConformance(
       for (const i of [0, 1]) assert.equal(boostsOf(batch, i).items.length, 0);
     });
 
-    test('keeps encoders apart', async (store) => {
+    test('separates the states of different encoders', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       await store.write(LAST_ENCODER, [{ user: userId('z'), state: userState(2) }]);
       const batch = newStateBatch(1, WIDTH);
@@ -165,7 +161,7 @@ export function storeConformance(
       assert.equal(await store.count(OTHER_ENCODER), 0);
     });
 
-    test('lets later writes of a user win, also within one call', async (store) => {
+    test('returns the last write of a user, also of two in one call', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       await store.write(ENCODER, [
         { user: userId('a'), state: userState(2) },
@@ -177,7 +173,7 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), 1);
     });
 
-    test('takes any user id', async (store) => {
+    test('accepts any string as user id', async (store) => {
       const long = 'x'.repeat(5000);
       const names = [
         '',
@@ -204,7 +200,7 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), names.length);
     });
 
-    test('refuses values that are not finite, and writes nothing of the call', async (store) => {
+    test('rejects a call with a non-finite value and writes nothing of it', async (store) => {
       const bad = { ...userState(1), state: Float32Array.of(1, 2, NaN, 4) };
       const entries = [
         { user: userId('good'), state: userState(1) },
@@ -222,7 +218,7 @@ export function storeConformance(
       await assert.rejects(store.writeWatermark(ENCODER, NaN), { code: 'ERR_NON_FINITE' });
     });
 
-    test('throws ERR_STORE_CORRUPT for a state of another width', async (store) => {
+    test('throws ERR_STORE_CORRUPT when a state has another width', async (store) => {
       await store.write(ENCODER, [{ user: userId('a'), state: userState(1) }]);
       const batch = newStateBatch(1, WIDTH + 1);
       await assert.rejects(async () => store.read(ENCODER, [userId('a')], batch), {
@@ -231,7 +227,7 @@ export function storeConformance(
       });
     });
 
-    test('keeps a watermark for each encoder', async (store) => {
+    test('stores one watermark for each encoder', async (store) => {
       assert.equal(await store.readWatermark(ENCODER), undefined);
       await store.writeWatermark(ENCODER, 1_700_000_000.5);
       await store.writeWatermark(OTHER_ENCODER, 5);
@@ -242,7 +238,7 @@ export function storeConformance(
       assert.equal(await store.count(ENCODER), 0, 'a watermark is not a state');
     });
 
-    test('keeps the newest change of each item, and counts writes', async (store) => {
+    test('stores the newest change of each item and counts the writes', async (store) => {
       assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [] });
       const shoe = {
         title: 'Rote Schuhe',
@@ -285,7 +281,7 @@ export function storeConformance(
       });
     });
 
-    test('accepts writes of many states and of none', async (store) => {
+    test('accepts many states in one write, and an empty write', async (store) => {
       await store.write(ENCODER, []);
       const count = 10_000;
       await store.write(
@@ -301,7 +297,7 @@ export function storeConformance(
       assert.deepEqual([...batch.states.subarray(0, 5)], [0, 1, 2, 3, count - 1]);
     });
 
-    test('closes twice, and then rejects with ERR_STORE_UNAVAILABLE', async (store) => {
+    test('can be closed twice, and throws ERR_STORE_UNAVAILABLE afterwards', async (store) => {
       await store.close();
       await store.close();
       const batch = newStateBatch(1, WIDTH);

@@ -1,4 +1,4 @@
-// A bundle of random weights, small enough to publish in a test: right in form, without any meaning.
+// Makes a valid bundle with random weights that is small enough to publish in a test.
 
 import { maxStateRows, type ModelConfig } from '../../src/bundle/manifest.ts';
 import { buildCatalogue } from '../../src/bundle/catalogue.ts';
@@ -21,7 +21,7 @@ export interface TinyBundleOptions {
   readonly stateType?: BundleInput['stateType'];
   readonly width?: number;
   readonly hiddenWidth?: number;
-  /** Another seed is another model over the same catalogue. */
+  /** Another seed gives another model over the same catalogue. */
   readonly seed?: number;
   /** [items, width] f32 unit rows; random ones when absent. */
   readonly vectors?: Float32Array;
@@ -31,9 +31,7 @@ export const TINY_CATEGORIES: readonly string[] = ['books', 'games', 'garden', '
 export const TINY_COUNTRIES: readonly string[] = ['DE', 'FR', 'US'];
 export const TINY_ADVERTISERS: readonly string[] = ['acme', 'globex', 'initech', 'umbrella'];
 
-/**
- * What item i of a tiny bundle is. Every seventh item has no price, every third targets every country.
- */
+/** Makes item i. Every seventh item has no price, every third targets every country. */
 export function tinyItem(i: number): {
   readonly id: string;
   readonly title: string;
@@ -60,7 +58,7 @@ export async function publishTinyBundle(
   return publishBundle(await tinyBundleInput(options), bundlesDirectory);
 }
 
-/** The parts of a tiny bundle, to be changed before publishing. */
+/** Makes the parts of a tiny bundle, so that a test can change them before it publishes. */
 export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<BundleInput> {
   const { items = 200, fusion = 'concat', width = 16, hiddenWidth = 16, seed = 1 } = options;
   const { stateType = 'f32', subjectItem = false } = options;
@@ -132,7 +130,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
   return withGoldens(input, random);
 }
 
-/** With goldens as the scalar kernels see them: training would take them from tfjs. */
+/** Adds goldens that the scalar kernels compute; training takes them from tfjs instead. */
 export function withGoldens(input: BundleInput, random: Random): BundleInput {
   return { ...input, goldens: tinyGoldens(input, random) };
 }

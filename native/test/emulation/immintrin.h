@@ -1,5 +1,5 @@
-// Stands before the compiler's own <immintrin.h> in emulated builds: what the AVX2 target lacks comes from SIMDe, and what
-// SIMDe lacks from here and from the tile unit. Kernel sources do not know.
+// Replaces the compiler's own <immintrin.h> in emulated builds. SIMDe provides what the AVX2 target
+// lacks; this file and the tile unit provide what SIMDe lacks. The kernel sources need no change.
 #pragma once
 
 #include_next <immintrin.h>
@@ -8,7 +8,7 @@
 #include <simde/x86/avx512.h>
 #include <string.h>
 
-#include "tile_unit.h"
+#include "test/emulation/tile_unit.h"
 
 namespace tandem::emulation {
 namespace {
@@ -47,7 +47,7 @@ struct Missing {
     for (int& lane : lanes) lane >>= count;
     return _mm512_loadu_si512(lanes);
   }
-  /// SIMDe sums the pair first; the instruction adds the odd product, then the even one.
+  /// SIMDe sums the pair first; the instruction adds the odd product and then the even one.
   static __m512 DotBf16(__m512 sum, __m512bh a, __m512bh b) {
     float lanes[16];
     uint16_t x[32];

@@ -1,4 +1,4 @@
-#include "tile_unit.h"
+#include "test/emulation/tile_unit.h"
 
 #include <cfloat>
 #include <cmath>

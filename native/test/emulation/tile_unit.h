@@ -1,5 +1,6 @@
-// AMX's tile unit in software, after the operation sections of Intel's Software Developer's Manual, volume 2. What would
-// raise a fault there ends the process here, saying why. State is per thread, as the registers are.
+// AMX's tile unit in software, after the operation sections of Intel's Software Developer's Manual,
+// volume 2. Whatever would raise a fault there ends the process here and prints the reason. Each
+// thread has its own state, as it has its own registers.
 #pragma once
 
 #include <cstddef>
@@ -7,22 +8,24 @@
 
 namespace tandem::emulation {
 
-/// LDTILECFG: palette 0 releases, palette 1 sets shapes and zeroes all tiles.
+/// LDTILECFG: palette 0 releases the tiles, palette 1 sets shapes and zeroes all tiles.
 void TileLoadConfig(const void* config);
 /// TILERELEASE.
 void TileRelease();
-/// Whether this thread holds a configuration that it has not released.
+/// Whether this thread has a configuration that it has not released.
 bool TilesConfigured();
 
 void TileZero(int tile);
-/// Rows of the tile's shape from memory, `stride` bytes apart; the rest of the tile becomes zero.
+/// Loads rows of the tile's shape from memory, `stride` bytes apart. The rest of the tile becomes
+/// zero.
 void TileLoad(int tile, const void* base, std::ptrdiff_t stride);
 void TileStore(int tile, void* base, std::ptrdiff_t stride);
 
-/// TDPBF16PS: sums of even and of odd products apart, then added to each other and to c. Denormals count as zero.
+/// TDPBF16PS: even and odd products are summed separately, then added to each other and to c.
+/// Denormals count as zero.
 void TileDotBf16(int c, int a, int b);
 
-/// TDPBSSD, TDPBSUD, TDPBUSD, TDPBUUD: four products added to each 32-bit sum, which wraps.
+/// TDPBSSD, TDPBSUD, TDPBUSD and TDPBUUD add four products to each 32-bit sum, which wraps.
 template <class A, class B>
 void TileDot(int c, int a, int b);
 extern template void TileDot<signed char, signed char>(int, int, int);
@@ -30,9 +33,9 @@ extern template void TileDot<signed char, unsigned char>(int, int, int);
 extern template void TileDot<unsigned char, signed char>(int, int, int);
 extern template void TileDot<unsigned char, unsigned char>(int, int, int);
 
-/// A denormal operand counts as zero.
+/// Widens a bf16 value. A denormal counts as zero.
 float FromBf16(std::uint16_t x);
-/// a b + c, rounded once; denormal operands and results count as zero.
+/// a b + c, rounded once. Denormal operands and results count as zero.
 float FlushingFma(float a, float b, float c);
 
 }  // namespace tandem::emulation

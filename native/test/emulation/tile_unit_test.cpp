@@ -1,11 +1,12 @@
-// The software tile unit against plain sums, and where it follows the manual and not them: order, denormals, shapes.
+// The software tile unit against plain sums, and the cases in which it follows the manual instead:
+// order, denormals, shapes.
 
-#include "emulation/tile_unit.h"
+#include "test/emulation/tile_unit.h"
 
 #include <cfloat>
 #include <cstring>
 
-#include "check.h"
+#include "test/check.h"
 
 namespace tandem::test {
 namespace {
@@ -19,7 +20,7 @@ struct alignas(64) Config {
   std::uint8_t rows[16] = {};
 };
 
-/// c [m, n] in tile 0, a [m, k] in 1, b [k, n] in 2, all in units of 4 bytes.
+/// Configures c [m, n] in tile 0, a [m, k] in 1 and b [k, n] in 2, all in units of 4 bytes.
 void Configure(std::size_t m, std::size_t n, std::size_t k) {
   Config config;
   const std::size_t rows[3] = {m, m, k};
@@ -113,11 +114,12 @@ void TestBf16(Random& random) {
       }
     }
   }
-  // Even and odd products are summed apart: 2^24 + 1 rounds to 2^24, but 1 + 1 beside it survives.
+  // Even and odd products are summed separately: 2^24 + 1 rounds to 2^24, but 1 + 1 beside it
+  // survives.
   const float big = 0x1p24f;
   CHECK(DotPairs(0, {big, 1, 1, 0}, {1, 1, 1, 0}) == big);
   CHECK(DotPairs(0, {big, 1, 0, 1}, {1, 1, 0, 1}) == big + 2);
-  // Tiles are added to c last.
+  // The sum of a tile is added to c last.
   CHECK(DotPairs(big, {1, 1}, {1, 1}) == big + 2);
   // Denormal operands, products and sums count as zero.
   CHECK(DotPairs(0, {FLT_MIN / 4, 0}, {1024, 0}) == 0.0f);

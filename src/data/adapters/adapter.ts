@@ -26,8 +26,8 @@ export class AdapterFiles {
       throw new TandemError(
         'ERR_DATASET_NOT_FOUND',
         `Expected the files of ${adapter} at ${this.path}, found nothing there. ` +
-          'Download the data set (docs/data.md has the addresses) and pass its file or folder as ' +
-          '--source.',
+          'Download the data set (see docs/reference/data-format.md) and pass its file or folder ' +
+          'as --source.',
         { details: { adapter, path: this.path } },
       );
   }

@@ -7,7 +7,8 @@ import { tableProtocol, timeProtocol } from '../protocols.ts';
 
 const DAY = 86_400;
 const CUT = 60 * DAY;
-// Baskets: {0,1}, {0,1,2}, {0,3}, {2}. Only the last two fall in the 30 days before the cut; only the last in 7.
+// Baskets: {0,1}, {0,1,2}, {0,3}, {2}. Only the last two are in the 30 days before the cut, and
+// only the last in the 7 days before.
 const baskets: [number, number, number[]][] = [
   [0, 1, [0, 1]],
   [1, 2, [0, 1, 2]],
@@ -43,7 +44,7 @@ async function scores(name: string, query = 0): Promise<number[]> {
 
 function assertScores(actual: readonly number[], expected: readonly number[]): void {
   for (const [item, value] of expected.entries())
-    // The fill of popularity is at most .001, and once more for categories.
+    // The tie-breaking popularity is at most 0.001, and is added once more for categories.
     assert.ok(
       Math.abs(actual[item]! - value) < 3e-3,
       `[${actual.join()}] is not [${expected.join()}]`,
@@ -70,7 +71,7 @@ describe('baselines', () => {
   });
 
   it('cosine from history: the sum over its events', async () => {
-    // User 0 had 0, 1, 0, 3.
+    // The history of user 0 is 0, 1, 0, 3.
     const cos = (shared: number, a: number, b: number): number => shared / Math.sqrt(a * b);
     assertScores(await scores('history only: item-item cosine'), [
       cos(2, 2, 3) + cos(1, 1, 3),

@@ -1,29 +1,33 @@
-// The baselines: scorers without learning that every report prints. A model that loses to one of them is not done.
-// Formulas, and which of them reproduce which published baseline, are in docs/evaluation.md.
+// The baselines: scorers without learning that every report prints. A model must beat all of them.
+// The formulas are in docs/explanation/evaluation.md, which also says which of them reproduce
+// published baselines.
 
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';
 import { queryWords } from '../../features/query.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import { basketCounts, CoOccurrence } from './co-occurrence.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from '../query.ts';
 
-/** The latest events of a history that item-item cosine reads. */
+/** Item-item cosine reads this many of the latest events of a history. */
 const COSINE_EVENTS = 50;
-/** Half-life of a repeat purchase's weight. */
+/** Half-life of the weight of a repeat purchase. */
 const REPEAT_HALF_LIFE_DAYS = 90;
-/** Weight of popularity (at most 1) where it only breaks ties and fills up behind scored items. */
+/** Weight of popularity (at most 1) that breaks ties and ranks items without another score. */
 const FILL = 1e-3;
-const DAY_SECONDS = 86_400;
 
-/** Parts of the mixed baseline, each scaled to a maximum of 1 per query. */
+/** The parts of the mixed baseline. Each is scaled to a maximum of 1 per query. */
 export const MIXTURE_PARTS = ['history', 'conditional', 'cosine', 'repeat', 'popular'] as const;
 
-export type MixturePart = (typeof MIXTURE_PARTS)[number];
+type MixturePart = (typeof MIXTURE_PARTS)[number];
 
-/** history = item-item cosine from the history; conditional, cosine = from the subject; repeat; popular = last 30 days. */
+/**
+ * The weight of each part: `history` is item-item cosine from the history; `conditional` and
+ * `cosine` start from the subject; `repeat` is repeat purchases; `popular` is the last 30 days.
+ */
 export type MixtureWeights = Readonly<Record<MixturePart, number>>;
 
-/** By hand, for Online Retail; chooseMixture finds weights on a validation set. */
+/** Weights set by hand for Online Retail; chooseMixture finds weights on a validation set. */
 export const DEFAULT_MIXTURE: MixtureWeights = {
   history: 1,
   conditional: 1,
@@ -32,7 +36,12 @@ export const DEFAULT_MIXTURE: MixtureWeights = {
   popular: 0.1,
 };
 
-/** Writes the weighted sum of parts, [N] each in the order of MIXTURE_PARTS, and the tie-breaking fill into a row of [N]. */
+/**
+ * Writes the weighted sum of parts, plus the tie-breaking popularity, into a row of scores.
+ *
+ * @param parts - [N] each, in the order of MIXTURE_PARTS.
+ * @param row - [N], overwritten in full.
+ */
 export function mixRow(
   parts: readonly Float32Array[],
   weights: MixtureWeights,
@@ -47,21 +56,21 @@ export function mixRow(
   }
 }
 
-/** Adds one part of a score to a row of [N]. */
+/** Adds one part of the score of a query to a row [N]. */
 type AddScores = (query: EvaluationQuery, row: Float32Array) => void;
 
-/** Statistics of the training events, shared by all baselines of one evaluation set. */
+/** Statistics of the training events of one evaluation set, and the baselines that use them. */
 export class Baselines {
-  /** [N] baskets of each item in training: the popularity of reports. */
+  /** [N] number of training baskets that hold each item: the popularity in reports. */
   readonly popularity: Float64Array;
-  /** What a basket is, in words. */
+  /** A description of what a basket is. */
   readonly basketRule: string;
   readonly #dataset: Dataset;
   readonly #together: CoOccurrence;
   readonly #popular7: Float64Array;
   readonly #popular30: Float64Array;
   readonly #windowed: boolean;
-  /** Whether some request has a subject; without any, the baselines from it are left out. */
+  /** Whether any request has a subject. If not, the baselines from the subject are left out. */
   readonly #subjects: boolean;
   readonly #seenLeftOut: boolean;
   readonly #itemsOfCategory = new Map<string, { items: number[]; confidences: number[] }>();
@@ -79,7 +88,7 @@ export class Baselines {
       baskets.unit === 'visit'
         ? `a user's events with pauses of at most ${BASKET_PAUSE_SECONDS} s`
         : "a user's whole past";
-    // Windows of popularity need visits and a cut; without them all of training counts.
+    // Popularity windows need visits and a cut; without them all training events count.
     this.#windowed = Number.isFinite(set.cutSeconds) && dataset.hasTime;
     const recent =
       baskets.unit === 'visit' || !this.#windowed
@@ -125,8 +134,9 @@ export class Baselines {
   }
 
   /**
-   * The weighted sum of MIXTURE_PARTS; without repeat purchases where seen items are not ranked: of what a user had, only a positive
-   * is ever a candidate there, so counting would know the label.
+   * The weighted sum of MIXTURE_PARTS. Repeat purchases are left out when seen items are not
+   * ranked: there, the only item of a history that is a candidate is a positive, so its count would
+   * reveal the label.
    */
   mixed(weights: MixtureWeights): Scorer {
     const parts = MIXTURE_PARTS.map(() => new Float32Array(this.#dataset.items.count));
@@ -136,7 +146,11 @@ export class Baselines {
     });
   }
 
-  /** Writes the parts of the mixed baseline for one query: [N] each, in the order of MIXTURE_PARTS. */
+  /**
+   * Writes the parts of the mixed baseline for one query.
+   *
+   * @param parts - [N] each, in the order of MIXTURE_PARTS; overwritten in full.
+   */
   mixtureParts(query: EvaluationQuery, parts: readonly Float32Array[]): void {
     const add: Readonly<Record<MixturePart, AddScores>> = {
       history: this.#historyCosine,
@@ -177,7 +191,7 @@ export class Baselines {
     for (let item = 0; item < row.length; item++) row[item]! += FILL * this.#popular30[item]!;
   };
 
-  /** Frequency with decay: sum over past purchases of 2^(-age / 90 days). */
+  /** Repeat purchases with decay: the sum over past events of 2^(-age / 90 days). */
   readonly #repeat: AddScores = (query, row) => {
     const { items, times } = this.#dataset.events;
     for (let i = query.historyBegin; i < query.historyEnd; i++) {
@@ -186,7 +200,10 @@ export class Baselines {
     }
   };
 
-  /** Sum over the latest events h of shared(h, i) / sqrt(count(h) count(i)), h itself left out. */
+  /**
+   * Item-item cosine: the sum over the latest events h of shared(h, i) / sqrt(count(h) count(i)),
+   * without h itself.
+   */
   readonly #historyCosine: AddScores = (query, row) => {
     const { items } = this.#dataset.events;
     const begin = Math.max(query.historyBegin, query.historyEnd - COSINE_EVENTS);
@@ -220,7 +237,10 @@ export class Baselines {
     }
   }
 
-  /** Subjects that are no item: popularity inside their categories, sum of confidence x (FILL + popularity). */
+  /**
+   * For subjects that are not items, popularity within their categories: the sum of confidence x
+   * (FILL + popularity).
+   */
   #addCategories(subject: Subject, row: Float32Array): void {
     for (const [category, confidence] of this.#interests(subject)) {
       const members = this.#itemsOfCategory.get(category);
@@ -260,7 +280,7 @@ export class Baselines {
   }
 }
 
-/** Divided by the maximum; all 0 stays so. */
+/** Counts divided by their maximum; zeros stay zeros. */
 function scaled(counts: Float64Array): Float64Array {
   let top = 0;
   for (const count of counts) if (count > top) top = count;

@@ -1,8 +1,13 @@
-// Counts behind the baselines: item popularity, and which items share baskets of training events.
+// Counts for the baselines: the popularity of items, and which items share baskets in training.
 
 import type { Baskets } from '../../data/baskets.ts';
 
-/** [N] baskets that hold the item and end at or after `sinceSeconds`. */
+/**
+ * Number of baskets that hold each item.
+ *
+ * @param sinceSeconds - only baskets that end at or after this time count; all when absent.
+ * @returns [N].
+ */
 export function basketCounts(
   baskets: Baskets,
   itemCount: number,
@@ -16,18 +21,21 @@ export function basketCounts(
   return counts;
 }
 
-/** Items that share baskets with one item, and in how many. */
+/** The items that share baskets with one item, and the number of these baskets. */
 export interface Neighbours {
   readonly items: Int32Array;
   readonly counts: Float32Array;
 }
 
-/** Shared baskets of item pairs; rows are counted when they are first asked for, so a large catalogue costs what is used. */
+/**
+ * Shared baskets of item pairs. The pairs of an item are counted on first use, so a large catalogue
+ * costs only what is used.
+ */
 export class CoOccurrence {
-  /** [N] baskets of each item. */
+  /** [N] number of baskets of each item. */
   readonly counts: Float64Array;
   readonly #baskets: Baskets;
-  /** Baskets of each item: [N + 1] into #members. */
+  /** [N + 1] offsets into #members, which lists the baskets of each item. */
   readonly #offsets: Int32Array;
   readonly #members: Int32Array;
   readonly #scratch: Float32Array;
@@ -47,7 +55,7 @@ export class CoOccurrence {
     this.#scratch = new Float32Array(itemCount);
   }
 
-  /** Without the item itself. */
+  /** The neighbours of an item, without the item itself. */
   neighbours(item: number): Neighbours {
     const known = this.#rows.get(item);
     if (known !== undefined) return known;

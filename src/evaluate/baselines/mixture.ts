@@ -1,9 +1,9 @@
-// Weights of the mixed baseline: found on the validation split, so that the baseline is as strong as one by hand, and fair.
+// Chooses the weights of the mixed baseline on the validation split, as a tuned model would.
 
 import type { Dataset } from '../../data/dataset.ts';
 import {
-  DEFAULT_MIXTURE,
   Baselines,
+  DEFAULT_MIXTURE,
   MIXTURE_PARTS,
   mixRow,
   type MixtureWeights,
@@ -14,15 +14,19 @@ import { maskRow, ranksOf } from '../ranking.ts';
 
 const GRID = [0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.5];
 const ROUNDS = 2;
-/** Requests that the choice looks at, evenly spread over the validation split; fewer for a large catalogue. */
+/**
+ * Number of requests that the choice uses, evenly spread over the validation split; fewer for a
+ * large catalogue.
+ */
 const MAX_QUERIES = 500;
 const PARTS_BYTES = 256 * 1024 * 1024;
 
 /**
- * Coordinate ascent from the weights by hand on Recall@10 + Recall@100 of `validation`: one part after the other takes
- * the best value of a grid, and keeps its own among equals.
+ * Coordinate ascent on Recall@10 + Recall@100 of `validation`, starting from DEFAULT_MIXTURE: one
+ * part after the other takes the best value of a grid, and keeps its own among equals.
  *
- * Where users' earlier items are not ranked, repeat purchases are no part, and their weight stays.
+ * When items that a user has had are not ranked, repeat purchases are no part of the mixture, and
+ * their weight stays.
  */
 export function chooseMixture(dataset: Dataset, validation: EvaluationSet): MixtureWeights {
   const { candidates } = validation;

@@ -13,11 +13,11 @@ describe('bootstrap', () => {
     assert.deepEqual(of(alone), of(alone));
     assert.ok(of(alone).low < 0.5 && of(alone).high > 0.5);
     assert.ok(of(grouped).high - of(grouped).low > 1.5 * (of(alone).high - of(alone).low));
-    // Binomial: 1.96 sqrt(.25 / 400) = .049 each side.
+    // Binomial: 1.96 sqrt(0.25 / 400) = 0.049 on each side.
     assert.ok(Math.abs(of(alone).high - of(alone).low - 0.098) < 0.02);
   });
 
-  it('of a ratio is the quotient of the sums: constant where numerator and denominator are proportional', () => {
+  it('of a ratio is the quotient of sums: constant when the two are proportional', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 30 }),
@@ -46,7 +46,7 @@ describe('bootstrap', () => {
     for (const [i, value] of a!.entries()) assert.ok(Math.abs(b![i]! - value - 1) < 1e-12);
   });
 
-  it('of nothing to divide by is 0', () => {
+  it('is 0 when the divisor is 0', () => {
     assert.equal(ratioOf({ values: [0], per: [0] }), 0);
     assert.equal(bootstrap([{ values: [0], per: [0] }], [1], 1)[0]![0], 0);
   });

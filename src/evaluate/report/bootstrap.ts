@@ -1,16 +1,17 @@
-// Bootstrap of means and ratios over users: the one source of every interval that a report prints.
+// Bootstrap of means and ratios over users: the source of every interval that a report prints.
 
 import { Random } from '../../random.ts';
 
 const RESAMPLES = 1000;
 const CONFIDENCE = 0.95;
 
-export interface Interval {
+/** A 95 % interval. */
+export interface ConfidenceInterval {
   readonly low: number;
   readonly high: number;
 }
 
-/** A statistic of requests: sum(values) / sum(per). Without `per` it is the mean of the values. */
+/** A statistic of requests: sum(values) / sum(per), or the mean of the values without `per`. */
 export interface Ratio {
   /** [requests]. */
   readonly values: readonly number[];
@@ -18,17 +19,19 @@ export interface Ratio {
   readonly per?: readonly number[];
 }
 
-/** The statistic itself; 0 where there is nothing to divide by. */
+/** The statistic itself; 0 when the divisor is 0. */
 export function ratioOf({ values, per }: Ratio): number {
   return quotient(sum(values), per === undefined ? values.length : sum(per));
 }
 
 /**
- * Statistics of 1,000 resamples of users with replacement: requests of one user resemble each other.
+ * Statistics of 1,000 resamples of users, with replacement. Users and not requests are resampled,
+ * because requests of one user resemble each other.
  *
  * @param ratios - [S] statistics over the same requests.
  * @param users - [requests], -1 = a user of its own.
- * @param seed - names the draws: the same users and seed are resampled alike, so replicates of two generators are paired.
+ * @param seed - the same users and seed are resampled alike, so replicates of two generators are
+ *   paired.
  * @returns [S][1,000], unsorted.
  */
 export function bootstrap(
@@ -64,8 +67,8 @@ export function bootstrap(
   return replicates;
 }
 
-/** The middle 95 % of replicates (percentile bootstrap). */
-export function intervalOf(replicates: Float64Array): Interval {
+/** The middle 95 % of the replicates (percentile bootstrap). */
+export function intervalOf(replicates: Float64Array): ConfidenceInterval {
   const sorted = replicates.toSorted();
   const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))]!;
   return { low: at((1 - CONFIDENCE) / 2), high: at((1 + CONFIDENCE) / 2) };

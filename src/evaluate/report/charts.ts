@@ -1,6 +1,7 @@
-// Charts of numbers with intervals: bars side by side, and curves over a setting. Reports and the results page draw both.
+// Charts of numbers with intervals: bars, and curves over a setting. Reports and the results page
+// use both.
 
-import type { Interval } from './bootstrap.ts';
+import type { ConfidenceInterval } from './bootstrap.ts';
 import { renderSvg } from './svg.ts';
 
 export interface ChartTitle {
@@ -14,7 +15,7 @@ export interface Bar {
   readonly name: string;
   readonly kind: 'baseline' | 'model' | 'leak';
   readonly value: number;
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 export interface CurvePoint {
@@ -22,12 +23,12 @@ export interface CurvePoint {
   readonly curve: string;
   readonly x: number;
   readonly value: number;
-  readonly interval: Interval;
+  readonly interval: ConfidenceInterval;
 }
 
 const KINDS = { baseline: '#b8b8b8', model: '#2f6db3', leak: '#d95f4c' } as const;
 
-/** Horizontal bars with their intervals, one panel beside the other; panels and bars in the order given. */
+/** Horizontal bars with intervals, in panels side by side. Panels and bars keep the given order. */
 export function barChart(
   title: ChartTitle,
   bars: readonly Bar[],
@@ -71,7 +72,7 @@ export function barChart(
   });
 }
 
-/** Lines over `x` with bands of their intervals; each panel has a scale of its own. */
+/** Lines over `x` with bands for the intervals. Each panel has its own scale. */
 export function curveChart(
   title: ChartTitle,
   xTitle: string,
@@ -118,7 +119,7 @@ function panelFacet(marks: readonly { readonly panel: string }[]) {
   } as const;
 }
 
-function flat<T extends { readonly interval: Interval }>({ interval, ...mark }: T) {
+function flat<T extends { readonly interval: ConfidenceInterval }>({ interval, ...mark }: T) {
   return { ...mark, ...interval };
 }
 

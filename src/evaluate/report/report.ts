@@ -1,4 +1,4 @@
-// How an evaluation is shown: report.json with every number, report.md for people, and charts, all from one structure.
+// Writes an evaluation: report.json with every number, report.md for people, and charts.
 
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../files.ts';
@@ -16,7 +16,10 @@ export const REPORT_FILES = {
   staleness: 'staleness.svg',
 } as const;
 
-/** Writes report.json, report.md and the charts that its rows allow into `directory`, each in one step. */
+/**
+ * Writes report.json, report.md and the charts for which there are rows into `directory`. Each file
+ * is replaced in one step.
+ */
 export async function writeReport(directory: string, report: EvaluationReport): Promise<void> {
   const charts: [string, string | undefined][] = [
     [REPORT_FILES.recall, await recallChart(report)],
@@ -37,7 +40,10 @@ export function formatReport(report: EvaluationReport): string {
     .join(', ');
   return [
     `# ${dataset.name}: ${protocol.name} protocol, ${protocol.split} split`,
-    `${protocol.description}. Dataset ${dataset.digest.slice(0, 12)}; ${protocol.requests} requests (left out: ${dropped}), ${protocol.candidates} candidates. Seen: ${protocol.seenFilter}. Ties: ${protocol.tieRule}. Intervals: 95 %, bootstrap over users.`,
+    `${protocol.description}. Dataset ${dataset.digest.slice(0, 12)}; ` +
+      `${protocol.requests} requests (left out: ${dropped}), ${protocol.candidates} candidates. ` +
+      `Seen: ${protocol.seenFilter}. Ties: ${protocol.tieRule}. ` +
+      'Intervals: 95 %, bootstrap over users.',
     ...(baselines === null ? [] : [baselinesLine(baselines)]),
     metricsTable(report.rows),
     ...swapLines(report),
@@ -95,12 +101,16 @@ function swapLines({ swapChecks }: EvaluationReport): string[] {
   if (swapChecks.length === 0) return [];
   const lines = swapChecks.map(
     ({ model, swapped, recallAt100, recallAt100Swapped, fell }) =>
-      `- ${model}: ${swapped} swapped between requests: R@100 ${share(recallAt100)} to ${share(recallAt100Swapped)}, ${fell ? 'falls as it must' : `DID NOT FALL beyond chance: no sign that the model uses ${swapped}`}`,
+      `- ${model}: ${swapped} swapped between requests: R@100 ${share(recallAt100)} to ` +
+      `${share(recallAt100Swapped)}, ` +
+      (fell
+        ? 'falls as it must'
+        : `DID NOT FALL beyond chance: no sign that the model uses ${swapped}`),
   );
   return ['## Swap tests', lines.join('\n')];
 }
 
-/** Recall by age of the states, of the models that have such rows. */
+/** Recall by age of the states, for the models that have such rows. */
 function stalenessTable(rows: readonly ReportRow[]): string[] {
   const curves = stalenessCurves(rows);
   if (curves.length === 0) return [];
@@ -132,7 +142,7 @@ function skewTable(rows: readonly ReportRow[]): string[] {
   ];
 }
 
-/** A table a slice; tests of the evaluation are left to report.json. */
+/** One table per slice, with results only; report.json has the other rows as well. */
 function sliceTables(rows: readonly ReportRow[]): string[] {
   const shown = rows.filter(({ kind }) => kind === 'baseline' || kind === 'model');
   const names = Object.keys(shown[0]?.metrics.slices ?? {});
@@ -140,7 +150,7 @@ function sliceTables(rows: readonly ReportRow[]): string[] {
     `## ${slice} (${shown[0]!.metrics.slices[slice]!.count} requests)`,
     markdownTable(
       ['row', ...recallHead()],
-      // A search row has the requests with a query alone.
+      // A search row has only the requests with a query.
       shown.flatMap(({ name, metrics }) => {
         const part = metrics.slices[slice];
         return part === undefined ? [] : [[name, ...recallCells(part)]];
@@ -157,13 +167,14 @@ function recallCells({ recall, recallInterval }: Metrics): string[] {
   return ['10', '100'].flatMap((k) => [share(recall[k]!), interval(recallInterval[k]!)]);
 }
 
-/** Recall by row and K. */
-export function recallChart(report: EvaluationReport): Promise<string> {
+/** A chart of recall by row and K. */
+function recallChart(report: EvaluationReport): Promise<string> {
   const { rows, protocol } = report;
   return barChart(
     titleOf(
       report,
-      `${protocol.requests} requests, ${protocol.candidates} candidates, ${protocol.split} split; lines are 95 % intervals`,
+      `${protocol.requests} requests, ${protocol.candidates} candidates, ` +
+        `${protocol.split} split; lines are 95 % intervals`,
     ),
     RECALL_AT.flatMap((k) =>
       rows.flatMap(({ name, kind, metrics }) => barOf(`Recall@${k}`, name, kind, metrics, k)),
@@ -172,8 +183,8 @@ export function recallChart(report: EvaluationReport): Promise<string> {
   );
 }
 
-/** Recall@100 by slice; undefined without slices. */
-export async function sliceChart(report: EvaluationReport): Promise<string | undefined> {
+/** A chart of Recall@100 by slice; undefined without slices. */
+async function sliceChart(report: EvaluationReport): Promise<string | undefined> {
   const bars = report.rows.flatMap(({ name, kind, metrics }) =>
     Object.entries(metrics.slices).flatMap(([slice, means]) =>
       barOf(`${slice} (${means.count})`, name, kind, means, 100),
@@ -187,8 +198,8 @@ export async function sliceChart(report: EvaluationReport): Promise<string | und
   );
 }
 
-/** Recall over the days that states are late by; undefined without such rows. */
-export async function stalenessChart(report: EvaluationReport): Promise<string | undefined> {
+/** A chart of recall over the days that states are late; undefined without such rows. */
+async function stalenessChart(report: EvaluationReport): Promise<string | undefined> {
   const rows = stalenessCurves(report.rows);
   if (rows.length === 0) return undefined;
   return curveChart(
@@ -206,7 +217,7 @@ export async function stalenessChart(report: EvaluationReport): Promise<string |
   );
 }
 
-/** Rows of the curves, a model after the other; none where nothing but the fresh states were ranked. */
+/** The rows of the curves, one model after the other; none when only fresh states were ranked. */
 function stalenessCurves(rows: readonly ReportRow[]): ReportRow[] {
   if (!rows.some(({ kind }) => kind === 'stale')) return [];
   return rows.filter(({ staleDays }) => staleDays !== undefined);

@@ -1,15 +1,18 @@
-// The groups that every report breaks its numbers down by.
+// The groups by which every report breaks down its numbers.
 
 import type { Dataset } from '../../data/dataset.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import type { EvaluationQuery } from '../query.ts';
 
-/** Lower bounds of the history groups, in events. */
+/** Lower bounds of the groups by history length, in events. */
 const HISTORY_BOUNDS = [0, 1, 10, 50];
-/** Lower bounds of the state-age groups, in days since the last known event. */
+/** Lower bounds of the groups by state age, in days since the last known event. */
 const AGE_BOUNDS = [0, 1, 7, 30, 90];
-const DAY_SECONDS = 86_400;
 
-/** Names of the groups of a query: its own label, history length, age of its state, kind of subject. */
+/**
+ * The names of a query's groups: history length, kind of subject, its label, and the age of its
+ * state.
+ */
 export function slicesOf(query: EvaluationQuery, dataset: Dataset): string[] {
   const length = query.historyEnd - query.historyBegin;
   const slices = [
@@ -24,7 +27,7 @@ export function slicesOf(query: EvaluationQuery, dataset: Dataset): string[] {
   return slices;
 }
 
-/** "0", "1-9", "50+"; of a real number, whole units gone by. */
+/** The group of a value: "0", "1-9" or "50+". A real number is rounded down. */
 function range(value: number, bounds: readonly number[]): string {
   let i = bounds.length - 1;
   while (i > 0 && value < bounds[i]!) i--;

@@ -1,13 +1,13 @@
-// The one door to vega: a chart's specification in, SVG text out.
+// The only use of vega: renders the specification of a chart as SVG text.
 
 import type { TopLevelSpec } from 'vega-lite';
 
 type WithoutFrame<T> = T extends unknown ? Omit<T, '$schema' | 'background'> : never;
 
-/** What vega-lite draws, without the fields that are the same for every chart of this project. */
+/** A vega-lite specification without the fields that all charts of this project share. */
 export type ChartSpec = WithoutFrame<TopLevelSpec>;
 
-/** @returns SVG text. Loads vega only when called, which takes half a second. */
+/** Renders a chart as SVG text. Loads vega when called, which takes half a second. */
 export async function renderSvg(chart: ChartSpec): Promise<string> {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
   const { spec } = vegaLite.compile({

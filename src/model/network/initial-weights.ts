@@ -1,12 +1,16 @@
-// First values of the model's tensors, drawn as weights.ts says. Which of them a run starts from is decided in train.ts.
+// Draws the first values of the model's tensors as weights.ts describes them. train.ts decides
+// which of them a run starts from.
 
 import { Random } from '../../random.ts';
 import type { TensorSpec } from './weights.ts';
 
-/** Values that the caller owns, by tensor name. */
+/** Values by tensor name. The caller owns the arrays. */
 export type NewWeights = Map<string, { readonly shape: readonly number[]; data: Float32Array }>;
 
-/** The same seed gives the same values, and a tensor the same whichever others there are. */
+/**
+ * Draws all tensors. The same seed gives the same values, and the values of a tensor do not depend
+ * on which other tensors there are.
+ */
 export function initialWeights(specs: ReadonlyMap<string, TensorSpec>, seed: number): NewWeights {
   return new Map(
     [...specs].map(([name, spec]) => [

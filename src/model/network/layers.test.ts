@@ -1,12 +1,13 @@
-// Layers against plain f64 arithmetic: values, and gradients against central differences of that arithmetic. Both tfjs
-// backends are held to it, so an error that they share would show here.
+// Layers against plain f64 arithmetic: values, and gradients against central differences of that
+// arithmetic. Both tfjs backends are tested, so an error that they share shows here.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { useBackend } from '../../backend/select.ts';
 import { tf } from '../../backend/tf.ts';
 import { Random } from '../../random.ts';
-import { dense, dropout, layerNorm, unitRows, weightedBag, type Bags } from './layers.ts';
+import type { Bags } from './bags.ts';
+import { dense, dropout, layerNorm, unitRows, weightedBag } from './layers.ts';
 
 type Matrix = readonly (readonly number[])[];
 
@@ -21,7 +22,7 @@ const sum = (values: readonly number[]): number =>
   values.reduce((total, value) => total + value, 0);
 const dot = (a: readonly number[], b: readonly number[]): number =>
   sum(a.map((value, i) => value * b[i]!));
-/** Three bags: a row twice, nothing at all, a row of weight 0. */
+/** Three bags: one with a row twice, an empty one, one with a row of weight 0. */
 const BAGS: Bags = {
   offsets: Int32Array.of(0, 3, 3, 5),
   rows: Int32Array.of(0, 2, 2, 1, 0),
@@ -131,7 +132,7 @@ for (const { name, shapes, layer, plain } of CASES)
             const slope = (above - below) / (2 * step);
             assert.ok(
               Math.abs(gradient[at]! - slope) < 1e-4 * (1 + Math.abs(slope)),
-              `${backend}, input ${which} at ${at}: expected slope ${slope}, received ${gradient[at]!}`,
+              `${backend}, input ${which} at ${at}: expected ${slope}, received ${gradient[at]!}`,
             );
           }
         }

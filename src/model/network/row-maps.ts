@@ -1,21 +1,25 @@
-// Which rows of a model's tables mean the same under two schemas and catalogues: those of the same name. Bands of a number
-// have no names; a band is the one of the other schema whose lower bound is nearest.
+// Which rows of a model's tables mean the same under two schemas and catalogues: rows with the same
+// name. Bands of a number have no names; a band maps to the band with the nearest lower bound.
 
 import type { FeatureSchema } from '../../features/schema.ts';
 import { Vocabulary } from '../../features/vocabulary.ts';
 
+/** The names behind the rows of a model's tables. */
 export interface TableNames {
   readonly schema: FeatureSchema;
-  /** Names of the rows of items.id. */
+  /** [N] item ids, by row of items.id. */
   readonly itemIds: readonly string[];
 }
 
-/** No vocabulary has an empty name, so that it stands for the unknown row. */
+/** Stands for the unknown row: no vocabulary has an empty name. */
 const UNKNOWN = '';
 
 /**
- * For each table whose rows a vocabulary gives, [rows in `to`]: the row of `from` with the same meaning, -1 where there is
- * none. Tables of other rows (gaps, positions) are not listed: their rows are the same in all schemas.
+ * For each table whose rows come from a vocabulary: the row of `from` with the same meaning.
+ *
+ * Other tables (gaps, positions) are absent: their rows are the same in all schemas.
+ *
+ * @returns by tensor name, [rows in `to`] rows in `from`, or -1 where there is none.
  */
 export function rowMaps(from: TableNames, to: TableNames): ReadonlyMap<string, Int32Array> {
   const named = (names: (of: TableNames) => readonly string[]): Int32Array => {
@@ -37,7 +41,7 @@ export function rowMaps(from: TableNames, to: TableNames): ReadonlyMap<string, I
   ]);
 }
 
-/** A category and an n-gram may be spelled alike: they are two rows. */
+/** A category and an n-gram with the same spelling are two rows. */
 function subjectNames({ categories, queryNgrams }: FeatureSchema): string[] {
   return [
     ...categories.map((name) => `category ${name}`),
@@ -45,7 +49,9 @@ function subjectNames({ categories, queryNgrams }: FeatureSchema): string[] {
   ];
 }
 
-/** Row 0 is the unknown value, row i + 1 begins at bounds[i]. */
+/**
+ * Rows in `from` for the bands of `to`. Row 0 is the unknown value; row i + 1 begins at bounds[i].
+ */
 function nearestBands(from: readonly number[], to: readonly number[]): Int32Array {
   const nearest = (bound: number): number =>
     from.reduce(

@@ -14,7 +14,8 @@ import { HeadBatchBuilder, type HeadBatch } from '../../features/head-batch.ts';
 import { itemBoosts } from '../../features/item-frequency.ts';
 import { HistoryBatchBuilder, type HistoryBatch } from '../../features/sequence.ts';
 import { Random } from '../../random.ts';
-import { localiseItems, TwoTower } from './two-tower.ts';
+import { distinctItems } from './ragged-histories.ts';
+import { TwoTower } from './two-tower.ts';
 
 const LENGTH = 32;
 const ITEMS = 40;
@@ -124,7 +125,7 @@ describe('history encoder', () => {
     fc.assert(
       fc.property(history(2, LENGTH), fc.nat(), event, (events, at, other) => {
         const changed = at % events.length;
-        // Same time, so that only this event's own features change.
+        // The same time, so that only the features of this event change.
         const others = events.with(changed, { ...other, time: events[changed]!.time });
         const before = hidden(events);
         const after = hidden(others);
@@ -217,7 +218,8 @@ describe('states of fusion attention', () => {
         const kept = Math.min(LENGTH, events.length);
         assert.equal(state!.length, kept * width);
         near(state!.subarray(-width), await stateOf(model, events));
-        // Positions count from the newest event, so an earlier state is that of its place in this history.
+        // Positions count from the newest event, so an earlier state has the position that its
+        // event has in this history.
         near(state!, hidden(events));
       }),
       { numRuns: 20 },
@@ -319,7 +321,7 @@ describe('historyMean', () => {
     const drawn = new TwoTower(meanConfig, schema, items, { seed: 4 });
     const weights = await drawn.weights();
     drawn.dispose();
-    // The Transformer says nothing, and the map turns the axes round.
+    // The Transformer adds nothing, and the map permutes the axes.
     weights.get('encoder.norm.scale')!.data.fill(0);
     const map = weights.get('encoder.meanWeight')!.data.fill(0);
     for (let i = 0; i < width; i++) map[i * width + (width - 1 - i)] = 1;
@@ -336,7 +338,7 @@ describe('historyMean', () => {
         }
       }),
     );
-    // In training a share of the events is missing, whole ones, and the others count for them.
+    // In training a share of the events is left out as a whole, and the others count for more.
     const rate = 0.75;
     const events = Array.from({ length: LENGTH }, (_, i) => ({ item: i, action: 1, time: i }));
     const sums = tf.tidy(() => {
@@ -462,28 +464,28 @@ describe('item tower', () => {
   it('gives unit vectors, the same in any selection', async () => {
     const vectors = await model.itemVectors();
     assert.equal(vectors.length, ITEMS * width);
-    const itemRows = Int32Array.of(7, 0, 39, 7);
-    const some = tf.tidy(() => model.itemTower(model.itemInputs(itemRows)).dataSync<'float32'>());
-    for (const [row, itemRow] of itemRows.entries()) {
-      const vector = vectors.subarray(itemRow * width, (itemRow + 1) * width);
+    const selection = Int32Array.of(7, 0, 39, 7);
+    const some = tf.tidy(() => model.itemTower(model.itemInputs(selection)).dataSync<'float32'>());
+    for (const [i, row] of selection.entries()) {
+      const vector = vectors.subarray(row * width, (row + 1) * width);
       assert.ok(Math.abs(Math.hypot(...vector) - 1) < 1e-5);
-      near(some.subarray(row * width, (row + 1) * width), vector);
+      near(some.subarray(i * width, (i + 1) * width), vector);
     }
   });
 });
 
-describe('localiseItems', () => {
+describe('distinctItems', () => {
   it('lists the distinct items and points at them', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(9)), fc.array(fc.nat(9)), (list, more) => {
-        const { itemRows, rows, alsoRows } = localiseItems(
+        const { catalogueRows, indices, alsoIndices } = distinctItems(
           Int32Array.from(list),
           Int32Array.from(more),
         );
-        assert.equal(new Set(itemRows).size, itemRows.length);
-        assert.ok(itemRows.length > 0);
-        for (const [i, itemRow] of list.entries()) assert.equal(itemRows[rows[i]!], itemRow);
-        for (const [i, itemRow] of more.entries()) assert.equal(itemRows[alsoRows[i]!], itemRow);
+        assert.equal(new Set(catalogueRows).size, catalogueRows.length);
+        assert.ok(catalogueRows.length > 0);
+        for (const [i, row] of list.entries()) assert.equal(catalogueRows[indices[i]!], row);
+        for (const [i, row] of more.entries()) assert.equal(catalogueRows[alsoIndices[i]!], row);
       }),
     );
   });

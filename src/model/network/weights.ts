@@ -1,53 +1,71 @@
-// Names and shapes of every tensor of the model: the one list that training, bundles and native code agree on.
+// Names, shapes and first values of every tensor of the model. Training, bundles and native code
+// agree on this list.
 
 import { fusedWidth, type ModelConfig } from '../../bundle/manifest.ts';
 import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../../features/schema.ts';
 
+/** The shape and the first values of a tensor. */
 export interface TensorSpec {
   readonly shape: readonly number[];
-  /** How training fills it first: a constant, or normal with this deviation plus diagonals. */
+  /** The first values: a constant, or normally distributed with this deviation, plus diagonals. */
   readonly initial:
     | { readonly constant: number }
     | {
         readonly deviation: number;
-        /** Tensors of one stream begin with the same random values. */
+        /** Tensors of one stream start with the same random values. */
         readonly stream?: string;
         readonly diagonals?: readonly Diagonal[];
       };
 }
 
 /** `scale` added at (row + i, column + i), i < size. */
-export interface Diagonal {
+interface Diagonal {
   readonly row: number;
   readonly column: number;
   readonly size: number;
   readonly scale: number;
 }
 
-/** Small, so that Adam's first steps turn a row instead of nudging it: towers are normalised, only direction counts. */
+/**
+ * Small, so that Adam's first steps turn a row instead of nudging it. The towers normalise their
+ * output, so only the direction of a row counts.
+ */
 const TABLE_DEVIATION = 0.02;
-/** Brings a table's rows to unit scale, where they outweigh what untrained blocks add to the residual stream. */
+/**
+ * Brings the rows of a table to unit scale. They then outweigh what untrained blocks add to the
+ * residual stream.
+ */
 const TABLE_GAIN = 30;
-/** As much again for a mean of rows, which is shorter than they are. */
+/** Twice that for a mean of rows, which is shorter than the rows. */
 const MEAN_GAIN = 2 * TABLE_GAIN;
-/** What the Transformer adds to a state that carries a mean begins small: it refines what the mean says. */
+/**
+ * First scale of the encoder's last norm when a mean of the history is added to the state: small,
+ * because the Transformer refines what the mean says.
+ */
 const QUIET_NORM = 0.1;
-/** A boost to begin with, near the best on validation data: w = .1 in units of the cosine, g = 10. */
+/**
+ * First parameters of the history boost, near the best on validation data: w = 0.1 in units of the
+ * cosine, g = 10.
+ */
 const LOG_FREQUENCY_WEIGHT = Math.log(0.1);
 const LOG_FREQUENCY_GAIN = Math.log(10);
-/** Of matrices that should start as what their diagonals say, or as nearly nothing. */
+/** Deviation of matrices that start as their diagonals, or as nearly zero. */
 const QUIET_DEVIATION = 0.02;
 
-/** A dense layer's weight [out, in], with the deviation that keeps the variance of its input (Glorot). */
+/**
+ * The weight [out, in] of a dense layer, with the deviation that keeps the variance of its input
+ * (Glorot).
+ */
 function dense(outputs: number, inputs: number): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
 }
 
 /**
- * A dense layer's weight that starts as a copy of (parts of) its input.
+ * The weight [out, in] of a dense layer that starts as a copy of (parts of) its input.
  *
- * The towers start out agreeing: an item's own vector, and its categories as a subject, retrieve similar items before the
- * first step, and training has a direction to improve on instead of one to find.
+ * With it the towers agree from the start: an item's own vector, and its categories as a subject,
+ * retrieve similar items before the first step. Training then improves a direction instead of
+ * finding one.
  */
 function copying(outputs: number, inputs: number, ...diagonals: readonly Diagonal[]): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: QUIET_DEVIATION, diagonals } };
@@ -67,9 +85,11 @@ function constant(value: number, ...shape: number[]): TensorSpec {
 /**
  * Every tensor by name, in a fixed order.
  *
- * `items.*` feed both the history encoder and the item tower; `encoder.*`, `tower.*`, `context.*` and `head.*` belong
- * to one part each. encoderId covers items and encoder; itemTowerId items and tower; headId context and head,
- * with subjectItem items, too.
+ * History encoder and item tower share `items.*`. `encoder.*`, `tower.*`, `context.*` and `head.*`
+ * belong to one part each. encoderId covers items and encoder; itemTowerId covers items and tower;
+ * headId covers context and head, and with subjectItem items as well.
+ *
+ * @param itemCount - N, items of the catalogue.
  */
 export function tensorSpecs(
   config: ModelConfig,
@@ -132,7 +152,7 @@ export function tensorSpecs(
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
   specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  // What was attended comes before the state, and counts as much.
+  // The attended history comes before the state and starts with the same weight.
   const at = config.fusion === 'attention' ? width : 0;
   const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
   if (config.fusion === 'none') {
@@ -141,7 +161,8 @@ export function tensorSpecs(
   }
 
   const { subjectWidth, demographicWidth, contextWidth } = config;
-  // relu(s) - relu(-s) = s: with room for both halves, the subject passes the context layer unchanged.
+  // relu(s) - relu(-s) = s: if there is room for both halves, the subject passes the context layer
+  // unchanged.
   const size = contextWidth >= 2 * subjectWidth ? Math.min(subjectWidth, width) : 0;
   specs.set(
     'head.skipWeight',
@@ -159,7 +180,8 @@ export function tensorSpecs(
   specs.set('context.ageTable', table(schema.ageBounds.length + 1, demographicWidth));
   specs.set('context.countryTable', table(schema.countries.length + 1, demographicWidth));
   specs.set('context.genderTable', table(schema.genders.length + 1, demographicWidth));
-  // The item in view, if the model reads it, comes after the demographics and goes where the subject goes.
+  // With subjectItem, the item in view comes after the demographics and starts with the subject's
+  // weights.
   const items = subjectWidth + 3 * demographicWidth;
   specs.set(
     'context.contextWeight',
@@ -175,7 +197,7 @@ export function tensorSpecs(
   specs.set('context.contextBias', constant(0, contextWidth));
   if (config.fusion === 'concat') return specs;
 
-  // Events that are like the subject score higher from the first step on.
+  // Events similar to the subject get higher attention scores from the first step on.
   specs.set(
     'head.queryWeight',
     copying(

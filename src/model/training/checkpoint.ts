@@ -1,10 +1,13 @@
-// The checkpoint: a directory that holds a training run, before and after it is finished. Every part is written aside
-// and renamed, so a run that was killed continues from the last whole part.
+// The checkpoint: a directory that holds a training run, before and after it is finished. Every
+// part is written to a temporary path and renamed, so a run that was killed continues from its last
+// complete part.
 //
 //   run.json          settings and data of the run: its identity
-//   schema.json       feature schema          items.safetensors   catalogue
-//   step-000300/      weights, their mean, best weights, optimiser moments, progress.json: where a killed run continues
-//   final/            weights of the best step, result.json: what is encoded, evaluated and published
+//   schema.json       feature schema
+//   items.safetensors catalogue
+//   step-000300/      where a killed run continues: weights, their mean, best weights, optimiser
+//                     moments, progress.json
+//   final/            weights of the best step, result.json: encoded, evaluated and published
 
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -26,9 +29,10 @@ import { canonicalJson, firstDifference, sha256Hex } from '../../json.ts';
 import { parseTrainConfig, type TrainConfig } from '../train-config.ts';
 import { TwoTower, type WeightMap } from '../network/two-tower.ts';
 
-/** 2: the schema has the n-grams of queries. */
+/** Since version 2 the schema has the n-grams of queries. */
 export const CHECKPOINT_VERSION = 3;
 
+/** The identity of a run: its settings, its data and its start. */
 export interface RunSettings {
   readonly format: 'tandem-checkpoint';
   readonly version: typeof CHECKPOINT_VERSION;
@@ -36,47 +40,53 @@ export interface RunSettings {
   readonly schemaHash: string;
   readonly datasetName: string;
   readonly datasetDigest: string;
-  /** Unix seconds (or position) of the newest event that training sees. */
+  /** Unix seconds (or position) of the newest training event. */
   readonly dataUntilSeconds: number;
-  /** Events that training sees; two runs with other events are two runs. */
+  /** Number of training events. Runs with different events are different runs. */
   readonly trainingEvents: number;
-  /** Where shards were cut, as a number of events: what a step draws depends on it. Absent where all were one shard. */
+  /** Events per shard: what a step draws depends on it. Absent when the dataset is one shard. */
   readonly shardEvents?: number;
-  /** What a warm start began with; absent where weights were drawn. */
+  /** The start of a warm start; absent when weights were drawn. */
   readonly start?: StartIdentity;
 }
 
+/** Identifies the start of a warm start. */
 export interface StartIdentity {
-  /** runDigest of the finished run that the weights are from. */
+  /** runDigest of the finished run that the weights come from. */
   readonly digest: string;
-  /** Whether context layer and head alone were trained. */
+  /** Whether only context layer and head are trained. */
   readonly headOnly: boolean;
 }
 
-export interface Validation {
+/** The result of one validation during training. */
+export interface ValidationResult {
   readonly step: number;
+  /** Mean training loss since the validation before, in nats. */
   readonly loss: number;
+  /** Higher is better. */
   readonly metric: number;
 }
 
-/** Everything that a continued run needs besides the settings. */
+/** Everything besides the settings that an interrupted run needs to continue. */
 export interface TrainingState {
   readonly step: number;
-  readonly validations: readonly Validation[];
+  readonly validations: readonly ValidationResult[];
   readonly weights: WeightMap;
   readonly best: WeightMap;
   readonly moments: WeightMap;
-  /** Mean of the last weights, where the run keeps one. */
+  /** Mean of the last weights, if the run keeps one. */
   readonly averages?: WeightMap;
 }
 
+/** How a run went; stored with its final weights. */
 export interface TrainingResult {
   /** Step whose weights are the final ones. */
   readonly bestStep: number;
   readonly stepsRun: number;
-  readonly validations: readonly Validation[];
+  readonly validations: readonly ValidationResult[];
 }
 
+/** A finished run. */
 export interface Checkpoint {
   readonly directory: string;
   readonly settings: RunSettings;
@@ -90,9 +100,10 @@ const FINAL = 'final';
 const STEP = /^step-(\d{6})$/;
 
 /**
- * Opens a run's directory, or starts one.
+ * Opens the directory of a run, or creates it.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds a run with other settings, data or start.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds a run with other settings,
+ *   data or start.
  */
 export function openRun(
   directory: string,
@@ -108,7 +119,9 @@ export function openRun(
     if (difference === undefined) return;
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected ${directory} to be empty or to hold a run with these settings, this data and this start, but it holds another: ${difference}. Choose another directory or delete this one.`,
+      `Expected ${directory} to be empty or to hold a run with these settings, this data and ` +
+        `this start, but it holds another: ${difference}. ` +
+        'Choose another directory or delete this one.',
     );
   }
   writeFileAtomic(join(directory, 'schema.json'), canonicalJson(schema));
@@ -116,7 +129,7 @@ export function openRun(
   writeFileAtomic(path, canonicalJson(settings));
 }
 
-/** Saves where a run is; older steps are removed once this one is durable. */
+/** Saves the state of a run. Older states are removed once this one is durable. */
 export async function saveTrainingState(directory: string, state: TrainingState): Promise<void> {
   const name = `step-${String(state.step).padStart(6, '0')}`;
   await writeFolderAtomic(join(directory, name), (folder) => {
@@ -135,7 +148,7 @@ export async function saveTrainingState(directory: string, state: TrainingState)
   syncFolder(directory);
 }
 
-/** The newest saved state of a run; undefined before the first. */
+/** The newest saved state of a run; undefined before the first one. */
 export function loadTrainingState(directory: string): TrainingState | undefined {
   const name = stepNames(directory).at(-1);
   if (name === undefined) return undefined;
@@ -143,7 +156,7 @@ export function loadTrainingState(directory: string): TrainingState | undefined 
   const averages = join(folder, 'averages.safetensors');
   const progress = JSON.parse(readFileSync(join(folder, 'progress.json'), 'utf8')) as {
     step: number;
-    validations: Validation[];
+    validations: ValidationResult[];
   };
   return {
     ...progress,
@@ -154,7 +167,10 @@ export function loadTrainingState(directory: string): TrainingState | undefined 
   };
 }
 
-/** Ends a run: writes the final weights, then drops the state that only a continued run needs. */
+/**
+ * Finishes a run: writes the final weights, then removes the states that only an interrupted run
+ * needs.
+ */
 export async function finishRun(
   directory: string,
   weights: WeightMap,
@@ -167,7 +183,10 @@ export async function finishRun(
   removeSteps(directory);
 }
 
-/** Removes what a finished run no longer needs; a process killed while finishing may have left some of it. */
+/**
+ * Removes the saved states of a finished run. A process that was killed while finishing can have
+ * left some.
+ */
 export function removeSteps(directory: string): void {
   for (const step of stepNames(directory))
     rmSync(join(directory, step), { recursive: true, force: true });
@@ -178,22 +197,26 @@ export function isFinished(directory: string): boolean {
 }
 
 /**
- * What a finished run was trained with.
+ * The settings of a finished run.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when there is none, it is unfinished, or of another version.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when there is no run, or it is unfinished or of
+ *   another version.
  */
 export function loadRunSettings(directory: string): RunSettings {
   if (!isFinished(directory))
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected a finished training run in ${directory}, found ${existsSync(join(directory, 'run.json')) ? 'an unfinished one' : 'none'}. Run "tandem train --out ${directory}" (it continues where it stopped).`,
+      `Expected a finished training run in ${directory}, found ` +
+        `${existsSync(join(directory, 'run.json')) ? 'an unfinished one' : 'none'}. ` +
+        `Run "tandem train --out ${directory}" (it continues where it stopped).`,
     );
   const settings = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8')) as RunSettings;
   const version: number = settings.version;
   if (version !== CHECKPOINT_VERSION)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected a checkpoint of version ${CHECKPOINT_VERSION} in ${directory}, received version ${version}. Train again with this version.`,
+      `Expected a checkpoint of version ${CHECKPOINT_VERSION} in ${directory}, ` +
+        `received version ${version}. Train again with this version.`,
     );
   return { ...settings, config: parseTrainConfig(settings.config) };
 }
@@ -201,7 +224,8 @@ export function loadRunSettings(directory: string): RunSettings {
 /**
  * Reads a finished run.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID as loadRunSettings does, and when its parts do not fit together.
+ * @throws TandemError ERR_CHECKPOINT_INVALID as loadRunSettings does, and when the parts of the run
+ *   do not fit together.
  */
 export function loadCheckpoint(directory: string): Checkpoint {
   const settings = loadRunSettings(directory);
@@ -209,7 +233,8 @@ export function loadCheckpoint(directory: string): Checkpoint {
   if (schemaHash(schema) !== settings.schemaHash)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
-      `Expected schema.json with hash ${settings.schemaHash} in ${directory}, received ${schemaHash(schema)}. The directory was changed after training: train again.`,
+      `Expected schema.json with hash ${settings.schemaHash} in ${directory}, ` +
+        `received ${schemaHash(schema)}. The directory was changed after training: train again.`,
     );
   return {
     directory,
@@ -223,7 +248,7 @@ export function loadCheckpoint(directory: string): Checkpoint {
   };
 }
 
-/** Names a finished run by what it was trained on, with and from, and by its weights. */
+/** A digest of a finished run: of its settings, data and start, and of its weights. */
 export function runDigest(directory: string): string {
   return sha256Hex(
     readFileSync(join(directory, 'run.json')),

@@ -10,7 +10,7 @@ import { coOccurrenceRows } from './co-occurrence-start.ts';
 
 const HOUR = 3600;
 
-/** Each basket is a visit of a user of its own: its events a second apart. */
+/** Each basket is one visit of its own user, with events one second apart. */
 function datasetOf(itemCount: number, baskets: readonly (readonly number[])[]): Dataset {
   const events = baskets.flatMap((items, user) =>
     items.map((item, i): MicroEvent => ({ user, item, time: user * HOUR + i })),
@@ -33,7 +33,7 @@ async function rowsOf(
   };
 }
 
-/** cos(i, j) of baskets, as the floors count it. */
+/** cos(i, j) of baskets, as the baselines compute it. */
 function cosine(baskets: readonly (readonly number[])[], i: number, j: number): number {
   const holding = (...items: number[]): number =>
     baskets.filter((basket) => items.every((item) => basket.includes(item))).length;
@@ -41,7 +41,7 @@ function cosine(baskets: readonly (readonly number[])[], i: number, j: number): 
 }
 
 describe('rows of co-occurrence', () => {
-  it('are the same for items that always come together, at right angles to those that never do, and 0 for what comes alone', async () => {
+  it('are equal for items always bought together, orthogonal or 0 for the others', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.integer({ min: 2, max: 5 }), { minLength: 1, maxLength: 4 }),
@@ -66,7 +66,7 @@ describe('rows of co-occurrence', () => {
     );
   });
 
-  it('order the neighbours of an item as the cosine does, where there is room for all of it', async () => {
+  it('order the neighbours of an item as the cosine does when the rank is full', async () => {
     // Pairs of different strength around item 0.
     const baskets = [
       ...Array.from({ length: 9 }, () => [0, 1]),
@@ -84,7 +84,7 @@ describe('rows of co-occurrence', () => {
     );
   });
 
-  it('do not depend on shards, and know nothing of what training does not see', async () => {
+  it('do not depend on shards or on events after the training cut', async () => {
     const dataset = shopDataset(makeShop({ items: 40, users: 50, seed: 4 }));
     const ends = (part: Dataset): Int32Array =>
       part.events.userOffsets.slice(1).map((end, user) => {

@@ -1,5 +1,6 @@
-// Where item rows may start instead of at random: at the leading eigenvectors of the items' co-occurrence. Pairs that share baskets
-// are then near before the first step, also rare ones, whose few examples training would need many steps to remember.
+// First values of item rows from co-occurrence: the leading eigenvectors of the items'
+// co-occurrence. Items that share baskets are then near each other before the first step. This
+// includes rare ones, whose few examples training would need many steps to remember.
 
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { buildBaskets, MIN_MEAN_BASKET, type Baskets } from '../../data/baskets.ts';
@@ -7,21 +8,25 @@ import type { DatasetShards } from '../../data/shards.ts';
 import { Random } from '../../random.ts';
 import { eachShard, type TrainingEnds } from './training-statistics.ts';
 
-/** Vectors beyond those wanted, and rounds: with them the wanted ones are there to three digits. */
+/**
+ * Extra vectors and rounds of the subspace iteration: with them the wanted vectors are accurate to
+ * three digits.
+ */
 const SPARE_VECTORS = 16;
 const ROUNDS = 8;
-/** Rows that are worked on together, because they fit into a core's cache. */
+/** Rows that are processed together because they fit into the cache of a core. */
 const ROW_BLOCK = 32;
-/** Below it a row is what rounding left of nothing. */
+/** A row with a smaller norm is rounding error. */
 const LEAST_NORM = 1e-4;
-/** Of a matrix's trace: what is left of a direction that the others span. */
+/** A smaller share of a matrix's trace is the remainder of a direction that other columns span. */
 const NOTHING = 1e-12;
 
 /**
- * [N, width] rows of unit norm whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i n_j): item i at
- * row i of V sqrt(Lambda), of the `width` leading eigenvectors; 0 for an item that shares no basket.
+ * Item rows whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i n_j):
+ * item i gets row i of V sqrt(Lambda), from the `width` leading eigenvectors.
  *
- * @param trainingEnds - only what training sees is counted.
+ * @param trainingEnds - only training events are counted.
+ * @returns [N, width] rows of unit norm; zeros for an item that shares no basket.
  */
 export async function coOccurrenceRows(
   shards: DatasetShards,
@@ -57,9 +62,10 @@ function meanSize(baskets: readonly Baskets[]): number {
 }
 
 /**
- * Subspace iteration on G = X'X, X[b, i] = 1 / sqrt(n_i) for the items of basket b: the cosine with ones on its diagonal, never
- * written down. Costs rounds x events x vectors.
+ * Subspace iteration on G = X'X with X[b, i] = 1 / sqrt(n_i) for the items of basket b. G is the
+ * cosine matrix with ones on its diagonal; it is never stored. Costs rounds x events x vectors.
  *
+ * @returns [N, width] rows of unit norm, or zeros.
  * @see Halko, Martinsson and Tropp, Finding structure with randomness, SIAM Review 2011.
  */
 function leadingRows(
@@ -80,7 +86,7 @@ function leadingRows(
     orthonormalise(y, vectors);
     y = timesGram(baskets, scale, y, vectors);
   }
-  // Twice, because once leaves what rounding lost.
+  // A second pass removes the rounding error of the first.
   orthonormalise(y, vectors);
   orthonormalise(y, vectors);
   const projected = innerProducts(y, timesGram(baskets, scale, y, vectors), vectors);
@@ -89,7 +95,7 @@ function leadingRows(
     { assumeSymmetric: true },
   );
   const order = [...values.keys()].sort((a, b) => values[b]! - values[a]!).slice(0, width);
-  // G has a one on its diagonal that the cosine of different items has not.
+  // G has ones on its diagonal; the cosine of different items has none there.
   const lengths = order.map((axis) => Math.sqrt(Math.max(0, values[axis]! - 1)));
   const rows = new Float32Array(itemCount * width);
   for (let item = 0; item < itemCount; item++) {
@@ -106,7 +112,7 @@ function leadingRows(
   return rows;
 }
 
-/** G y, basket by basket. */
+/** G y, computed basket by basket. y is [N, vectors]. */
 function timesGram(
   baskets: readonly Baskets[],
   scale: Float64Array,
@@ -130,7 +136,7 @@ function timesGram(
   return product;
 }
 
-/** [K, K] a'b of two [N, K]. */
+/** a'b of two [N, K] matrices, as [K, K]. */
 function innerProducts(a: Float64Array, b: Float64Array, vectors: number): Float64Array {
   const products = new Float64Array(vectors * vectors);
   const block = ROW_BLOCK * vectors;
@@ -146,7 +152,10 @@ function innerProducts(a: Float64Array, b: Float64Array, vectors: number): Float
   return products;
 }
 
-/** Makes the columns of y [N, K] orthonormal, in place, by the Cholesky factor of y'y; one that the others span becomes 0. */
+/**
+ * Makes the columns of y [N, K] orthonormal, in place, by the Cholesky factor of y'y. A column that
+ * the others span becomes 0.
+ */
 function orthonormalise(y: Float64Array, vectors: number): void {
   const gram = innerProducts(y, y, vectors);
   let trace = 0;

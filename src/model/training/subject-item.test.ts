@@ -1,5 +1,5 @@
-// The item in view as a context feature: what it adds to the model, that it adds nothing where there is none, and that no
-// example of training has its label in view.
+// The item in view as a context feature: it changes the query when present, adds nothing when
+// absent, and is never the label of its training example.
 
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
@@ -100,7 +100,7 @@ describe('subjectItem', () => {
       minLength: 1,
       maxLength: 20,
     });
-    // All that was ever bought after it, so that many events have a logged request.
+    // Every later purchase, so that many events have a logged request.
     const requests = fc.array(fc.record({ user, time: hour, subject: item }), { maxLength: 6 });
     let inView = 0;
     fc.assert(

@@ -61,7 +61,7 @@ function run(
   });
 }
 
-/** A trainer, and what takes a step with it. */
+/** A trainer, and a function that takes a step with it. */
 async function openTrainer(
   model: TwoTower,
   config: TrainConfig,
@@ -113,8 +113,12 @@ const LOSSES: readonly (Partial<TrainConfig> & { readonly loss: LossConfig })[] 
   },
 ];
 
+function fusionOf({ model = SHORT.model }: (typeof LOSSES)[number]): string {
+  return model.fusion;
+}
+
 for (const settings of LOSSES)
-  describe(`training with the ${settings.loss.kind} loss, fusion ${(settings.model ?? SHORT.model).fusion}`, () => {
+  describe(`training with the ${settings.loss.kind} loss, fusion ${fusionOf(settings)}`, () => {
     const config: TrainConfig = { ...SHORT, ...settings };
 
     it('gives the same bytes for the same seed, and others for another', async () => {
@@ -130,7 +134,7 @@ for (const settings of LOSSES)
     });
 
     it('that is killed after a checkpoint continues there and ends in the same bytes', async () => {
-      // A metric that falls, so that the best weights are those of an early step and must survive, too.
+      // The metric falls, so the best weights are those of an early step and must survive as well.
       const metrics = [0.5, 0.9, 0.7];
       const straight = folder();
       let calls = 0;
@@ -202,7 +206,8 @@ for (const settings of LOSSES)
       cpu.dispose();
       const [lossNative, native] = await step('native');
       assert.ok(Math.abs(lossNative - lossCpu) < 1e-4);
-      // Adam's first step is about the learning rate whatever the gradient's size, so rounding shows where that is near 0.
+      // Adam's first step is about the learning rate whatever the size of the gradient, so rounding
+      // shows where the gradient is near 0.
       let far = 0;
       let all = 0;
       for (const [name, { data }] of await native.weights())
@@ -215,7 +220,10 @@ for (const settings of LOSSES)
     });
   });
 
-/** Share of training conversions among the ten best items, by a model that knows what came before. */
+/**
+ * Share of training conversions among the ten best items, for a model that knows the earlier
+ * events.
+ */
 async function trainingRecall(model: TwoTower): Promise<number> {
   const features = new ContextFeatures(model.schema);
   const columns = eventColumns(dataset, features);
@@ -255,7 +263,7 @@ async function trainingRecall(model: TwoTower): Promise<number> {
 }
 
 describe('train', () => {
-  it('learns: it starts near ln N or above and finds most conversions of its own training data', async () => {
+  it('learns: starts near ln N or above and finds most of its training conversions', async () => {
     const recalls: number[] = [];
     const { result } = await run(
       {
@@ -284,7 +292,7 @@ describe('train', () => {
     assert.equal(result.bestStep, 30 * (1 + recalls.indexOf(Math.max(...recalls))));
   });
 
-  it('validates and keeps the mean of its last weights where it is asked to, and trains as without', async () => {
+  it('validates and keeps the mean of its last weights on request', async () => {
     const config = { ...SHORT, steps: 16, validateEvery: 16 };
     const last = await run(config);
     let validated: Float32Array | undefined;
@@ -313,7 +321,7 @@ describe('train', () => {
     const first = await run(SHORT, directory);
     const again = await run(SHORT, directory, () => assert.fail('it trained again'));
     assert.deepEqual(again, first);
-    // A process that is killed while it finishes leaves its last checkpoint beside the finished run.
+    // A process that is killed while finishing leaves its last checkpoint beside the finished run.
     const files = readdirSync(directory);
     mkdirSync(join(directory, 'step-000020'));
     assert.deepEqual(await run(SHORT, directory), first);
@@ -332,7 +340,7 @@ describe('train', () => {
     });
   });
 
-  it('over shards continues after a kill in the same bytes, and refuses to with other shards', async () => {
+  it('continues on shards after a kill with the same bytes, and refuses others', async () => {
     const sharded = (
       directory: string,
       cuts: number[],

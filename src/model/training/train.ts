@@ -1,5 +1,6 @@
-// Training: takes steps (trainer.ts), validates, keeps the best weights, stops early, and can be killed at any moment: run
-// again, it continues from its last checkpoint and ends in the same weights.
+// Training: takes steps (trainer.ts), validates, keeps the best weights and stops early. A run can
+// be killed at any moment: started again, it continues from its last checkpoint and ends with the
+// same weights.
 
 import type { BackendName } from '../../backend/backends.ts';
 import { useBackend } from '../../backend/select.ts';
@@ -22,7 +23,7 @@ import {
   type Checkpoint,
   type RunSettings,
   type TrainingState,
-  type Validation,
+  type ValidationResult,
 } from './checkpoint.ts';
 import { coOccurrenceRows } from './co-occurrence-start.ts';
 import { initialWeights, type NewWeights } from '../network/initial-weights.ts';
@@ -39,21 +40,23 @@ export interface TrainOptions {
   readonly shards: DatasetShards;
   readonly trainingEnds: TrainingEnds;
   readonly config: TrainConfig;
-  /** Checkpoint directory; a run that is already there with the same settings is continued. */
+  /** Checkpoint directory. A run that is already there with the same settings continues. */
   readonly directory: string;
-  /** A number that is higher for a better model, from validation data; without it the last step wins. */
+  /** Measures the model on validation data; higher is better. Without it the last step wins. */
   readonly validate?: (model: TwoTower) => number | Promise<number>;
-  /** What the first weights are carried over from; they are drawn when absent. */
+  /** The run whose weights this run starts from; weights are drawn when absent. */
   readonly start?: WarmStart;
-  /** Of tfjs; `native` when absent. A run may be continued on another. */
+  /** Backend of tfjs; `native` when absent. A run can continue on another backend. */
   readonly backend?: BackendName | undefined;
 }
 
 /**
- * Trains a model, or continues, or returns the finished run. At most two shards are in memory at any time.
+ * Trains a model, continues an interrupted run, or returns a finished one. At most two shards are
+ * in memory at any time.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start does not fit this one;
- *   ERR_TRAINING_DIVERGED when the loss is not finite; ERR_BACKEND_UNAVAILABLE; what trainingStatistics throws.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start
+ *   does not fit this one; ERR_TRAINING_DIVERGED when the loss is not finite;
+ *   ERR_BACKEND_UNAVAILABLE; the errors of trainingStatistics.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
   const { shards, trainingEnds, config, directory } = options;
@@ -106,7 +109,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   });
   const averaged = await averagedModel(model, config, saved);
   const kept = averaged ?? model;
-  const validations: Validation[] = [...(saved?.validations ?? [])];
+  const validations: ValidationResult[] = [...(saved?.validations ?? [])];
   let best: WeightMap = saved?.best ?? (await kept.weights());
   let lossSum = 0;
   let lossSteps = 0;
@@ -120,7 +123,7 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
       if (averaged !== undefined) averageWeights(averaged, model, config.averagedShare, step);
       progress.update(step, `loss ${(lossSum / lossSteps).toFixed(3)}`);
       if (step % config.validateEvery !== 0 && step !== config.steps) continue;
-      // Without validation data a later step counts as better.
+      // Without validation data, a later step counts as better.
       const metric = options.validate === undefined ? step : await options.validate(kept);
       const improved = metric > Math.max(-Infinity, ...validations.map((entry) => entry.metric));
       validations.push({ step, loss: lossSum / lossSteps, metric });
@@ -153,7 +156,10 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
   return loadCheckpoint(directory);
 }
 
-/** Where the mean of the weights is kept; undefined where the settings ask for none. Made after what is switched off is zero. */
+/**
+ * The model that holds the mean of the weights; undefined when the settings ask for none. Created
+ * after the trainer has set tables that are switched off to zero.
+ */
 async function averagedModel(
   model: TwoTower,
   { averagedShare }: TrainConfig,
@@ -164,7 +170,10 @@ async function averagedModel(
   return new TwoTower(config, schema, items, saved?.averages ?? (await model.weights()));
 }
 
-/** Weights of a run that starts from nothing: drawn, and item rows by co-occurrence where the settings ask for it. */
+/**
+ * First weights of a run without a start: drawn at random, with item rows from co-occurrence if the
+ * settings ask for it.
+ */
 async function drawnWeights(
   { shards, trainingEnds, config }: TrainOptions,
   schema: FeatureSchema,
@@ -177,7 +186,7 @@ async function drawnWeights(
   const ids = weights.get('items.id')!.data;
   for (let item = 0; item < shards.items.count; item++) {
     const row = rows.subarray(item * width, (item + 1) * width);
-    // What shares no basket stays where it was drawn.
+    // An item that shares no basket keeps its random row.
     if (row.some((value) => value !== 0))
       ids.set(
         row.map((value) => norm * value),
@@ -187,16 +196,16 @@ async function drawnWeights(
   return weights;
 }
 
-function bestOf(validations: readonly Validation[]): Validation {
+function bestOf(validations: readonly ValidationResult[]): ValidationResult {
   return validations.reduce((best, entry) => (entry.metric > best.metric ? entry : best));
 }
 
-function exhausted(validations: readonly Validation[], patience: number): boolean {
+function exhausted(validations: readonly ValidationResult[], patience: number): boolean {
   const oldestTried = validations.at(-patience);
   return oldestTried !== undefined && oldestTried.step > bestOf(validations).step;
 }
 
-/** The schema that a run on this data has. */
+/** The feature schema of a run on this data. */
 export function schemaOf(
   { items, actionNames, genders, countries }: DatasetShards,
   config: TrainConfig,

@@ -59,7 +59,7 @@ function newModel(config: TrainConfig): TwoTower {
   return new TwoTower(config.model, schema, features, { seed: 1 });
 }
 
-/** A trainer, and what takes a step with it. */
+/** A trainer, and a function that takes a step with it. */
 async function openTrainer(
   model: TwoTower,
   config: TrainConfig,
@@ -127,7 +127,7 @@ for (const [name, config] of Object.entries(CASES))
       }
     });
 
-    it('see states as serving does: the rate of dropout in the encoder makes no difference', async () => {
+    it('read states without encoder dropout, as serving does', async () => {
       await useBackend();
       const steps = await headSteps(config);
       assert.deepEqual(await headSteps({ ...config, encoderDropout: 0.9 }), steps);
@@ -160,7 +160,7 @@ for (const [name, config] of Object.entries(CASES))
   });
 
 for (const loss of ['full', 'sampled', 'bce'] as const)
-  it(`learns what item frequency is worth with loss ${loss}, and gives no tensor up for it`, async () => {
+  it(`learns the history boost with loss ${loss}, and leaks no tensor`, async () => {
     await useBackend();
     const config = parseTrainConfig({
       ...CASES['full, item frequency']!,

@@ -1,6 +1,7 @@
-// Gradient steps: what a step computes of the model, for the whole of it or the head alone, and Adam on its gradient.
+// Gradient steps: what a step computes, for the whole model or for the head alone, and Adam on its
+// gradient.
 
-import { Adam, type Objective } from '../../backend/adam.ts';
+import { Adam, type GradientTask } from '../../backend/adam.ts';
 import { tf, valuesOf } from '../../backend/tf.ts';
 import { isHeadTensor } from '../../bundle/identity.ts';
 import type { ItemTable } from '../../data/dataset.ts';
@@ -10,39 +11,36 @@ import type { ExampleBoosts } from './losses/examples.ts';
 import {
   stepLoss,
   type CatalogueLoss,
-  type ColumnLoss,
   type ItemStatistics,
+  type SampledLoss,
 } from './losses/step-loss.ts';
 import { inverseTemperature, temperatureVariable } from './losses/temperature.ts';
 import type { TrainingStep } from './sampling/sampler.ts';
 import type { TrainConfig } from '../train-config.ts';
-import {
-  localiseItems,
-  type TrainingNoise,
-  type TwoTower,
-  type WeightMap,
-} from '../network/two-tower.ts';
+import type { TrainingNoise } from '../network/layers.ts';
+import { distinctItems } from '../network/ragged-histories.ts';
+import type { TwoTower, WeightMap } from '../network/two-tower.ts';
 
-/** The table that a sampled step reads few rows of. */
+/** The table of which a sampled step reads only a few rows. */
 const ITEM_TABLE = 'items.id';
-/** What the loss learns beside the model: state of the run, no part of a bundle. */
+/** The learned temperature, among the optimiser's moments: part of the run, not of a bundle. */
 const TEMPERATURE = 'loss.temperature';
 
 export interface TrainerOptions {
-  /** Trains context layer and head alone, on states and item vectors as they are. */
+  /** Trains only context layer and head; states and item vectors stay as they are. */
   readonly headOnly?: boolean;
-  /** Where the optimiser continues; moments are zero when absent. */
+  /** The moments from which the optimiser continues; zero when absent. */
   readonly moments?: WeightMap;
 }
 
-/** Gradient steps on one model; holds the optimiser, the loss and its temperature. */
+/** Takes gradient steps on one model. Holds the optimiser, the loss and its temperature. */
 export class Trainer {
   readonly #model: TwoTower;
   readonly #config: TrainConfig;
   readonly #optimiser: Adam;
-  readonly #loss: CatalogueLoss | ColumnLoss;
+  readonly #loss: CatalogueLoss | SampledLoss;
   readonly #temperature: tf.Variable | undefined;
-  /** [N, D] item vectors, where the head is trained alone and they do not change. */
+  /** [N, D] item vectors when only the head is trained: they do not change. */
   readonly #frozenVectors: tf.Variable<tf.Rank.R2> | undefined;
 
   constructor(
@@ -75,7 +73,13 @@ export class Trainer {
       });
   }
 
-  /** One step; `step` counts from 1. @returns the loss before the update, in mean nats per example. */
+  /**
+   * Takes one step.
+   *
+   * @param step - counts from 1.
+   * @returns the loss before the update, in mean nats per example.
+   * @throws TandemError ERR_TRAINING_DIVERGED when the loss is not finite.
+   */
   async step(step: number, drawn: TrainingStep): Promise<number> {
     const random = new Random(this.#config.seed, 2, step);
     const rate = learningRate(this.#config, step);
@@ -83,12 +87,13 @@ export class Trainer {
     if (!Number.isFinite(loss))
       throw new TandemError(
         'ERR_TRAINING_DIVERGED',
-        `Expected a finite loss, received ${loss} at step ${step}. Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
+        `Expected a finite loss, received ${loss} at step ${step}. ` +
+          `Lower learningRate (now ${this.#config.learningRate}) or raise temperature.`,
       );
     return loss;
   }
 
-  #task(drawn: TrainingStep, random: Random): Objective {
+  #task(drawn: TrainingStep, random: Random): GradientTask {
     if (this.#frozenVectors !== undefined)
       return this.#headTask(this.#loss, this.#frozenVectors, drawn, random);
     return this.#loss.sampled
@@ -96,7 +101,8 @@ export class Trainer {
       : this.#fullTask(this.#loss, drawn, random);
   }
 
-  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): Objective {
+  /** A step whose loss runs over the whole catalogue. */
+  #fullTask(loss: CatalogueLoss, drawn: TrainingStep, random: Random): GradientTask {
     return {
       loss: () => {
         const inputs = this.#model.itemInputs();
@@ -110,50 +116,55 @@ export class Trainer {
     };
   }
 
-  #sampledTask(loss: ColumnLoss, drawn: TrainingStep, random: Random): Objective {
-    const columns = loss.draw(drawn.positives, random);
+  /** A step that reads only the items of its histories, positives, candidates and subjects. */
+  #sampledTask(loss: SampledLoss, drawn: TrainingStep, random: Random): GradientTask {
+    const candidates = loss.draw(drawn.positives, random);
     const subjects = this.#config.model.subjectItem ? subjectRows(drawn) : new Int32Array(0);
-    const wanted = new Int32Array([...drawn.positives, ...columns.rows, ...subjects]);
-    const { itemRows, rows, alsoRows } = localiseItems(drawn.histories.items, wanted);
+    const wanted = new Int32Array([...drawn.positives, ...candidates.rows, ...subjects]);
+    const items = distinctItems(drawn.histories.items, wanted);
+    const histories = { ...drawn.histories, items: items.indices };
     const count = drawn.positives.length;
-    const end = count + columns.rows.length;
+    const end = count + candidates.rows.length;
     return {
       loss: (read) => {
-        const inputs = this.#model.itemInputs(itemRows, read.get(ITEM_TABLE));
+        const inputs = this.#model.itemInputs(items.catalogueRows, read.get(ITEM_TABLE));
         const rowsOf = (table: tf.Tensor2D, first: number, last?: number): tf.Tensor2D =>
-          tf.gather(table, tf.tensor1d(alsoRows.subarray(first, last), 'int32'));
+          tf.gather(table, tf.tensor1d(items.alsoIndices.subarray(first, last), 'int32'));
         const noise = this.#noise(random);
-        const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows }, noise);
+        const hidden = this.#model.encode(inputs, histories, noise);
         const queries = this.#queries(hidden, drawn, noise, rowsOf(inputs, end));
-        // Vectors of distinct items: at all positions of a step an item is positive many times.
+        // The item tower runs on distinct items: one item can be positive at many positions of a
+        // step.
         const vectors = this.#model.itemTower(inputs);
         return loss.value(
           queries,
           rowsOf(vectors, 0, count),
           rowsOf(vectors, count, end),
-          columns,
+          candidates,
           drawn,
           this.#boosts(drawn),
         );
       },
-      lookups: new Map([[ITEM_TABLE, itemRows]]),
+      lookups: new Map([[ITEM_TABLE, items.catalogueRows]]),
     };
   }
 
   /**
-   * The head alone. States and item vectors are computed before the graph is recorded, so that no gradient is taken of
-   * them, and without dropout: they are what serving reads.
+   * A step of the head alone. States and item vectors are computed before the graph is recorded, so
+   * they have no gradient, and without dropout, as serving reads them.
+   *
+   * @param vectors - [N, D] item vectors of the catalogue.
    */
   #headTask(
-    loss: CatalogueLoss | ColumnLoss,
+    loss: CatalogueLoss | SampledLoss,
     vectors: tf.Tensor2D,
     drawn: TrainingStep,
     random: Random,
-  ): Objective {
-    const { itemRows, rows } = localiseItems(drawn.histories.items);
-    const inputs = this.#model.itemInputs(itemRows);
-    const hidden = this.#model.encode(inputs, { ...drawn.histories, items: rows });
-    const columns = loss.sampled ? loss.draw(drawn.positives, random) : undefined;
+  ): GradientTask {
+    const { catalogueRows, indices } = distinctItems(drawn.histories.items);
+    const inputs = this.#model.itemInputs(catalogueRows);
+    const hidden = this.#model.encode(inputs, { ...drawn.histories, items: indices });
+    const candidates = loss.sampled ? loss.draw(drawn.positives, random) : undefined;
     const vectorsOf = (items: Int32Array): tf.Tensor2D =>
       tf.gather(vectors, tf.tensor1d(items, 'int32'));
     return {
@@ -161,9 +172,9 @@ export class Trainer {
         const queries = this.#queries(hidden, drawn, this.#noise(random));
         const boosts = this.#boosts(drawn);
         if (!loss.sampled) return loss.value(queries, vectors, drawn, boosts);
-        const candidates = vectorsOf(columns!.rows);
+        const sampled = vectorsOf(candidates!.rows);
         const positives = vectorsOf(drawn.positives);
-        return loss.value(queries, positives, candidates, columns!, drawn, boosts);
+        return loss.value(queries, positives, sampled, candidates!, drawn, boosts);
       },
       lookups: new Map(),
     };
@@ -181,7 +192,10 @@ export class Trainer {
   /**
    * Query embeddings of the examples, divided by tau.
    *
-   * @param hidden - states of the step's histories; @param subjectInputs - of the items in view, for gradients towards them.
+   * @param hidden - [R, D] states of the step's histories.
+   * @param subjectInputs - [E, D] input embeddings of the items in view, for gradients towards
+   *   them.
+   * @returns [E, D].
    */
   #queries(
     hidden: tf.Tensor2D,
@@ -201,7 +215,10 @@ export class Trainer {
     );
   }
 
-  /** What item frequency adds to the examples' logits: it is divided by tau as cosines are. */
+  /**
+   * History boosts of the examples' logits, divided by tau as the cosines are; undefined without
+   * itemFrequency.
+   */
   #boosts({ frequencies }: TrainingStep): ExampleBoosts | undefined {
     if (frequencies === undefined) return undefined;
     const { rows, columns, counts, ofPositives } = frequencies;
@@ -219,7 +236,7 @@ export class Trainer {
       : inverseTemperature(this.#temperature);
   }
 
-  /** tau, as it is now. */
+  /** The current tau. */
   async temperature(): Promise<number> {
     const variable = this.#temperature;
     if (variable === undefined) return this.#config.temperature;
@@ -229,7 +246,10 @@ export class Trainer {
     return 1 / value!;
   }
 
-  /** Copies of the optimiser's moments by `<variable>.m` and `<variable>.v`, and of what the loss learns. */
+  /**
+   * Copies of the optimiser's moments, named `<variable>.m` and `<variable>.v`, and of the learned
+   * temperature.
+   */
   async moments(): Promise<WeightMap> {
     const moments = new Map<string, { shape: number[]; data: Float32Array }>();
     for (const [name, pair] of this.#optimiser.moments)
@@ -255,14 +275,14 @@ export class Trainer {
   }
 }
 
-/** [E] items in view; item 0 where there is none, for which the model takes nothing. */
+/** [E] catalogue rows of the items in view. Row 0 stands for none; the model masks it. */
 function subjectRows({ contexts, positives }: TrainingStep): Int32Array {
   return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
 }
 
 /**
- * What a step trains: the model's weights and the loss's, without tables that are switched off, which are held at zero, or
- * the head's alone.
+ * The variables that a step trains: the weights of the model, or of the head alone, and the learned
+ * temperature. A table that is switched off is left out and set to zero.
  */
 function trainedVariables(
   model: TwoTower,
@@ -288,7 +308,7 @@ function trainedVariables(
   return variables;
 }
 
-/** Linear warm-up, then a cosine down to a tenth. */
+/** Linear warm-up, then a cosine down to a tenth of the rate. */
 function learningRate(config: TrainConfig, step: number): number {
   const warm = Math.min(1, step / Math.max(1, config.warmupSteps));
   const share = step / config.steps;

@@ -31,7 +31,7 @@ describe('trainingStatistics', () => {
     assert.deepEqual([...items.counts], [1, 2, 0]);
     assert.deepEqual([...items.positives], [1 / 3, 2 / 3, 0]);
     assert.deepEqual([...popularity], [1, 2, 0]);
-    // Without repeats the second event on an item is no positive: each user has one.
+    // Without repeats the second event on an item is not a positive: each user has one.
     const once = await trainingStatistics(oneShard(dataset), () => Int32Array.of(2, 4), {
       ...SHOP_TRAINING,
       repeats: false,

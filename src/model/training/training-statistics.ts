@@ -1,44 +1,54 @@
-// What a run knows of all its training events, whichever shard a step draws from: two passes over the shards.
+// Statistics of all training events of a run, in two passes over the shards.
 
 import type { Dataset } from '../../data/dataset.ts';
 import { ALL_TIME } from '../../data/read-requests.ts';
 import type { DatasetShards } from '../../data/shards.ts';
 import { TandemError } from '../../errors.ts';
 import { startProgress } from '../../telemetry.ts';
+import { DAY_SECONDS } from '../../time.ts';
 import { requestsOfEvents } from './contexts/logged-context.ts';
 import type { ItemStatistics } from './losses/step-loss.ts';
 import type { TrainConfig } from '../train-config.ts';
 
-const SECONDS_PER_DAY = 86_400;
 const POPULARITY_DAYS = 30;
 
-/** [users] of a dataset or a shard: training sees the events [userOffsets[u], ends[u]) of user u. */
+/**
+ * Where training ends, for a dataset or a shard: [users], training sees the events [userOffsets[u],
+ * ends[u]) of user u.
+ */
 export type TrainingEnds = (dataset: Dataset) => Int32Array;
 
+/** What a run needs to know of all its training events. */
 export interface TrainingStatistics {
-  /** Training events. */
+  /** Number of training events. */
   readonly events: number;
-  /** Time of the newest one. */
+  /** Time of the newest training event. */
   readonly untilSeconds: number;
-  /** Time of the oldest event that training does not see; Infinity where it sees all. */
+  /** Time of the oldest event that training does not see; Infinity when it sees all. */
   readonly heldOutFrom: number;
-  /** Users with training events. */
+  /** Number of users with training events. */
   readonly users: number;
-  /** In what proportion steps draw from each shard: the weights of its users, see drawWeight. */
+  /**
+   * [shards] the proportion in which steps draw from each shard: the sum of its users' drawWeight.
+   */
   readonly weightOfShards: readonly number[];
-  /** What negatives are drawn and corrected by. */
+  /** What negatives are drawn and corrected by (logQ). */
   readonly items: ItemStatistics;
-  /** [N] training events of each item in the last 30 days before `untilSeconds`; of all time without real times. */
+  /**
+   * [N] training events of each item in the last 30 days before `untilSeconds`; all training events
+   * when the dataset has no real times.
+   */
   readonly popularity: Float32Array;
 }
 
 /**
- * Reads all shards, twice, one at a time; what is kept is 20 bytes an item.
+ * Reads all shards twice, one at a time. Memory is 20 bytes per item.
  *
- * Sums go over users in the order of the dataset, so they do not depend, to the last bit, on where shards are cut.
+ * Sums run over users in the order of the dataset, so the result does not depend on where shards
+ * are cut, to the last bit.
  *
- * @throws TandemError ERR_DATASET_INVALID when no event is left to train on; ERR_CONFIG_INVALID when the settings need times
- *   or logged requests that the dataset does not have.
+ * @throws TandemError ERR_DATASET_INVALID when no training event is left; ERR_CONFIG_INVALID when
+ *   the settings need times or logged requests that the dataset does not have.
  */
 export async function trainingStatistics(
   shards: DatasetShards,
@@ -54,7 +64,7 @@ export async function trainingStatistics(
   let untilSeconds = -Infinity;
   let heldOutFrom = Infinity;
   let drawn = 0;
-  // The first conversion with a logged request answers the question whether there are any.
+  // One conversion with a logged request is enough: the check looks no further.
   let logged = config.loggedShare === 0;
   await eachShard(shards, 'training events', async (shard) => {
     const dataset = await shards.read(shard, logged ? undefined : ALL_TIME);
@@ -66,7 +76,7 @@ export async function trainingStatistics(
       const first = userOffsets[user]!;
       const end = ends[user]!;
       const bought = items.subarray(first, end);
-      // Without repeats an item is a positive of a user once.
+      // Without repeats an item is a positive of a user only once.
       const candidates = config.repeats ? bought : Int32Array.from(new Set(bought));
       const weight = drawWeight(end - first, config);
       const perUser = weight * Math.min(positivesOfUser(config), candidates.length);
@@ -86,15 +96,18 @@ export async function trainingStatistics(
   if (events === 0)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected users with events before the training cut in dataset "${shards.name}", found none of ${sum(shards.userCounts)}. Choose a later cut or import more events.`,
+      `Expected users with events before the training cut in dataset "${shards.name}", ` +
+        `found none of ${sum(shards.userCounts)}. Choose a later cut or import more events.`,
     );
   if (!logged)
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected logged requests that led to training events for loggedShare ${config.loggedShare}, found none in ${shards.name}. Import requests with their times, or set loggedShare to 0.`,
+      'Expected logged requests that led to training events for loggedShare ' +
+        `${config.loggedShare}, found none in ${shards.name}. ` +
+        'Import requests with their times, or set loggedShare to 0.',
     );
   const popularity = new Float32Array(shards.items.count);
-  const from = shards.hasTime ? untilSeconds - POPULARITY_DAYS * SECONDS_PER_DAY : -Infinity;
+  const from = shards.hasTime ? untilSeconds - POPULARITY_DAYS * DAY_SECONDS : -Infinity;
   await eachShard(shards, 'popularity', async (shard) => {
     const dataset = await shards.read(shard);
     const ends = trainingEnds(dataset);
@@ -125,14 +138,14 @@ export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
 }
 
 /**
- * In what proportion a step draws a user with so many training events: evenly, or with userWeighting `event` by the events
- * that a window can hold.
+ * The proportion in which steps draw a user with `events` training events: the same for all, or
+ * with userWeighting `event` the number of events that a window can hold.
  */
 export function drawWeight(events: number, { userWeighting, model }: TrainConfig): number {
   return userWeighting === 'event' ? Math.min(events, model.maxHistory + 1) : 1;
 }
 
-/** Calls `visit` for one shard after the other; of several it shows which. */
+/** Calls `visit` for one shard after the other, with a progress bar if there are several. */
 export async function eachShard(
   shards: DatasetShards,
   what: string,
@@ -153,11 +166,12 @@ export async function eachShard(
 /**
  * How many positives a step draws of a user whose history is long enough.
  *
- * Where users are drawn evenly, an event of somebody with few counts for more among positives than among all events. Every
- * event of a user that may be a positive is taken to be drawn as often as another.
+ * When users are drawn evenly, an event of a user with few events counts for more among positives
+ * than among all events. This assumes that every event of a user that can be a positive is drawn
+ * equally often.
  */
 function positivesOfUser({ positivesPerUser, model }: TrainConfig): number {
-  // Positions before an event of a window: T events, and the one after them.
+  // A window has this many positions: maxHistory events, and the one after them.
   const positions = model.maxHistory + 1;
   return positivesPerUser === 'all' ? positions : Math.min(positivesPerUser, positions);
 }
@@ -166,7 +180,8 @@ function requireTimes(shards: DatasetShards, { objective }: TrainConfig): void {
   if (objective.kind !== 'next' && objective.windowDays !== undefined && !shards.hasTime)
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected a window in events for dataset "${shards.name}", which has positions instead of times, received windowDays ${objective.windowDays}. Set windowEvents instead.`,
+      `Expected a window in events for dataset "${shards.name}", which has positions instead of ` +
+        `times, received windowDays ${objective.windowDays}. Set windowEvents instead.`,
     );
 }
 

@@ -46,7 +46,7 @@ const shop = makeShop({ items: 64, users: 60, seed: 3 });
 const dataset = { ...shopDataset(shop), digest: 'now' };
 const earlier = { ...shopDataset(earlierShop(shop, 48, EARLIER)), digest: 'earlier' };
 const SHORT: TrainConfig = { ...SHOP_TRAINING, steps: 4, validateEvery: 2, usersPerStep: 8 };
-/** Adam's steps are about as large as the rate: none is left in f32. */
+/** Adam's steps are about as large as the rate; with this rate they vanish in f32. */
 const STILL: TrainConfig = { ...SHORT, steps: 1, learningRate: 1e-30, warmupSteps: 0 };
 
 function run(
@@ -68,7 +68,7 @@ function modelWith(fusion: ModelConfig['fusion']): ModelConfig {
   return { ...SHORT.model, fusion };
 }
 
-/** Of the earlier shop, by fusion. */
+/** Runs on the earlier shop, by fusion. */
 const starts = new Map<ModelConfig['fusion'], Checkpoint>();
 before(async () => {
   await useBackend();
@@ -80,7 +80,9 @@ const from = (start: Checkpoint, headOnly = false): Pick<TrainOptions, 'start'> 
   start: { directory: start.directory, headOnly },
 });
 
-/** A vocabulary or a catalogue that changed: some names go, some come, and the order is another. */
+/**
+ * A vocabulary or catalogue that has changed: some names are gone, some are new, the order differs.
+ */
 function changed(names: readonly string[], random: Random): string[] {
   const kept = names.filter(() => random.uniform() < 0.8);
   const added = Array.from({ length: 1 + random.integer(3) }, (_, i) => `new ${i}`);
@@ -92,7 +94,10 @@ interface World {
   readonly itemIds: readonly string[];
 }
 
-/** Items with features by their id alone, so that an item has the same in every world that knows their names. */
+/**
+ * Items whose features depend on their id only, so that an item has the same features in every
+ * world that knows their names.
+ */
 function modelIn({ schema, itemIds }: World, model: ModelConfig, weights: WeightMap): TwoTower {
   const of = <T>(names: readonly T[], id: string): T =>
     names[new Random(id.length, hash(id)).integer(names.length)]!;
@@ -122,7 +127,7 @@ const OLD: World = {
     maxHistory: SHORT.model.maxHistory,
     actions: ['buy', 'look', 'put'],
     categories: CATEGORIES,
-    // A category and an n-gram of one spelling.
+    // A category and an n-gram with the same spelling.
     queryNgrams: ['category1', '^ab', 'abc', 'bcd', 'c$'],
     maxSubjectCategories: 5,
     ageBounds: [0, 18, 40],
@@ -148,7 +153,8 @@ function changedWorld(seed: number): World {
       countries: other(schema.countries),
       genders: other(schema.genders),
       advertisers: other(schema.advertisers),
-      // As quantiles of another catalogue: each a little elsewhere, and in the same place for what is asked here.
+      // Like the quantiles of another catalogue: each bound moves a little, but no tested price
+      // changes its band.
       priceBounds: schema.priceBounds.map((bound) => bound + random.uniform()),
     },
     itemIds: other(itemIds),
@@ -167,7 +173,7 @@ function openStart(model: ModelConfig, weights: WeightMap): OpenStart {
   };
 }
 
-/** Weights as a trained model has them: nothing is left at its first value. */
+/** Weights like those of a trained model: none has its first value. */
 function trainedWeights(model: ModelConfig): WeightMap {
   const weights = initialWeights(tensorSpecs(model, OLD.schema, OLD.itemIds.length), 1);
   const random = new Random(2);
@@ -273,7 +279,7 @@ describe('weights carried to another schema', () => {
     assert.ok(fresh.every((value) => value !== 0 && Math.abs(value) < 0.2));
     assert.ok(fresh.every((value) => !old.includes(value)));
     assert.deepEqual(carried.get('items.id')!.data.subarray(4 * width), old);
-    // What no vocabulary gives rows to is carried whole.
+    // Tables whose rows come from no vocabulary are copied as a whole.
     assert.deepEqual(carried.get('tower.hiddenWeight'), weights.get('tower.hiddenWeight'));
   });
 
@@ -409,7 +415,7 @@ describe('a warm start', () => {
           message: says,
         },
       );
-      // The folder is free for the run that was meant.
+      // The folder is still free for the intended run.
       await run(dataset, SHOP_TEST_FROM, STILL, { directory });
     }
     // A run without context has none of these layers.
@@ -423,7 +429,7 @@ describe('a warm start', () => {
       message: /has seen events until 2026-02-.*search/,
     };
     await assert.rejects(run(dataset, EARLIER - 5 * DAY, STILL, from(startOf())), seen);
-    // The same events of another dataset may be held out elsewhere.
+    // In another dataset the same events can be held out from another time on.
     const trainingEnds = (): Int32Array =>
       earlier.events.userOffsets.slice(1).map((end) => end - 1);
     await assert.rejects(run(earlier, EARLIER, STILL, { ...from(startOf()), trainingEnds }), seen);

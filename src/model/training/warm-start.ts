@@ -1,5 +1,6 @@
-// A warm start: a run begins with the weights of a finished one, carried by name into the tables of its own data. This file
-// decides what may differ between the two; row-maps.ts which rows are the same.
+// A warm start: a run starts from the weights of a finished one, which are mapped by name to the
+// tables of the new data. This file decides what may differ between the two runs; row-maps.ts finds
+// the rows with the same meaning.
 
 import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import { TandemError } from '../../errors.ts';
@@ -17,41 +18,45 @@ import { rowMaps } from '../network/row-maps.ts';
 import type { WeightMap } from '../network/two-tower.ts';
 import { tensorSpecs } from '../network/weights.ts';
 
+/** Where a run starts from. */
 export interface WarmStart {
-  /** A finished run. */
+  /** Directory of a finished run. */
   readonly directory: string;
   /**
-   * Trains context layer and head alone. What encoderId and itemTowerId cover stays as it is, byte for byte, so the states
-   * and item vectors of the start stay valid; the schema must be the start's.
+   * Trains only context layer and head. What encoderId and itemTowerId cover stays the same byte
+   * for byte, so the states and item vectors of the start remain valid. The schema must be the
+   * start's.
    */
   readonly headOnly: boolean;
 }
 
-/** The run that begins. */
+/** The run that starts. */
 export interface NewRun {
   readonly settings: Omit<RunSettings, 'start'>;
   readonly schema: FeatureSchema;
-  /** Time of the oldest event that it does not train on. */
+  /** Time of the oldest event that the run does not train on. */
   readonly heldOutFrom: number;
-  /** Times are times, not positions. */
+  /** Whether times are real times and not positions. */
   readonly hasTime: boolean;
 }
 
+/** A start that this run can use. */
 export interface OpenStart {
   readonly identity: StartIdentity;
   readonly checkpoint: Checkpoint;
 }
 
-/** A fusion reads what those before it read, and more. */
+/** Each fusion reads everything that the fusion before it reads, and more. */
 const FUSIONS: readonly ModelConfig['fusion'][] = ['none', 'concat', 'attention'];
-/** Tensors that read [h ; c ; age]: fusion attention puts D columns of its own before them. */
+/** Tensors that read [h ; c ; age]. Fusion `attention` puts D columns before these. */
 const FUSED_READERS: readonly string[] = ['head.hiddenWeight', 'head.skipWeight'];
 
 /**
- * Reads the run to start from, and refuses one that this run cannot start from.
+ * Reads the run to start from, and checks that this run can start from it.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run, or it has other layers, has seen events that
- *   this run holds out, or, for headOnly, has another schema or would get other states.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run, when it has other
+ *   layers or has seen events that this run holds out, or, for headOnly, when its schema or states
+ *   differ.
  */
 export function openStart({ directory, headOnly }: WarmStart, run: NewRun): OpenStart {
   const checkpoint = loadCheckpoint(directory);
@@ -62,12 +67,13 @@ export function openStart({ directory, headOnly }: WarmStart, run: NewRun): Open
 }
 
 /**
- * First weights of a run that starts from another one: rows and tensors of the same meaning as they are there, new ones as
- * drawn.
+ * First weights of a run with a warm start: rows and tensors with the same meaning are copied, new
+ * ones are drawn.
  *
- * A new item begins with a small row of its own: what its categories, advertiser and price have learned makes nearly all of
- * its input. Drawn rows depend on the start, too: with the run's seed alone a new row would begin where the row in its place
- * once began, which may belong to an item that has not moved since.
+ * A new item starts with a small row of its own; nearly all of its input comes from what its
+ * categories, advertiser and price have learned. The draw depends on the start as well as on the
+ * seed: with the seed alone, a new row would equal the first value of the start's row at that
+ * index, which can belong to an item that has not moved since.
  */
 export function startingWeights(
   { checkpoint, identity }: OpenStart,
@@ -99,15 +105,16 @@ export function startingWeights(
 type Tensor = WeightMap extends ReadonlyMap<string, infer T> ? T : never;
 
 /**
- * Copies rows into `to`, from its column `column` on; a shorter row leaves the columns behind it as they are.
+ * Copies rows of `from` into `to`, starting at `column`. Columns behind a shorter row stay as they
+ * are.
  *
- * @param rows - [rows of `to`] rows of `from`, -1 for none; the same row where absent.
+ * @param rows - [rows of `to`] rows of `from`, -1 for none; the same rows when absent.
  */
 function copyRows(from: Tensor, to: Tensor, rows: Int32Array | undefined, column: number): void {
   const width = from.data.length / from.shape[0]!;
   const stride = to.data.length / to.shape[0]!;
   for (let row = 0; row < to.shape[0]!; row++) {
-    // A table of an empty vocabulary has one row, which nothing names and nothing reads.
+    // The table of an empty vocabulary has one row, which no name maps to and nothing reads.
     const source = rows === undefined ? row : (rows[row] ?? -1);
     if (source >= 0)
       to.data.set(from.data.subarray(source * width, (source + 1) * width), row * stride + column);
@@ -124,11 +131,12 @@ function refuseOtherLayers({ directory, settings }: Checkpoint, model: ModelConf
     throw unfit(
       `the layers of ${directory} for a run that starts from it`,
       difference,
-      'Take the model settings of that run (fusion may go from none to concat and on to attention, not back), or train without a warm start.',
+      'Take the model settings of that run (fusion may go from none to concat and on to ' +
+        'attention, not back), or train without a warm start.',
     );
 }
 
-/** A model's settings, as far as they say something about the tensors of a fusion. */
+/** The settings of a model that decide the shapes of the tensors of a fusion. */
 function sizes(model: ModelConfig, fusion: ModelConfig['fusion']): object {
   const { subjectWidth, demographicWidth, contextWidth, subjectItem, ...always } = model;
   const context = { subjectWidth, demographicWidth, contextWidth, subjectItem };
@@ -136,8 +144,8 @@ function sizes(model: ModelConfig, fusion: ModelConfig['fusion']): object {
 }
 
 /**
- * An event that this run holds out may be among those that the start has learned, unless it is newer than all of them, or
- * both end their training at the same places.
+ * Refuses a start that may have learned events that this run holds out. That is so unless these are
+ * newer than all events of the start, or both runs have the same training events.
  */
 function refuseSeenAnswers(
   { directory, settings }: Checkpoint,
@@ -153,7 +161,8 @@ function refuseSeenAnswers(
   throw unfit(
     `a start that has seen nothing of what this run holds out, from ${shown(heldOutFrom)} on`,
     `${directory} has seen events until ${shown(settings.dataUntilSeconds)}`,
-    'Validation would measure what it remembers. Start from a run with an earlier cut; with --refit on both, the search starts from the search of that run.',
+    'Validation would measure what it remembers. Start from a run with an earlier cut; ' +
+      'with --refit on both, the search starts from the search of that run.',
   );
 }
 
@@ -169,7 +178,7 @@ function refuseOtherSpace(
     throw unfit(
       `the schema of ${directory} for a head alone, whose states and item vectors stay`,
       vocabulary,
-      `${remedy}; or take data of the catalogue and names that it was trained on.`,
+      `${remedy}; or use data with the catalogue and names that it was trained on.`,
     );
   const encoder = firstDifference(
     {
@@ -181,7 +190,8 @@ function refuseOtherSpace(
   );
   if (encoder !== undefined)
     throw unfit(
-      `the states of ${directory} for a head alone (fusion attention reads one row an event, the others one row)`,
+      `the states of ${directory} for a head alone ` +
+        '(fusion attention reads one row per event, the others one row)',
       encoder,
       `${remedy}.`,
     );

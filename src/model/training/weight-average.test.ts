@@ -16,7 +16,7 @@ const shards = oneShard(shopDataset(makeShop({ items: 16, users: 8, seed: 3 })))
 const schema = schemaOf(shards, SHOP_TRAINING);
 const catalogue = buildCatalogue(shards.items, schema.categories, new Float32Array(16));
 
-/** A model all of whose weights are one number. */
+/** A model whose weights are all the same number. */
 function constantModel(value: number): TwoTower {
   const items = catalogueItemFeatures(schema, catalogue);
   const model = new TwoTower(SHOP_TRAINING.model, schema, items, { seed: 1 });

@@ -1,19 +1,24 @@
-// Mean of a run's weights over its last steps, which generalises better than the last weights do: validated and kept in
-// their place. The window grows with the run, so that the first steps leave it by themselves.
+// The mean of a run's weights over its last steps. It generalises better than the last weights, and
+// is validated and kept in their place. The window grows with the run, so that the first steps
+// leave it.
 
 import { tf } from '../../backend/tf.ts';
 import type { TwoTower } from '../network/two-tower.ts';
 
-/** Steps between two that are averaged: neighbours differ by little, and a pass over a long item table is not free. */
+/**
+ * Steps between two averaged ones: neighbouring steps differ little, and a pass over a long item
+ * table costs time.
+ */
 const STRIDE = 8;
 
 /**
- * Brings the averaged weights up to a step.
+ * Updates the averaged weights after a step.
  *
- * @param averaged - of the same shapes as `model`; changed in place.
- * @param share - mean age of what is averaged, as a share of the steps so far; above 0, at most 0.5.
+ * @param averaged - has the same shapes as `model`; changed in place.
+ * @param share - mean age of the averaged weights, as a share of the steps so far; in (0, 0.5].
  * @param step - counts from 1.
- * @see Shamir and Zhang, Stochastic gradient descent for non-smooth optimization, ICML 2013: polynomial-decay averaging.
+ * @see Shamir and Zhang, Stochastic gradient descent for non-smooth optimization, ICML 2013:
+ *   polynomial-decay averaging.
  */
 export function averageWeights(
   averaged: TwoTower,
@@ -23,7 +28,7 @@ export function averageWeights(
 ): void {
   if (step % STRIDE !== 0) return;
   const perStep = (1 / share - 1) / (step + 1 / share - 2);
-  // The first to be averaged leaves nothing of what was there before.
+  // The first averaged step replaces all earlier values.
   const rate = step === STRIDE ? 1 : 1 - (1 - perStep) ** STRIDE;
   tf.tidy(() => {
     for (const [name, mean] of averaged.variables) {

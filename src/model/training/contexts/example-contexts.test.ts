@@ -1,4 +1,4 @@
-// Every item is of its own category, so a subject's row says which item it was taken from.
+// Every item has its own category, so the row of a subject tells which item it came from.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -67,7 +67,7 @@ const user = fc.nat(1);
 const time = fc.nat(20);
 
 describe('requestsOfEvents', () => {
-  it('gives an event the latest request that it is the first answer to, by formula; none after the cut', () => {
+  it('gives an event the latest request that it answers first, and none after the cut', () => {
     const events = fc.array(fc.record({ user, item: itemRow, time }), {
       minLength: 1,
       maxLength: 12,
@@ -111,12 +111,12 @@ describe('ExampleContexts', () => {
   const events = [0, 1, 2, 3].map((item) => ({ user: 0, item, time: 1000 * (item + 1) }));
   const dataset = datasetOf(events, [
     { user: 0, time: 1900, subject: 5, positives: [1] },
-    // In view is what was bought, which no answer would contain.
+    // The item in view is the positive, which no answer would contain.
     { user: 0, time: 2900, subject: 2, positives: [2] },
     { user: 0, time: 3900, subject: 4, positives: [3] },
   ]);
 
-  it('gives a conversion what its request looked at, when it asked; nothing where none was logged', () => {
+  it('gives a conversion the subject and time of its request; no subject without one', () => {
     const contexts = contextsOf(dataset, BASE, Int32Array.of(3));
     const drawn = [0, 1, 2].map((event) => contexts.draw(event, 0, 0, 3, new Random(event)));
     assert.deepEqual(

@@ -1,4 +1,5 @@
-// Which context an example of training has: that of the request which was logged with its conversion, or a pseudo-context.
+// The context of a training example: that of the logged request that led to its positive, or a
+// pseudo-context.
 
 import type { Dataset, RequestRecord } from '../../../data/dataset.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
@@ -7,16 +8,17 @@ import { LoggedContext, requestsOfEvents } from './logged-context.ts';
 import { PseudoContext } from './pseudo-context.ts';
 import type { TrainConfig } from '../../train-config.ts';
 
-/** Conversions on either side of a positive that are looked at for a neighbour. */
+/** Conversions on either side of a positive that can be its neighbour. */
 const NEIGHBOUR_REACH = 50;
 
+/** The context of one training example. */
 export interface ExampleContext {
   readonly subject: SubjectBag;
-  /** Row of the item in view, -1 when there is none; never the positive. */
+  /** Catalogue row of the item in view, -1 when there is none; never the positive. */
   readonly subjectItem: number;
   /** Rows of the three demographic tables. */
   readonly demographics: readonly [number, number, number];
-  /** When the user asked: the request's time, or the conversion's. Unix seconds. */
+  /** Time of the request, or of the conversion without one. Unix seconds. */
   readonly timeSeconds: number;
 }
 
@@ -24,12 +26,16 @@ type View = Pick<ExampleContext, 'subject' | 'subjectItem'>;
 const NOTHING: View = { subject: NO_SUBJECT, subjectItem: -1 };
 const UNKNOWN = [0, 0, 0] as const;
 
+/** Draws the contexts of training examples. */
 export class ExampleContexts {
   readonly #dataset: Dataset;
   readonly #config: TrainConfig;
   readonly #logged: LoggedContext;
   readonly #pseudo: PseudoContext;
-  /** [events] row of the request that led to it, -1 without one; empty where no logged context is drawn. */
+  /**
+   * [events] row of the request that led to the event, -1 without one. Empty when no logged
+   * contexts are drawn.
+   */
   readonly #requests: Int32Array;
 
   constructor(
@@ -46,7 +52,12 @@ export class ExampleContexts {
       config.loggedShare > 0 ? requestsOfEvents(dataset, trainingEnds) : new Int32Array(0);
   }
 
-  /** @param event - the positive, of `user`, whose training events are [first, end). */
+  /**
+   * Draws the context of an example.
+   *
+   * @param event - the positive.
+   * @param user - its user, whose training events are [first, end).
+   */
   draw(event: number, user: number, first: number, end: number, random: Random): ExampleContext {
     const { model, loggedShare, subjectDropout, demographicDropout } = this.#config;
     const logged = random.uniform() < loggedShare;
@@ -69,7 +80,9 @@ export class ExampleContexts {
     };
   }
 
-  /** What the request looked at; nothing when that is the positive itself, which no answer would contain. */
+  /**
+   * The subject of the request; none when it is the positive itself, which no answer would contain.
+   */
   #viewOf({ subject }: RequestRecord, event: number): View {
     const subjectItem = subject.kind === 'item' ? subject.item : -1;
     if (subjectItem === this.#dataset.events.items[event]) return NOTHING;
@@ -77,23 +90,27 @@ export class ExampleContexts {
   }
 
   /**
-   * What the user might have looked at. A neighbour is an item in view like a logged one; what is made up from the positive
-   * itself has none, for it would be the label, and neither has a query.
+   * A pseudo-context: what the user may have looked at. A neighbour counts as the item in view,
+   * like a logged one. Categories of the positive itself come without an item in view, which would
+   * be the label; a query has none either.
    */
   #pseudoView(event: number, first: number, end: number, random: Random): View {
     const { neighbourShare, queryShare } = this.#config;
     const source =
       random.uniform() < neighbourShare ? this.#neighbour(event, first, end, random) : event;
-    const row = this.#dataset.events.items[source]!;
+    const item = this.#dataset.events.items[source]!;
     if (random.uniform() < queryShare)
-      return { subject: this.#pseudo.query(row, random), subjectItem: -1 };
+      return { subject: this.#pseudo.query(item, random), subjectItem: -1 };
     return {
-      subject: this.#pseudo.categories(row, random),
-      subjectItem: source === event ? -1 : row,
+      subject: this.#pseudo.categories(item, random),
+      subjectItem: source === event ? -1 : item,
     };
   }
 
-  /** Another conversion of the user close in time, on another item; the event itself when there is none. */
+  /**
+   * Another conversion of the user, close in time and of another item; the event itself when there
+   * is none.
+   */
   #neighbour(event: number, first: number, end: number, random: Random): number {
     const { times, items } = this.#dataset.events;
     const near: number[] = [];

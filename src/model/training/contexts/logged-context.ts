@@ -1,13 +1,15 @@
-// Logged contexts: what a request looked at, as features. The one reading of them, for training and for evaluation.
+// Logged contexts: the context of a logged request as features. Training and evaluation share this
+// implementation.
 
 import type { Dataset, RequestRecord, Subject } from '../../../data/dataset.ts';
 import { eventsBefore } from '../../../data/splits.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
 
+/** Turns logged subjects and demographics into features. */
 export class LoggedContext {
   readonly #features: ContextFeatures;
   readonly #dataset: Dataset;
-  /** Rows of the schema's categories, by row of the dataset's. */
+  /** Category rows of the schema, by category row of the dataset. */
   readonly #rows: Int32Array;
 
   constructor(features: ContextFeatures, dataset: Dataset) {
@@ -29,7 +31,11 @@ export class LoggedContext {
     }
   }
 
-  /** An item in view stands for its strongest categories. @param row - of the catalogue. */
+  /**
+   * The subject of an item in view: its strongest categories.
+   *
+   * @param row - of the catalogue.
+   */
   item(row: number): SubjectBag {
     const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
     const begin = categoryOffsets[row]!;
@@ -40,7 +46,12 @@ export class LoggedContext {
     );
   }
 
-  /** @param user - row of UserTable, or -1; @param logged - with the request; what it lacks is the user's. */
+  /**
+   * Rows of the three demographic tables. The user's attributes fill in what the request lacks.
+   *
+   * @param user - row of UserTable, or -1.
+   * @param logged - demographics logged with the request.
+   */
   demographics(user: number, logged: RequestRecord['demographics']): [number, number, number] {
     const { users } = this.#dataset;
     const age = logged.age ?? (user < 0 ? Number.NaN : users.ages[user]!);
@@ -53,12 +64,15 @@ export class LoggedContext {
 }
 
 /**
- * [events]: row of Dataset.requests that led to a training event, -1 without one.
+ * For each training event, the request that led to it.
  *
- * A request led to the first event on each of its positives by its user at its time or later; of several requests the
- * latest. So the requests of training events came before the training cut.
+ * A request led to the first event on each of its positives by its user, at the time of the request
+ * or later; if several requests qualify, the latest counts. Requests of training events therefore
+ * came before the training cut.
  *
- * @param trainingEnds - [users]: the training events of user u are [userOffsets[u], trainingEnds[u]).
+ * @param trainingEnds - [users]: the training events of user u are [userOffsets[u],
+ *   trainingEnds[u]).
+ * @returns [events] rows of Dataset.requests, -1 without one.
  */
 export function requestsOfEvents(dataset: Dataset, trainingEnds: Int32Array): Int32Array {
   const { events, requests } = dataset;

@@ -1,21 +1,23 @@
-// Pseudo-context: in training no request was logged, so what the user looked at is synthesised from the positive, or
-// from another conversion near it. Training only: nothing in evaluation or serving imports this file.
+// Pseudo-context: most conversions come without a logged request, so training synthesises what the
+// user looked at from the positive, or from another conversion near it. Nothing in evaluation or
+// serving imports this file.
 
 import type { ItemTable } from '../../../data/dataset.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
 import { queryWords } from '../../../features/query.ts';
 import type { Random } from '../../../random.ts';
 
-/** Share of the source item's categories that a classifier is taken to miss. */
+/** Share of the item's categories that the simulated classifier misses. */
 const MISSED_SHARE = 0.3;
 /** Confidences are multiplied by U(1 - jitter, 1 + jitter). */
 const CONFIDENCE_JITTER = 0.5;
 const MAX_QUERY_WORDS = 3;
 
+/** Synthesises subjects from items. */
 export class PseudoContext {
   readonly #features: ContextFeatures;
   readonly #items: ItemTable;
-  /** Rows of the schema's categories, by row of the dataset's. */
+  /** Category rows of the schema, by category row of the dataset. */
   readonly #rows: Int32Array;
 
   constructor(features: ContextFeatures, items: ItemTable) {
@@ -24,10 +26,13 @@ export class PseudoContext {
     this.#rows = Int32Array.from(items.categoryNames, (name) => features.categoryRow(name));
   }
 
-  /** Categories of the item as a noisy classifier would give them; none for an item without categories. */
-  categories(itemRow: number, random: Random): SubjectBag {
-    const begin = this.#items.categoryOffsets[itemRow]!;
-    const end = this.#items.categoryOffsets[itemRow + 1]!;
+  /**
+   * The categories of an item as a noisy classifier would report them; no subject for an item
+   * without categories.
+   */
+  categories(item: number, random: Random): SubjectBag {
+    const begin = this.#items.categoryOffsets[item]!;
+    const end = this.#items.categoryOffsets[item + 1]!;
     if (begin === end) return NO_SUBJECT;
     const rows: number[] = [];
     const confidences: number[] = [];
@@ -46,15 +51,15 @@ export class PseudoContext {
     return this.#features.categoryBag(rows, confidences);
   }
 
-  /** A search query for the item: a few words of its title or of its strongest categories. */
-  query(itemRow: number, random: Random): SubjectBag {
-    const begin = this.#items.categoryOffsets[itemRow]!;
-    const end = Math.min(this.#items.categoryOffsets[itemRow + 1]!, begin + 2);
+  /** A search query for an item: a few words of its title or of its two strongest categories. */
+  query(item: number, random: Random): SubjectBag {
+    const begin = this.#items.categoryOffsets[item]!;
+    const end = Math.min(this.#items.categoryOffsets[item + 1]!, begin + 2);
     const names = Array.from(
       this.#items.categoryValues.subarray(begin, end),
       (row) => this.#items.categoryNames[row]!,
     );
-    const words = [...new Set(queryWords([this.#items.titles[itemRow]!, ...names].join(' ')))];
+    const words = [...new Set(queryWords([this.#items.titles[item]!, ...names].join(' ')))];
     if (words.length === 0) return NO_SUBJECT;
     const count = 1 + random.integer(Math.min(MAX_QUERY_WORDS, words.length));
     return this.#features.queryBag(random.shuffle(words).slice(0, count).join(' '));

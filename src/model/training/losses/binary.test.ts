@@ -38,7 +38,7 @@ describe('positivePower', () => {
 });
 
 describe('binaryLoss', () => {
-  it('equals f64, values and gradients, accidental hits left out, with boosts of pairs and without', () => {
+  it('equals f64, values and gradients, without accidental hits, with and without boosts', () => {
     fc.assert(
       fc.property(
         fc.nat(),
@@ -47,28 +47,28 @@ describe('binaryLoss', () => {
         fc.constantFrom(1, 0.3, 0.01),
         (seed, count, width, power) => {
           const random = new Random(seed);
-          const itemRows = (length: number): Int32Array =>
+          const rows = (length: number): Int32Array =>
             Int32Array.from({ length }, () => random.integer(6));
-          const positives = itemRows(count);
+          const positives = rows(count);
           const users = Int32Array.from({ length: count }, () => random.integer(2));
           const weights = Float32Array.from({ length: count }, () => random.uniform());
-          const columns = {
-            rows: itemRows(width),
+          const candidates = {
+            rows: rows(width),
             logExpectedCount: (): Float32Array => assert.fail('it corrected'),
           };
           const isHit = (e: number, column: number): boolean =>
             positives.some(
-              (itemRow, other) => users[other] === users[e] && itemRow === columns.rows[column],
+              (row, other) => users[other] === users[e] && row === candidates.rows[column],
             );
           const examples = { positives, users, weights };
           const boosts = drawBoosts(random, positives, 6);
           const formula = (q: Rows, p: Rows, c: Rows, b: Rows = [[]]): number =>
             q.reduce((sum, query, e) => {
-              // -ln sigmoid(s)^beta and -ln(1 - sigmoid(s)), as they stand in the paper.
+              // -ln sigmoid(s)^beta and -ln(1 - sigmoid(s)), as in the paper.
               const own = dot(query, p[e]!) + boosts.of(b, e, positives[e]!);
               const negative = c.reduce((all, candidate, column) => {
                 if (isHit(e, column)) return all;
-                const boost = boosts.of(b, e, columns.rows[column]!);
+                const boost = boosts.of(b, e, candidates.rows[column]!);
                 return all + softplus(dot(query, candidate) + boost);
               }, 0);
               const positive = power * softplus(-own);
@@ -76,12 +76,12 @@ describe('binaryLoss', () => {
             }, 0);
           const operands = [count, count, width].map((rows) => normals(random, rows, 3));
           assertComputes(
-            (q, p, c) => binaryLoss(q, p, c, columns, examples, power),
+            (q, p, c) => binaryLoss(q, p, c, candidates, examples, power),
             formula,
             operands,
           );
           assertComputes(
-            (q, p, c, b) => binaryLoss(q, p, c, columns, examples, power, boosts.tensors(b)),
+            (q, p, c, b) => binaryLoss(q, p, c, candidates, examples, power, boosts.tensors(b)),
             formula,
             [...operands, boosts.values],
           );

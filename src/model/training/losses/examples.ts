@@ -1,31 +1,47 @@
-// What an example of a step is, as far as its loss goes, and which pairs of example and column are no negatives or have a boost.
+// The examples of a step as a loss sees them, and which candidates are not negatives of an example
+// or have a history boost.
 
 import type { Boosts, ScorePairs } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 
-/** E examples; those of one user are answers to each other's queries. */
+/** E examples. Positives of one user are never negatives of each other. */
 export interface LossExamples {
-  /** [E] catalogue rows. */
+  /** [E] catalogue rows of the positives. */
   readonly positives: Int32Array;
-  /** [E] user of each example, by row in the step. */
+  /** [E] the user of each example, as an index into the users of the step. */
   readonly users: Int32Array;
   /** [E] weights, summing to 1. */
   readonly weights: Float32Array;
-  /** Pairs of example and catalogue row that are neither positive nor negative; absent where all others are negatives. */
+  /**
+   * Pairs of example and catalogue row that are neither positive nor negative, by ascending
+   * example. Absent when all other items are negatives.
+   */
   readonly leftOut?: ScorePairs;
 }
 
-/** What is added to logits for what the examples' users have had before. */
+/**
+ * History boosts of a step's logits: what is added for items that the examples' users have had
+ * before.
+ */
 export interface ExampleBoosts {
-  /** By example and catalogue row; no pair twice. */
+  /** By example and catalogue row; each pair at most once. */
   readonly pairs: Boosts;
-  /** [E] those of the examples' positives. */
+  /** [E] the boosts of the examples' positives. */
   readonly ofPositives: tf.Tensor1D;
 }
 
-/** Boosts by example and item as those of columns. @param itemRows - [C] item of each column. */
-export function columnBoosts({ rows, columns, values }: Boosts, itemRows: Int32Array): Boosts {
-  const columnsOf = indicesOf(itemRows);
+/**
+ * Boosts of candidates, from boosts of items.
+ *
+ * @param boosts - by example and catalogue row.
+ * @param candidateRows - [C] catalogue row of each candidate.
+ * @returns boosts by example and candidate.
+ */
+export function candidateBoosts(
+  { rows, columns, values }: Boosts,
+  candidateRows: Int32Array,
+): Boosts {
+  const columnsOf = indicesOf(candidateRows);
   const found: { row: number; column: number; pair: number }[] = [];
   for (const [pair, row] of rows.entries())
     for (const column of columnsOf.get(columns[pair]!) ?? []) found.push({ row, column, pair });
@@ -43,20 +59,20 @@ export function columnBoosts({ rows, columns, values }: Boosts, itemRows: Int32A
 }
 
 /**
- * Columns that are no negatives of an example: accidental hits, which hold its own positive or another positive of its user in
- * this step, and items that are left out for it.
+ * Candidates that are not negatives of an example: accidental hits, which are a positive of the
+ * same user in this step, and items that are left out for the example.
  *
- * @param itemRows - [C] item of each column.
- * @returns pairs by ascending example, each once.
+ * @param candidateRows - [C] catalogue row of each candidate.
+ * @returns pairs of example and candidate by ascending example, each once.
  */
-export function noNegatives(examples: LossExamples, itemRows: Int32Array): ScorePairs {
-  const columnsOf = indicesOf(itemRows);
+export function notNegatives(examples: LossExamples, candidateRows: Int32Array): ScorePairs {
+  const columnsOf = indicesOf(candidateRows);
   const hitsOf = new Map<number, number[]>();
   for (const [user, own] of indicesOf(examples.users)) {
     const positives = new Set(own.map((e) => examples.positives[e]!));
     hitsOf.set(
       user,
-      [...positives].flatMap((itemRow) => columnsOf.get(itemRow) ?? []),
+      [...positives].flatMap((row) => columnsOf.get(row) ?? []),
     );
   }
   const rows: number[] = [];
@@ -78,7 +94,7 @@ export function noNegatives(examples: LossExamples, itemRows: Int32Array): Score
   return { rows: Int32Array.from(rows), columns: Int32Array.from(columns) };
 }
 
-/** Indices of each value. */
+/** The indices at which each value occurs. */
 function indicesOf(values: Int32Array): Map<number, number[]> {
   const groups = new Map<number, number[]>();
   for (const [i, value] of values.entries()) {

@@ -1,21 +1,27 @@
-// Proposals: distributions over the catalogue that negatives are drawn from, each with the probability of every item.
+// Proposals: distributions over the catalogue that negatives are drawn from. Each knows the
+// probability of every item, for the logQ correction.
 
 import type { ItemTable } from '../../../data/dataset.ts';
 import type { Random } from '../../../random.ts';
 
+/** A distribution over the N items of the catalogue. */
 export interface Proposal {
-  /** Probability that one draw is this item; sums to 1 over the catalogue. */
+  /** Probability that one draw is the item in this catalogue row; sums to 1 over the catalogue. */
   probability(row: number): number;
+  /** Draws a catalogue row. */
   draw(random: Random): number;
 }
 
-/** Q = share * unigram + (1 - share) * uniform over the catalogue: 0 is uniform, 1 is popularity. */
+/** Q = share * unigram + (1 - share) * uniform: share 0 is uniform, share 1 follows popularity. */
 export class FrequencyProposal implements Proposal {
   readonly #unigram: Categorical;
   readonly #count: number;
   readonly #share: number;
 
-  /** @param counts - [N] training events of each item; at least one is positive. */
+  /**
+   * @param counts - [N] training events of each item; at least one is positive.
+   * @param unigramShare - in [0, 1].
+   */
   constructor(counts: Float64Array, unigramShare: number) {
     this.#unigram = new Categorical(counts);
     this.#count = counts.length;
@@ -34,20 +40,25 @@ export class FrequencyProposal implements Proposal {
 }
 
 /**
- * Hard negatives: a category as often as positives have it, weighted by confidence, then any of its items.
+ * Hard negatives: draws a category in proportion to how often positives have it, weighted by
+ * confidence, then any of its items.
  *
- * An example so meets negatives of its own category as often as that category is asked for, and the context alone does not
- * tell its positive from them. Positives without a category stand for the whole catalogue.
+ * An example therefore meets negatives of its own category as often as that category is asked for,
+ * and cannot tell its positive from them by the context alone. Positives without a category stand
+ * for the whole catalogue.
  */
 export class CategoryProposal implements Proposal {
   readonly #items: ItemTable;
-  /** Over the categories, then one for items without any. */
+  /** Over the categories; the last entry stands for items without a category. */
   readonly #categories: Categorical;
   /** Items of category c: members[offsets[c]] to members[offsets[c + 1] - 1]. */
   readonly #offsets: Int32Array;
   readonly #members: Int32Array;
 
-  /** @param positives - [N] how often each item is a positive; sums to more than 0. */
+  /**
+   * @param items - the catalogue, with categories.
+   * @param positives - [N] how often each item is a positive; the sum is above 0.
+   */
   constructor(items: ItemTable, positives: Float64Array) {
     this.#items = items;
     const { categoryOffsets, categoryValues, categoryConfidences } = items;
@@ -98,13 +109,13 @@ export class CategoryProposal implements Proposal {
   }
 }
 
-/** A distribution over 0 .. n - 1 proportional to weights; a draw is a binary search. */
+/** A distribution over 0 .. n - 1 in proportion to weights. A draw is a binary search. */
 class Categorical {
   readonly #cumulative: Float64Array;
   readonly #weights: Float64Array;
   readonly #total: number;
 
-  /** @param weights - finite, >= 0, not all 0. */
+  /** @param weights - [n] finite, at least 0, not all 0. */
   constructor(weights: Float64Array) {
     this.#weights = weights;
     this.#cumulative = new Float64Array(weights.length);

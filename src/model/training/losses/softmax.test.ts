@@ -15,7 +15,7 @@ import { useBackend } from '../../../backend/select.ts';
 import { tf } from '../../../backend/tf.ts';
 import { Random } from '../../../random.ts';
 import type { LogQ } from '../../train-config.ts';
-import { ColumnSampler, type Columns } from './columns.ts';
+import { CandidateSampler, type SampledCandidates } from './candidates.ts';
 import type { LossExamples } from './examples.ts';
 import { FrequencyProposal } from './proposals.ts';
 import { fullSoftmaxLoss, sampledSoftmaxLoss } from './softmax.ts';
@@ -32,10 +32,10 @@ function evenly(positives: readonly number[], users = positives.map((_, e) => e)
   };
 }
 
-/** Examples of a few users with uneven weights, and columns with any expected counts. */
+/** Examples of a few users with uneven weights, and candidates with any expected counts. */
 interface Case {
   readonly examples: LossExamples;
-  readonly columns: Columns;
+  readonly candidates: SampledCandidates;
   readonly counts: readonly number[];
   readonly queries: Rows;
   readonly items: Rows;
@@ -46,20 +46,20 @@ const cases = fc
     seed: fc.nat(),
     examples: fc.integer({ min: 1, max: 5 }),
     items: fc.integer({ min: 1, max: 7 }),
-    columns: fc.integer({ min: 1, max: 8 }),
+    candidates: fc.integer({ min: 1, max: 8 }),
   })
-  .map(({ seed, examples: count, items, columns }): Case => {
+  .map(({ seed, examples: count, items, candidates }): Case => {
     const random = new Random(seed);
-    const itemRows = (length: number): Int32Array =>
+    const rows = (length: number): Int32Array =>
       Int32Array.from({ length }, () => random.integer(items));
     const counts = Array.from({ length: items }, () => 0.1 + 5 * random.uniform());
     const weights = Float32Array.from({ length: count }, () => 0.1 + random.uniform());
-    const positives = itemRows(count);
+    const positives = rows(count);
     const pairs = Array.from(positives, (positive, e) => ({
       e,
-      itemRow: random.integer(items),
+      row: random.integer(items),
       positive,
-    })).filter(({ itemRow, positive }) => itemRow !== positive);
+    })).filter(({ row, positive }) => row !== positive);
     return {
       examples: {
         positives,
@@ -67,13 +67,12 @@ const cases = fc
         weights,
         leftOut: {
           rows: Int32Array.from(pairs, ({ e }) => e),
-          columns: Int32Array.from(pairs, ({ itemRow }) => itemRow),
+          columns: Int32Array.from(pairs, ({ row }) => row),
         },
       },
-      columns: {
-        rows: itemRows(columns),
-        logExpectedCount: (wanted) =>
-          Float32Array.from(wanted, (itemRow) => Math.log(counts[itemRow]!)),
+      candidates: {
+        rows: rows(candidates),
+        logExpectedCount: (wanted) => Float32Array.from(wanted, (row) => Math.log(counts[row]!)),
       },
       counts,
       queries: normals(random, count, WIDTH),
@@ -82,31 +81,32 @@ const cases = fc
   });
 
 /** Whether an item is left out for example e. */
-function isLeftOut({ leftOut }: LossExamples, e: number, itemRow: number): boolean {
-  return leftOut!.rows.some((row, pair) => row === e && leftOut!.columns[pair] === itemRow);
+function isLeftOut({ leftOut }: LossExamples, e: number, row: number): boolean {
+  return leftOut!.rows.some((example, pair) => example === e && leftOut!.columns[pair] === row);
 }
 
-/** Scores of example e: its own, and those of its negatives among the columns; corrected as logQ says. */
+/** Scores of example e, corrected as logQ says: its positive's, and those of its negatives. */
 function scoresOf(
-  { examples, columns, counts }: Case,
+  { examples, candidates, counts }: Case,
   logQ: LogQ,
   e: number,
   query: readonly number[],
   positive: readonly number[],
-  candidates: Rows,
+  vectors: Rows,
 ): { own: number; others: number[] } {
   const { positives, users } = examples;
-  const itemRow = positives[e]!;
+  const row = positives[e]!;
   const ofUser = new Set(positives.filter((_, other) => users[other] === users[e]));
   return {
-    own: dot(query, positive) - (logQ === 'yi2019' ? Math.log(counts[itemRow]!) : 0),
-    others: candidates
+    own: dot(query, positive) - (logQ === 'yi2019' ? Math.log(counts[row]!) : 0),
+    others: vectors
       .map(
         (candidate, column) =>
-          dot(query, candidate) - (logQ === 'none' ? 0 : Math.log(counts[columns.rows[column]!]!)),
+          dot(query, candidate) -
+          (logQ === 'none' ? 0 : Math.log(counts[candidates.rows[column]!]!)),
       )
       .filter((_, column) => {
-        const other = columns.rows[column]!;
+        const other = candidates.rows[column]!;
         return !ofUser.has(other) && !isLeftOut(examples, e, other);
       }),
   };
@@ -121,7 +121,7 @@ describe('fullSoftmaxLoss', () => {
           (q, v) =>
             q.reduce((sum, query, e) => {
               const logits = v.map((item) => dot(query, item));
-              const ranked = logits.filter((_, itemRow) => !isLeftOut(examples, e, itemRow));
+              const ranked = logits.filter((_, row) => !isLeftOut(examples, e, row));
               const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
               return sum + examples.weights[e]! * loss;
             }, 0),
@@ -132,7 +132,7 @@ describe('fullSoftmaxLoss', () => {
     );
   });
 
-  it('equals f64 with boosts of pairs, and so do gradients towards them', () => {
+  it('equals f64 with boosts of pairs, values and gradients towards the boosts', () => {
     fc.assert(
       fc.property(cases, fc.nat(), ({ examples, queries, items }, seed) => {
         const boosts = drawBoosts(new Random(seed), examples.positives, items.length);
@@ -140,8 +140,8 @@ describe('fullSoftmaxLoss', () => {
           (q, v, b) => fullSoftmaxLoss(q, v, examples, boosts.tensors(b)),
           (q, v, b) =>
             q.reduce((sum, query, e) => {
-              const logits = v.map((item, itemRow) => dot(query, item) + boosts.of(b, e, itemRow));
-              const ranked = logits.filter((_, itemRow) => !isLeftOut(examples, e, itemRow));
+              const logits = v.map((item, row) => dot(query, item) + boosts.of(b, e, row));
+              const ranked = logits.filter((_, row) => !isLeftOut(examples, e, row));
               const loss = logSumExp(ranked) - logits[examples.positives[e]!]!;
               return sum + examples.weights[e]! * loss;
             }, 0),
@@ -169,9 +169,9 @@ describe('sampledSoftmaxLoss', () => {
     it(`equals f64 with logQ ${logQ}, values and gradients, accidental hits left out`, () => {
       fc.assert(
         fc.property(cases, (drawn) => {
-          const { examples, columns, queries, items } = drawn;
+          const { examples, candidates, queries, items } = drawn;
           assertComputes(
-            (q, p, c) => sampledSoftmaxLoss(q, p, c, columns, examples, logQ),
+            (q, p, c) => sampledSoftmaxLoss(q, p, c, candidates, examples, logQ),
             (q, p, c) =>
               q.reduce((sum, query, e) => {
                 const { own, others } = scoresOf(drawn, logQ, e, query, p[e]!, c);
@@ -179,8 +179,8 @@ describe('sampledSoftmaxLoss', () => {
               }, 0),
             [
               queries,
-              Array.from(examples.positives, (itemRow) => [...items[itemRow]!]),
-              Array.from(columns.rows, (itemRow) => [...items[itemRow]!]),
+              Array.from(examples.positives, (row) => [...items[row]!]),
+              Array.from(candidates.rows, (row) => [...items[row]!]),
             ],
           );
         }),
@@ -188,30 +188,30 @@ describe('sampledSoftmaxLoss', () => {
       );
     });
 
-  it('equals f64 with boosts of the items that are columns, and so do gradients towards them', () => {
+  it('equals f64 with boosts of candidates, values and gradients towards the boosts', () => {
     fc.assert(
-      fc.property(cases, fc.nat(), ({ examples, columns, queries, items, counts }, seed) => {
+      fc.property(cases, fc.nat(), ({ examples, candidates, queries, items, counts }, seed) => {
         const { positives, users, weights } = examples;
         const boosts = drawBoosts(new Random(seed), positives, items.length);
         assertComputes(
           (q, p, c, b) =>
-            sampledSoftmaxLoss(q, p, c, columns, examples, 'negativesOnly', boosts.tensors(b)),
+            sampledSoftmaxLoss(q, p, c, candidates, examples, 'negativesOnly', boosts.tensors(b)),
           (q, p, c, b) =>
             q.reduce((sum, query, e) => {
               const own = dot(query, p[e]!) + boosts.of(b, e, positives[e]!);
               const ofUser = new Set(positives.filter((_, other) => users[other] === users[e]));
               const others = c.flatMap((candidate, column) => {
-                const itemRow = columns.rows[column]!;
-                return ofUser.has(itemRow) || isLeftOut(examples, e, itemRow)
+                const row = candidates.rows[column]!;
+                return ofUser.has(row) || isLeftOut(examples, e, row)
                   ? []
-                  : [dot(query, candidate) + boosts.of(b, e, itemRow) - Math.log(counts[itemRow]!)];
+                  : [dot(query, candidate) + boosts.of(b, e, row) - Math.log(counts[row]!)];
               });
               return sum + weights[e]! * (logSumExp([own, ...others]) - own);
             }, 0),
           [
             queries,
-            Array.from(positives, (itemRow) => [...items[itemRow]!]),
-            Array.from(columns.rows, (itemRow) => [...items[itemRow]!]),
+            Array.from(positives, (row) => [...items[row]!]),
+            Array.from(candidates.rows, (row) => [...items[row]!]),
             boosts.values,
           ],
         );
@@ -223,12 +223,12 @@ describe('sampledSoftmaxLoss', () => {
   it('has the gradient of the loss without the positive in its sum, weighted by 1 - P', () => {
     fc.assert(
       fc.property(cases, (drawn) => {
-        const { examples, columns, queries, items } = drawn;
-        const positives = Array.from(examples.positives, (itemRow) => items[itemRow]!);
-        const candidates = Array.from(columns.rows, (itemRow) => items[itemRow]!);
+        const { examples, candidates, queries, items } = drawn;
+        const positives = Array.from(examples.positives, (row) => items[row]!);
+        const vectors = Array.from(candidates.rows, (row) => items[row]!);
         const scores = (q: Rows, e: number): { own: number; others: number[] } =>
-          scoresOf(drawn, 'negativesOnly', e, q[e]!, positives[e]!, candidates);
-        // What the weights are is held fixed, as a stop-gradient does.
+          scoresOf(drawn, 'negativesOnly', e, q[e]!, positives[e]!, vectors);
+        // The weights are constants, as behind a stop-gradient.
         const weights = queries.map((_, e) => {
           const { own, others } = scores(queries, e);
           return 1 - Math.exp(own - logSumExp([own, ...others]));
@@ -244,8 +244,8 @@ describe('sampledSoftmaxLoss', () => {
             sampledSoftmaxLoss(
               q as tf.Tensor2D,
               tf.tensor2d(positives),
-              tf.tensor2d(candidates),
-              columns,
+              tf.tensor2d(vectors),
+              candidates,
               examples,
               'negativesOnly',
             ),
@@ -270,17 +270,17 @@ describe('sampledSoftmaxLoss', () => {
     );
   });
 
-  it('is 0, with gradient 0, where every column is a hit', () => {
+  it('is 0, with gradient 0, where every candidate is a hit', () => {
     tf.tidy(() => {
-      const columns = { rows: Int32Array.of(1, 2, 1), logExpectedCount: zeros };
-      const vectors = tf.tensor2d([1, 0, 0, 1], [2, 2]);
-      const candidates = tf.gather<tf.Tensor2D>(vectors, tf.tensor1d([0, 1, 0], 'int32'));
+      const candidates = { rows: Int32Array.of(1, 2, 1), logExpectedCount: zeros };
+      const positives = tf.tensor2d([1, 0, 0, 1], [2, 2]);
+      const vectors = tf.gather<tf.Tensor2D>(positives, tf.tensor1d([0, 1, 0], 'int32'));
       const { value, grad } = tf.valueAndGrad((q: tf.Tensor) =>
         sampledSoftmaxLoss(
           q as tf.Tensor2D,
+          positives,
           vectors,
           candidates,
-          columns,
           evenly([1, 2], [0, 0]),
           'none',
         ),
@@ -290,12 +290,12 @@ describe('sampledSoftmaxLoss', () => {
     });
   });
 
-  it('estimates the full softmax with negativesOnly, and nothing near it without correction', () => {
+  it('estimates the full softmax with negativesOnly, and is far from it without correction', () => {
     const random = new Random(4);
     const itemCount = 12;
     const items = normals(random, itemCount, 4);
-    const counts = Float64Array.from(items, (_, itemRow) => 1 + itemRow * itemRow);
-    const sampler = new ColumnSampler([
+    const counts = Float64Array.from(items, (_, row) => 1 + row * row);
+    const sampler = new CandidateSampler([
       { count: 2000, proposal: new FrequencyProposal(counts, 1) },
       { count: 2000, proposal: new FrequencyProposal(counts, 0) },
     ]);
@@ -303,7 +303,7 @@ describe('sampledSoftmaxLoss', () => {
     const losses = (logQ: LogQ): number =>
       queries.reduce((sum, query, positive) => {
         const examples = evenly([positive]);
-        const columns = sampler.draw(examples.positives, random);
+        const candidates = sampler.draw(examples.positives, random);
         return (
           sum +
           tf.tidy(
@@ -311,8 +311,8 @@ describe('sampledSoftmaxLoss', () => {
               sampledSoftmaxLoss(
                 tf.tensor2d([query]),
                 tf.tensor2d([items[positive]!]),
-                tf.tensor2d(Array.from(columns.rows, (itemRow) => items[itemRow]!)),
-                columns,
+                tf.tensor2d(Array.from(candidates.rows, (row) => items[row]!)),
+                candidates,
                 examples,
                 logQ,
               ).dataSync()[0]!,
@@ -330,6 +330,6 @@ describe('sampledSoftmaxLoss', () => {
   });
 });
 
-function zeros(itemRows: Int32Array): Float32Array {
-  return new Float32Array(itemRows.length);
+function zeros(rows: Int32Array): Float32Array {
+  return new Float32Array(rows.length);
 }

@@ -1,17 +1,26 @@
-// Softmax cross-entropy: over the catalogue, or over columns with logQ correction. Order: divide by tau (the caller has),
-// correct, then mask. Each is one logSumExp over scores, the only place that sees [E, C], and arithmetic over [E].
+// Softmax cross-entropy over the catalogue, or over sampled candidates with logQ correction. The
+// order is: divide by tau (done by the caller), correct, mask. Each loss is one logSumExp over
+// scores, which alone sees [E, C], and arithmetic over [E].
 
 import { logSumExpScores, rowProducts } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 import type { LogQ } from '../../train-config.ts';
-import type { Columns } from './columns.ts';
-import { columnBoosts, noNegatives, type ExampleBoosts, type LossExamples } from './examples.ts';
+import type { SampledCandidates } from './candidates.ts';
+import {
+  candidateBoosts,
+  notNegatives,
+  type ExampleBoosts,
+  type LossExamples,
+} from './examples.ts';
 
 /**
- * Softmax cross-entropy over the catalogue, but for what is left out; a user's positives of the step share the target evenly.
+ * Softmax cross-entropy over the catalogue without the items that `examples` leaves out. If a user
+ * has several positives in the step, they share the target evenly.
  *
- * @param queries - [E, D] unit rows divided by tau; @param items - [N, D] unit rows; @param boosts - divided by tau, too.
- * @returns weighted mean nats; ln N when every item looks the same.
+ * @param queries - [E, D] unit rows divided by tau.
+ * @param items - [N, D] unit rows.
+ * @param boosts - divided by tau as well.
+ * @returns the weighted mean in nats; ln N when all items look the same.
  */
 export function fullSoftmaxLoss(
   queries: tf.Tensor2D,
@@ -26,41 +35,47 @@ export function fullSoftmaxLoss(
 }
 
 /**
- * Sampled softmax with logQ correction: ln(1 + exp(ln Z_e - s_e)), s the positive's logit and Z_e = sum_j exp(q_e . c_j / tau - ln n_j)
- * over the columns that are negatives of e, n_j the expected count of column j.
+ * Sampled softmax with logQ correction: ln(1 + exp(ln Z_e - s_e)). s_e is the logit of the
+ * positive, Z_e = sum_j exp(q_e . c_j / tau - ln n_j) runs over the candidates that are negatives
+ * of e, and n_j is the expected count of candidate j.
  *
- * @param queries - [E, D] unit rows divided by tau; @param positives - [E, D], unit rows of the examples' positives.
- * @param candidates - [C, D], unit rows of `columns.rows`; @param boosts - divided by tau, too.
- * @returns weighted mean nats; 0 for an example without a negative column.
- * @see Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019. Khrylchenko et al., Correcting the LogQ Correction,
- *   RecSys 2025: their loss, the positive left out of Z and the example weighted by 1 - P, has the gradient of `negativesOnly`.
+ * @param queries - [E, D] unit rows divided by tau.
+ * @param positives - [E, D] unit rows of the examples' positives.
+ * @param vectors - [C, D] unit rows of `candidates`.
+ * @param boosts - divided by tau as well.
+ * @returns the weighted mean in nats; an example without a negative contributes 0.
+ * @see Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019.
+ * @see Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025. Their loss leaves the
+ *   positive out of Z and weights the example by 1 - P; it has the gradient of `negativesOnly`.
  */
 export function sampledSoftmaxLoss(
   queries: tf.Tensor2D,
   positives: tf.Tensor2D,
-  candidates: tf.Tensor2D,
-  columns: Columns,
+  vectors: tf.Tensor2D,
+  candidates: SampledCandidates,
   examples: LossExamples,
   logQ: LogQ,
   boosts?: ExampleBoosts,
 ): tf.Scalar {
-  const bias = columns.logExpectedCount(columns.rows).map((value) => -value);
+  const bias = candidates.logExpectedCount(candidates.rows).map((value) => -value);
   const others = logSumExpScores(
     queries,
-    candidates,
+    vectors,
     logQ === 'none' ? undefined : bias,
-    noNegatives(examples, columns.rows),
-    boosts && columnBoosts(boosts.pairs, columns.rows),
+    notNegatives(examples, candidates.rows),
+    boosts && candidateBoosts(boosts.pairs, candidates.rows),
   );
   const products = positiveLogits(queries, positives, boosts);
   const own =
     logQ === 'yi2019'
-      ? tf.sub(products, tf.tensor1d(columns.logExpectedCount(examples.positives)))
+      ? tf.sub(products, tf.tensor1d(candidates.logExpectedCount(examples.positives)))
       : products;
   return weightedMean(tf.softplus(tf.sub(others, own)), examples.weights);
 }
 
-/** Logits of the examples' positives, [E]. */
+/**
+ * Logits of the examples' positives with their boosts. Queries and positives [E, D]; returns [E].
+ */
 export function positiveLogits(
   queries: tf.Tensor2D,
   positives: tf.Tensor2D,
@@ -70,7 +85,7 @@ export function positiveLogits(
   return boosts === undefined ? products : tf.add(products, boosts.ofPositives);
 }
 
-/** Sum of values [E] times weights [E]. */
+/** The sum of values [E] times weights [E]. */
 export function weightedMean(values: tf.Tensor, weights: Float32Array): tf.Scalar {
   return tf.sum(tf.mul(values, tf.tensor1d(weights)));
 }

@@ -1,16 +1,17 @@
-// The loss of a training step: which columns it needs, and which formula they go through. What train-config.ts names, made.
+// The loss of a training step: makes what train-config.ts names. It decides which candidates a step
+// needs; softmax.ts and binary.ts hold the formulas.
 
 import type { tf } from '../../../backend/tf.ts';
 import type { ItemTable } from '../../../data/dataset.ts';
 import type { Random } from '../../../random.ts';
 import type { LossConfig } from '../../train-config.ts';
 import { binaryLoss, positivePower } from './binary.ts';
-import { ColumnSampler, type Columns } from './columns.ts';
+import { CandidateSampler, type SampledCandidates } from './candidates.ts';
 import type { ExampleBoosts, LossExamples } from './examples.ts';
 import { CategoryProposal, FrequencyProposal } from './proposals.ts';
 import { fullSoftmaxLoss, sampledSoftmaxLoss } from './softmax.ts';
 
-/** How often the sampler meets each item. */
+/** How often each item occurs in training. */
 export interface ItemStatistics {
   /** [N] training events. */
   readonly counts: Float64Array;
@@ -21,7 +22,12 @@ export interface ItemStatistics {
 /** A loss over the whole catalogue. */
 export interface CatalogueLoss {
   readonly sampled: false;
-  /** Weighted mean of the examples. @param queries - [E, D] unit rows / tau; @param items - [N, D] unit rows. */
+  /**
+   * The weighted mean over the examples, in nats.
+   *
+   * @param queries - [E, D] unit rows divided by tau.
+   * @param items - [N, D] unit rows.
+   */
   value(
     queries: tf.Tensor2D,
     items: tf.Tensor2D,
@@ -30,48 +36,56 @@ export interface CatalogueLoss {
   ): tf.Scalar;
 }
 
-/** A loss over the positives and columns that are drawn for a step. */
-export interface ColumnLoss {
+/** A loss over the positives and the candidates that are drawn for a step. */
+export interface SampledLoss {
   readonly sampled: true;
-  draw(positives: Int32Array, random: Random): Columns;
-  /** Weighted mean of the examples. @param queries - [E, D] unit rows / tau; positives [E, D] and candidates [C, D] unit rows. */
+  draw(positives: Int32Array, random: Random): SampledCandidates;
+  /**
+   * The weighted mean over the examples, in nats.
+   *
+   * @param queries - [E, D] unit rows divided by tau.
+   * @param positives - [E, D] unit rows of the examples' positives.
+   * @param vectors - [C, D] unit rows of `candidates`.
+   */
   value(
     queries: tf.Tensor2D,
     positives: tf.Tensor2D,
-    candidates: tf.Tensor2D,
-    columns: Columns,
+    vectors: tf.Tensor2D,
+    candidates: SampledCandidates,
     examples: LossExamples,
     boosts: ExampleBoosts | undefined,
   ): tf.Scalar;
 }
 
+/** Makes the loss of a training configuration. */
 export function stepLoss(
   config: LossConfig,
   items: ItemTable,
   statistics: ItemStatistics,
-): CatalogueLoss | ColumnLoss {
+): CatalogueLoss | SampledLoss {
   if (config.kind === 'full') return { sampled: false, value: fullSoftmaxLoss };
   const { negatives, hardNegatives, unigramShare } = config;
-  const sampler = new ColumnSampler(
+  const sampler = new CandidateSampler(
     [
       { count: negatives, proposal: new FrequencyProposal(statistics.counts, unigramShare) },
       { count: hardNegatives, proposal: new CategoryProposal(items, statistics.positives) },
     ],
     config.kind === 'sampled' && config.inBatch ? statistics.positives : undefined,
   );
-  const draw = (positives: Int32Array, random: Random): Columns => sampler.draw(positives, random);
+  const draw = (positives: Int32Array, random: Random): SampledCandidates =>
+    sampler.draw(positives, random);
   if (config.kind === 'sampled')
     return {
       sampled: true,
       draw,
-      value: (queries, positives, candidates, columns, examples, boosts) =>
-        sampledSoftmaxLoss(queries, positives, candidates, columns, examples, config.logQ, boosts),
+      value: (queries, positives, vectors, candidates, examples, boosts) =>
+        sampledSoftmaxLoss(queries, positives, vectors, candidates, examples, config.logQ, boosts),
     };
   const power = positivePower(negatives + hardNegatives, items.count, config.calibration);
   return {
     sampled: true,
     draw,
-    value: (queries, positives, candidates, columns, examples, boosts) =>
-      binaryLoss(queries, positives, candidates, columns, examples, power, boosts),
+    value: (queries, positives, vectors, candidates, examples, boosts) =>
+      binaryLoss(queries, positives, vectors, candidates, examples, power, boosts),
   };
 }

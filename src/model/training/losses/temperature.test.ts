@@ -19,7 +19,7 @@ describe('temperature', () => {
       fc.property(fc.double({ min: 0.011, max: 0.99, noNaN: true }), (start) => {
         const variable = temperatureVariable(start);
         near(temperatureOf(variable), start, 1e-4, 'tau');
-        // d ln tau / dx = s (1 - s) ln 100, s the place of ln tau between its bounds.
+        // d ln tau / dx = s (1 - s) ln 100, where s is the share of ln tau between its bounds.
         const share = Math.log(start / 0.01) / Math.log(100);
         const slope = tf.tidy(
           () =>

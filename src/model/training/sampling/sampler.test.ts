@@ -1,4 +1,5 @@
-// Every event is of its own item, and every item of its own category: what a step drew can be read off its arrays.
+// Every event has its own item, and every item its own category, so the arrays of a step tell what
+// was drawn.
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -119,7 +120,7 @@ function lastEvent({ histories: { offsets, items } }: TrainingStep, row: number)
 }
 
 describe('TrainingSampler', () => {
-  it('never shows the model its future: positives, histories and contexts end where training ends', () => {
+  it('never shows the model its future: nothing in a step is after the training cut', () => {
     fc.assert(
       fc.property(cases, ({ histories, shares, seed, step, ...settings }) => {
         const dataset = datasetOf(histories);
@@ -160,7 +161,8 @@ describe('TrainingSampler', () => {
           const first = userOffsets[users[event]!]!;
           assert.ok(state < event, `state ${state} of event ${event}`);
           assert.equal(age, state < 0 ? 0 : Math.fround(stateAge(times[state]!, times[event]!)));
-          // A window in which every state lies before it has one example: its last event, after the one before.
+          // If every state lies before the window, there is one example: the last event, with the
+          // state of the event before it.
           const alone = examples.filter((other) => other.row === row).length === 1;
           const last = lastEvent(drawn, row);
           if (alone && state === last) continue;
@@ -168,7 +170,7 @@ describe('TrainingSampler', () => {
           if (recencyMaskHours === 0) assert.equal(after, event);
           else {
             if (state >= 0) assert.ok(times[state]! < times[event]!, `state ${state} of ${event}`);
-            // What the state misses happened within R hours before the positive.
+            // The events that the state lacks happened within R hours before the positive.
             assert.ok(times[after]! >= times[event]! - recencyMaskHours * HOUR, `missed ${after}`);
           }
         }
@@ -193,7 +195,7 @@ describe('TrainingSampler', () => {
           const before = state < 0 ? first - 1 : state;
           const ofUser = examples.filter((other) => other.row === row);
           if (objective.kind === 'all') assert.equal(state, lastEvent(drawn, row));
-          // Where nothing happened in a window the example is the event after the last position.
+          // If a window is empty, the example is the event after the last position.
           if (ofUser.length === 1 && event === before + 1) continue;
           assert.ok(event > before && event <= before + windowEvents, `${event} after ${before}`);
           const elapsed = times[event]! - times[Math.max(first, before)]!;
@@ -219,7 +221,7 @@ describe('TrainingSampler', () => {
     );
   });
 
-  it('without repeats, leaves out what the user had or has in view, as positives and as negatives', () => {
+  it('without repeats, leaves out items that the user has had or has in view', () => {
     fc.assert(
       fc.property(
         cases,
@@ -238,7 +240,7 @@ describe('TrainingSampler', () => {
             const viewed = contexts.subjectItems?.[e] ?? -1;
             if (viewed >= 0) seen.add(viewed);
             const own = new Set(leftOut!.columns.filter((_, pair) => leftOut!.rows[pair] === e));
-            // A user of whom nothing new is known still has an example: then the positive stays in.
+            // A user without a new item still has one example, whose positive stays in.
             const alone = users.filter((user) => user === users[e]).length === 1;
             assert.ok(!seen.has(positive) || alone, `positive ${positive}`);
             seen.delete(positive);
@@ -269,12 +271,12 @@ describe('TrainingSampler', () => {
       for (const [e, positive] of drawn.positives.entries())
         weights[positive < long.length ? 0 : 1]! += drawn.weights[e]! / 20;
     }
-    // Of the long history as many as a window holds, and the one after it.
+    // For the long history, as many as a window holds, and the one after it.
     const share = (MAX_HISTORY + 1) / (MAX_HISTORY + 1 + 2);
     assert.ok(Math.abs(weights[0]! - share) < 0.03, `${weights[0]!} of ${share}`);
   });
 
-  it('gives every user of a step the same weight, and every example of a user a different positive', () => {
+  it('gives users the same weight, and the examples of a user different positives', () => {
     fc.assert(
       fc.property(cases, ({ histories, shares, seed, step }) => {
         const dataset = datasetOf(histories);
@@ -309,7 +311,7 @@ describe('TrainingSampler', () => {
     assert.notDeepEqual(samplerOf(dataset, { ...config, seed: 2 }, ends).sample(1), steps[0]);
   });
 
-  it('comes by every training event sooner or later, also those before the last window', () => {
+  it('draws every training event sooner or later, also those before the last window', () => {
     const dataset = datasetOf([Array.from({ length: 30 }, (_, i) => i * 30 * HOUR)]);
     const sampler = samplerOf(dataset, BASE, Int32Array.of(25));
     const seen = new Set<number>();
@@ -334,7 +336,7 @@ describe('TrainingSampler', () => {
     assert.ok(Math.abs(without / all - 0.25) < 6 * Math.sqrt((0.25 * 0.75) / all));
   });
 
-  it('counts of an example what the encoder could have read before its state, and nothing later', () => {
+  it('counts the events that the encoder could read up to the state, and nothing later', () => {
     fc.assert(
       fc.property(cases, ({ histories, shares, seed, step, ...settings }) => {
         // Three items, so that users come back to them.
@@ -346,7 +348,7 @@ describe('TrainingSampler', () => {
         const ends = endsOf(dataset, shares);
         const drawn = samplerOf(dataset, config, ends).sample(step);
         const { rows, columns, counts, ofPositives } = drawn.frequencies!;
-        // The same draw of the data whose items are events says which event the state is.
+        // The same draw on the data whose items are events tells which event the state is.
         const states = examplesOf(samplerOf(unique, config, ends).sample(step));
         assert.equal(states.length, drawn.positives.length);
         for (const [e, { event, state }] of states.entries()) {
@@ -374,7 +376,7 @@ describe('TrainingSampler', () => {
     );
   });
 
-  it('says how often an item is a positive, which is not how often it is converted on', async () => {
+  it('knows how often an item is a positive, which differs from its conversions', async () => {
     const dataset = microDataset(3, [
       { user: 0, item: 0, time: 1 },
       ...[1, 1, 2, 2, 2].map((item, i) => ({ user: 1, item, time: i })),
@@ -383,7 +385,7 @@ describe('TrainingSampler', () => {
     const ends = Int32Array.of(1, 6);
     const sampler = samplerOf(dataset, config, ends);
     const { positives } = (await trainingStatistics(oneShard(dataset), () => ends, config)).items;
-    // Of three examples one is of user 0; 2/5 and 3/5 of the others.
+    // One of three examples is of user 0; 2/5 and 3/5 of the rest are of the others.
     assert.deepEqual(
       [...positives].map((share) => Math.round(15 * share)),
       [5, 4, 6],

@@ -1,12 +1,12 @@
-// The sampler: which users, which positives and which states make up a training step; example-contexts.ts has contexts.
-// A step is a pure function of (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
+// The sampler: which users, positives and states make up a training step. example-contexts.ts draws
+// the contexts. A step is a pure function of (seed, step), so a resumed run draws the same steps as
+// an uninterrupted one.
 
-import type { ScorePairs } from '../../../backend/fused.ts';
 import type { Dataset } from '../../../data/dataset.ts';
 import { ActionRows } from '../../../features/action-rows.ts';
 import type { ContextFeatures } from '../../../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../../../features/head-batch.ts';
-import { itemFrequencies, type ItemFrequencies } from '../../../features/item-frequency.ts';
+import { itemFrequencies } from '../../../features/item-frequency.ts';
 import {
   HistoryBatchBuilder,
   stateAge,
@@ -14,62 +14,64 @@ import {
   type HistoryBatch,
 } from '../../../features/sequence.ts';
 import { Random } from '../../../random.ts';
+import { DAY_SECONDS } from '../../../time.ts';
 import { ExampleContexts, type ExampleContext } from '../contexts/example-contexts.ts';
 import type { LossExamples } from '../losses/examples.ts';
 import type { TrainConfig } from '../../train-config.ts';
+import { FrequencyPairs, LeftOutPairs, type ExampleFrequencies } from './example-pairs.ts';
 import { drawWeight, trainingUsers } from '../training-statistics.ts';
 
-const DAY_SECONDS = 86_400;
-
-/** What the examples' users had before the state, as pairs of example and item row, none twice. */
-export interface ExampleFrequencies extends ScorePairs {
-  /** How often, as item-frequency.ts counts. */
-  readonly counts: Float32Array;
-  /** [E] the same of the examples' positives; 0 for what they had not. */
-  readonly ofPositives: Float32Array;
-}
-
+/** What one step trains on: the histories of its users, and E examples. */
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
-  /** [E] event of `histories` whose hidden state is the example's; -1 for a cold start. */
+  /**
+   * [E] index of the event in `histories` whose hidden state is the example's; -1 for a cold start.
+   */
   readonly stateRows: Int32Array;
-  /** [E] contexts without states: stateRows says where they are. */
+  /** The contexts of the E examples. They hold no states; stateRows says where those are. */
   readonly contexts: HeadBatch;
-  /** With itemFrequency alone. */
+  /** With itemFrequency only. */
   readonly frequencies?: ExampleFrequencies;
 }
 
-/** What a step takes of a user: the events that are encoded, and positions of them with the positives of each. */
+/** What a step draws of one user: the events to encode, and the examples. */
 interface Draw {
-  /** The encoder reads the last T events before it. */
+  /** The encoder reads the last maxHistory events before this one. */
   readonly encodedEnd: number;
   readonly examples: readonly Example[];
 }
 
 interface Example {
-  /** The positive. */
+  /** Index of the positive in the event table. */
   readonly event: number;
-  /** The event whose hidden state is the example's; before the user's first event for a cold start. */
+  /**
+   * Index of the event whose hidden state is the example's; below the user's first event for a cold
+   * start.
+   */
   readonly state: number;
   readonly context: ExampleContext;
 }
 
+/** Draws training steps from a dataset or from one shard of it. */
 export class TrainingSampler {
   readonly #dataset: Dataset;
   readonly #config: TrainConfig;
   readonly #contexts: ExampleContexts;
   readonly #columns: EventColumns;
-  /** Users with at least one training event; what they and those before them weigh; where training events end. */
+  /** Users with at least one training event. */
   readonly #users: Int32Array;
+  /** By position in #users: the draw weights of this user and all before it, added up. */
   readonly #weightUntil: Float64Array;
+  /** [users] where the training events of each user end. */
   readonly #ends: Int32Array;
-  /** Time of the newest training event, whichever shard it is in. */
+  /** Time of the newest training event of all shards. */
   readonly #untilSeconds: number;
 
   /**
-   * @param dataset - or a shard of it, with at least one training event.
-   * @param trainingEnds - [users]: only the events [userOffsets[u], trainingEnds[u]) of user u are seen.
-   * @param untilSeconds - time of the newest training event, of all shards.
+   * @param dataset - the dataset or one shard of it, with at least one training event.
+   * @param trainingEnds - [users]: the sampler sees only the events [userOffsets[u],
+   *   trainingEnds[u]) of user u.
+   * @param untilSeconds - time of the newest training event of all shards.
    */
   constructor(
     dataset: Dataset,
@@ -92,6 +94,7 @@ export class TrainingSampler {
     this.#untilSeconds = untilSeconds;
   }
 
+  /** Draws a step. */
   sample(step: number): TrainingStep {
     const { usersPerStep, userWeighting, repeats, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
@@ -101,7 +104,7 @@ export class TrainingSampler {
     const positives: number[] = [];
     const users: number[] = [];
     const weights: number[] = [];
-    const leftOut = new LeftOut();
+    const leftOut = new LeftOutPairs();
     const frequencies = new FrequencyPairs();
     for (let row = 0; row < usersPerStep; row++) {
       const user = this.#drawUser(random);
@@ -149,17 +152,20 @@ export class TrainingSampler {
   }
 
   #drawUser(random: Random): number {
-    const at = random.integer(this.#weightUntil.at(-1)!);
-    return this.#users[firstAbove(this.#weightUntil, at)]!;
+    const target = random.integer(this.#weightUntil.at(-1)!);
+    return this.#users[firstAbove(this.#weightUntil, target)]!;
   }
 
-  /** Whether the user had the event's item in [first, end). */
+  /** Whether the user has had the item of `event` among the events [first, end). */
   #had(event: number, first: number, end: number): boolean {
     const { items } = this.#dataset.events;
     return items.subarray(first, end).includes(items[event]!);
   }
 
-  /** What is bought changes with the seasons: 2^(-age / halfLife), the age counted from the newest training event. */
+  /**
+   * The weight of a positive by its age: 2^(-age / halfLife), because what users buy changes with
+   * the seasons. The age counts from the newest training event.
+   */
   #recencyWeight(event: number): number {
     const { halfLifeDays } = this.#config;
     if (halfLifeDays === 0 || !this.#dataset.hasTime) return 1;
@@ -168,14 +174,16 @@ export class TrainingSampler {
   }
 
   /**
-   * Examples of a user. A position is the number of an event that the future begins with: `all` takes one, and events of its
-   * future window; the others take several, and an event of the future window of each.
+   * Draws the examples of a user. A position is the index of the event at which the future begins.
+   * Objective `all` takes one position, and several events of its future window. The other
+   * objectives take several positions, and one event of the future window of each.
    */
   #draw(user: number, first: number, end: number, random: Random): Draw {
     const { objective, positivesPerUser, repeats, model } = this.#config;
     const wanted = positivesPerUser === 'all' ? Infinity : positivesPerUser;
     const examples: Example[] = [];
-    // Long histories are seen through random windows, short ones whole; the last event of one is a positive only.
+    // A long history is seen through a random window, a short one as a whole. The last event is
+    // only a positive.
     const spare = Math.max(0, end - first - (model.maxHistory + 1));
     const encodedEnd =
       objective.kind === 'all'
@@ -185,7 +193,7 @@ export class TrainingSampler {
     const add = (event: number, position: number): void => {
       const context = this.#contexts.draw(event, user, first, end, random);
       const state = this.#stateBefore(event, position, first, context.timeSeconds, random);
-      // A state from before the window is not among the encoder's outputs.
+      // The encoder does not output states from before the window.
       if (state >= first && state < windowBegin) return;
       if (repeats || !this.#had(event, first, state + 1)) examples.push({ event, state, context });
     };
@@ -200,7 +208,7 @@ export class TrainingSampler {
         if (window > 0) add(position + random.integer(window), position);
         if (examples.length === wanted) break;
       }
-    // Every user of a step has an example: the next event, as if the batch had just run.
+    // Every user of a step has at least one example: the next event, as if the batch had just run.
     if (examples.length === 0) {
       const context = this.#contexts.draw(encodedEnd, user, first, end, random);
       examples.push({ event: encodedEnd, state: encodedEnd - 1, context });
@@ -208,7 +216,7 @@ export class TrainingSampler {
     return { encodedEnd, examples };
   }
 
-  /** Where the future window of a position ends; at the position itself when nothing happened in it. */
+  /** The end of the future window of a position; the position itself when the window is empty. */
   #windowEnd(position: number, first: number, end: number): number {
     const { objective } = this.#config;
     if (objective.kind === 'next') return position + 1;
@@ -226,7 +234,10 @@ export class TrainingSampler {
     return low;
   }
 
-  /** The last event before the position that a batch U(0, R) hours before the request had seen; first - 1 without one. */
+  /**
+   * The last event before the position that a batch run U(0, R) hours before the request had seen;
+   * first - 1 without one.
+   */
   #stateBefore(
     event: number,
     position: number,
@@ -239,14 +250,15 @@ export class TrainingSampler {
     let state = position - 1;
     if (!this.#dataset.hasTime) return state;
     const seen = requestSeconds - random.uniform() * recencyMaskHours * 3600;
-    // Without a mask and a request the events before are known, also those of the same second.
+    // Without a mask and without a request all earlier events are known, also those of the same
+    // second.
     if (recencyMaskHours === 0 && requestSeconds === times[event]) return state;
     while (state >= first && times[state]! >= seen) state--;
     return state;
   }
 }
 
-/** Place of the first of ascending values that is above `value`, which the last one is. */
+/** Index of the first of ascending values that is above `value`. The last value is. */
 function firstAbove(values: Float64Array, value: number): number {
   let low = 0;
   let high = values.length - 1;
@@ -258,57 +270,10 @@ function firstAbove(values: Float64Array, value: number): number {
   return low;
 }
 
-/** Items that are left out of the loss of an example, as pairs of both. */
-class LeftOut {
-  readonly #rows: number[] = [];
-  readonly #columns: number[] = [];
-
-  /** Examples come in order. An example's positive stays in, and so does what is no item (-1). */
-  add(example: number, item: number, positive: number): void {
-    if (item < 0 || item === positive) return;
-    this.#rows.push(example);
-    this.#columns.push(item);
-  }
-
-  pairs(): ScorePairs {
-    return { rows: Int32Array.from(this.#rows), columns: Int32Array.from(this.#columns) };
-  }
-}
-
-/** Frequencies of all examples of a step, one after the other. */
-class FrequencyPairs {
-  readonly #rows: number[] = [];
-  readonly #columns: number[] = [];
-  readonly #counts: number[] = [];
-  readonly #ofPositives: number[] = [];
-
-  /** Examples come in order. */
-  add({ items, counts }: ItemFrequencies, positive: number): void {
-    const example = this.#ofPositives.length;
-    let ofPositive = 0;
-    for (const [i, item] of items.entries()) {
-      this.#rows.push(example);
-      this.#columns.push(item);
-      this.#counts.push(counts[i]!);
-      if (item === positive) ofPositive = counts[i]!;
-    }
-    this.#ofPositives.push(ofPositive);
-  }
-
-  pairs(): ExampleFrequencies {
-    return {
-      rows: Int32Array.from(this.#rows),
-      columns: Int32Array.from(this.#columns),
-      counts: Float32Array.from(this.#counts),
-      ofPositives: Float32Array.from(this.#ofPositives),
-    };
-  }
-}
-
-/** Marks an example as having a state; which one is in stateRows. */
+/** Marks an example as having a state; stateRows says which one. */
 const NO_VALUES = new Float32Array(0);
 
-/** The integers [begin, end) in random order; costs what is taken of it. */
+/** The integers [begin, end) in random order. Shuffles only as far as the caller reads. */
 function* shuffled(begin: number, end: number, random: Random): Generator<number> {
   const order = new Int32Array(end - begin);
   for (let i = 0; i < order.length; i++) order[i] = begin + i;
@@ -321,7 +286,7 @@ function* shuffled(begin: number, end: number, random: Random): Generator<number
   }
 }
 
-/** Events with actions as rows of the schema's action table. */
+/** The columns of the event table, with actions as rows of the schema's action table. */
 export function eventColumns(dataset: Dataset, features: ContextFeatures): EventColumns {
   return {
     items: dataset.events.items,

@@ -50,7 +50,7 @@ describe('ShardSampler', () => {
     for (const step of [1, 2, 17]) assert.deepEqual(await sampler.sample(step), plain.sample(step));
   });
 
-  it('draws a step from the users of its shard, the same wherever the run was continued', async () => {
+  it('draws a step from the users of its shard, the same wherever the run continued', async () => {
     const sampler = samplerOf(shards);
     const begins = [0, ...CUTS, shop.users.count];
     for (const { shard, firstStep, endStep } of visits) {
@@ -67,7 +67,7 @@ describe('ShardSampler', () => {
     await sampler.close();
   });
 
-  it('reads each shard of a visit once, the next one before it is needed, and none in vain', async () => {
+  it('reads the shard of each visit once, ahead of time, and no other', async () => {
     const reads: number[] = [];
     const sampler = samplerOf({
       ...shards,

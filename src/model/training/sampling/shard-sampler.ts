@@ -1,4 +1,5 @@
-// Draws steps from shards: holds the shard of the current step, and reads the next one while steps are taken.
+// Draws steps from shards. Holds the shard of the current step, and reads the next one in the
+// background.
 
 import { setImmediate } from 'node:timers/promises';
 import type { Dataset } from '../../../data/dataset.ts';
@@ -10,13 +11,14 @@ import { shardVisits, type ShardVisit } from './shard-schedule.ts';
 import type { TrainConfig } from '../../train-config.ts';
 import type { TrainingEnds, TrainingStatistics } from '../training-statistics.ts';
 
-/** A shard on its way into memory. */
+/** A shard that is being read. */
 interface Reading {
   readonly visit: ShardVisit;
   readonly dataset: Promise<Dataset>;
   done: boolean;
 }
 
+/** Draws training steps from all shards in turn. */
 export class ShardSampler {
   readonly #shards: DatasetShards;
   readonly #trainingEnds: TrainingEnds;
@@ -42,24 +44,28 @@ export class ShardSampler {
     this.#visits = shardVisits(statistics, config);
   }
 
-  /** The step's draw, the same whatever was drawn before. At most two shards are in memory. @throws what reading throws. */
+  /**
+   * Draws a step; the result does not depend on earlier draws. At most two shards are in memory.
+   *
+   * @throws TandemError when reading the shard fails.
+   */
   async sample(step: number): Promise<TrainingStep> {
-    const at = this.#visits.findIndex(({ endStep }) => step < endStep);
-    const visit = this.#visits[at]!;
+    const index = this.#visits.findIndex(({ endStep }) => step < endStep);
+    const visit = this.#visits[index]!;
     if (this.#current?.visit !== visit) {
       this.#current = undefined;
       const reading = this.#next?.visit === visit ? this.#next : this.#read(visit);
       this.#next = undefined;
       this.#current = { visit, sampler: this.#samplerOf(await reading.dataset) };
-      const after = this.#visits[at + 1];
+      const after = this.#visits[index + 1];
       if (after !== undefined) this.#next = this.#read(after);
     }
-    // Steps block this thread: the reader gets a turn between two of them.
+    // Steps block this thread, so the reader runs between two of them.
     if (this.#next?.done === false) await setImmediate();
     return this.#current.sampler.sample(step);
   }
 
-  /** Waits for what is being read. */
+  /** Waits until the background read has ended. */
   async close(): Promise<void> {
     await this.#next?.dataset.catch(() => undefined);
   }
@@ -68,7 +74,7 @@ export class ShardSampler {
     const logged = this.#config.loggedShare > 0;
     const dataset = this.#shards.read(visit.shard, logged ? ALL_TIME : undefined);
     const reading: Reading = { visit, dataset, done: false };
-    // A failure is thrown by the step that needs the shard.
+    // A failed read is reported by the step that needs the shard.
     void dataset
       .catch(() => undefined)
       .finally(() => {

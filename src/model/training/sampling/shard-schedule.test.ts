@@ -12,7 +12,7 @@ const cases = fc.record({
   usersPerStep: fc.integer({ min: 1, max: 64 }),
 });
 
-/** Shards of so many users, each of which weighs `weight`. */
+/** Shards with the given numbers of users, each of weight `weight`. */
 function shardsOf(
   users: readonly number[],
   weight = 1,
@@ -42,7 +42,7 @@ describe('shardVisits', () => {
     );
   });
 
-  it('gives each shard steps in proportion to its weight, a step more or less in each round', () => {
+  it('gives each shard steps in proportion to its weight, within one step per round', () => {
     fc.assert(
       fc.property(cases, fc.integer({ min: 1, max: 20 }), ({ users, ...config }, weight) => {
         const all = users.reduce((sum, count) => sum + count, 0);

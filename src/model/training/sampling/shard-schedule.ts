@@ -1,10 +1,11 @@
-// Which shard a step draws from. A pure function of (seed, step), so a resumed run goes where an uninterrupted one went.
+// Which shard a step draws from. A pure function of (seed, step), so a resumed run visits the same
+// shards as an uninterrupted one.
 
 import { Random } from '../../../random.ts';
 import type { TrainConfig } from '../../train-config.ts';
 import type { TrainingStatistics } from '../training-statistics.ts';
 
-/** Steps [firstStep, endStep) in a row that draw from one shard. */
+/** Consecutive steps [firstStep, endStep) that draw from one shard. */
 export interface ShardVisit {
   readonly shard: number;
   readonly firstStep: number;
@@ -12,11 +13,13 @@ export interface ShardVisit {
 }
 
 /**
- * Every round visits all shards in an order of its own, for steps in proportion to what their training users weigh; there
- * are as many rounds as the steps of the run go through all users, at least one.
+ * The visits of a run. The run has one round for each pass over all users, at least one. A round
+ * visits all shards in its own random order, each for a number of steps in proportion to the weight
+ * of its training users.
  *
  * @param statistics - weights are whole numbers, not all 0.
- * @returns visits by step, which cover steps 1 to config.steps; a shard that weighs too little for a step has none.
+ * @returns visits by step, covering the steps 1 to config.steps. A shard whose weight is too small
+ *   for one step has no visit.
  */
 export function shardVisits(
   { users, weightOfShards }: Pick<TrainingStatistics, 'users' | 'weightOfShards'>,
@@ -35,7 +38,7 @@ export function shardVisits(
       const endStep = begin + Math.floor((before * length) / all);
       const last = visits.at(-1);
       if (firstStep === endStep) continue;
-      // Two rounds that meet at a shard stay there.
+      // When a round starts with the last shard of the round before, the two visits become one.
       if (last?.shard === shard) visits.splice(-1, 1, { ...last, endStep });
       else visits.push({ shard, firstStep, endStep });
     }

@@ -1,0 +1,21 @@
+// The tfjs kernels that the addon computes. Shapes and attributes are checked here; the arithmetic
+// is in native/core. Integers and booleans are left to tfjs's CPU kernel of the same name.
+
+import type { TensorOps } from '../../native/binding.ts';
+import type { tf } from '../tf.ts';
+import { elementwiseKernels } from './elementwise.ts';
+import { KernelFactory } from './kernel.ts';
+import { matmulKernels } from './matmul.ts';
+import { movementKernels } from './movement.ts';
+import { reduceKernels } from './reduce.ts';
+
+/** Kernel configurations for `backendName`, to be registered over the copied CPU kernels. */
+export function nativeKernels(ops: TensorOps, backendName: string): tf.KernelConfig[] {
+  const factory = new KernelFactory(ops, backendName);
+  return [
+    ...elementwiseKernels(factory),
+    ...reduceKernels(factory),
+    ...matmulKernels(factory),
+    ...movementKernels(factory),
+  ];
+}

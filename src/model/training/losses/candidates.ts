@@ -1,0 +1,70 @@
+// The sampled candidates of a step: the items that all examples of the step are scored against, and
+// how often each is expected among them. All examples share them, so that the scores are one matrix
+// product.
+
+import type { Random } from '../../../random.ts';
+import type { Proposal } from './proposals.ts';
+
+/** The candidates of a step, one for each column of the score matrix [E, C]. */
+export interface SampledCandidates {
+  /** [C] catalogue rows. */
+  readonly rows: Int32Array;
+  /**
+   * The logQ correction: ln of the expected number of times that an item is among the candidates.
+   *
+   * @param rows - [n] catalogue rows.
+   * @returns [n], finite for every item that can be a candidate.
+   */
+  readonly logExpectedCount: (rows: Int32Array) => Float32Array;
+}
+
+/** `count` candidates of a step come from this proposal. */
+interface CandidateSource {
+  readonly count: number;
+  readonly proposal: Proposal;
+}
+
+/**
+ * Draws the candidates of a step from the positives of its examples (in-batch) and from proposals.
+ *
+ * The correction of a candidate depends on its item only, not on the source that it came from. With
+ * n_k draws from proposal Q_k an item is expected sum_k n_k Q_k(item) times, and the sum over
+ * candidates of exp(score) / expected count is an unbiased estimate of the sum over the catalogue.
+ * This is the logQ correction with ln n added, so that its scale is right as well.
+ *
+ * @see Veach and Guibas, Optimally Combining Sampling Techniques, SIGGRAPH 1995 (the balance
+ *   heuristic).
+ */
+export class CandidateSampler {
+  readonly #sources: readonly CandidateSource[];
+  readonly #positive: Float64Array | undefined;
+
+  /**
+   * @param inBatch - [N] probability that a positive is this item; absent when positives are not
+   *   candidates.
+   */
+  constructor(sources: readonly CandidateSource[], inBatch?: Float64Array) {
+    this.#sources = sources.filter(({ count }) => count > 0);
+    this.#positive = inBatch;
+  }
+
+  /** @param positives - [E] catalogue rows of the step's positives. */
+  draw(positives: Int32Array, random: Random): SampledCandidates {
+    const inBatch = this.#positive === undefined ? 0 : positives.length;
+    const drawn = this.#sources.reduce((sum, { count }) => sum + count, 0);
+    const rows = new Int32Array(inBatch + drawn);
+    if (inBatch > 0) rows.set(positives);
+    let column = inBatch;
+    for (const { count, proposal } of this.#sources)
+      for (let i = 0; i < count; i++) rows[column++] = proposal.draw(random);
+    const expected = (row: number): number =>
+      this.#sources.reduce(
+        (sum, { count, proposal }) => sum + count * proposal.probability(row),
+        inBatch === 0 ? 0 : inBatch * this.#positive![row]!,
+      );
+    return {
+      rows,
+      logExpectedCount: (wanted) => Float32Array.from(wanted, (row) => Math.log(expected(row))),
+    };
+  }
+}
