@@ -72,8 +72,8 @@ describe('ItemCatalogue', () => {
         const built = buildCatalogue(columns, [], new Float32Array(count));
         const read = decodeCatalogue(encodeCatalogue(built));
         assert.deepEqual(read.ids.all(), ids);
-        const handed = ItemCatalogue.of(structuredClone(read.parts()));
-        for (const catalogue of [read, handed])
+        const passed = ItemCatalogue.of(structuredClone(read.parts()));
+        for (const catalogue of [read, passed])
           for (let row = 0; row < count; row++) {
             assert.equal(catalogue.title(row), columns.titles[row]);
             assert.equal(catalogue.advertiser(row), ids[row]);

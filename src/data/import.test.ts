@@ -71,7 +71,7 @@ function eventsById(dataset: Dataset): unknown[] {
 }
 
 describe('importDataset', () => {
-  it('keeps the content of CSV, NDJSON and Parquet, whatever their columns are called', async () => {
+  it('keeps the content of CSV, NDJSON and Parquet, whatever the column names', async () => {
     const id = fc
       .string({
         unit: fc.constantFrom('a', 'b', ',', 'é', '"', "'", '0', ' ', '|'),

@@ -23,5 +23,5 @@ test('history boosts come from the same events', () => {
   const format = { dimensions: 2, type: 'f32', maxHistory: 9, frequency } as const;
   const made = makeUserState(state, events, format, 99);
   assert.deepEqual(made.historyBoosts, historyBoosts(columns, 1, 3, 9, frequency));
-  assert.deepEqual([...made.historyBoosts!.items], [1, 3]);
+  assert.deepEqual([...made.historyBoosts.items], [1, 3]);
 });

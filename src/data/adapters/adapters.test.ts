@@ -124,7 +124,7 @@ describe('online-retail', () => {
   });
 
   it(
-    'counts the requests that the published floors were measured on',
+    'counts the requests that the published baselines were measured on',
     { skip: skipWithout('online-retail') },
     async () => {
       const { dataset, report } = await run('online-retail', join(published, 'online-retail'));
