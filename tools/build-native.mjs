@@ -17,8 +17,8 @@ const build = new BuildSystem({
   log: 'warn',
 });
 // The addon only uses Node-API, so cmake-js takes the headers of node-api-headers instead of
-// downloading Node's. cmake-js would read this from "binary.napi_versions" of package.json, but other
-// tools take that entry as a sign of prebuilt binaries.
+// downloading Node's. cmake-js would read this from "binary.napi_versions" of package.json, but
+// other tools take that entry as a sign of prebuilt binaries.
 build.options.isNodeApi = true;
 mkdirSync(join(root, 'build'), { recursive: true });
 try {

@@ -55,20 +55,20 @@ describe('parseTrainConfig', () => {
     }
   });
 
-  it('refuses item frequency where what a user had before is left out of the loss', () => {
+  it('refuses item frequency when items of the history are left out of the loss', () => {
     const model = { ...DEFAULT_TRAINING.model, itemFrequency: true };
     refuses({ model, repeats: false }, /repeats for itemFrequency/);
     assert.deepEqual(parseTrainConfig({ ...DEFAULT_TRAINING, model }).model, model);
   });
 
-  it('refuses a learned temperature that starts outside of its bounds', () => {
+  it('refuses a learned temperature that starts outside its bounds', () => {
     for (const temperature of [0.01, 1, 2]) {
       refuses({ temperature, learnTemperature: true }, /between 0.01 and 1/);
       parseTrainConfig({ ...DEFAULT_TRAINING, temperature });
     }
   });
 
-  it('refuses the subject item where no example has an item in view', () => {
+  it('refuses the subject item when no example has an item in view', () => {
     const model = { ...DEFAULT_TRAINING.model, subjectItem: true };
     for (const none of [{ neighbourShare: 0 }, { queryShare: 1 }]) {
       refuses({ model, ...none }, /item in view for subjectItem/);

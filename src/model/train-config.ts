@@ -306,7 +306,7 @@ function contradictionOf(config: TrainConfig): string | undefined {
   if (loss.kind === 'sampled' && loss.inBatch && loss.logQ === 'none')
     return (
       'Expected a logQ correction for in-batch negatives, received logQ "none". In-batch ' +
-      'negatives are as frequent as conversions, so the loss would push popular items away in ' +
+      'negatives are as frequent as conversions, so popular items would be pushed away in ' +
       'proportion to their popularity. Choose logQ "negativesOnly", or inBatch false.'
     );
   if (loss.kind !== 'full' && loss.negatives + loss.hardNegatives === 0)

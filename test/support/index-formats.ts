@@ -60,7 +60,7 @@ export const INDEX_FORMATS: Readonly<Record<string, IndexFormat>> = {
       const { HnswIndex } = nativeAddon();
       return (await HnswIndex.build(formatVectors(), FORMAT_WIDTH, options)).serialize();
     },
-    // The layout of usearch; hnsw_index.cpp describes it above CheckBytes.
+    // The layout that native/core/indexes/hnsw_file.h describes.
     fields: (valid) => {
       const rows = new DataView(valid.buffer, valid.byteOffset).getUint32(0, true);
       const head = 8 + rows * FORMAT_WIDTH * 4;

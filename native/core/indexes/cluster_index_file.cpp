@@ -76,7 +76,7 @@ Status CheckHeader(const Header& header, const std::uint8_t* bytes, std::size_t 
     return Invalid("the magic word is missing");
   }
   if (header.version != kVersion) {
-    return Invalid("they are of version " + std::to_string(header.version));
+    return Invalid("their version is " + std::to_string(header.version));
   }
   if (header.dimensions != dimensions || header.size != size) {
     return Invalid("they index " + std::to_string(header.size) + " x " +
@@ -114,7 +114,7 @@ Status CheckRows(const std::vector<std::uint32_t>& rows, std::size_t size) {
   std::size_t filled = 0;
   for (const std::uint32_t row : rows) {
     if (row == kNoRow) continue;
-    if (row >= size || seen[row]) return Invalid("a row is out of range or there twice");
+    if (row >= size || seen[row]) return Invalid("a row is out of range or occurs twice");
     seen[row] = true;
     ++filled;
   }
@@ -210,7 +210,7 @@ Status ClusterIndex::Load(const std::uint8_t* bytes, std::size_t size_bytes, con
       made->radius_.push_back(stored.radius);
       blocks += stored.block_count;
     }
-    if (blocks != header.blocks) return Invalid("the blocks of the clusters are not all there");
+    if (blocks != header.blocks) return Invalid("the clusters have too few blocks");
     read(made->rows_.data(), padded_rows * sizeof(std::uint32_t));
     Status read_status = CheckRows(made->rows_, size);
     if (!read_status.ok()) return read_status;

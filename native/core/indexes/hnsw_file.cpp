@@ -158,7 +158,7 @@ class FileCheck {
       }
       key_seen[key] = true;
       if (level != LevelOf(node)) {
-        return HnswFileInvalid("the level of " + name + " is given twice, unlike");
+        return HnswFileInvalid("the level of " + name + " is given twice with different values");
       }
       for (std::int16_t l = 0; l <= level; ++l) {
         const Status status = CheckNeighbours(name, l);

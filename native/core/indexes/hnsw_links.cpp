@@ -228,7 +228,7 @@ Status ConnectEveryNode(std::uint8_t* bytes, std::size_t* repaired) {
       if (!status.ok() || now == 0) return status;
       *repaired += now;
     }
-    return Status::Internal("Nodes of the graph stay out of reach. Raise connectivity.");
+    return Status::Internal("Some nodes of the graph cannot be reached. Raise connectivity.");
   } catch (const std::exception&) {
     return Status::Internal("Out of memory for the links of an index.");
   }

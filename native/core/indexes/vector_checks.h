@@ -25,7 +25,7 @@ inline Status CheckVectors(const KernelTable& kernels, const float* rows, std::s
     if (!kernels.all_finite(vector, dimensions)) {
       return Status::NonFinite(std::string("Expected finite ") + what +
                                ", received NaN or Inf in row " + std::to_string(row) +
-                               ". Check what wrote it.");
+                               ". Check the program that wrote it.");
     }
     bool zero = true;
     for (std::size_t i = 0; i < dimensions; ++i) zero = zero && vector[i] == 0.0f;
@@ -46,9 +46,10 @@ inline Status CheckNorms(const KernelTable& kernels, const float* rows, std::siz
     const float* vector = rows + row * dimensions;
     const float squares = kernels.dot(vector, vector, dimensions);
     if (squares >= 1e-12f && squares <= 1e12f) continue;
-    return Status::OutOfRange(
-        std::string("Expected ") + what + " of a norm from 1e-6 to 1e6, received the square " +
-        std::to_string(squares) + " in row " + std::to_string(row) + ". Normalise them.");
+    return Status::OutOfRange(std::string("Expected ") + what +
+                              " of a norm from 1e-6 to 1e6, received the squared norm " +
+                              std::to_string(squares) + " in row " + std::to_string(row) +
+                              ". Normalise them.");
   }
   return Status::Ok();
 }

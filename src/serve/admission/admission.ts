@@ -1,5 +1,5 @@
-// Who is let in: draining, the limit of open requests that follows the measured latency, the queue, the client's rate. What is refused here
-// has cost nothing yet.
+// Which requests are admitted. The checks are: draining, the limit of open requests, the queue, and
+// the client's rate. A request that is refused here has cost next to nothing.
 
 import { TandemError } from '../../errors.ts';
 import type { Client } from './api-keys.ts';
@@ -8,23 +8,23 @@ import type { ServerMetrics } from '../metrics/metrics.ts';
 
 export interface AdmissionOptions {
   readonly maxMicroBatch: number;
-  /** Requests that may wait before new ones are refused, whatever the measured limit says. */
+  /** When so many requests wait, new ones are refused, whatever the limit of open requests is. */
   readonly maxQueue: number;
 }
 
-/** A micro-batch that has been answered. */
+/** The times of a micro-batch that has been answered. */
 export interface AnsweredBatch {
   readonly requests: number;
-  /** How long its oldest request waited. */
+  /** How long its oldest request waited in the queue. */
   readonly waitMs: number;
-  /** performance.now() at which it had its states. */
+  /** performance.now() when its states had been read. */
   readonly hydratedMs: number;
 }
 
-/** The limit starts at as many full micro-batches, and never falls below as large a share of one. */
+/** Bounds of the limit of open requests, in full micro-batches. */
 const LIMIT_START_BATCHES = 4;
-const LIMIT_FLOOR_BATCHES = 1 / 16;
-/** So much of one may come at once to a server that has nothing to do. */
+const LIMIT_MIN_BATCHES = 1 / 16;
+/** The burst that an idle server always admits, in full micro-batches. */
 const BURST_BATCHES = 1 / 2;
 
 export class Admission {
@@ -34,16 +34,16 @@ export class Admission {
   #open = 0;
   #waiting = 0;
   #draining = false;
-  /** By the limit, since a micro-batch was answered. */
+  /** Requests refused because of the limit since the last micro-batch was answered. */
   #refused = 0;
-  /** Made when the limit changes. */
+  /** The error for the current limit. It is made once for each value of the limit. */
   #overloaded: { readonly limit: number; readonly error: TandemError } | undefined;
 
   constructor(metrics: ServerMetrics, { maxMicroBatch, maxQueue: max }: AdmissionOptions) {
     this.#metrics = metrics;
     this.#maxQueue = max;
     this.#limit = new ConcurrencyLimit({
-      min: Math.min(max, Math.ceil(LIMIT_FLOOR_BATCHES * maxMicroBatch)),
+      min: Math.min(max, Math.ceil(LIMIT_MIN_BATCHES * maxMicroBatch)),
       max,
       start: Math.min(max, LIMIT_START_BATCHES * maxMicroBatch),
       batch: maxMicroBatch,
@@ -51,12 +51,12 @@ export class Admission {
     });
   }
 
-  /** Requests let in and not answered yet. */
+  /** How many requests are admitted and have no answer yet. */
   get open(): number {
     return this.#open;
   }
 
-  /** Requests that may be open; follows the measured latency. */
+  /** How many requests may be open. It follows the measured latency. */
   get limit(): number {
     return this.#limit.limit;
   }
@@ -67,7 +67,7 @@ export class Admission {
   }
 
   /**
-   * Lets requests in, and counts them against the client's rate.
+   * Admits requests and counts them against the client's rate.
    *
    * @throws TandemError as refuse() does.
    */
@@ -77,9 +77,10 @@ export class Admission {
   }
 
   /**
-   * Refuses what admit() would refuse, before any work is done: also before a body is parsed.
+   * Throws if admit() would throw. Call it before any work, for example before a body is parsed.
    *
-   * The limit counts what is open before these requests, so that one batch may be larger than the limit.
+   * The limit is compared with the requests that are open before these. Therefore one batch may be
+   * larger than the limit.
    *
    * @throws TandemError ERR_DRAINING, ERR_OVERLOADED, ERR_RATE_LIMITED.
    */
@@ -94,25 +95,31 @@ export class Admission {
     if (this.#waiting + requests > this.#maxQueue)
       throw this.#shed(requests, 'queue_full', [
         'ERR_OVERLOADED',
-        `Expected at most ${this.#maxQueue} waiting requests (setting maxQueue). Try again later or add a server.`,
+        `Expected at most ${this.#maxQueue} waiting requests (setting maxQueue). ` +
+          'Try again later or add a server.',
       ]);
     const waitSeconds = client.waitSeconds(requests);
     if (waitSeconds > 0) {
       const retryAfterSeconds = Math.ceil(waitSeconds);
       throw this.#shed(requests, 'rate_limited', [
         'ERR_RATE_LIMITED',
-        `Expected no more requests than the rate of this API key. Try again in ${retryAfterSeconds} s.`,
+        'Expected no more requests than the rate of this API key allows. ' +
+          `Try again in ${retryAfterSeconds} s.`,
         { details: { retryAfterSeconds } },
       ]);
     }
   }
 
   /**
-   * What everybody is told while the limit is reached, and counted as told; undefined while somebody is let in, and on a server that
-   * stops, which closes connections with its answers: it must have read what it answers, or the client sees a reset instead.
+   * Refuses requests while the limit is reached, whoever sent them, and counts them as refused.
    *
-   * Whoever sends more than the server can answer is told so hundreds of times between two answers: so it costs no client to
-   * be known and no new error.
+   * Under overload the server refuses hundreds of requests between two answers. Therefore the
+   * client need not be known, and the same error object is returned until the limit changes.
+   *
+   * A draining server refuses nothing here. It closes the connection after each answer, so it must
+   * have read the whole request before; otherwise the client sees a connection reset.
+   *
+   * @returns the error, or undefined when the requests may be admitted.
    */
   refuseAll(requests: number): TandemError | undefined {
     const { limit } = this.#limit;
@@ -123,33 +130,38 @@ export class Admission {
     return this.#counted(this.#overloaded.error, requests, 'overload');
   }
 
-  /** A request begins to wait for its turn. */
+  /** Counts a request that enters the queue. */
   enter(): void {
     this.#open += 1;
     this.#waiting += 1;
   }
 
-  /** Those of a micro-batch wait no longer. */
+  /** Counts requests that leave the queue for a micro-batch. */
   begin(requests: number): void {
     this.#waiting -= requests;
   }
 
-  /** They have their answers. */
+  /** Counts requests that have been answered. */
   leave(requests: number): void {
     this.#open -= requests;
   }
 
-  /** A request's deadline has passed while it waited. @returns what it is told. */
+  /**
+   * Counts a request whose deadline passed while it was in the queue.
+   *
+   * @returns the error for it.
+   */
   expire(): TandemError {
     this.begin(1);
     this.leave(1);
     return this.#shed(1, 'deadline', [
       'ERR_DEADLINE_EXCEEDED',
-      'Expected to answer within the time the request gave, but it was over before its turn came. Ask with more time, or add a server.',
+      'Expected to answer within the timeout of the request, but the timeout passed while the ' +
+        'request waited. Ask with a longer timeout, or add a server.',
     ]);
   }
 
-  /** What the limit follows. */
+  /** Adjusts the limit to the measured latency. */
   observe({ requests, waitMs, hydratedMs }: AnsweredBatch): void {
     const nowMs = performance.now();
     const open = this.#open;
@@ -175,6 +187,7 @@ export class Admission {
 function overloadedError(limit: number): TandemError {
   return new TandemError(
     'ERR_OVERLOADED',
-    `Expected at most ${limit} open requests, which this server answers without a queue. Try again later or add a server.`,
+    `Expected at most ${limit} open requests, which this server answers without a queue. ` +
+      'Try again later or add a server.',
   );
 }

@@ -1,4 +1,5 @@
-// Who is let in, and that a changed, broken or emptied key file does to a running server what it should.
+// Which keys are accepted, and how a running server reacts to a key file that is changed, broken or
+// removed.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,7 +26,7 @@ function make(...names: readonly string[]): { keys: string[]; records: KeyRecord
   return { keys: made.map(({ key }) => key), records: made.map((one) => one.record) };
 }
 
-test('a key opens what its role opens, and admin opens everything', () => {
+test('a key allows what its role allows, and admin allows everything', () => {
   const made = ROLES.map((role) => newKey({ name: role, role }));
   writeKeyFile(
     path,
@@ -43,7 +44,7 @@ test('a key opens what its role opens, and admin opens everything', () => {
     }
 });
 
-test('nothing but a whole key is a key, and no message repeats one', () => {
+test('only a whole key is accepted, and no message repeats a key', () => {
   const { keys: given, records } = make('web');
   const [key] = given as [string];
   writeKeyFile(path, records);
@@ -73,7 +74,7 @@ test('nothing but a whole key is a key, and no message repeats one', () => {
   );
 });
 
-test('the file has the digest and not the key', () => {
+test('the file holds digests and no keys', () => {
   const { keys, records } = make('a', 'b');
   writeKeyFile(path, records);
   const text = readFileSync(path, 'utf8');
@@ -85,7 +86,7 @@ test('the file has the digest and not the key', () => {
   assert.notEqual(keys[0], keys[1]);
 });
 
-test('a reload adds, changes and revokes, also for clients that are connected', () => {
+test('a reload adds, changes and revokes keys, also for connected clients', () => {
   const { keys: given, records } = make('stays', 'goes');
   const comes = newKey({ name: 'comes', role: 'metrics' });
   writeKeyFile(path, records);
@@ -103,7 +104,7 @@ test('a reload adds, changes and revokes, also for clients that are connected', 
     goes.require('candidates');
   }, code('ERR_UNAUTHENTICATED'));
   assert.throws(() => keys.authenticate(`Bearer ${given[1]}`), code('ERR_UNAUTHENTICATED'));
-  // The same id with another digest is another key: who holds the old one is out.
+  // The same id with another digest is another key, and the old one is revoked.
   writeKeyFile(path, [{ ...records[0]!, sha256: comes.record.sha256 }]);
   keys.reload();
   assert.throws(() => {
@@ -111,7 +112,7 @@ test('a reload adds, changes and revokes, also for clients that are connected', 
   }, code('ERR_UNAUTHENTICATED'));
 });
 
-test('a reload keeps what a client has used of its rate', () => {
+test('a reload keeps the tokens that a client has spent', () => {
   const limited = newKey({ name: 'web', role: 'candidates', requestsPerSecond: 0.01, burst: 2 });
   writeKeyFile(path, [limited.record]);
   const keys = new ApiKeys(path);
@@ -120,7 +121,7 @@ test('a reload keeps what a client has used of its rate', () => {
   assert.ok(keys.authenticate(`Bearer ${limited.key}`).waitSeconds(1) > 0);
 });
 
-test('a broken file stops a start and not a server', () => {
+test('an invalid file stops a start but not a running server', () => {
   const { keys: given, records } = make('web');
   writeKeyFile(path, records);
   const keys = new ApiKeys(path);
@@ -146,7 +147,7 @@ test('a broken file stops a start and not a server', () => {
   keys.authenticate(`Bearer ${given[0]}`).require('candidates');
 });
 
-test('without a file everybody may do everything, and no rate holds', () => {
+test('without a file every client has all rights and no rate', () => {
   const keys = new ApiKeys(undefined);
   assert.ok(keys.isOpen);
   const client = keys.authenticate('');

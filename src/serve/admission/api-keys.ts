@@ -1,5 +1,5 @@
-// Who asks, and what they may: from an Authorization header to a client with a role and a rate.
-// Transports and routes see no key but in authenticate(); nothing here logs or repeats one.
+// From an Authorization header to a client with a role and a rate. Transports and routes pass a key
+// only to authenticate(), and nothing in this file logs a key or puts one into a message.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { unwatchFile, watchFile } from 'node:fs';
@@ -10,39 +10,42 @@ import { TokenBucket } from './token-bucket.ts';
 
 const WATCH_INTERVAL_MS = 1000;
 const BEARER = /^Bearer +(\S+)$/i;
-/** What an unknown id is compared with, so that it takes as long as a known one. */
+/** An unknown key id is compared with this, so that it takes as long as a known one. */
 const NO_DIGEST = Buffer.alloc(32);
 
-/** A key of the file, and the memory of its rate, which the event loops of a server share. */
+/** A key of the file with its token bucket, which the event loops of a server share. */
 export interface SharedKey {
   readonly record: KeyRecord;
-  /** Absent when its rate is unlimited. */
+  /** Memory of the token bucket. Absent when the rate is unlimited. */
   readonly bucket?: SharedArrayBuffer | undefined;
 }
 
-/** Milliseconds that mean the same on every thread. */
+/** Milliseconds of a clock that all threads share; performance.now() differs by thread. */
 function nowMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
 
-/** One key, for as long as connections remember it: a change of the file reaches those that are open. */
+/**
+ * The holder of an API key. Open connections keep their Client, so a change of the key file reaches
+ * them, too.
+ */
 export class Client {
   #record: KeyRecord | undefined;
   #digest = NO_DIGEST;
   #bucket: TokenBucket | undefined;
   #revoked = false;
 
-  /** @param key - undefined for the client of a server without keys, which may do everything. */
+  /** @param key - undefined for the client of a server without keys, who has all rights. */
   constructor(key: SharedKey | undefined) {
     if (key !== undefined) this.update(key);
   }
 
-  /** Of its key; undefined without one. */
+  /** The digest of the key; undefined without a key. */
   get sha256(): string | undefined {
     return this.#record?.sha256;
   }
 
-  /** Takes over a changed record; a bucket whose rate stays keeps its tokens. */
+  /** Adopts a changed record. The bucket keeps its tokens when the rate stays the same. */
   update({ record, bucket }: SharedKey): void {
     const { requestsPerSecond: rate, burst } = record;
     if (rate === undefined) this.#bucket = undefined;
@@ -64,12 +67,16 @@ export class Client {
     this.#revoked = true;
   }
 
-  /** Whether the key with this digest is this client's; takes the same time for any. */
+  /** Whether this client has the key with this digest. It takes the same time for any digest. */
   owns(digest: Uint8Array): boolean {
     return timingSafeEqual(digest, this.#digest);
   }
 
-  /** @throws TandemError ERR_FORBIDDEN; ERR_UNAUTHENTICATED when the key was taken out of the file since. */
+  /**
+   * Checks that the client has a role, or the role "admin".
+   *
+   * @throws TandemError ERR_FORBIDDEN; ERR_UNAUTHENTICATED when the key was removed from the file.
+   */
   require(role: Role): void {
     if (this.#revoked) throw unauthenticated('one that was revoked');
     const own = this.#record?.role ?? 'admin';
@@ -80,32 +87,32 @@ export class Client {
       );
   }
 
-  /** Seconds until so many requests may be asked; 0 = now. */
+  /** Returns the seconds until the rate allows so many requests; 0 means now. */
   waitSeconds(requests: number): number {
     return this.#bucket?.waitSeconds(requests, nowMs()) ?? 0;
   }
 
-  /** Counts requests against the rate; ask waitSeconds() first. */
+  /** Counts requests against the rate. Call waitSeconds() first. */
   spend(requests: number): void {
     this.#bucket?.spend(requests, nowMs());
   }
 }
 
 /**
- * The keys of a server. Its admin port asks it, too: `keys.authenticate(header).require('admin')`.
+ * The keys of a server, for its public port and its admin port.
  *
- * One event loop reads the file; it shares what it read with the others, which adopt() it.
+ * One event loop reads the file and shares the keys with the other event loops, which adopt() them.
  */
 export class ApiKeys {
   readonly #path: string | undefined;
-  /** Called when other keys hold from now on. */
+  /** Called after the file was read again. */
   onChange: (keys: readonly SharedKey[]) => void = () => undefined;
-  /** Whoever asks where no key is needed. */
+  /** The client of requests that need no key. */
   readonly anonymous: Client = new Client(undefined);
   #clients: ReadonlyMap<string, Client> = new Map();
 
   /**
-   * @param path - a key file, or undefined to let everybody do everything.
+   * @param path - a key file. Undefined means that every client has all rights.
    * @throws TandemError ERR_CONFIG_INVALID.
    */
   constructor(path: string | undefined) {
@@ -113,13 +120,15 @@ export class ApiKeys {
     if (path !== undefined) this.#read(path);
   }
 
-  /** Whether everybody may do everything. */
+  /** Whether every client has all rights. */
   get isOpen(): boolean {
     return this.#path === undefined;
   }
 
   /**
-   * @param authorization - the header's value, empty when there is none.
+   * Finds the client that an Authorization header belongs to.
+   *
+   * @param authorization - value of the header, empty when the request has none.
    * @throws TandemError ERR_UNAUTHENTICATED.
    */
   authenticate(authorization: string): Client {
@@ -139,7 +148,7 @@ export class ApiKeys {
     return [...this.#clients.values()].map((client) => client.share());
   }
 
-  /** From now on these keys hold and no others; clients whose key stays are the same as before. */
+  /** Replaces all keys. Clients whose key is in both sets stay the same objects. */
   adopt(keys: readonly SharedKey[]): void {
     const before = this.#clients;
     const clients = new Map<string, Client>();
@@ -153,7 +162,10 @@ export class ApiKeys {
     this.#clients = clients;
   }
 
-  /** Reads the file again when it changes, looking once a second: also through the symbolic links of a mounted secret. */
+  /**
+   * Checks the file once a second and reads it again when it has changed. Polling also notices a
+   * change behind the symbolic links of a mounted secret.
+   */
   watch(): void {
     if (this.#path === undefined) return;
     watchFile(this.#path, { interval: WATCH_INTERVAL_MS, persistent: false }, this.reload);
@@ -163,7 +175,7 @@ export class ApiKeys {
     if (this.#path !== undefined) unwatchFile(this.#path, this.reload);
   }
 
-  /** Reads the file again; one that is broken leaves the keys as they are. */
+  /** Reads the file again. A file that is invalid leaves the keys as they are. */
   readonly reload = (): void => {
     if (this.#path === undefined) return;
     try {
@@ -183,6 +195,7 @@ export class ApiKeys {
 function unauthenticated(received: string): TandemError {
   return new TandemError(
     'ERR_UNAUTHENTICATED',
-    `Expected an API key of this server in the header "Authorization: Bearer KEY", received ${received}. "tandem keys add" makes one.`,
+    'Expected an API key of this server in the header "Authorization: Bearer KEY", ' +
+      `received ${received}. "tandem keys add" makes one.`,
   );
 }

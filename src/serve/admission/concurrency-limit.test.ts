@@ -1,4 +1,4 @@
-// The controller against a simulated server and clock: no time passes here, so nothing depends on the machine.
+// The limit against a simulated server with a simulated clock, so no result depends on the machine.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,23 +11,23 @@ const BOUNDS: LimitBounds = { min: 8, max: 4096, start: 256, batch: BATCH, burst
 interface Load {
   readonly seconds: number;
   readonly requestsPerSecond: number;
-  /** Time of a micro-batch: fixed + each x requests. */
+  /** A micro-batch runs for fixedMs + eachMs x requests. */
   readonly fixedMs: number;
   readonly eachMs: number;
-  /** Once a second the server stops for so long, as one whose processor is taken away. */
+  /** Once a second the server stops for so long, like a process that gets no CPU. */
   readonly stallMs?: number;
 }
 
 interface Outcome {
   readonly answered: number;
-  /** Also in the first second. */
+  /** Includes the first second. */
   readonly refused: number;
   readonly worstMs: number;
-  /** Of the first second, of which nothing else is counted. */
+  /** The worst latency of the first second, which `answered` and `worstMs` leave out. */
   readonly worstAtFirstMs: number;
 }
 
-/** One event loop that runs micro-batches; requests arrive evenly, and those over the limit are refused. */
+/** One event loop. Requests arrive evenly, and it refuses those over the limit. */
 class SimulatedServer {
   readonly limit: ConcurrencyLimit;
   #nowMs = 1e6;
@@ -37,7 +37,7 @@ class SimulatedServer {
     this.limit = new ConcurrencyLimit(bounds);
   }
 
-  /** @returns what was answered after the first second, in which the limit may still look for its place. */
+  /** The limit may still adapt in the first second, so only later answers count. */
   run({ seconds, requestsPerSecond, fixedMs, eachMs, stallMs = 0 }: Load): Outcome {
     const startMs = this.#nowMs;
     let stalls = 0;
@@ -92,7 +92,7 @@ function capacityOf({ fixedMs, eachMs }: { fixedMs: number; eachMs: number }): n
   return (BATCH / (fixedMs + BATCH * eachMs)) * 1000;
 }
 
-test('under any overload answers stay near the floor, and the server stays busy', () => {
+test('under any overload latency stays near its baseline, and the server stays busy', () => {
   fc.assert(
     fc.property(
       speed,
@@ -109,7 +109,8 @@ test('under any overload answers stay near the floor, and the server stays busy'
           requestsPerSecond: overload * capacity,
         });
         const fullMs = cost.fixedMs + BATCH * cost.eachMs;
-        // Twice the floor is tolerated; the headroom of an interval and a half-full micro-batch come on top.
+        // Twice the baseline is tolerated. The growth of an interval and a half-full micro-batch
+        // come on top.
         assert.ok(worstMs <= Math.max(5, 2 * fullMs) + 2 * fullMs, `${worstMs} of ${fullMs} ms`);
         assert.ok(answered >= 0.9 * capacity * (seconds - 1), `${answered} of ${capacity}/s`);
       },
@@ -118,7 +119,10 @@ test('under any overload answers stay near the floor, and the server stays busy'
   );
 });
 
-/** A server on which answering together gains next to nothing, after single requests from which it learned what one takes; and an overload. */
+/**
+ * A server on which answering together gains next to nothing, and a load that is too much for it.
+ * The server has answered single requests before, so it knows how long one takes.
+ */
 function calmWithoutGain(
   eachMs: number,
   overload: number,
@@ -130,7 +134,7 @@ function calmWithoutGain(
   return { server, capacity, load: { ...cost, requestsPerSecond: overload * capacity } };
 }
 
-test('where answering together gains nothing, no micro-batch becomes a queue', () => {
+test('if answering together gains nothing, no micro-batch becomes a queue', () => {
   fc.assert(
     fc.property(
       fc.double({ min: 0.05, max: 1, noNaN: true }),
@@ -139,10 +143,10 @@ test('where answering together gains nothing, no micro-batch becomes a queue', (
         const { server, capacity, load } = calmWithoutGain(eachMs, overload);
         server.run({ ...load, seconds: 20 });
         const { answered, worstMs } = server.run({ ...load, seconds: 20 });
-        // Wait and run of the micro-batch that the limit lets be, and as long again for the interval in which it grows.
+        // Wait and run of the micro-batch that the limit allows, and growth during an interval.
         assert.ok(worstMs <= 2 * Math.max(5, BOUNDS.min * eachMs) + 20 * eachMs, `${worstMs} ms`);
         assert.ok(answered >= 0.9 * capacity * 19, `${answered} of ${capacity}/s`);
-        // Two together answer nearly as many a second as any.
+        // Two together have nearly the highest throughput.
         assert.ok(server.limit.limit <= BOUNDS.min, `${server.limit.limit} open requests`);
       },
     ),
@@ -150,7 +154,7 @@ test('where answering together gains nothing, no micro-batch becomes a queue', (
   );
 });
 
-test('micro-batches are searched for that are large enough, up and down, and no larger', () => {
+test('micro-batches become large enough, from above and below, and no larger', () => {
   fc.assert(
     fc.property(
       fc.constantFrom(0.25, 1, 2, 5),
@@ -168,7 +172,7 @@ test('micro-batches are searched for that are large enough, up and down, and no 
           requestsPerSecond: overload * capacity,
         });
         assert.ok(answered >= 0.9 * capacity * 9, `${answered} of ${capacity}/s`);
-        // Of b together, b / (ratio + b) of what no batch would be enough for are answered a second.
+        // A batch of b has b / (ratio + b) of the throughput that no batch exceeds.
         const enough = (0.93 * ratio) / (1 - 0.93);
         assert.ok(server.limit.limit <= 4 * enough + 1, `${server.limit.limit} of ${enough}`);
       },
@@ -177,7 +181,7 @@ test('micro-batches are searched for that are large enough, up and down, and no 
   );
 });
 
-test('an overload that begins finds no longer queue than a burst may be', () => {
+test('at the start of an overload no queue is longer than an acceptable burst', () => {
   fc.assert(
     fc.property(
       fc.double({ min: 0.05, max: 1, noNaN: true }),
@@ -185,7 +189,7 @@ test('an overload that begins finds no longer queue than a burst may be', () => 
       (eachMs, overload) => {
         const { server, capacity, load } = calmWithoutGain(eachMs, overload);
         const { worstAtFirstMs } = server.run({ ...load, seconds: 2 });
-        // The micro-batch that runs and one's own come on top.
+        // The micro-batch that runs and the request's own come on top.
         const mostMs = 50 + 2 * (1000 / capacity) * BATCH;
         assert.ok(worstAtFirstMs <= 1.1 * mostMs, `${worstAtFirstMs} of ${mostMs} ms`);
       },
@@ -193,7 +197,7 @@ test('an overload that begins finds no longer queue than a burst may be', () => 
   );
 });
 
-test('however long it lasts, an overload lets no floor be forgotten', () => {
+test('a baseline is not forgotten, however long an overload lasts', () => {
   const server = new SimulatedServer();
   const cost = { fixedMs: 0.05, eachMs: 0.4 };
   const load = { ...cost, requestsPerSecond: 1.5 * capacityOf(cost) };
@@ -205,11 +209,11 @@ test('however long it lasts, an overload lets no floor be forgotten', () => {
   assert.ok(late.worstMs <= 1.2 * early.worstMs, `${early.worstMs} ms, then ${late.worstMs} ms`);
 });
 
-test('below its capacity a server refuses nobody', () => {
+test('a server below its capacity refuses nothing', () => {
   fc.assert(
     fc.property(speed, fc.double({ min: 0.05, max: 0.6, noNaN: true }), (cost, share) => {
       const server = new SimulatedServer();
-      // Requests that come alone cost the fixed part each; at this rate there is time for that.
+      // Single requests cost the fixed part each. At this rate there is time for that.
       const alone = 1000 / (cost.fixedMs + cost.eachMs);
       const requestsPerSecond = share * alone;
       const { answered } = server.run({ ...cost, seconds: 10, requestsPerSecond });
@@ -219,7 +223,7 @@ test('below its capacity a server refuses nobody', () => {
   );
 });
 
-test('below its capacity a server that stops for 50 ms, once a second, refuses nobody', () => {
+test('a server below its capacity that stops for 50 ms each second refuses nothing', () => {
   fc.assert(
     fc.property(speed, fc.double({ min: 0.05, max: 0.7, noNaN: true }), (cost, share) => {
       const server = new SimulatedServer();
@@ -231,7 +235,7 @@ test('below its capacity a server that stops for 50 ms, once a second, refuses n
   );
 });
 
-test('while latency is at its floor and the limit is used, it grows to its bound', () => {
+test('while latency is at its baseline and the limit is used, it grows to its maximum', () => {
   const limit = new ConcurrencyLimit(BOUNDS);
   const seen: number[] = [];
   for (let nowMs = 1000; nowMs < 60_000; nowMs += 100) {
@@ -245,7 +249,7 @@ test('while latency is at its floor and the limit is used, it grows to its bound
   assert.equal(limit.limit, BOUNDS.max);
 });
 
-test('a queue brings it down within a second, and it comes back when the queue is gone', () => {
+test('a queue lowers the limit within a second, and it recovers after the queue', () => {
   const limit = new ConcurrencyLimit({ ...BOUNDS, start: BOUNDS.max });
   let nowMs = 1000;
   const feed = (seconds: number, waitMs: number, runMs: number): void => {
@@ -258,12 +262,12 @@ test('a queue brings it down within a second, and it comes back when the queue i
   assert.ok(limit.limit <= 2 * BATCH, `${limit.limit}`);
   feed(5, 0, 20);
   assert.ok(limit.limit >= 10 * BATCH, `${limit.limit}`);
-  // Slow without a queue in this process (its neighbours take the processor) counts in the same way.
+  // A slow run without a queue counts in the same way: other processes may take the CPU.
   feed(5, 0, 400);
   assert.ok(limit.limit <= 2 * BATCH, `${limit.limit}`);
 });
 
-test('a new floor holds after the window: a larger bundle is no overload for ever', () => {
+test('a slower bundle sets a new baseline after the window', () => {
   const limit = new ConcurrencyLimit(BOUNDS);
   let nowMs = 1000;
   const feed = (seconds: number, runMs: number): void => {
@@ -277,7 +281,7 @@ test('a new floor holds after the window: a larger bundle is no overload for eve
   assert.ok(limit.limit > 4 * BATCH, `${limit.limit}`);
 });
 
-test('what nobody reaches is what a burst may be, whatever was before', () => {
+test('an unused limit goes to the size of an acceptable burst, whatever was before', () => {
   for (const eachMs of [0.2, 5]) {
     const limit = new ConcurrencyLimit({ ...BOUNDS, start: 4000 });
     let nowMs = 1000;
@@ -297,7 +301,7 @@ test('what nobody reaches is what a burst may be, whatever was before', () => {
   }
 });
 
-test('a burst that is gone within the interval, and noise on an idle server, refuse nobody', () => {
+test('a burst that ends within an interval, and noise on an idle server, lower no limit', () => {
   const limit = new ConcurrencyLimit(BOUNDS);
   let nowMs = 1000;
   for (let i = 0; i < 200; i++, nowMs += 40)
@@ -313,7 +317,7 @@ test('a burst that is gone within the interval, and noise on an idle server, ref
   assert.ok(limit.limit >= before, `${limit.limit}`);
 });
 
-test('it never leaves its bounds, whatever it is told', () => {
+test('the limit never leaves its bounds, whatever is measured', () => {
   const sample = fc.record({
     requests: fc.integer({ min: 1, max: 1024 }),
     waitMs: fc.double({ min: 0, max: 1e7, noNaN: true }),
@@ -326,8 +330,11 @@ test('it never leaves its bounds, whatever it is told', () => {
     .tuple(fc.integer({ min: 1, max: 200 }), fc.nat(5000), fc.double({ min: 0, max: 1 }))
     .filter(([, , at]) => !Number.isNaN(at))
     .map(([min, range, at]) => ({
-      ...{ min, max: min + range, start: min + at * range },
-      ...{ batch: BATCH, burst: BATCH / 2 },
+      min,
+      max: min + range,
+      start: min + at * range,
+      batch: BATCH,
+      burst: BATCH / 2,
     }));
   fc.assert(
     fc.property(bounds, fc.array(sample, { maxLength: 200 }), (given, samples) => {

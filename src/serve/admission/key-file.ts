@@ -1,5 +1,6 @@
-// The file of API keys: SHA-256 digests, never the keys. A fast hash is enough, because a key is 256 random bits: there
-// is nothing to guess (NIST SP 800-63B asks for a slow one where people choose the secret).
+// The file of API keys. It has SHA-256 digests, never the keys. A fast hash is enough: a key has
+// 256 random bits and cannot be guessed. NIST SP 800-63B demands a slow hash only for secrets that
+// people choose.
 
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -8,20 +9,27 @@ import { TandemError } from '../../errors.ts';
 import { writeFileAtomic } from '../../files.ts';
 import { sha256Hex } from '../../json.ts';
 
-/** `candidates` may ask for candidates, `ingest` may send events, `metrics` may read /metrics and /version, `admin` may do everything. */
+/**
+ * What a key allows:
+ *
+ * - candidates: to ask for candidates, embeddings, scores and items;
+ * - ingest: to send events, and to put and delete items;
+ * - metrics: to read /metrics and /version;
+ * - admin: everything, also on the admin port.
+ */
 export const ROLES = ['candidates', 'ingest', 'metrics', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface KeyRecord {
-  /** The part of the key that is no secret: names it in logs and finds its record. */
+  /** The part of the key that is not secret. It identifies the record, also in logs. */
   readonly id: string;
   readonly name: string;
   readonly role: Role;
-  /** Of the whole key, as lower-case hex. */
+  /** SHA-256 of the whole key, as lower-case hex. */
   readonly sha256: string;
-  /** Unlimited when absent. */
+  /** The rate. Unlimited when absent. */
   readonly requestsPerSecond?: number | undefined;
-  /** By default what a second brings, at least 1. */
+  /** Requests that may come at once. The default is the rate of one second, at least 1. */
   readonly burst?: number | undefined;
 }
 
@@ -39,7 +47,7 @@ const record = z.strictObject({
 });
 const keyFile = z.strictObject({ keys: z.array(record) });
 
-/** @throws TandemError ERR_CONFIG_INVALID with the first thing that is wrong. */
+/** @throws TandemError ERR_CONFIG_INVALID, which names the first error in the file. */
 export function readKeyFile(path: string): readonly KeyRecord[] {
   let value: unknown;
   try {
@@ -59,12 +67,12 @@ export function readKeyFile(path: string): readonly KeyRecord[] {
   return keys;
 }
 
-/** Replaces the file in one step: a server that reads it sees the old keys or the new. */
+/** Replaces the file in one step. A server that reads it sees either the old or the new keys. */
 export function writeKeyFile(path: string, keys: readonly KeyRecord[]): void {
   writeFileAtomic(path, `${JSON.stringify({ keys }, null, 2)}\n`);
 }
 
-/** @returns the key, which exists nowhere else from now on, and what the file keeps of it. */
+/** @returns the key, which is stored nowhere, and its record for the file. */
 export function newKey(fields: Omit<KeyRecord, 'id' | 'sha256'>): {
   key: string;
   record: KeyRecord;
@@ -74,7 +82,7 @@ export function newKey(fields: Omit<KeyRecord, 'id' | 'sha256'>): {
   return { key, record: { id, ...fields, sha256: sha256Hex(key) } };
 }
 
-/** The id inside a key, or undefined when the text has not the shape of one. */
+/** Returns the id inside a key, or undefined when the text does not have the form of a key. */
 export function keyIdOf(key: string): string | undefined {
   return KEY_SHAPE.exec(key)?.[1];
 }
@@ -82,7 +90,8 @@ export function keyIdOf(key: string): string | undefined {
 function keyFileError(path: string, found: string, cause?: unknown): TandemError {
   return new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected a file of API keys in ${path} (setting keys), but: ${found}. "tandem keys add" writes one.`,
+    `Expected a file of API keys in ${path} (setting keys), but: ${found}. ` +
+      '"tandem keys add" writes one.',
     { cause, details: { setting: 'keys', path } },
   );
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { TokenBucket } from './token-bucket.ts';
 
-test('in any time no more passes than the rate, the burst and one large batch allow, on all loops together', () => {
+test('all loops together admit no more than rate, burst and one large batch allow', () => {
   const call = fc.record({
     loop: fc.nat(2),
     cost: fc.integer({ min: 1, max: 300 }),
@@ -33,7 +33,7 @@ test('in any time no more passes than the rate, the burst and one large batch al
   );
 });
 
-test('who waits as long as it was told passes, and not much sooner', () => {
+test('a client that waits as long as it was told is admitted, and not much sooner', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 100 }),
@@ -54,7 +54,7 @@ test('who waits as long as it was told passes, and not much sooner', () => {
   );
 });
 
-test('a batch over the burst needs a full bucket, and is paid back', () => {
+test('a batch over the burst needs a full bucket and leaves a debt', () => {
   const bucket = new TokenBucket(10, 5);
   assert.equal(bucket.waitSeconds(100, 0), 0);
   bucket.spend(100, 0);

@@ -1,25 +1,28 @@
-// A rate that may be exceeded for a moment: tokens come in at the rate up to a burst, and requests take them out. All event
-// loops of a server take from one bucket, which is a single number in shared memory.
+// A rate limit that allows bursts: tokens flow into a bucket at the rate, up to the burst, and
+// requests take them out. The event loops of a server share one bucket, which is a single number in
+// shared memory.
 
-const NANOSECONDS = 1e6;
+const NANOSECONDS_PER_MS = 1e6;
+const NANOSECONDS_PER_SECOND = 1e9;
 
 /**
- * Tokens of one client, as the generic cell rate algorithm keeps them: the time at which the bucket will be full again.
+ * The tokens of one client. As in the generic cell rate algorithm, the state is the time at which
+ * the bucket will be full again.
  *
- * What costs more than the burst (a large batch) needs a full bucket and leaves a debt, so that it is possible at all and the
- * rate holds in the long run.
+ * A call that costs more than the burst, such as a large batch, needs a full bucket and leaves a
+ * debt. So it is possible at all, and the rate holds in the long run.
  *
  * @see ITU-T I.371, Annex A.
  */
 export class TokenBucket {
-  /** Shared by all who take from this bucket. */
+  /** The state, which all event loops share. */
   readonly memory: SharedArrayBuffer;
   readonly #ratePerSecond: number;
   readonly #burst: number;
-  /** [1] nanoseconds of the clock that callers tell the time by. */
+  /** [1] When the bucket will be full, in nanoseconds of the callers' clock. */
   readonly #fullAt: BigInt64Array;
 
-  /** @param memory - of the same bucket on another event loop; without it the bucket is a new one, and full. */
+  /** @param memory - of this bucket on another event loop. The default is a new, full bucket. */
   constructor(
     ratePerSecond: number,
     burst: number,
@@ -31,16 +34,19 @@ export class TokenBucket {
     this.#fullAt = new BigInt64Array(memory);
   }
 
-  /** Seconds until `cost` may be spent; 0 = now. */
+  /** Returns the seconds until `cost` tokens may be spent; 0 means now. */
   waitSeconds(cost: number, nowMs: number): number {
     const missing = this.#missing(Atomics.load(this.#fullAt, 0), nowMs);
     return Math.max(0, (Math.min(cost, this.#burst) - this.#burst + missing) / this.#ratePerSecond);
   }
 
-  /** Call when waitSeconds() of the same cost is 0; loops that ask at the same time may both have been told so. */
+  /**
+   * Takes `cost` tokens. Call it when waitSeconds() returns 0 for the same cost. Two event loops
+   * that ask at the same time may both get 0 for the same tokens.
+   */
   spend(cost: number, nowMs: number): void {
-    const nowNs = BigInt(Math.round(nowMs * NANOSECONDS));
-    const costNs = BigInt(Math.round((cost / this.#ratePerSecond) * 1e9));
+    const nowNs = BigInt(Math.round(nowMs * NANOSECONDS_PER_MS));
+    const costNs = BigInt(Math.round((cost / this.#ratePerSecond) * NANOSECONDS_PER_SECOND));
     for (;;) {
       const seen = Atomics.load(this.#fullAt, 0);
       const next = (seen > nowNs ? seen : nowNs) + costNs;
@@ -48,9 +54,9 @@ export class TokenBucket {
     }
   }
 
-  /** Tokens that a full bucket would have more. */
+  /** Returns how many tokens the bucket lacks until it is full. */
   #missing(fullAt: bigint, nowMs: number): number {
-    const waitNs = Number(fullAt) - nowMs * NANOSECONDS;
-    return Math.max(0, (waitNs / 1e9) * this.#ratePerSecond);
+    const waitNs = Number(fullAt) - nowMs * NANOSECONDS_PER_MS;
+    return Math.max(0, (waitNs / NANOSECONDS_PER_SECOND) * this.#ratePerSecond);
   }
 }

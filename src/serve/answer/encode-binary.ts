@@ -1,6 +1,7 @@
 // application/x-tandem: candidates in little-endian bytes. docs/binary.md has the layout, examples/ readers of it.
 
-import { invalid, parseCandidates } from '../request/schemas.ts';
+import { invalid } from '../request/parse-body.ts';
+import { parseCandidates } from '../request/query-requests.ts';
 import { ignoredMembers } from './encode-answer.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';

@@ -3,7 +3,7 @@
 import { encodeCandidates, encodeEmbedding, encodeScores } from './encode-answer.ts';
 import { BINARY_TYPE, encodeBinaryCandidates, parseBinaryCandidates } from './encode-binary.ts';
 import type { Engine } from '../engine/engine.ts';
-import { parseCandidates, parseEmbeddings, parseScore } from '../request/schemas.ts';
+import { parseCandidates, parseEmbeddings, parseScore } from '../request/query-requests.ts';
 import type { AnswerParts } from './answer-parts.ts';
 import type {
   CandidatesRequest,

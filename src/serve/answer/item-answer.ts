@@ -2,7 +2,7 @@
 
 import { unknownItem } from './encode-answer.ts';
 import type { Engine } from '../engine/engine.ts';
-import { invalid } from '../request/schemas.ts';
+import { invalid } from '../request/parse-body.ts';
 
 /**
  * @param encodedId - the id as it stands in the path, percent-encoded (RFC 3986).

@@ -1,4 +1,5 @@
-// What the server counts and times, in base units, under the prefix tandem_. One registry per server.
+// The metrics of an event loop, in base units and with the prefix tandem_. process/server.ts
+// aggregates the registries of several event loops.
 
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client';
 import { TallyCounter, TallyHistogram, type HistogramSeries } from './tallies.ts';
@@ -6,14 +7,14 @@ import { TallyCounter, TallyHistogram, type HistogramSeries } from './tallies.ts
 export const STAGES = ['parse', 'queue', 'state', 'head', 'retrieve', 'encode'] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** From 50 microseconds, where a single cached request is, to the seconds of a server in trouble. */
+/** From 50 microseconds, which a single cached request takes, to seconds, for overload. */
 const DURATION_BUCKETS = [
   5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1, 2.5,
 ];
 const STAGE_BUCKETS = [1e-6, 5e-6, 1e-5, 2.5e-5, ...DURATION_BUCKETS];
 const HOUR = 3600;
 
-/** The bundles in memory, and how many items changed after the active one was published. */
+/** The bundles in memory, and how many items have changed since the active one was published. */
 export interface BundlesSummary {
   readonly bundles: readonly {
     readonly role: 'active' | 'previous';
@@ -48,14 +49,14 @@ export class ServerMetrics {
     const registers = [registry];
     this.#requests = new TallyHistogram({
       name: 'tandem_http_request_duration_seconds',
-      help: 'From the last byte of a request to its answer.',
+      help: 'Time from the last byte of a request to its answer.',
       labelNames: ['route', 'status'],
       buckets: DURATION_BUCKETS,
       registry,
     });
     const stage = new TallyHistogram({
       name: 'tandem_stage_duration_seconds',
-      help: 'Time in one stage: parse per request, the others per micro-batch.',
+      help: 'Time of a stage. Stage parse is per request, the others are per micro-batch.',
       labelNames: ['stage'],
       buckets: STAGE_BUCKETS,
       registry,
@@ -66,31 +67,35 @@ export class ServerMetrics {
     >;
     this.microBatch = new TallyHistogram({
       name: 'tandem_micro_batch_requests',
-      help: 'Requests that were answered together.',
+      help: 'Requests per micro-batch.',
       buckets: [1, 2, 4, 8, 16, 32, 64],
       registry,
     }).series();
     this.stateAge = new TallyHistogram({
       name: 'tandem_state_age_seconds',
-      help: 'Age of the user states that answers were computed from.',
+      help: 'Age of the user states that answers are computed from.',
       buckets: [HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR],
       registry,
     }).series();
     this.storeRequests = new TallyCounter({
       name: 'tandem_store_requests_total',
-      help: 'State look-ups by outcome: found, previous, missing, version_mismatch, store_unavailable, store_corrupt.',
+      help:
+        'Lookups of user states by outcome: found, previous, missing, version_mismatch, ' +
+        'store_unavailable, store_corrupt.',
       label: 'outcome',
       registry,
     });
     this.degraded = new TallyCounter({
       name: 'tandem_degraded_responses_total',
-      help: 'Answers computed with less than the request allowed.',
+      help: 'Degraded answers by mode: previous-bundle, context-only, popular.',
       label: 'mode',
       registry,
     });
     this.shed = new TallyCounter({
       name: 'tandem_shed_requests_total',
-      help: 'Requests refused before any work: overload, queue_full, rate_limited, draining or deadline.',
+      help:
+        'Requests refused before any work, by reason: overload, queue_full, rate_limited, ' +
+        'draining, deadline.',
       label: 'reason',
       registry,
     });
@@ -102,60 +107,67 @@ export class ServerMetrics {
     }).series();
     this.freshEvents = new Counter({
       name: 'tandem_fresh_events_total',
-      help: 'Events that came in over HTTP: accepted, or duplicate of one that was there.',
+      help: 'Events received over HTTP by outcome: accepted, duplicate.',
       labelNames: ['outcome'],
       registers,
     });
     this.itemChanges = new Counter({
       name: 'tandem_item_changes_total',
-      help: 'Items that were put or deleted over HTTP.',
+      help: 'Items put or deleted over HTTP.',
       registers,
     });
     this.#freshItems = new Gauge({
       name: 'tandem_fresh_items',
-      help: 'Items that answers may have beside those of the active bundle.',
+      help: 'Fresh items: items put after the active bundle was published.',
       registers,
     });
     this.#itemTombstones = new Gauge({
       name: 'tandem_item_tombstones',
-      help: 'Items of the active bundle that were deleted or replaced since.',
+      help: 'Items of the active bundle that were deleted or replaced after it was published.',
       registers,
     });
     this.annRecall = new TallyHistogram({
       name: 'tandem_ann_recall_ratio',
-      help: 'Share of the true best that answers of the approximate index had, of those that were searched again.',
+      help:
+        'Recall of the approximate index, measured on sampled requests that are searched again ' +
+        'with the exact scan.',
       buckets: [0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1],
       registry,
     }).series();
     this.bundleSwaps = new Counter({
       name: 'tandem_bundle_swaps_total',
-      help: 'Bundles that were to replace the one being served: activated, refused.',
+      help: 'Attempts to activate a bundle by outcome: activated, refused.',
       labelNames: ['outcome'],
       registers,
     });
     this.#bundleInfo = new Gauge({
       name: 'tandem_bundle_info',
-      help: 'The bundles in memory: the active one, and the previous one for users whose state is of its encoder.',
+      help:
+        'Bundles in memory: the active one, and the previous one, which answers users whose ' +
+        'state is from its encoder.',
       labelNames: ['role', 'bundle_id', 'encoder_id'],
       registers,
     });
     this.filterSelectivity = new TallyHistogram({
       name: 'tandem_filter_selectivity_ratio',
-      help: 'Share of the catalogue that a request filter lets through.',
+      help: 'Share of the catalogue that passes the filter of a request.',
       buckets: [0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1],
       registry,
     }).series();
   }
 
-  /** Counts what there is once in a process: its CPU time, memory and garbage collections; and the lag of this event loop. */
+  /**
+   * Adds metrics that exist once per process (CPU time, memory, garbage collection) and the lag of
+   * this event loop.
+   */
   describeProcess(): void {
     collectDefaultMetrics({ register: this.registry });
-    // Gauges that are named as counters are, which promtool refuses.
+    // These gauges have names of counters, which promtool refuses.
     for (const what of ['handles', 'requests', 'resources'])
       this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
   }
 
-  /** Sets the gauges that describe the bundles in memory and the changes of items. */
+  /** Sets the gauges that describe the bundles in memory and the items that have changed. */
   describeBundles({ bundles, freshItems, itemTombstones }: BundlesSummary): void {
     this.#bundleInfo.reset();
     for (const { role, bundleId, encoderId } of bundles)
@@ -164,11 +176,15 @@ export class ServerMetrics {
     this.#itemTombstones.set(itemTombstones);
   }
 
-  /** States how many requests may be open at once, read when somebody asks. */
+  /**
+   * Adds a gauge of the limit of open requests.
+   *
+   * @param read - called at each scrape.
+   */
   describeLimit(read: () => number): void {
     new Gauge({
       name: 'tandem_concurrency_limit_requests',
-      help: 'Requests that may be open at once; follows the measured latency.',
+      help: 'Requests that may be open at once. The limit follows the measured latency.',
       registers: [this.registry],
       collect() {
         this.set(read());
@@ -176,7 +192,7 @@ export class ServerMetrics {
     });
   }
 
-  /** @param route - one of the known paths, or "other", so that clients cannot add label values. */
+  /** @param route - a known path, or "other", so that clients cannot add label values. */
   observeRequest(route: string, status: number, seconds: number): void {
     this.#requests.series(route, String(status)).observe(seconds);
   }

@@ -1,8 +1,8 @@
-// The time of each stage of a micro-batch.
+// Measures the time of each stage of a micro-batch.
 
 import type { ServerMetrics, Stage } from './metrics.ts';
 
-/** Laps of a stopwatch that are also metrics. */
+/** A stopwatch. Each lap is a stage, which it also records in the metrics. */
 export class StageClock {
   readonly startedMs: number = performance.now();
   readonly #metrics: ServerMetrics;
@@ -12,10 +12,12 @@ export class StageClock {
     this.#metrics = metrics;
   }
 
+  /** Returns the milliseconds since the last lap. */
   sinceLapMs(): number {
     return performance.now() - this.#lapMs;
   }
 
+  /** Ends a stage and returns its milliseconds. */
   lap(stage: Stage): number {
     const elapsedMs = this.sinceLapMs();
     this.#lapMs += elapsedMs;

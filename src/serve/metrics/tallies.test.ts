@@ -9,7 +9,7 @@ const BUCKETS = [0.001, 0.1, 1, 10];
 const value = fc.oneof(fc.constantFrom(0, ...BUCKETS), fc.double({ min: 0, max: 20, noNaN: true }));
 const label = fc.constantFrom('a', 'b "quoted"', 'c\\d\n');
 
-/** What a scrape of both sees, alone and added up over two event loops. */
+/** Compares scrapes of both registries, alone and aggregated over two event loops. */
 async function assertSame(received: Registry, expected: Registry): Promise<void> {
   assert.equal(await received.metrics(), await expected.metrics());
   const [ours, theirs] = await Promise.all(
@@ -21,7 +21,7 @@ async function assertSame(received: Registry, expected: Registry): Promise<void>
   assert.equal(ours, theirs);
 }
 
-test('a tallied histogram is scraped as that of prom-client', async () => {
+test('a scrape of a tallied histogram is the same as of prom-client', async () => {
   const observations = fc.array(fc.tuple(label, label, value), { minLength: 1 });
   await fc.assert(
     fc.asyncProperty(observations, async (observed) => {
@@ -49,7 +49,7 @@ test('a tallied histogram is scraped as that of prom-client', async () => {
   );
 });
 
-test('a tallied counter is scraped as that of prom-client', async () => {
+test('a scrape of a tallied counter is the same as of prom-client', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.tuple(label, fc.nat(9)), { minLength: 1 }), async (counts) => {
       const [registry, expected] = [new Registry(), new Registry()];

@@ -1,5 +1,6 @@
-// Counters and histograms that are counted many times a request. prom-client looks labels up by a hash of them at every count, which is
-// microseconds; these find a series once, or by one string, and are read when somebody scrapes. Its registry reads, writes and adds them up.
+// Counters and histograms for what happens several times per request. prom-client hashes the labels
+// at every count, which takes microseconds. These classes find a series once, or by one string.
+// prom-client's registry reads, formats and aggregates them as its own metrics.
 
 import type { MetricValueWithName, Registry } from 'prom-client';
 
@@ -11,18 +12,18 @@ interface TallyOptions {
 
 type Sample = MetricValueWithName<string>;
 
-/** What prom-client's registry asks of a metric. */
+/** The interface of a metric that prom-client's registry calls. */
 abstract class Tally {
   readonly name: string;
   readonly help: string;
   abstract readonly type: 'counter' | 'histogram';
-  /** Over event loops. */
+  /** How values of several event loops are aggregated. */
   readonly aggregator = 'sum';
 
   constructor({ name, help, registry }: TallyOptions) {
     this.name = name;
     this.help = help;
-    // Its type names its own classes; what it uses are name, get() and reset().
+    // The registry's type names prom-client's own classes. It uses name, get() and reset().
     registry.registerMetric(this as unknown as Parameters<Registry['registerMetric']>[0]);
   }
 
@@ -69,7 +70,7 @@ export interface TallyHistogramOptions extends TallyOptions {
   readonly labelNames?: readonly string[];
 }
 
-/** A histogram whose series are known before they are counted. */
+/** A histogram. Callers keep a series, so that an observation needs no lookup. */
 export class TallyHistogram extends Tally {
   readonly type = 'histogram';
   readonly #bounds: Float64Array;
@@ -82,7 +83,7 @@ export class TallyHistogram extends Tally {
     this.#labelNames = options.labelNames ?? [];
   }
 
-  /** Its series of these values of its labels, which stays the same one. */
+  /** Returns the series of these label values: the same object for the same values. */
   series(...labelValues: readonly string[]): HistogramSeries {
     const key = labelValues.join('\n');
     let found = this.#series.get(key);
@@ -106,7 +107,7 @@ export class TallyHistogram extends Tally {
 export class HistogramSeries {
   readonly #labels: Readonly<Record<string, string>>;
   readonly #bounds: Float64Array;
-  /** By bucket, the last of which has no bound. */
+  /** Count of each bucket. The last bucket has no upper bound. */
   readonly #counts: Float64Array;
   #sum = 0;
 

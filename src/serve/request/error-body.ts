@@ -1,4 +1,5 @@
-// What a client sees of an error: the table's code, a message, the field, when to come back. Unexpected errors are logged here, once.
+// What a client sees of an error: code, message, field and request id. Unexpected errors are logged
+// here, once.
 
 import { TandemError } from '../../errors.ts';
 import { logger } from '../../telemetry.ts';
@@ -6,12 +7,16 @@ import { logger } from '../../telemetry.ts';
 export interface ErrorBody {
   readonly code: string;
   readonly message: string;
-  /** Path of the member of the request that is at fault. */
+  /** Path of the member of the request that is wrong; null when it is the request as a whole. */
   readonly field: string | null;
   readonly request_id: string;
 }
 
-/** TurnScheduler anything thrown into an answer; what is not the client's doing is logged and not described to the client. */
+/**
+ * Turns anything that was thrown into a status and an error body.
+ *
+ * An error that the client did not cause is logged, and the client is not told what it was.
+ */
 export function describeError(
   error: unknown,
   requestId: string,
@@ -22,7 +27,8 @@ export function describeError(
   return shown(
     new TandemError(
       'ERR_INTERNAL',
-      `Expected to answer, but an unexpected failure came in the way. The server's log has it under request ${requestId}.`,
+      'Expected to answer, but an unexpected error occurred. ' +
+        `The log of the server has it under request ${requestId}.`,
     ),
     requestId,
   );

@@ -1,4 +1,5 @@
-// The types of requests and frames, after parsing. Their zod schemas are in schemas.ts.
+// The types of requests and frames after parsing, and their limits. The zod schemas are in the
+// other files of this folder.
 
 import type { ItemChange } from '../../store/item-changes.ts';
 
@@ -43,7 +44,7 @@ export interface RequestDemographics {
   readonly gender?: string | undefined;
 }
 
-/** What the query tower reads. */
+/** The members that the query tower reads. */
 export interface QueryRequest {
   readonly user: string;
   readonly surface: 'related' | 'search';
@@ -67,20 +68,20 @@ export interface ScoreRequest extends QueryRequest {
   readonly items: readonly string[];
 }
 
-/** What the pipeline answers; the kind decides what follows the head. */
+/** A request to the pipeline. Its kind decides what happens after the head. */
 export type PipelineRequest = CandidatesRequest | EmbeddingsRequest | ScoreRequest;
 
-/** A conversion as it comes in. */
+/** A new event. */
 export interface IngestedEvent {
   readonly user: string;
   readonly item: string;
   readonly action?: string | undefined;
-  /** Unix seconds; now when absent. */
+  /** Unix seconds. The default is now. */
   readonly time?: number | undefined;
   readonly event_id?: string | undefined;
 }
 
-/** An item from now on; without a record, an item to delete. */
+/** A new or replaced item; an item without a record is to be deleted. */
 export type ChangedItem = Pick<ItemChange, 'item' | 'record'>;
 
 export interface HelloFrame {

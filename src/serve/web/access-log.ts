@@ -1,31 +1,30 @@
-// One JSON line a request. Who asked is a keyed hash: the same user has the same one until the server restarts, and nobody can tell
-// from the log which user that is. Keys and bodies never get here.
+// The access log: one JSON line per request. A user appears as a keyed hash, which stays the same
+// until the server restarts and does not reveal the user. Keys and bodies are never logged.
 
 import { createHmac } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { TandemError } from '../../errors.ts';
-import type { Degradation, StateSummary } from '../answer/answer-parts.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
 
 export interface AccessEntry {
   readonly method: string;
-  /** One of the known paths, or "other". */
+  /** The pattern of a known path, or "other". */
   readonly route: string;
   readonly status: number;
   readonly bytes: number;
   readonly ms: number;
   readonly requestId: string;
-  /** W3C trace context, empty when there was none. */
+  /** W3C trace context, empty when the request had none. */
   readonly traceparent: string;
-  readonly facts?: AnswerFacts | undefined;
+  readonly facts: AnswerFacts | undefined;
 }
 
-/** Lines gather up to so many bytes, or for a second, before they are written. */
+/** Lines are buffered up to this size, for at most FLUSH_INTERVAL_MS. */
 const BUFFER_BYTES = 8 * 1024;
 const FLUSH_INTERVAL_MS = 1000;
 const HASH_CHARACTERS = 16;
 
-/** @throws as AccessLog does. */
+/** Returns undefined when `path` is undefined; otherwise as the constructor of AccessLog. */
 export function openAccessLog(path: string | undefined, salt: Uint8Array): AccessLog | undefined {
   return path === undefined ? undefined : new AccessLog(path, salt);
 }
@@ -36,8 +35,8 @@ export class AccessLog {
   readonly #logger: Logger;
 
   /**
-   * @param path - of a file, to which lines are added; "-" = standard output.
-   * @param salt - random; the same for all event loops of a server.
+   * @param path - a file to append to; "-" means standard output.
+   * @param salt - random bytes, the same for all event loops of a server.
    * @throws TandemError ERR_CONFIG_INVALID when the file cannot be opened.
    */
   constructor(path: string, salt: Uint8Array) {
@@ -48,25 +47,29 @@ export class AccessLog {
         minLength: BUFFER_BYTES,
         periodicFlush: FLUSH_INTERVAL_MS,
         append: true,
-        // Opens at once, so that a wrong path stops the start.
+        // Opens the file at once, so that a wrong path stops the start.
         sync: true,
       });
     } catch (cause) {
       throw new TandemError(
         'ERR_CONFIG_INVALID',
-        `Expected a file that can be written to for the access log (setting accessLog), received ${path}: ${String(cause)}.`,
+        'Expected a writable file for the access log (setting accessLog), received ' +
+          `${path}: ${String(cause)}.`,
         { cause, details: { setting: 'accessLog' } },
       );
     }
     this.#logger = pino({ base: null }, this.#destination);
   }
 
-  write({ facts, ...entry }: AccessEntry): void {
-    const { method, route, status, bytes, requestId, traceparent } = entry;
+  write(entry: AccessEntry): void {
+    const { method, route, status, bytes, requestId, traceparent, facts } = entry;
     this.#logger.info({
       request_id: requestId,
       ...(traceparent !== '' && { traceparent }),
-      ...{ method, route, status, bytes },
+      method,
+      route,
+      status,
+      bytes,
       ms: Math.round(entry.ms * 1e3) / 1e3,
       ...(facts !== undefined && {
         user: this.#hash(facts.user),
@@ -80,7 +83,7 @@ export class AccessLog {
     });
   }
 
-  /** Opens the file anew, after somebody has moved it away. */
+  /** Opens the file again, for log rotation that renames the old one. */
   reopen(): void {
     this.#destination.reopen();
   }

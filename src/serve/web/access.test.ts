@@ -19,7 +19,7 @@ import { startServer, type RunningServer } from '../process/server.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-access-'));
 const keyFile = join(folder, 'keys.json');
-/** Key files are looked at each second. */
+/** Key files are checked every second. */
 const MAX_NOTICE_MS = 10_000;
 const ASK = { user: 'u', surface: 'related', k: 3 };
 const web = newKey({ name: 'web', role: 'candidates' });
@@ -56,7 +56,7 @@ for (const transport of ['uws', 'node'] as const) {
         headers: { ...headers, ...(key !== undefined && { Authorization: `Bearer ${key}` }) },
       });
 
-    it('asks for a key, and for its role', async () => {
+    it('demands a key with the right role', async () => {
       const without = await call('/v1/candidates', undefined, ASK);
       assert.equal(without.status, 401);
       assert.equal(without.headers.get('www-authenticate'), 'Bearer');
@@ -70,7 +70,7 @@ for (const transport of ['uws', 'node'] as const) {
         assert.equal((await call(path)).status, 200, path);
     });
 
-    it('warns of an address that others reach, when nobody needs a key', async () => {
+    it('warns when others reach the address and no key is needed', async () => {
       const warn = mock.method(logger, 'warn', () => undefined);
       const warned = async (flags: Record<string, string>): Promise<boolean> => {
         warn.mock.resetCalls();
@@ -83,7 +83,7 @@ for (const transport of ['uws', 'node'] as const) {
       warn.mock.restore();
     });
 
-    it('opens the admin port to admins alone', async () => {
+    it('opens the admin port to admins only', async () => {
       writeKeyFile(keyFile, [web.record, slow.record, monitor.record, chief.record]);
       const guarded = await start(transport, { keys: keyFile, adminPort: '0' });
       const list = async (key?: string): Promise<number> => {
@@ -96,7 +96,7 @@ for (const transport of ['uws', 'node'] as const) {
       await guarded.close();
     });
 
-    it('asks for a key at the upgrade, and ends a session whose key was revoked', async () => {
+    it('demands a key at the upgrade, and refuses subjects after the key was revoked', async () => {
       await assert.rejects(session(server.port), /401/);
       await assert.rejects(session(server.port, monitor.key), /403/);
       const ask = await session(server.port, web.key);
@@ -108,7 +108,7 @@ for (const transport of ['uws', 'node'] as const) {
       server.reload();
     });
 
-    it('reads a key file that has changed without being told', async () => {
+    it('reads a changed key file without a signal', async () => {
       const added = newKey({ name: 'added', role: 'candidates' });
       assert.equal((await call('/v1/candidates', added.key, ASK)).status, 401);
       writeKeyFile(keyFile, [web.record, slow.record, monitor.record, added.record]);
@@ -121,12 +121,12 @@ for (const transport of ['uws', 'node'] as const) {
       assert.equal(status, 200);
     });
 
-    it('holds a key to its rate, and says when to come back', async () => {
+    it('limits a key to its rate, and says when to try again', async () => {
       const batch = { requests: [ASK, ASK, ASK] };
       assert.equal((await call('/v1/candidates:batch', slow.key, batch)).status, 200);
       const refused = await call('/v1/candidates', slow.key, ASK);
       assert.equal(refused.status, 429);
-      // Three of a burst of two: one is owed and one is needed, at one in ten seconds.
+      // The batch of three overdrew the burst of two by one. Two tokens are missing, at 0.1 per s.
       const seconds = Number(refused.headers.get('retry-after'));
       assert.ok(seconds > 10 && seconds <= 20, String(seconds));
       const ask = await session(server.port, slow.key);
@@ -137,8 +137,8 @@ for (const transport of ['uws', 'node'] as const) {
       assert.match(metrics, /^tandem_concurrency_limit_requests [1-9]/m);
     });
 
-    it('drops what is not worth waiting for any more', async () => {
-      // More than one micro-batch: the last ones of these cannot have run within a millisecond.
+    it('drops requests whose timeout has passed', async () => {
+      // These fill several micro-batches, and the last one cannot start within a millisecond.
       const requests = Array.from({ length: 1024 }, () => ASK);
       const headers = { 'X-Request-Timeout-Ms': '1' };
       const response = await call('/v1/candidates:batch', web.key, { requests }, headers);
@@ -157,7 +157,7 @@ for (const transport of ['uws', 'node'] as const) {
   });
 
   describe(`TLS on ${transport}`, () => {
-    it('serves requests and WebSockets over TLS, and nothing in the clear', async () => {
+    it('serves requests and WebSockets over TLS, and nothing without TLS', async () => {
       const server = await start(transport, { tlsCert: pem('a.cert'), tlsKey: pem('a.key') });
       const ca = readFileSync(pem('a.cert'));
       const status = await new Promise((resolve, reject) => {
@@ -176,7 +176,7 @@ for (const transport of ['uws', 'node'] as const) {
       await server.close();
     });
 
-    it('does not start with files that are missing or do not fit together', async () => {
+    it('does not start with files that are missing or do not belong together', async () => {
       for (const flags of [
         { tlsCert: pem('a.cert') },
         { tlsKey: pem('a.key') },
@@ -198,7 +198,7 @@ function start(transport: string, flags: Record<string, string>): Promise<Runnin
   return startServer(settings, new MemoryStore());
 }
 
-/** A WebSocket that said hello; asks one subject and waits for its frame. */
+/** Opens a session; the returned function sends a subject and waits for its frame. */
 async function session(
   port: number,
   key?: string,

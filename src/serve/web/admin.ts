@@ -1,5 +1,5 @@
-// The admin port: bundles, drain and log level. Its own listener, on the loopback unless told otherwise, so that nothing that
-// can reach the public port can change what it answers from.
+// The admin port: bundles, drain and log level. It has its own listener, by default on the loopback
+// address, so that clients of the public port cannot change which bundle answers them.
 
 import { z } from 'zod';
 import { basename } from 'node:path';
@@ -8,7 +8,7 @@ import { TandemError } from '../../errors.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
 import type { Engine } from '../engine/engine.ts';
 import { parseJson } from './json-body.ts';
-import { parseBody } from '../request/schemas.ts';
+import { parseBody } from '../request/parse-body.ts';
 import type { ServedBundles } from '../engine/served-bundles.ts';
 import type { HttpReply, HttpRequest, RequestHandler } from './transport.ts';
 import { errorReply, requestIdOf } from './error-reply.ts';
@@ -18,7 +18,7 @@ export interface AdminServices {
   readonly bundles: ServedBundles;
   /** The directory of bundles. */
   readonly directory: string;
-  /** Not ready from now on; requests that come are still answered. */
+  /** Makes the server not ready. It still answers requests. */
   readonly drain: () => Promise<void>;
   readonly setLogLevel: (level: LogLevel) => Promise<void>;
 }
@@ -30,7 +30,7 @@ const logLevel = z.strictObject({ level: z.enum(LOG_LEVELS) });
 
 type Handle = (request: HttpRequest) => object | Promise<object>;
 
-/** Routes of the admin port; every answer is JSON, and the promise never rejects. */
+/** Answers requests to the admin port. Every answer is JSON, and the promise never rejects. */
 export function adminHandler(services: AdminServices): RequestHandler {
   const { bundles, keys, directory } = services;
   const routes: Readonly<Record<string, Handle>> = {

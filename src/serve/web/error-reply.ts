@@ -1,17 +1,17 @@
-// Errors as HTTP replies, and the request id that both sides log.
+// Turns errors into HTTP replies, and chooses the request id that client and server log.
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../../errors.ts';
 import { describeError, type ErrorBody } from '../request/error-body.ts';
 import type { HttpReply } from './transport.ts';
 
-/** After a refusal that does not know better. */
+/** The value of Retry-After when the error has none. */
 const RETRY_AFTER_SECONDS = 1;
 
 /**
- * The same as an HTTP reply, with the headers that go with its status.
+ * Returns the reply to a failed request, with the headers that its status demands.
  *
- * @param write - the body, where it is not `{"error": ErrorBody}`.
+ * @param write - makes the body. The default is `{"error": ErrorBody}`.
  */
 export function errorReply(
   error: unknown,
@@ -36,7 +36,7 @@ export function errorReply(
   };
 }
 
-/** The client's request id where it is safe to echo and log, else a new one. */
+/** Returns the client's request id if it is safe to echo and log, otherwise a new one. */
 export function requestIdOf(given: string): string {
   return /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : randomUUID();
 }

@@ -1,8 +1,8 @@
-// From the bytes of a request to JSON, for every route that takes a body.
+// From the bytes of a body to a JSON value, for every route that has a body.
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError } from '../../errors.ts';
-import { invalid } from '../request/schemas.ts';
+import { invalid } from '../request/parse-body.ts';
 import type { HttpRequest } from './transport.ts';
 
 /** @throws TandemError ERR_PAYLOAD_TOO_LARGE, ERR_INVALID_REQUEST. */
@@ -10,18 +10,20 @@ export function parseJson(request: HttpRequest): unknown {
   return jsonOf(receivedBody(request));
 }
 
-/** @throws TandemError ERR_PAYLOAD_TOO_LARGE; ERR_INVALID_REQUEST for one that is compressed. */
+/** @throws TandemError ERR_PAYLOAD_TOO_LARGE; ERR_INVALID_REQUEST when the body is compressed. */
 export function receivedBody({ body, headers }: Pick<HttpRequest, 'body' | 'headers'>): Buffer {
   const encoding = headers['content-encoding'];
   if (encoding !== '' && encoding.toLowerCase() !== 'identity')
     throw invalid(
-      `Expected a body as it is, received Content-Encoding: ${encoding.slice(0, 64)}. Send it uncompressed.`,
+      'Expected a body without Content-Encoding, received ' +
+        `Content-Encoding: ${encoding.slice(0, 64)}. Send it uncompressed.`,
       'Content-Encoding',
     );
   if (body === undefined)
     throw new TandemError(
       'ERR_PAYLOAD_TOO_LARGE',
-      'Expected a body within the limit (setting maxBodyBytes). Split a batch into several requests.',
+      'Expected a body within the limit (setting maxBodyBytes). ' +
+        'Split a batch into several requests.',
     );
   return body;
 }

@@ -11,7 +11,7 @@ const error = fc
   .string({ unit: 'grapheme' })
   .map((text) => new TandemError('ERR_OVERLOADED', text));
 
-test('a refusal is the reply that the error would get by itself', () => {
+test('a refusal is the reply that the error alone would get', () => {
   const alone = (at: string, what: unknown, requestId: string) =>
     at.startsWith('/v2/')
       ? errorReply(what, requestId, ({ message }) => ({ error: message }))

@@ -1,28 +1,32 @@
-// Replies with one error to many requests, which differ in their ids alone: under overload that is most of what a server does.
+// Replies to many requests with the same error. The replies differ only in their request ids. Under
+// overload this is most of what a server does, so a reply is made once and reused.
 
 import type { HttpReply } from './transport.ts';
 
-/** No request has this id, and JSON shows it as no other text. */
+/** A placeholder: no request has this id, and no other text of a reply looks the same in JSON. */
 const ANY_ID = '\u0001';
 
 export class Refusals {
   readonly #replyTo: (path: string, error: unknown, requestId: string) => HttpReply;
   #error: unknown;
-  /** By path, for the last error: the reply, and its body where ids part it. */
+  /** The replies for the last error by path, with the parts of the body around the request id. */
   readonly #made = new Map<
     string,
     { readonly reply: HttpReply; readonly parts: readonly string[] }
   >();
 
-  /** @param replyTo - makes the reply to one request; its body is text, and has the id in a JSON string or not at all. */
+  /**
+   * @param replyTo - makes the reply to one request. The body must be text with the id in at most
+   *   one JSON string.
+   */
   constructor(replyTo: (path: string, error: unknown, requestId: string) => HttpReply) {
     this.#replyTo = replyTo;
   }
 
   /**
-   * As `replyTo`, but for headers that have the id.
+   * Returns the same reply as `replyTo`, except for headers with the request id.
    *
-   * @param path - one of the known ones: what is made for each is kept.
+   * @param path - a known path, since the reply for each path is kept.
    */
   reply(path: string, error: unknown, requestId: string): HttpReply {
     if (error !== this.#error) this.#made.clear();

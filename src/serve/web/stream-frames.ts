@@ -1,5 +1,6 @@
-// Answers as frames of a WebSocket: the body that HTTP has, or a change against the answer before, behind the id of the subject.
-// docs/serving.md has deltas, docs/binary.md the layout of binary frames.
+// Answers as WebSocket frames: the id of the subject, followed by the body that HTTP has or by a
+// change against the answer before. The documentation describes deltas and the layout of binary
+// frames.
 
 import { encodeDelta } from '../answer/encode-answer.ts';
 import { encodeBinaryDelta } from '../answer/encode-binary.ts';
@@ -13,8 +14,9 @@ import type { CandidatesRequest, HelloFrame } from '../request/request-types.ts'
 type Body = string | Uint8Array;
 
 /**
- * An answer that is about to be sent. What was sent before it is known only then: a micro-batch encodes several answers of a
- * session before the first of them goes out, and encodes some twice when it fails.
+ * An answer before it is sent. The delta is made only when the answer is sent, because only then
+ * the answer before it is known: a micro-batch encodes several answers of a session before it sends
+ * the first, and encodes some of them twice when it fails.
  */
 export interface StreamAnswer extends Omit<SentAnswer, 'id'> {
   readonly whole: Body;
@@ -28,14 +30,18 @@ export const STREAM_ENDPOINTS: Readonly<Record<HelloFrame['encoding'], StreamEnd
   binary: streamed(BINARY_CANDIDATES, encodeBinaryDelta),
 };
 
-/** @param base - undefined = the answer must be whole. @returns the smaller of the two frames. */
+/**
+ * Returns the smaller frame: the whole answer or its delta.
+ *
+ * @param base - the answer before. Undefined demands the whole answer.
+ */
 export function answerFrame(
   id: string | number,
   answer: StreamAnswer,
   base: SentAnswer | undefined,
 ): Body {
   const whole = frame('candidates', id, answer.whole);
-  // Rows are those of a bundle and of what became of its items.
+  // Rows have a meaning only within one bundle and one version of its items.
   if (base?.bundleId !== answer.bundleId || base.itemsVersion !== answer.itemsVersion) return whole;
   const delta = frame('delta', id, answer.delta(base));
   return Buffer.byteLength(delta) < Buffer.byteLength(whole) ? delta : whole;
@@ -50,7 +56,7 @@ function streamed<B extends Body>(
     encode: (engine, parts) => ({
       bundleId: engine.bundle.manifest.bundleId,
       itemsVersion: engine.items.version,
-      // A copy: the session keeps it, and the hits are a part of the arrays of their micro-batch.
+      // A copy, because the session keeps the rows and the arrays of the micro-batch are reused.
       rows: parts.hits.rows.slice(),
       whole: endpoint.encode(engine, parts),
       delta: (base) => encode(engine, parts, base),

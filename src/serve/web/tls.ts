@@ -1,4 +1,5 @@
-// Certificate and key of the server, checked before a transport opens them: what OpenSSL says of a wrong file names nothing.
+// Certificate and key of the server. They are checked before a transport opens them, because the
+// errors of OpenSSL do not name the file.
 
 import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -10,7 +11,8 @@ type TlsSetting = 'tlsCert' | 'tlsKey';
 
 /**
  * @returns undefined when the settings name neither file.
- * @throws TandemError ERR_CONFIG_INVALID when a file is missing or is not what it should be, or the two do not belong together.
+ * @throws TandemError ERR_CONFIG_INVALID when a file is missing or has the wrong content, or when
+ *   the key does not belong to the certificate.
  */
 export function tlsFiles({ tlsCert, tlsKey }: ServerSettings): TlsFiles | undefined {
   if (tlsCert === undefined && tlsKey === undefined) return undefined;
@@ -34,7 +36,8 @@ function attempt<T>(setting: TlsSetting, path: string, read: (pem: Buffer) => T)
 function tlsError(setting: TlsSetting, found: string, cause?: unknown): TandemError {
   return new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected a certificate chain (setting tlsCert) and its private key without a passphrase (setting tlsKey) as PEM files, but: ${found}.`,
+    'Expected a certificate chain (setting tlsCert) and its private key without a passphrase ' +
+      `(setting tlsKey) as PEM files, but: ${found}.`,
     { cause, details: { setting } },
   );
 }

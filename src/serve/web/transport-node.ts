@@ -1,4 +1,5 @@
-// The transport on node:http and ws, for machines where uWebSockets' binary does not load.
+// The transport on node:http and ws, for machines on which the native build of uWebSockets does not
+// load, and for the admin port.
 
 import { readFileSync } from 'node:fs';
 import {
@@ -6,19 +7,20 @@ import {
   createServer,
   type IncomingMessage,
   type RequestListener,
+  type Server,
   type ServerResponse,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
 import { TandemError } from '../../errors.ts';
-import type { Duplex } from 'node:stream';
 import {
   BodyCollector,
   HEAD_TOO_LARGE,
   HeadSize,
-  ReceivedRequest,
   MAX_HEAD_BYTES,
+  ReceivedRequest,
   copyHeaders,
   isBounded,
   type HttpReply,
@@ -29,16 +31,100 @@ import {
   type TransportOptions,
 } from './transport.ts';
 
-/** A client gets this long to send a request: the same protection against slow senders that uWebSockets has built in. */
+/** A client must send its request within this time. uWebSockets has the same limit built in. */
 const REQUEST_TIMEOUT_MS = 10_000;
-/** How often node:http looks for those who are over it; by itself it looks every 30 s. */
+/** How often node:http checks that time. Its own default is 30 s. */
 const TIMEOUT_CHECK_MS = 1000;
 
-/** Listens with node:http. @throws TandemError ERR_CONFIG_INVALID when the port is taken. */
+/** Whether the server drains, and how many requests are open on one listener. */
+interface OpenState {
+  draining: boolean;
+  requests: number;
+}
+
+/**
+ * Listens with node:http.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID when the port is in use.
+ */
 export async function listenNode(options: TransportOptions): Promise<Transport> {
-  let draining = false;
-  let openRequests = 0;
-  const listener: RequestListener = (incoming, outgoing) => {
+  const state: OpenState = { draining: false, requests: 0 };
+  const server = createHttpServer(options, requestListener(options, state));
+  const sockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: options.maxFrameBytes,
+    perMessageDeflate: false,
+    clientTracking: true,
+  });
+  server.on('upgrade', upgradeListener(options, state, sockets));
+  await openPort(server, options);
+  return new NodeTransport(server, sockets, state);
+}
+
+class NodeTransport implements Transport {
+  readonly name = 'node';
+  readonly port: number;
+  readonly #server: Server;
+  readonly #sockets: WebSocketServer;
+  readonly #state: OpenState;
+
+  constructor(server: Server, sockets: WebSocketServer, state: OpenState) {
+    this.port = (server.address() as AddressInfo).port;
+    this.#server = server;
+    this.#sockets = sockets;
+    this.#state = state;
+  }
+
+  openRequests(): number {
+    return this.#state.requests;
+  }
+
+  stopAccepting(): void {
+    if (this.#state.draining) return;
+    this.#state.draining = true;
+    this.#server.close();
+    this.#server.closeIdleConnections();
+  }
+
+  close(): Promise<void> {
+    this.stopAccepting();
+    for (const socket of this.#sockets.clients) socket.close(1001, 'server is stopping');
+    this.#server.closeAllConnections();
+    return Promise.resolve();
+  }
+}
+
+function createHttpServer({ tls }: TransportOptions, listener: RequestListener): Server {
+  const limits = {
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    maxHeaderSize: MAX_HEAD_BYTES,
+  };
+  if (tls === undefined) return createServer(limits, listener);
+  const [cert, key] = [readFileSync(tls.certFile), readFileSync(tls.keyFile)];
+  return createTlsServer({ ...limits, cert, key }, listener);
+}
+
+/** @throws TandemError ERR_CONFIG_INVALID. */
+function openPort(server: Server, { host, port }: TransportOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => {
+      reject(
+        new TandemError(
+          'ERR_CONFIG_INVALID',
+          `Expected to listen on ${host}:${port}, but: ${cause.message}. ` +
+            'Choose another with --port or TANDEM_PORT.',
+          { cause, details: { setting: 'port' } },
+        ),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+}
+
+function requestListener(options: TransportOptions, state: OpenState): RequestListener {
+  return (incoming, outgoing) => {
     const { method = 'GET' } = incoming;
     const path = pathOf(incoming);
     const header = (name: string): string => headerOf(incoming, name);
@@ -46,7 +132,7 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     if (refusal !== undefined && isBounded(header, options.maxBodyBytes)) {
       incoming.on('error', () => undefined);
       incoming.resume();
-      write(outgoing, refusal, draining, method === 'HEAD');
+      write(outgoing, refusal, state.draining, method === 'HEAD');
       return;
     }
     if (!headFits(incoming)) {
@@ -55,10 +141,10 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     }
     const body = new BodyCollector(options.maxBodyBytes);
     const response = { done: false };
-    openRequests += 1;
+    state.requests += 1;
     outgoing.on('close', () => {
       response.done = true;
-      openRequests -= 1;
+      state.requests -= 1;
     });
     // Without a listener an ECONNRESET in the middle of a body would end the process.
     incoming.on('error', () => {
@@ -70,14 +156,14 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     incoming.on('end', () => {
       if (response.done) return;
       if (refusal !== undefined) {
-        write(outgoing, refusal, draining, method === 'HEAD');
+        write(outgoing, refusal, state.draining, method === 'HEAD');
         return;
       }
       const parts = { method, path, headers: copyHeaders(header), body: body.finish() };
       const request = new ReceivedRequest(parts, response);
       answer(options, request).then(
         (reply) => {
-          if (!response.done) write(outgoing, reply, draining, method === 'HEAD');
+          if (!response.done) write(outgoing, reply, state.draining, method === 'HEAD');
         },
         () => {
           if (!response.done) write(outgoing, FAILED, true, false);
@@ -85,32 +171,18 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
       );
     });
   };
-  const limits = {
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    headersTimeout: REQUEST_TIMEOUT_MS,
-    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-    maxHeaderSize: MAX_HEAD_BYTES,
-  };
-  const { tls } = options;
-  const server =
-    tls === undefined
-      ? createServer(limits, listener)
-      : createTlsServer(
-          { ...limits, cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) },
-          listener,
-        );
+}
 
-  const sockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: options.maxFrameBytes,
-    perMessageDeflate: false,
-    clientTracking: true,
-  });
-  server.on('upgrade', (incoming, stream, head) => {
+function upgradeListener(
+  options: TransportOptions,
+  state: OpenState,
+  sockets: WebSocketServer,
+): (incoming: IncomingMessage, stream: Duplex, head: Buffer) => void {
+  return (incoming, stream, head) => {
     stream.on('error', () => {
       stream.destroy();
     });
-    if (pathOf(incoming) !== options.socketPath || draining) {
+    if (pathOf(incoming) !== options.socketPath || state.draining) {
       refuse(stream, NOT_FOUND);
       return;
     }
@@ -124,47 +196,18 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     sockets.handleUpgrade(incoming, stream, head, (socket) => {
       attach(socket, handler, options.socketIdleSeconds);
     });
-  });
-
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(
-        new TandemError(
-          'ERR_CONFIG_INVALID',
-          `Expected to listen on ${options.host}:${options.port}, but: ${cause.message}. Choose another with --port or TANDEM_PORT.`,
-          { cause, details: { setting: 'port' } },
-        ),
-      );
-    });
-    server.listen(options.port, options.host, resolve);
-  });
-  const stopAccepting = (): void => {
-    if (draining) return;
-    draining = true;
-    server.close();
-    server.closeIdleConnections();
-  };
-  return {
-    name: 'node',
-    port: (server.address() as AddressInfo).port,
-    openRequests: () => openRequests,
-    stopAccepting,
-    close: () => {
-      stopAccepting();
-      for (const socket of sockets.clients) socket.close(1001, 'server is stopping');
-      server.closeAllConnections();
-      return Promise.resolve();
-    },
   };
 }
 
 const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 const NOT_FOUND: HttpReply = { status: 404, contentType: 'text/plain', body: '' };
 
+/** Turns an exception of the handler into a rejection. */
 async function answer(options: TransportOptions, request: HttpRequest): Promise<HttpReply> {
   return options.handleRequest(request);
 }
 
+/** @param last - whether the connection closes after this reply. */
 function write(
   outgoing: ServerResponse,
   reply: HttpReply,
@@ -180,7 +223,7 @@ function write(
   outgoing.end(withoutBody ? undefined : reply.body);
 }
 
-/** Answers an upgrade request that becomes no WebSocket: node:http hands over the bare stream for it. */
+/** Answers an upgrade request without an upgrade. node:http gives only the bare stream for it. */
 function refuse(stream: Duplex, { status, contentType, body, headers }: HttpReply): void {
   const lines = Object.entries({
     'Content-Type': contentType,
@@ -192,6 +235,7 @@ function refuse(stream: Duplex, { status, contentType, body, headers }: HttpRepl
   stream.end(body);
 }
 
+/** Connects a WebSocket to a new session, and drops a peer that is silent for `idleSeconds`. */
 function attach(socket: WebSocket, handler: SocketHandler, idleSeconds: number): void {
   let closed = false;
   let heardMs = performance.now();
@@ -217,7 +261,7 @@ function attach(socket: WebSocket, handler: SocketHandler, idleSeconds: number):
     heardMs = performance.now();
     session.message(isBinary ? undefined : (data as Buffer).toString('utf8'));
   });
-  // An oversize or malformed frame arrives here; ws closes the socket itself.
+  // Emitted for an oversize or malformed frame. ws closes the socket itself.
   socket.on('error', () => undefined);
   socket.on('close', () => {
     closed = true;
@@ -226,7 +270,10 @@ function attach(socket: WebSocket, handler: SocketHandler, idleSeconds: number):
   });
 }
 
-/** node:http counts a head without its separators, and drops headers over a count without a word. */
+/**
+ * Whether a head is within the limits of transport.ts. node:http does not count the separators of a
+ * head, and silently drops headers over its own limit on their number.
+ */
 function headFits({ method = '', url = '', rawHeaders }: IncomingMessage): boolean {
   const head = new HeadSize(method, url);
   for (let i = 0; i < rawHeaders.length; i += 2) head.add(rawHeaders[i]!, rawHeaders[i + 1]!);

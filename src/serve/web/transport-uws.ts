@@ -1,5 +1,6 @@
-// The transport on uWebSockets.js, and the only file that imports it.
-// Misuse of it ends the process from C++, so Response and Connection below own "aborted" and "ended" and nobody else does.
+// The transport on uWebSockets.js, and the only file that imports that package.
+// Wrong use of its objects ends the process from C++. Therefore only Response and Connection below
+// know whether a response was aborted or ended and whether a socket was closed.
 
 import { STATUS_CODES } from 'node:http';
 import type * as Uws from 'uWebSockets.js';
@@ -22,84 +23,137 @@ import {
 } from './transport.ts';
 
 const MAX_SOCKET_BACKPRESSURE_BYTES = 16 * 1024 * 1024;
-/** What uWebSockets calls LIBUS_LISTEN_DEFAULT: SO_REUSEPORT, the kernel spreads connections over those who listen. */
+/**
+ * LIBUS_LISTEN_DEFAULT of uWebSockets. It sets SO_REUSEPORT, and the kernel distributes connections
+ * among all sockets that listen on the port.
+ */
 const LISTEN_SHARED = 0;
+
+/** What is open on one listener. */
+interface OpenState {
+  draining: boolean;
+  readonly responses: Set<Response>;
+  readonly sockets: Set<Connection>;
+}
 
 /**
  * Listens with uWebSockets.
  *
- * @throws TandemError ERR_NATIVE_UNAVAILABLE when its native build does not load here; ERR_CONFIG_INVALID when the
- *   port is taken.
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE when the native build does not load on this machine;
+ *   ERR_CONFIG_INVALID when the port is in use.
  */
 export async function listenUws(options: TransportOptions): Promise<Transport> {
   const uws = await loadUws();
   const { tls } = options;
-  const app =
+  const app = (
     tls === undefined
       ? uws.App()
-      : uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile });
-  const open = new Set<Response>();
-  const sockets = new Set<Connection>();
-  const shared = { draining: false };
+      : uws.SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile })
+  ) as ClosableApp;
+  const state: OpenState = { draining: false, responses: new Set(), sockets: new Set() };
+  app.ws<SocketData>(options.socketPath, socketBehavior(options, state));
+  app.any('/*', requestHandler(options, state));
+  const listenSocket = await openPort(uws, app, options);
+  return new UwsTransport(uws, app, listenSocket, state);
+}
 
-  app.ws<SocketData>(options.socketPath, {
-    maxPayloadLength: options.maxFrameBytes,
-    idleTimeout: options.socketIdleSeconds,
-    maxBackpressure: MAX_SOCKET_BACKPRESSURE_BYTES,
-    upgrade(response, request, context) {
-      const handler = headFits(request)
-        ? options.handleUpgrade(copyHeaders((name) => request.getHeader(name)))
-        : HEAD_TOO_LARGE;
-      if (typeof handler !== 'function') {
-        new Response(response, shared, open).send(handler, true);
-        return;
-      }
-      response.upgrade<SocketData>(
-        { handler },
-        request.getHeader('sec-websocket-key'),
-        request.getHeader('sec-websocket-protocol'),
-        request.getHeader('sec-websocket-extensions'),
-        context,
-      );
-    },
-    open(socket) {
-      const connection = new Connection(socket);
-      sockets.add(connection);
-      const data = socket.getUserData();
-      data.connection = connection;
-      data.session = data.handler(connection);
-    },
-    message(socket, message, isBinary) {
-      const text = isBinary ? undefined : Buffer.from(message).toString('utf8');
-      socket.getUserData().session?.message(text);
-    },
-    close(socket) {
-      const { connection, session } = socket.getUserData();
-      if (connection !== undefined) {
-        connection.markClosed();
-        sockets.delete(connection);
-      }
-      session?.closed();
-    },
-  });
+class UwsTransport implements Transport {
+  readonly name = 'uws';
+  readonly port: number;
+  readonly #uws: NativeUws;
+  readonly #app: ClosableApp;
+  readonly #state: OpenState;
+  /** Undefined once it is closed. */
+  #listenSocket: Uws.us_listen_socket | undefined;
 
-  app.any('/*', (raw, request) => {
+  constructor(
+    uws: NativeUws,
+    app: ClosableApp,
+    listenSocket: Uws.us_listen_socket,
+    state: OpenState,
+  ) {
+    this.port = uws.us_socket_local_port(listenSocket);
+    this.#uws = uws;
+    this.#app = app;
+    this.#listenSocket = listenSocket;
+    this.#state = state;
+  }
+
+  openRequests(): number {
+    return this.#state.responses.size;
+  }
+
+  stopAccepting(): void {
+    this.#state.draining = true;
+    if (this.#listenSocket !== undefined) this.#uws.us_listen_socket_close(this.#listenSocket);
+    this.#listenSocket = undefined;
+  }
+
+  close(): Promise<void> {
+    this.stopAccepting();
+    const { responses, sockets } = this.#state;
+    for (const connection of [...sockets]) connection.close(1001, 'server is stopping');
+    for (const response of [...responses]) response.cut();
+    // Also closes idle connections. A thread ends only when nothing is left on its event loop.
+    this.#app.close();
+    return Promise.resolve();
+  }
+}
+
+/** @throws TandemError ERR_CONFIG_INVALID when the port is in use; the app is closed then. */
+async function openPort(
+  uws: NativeUws,
+  app: ClosableApp,
+  options: TransportOptions,
+): Promise<Uws.us_listen_socket> {
+  const { host, portSharing } = options;
+  const listen = (port: number, flags: number): Promise<Uws.us_listen_socket | false> =>
+    new Promise((resolve) => {
+      (app.listen as unknown as Listen).call(app, host, port, flags, resolve);
+    });
+  // Without the exclusive flag the socket has SO_REUSEPORT, and a second server on the port goes
+  // unnoticed. The first of several event loops checks for another server with the exclusive flag,
+  // then opens the port again for the other event loops to join.
+  let listenSocket = await listen(
+    options.port,
+    portSharing === 'joined' ? LISTEN_SHARED : uws.LIBUS_LISTEN_EXCLUSIVE_PORT,
+  );
+  if (portSharing === 'first' && listenSocket !== false) {
+    const port = uws.us_socket_local_port(listenSocket);
+    uws.us_listen_socket_close(listenSocket);
+    listenSocket = await listen(port, LISTEN_SHARED);
+  }
+  if (listenSocket !== false) return listenSocket;
+  app.close();
+  throw new TandemError(
+    'ERR_CONFIG_INVALID',
+    `Expected to listen on ${host}:${options.port}, but the address is in use or does not belong ` +
+      'to this machine. Choose another with --port or TANDEM_PORT.',
+    { details: { setting: 'port' } },
+  );
+}
+
+function requestHandler(
+  options: TransportOptions,
+  state: OpenState,
+): (raw: Uws.HttpResponse, request: Uws.HttpRequest) => void {
+  return (raw, request) => {
     const method = request.getCaseSensitiveMethod();
     const path = request.getUrl();
     const header = (name: string): string => request.getHeader(name);
     const refusal = options.handleHead(method, path, header);
     if (refusal !== undefined && isBounded(header, options.maxBodyBytes)) {
-      // uWebSockets throws away what comes of a body that nobody listens to, and has corked the socket while it is in here.
-      write(raw, refusal, shared.draining, method === 'HEAD');
+      // uWebSockets discards a body that nobody listens to. The socket is corked in this handler.
+      write(raw, refusal, state.draining, method === 'HEAD');
       return;
     }
-    const response = new Response(raw, shared, open);
+    const response = new Response(raw, state);
     response.withoutBody = method === 'HEAD';
     if (!headFits(request)) {
       response.send(HEAD_TOO_LARGE, true);
       return;
     }
-    // The request object dies when this function returns; all that is needed of it is copied here.
+    // The request object is invalid after this function returns, so the headers are copied.
     const headers = copyHeaders(header);
     const body = new BodyCollector(options.maxBodyBytes);
     raw.onData((chunk, isLast) => {
@@ -116,53 +170,51 @@ export async function listenUws(options: TransportOptions): Promise<Transport> {
       const parts = { method, path, headers, body: body.finish() };
       answer(options.handleRequest, new ReceivedRequest(parts, response), response);
     });
-  });
+  };
+}
 
-  /** Listeners and connections, idle ones, too: a thread ends when its event loop has nothing left. */
-  const closeAll = (): void => {
-    (app as Uws.TemplatedApp & Closable).close();
-  };
-  const listen = (port: number, how: number): Promise<Uws.us_listen_socket | false> =>
-    new Promise((resolve) => {
-      (app.listen as unknown as Listen).call(app, options.host, port, how, resolve);
-    });
-  // Without "exclusive" the socket is opened with SO_REUSEPORT, and a second server on the port goes unnoticed. The first of
-  // several event loops looks for one before it opens the port to the others.
-  const { portSharing } = options;
-  let listenSocket = await listen(
-    options.port,
-    portSharing === 'joined' ? LISTEN_SHARED : uws.LIBUS_LISTEN_EXCLUSIVE_PORT,
-  );
-  if (portSharing === 'first' && listenSocket !== false) {
-    const port = uws.us_socket_local_port(listenSocket);
-    uws.us_listen_socket_close(listenSocket);
-    listenSocket = await listen(port, LISTEN_SHARED);
-  }
-  if (listenSocket === false) {
-    closeAll();
-    throw new TandemError(
-      'ERR_CONFIG_INVALID',
-      `Expected to listen on ${options.host}:${options.port}, but the address is in use or not ours. Choose another with --port or TANDEM_PORT.`,
-      { details: { setting: 'port' } },
-    );
-  }
-  let listening = true;
-  const stopAccepting = (): void => {
-    shared.draining = true;
-    if (listening) uws.us_listen_socket_close(listenSocket);
-    listening = false;
-  };
+function socketBehavior(
+  options: TransportOptions,
+  state: OpenState,
+): Uws.WebSocketBehavior<SocketData> {
   return {
-    name: 'uws',
-    port: uws.us_socket_local_port(listenSocket),
-    openRequests: () => open.size,
-    stopAccepting,
-    close: () => {
-      stopAccepting();
-      for (const connection of [...sockets]) connection.close(1001, 'server is stopping');
-      for (const response of [...open]) response.cut();
-      closeAll();
-      return Promise.resolve();
+    maxPayloadLength: options.maxFrameBytes,
+    idleTimeout: options.socketIdleSeconds,
+    maxBackpressure: MAX_SOCKET_BACKPRESSURE_BYTES,
+    upgrade(response, request, context) {
+      const handler = headFits(request)
+        ? options.handleUpgrade(copyHeaders((name) => request.getHeader(name)))
+        : HEAD_TOO_LARGE;
+      if (typeof handler !== 'function') {
+        new Response(response, state).send(handler, true);
+        return;
+      }
+      response.upgrade<SocketData>(
+        { handler },
+        request.getHeader('sec-websocket-key'),
+        request.getHeader('sec-websocket-protocol'),
+        request.getHeader('sec-websocket-extensions'),
+        context,
+      );
+    },
+    open(socket) {
+      const connection = new Connection(socket);
+      state.sockets.add(connection);
+      const data = socket.getUserData();
+      data.connection = connection;
+      data.session = data.handler(connection);
+    },
+    message(socket, message, isBinary) {
+      const text = isBinary ? undefined : Buffer.from(message).toString('utf8');
+      socket.getUserData().session?.message(text);
+    },
+    close(socket) {
+      const { connection, session } = socket.getUserData();
+      if (connection !== undefined) {
+        connection.markClosed();
+        state.sockets.delete(connection);
+      }
+      session?.closed();
     },
   };
 }
@@ -173,17 +225,17 @@ interface SocketData {
   session?: SocketSession;
 }
 
-/** listen() takes options after host and port as well; the package's types leave that form out. */
+/** The form of listen() with flags after host and port, which the package's types do not have. */
 type Listen = (
   host: string,
   port: number,
-  options: number,
+  flags: number,
   callback: (socket: Uws.us_listen_socket | false) => void,
 ) => Uws.TemplatedApp;
 
-/** Closes listeners and connections; missing in the package's types. */
-interface Closable {
-  close(): void;
+/** The package's types do not have close(), which closes listeners and connections. */
+interface ClosableApp extends Uws.TemplatedApp {
+  close(): this;
 }
 
 export interface NativeUws extends Pick<
@@ -194,7 +246,10 @@ export interface NativeUws extends Pick<
 }
 
 /**
- * The package falls back to a slow JavaScript imitation with no more than a console warning; that one lacks SSLApp.
+ * Loads the native build of uWebSockets.
+ *
+ * Without a native build the package falls back to a slow JavaScript imitation, which lacks SSLApp,
+ * and says so only on the console.
  *
  * @throws TandemError ERR_NATIVE_UNAVAILABLE.
  */
@@ -203,13 +258,15 @@ export async function loadUws(): Promise<NativeUws> {
   if ('SSLApp' in uws && String(uws.App).includes('[native code]')) return uws;
   throw new TandemError(
     'ERR_NATIVE_UNAVAILABLE',
-    `Expected the native build of uWebSockets.js for Node ${process.version} on ${process.platform}-${process.arch}, but only its JavaScript fallback loads. ` +
-      'Use Node 20 with glibc 2.34 or newer, or choose the node:http transport with --transport node.',
+    `Expected the native build of uWebSockets.js for Node ${process.version} on ` +
+      `${process.platform}-${process.arch}, but only its JavaScript fallback loads. ` +
+      'Use Node 20 with glibc 2.34 or newer, or choose the node:http transport with ' +
+      '--transport node.',
     { details: { node: process.version } },
   );
 }
 
-/** A head that arrives in one piece passes uWebSockets at any size. */
+/** uWebSockets accepts a head of any size when it arrives in one piece, so the size is checked. */
 function headFits(request: Uws.HttpRequest): boolean {
   const query = request.getQuery();
   const url = query === '' ? request.getUrl() : `${request.getUrl()}?${query}`;
@@ -242,20 +299,21 @@ function answer(handle: RequestHandler, request: HttpRequest, response: Response
 
 const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 
-/** @param last - whether the connection closes after it. */
+/** @param last - whether the connection closes after this reply. */
 function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBody: boolean): void {
   const { status, contentType, body, headers } = reply;
   raw.writeStatus(STATUS_LINES.get(status) ?? String(status));
   raw.writeHeader('Content-Type', contentType);
   for (const name in headers) raw.writeHeader(name, headers[name]!);
   if (withoutBody) {
-    // Told a length, endWithoutBody() waits for a body of it: the idle timeout never comes, and the next request on the
-    // connection is cut off. Told nothing it cannot close, so that is left to the client or the idle timeout.
+    // With a length as argument, endWithoutBody() waits for a body of that length: the idle timeout
+    // does not run, and the next request on the connection is cut off. Without the argument it
+    // cannot close the connection. The client or the idle timeout does.
     raw.writeHeader('Content-Length', String(Buffer.byteLength(body)));
     if (last) raw.writeHeader('Connection', 'close');
     raw.endWithoutBody();
   }
-  // It says "Connection: close" itself when it is the last, and closes once the body is out.
+  // end() itself writes "Connection: close" when `last` is true, and closes after the body.
   else raw.end(body, last);
 }
 
@@ -263,26 +321,24 @@ const STATUS_LINES = new Map(
   Object.entries(STATUS_CODES).map(([status, text]) => [Number(status), `${status} ${text ?? ''}`]),
 );
 
-/** A response that is written at most once, and never after the client has gone. */
+/** A response that is written at most once, and never after the client has left. */
 class Response {
   done = false;
   withoutBody = false;
   readonly #raw: Uws.HttpResponse;
-  readonly #shared: { readonly draining: boolean };
-  readonly #open: Set<Response>;
+  readonly #state: OpenState;
 
-  constructor(raw: Uws.HttpResponse, shared: { readonly draining: boolean }, open: Set<Response>) {
+  constructor(raw: Uws.HttpResponse, state: OpenState) {
     this.#raw = raw;
-    this.#shared = shared;
-    this.#open = open;
-    open.add(this);
+    this.#state = state;
+    state.responses.add(this);
     raw.onAborted(() => {
       this.#finish();
     });
   }
 
-  /** @param last - whether the connection closes after it, also when the server is not stopping. */
-  send(reply: HttpReply, last: boolean = this.#shared.draining): void {
+  /** @param last - whether the connection closes after this reply; true while the server drains. */
+  send(reply: HttpReply, last: boolean = this.#state.draining): void {
     if (this.done) return;
     this.#finish();
     const raw = this.#raw;
@@ -300,7 +356,7 @@ class Response {
 
   #finish(): void {
     this.done = true;
-    this.#open.delete(this);
+    this.#state.responses.delete(this);
   }
 }
 
@@ -324,7 +380,7 @@ class Connection implements SocketConnection {
   }
 
   close(code: number, reason: string): void {
-    // end() runs the close handler before it returns, which clears the field.
+    // end() calls the close handler before it returns, and that handler clears the field.
     this.#socket?.end(code, reason);
   }
 }

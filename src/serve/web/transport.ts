@@ -1,7 +1,8 @@
-// What the server needs of a web server, and nothing else: one handler for requests, one for WebSocket upgrades.
-// transport-uws.ts and transport-node.ts implement it; test/transport-conformance.test.ts holds them to the same behaviour.
+// The interface between the server and a web server: one handler for requests, one for WebSocket
+// upgrades. transport-uws.ts and transport-node.ts implement it, and the tests in
+// test/transport-conformance.test.ts hold both to the same behaviour.
 
-/** Headers that are copied off a request; uWebSockets frees the rest when its handler returns. */
+/** The headers that handlers see. They are copied: uWebSockets frees all of them on return. */
 export const COPIED_HEADERS = [
   'x-request-id',
   'traceparent',
@@ -12,13 +13,14 @@ export const COPIED_HEADERS = [
   'inference-header-content-length',
 ] as const;
 export type CopiedHeader = (typeof COPIED_HEADERS)[number];
-/** Empty string when absent. */
+/** A header that the request does not have is an empty string. */
 export type CopiedHeaders = Readonly<Record<CopiedHeader, string>>;
 
 /**
- * Largest head of a request, from the request line to the empty line, and most headers in it.
+ * Limits on the head of a request, from the request line to the empty line.
  *
- * These are what uWebSockets has compiled in for a head that arrives in pieces; the transports hold every head to them that is not refused.
+ * uWebSockets has these limits compiled in for a head that arrives in pieces. The transports apply
+ * them to every head, except to those of requests that are refused anyway.
  */
 export const MAX_HEAD_BYTES = 4096;
 export const MAX_HEADERS = 48;
@@ -29,15 +31,17 @@ export interface HttpRequest {
   /** Without the query string. */
   readonly path: string;
   readonly headers: CopiedHeaders;
-  /** Owned by the handler; undefined when the client sent more than the limit (it was read and thrown away). */
+  /** Owned by the handler. Undefined when the body was over the limit and was discarded. */
   readonly body: Buffer | undefined;
-  /** Whether the client has gone: what is computed for it is wasted. */
+  /** Whether the client has left, so that nobody would receive an answer. */
   readonly aborted: boolean;
 }
 
 /**
- * A request, and whether its response has ended. A class: V8 gives every object literal with a getter a hidden class of its own, and those keep
- * what the request was made of alive until the next full collection.
+ * A request, and whether its response has ended.
+ *
+ * It is a class because V8 gives every object literal with a getter its own hidden class. Those
+ * hidden classes would keep the request's objects alive until the next full collection.
  */
 export class ReceivedRequest implements HttpRequest {
   readonly method: string;
@@ -70,10 +74,14 @@ export interface HttpReply {
 }
 
 /**
- * ResolvedQuery when a head has arrived, and before anything else is made of it: the reply to a request that is not let in, undefined to read on. The body of one that is refused is
- * thrown away as it comes; where its head sets no bound to it, it is read before the reply, within the limits of any body.
+ * Decides on a request when its head has arrived, before the transport allocates anything for it.
  *
- * @param header - empty string when absent.
+ * The transport discards the body of a refused request as it arrives, and replies at once when the
+ * head bounds the length of the body (see isBounded). Otherwise it reads the body first, within the
+ * limits that hold for every body.
+ *
+ * @param header - reads a header; returns an empty string when the request does not have it.
+ * @returns the reply that refuses the request, or undefined to read on.
  */
 export type HeadHandler = (
   method: string,
@@ -81,14 +89,18 @@ export type HeadHandler = (
   header: (name: CopiedHeader) => string,
 ) => HttpReply | undefined;
 
-/** Answers every request, also unknown paths; should not throw (a transport answers 500 without a body then). */
+/**
+ * Answers every request, also those with an unknown path.
+ *
+ * It should not throw. If it does, the transport answers 500 without a body.
+ */
 export type RequestHandler = (request: HttpRequest) => HttpReply | Promise<HttpReply>;
 
-/** The server's end of a WebSocket; every method is safe after the socket closed. */
+/** The server's end of a WebSocket. Every method may be called after the socket has closed. */
 export interface SocketConnection {
-  /** Queues a frame: text, or binary. */
+  /** Queues a text frame (string) or a binary frame (bytes). */
   send(frame: string | Uint8Array): void;
-  /** Bytes queued here that the peer has not taken yet. */
+  /** Returns how many queued bytes the peer has not read yet. */
   bufferedBytes(): number;
   close(code: number, reason: string): void;
 }
@@ -96,16 +108,20 @@ export interface SocketConnection {
 export interface SocketSession {
   /** @param text - a text frame, or undefined for a binary one. */
   message(text: string | undefined): void;
-  /** Called once, whoever closed. */
+  /** Called once, whichever side closed the socket. */
   closed(): void;
 }
 
 export type SocketHandler = (connection: SocketConnection) => SocketSession;
 
-/** Decides on an upgrade at the socket path: the maker of its session, or the reply that refuses it. */
+/**
+ * Decides on an upgrade request at the socket path.
+ *
+ * @returns what opens the session, or the reply that refuses the upgrade.
+ */
 export type UpgradeHandler = (headers: CopiedHeaders) => SocketHandler | HttpReply;
 
-/** Paths of PEM files that fit together; serve/tls.ts checks them. */
+/** Paths of a certificate and its private key as PEM files; tls.ts has checked them. */
 export interface TlsFiles {
   readonly certFile: string;
   readonly keyFile: string;
@@ -113,19 +129,22 @@ export interface TlsFiles {
 
 export interface TransportOptions {
   readonly host: string;
-  /** 0 = any free port. */
+  /** 0 means any free port. */
   readonly port: number;
-  /** Whether event loops of this process share the port: none do, this is the first of them, or it joins the first. */
+  /** Whether event loops of this process share the port, and whether this one is the first. */
   readonly portSharing: 'none' | 'first' | 'joined';
   readonly maxBodyBytes: number;
   readonly socketPath: string;
   readonly maxFrameBytes: number;
-  /** A peer that neither sends nor answers pings for this long is dropped; a multiple of 4 (uWebSockets' clock). */
+  /**
+   * A peer that neither sends nor answers pings for this long is disconnected. It must be a
+   * multiple of 4, the resolution of uWebSockets' clock.
+   */
   readonly socketIdleSeconds: number;
   readonly handleHead: HeadHandler;
   readonly handleRequest: RequestHandler;
   readonly handleUpgrade: UpgradeHandler;
-  /** Undefined = no TLS. */
+  /** Undefined means no TLS. */
   readonly tls: TlsFiles | undefined;
 }
 
@@ -133,22 +152,25 @@ export interface Transport {
   readonly name: 'uws' | 'node';
   /** The port it listens on. */
   readonly port: number;
-  /** Requests that arrived, at least in part, and are not answered yet. */
+  /** Returns how many requests have arrived, at least in part, and have no answer yet. */
   openRequests(): number;
-  /** Takes no new connections and asks clients, reply by reply, to leave. Requests on open connections still arrive. */
+  /**
+   * Accepts no new connections. Requests on open connections still arrive; each reply asks the
+   * client to close its connection.
+   */
   stopAccepting(): void;
-  /** Drops what is still open. */
+  /** Closes everything that is still open. */
   close(): Promise<void>;
 }
 
-/** The copied headers, from a transport's way to read one (empty string when absent). */
+/** @param read - reads a header; returns an empty string when the request does not have it. */
 export function copyHeaders(read: (name: CopiedHeader) => string): CopiedHeaders {
   const headers = {} as Record<CopiedHeader, string>;
   for (const name of COPIED_HEADERS) headers[name] = read(name);
   return headers;
 }
 
-/** Counts a head as it was on the wire. */
+/** Counts the bytes and headers of a head as they were on the wire. */
 export class HeadSize {
   #bytes: number;
   #headers = 0;
@@ -167,16 +189,17 @@ export class HeadSize {
   }
 }
 
-/** What a head over the limits is answered with, before the connection closes (RFC 6585). */
+/** The answer to a head over the limits (RFC 6585). The connection closes after it. */
 export const HEAD_TOO_LARGE: HttpReply = { status: 431, contentType: 'text/plain', body: '' };
 
-/** Past this multiple of the body limit the connection is cut instead of read to its end. */
+/** A body over the limit is read to its end, up to this multiple of the limit. */
 const HARD_LIMIT_FACTOR = 16;
 
 /**
- * Whether a head says that its body will not pass the hard limit: what a refused request sends of it may be thrown away unseen.
+ * Whether a head bounds its body to the hard limit. The body of a refused request can then be
+ * discarded without counting its bytes.
  *
- * @param header - empty string when absent.
+ * @param header - reads a header; returns an empty string when the request does not have it.
  */
 export function isBounded(header: (name: string) => string, maxBodyBytes: number): boolean {
   const length = Number(header('content-length'));
@@ -184,10 +207,10 @@ export function isBounded(header: (name: string) => string, maxBodyBytes: number
 }
 
 /**
- * Gathers a body up to a limit.
+ * Collects a body up to a limit.
  *
- * A body over the limit is read on and thrown away, because answering and closing while the client still sends makes
- * the kernel reset the connection, and the client never sees the 413.
+ * A body over the limit is still read, and discarded. If the server answered and closed while the
+ * client sends, the kernel would reset the connection and the client would never see the 413.
  */
 export class BodyCollector {
   readonly #limit: number;
@@ -198,7 +221,10 @@ export class BodyCollector {
     this.#limit = limit;
   }
 
-  /** @param chunk - copied. @returns false when the client sends so much that the connection should be cut. */
+  /**
+   * @param chunk - copied.
+   * @returns false when the body passes the hard limit and the connection should be cut.
+   */
   add(chunk: Uint8Array): boolean {
     this.#bytes += chunk.byteLength;
     if (this.#bytes <= this.#limit) this.#chunks.push(Buffer.from(chunk));
@@ -206,7 +232,7 @@ export class BodyCollector {
     return this.#bytes <= this.#limit * HARD_LIMIT_FACTOR;
   }
 
-  /** The body, or undefined when it was over the limit. */
+  /** Returns the body, or undefined when it was over the limit. */
   finish(): Buffer | undefined {
     if (this.#bytes > this.#limit) return undefined;
     return this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);

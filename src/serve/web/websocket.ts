@@ -1,39 +1,48 @@
-// One WebSocket session: hello, then subjects as the user moves; answers carry the id of their subject, in any order.
+// One WebSocket session: the client sends a hello frame, then a subject whenever the user moves on.
+// Answers may come in any order; each carries the id of its subject.
 
 import { randomUUID } from 'node:crypto';
 import { TandemError } from '../../errors.ts';
-import type { AccessLog } from './access-log.ts';
 import type { ApiKeys, Client } from '../admission/api-keys.ts';
-import { describeError } from '../request/error-body.ts';
-import type { Pipeline } from '../pipeline.ts';
-import { invalid, parseFrame } from '../request/schemas.ts';
-import type { SentAnswer } from '../answer/sent-answer.ts';
-import { STREAM_ENDPOINTS, answerFrame } from './stream-frames.ts';
-import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
-import { errorReply, requestIdOf } from './error-reply.ts';
+import type { Answer } from '../answer/pending.ts';
+import type { SentAnswer } from '../answer/sent-answer.ts';
+import type { Pipeline } from '../pipeline.ts';
+import { describeError } from '../request/error-body.ts';
+import { parseFrame } from '../request/frames.ts';
+import { invalid } from '../request/parse-body.ts';
 import {
   DEFAULT_CANDIDATES,
+  type CandidatesRequest,
   type HelloFrame,
   type SubjectFrame,
 } from '../request/request-types.ts';
+import type { AccessLog } from './access-log.ts';
+import { errorReply, requestIdOf } from './error-reply.ts';
+import { STREAM_PATH, STREAM_ROLE } from './routes/stream.ts';
+import { STREAM_ENDPOINTS, answerFrame, type StreamAnswer } from './stream-frames.ts';
+import type { SocketConnection, SocketSession, UpgradeHandler } from './transport.ts';
 
 export interface StreamOptions {
-  /** Unanswered subjects of one socket; more are refused with an error frame. */
+  /** Unanswered subjects per socket. The server answers further subjects with an error frame. */
   readonly maxInFlight: number;
   readonly accessLog: AccessLog | undefined;
 }
 
-/** With this much unread the peer gets errors instead of answers; with twice as much it is disconnected. */
+/**
+ * A peer with this many unread bytes gets error frames instead of answers. A peer with twice as
+ * many is disconnected.
+ */
 const MAX_UNREAD_BYTES = 1024 * 1024;
-/** RFC 6455 names 1013 "try again later" (IANA registry). */
+/** "Try again later" in IANA's registry of WebSocket close codes. */
 const TRY_AGAIN_LATER = 1013;
-/** What the access log calls a subject. */
-const STREAM_ROUTE = '/v1/stream';
 
 type FrameId = string | number | null;
 
-/** Lets clients in by the key of their upgrade request; the key stays theirs for the life of the socket, or until it is revoked. */
+/**
+ * Accepts upgrade requests whose API key allows to ask for candidates. The key holds for the life
+ * of the socket, or until it is revoked.
+ */
 export function streamHandler(
   pipeline: Pipeline,
   keys: ApiKeys,
@@ -43,7 +52,7 @@ export function streamHandler(
     let client: Client;
     try {
       client = keys.authenticate(authorization);
-      client.require('candidates');
+      client.require(STREAM_ROLE);
     } catch (error) {
       return errorReply(error, requestIdOf(givenId));
     }
@@ -57,13 +66,17 @@ class StreamSession implements SocketSession {
   readonly #pipeline: Pipeline;
   readonly #options: StreamOptions;
   readonly #sessionId = randomUUID();
-  /** What the pipeline asks to learn that nobody waits any more. */
+  /** Tells the pipeline when nobody waits for answers any more. */
   readonly #caller = { aborted: false };
   #hello: HelloFrame | undefined;
-  /** The last answer since the last hello, whatever hello it belongs to: deltas are against it. */
+  /**
+   * The last answer since the last hello, even if it answers a subject of an earlier hello. Deltas
+   * are against this answer.
+   */
   #sent: SentAnswer | undefined;
   #inFlight = 0;
-  #answered = 0;
+  /** Subjects accepted so far. It numbers the request ids. */
+  #accepted = 0;
 
   constructor(
     connection: SocketConnection,
@@ -96,7 +109,7 @@ class StreamSession implements SocketSession {
     this.#caller.aborted = true;
   }
 
-  /** A second hello starts over as another user; answers under way still belong to the first. */
+  /** A second hello starts over as another user. Subjects already sent are still of the first. */
   #greet(hello: HelloFrame): void {
     this.#hello = hello;
     this.#sent = undefined;
@@ -104,64 +117,76 @@ class StreamSession implements SocketSession {
   }
 
   #ask(frame: SubjectFrame, parseMs: number): void {
-    const hello = this.#hello;
-    if (hello === undefined)
-      throw invalid('Expected a hello frame before the first subject.', 'type');
-    if (this.#inFlight >= this.#options.maxInFlight)
-      throw new TandemError(
-        'ERR_OVERLOADED',
-        `Expected at most ${this.#options.maxInFlight} unanswered subjects on one socket. Wait for answers.`,
-      );
-    if (this.#connection.bufferedBytes() > MAX_UNREAD_BYTES)
-      throw new TandemError(
-        'ERR_OVERLOADED',
-        'Expected answers to be read as they come. Read first, then ask.',
-      );
-    if (frame.explain && hello.encoding === 'binary')
-      throw invalid(
-        'Expected explain only with JSON answers, received it in a session of encoding "binary".',
-        'explain',
-      );
-    this.#client.require('candidates');
+    const hello = this.#checkSubject(frame);
+    this.#client.require(STREAM_ROLE);
     this.#pipeline.admission.admit(1, this.#client);
-    const requestId = `${this.#sessionId}:${this.#answered++}`;
+    const requestId = `${this.#sessionId}:${this.#accepted++}`;
     const startedMs = performance.now() - parseMs;
     this.#inFlight += 1;
     this.#pipeline
       .submit(
         STREAM_ENDPOINTS[hello.encoding],
-        {
-          kind: 'candidates',
-          user: hello.user,
-          surface: frame.surface,
-          subject: frame.subject,
-          demographics: hello.demographics,
-          k: frame.k ?? hello.k ?? DEFAULT_CANDIDATES,
-          filter: hello.filter,
-          explain: frame.explain,
-        },
+        requestOf(hello, frame),
         requestId,
         this.#caller,
         parseMs,
         frame.timeout_ms,
       )
       .then(
-        ({ body, facts }) => {
-          const base = hello.deltas && !frame.explain ? this.#sent : undefined;
-          const answer = answerFrame(frame.id, body, base);
-          this.#send(answer);
-          const { bundleId, itemsVersion, rows } = body;
-          this.#sent = { id: frame.id, bundleId, itemsVersion, rows };
-          this.#log(requestId, 200, answer, startedMs, facts);
+        (answer) => {
+          this.#sendAnswer(hello, frame, answer, requestId, startedMs);
         },
         (error: unknown) => {
           const { status, text } = this.#sendError(frame.id, error, requestId);
-          this.#log(requestId, status, text, startedMs);
+          this.#log(requestId, status, text, startedMs, undefined);
         },
       )
       .finally(() => {
         this.#inFlight -= 1;
       });
+  }
+
+  /**
+   * @returns the hello that the subject belongs to.
+   * @throws TandemError ERR_INVALID_REQUEST, ERR_OVERLOADED.
+   */
+  #checkSubject(frame: SubjectFrame): HelloFrame {
+    const hello = this.#hello;
+    if (hello === undefined)
+      throw invalid('Expected a hello frame before the first subject.', 'type');
+    if (this.#inFlight >= this.#options.maxInFlight)
+      throw new TandemError(
+        'ERR_OVERLOADED',
+        `Expected at most ${this.#options.maxInFlight} unanswered subjects on one socket. ` +
+          'Wait for answers.',
+      );
+    if (this.#connection.bufferedBytes() > MAX_UNREAD_BYTES)
+      throw new TandemError(
+        'ERR_OVERLOADED',
+        `Expected at most ${MAX_UNREAD_BYTES} bytes of unread answers on one socket. ` +
+          'Read the answers before you send more subjects.',
+      );
+    if (frame.explain && hello.encoding === 'binary')
+      throw invalid(
+        'Expected explain only with JSON answers, received it in a session of encoding "binary".',
+        'explain',
+      );
+    return hello;
+  }
+
+  #sendAnswer(
+    hello: HelloFrame,
+    frame: SubjectFrame,
+    { body, facts }: Answer<StreamAnswer>,
+    requestId: string,
+    startedMs: number,
+  ): void {
+    const base = hello.deltas && !frame.explain ? this.#sent : undefined;
+    const answer = answerFrame(frame.id, body, base);
+    this.#send(answer);
+    const { bundleId, itemsVersion, rows } = body;
+    this.#sent = { id: frame.id, bundleId, itemsVersion, rows };
+    this.#log(requestId, 200, answer, startedMs, facts);
   }
 
   #sendError(id: FrameId, error: unknown, requestId: string): { status: number; text: string } {
@@ -176,12 +201,17 @@ class StreamSession implements SocketSession {
     status: number,
     sent: string | Uint8Array,
     startedMs: number,
-    facts?: AnswerFacts,
+    facts: AnswerFacts | undefined,
   ): void {
     this.#options.accessLog?.write({
-      ...{ method: 'WS', route: STREAM_ROUTE, status, requestId, traceparent: '', facts },
-      bytes: Buffer.byteLength(sent),
+      method: 'WS',
+      route: STREAM_PATH,
+      status,
       ms: performance.now() - startedMs,
+      requestId,
+      bytes: Buffer.byteLength(sent),
+      traceparent: '',
+      facts,
     });
   }
 
@@ -193,6 +223,19 @@ class StreamSession implements SocketSession {
   }
 }
 
+function requestOf(hello: HelloFrame, frame: SubjectFrame): CandidatesRequest {
+  return {
+    kind: 'candidates',
+    user: hello.user,
+    surface: frame.surface,
+    subject: frame.subject,
+    demographics: hello.demographics,
+    k: frame.k ?? hello.k ?? DEFAULT_CANDIDATES,
+    filter: hello.filter,
+    explain: frame.explain,
+  };
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -201,7 +244,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The id to put on an error about a frame that may be wrong in other ways. */
+/** The id for an error frame about a frame that may be malformed in other ways. */
 function idOf(value: unknown): FrameId {
   const id: unknown = (value as { id?: unknown } | null | undefined)?.id;
   return (typeof id === 'string' && id.length <= 128) || typeof id === 'number' ? id : null;

@@ -1,22 +1,22 @@
-// Tensors of KServe v2 from and to JSON values and bytes: little-endian, without padding.
-// @see https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol/binary-tensor-data-extension
+// Tensors of KServe v2 from and to JSON values and bytes. Bytes are little-endian, without padding.
+// @see https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 
 import { isUtf8 } from 'node:buffer';
-import { INPUT_TYPES, type InputName, type InputTensor } from '../../request/kserve-schemas.ts';
-import { invalid } from '../../request/schemas.ts';
+import { INPUT_TYPES, type InputName, type InputTensor } from './kserve-schemas.ts';
+import { invalid } from '../../request/parse-body.ts';
 
 export const JSON_LENGTH_HEADER = 'Inference-Header-Content-Length';
-/** Before each element of a BYTES tensor: how many bytes it has. */
+/** Each element of a BYTES tensor starts with its length in so many bytes. */
 const PREFIX_BYTES = 4;
 
-/** By input, one value a row. */
+/** The values of each input, one per row. */
 export type Columns = ReadonlyMap<InputName, readonly (string | number)[]>;
 
 /**
- * Checks the inputs against each other and against INPUT_TYPES.
+ * Reads the values of the inputs, and checks the inputs against each other and INPUT_TYPES.
  *
- * @param binary - what follows the JSON: the bytes of the inputs that have some there, in their order.
- * @returns all inputs with the same number of rows, `user` among them.
+ * @param binary - the bytes after the JSON: the values of the binary inputs, in their order.
+ * @returns inputs with the same number of rows, always including `user`.
  * @throws TandemError ERR_INVALID_REQUEST.
  */
 export function readInputs(inputs: readonly InputTensor[], binary: Buffer): Columns {
@@ -34,12 +34,14 @@ export function readInputs(inputs: readonly InputTensor[], binary: Buffer): Colu
       );
     if (shape[0] !== rows)
       throw invalid(
-        `Expected shape [${rows}], that of input ${inputs[0]!.name}, for input ${name}, received [${shape.join()}].`,
+        `Expected shape [${rows}], that of input ${inputs[0]!.name}, for input ${name}, ` +
+          `received [${shape.join()}].`,
         'inputs',
       );
     if ((bytes === undefined) === (data === undefined))
       throw invalid(
-        `Expected either data or parameters.binary_data_size for input ${name}, received ${data === undefined ? 'neither' : 'both'}.`,
+        `Expected either data or parameters.binary_data_size for input ${name}, ` +
+          `received ${data === undefined ? 'neither' : 'both'}.`,
         'inputs',
       );
     if (data !== undefined) columns.set(name, fromJson(name, data, rows));
@@ -47,7 +49,8 @@ export function readInputs(inputs: readonly InputTensor[], binary: Buffer): Colu
       const end = at + bytes!;
       if (end > binary.length)
         throw invalid(
-          `Expected ${bytes} bytes of input ${name} after the JSON, whose length ${JSON_LENGTH_HEADER} says, received ${binary.length - at}.`,
+          `Expected ${bytes} bytes of input ${name} after the JSON, received ` +
+            `${binary.length - at}. The header ${JSON_LENGTH_HEADER} gives the length of the JSON.`,
           'inputs',
         );
       columns.set(name, fromBytes(name, binary.subarray(at, end), rows));
@@ -56,14 +59,15 @@ export function readInputs(inputs: readonly InputTensor[], binary: Buffer): Colu
   }
   if (at !== binary.length)
     throw invalid(
-      `Expected ${at} bytes after the JSON, the sum of binary_data_size, received ${binary.length}.`,
+      `Expected ${at} bytes after the JSON, the sum of binary_data_size, ` +
+        `received ${binary.length}.`,
       'inputs',
     );
   if (!columns.has('user')) throw invalid('Expected an input user, received none.', 'inputs');
   return columns;
 }
 
-/** JSON has no NaN: null takes its place. */
+/** Reads values from JSON. JSON has no NaN, so null stands for it. */
 function fromJson(
   name: InputName,
   data: readonly unknown[],
@@ -86,7 +90,10 @@ function fromJson(
   });
 }
 
-/** Arrays and objects by their kind alone: writing out many in each other takes more stack than there is. */
+/**
+ * Shows a value in a message. Arrays and objects appear by their kind only, because deeply nested
+ * ones would overflow the stack in JSON.stringify().
+ */
 function shown(value: unknown): string {
   if (typeof value === 'object' && value !== null)
     return Array.isArray(value) ? 'an array' : 'an object';
@@ -97,7 +104,8 @@ function fromBytes(name: InputName, bytes: Buffer, rows: number): readonly (stri
   if (INPUT_TYPES[name] === 'FP32') {
     if (bytes.length !== rows * Float32Array.BYTES_PER_ELEMENT)
       throw invalid(
-        `Expected ${rows} FP32 values for input ${name}, 4 bytes each, received ${bytes.length} bytes.`,
+        `Expected ${rows} FP32 values of 4 bytes for input ${name}, ` +
+          `received ${bytes.length} bytes.`,
         'inputs',
       );
     return Array.from({ length: rows }, (_, i) => bytes.readFloatLE(4 * i));
@@ -107,7 +115,8 @@ function fromBytes(name: InputName, bytes: Buffer, rows: number): readonly (stri
     at += count;
     if (at > bytes.length)
       throw invalid(
-        `Expected ${rows} values for input ${name}, each after its length in 4 bytes (little-endian), but its ${bytes.length} bytes end before that.`,
+        `Expected ${rows} values for input ${name}, each after its length in 4 bytes ` +
+          `(little-endian), but its ${bytes.length} bytes end before that.`,
         'inputs',
       );
     return bytes.subarray(at - count, at);
@@ -125,7 +134,7 @@ function fromBytes(name: InputName, bytes: Buffer, rows: number): readonly (stri
   return values;
 }
 
-/** The bytes of a BYTES tensor. */
+/** Returns the bytes of a BYTES tensor. */
 export function prefixedBytes(values: readonly string[]): Uint8Array {
   return Buffer.concat(
     values.flatMap((value) => {

@@ -1,4 +1,4 @@
-// Tensors as a client writes them: both forms mean the same rows, and bytes that are wrong anywhere are refused.
+// Tensors as a client writes them: JSON and bytes give the same rows, and wrong bytes are refused.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -72,7 +72,7 @@ function refused(message: RegExp): (error: unknown) => boolean {
     message.test(error.message);
 }
 
-test('JSON and bytes are the same rows, and those are what was written', () => {
+test('JSON and bytes give the rows that were written', () => {
   fc.assert(
     fc.property(rows, (given) => {
       const { inputs, bytes } = binaryInputs(given);
@@ -88,7 +88,7 @@ test('JSON and bytes are the same rows, and those are what was written', () => {
   );
 });
 
-test('a part of the bytes, or one more, is refused', () => {
+test('too few and too many bytes are refused', () => {
   fc.assert(
     fc.property(rows, fc.nat(), (given, cut) => {
       const { inputs, bytes } = binaryInputs(given);
@@ -100,7 +100,7 @@ test('a part of the bytes, or one more, is refused', () => {
   );
 });
 
-test('any bytes are rows or a clear refusal', () => {
+test('any bytes give rows or a clear error', () => {
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 40 }),
@@ -118,7 +118,7 @@ test('any bytes are rows or a clear refusal', () => {
   );
 });
 
-test('what is wrong is said', () => {
+test('an error says what is wrong', () => {
   const user = { name: 'user', shape: [2], datatype: 'BYTES', data: ['a', 'b'] };
   const both = { item: ['', 'i'], query: ['', 'q'] };
   const cases: readonly (readonly [object, RegExp])[] = [
@@ -150,7 +150,7 @@ test('what is wrong is said', () => {
   for (const [body, message] of cases) assert.throws(() => parse(body), refused(message));
 });
 
-test('arrays in arrays, more than a recursive function survives, are refused', () => {
+test('nested arrays that would overflow the stack are refused', () => {
   const nested = '['.repeat(50_000) + ']'.repeat(50_000);
   const body = Buffer.from(
     `{"inputs":[{"name":"user","shape":[1],"datatype":"BYTES","data":[${nested}]}]}`,
@@ -161,7 +161,7 @@ test('arrays in arrays, more than a recursive function survives, are refused', (
   );
 });
 
-test('a length of the JSON that is not one is refused', () => {
+test('an invalid length of the JSON is refused', () => {
   for (const length of ['-1', '1e1', '999', ' 2', '0x2'])
     assert.throws(
       () =>
@@ -173,7 +173,7 @@ test('a length of the JSON that is not one is refused', () => {
     );
 });
 
-test('rows of two widths have no tensor', () => {
+test('rows of two widths cannot form a tensor', () => {
   const outputs = [{ name: 'embedding', binary: false }] as const;
   const rowOf = (width: number) => ({ bundleId: 'b', embedding: new Float32Array(width) });
   assert.equal(encodeInference({ id: undefined, outputs }, [rowOf(2), rowOf(2)]).status, 200);

@@ -1,5 +1,6 @@
-// KServe v2 (Open Inference Protocol) over HTTP for one model, the query tower: tensors in, one request of the pipeline a row,
-// tensors out; as JSON or as bytes (binary tensor data extension), which is what tritonclient sends.
+// KServe v2 (Open Inference Protocol) over HTTP for one model, the query tower. Each row of the
+// input tensors becomes a request to the pipeline. Tensors are JSON or, with the binary tensor data
+// extension that tritonclient uses, bytes.
 
 import { littleEndianBytes } from '../../../bundle/safetensors.ts';
 import { TandemError } from '../../../errors.ts';
@@ -15,10 +16,11 @@ import {
   type InferRequest,
   type InputName,
   type OutputName,
-} from '../../request/kserve-schemas.ts';
+} from './kserve-schemas.ts';
 import { JSON_LENGTH_HEADER, prefixedBytes, readInputs, type Columns } from './kserve-tensors.ts';
 import type { Pipeline } from '../../pipeline.ts';
-import { invalid, parseBody, parseEmbeddings } from '../../request/schemas.ts';
+import { invalid, parseBody } from '../../request/parse-body.ts';
+import { parseEmbeddings } from '../../request/query-requests.ts';
 import type { HttpReply, HttpRequest } from '../transport.ts';
 import type { Endpoint } from '../../answer/endpoint.ts';
 import type { EmbeddingsRequest } from '../../request/request-types.ts';
@@ -35,9 +37,12 @@ export interface Inference {
 }
 
 export interface EmbeddedRow {
-  /** The space of the embedding: rows of one answer may have two while users are encoded anew. */
+  /**
+   * The bundle that the embedding comes from. Rows of one answer may come from two bundles while
+   * users are encoded for a new one.
+   */
   readonly bundleId: string;
-  /** [D]. */
+  /** [D] f32 query embedding. */
   readonly embedding: Float32Array;
 }
 
@@ -70,9 +75,10 @@ export function describeModel({ width }: Engine): object {
 }
 
 /**
- * Answers an inference: all its rows, or the error of the first row that fails.
+ * Answers an inference request with all its rows, or with the error of the first row that fails.
  *
- * @throws TandemError as Pipeline.admit() and Pipeline.answer() do; what is wrong with a row is said with its number.
+ * @throws TandemError as Admission.admit() and Pipeline.submit() do. The message of an error in a
+ *   row starts with the number of the row.
  */
 export async function infer(
   pipeline: Pipeline,
@@ -93,7 +99,7 @@ export async function infer(
         const rowId = `${requestId}:${i}`;
         return (await pipeline.submit(ROW, row, rowId, request, parseMs, timeoutMs)).body;
       } catch (error) {
-        throw ofRow(i, error);
+        throw rowError(i, error);
       }
     }),
   );
@@ -110,13 +116,13 @@ export function parseInference(request: Pick<HttpRequest, 'headers' | 'body'>): 
     try {
       return rowOf(columns, i);
     } catch (error) {
-      throw ofRow(i, error);
+      throw rowError(i, error);
     }
   });
   return { id: asked.id, rows, outputs: outputsOf(asked) };
 }
 
-/** @param embedded - one per row of the inference. */
+/** @param embedded - one embedding per row of the inference. */
 export function encodeInference(
   { id, outputs }: Pick<Inference, 'id' | 'outputs'>,
   embedded: readonly EmbeddedRow[],
@@ -143,18 +149,23 @@ export function encodeInference(
   };
 }
 
-/** @returns how many bytes of the body are JSON: what the header says, all without it. */
+/**
+ * Returns how many bytes of the body are JSON: the value of the header, or all without a header.
+ *
+ * @throws TandemError ERR_INVALID_REQUEST.
+ */
 function jsonLength(header: string, bodyBytes: number): number {
   if (header === '') return bodyBytes;
   const jsonBytes = /^\d{1,9}$/.test(header) ? Number(header) : Infinity;
   if (jsonBytes <= bodyBytes) return jsonBytes;
   throw invalid(
-    `Expected the bytes of JSON in a body of ${bodyBytes} for the header ${JSON_LENGTH_HEADER}, received ${JSON.stringify(header.slice(0, 64))}.`,
+    `Expected at most ${bodyBytes}, the bytes of the body, in the header ${JSON_LENGTH_HEADER}, ` +
+      `received ${JSON.stringify(header.slice(0, 64))}.`,
     JSON_LENGTH_HEADER,
   );
 }
 
-/** The request of row i; an empty text and NaN stand for what is not known. */
+/** Builds the request of row i. An empty text and NaN stand for an unknown value. */
 function rowOf(columns: Columns, i: number): EmbeddingsRequest {
   const valueOf = (name: InputName): string | number | undefined => columns.get(name)?.[i];
   const item = valueOf('item') || undefined;
@@ -189,18 +200,20 @@ function outputsOf({ outputs = [], parameters }: InferRequest): Inference['outpu
 
 interface Output {
   readonly shape: readonly number[];
-  /** Row-major. */
+  /** The values in row-major order. */
   readonly values: Float32Array | readonly string[];
 }
 
-/** [B, D] f32. */
+/** Returns the embeddings as [B, D] f32. */
 function embeddings(embedded: readonly EmbeddedRow[]): Output {
   const width = embedded[0]!.embedding.length;
   const values = new Float32Array(embedded.length * width);
   for (const [i, { embedding }] of embedded.entries()) {
     if (embedding.length !== width)
       throw invalid(
-        `Expected users whose states are of one width, received rows of ${width} and ${embedding.length}: a bundle of another width has just replaced the one before. Ask for one user a request until all users are encoded for it.`,
+        `Expected user states of one width, received rows of ${width} and ${embedding.length}. ` +
+          'A bundle of another width has just replaced the one before. Send one user per request ' +
+          'until all users are encoded for the new bundle.',
         'inputs',
       );
     values.set(embedding, i * width);
@@ -212,8 +225,8 @@ function bundleIds(embedded: readonly EmbeddedRow[]): Output {
   return { shape: [embedded.length], values: embedded.map(({ bundleId }) => bundleId) };
 }
 
-/** What is wrong with a row names the row; other failures are of the whole. */
-function ofRow(i: number, error: unknown): unknown {
+/** Adds the number of the row to an error of the client. Other errors concern the whole request. */
+function rowError(i: number, error: unknown): unknown {
   if (!(error instanceof TandemError) || error.retryable || error.status >= 500) return error;
   const { code, details } = error;
   return new TandemError(code, `Row ${i}: ${error.message}`, { details, cause: error });

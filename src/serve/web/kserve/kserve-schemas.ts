@@ -1,10 +1,10 @@
-// Bodies of the KServe v2 protocol as this model speaks it; schemas.ts takes them into /openapi.json.
+// Schemas of the KServe v2 bodies for the one model that the server offers, the query tower.
 
 import { z } from 'zod';
 
 export const MAX_ROWS = 1024;
 
-/** Inputs of the query tower: one value a row. Only `user` is needed. */
+/** Inputs of the query tower. Each has one value per row, and only `user` is required. */
 export const INPUT_TYPES = {
   user: 'BYTES',
   item: 'BYTES',
@@ -20,7 +20,7 @@ export type OutputName = keyof typeof OUTPUT_TYPES;
 
 export interface InputTensor {
   readonly name: InputName;
-  /** [B]. */
+  /** [B], the number of rows. */
   readonly shape: readonly number[];
   readonly datatype: string;
   readonly parameters?: { readonly binary_data_size?: number | undefined } | undefined;
@@ -43,13 +43,13 @@ const inputName = z.enum(Object.keys(INPUT_TYPES) as InputName[]);
 const outputName = z.enum(Object.keys(OUTPUT_TYPES) as OutputName[]);
 
 export const inferRequest: z.ZodType<InferRequest> = z.strictObject({
-  id: z.string().max(256).optional().describe('Comes back with the answer.'),
+  id: z.string().max(256).optional().describe('Returned with the answer.'),
   parameters: z
     .strictObject({
       binary_data_output: z
         .boolean()
         .optional()
-        .describe('Outputs come as bytes unless they say otherwise.'),
+        .describe('Whether outputs are bytes. An output may override it.'),
     })
     .optional(),
   inputs: z
@@ -59,14 +59,14 @@ export const inferRequest: z.ZodType<InferRequest> = z.strictObject({
         shape: z
           .array(z.int().min(1).max(MAX_ROWS))
           .length(1)
-          .describe('Rows; the same for every input.'),
-        datatype: z.string().describe('As the metadata of the model has it.'),
+          .describe('Number of rows, the same for every input.'),
+        datatype: z.string().describe('Type of the input, as in the metadata of the model.'),
         parameters: z.strictObject({ binary_data_size: z.int().min(0).optional() }).optional(),
         data: z
           .array(z.unknown())
           .max(MAX_ROWS)
           .optional()
-          .describe('Left out when the values follow the JSON as bytes (binary_data_size).'),
+          .describe('Values by row. Absent when they follow the JSON as bytes (binary_data_size).'),
       }),
     )
     .min(1),
@@ -78,7 +78,7 @@ export const inferRequest: z.ZodType<InferRequest> = z.strictObject({
       }),
     )
     .optional()
-    .describe('Which outputs, in this order; all when there are none.'),
+    .describe('Outputs to return, in this order. The default is all outputs.'),
 });
 
 const inferResponse = z.strictObject({
@@ -93,7 +93,7 @@ const inferResponse = z.strictObject({
       data: z
         .array(z.union([z.number(), z.string()]))
         .optional()
-        .describe('In rows; absent when the values follow the JSON as bytes.'),
+        .describe('Values by row. Absent when they follow the JSON as bytes.'),
     }),
   ),
 });
@@ -102,7 +102,7 @@ const tensors = z.array(
   z.strictObject({
     name: z.string(),
     datatype: z.string(),
-    shape: z.array(z.int()).describe('-1 stands for the rows of a request.'),
+    shape: z.array(z.int()).describe('-1 stands for the number of rows.'),
   }),
 );
 
@@ -119,7 +119,7 @@ const serverMetadata = z.strictObject({
   extensions: z.array(z.string()),
 });
 
-/** By their names in /openapi.json. */
+/** The schemas by their names in /openapi.json. */
 export const KSERVE_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   InferRequest: inferRequest,
   InferResponse: inferResponse,
