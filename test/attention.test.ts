@@ -22,7 +22,7 @@ import { eventColumns } from '../src/model/training/sampling/sampler.ts';
 import { train } from '../src/model/training/train.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
-import { newStateBatch } from '../src/store/store.ts';
+import { newStateBatch } from '../src/store/state-batch.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-attention-'));

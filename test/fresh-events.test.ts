@@ -16,7 +16,8 @@ import { packageRoot } from '../src/native/binding.ts';
 import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { newStateBatch, type UserStateStore } from '../src/store/store.ts';
+import { newStateBatch } from '../src/store/state-batch.ts';
+import type { StateStore } from '../src/store/store.ts';
 import { servingPort, spawnCli } from './support/cli.ts';
 import { makeShop, shopDataset } from './support/shop.ts';
 
@@ -83,7 +84,7 @@ function lateEvents(user: number): Sent[] {
   }));
 }
 
-async function stateOf(store: UserStateStore, user: string): Promise<number[]> {
+async function stateOf(store: StateStore, user: string): Promise<number[]> {
   const batch = newStateBatch(1, bundle.manifest.model.embeddingWidth);
   await store.read(encoder, [user as UserId], batch);
   return batch.lengths[0] === 0 ? [] : [...batch.states, batch.lastEventSeconds[0]!];

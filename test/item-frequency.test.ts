@@ -24,7 +24,8 @@ import { train } from '../src/model/training/train.ts';
 import { BINARY_TYPE } from '../src/serve/answer/encode-binary.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { boostsOf, newStateBatch, stateOf, type UserStateStore } from '../src/store/store.ts';
+import { boostsOf, newStateBatch, stateOf } from '../src/store/state-batch.ts';
+import type { StateStore } from '../src/store/store.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
 
 const TOLERANCE = 1e-5;
@@ -156,7 +157,7 @@ function assertBest(
 }
 
 /** History boosts of all users, read from a store. */
-function boostsIn(store: UserStateStore): ReturnType<typeof boostsOf>[] {
+function boostsIn(store: StateStore): ReturnType<typeof boostsOf>[] {
   const { embeddingWidth } = bundle.manifest.model;
   const batch = newStateBatch(users.count, embeddingWidth, 1, maxHistory);
   void store.read(bundle.manifest.encoderId as EncoderId, users.ids as readonly UserId[], batch);

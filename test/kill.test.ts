@@ -13,7 +13,7 @@ import type { EncoderId, UserId } from '../src/ids.ts';
 import { isFinished, loadCheckpoint, loadTrainingState } from '../src/model/training/checkpoint.ts';
 import { Random } from '../src/random.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
-import { newStateBatch, type StateBatch } from '../src/store/store.ts';
+import { newStateBatch, type StateBatch } from '../src/store/state-batch.ts';
 import { runCli } from './support/cli.ts';
 import { contents } from './support/contents.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';

@@ -19,7 +19,8 @@ import { packageRoot } from '../src/native/binding.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { openStore } from '../src/store/open-store.ts';
 import { RedisStore } from '../src/store/redis-store.ts';
-import { newStateBatch, type UserStateStore } from '../src/store/store.ts';
+import { newStateBatch } from '../src/store/state-batch.ts';
+import type { StateStore } from '../src/store/store.ts';
 import { runCli, spawnCli } from './support/cli.ts';
 import { freePort, noRedis, startRedis, stopRedis } from './support/redis.ts';
 import { makeShop, shopDataset } from './support/shop.ts';
@@ -52,7 +53,7 @@ else {
 
   describe('RedisStore', () => {
     const one = [{ user: userId('a'), state: userState(7) }];
-    const read = async (store: UserStateStore): Promise<number> => {
+    const read = async (store: StateStore): Promise<number> => {
       const batch = newStateBatch(1, 4);
       await store.read(ENCODER, [userId('a')], batch);
       return batch.states[0]!;

@@ -23,7 +23,7 @@ import { train } from '../src/model/training/train.ts';
 import { nativeAddon } from '../src/native/binding.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
-import { newStateBatch, stateOf } from '../src/store/store.ts';
+import { newStateBatch, stateOf } from '../src/store/state-batch.ts';
 import { makeShop, SHOP_TEST_FROM, SHOP_TRAINING, shopDataset } from './support/shop.ts';
 
 const K = 20;

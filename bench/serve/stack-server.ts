@@ -15,7 +15,7 @@ import { HeadBatchBuilder } from '../../src/features/head-batch.ts';
 import { stateAge } from '../../src/features/sequence.ts';
 import type { EncoderId, UserId } from '../../src/ids.ts';
 import { LmdbStore } from '../../src/store/lmdb-store.ts';
-import { newStateBatch } from '../../src/store/store.ts';
+import { newStateBatch } from '../../src/store/state-batch.ts';
 import { openOnnxServing } from '../onnx-head.ts';
 import { loadHnswlib } from '../retrieval/indexes.ts';
 

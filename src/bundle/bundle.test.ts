@@ -61,7 +61,9 @@ function readManifestOf(directory: string): BundleManifest {
   return JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8')) as BundleManifest;
 }
 
-/** Replaces a file and makes the manifest agree with it, as an attacker or a wrong publisher would. */
+/**
+ * Replaces a file and makes the manifest agree with it, as an attacker or a faulty publisher would.
+ */
 function forge(directory: string, name: string, bytes: Uint8Array, more: object = {}): void {
   writeFileSync(join(directory, name), bytes);
   const old = readManifestOf(directory);
@@ -93,7 +95,7 @@ describe('publishBundle', () => {
     );
   });
 
-  it('writes nothing when the same content is published again, and flips current back', async () => {
+  it('writes no file for the same content again, but makes it current', async () => {
     const bundles = mkdtempSync(join(root, 'again-'));
     const first = await publishBundle(input, bundles);
     const { ino, mtimeMs } = statSync(join(first.directory, 'weights.safetensors'));
@@ -183,7 +185,7 @@ describe('publishBundle', () => {
       'ERR_BUNDLE_INVALID',
       (v: BundleInput) => ({ tensors: withoutPart(v, 'encoder.') }),
     ],
-    ['a dataset digest that is none', 'ERR_BUNDLE_INVALID', () => ({ datasetDigest: 'x' })],
+    ['a dataset digest that is not a digest', 'ERR_BUNDLE_INVALID', () => ({ datasetDigest: 'x' })],
   ] as const)
     it(`refuses ${what}, and leaves nothing behind`, async () => {
       const bundles = mkdtempSync(join(root, 'refused-'));
@@ -193,7 +195,7 @@ describe('publishBundle', () => {
 });
 
 describe('loadBundle', () => {
-  it('gives back what was published', async () => {
+  it('returns what was published', async () => {
     const bundle = await loadBundle(join(root, 'bundles'));
     assert.equal(bundle.directory, published.directory);
     assert.equal(bundle.manifest.bundleId, published.bundleId);
@@ -276,7 +278,7 @@ describe('loadBundle', () => {
     await assertRefused(directory, 'ERR_BUNDLE_INVALID', /schemaHash/);
   });
 
-  it('says where it looked when there is no bundle', async () => {
+  it('names the path when there is no bundle', async () => {
     await assertRefused(join(root, 'nowhere'), 'ERR_BUNDLE_NOT_FOUND', /nowhere/);
     const bundles = mkdtempSync(join(root, 'dangling-'));
     writeFileSync(join(bundles, 'current'), '0123456789abcdef\n');
@@ -334,7 +336,7 @@ describe('verifyBundle', () => {
         bytes[random.integer(bytes.length)]! ^= 1 << random.integer(8);
       const directory = copyBundle();
       forge(directory, BUNDLE_FILES.index, bytes, { indexId: sha256Hex(bytes) });
-      // A flipped bit of a vector inside the graph is harmless: the process must live either way.
+      // A flipped bit of a vector in the graph is harmless. The process must not crash in any case.
       await verifyBundle(directory).catch((error: unknown) => {
         assert.equal((error as TandemError).code, 'ERR_INDEX_INVALID', String(error));
       });
@@ -344,7 +346,7 @@ describe('verifyBundle', () => {
 });
 
 describe('ids', () => {
-  it('change with their own part alone', () => {
+  it('change only with their own part', () => {
     const { tensors, model } = input;
     const hash = '0'.repeat(64);
     const ids = (weights: ReadonlyMap<string, Tensor>, schemaHash = hash): string[] => [
@@ -370,7 +372,7 @@ describe('ids', () => {
     assert.ok(ids(tensors, '1'.repeat(64)).every((id, i) => id !== original[i]));
   });
 
-  it('say that a head which reads the item in view is valid with these items alone', async () => {
+  it('of a head that reads the item in view cover the items, too', async () => {
     const { tensors, model } = await tinyBundleInput({ items: 9, subjectItem: true });
     const { shape, data } = tensors.get('items.price')!;
     const weights = new Map(tensors).set('items.price', {
@@ -389,7 +391,7 @@ describe('ids', () => {
     assert.equal(headId(tensors, frequency, ''), headId(tensors, model, ''));
   });
 
-  it('tell a value from its neighbour tensor: shapes and names count', () => {
+  it('cover the shapes of tensors', () => {
     const { tensors, model } = input;
     const { data } = tensors.get('encoder.gap')!;
     const reshaped = new Map(tensors).set('encoder.gap', { shape: [data.length], data });

@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import {
-  ItemCatalogue,
-  buildCatalogue,
-  decodeCatalogue,
-  encodeCatalogue,
-  type ItemColumns,
-} from './catalogue.ts';
+import { ItemCatalogue, buildCatalogue, type CatalogueInput } from './catalogue.ts';
+import { decodeCatalogue, encodeCatalogue } from './catalogue-file.ts';
 import { decodeSafetensors, encodeSafetensors } from './safetensors.ts';
 
-const COLUMNS: ItemColumns = {
+const COLUMNS: CatalogueInput = {
   ids: ['a', 'bé', 'c'],
   titles: ['First', '', 'Größe 𝄞'],
   advertisers: ['zeta', '', 'acme'],
@@ -63,7 +58,7 @@ describe('ItemCatalogue', () => {
     fc.assert(
       fc.property(strings, (ids) => {
         const count = ids.length;
-        const columns: ItemColumns = {
+        const columns: CatalogueInput = {
           ids,
           titles: [...ids].reverse(),
           advertisers: ids,
@@ -77,8 +72,8 @@ describe('ItemCatalogue', () => {
         const built = buildCatalogue(columns, [], new Float32Array(count));
         const read = decodeCatalogue(encodeCatalogue(built));
         assert.deepEqual(read.ids.all(), ids);
-        const handed = ItemCatalogue.of(structuredClone(read.parts()));
-        for (const catalogue of [read, handed])
+        const passed = ItemCatalogue.of(structuredClone(read.parts()));
+        for (const catalogue of [read, passed])
           for (let row = 0; row < count; row++) {
             assert.equal(catalogue.title(row), columns.titles[row]);
             assert.equal(catalogue.advertiser(row), ids[row]);
@@ -91,7 +86,7 @@ describe('ItemCatalogue', () => {
 
   it('refuses duplicate ids, lone surrogates and columns of different lengths', () => {
     const popularity = new Float32Array(3);
-    const variant = (change: Partial<ItemColumns>): ItemCatalogue =>
+    const variant = (change: Partial<CatalogueInput>): ItemCatalogue =>
       buildCatalogue({ ...COLUMNS, ...change }, ['music'], popularity);
     assert.throws(() => variant({ ids: ['a', 'a', 'c'] }), /3 distinct item ids.*"a" twice/);
     assert.throws(() => variant({ titles: ['only one'] }), /"titles", received 1/);

@@ -1,14 +1,10 @@
-// The catalogue: what serving knows of the items behind the rows of an index, in columns, for a million items and more.
+// The catalogue: what serving knows of the items behind the rows of an index, in columns that hold
+// a million items and more.
 
-import { isUtf8 } from 'node:buffer';
-import { TandemError } from '../errors.ts';
 import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
-import { decodeSafetensors, encodeSafetensors, expectTensor, type Tensor } from './safetensors.ts';
 
-const FILE = 'items.safetensors';
-
-/** Columns of items in catalogue order, as the import has them; ItemTable of data/ fits. */
-export interface ItemColumns {
+/** Items in catalogue order as an import has them: ItemTable of data/ has this form. */
+export interface CatalogueInput {
   readonly ids: readonly string[];
   readonly titles: readonly string[];
   /** Empty string when unknown. */
@@ -21,11 +17,11 @@ export interface ItemColumns {
   /** Rows of categoryNames. */
   readonly categoryValues: Int32Array;
   readonly categoryConfidences: Float32Array;
-  /** [N]; an empty list means everywhere. */
+  /** [N] countries that each item targets; none means everywhere. */
   readonly countries: readonly (readonly string[])[];
 }
 
-/** A ragged column: the values of row r are values[offsets[r] .. offsets[r + 1]). */
+/** A ragged column: row r has the values [offsets[r], offsets[r + 1]). */
 export interface Ragged {
   /** [N + 1], ascending from 0. */
   readonly offsets: Int32Array;
@@ -35,7 +31,7 @@ export interface Ragged {
 export interface CatalogueColumns {
   readonly ids: TextColumn;
   readonly titles: TextColumn;
-  /** Distinct names; advertiserRows points into it. */
+  /** Distinct names, which advertiserRows refer to. */
   readonly advertiserNames: readonly string[];
   /** [N], -1 when unknown. */
   readonly advertiserRows: Int32Array;
@@ -43,25 +39,27 @@ export interface CatalogueColumns {
   readonly prices: Float64Array;
   /** Rows of schema.categories. */
   readonly categories: Ragged;
-  /** One per value of categories, in (0, 1]. */
+  /** Confidence of each value of categories, in (0, 1]. */
   readonly categoryConfidences: Float32Array;
   readonly countryNames: readonly string[];
-  /** Rows of countryNames; an empty row means everywhere. */
+  /** Rows of countryNames; an empty row of this column means everywhere. */
   readonly countries: Ragged;
-  /** [N] events of the last 30 days of the training data. */
+  /** [N] events in the last 30 days of the training data. */
   readonly popularity: Float32Array;
 }
 
-/** What a catalogue is made of, as one thread can hand it to another: see ItemCatalogue.parts(). */
+/** A catalogue as arrays and plain objects, which one thread can pass to another. */
 export interface CatalogueParts {
   readonly columns: Omit<CatalogueColumns, 'ids' | 'titles'>;
   readonly ids: TextBytes;
   readonly titles: TextBytes;
+  /** Hash table from ids to rows. */
   readonly rowTable: Int32Array;
+  /** Rows, the most popular first. */
   readonly byPopularity: Int32Array;
 }
 
-/** Items by row. The columns are public: filters and counts read them whole. */
+/** Items by row. The columns are public, because filters and counts read them whole. */
 export class ItemCatalogue {
   readonly count: number;
   readonly ids: TextColumn;
@@ -78,7 +76,7 @@ export class ItemCatalogue {
   #byPopularity: Int32Array | undefined;
 
   /**
-   * @param checked - what another thread made of these columns, which it has checked.
+   * @param checked - tables that another thread made from these columns, after it checked them.
    * @throws RangeError when columns do not fit together or an id occurs twice.
    */
   constructor(
@@ -104,7 +102,9 @@ export class ItemCatalogue {
     this.popularity = columns.popularity;
   }
 
-  /** The catalogue of parts(), at once, whatever its size. */
+  /**
+   * Makes a catalogue from parts() without reading the columns, so that its size does not matter.
+   */
   static of({ columns, ids, titles, ...checked }: CatalogueParts): ItemCatalogue {
     return new ItemCatalogue(
       { ...columns, ids: new TextColumn(ids), titles: new TextColumn(titles) },
@@ -112,7 +112,7 @@ export class ItemCatalogue {
     );
   }
 
-  /** What it is made of: arrays and plain objects, which another thread can have. */
+  /** The catalogue as arrays and plain objects, for another thread. */
   parts(): CatalogueParts {
     const { advertiserNames, advertiserRows, prices, categories, categoryConfidences } = this;
     const { countryNames, countries, popularity } = this;
@@ -134,7 +134,7 @@ export class ItemCatalogue {
     };
   }
 
-  /** Every row, the most popular first; made on first use. */
+  /** Every row, the most popular first; computed on first use. */
   byPopularity(): Int32Array {
     const { popularity } = this;
     return (this.#byPopularity ??= Int32Array.from({ length: this.count }, (_, row) => row).sort(
@@ -142,6 +142,7 @@ export class ItemCatalogue {
     ));
   }
 
+  /** Id of an item. */
   id(row: number): string {
     return this.ids.at(row);
   }
@@ -151,23 +152,23 @@ export class ItemCatalogue {
     return this.#rows.row(id);
   }
 
-  /** Empty string when unknown. */
+  /** Title; empty string when unknown. */
   title(row: number): string {
     return this.#titles.at(row);
   }
 
-  /** Name; empty string when unknown. */
+  /** Name of the advertiser; empty string when unknown. */
   advertiser(row: number): string {
     const advertiser = this.advertiserRows[row]!;
     return advertiser < 0 ? '' : this.advertiserNames[advertiser]!;
   }
 
-  /** NaN when unknown. */
+  /** Price; NaN when unknown. */
   price(row: number): number {
     return this.prices[row]!;
   }
 
-  /** Rows of schema.categories, as ContextFeatures.categoryBag takes them; a view. */
+  /** Rows of schema.categories, for ContextFeatures.categoryBag(); a view. */
   categoryRows(row: number): Int32Array {
     return raggedRow(this.categories, row);
   }
@@ -178,25 +179,25 @@ export class ItemCatalogue {
     return this.categoryConfidences.subarray(offsets[row], offsets[row + 1]);
   }
 
-  /** Rows of countryNames that the item targets; empty = everywhere; a view. */
+  /** Rows of countryNames that the item targets, none for everywhere; a view. */
   countryRows(row: number): Int32Array {
     return raggedRow(this.countries, row);
   }
 
-  /** Names of the countries that the item targets; empty = everywhere. */
+  /** Names of the countries that the item targets; none means everywhere. */
   targetCountries(row: number): string[] {
     return Array.from(this.countryRows(row), (country) => this.countryNames[country]!);
   }
 }
 
 /**
- * A catalogue from the columns of an import.
+ * Makes a catalogue from the columns of an import.
  *
- * @param schemaCategories - FeatureSchema.categories; categories that it does not know fall away.
- * @param popularity - [N] events of the last 30 days of the training data.
+ * @param schemaCategories - FeatureSchema.categories; other categories are left out.
+ * @param popularity - [N] events in the last 30 days of the training data.
  */
 export function buildCatalogue(
-  items: ItemColumns,
+  items: CatalogueInput,
   schemaCategories: readonly string[],
   popularity: Float32Array,
 ): ItemCatalogue {
@@ -241,73 +242,6 @@ export function buildCatalogue(
   });
 }
 
-/** The catalogue as items.safetensors: strings are a UTF-8 blob with offsets, see docs/bundle.md. */
-export function encodeCatalogue(catalogue: ItemCatalogue): Uint8Array {
-  const { columns, ids, titles } = catalogue.parts();
-  const tensors = new Map<string, Tensor>();
-  const vector = (name: string, data: Tensor['data']): void => {
-    tensors.set(name, { shape: [data.length], data });
-  };
-  const strings = (name: string, { blob, offsets }: TextBytes): void => {
-    vector(`${name}.utf8`, blob);
-    vector(`${name}.offsets`, offsets);
-  };
-  strings('ids', ids);
-  strings('titles', titles);
-  strings('advertisers', TextColumn.of(columns.advertiserNames).bytes);
-  strings('countries', TextColumn.of(columns.countryNames).bytes);
-  vector('advertiser.rows', columns.advertiserRows);
-  vector('price', columns.prices);
-  vector('category.offsets', columns.categories.offsets);
-  vector('category.rows', columns.categories.values);
-  vector('category.confidences', columns.categoryConfidences);
-  vector('country.offsets', columns.countries.offsets);
-  vector('country.rows', columns.countries.values);
-  vector('popularity', columns.popularity);
-  return encodeSafetensors(tensors, { format: 'tandem-items', version: '1' });
-}
-
-/** @throws TandemError ERR_BUNDLE_INVALID when a column is missing, or columns do not fit together. */
-export function decodeCatalogue(bytes: Uint8Array): ItemCatalogue {
-  const { tensors } = decodeSafetensors(bytes, FILE);
-  const ints = (name: string): Int32Array => expectTensor(tensors, name, Int32Array, [null], FILE);
-  const floats = (name: string): Float32Array =>
-    expectTensor(tensors, name, Float32Array, [null], FILE);
-  const strings = (name: string): TextColumn =>
-    checkedText(
-      expectTensor(tensors, `${name}.utf8`, Uint8Array, [null], FILE),
-      ints(`${name}.offsets`),
-      name,
-    );
-  const columns: CatalogueColumns = {
-    ids: strings('ids'),
-    titles: strings('titles'),
-    advertiserNames: strings('advertisers').all(),
-    advertiserRows: ints('advertiser.rows'),
-    prices: expectTensor(tensors, 'price', Float64Array, [null], FILE),
-    categories: { offsets: ints('category.offsets'), values: ints('category.rows') },
-    categoryConfidences: floats('category.confidences'),
-    countryNames: strings('countries').all(),
-    countries: { offsets: ints('country.offsets'), values: ints('country.rows') },
-    popularity: floats('popularity'),
-  };
-  try {
-    return new ItemCatalogue(columns);
-  } catch (cause) {
-    throw invalid(cause instanceof Error ? cause.message : String(cause), cause);
-  }
-}
-
-function checkedText(blob: Uint8Array, offsets: Int32Array, name: string): TextColumn {
-  const count = offsets.length - 1;
-  if (count < 0 || !isAscending(offsets) || offsets[count] !== blob.length)
-    throw invalid(`Expected ascending offsets that end at ${blob.length} for "${name}".`);
-  // An offset within a character would leave a half of it on either side.
-  const cut = offsets.subarray(0, count).some((begin) => (blob[begin]! & 0xc0) === 0x80);
-  if (cut || !isUtf8(blob)) throw invalid(`Expected UTF-8 in "${name}".`);
-  return new TextColumn({ blob, offsets });
-}
-
 function sortedDistinct(names: readonly string[]): string[] {
   return [...new Set(names)].filter((name) => name !== '').sort();
 }
@@ -316,7 +250,7 @@ function raggedRow(ragged: Ragged, row: number): Int32Array {
   return ragged.values.subarray(ragged.offsets[row], ragged.offsets[row + 1]);
 }
 
-function isAscending(offsets: Int32Array): boolean {
+export function isAscending(offsets: Int32Array): boolean {
   if (offsets[0] !== 0) return false;
   for (let i = 1; i < offsets.length; i++) if (offsets[i]! < offsets[i - 1]!) return false;
   return true;
@@ -358,14 +292,7 @@ function checkRows(name: string, rows: Int32Array, lowest: number, bound: number
   for (const row of rows)
     if (row < lowest || row >= bound)
       throw new RangeError(
-        `Expected rows in [${lowest}, ${bound}) in the catalogue's column "${name}", received ${row}.`,
+        `Expected rows in [${lowest}, ${bound}) in the catalogue's column "${name}", ` +
+          `received ${row}.`,
       );
-}
-
-function invalid(message: string, cause?: unknown): TandemError {
-  return new TandemError(
-    'ERR_BUNDLE_INVALID',
-    `${message} ${FILE} is damaged: publish the bundle again.`,
-    { cause, details: { file: FILE } },
-  );
 }

@@ -1,4 +1,4 @@
-// The pointer file: what activating, rolling back and pruning leave current, for any order of them.
+// The file `current` after any sequence of activations, rollbacks and prunings.
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,9 @@ after(() => {
   rmSync(root, { recursive: true });
 });
 
-/** A directory of bundles that are nothing but their manifest file: no more is looked at here. */
+/**
+ * A directory of bundles that have nothing but a manifest file, since only its existence is tested.
+ */
 function directoryOf(names: readonly string[]): string {
   const directory = mkdtempSync(join(root, 'bundles-'));
   for (const name of names) {
@@ -35,7 +37,7 @@ function directoryOf(names: readonly string[]): string {
 
 const current = (directory: string): string => basename(resolveBundle(directory));
 
-test('a rollback goes back in the order of activation, and further when repeated', () => {
+test('repeated rollbacks go back through the order of activation', () => {
   const directory = directoryOf(['a', 'b', 'c']);
   for (const name of ['a', 'b', 'c', 'b']) activateBundle(directory, name);
   assert.deepEqual(readHistory(directory), ['b', 'c', 'a']);
@@ -48,14 +50,14 @@ test('a rollback goes back in the order of activation, and further when repeated
   assert.deepEqual(listBundles(directory), ['a', 'b', 'c']);
 });
 
-test('a bundle whose directory is gone is passed over', () => {
+test('a rollback skips a bundle whose directory was deleted', () => {
   const directory = directoryOf(['a', 'b', 'c']);
   for (const name of ['a', 'b', 'c']) activateBundle(directory, name);
   rmSync(join(directory, 'b'), { recursive: true });
   assert.equal(rollbackBundle(directory), 'a');
 });
 
-test('activate, roll back and prune agree with a list kept by hand', () => {
+test('activations, rollbacks and prunings agree with a list kept by hand', () => {
   const names = ['a', 'b', 'c', 'd', 'e', 'f'];
   const step = fc.oneof(
     fc.record({ kind: fc.constant('activate' as const), name: fc.constantFrom(...names) }),
@@ -98,6 +100,6 @@ test('activate, roll back and prune agree with a list kept by hand', () => {
   );
 });
 
-test('pruning below what a rollback needs is refused', () => {
+test('pruning refuses to keep fewer bundles than a rollback needs', () => {
   assert.throws(() => pruneBundles(directoryOf(['a']), 2), /at least 3/);
 });

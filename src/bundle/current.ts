@@ -1,5 +1,6 @@
-// Which bundle of a directory is served: a small file, replaced in one step. Below the name that counts it keeps those
-// that counted before, so that a rollback means the same to every process that looks.
+// The file `current` of a directory of bundles, replaced atomically. Its first line names the
+// bundle to serve, the lines below name the bundles that were current before. So a rollback means
+// the same to every process that reads it.
 
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -7,13 +8,17 @@ import { TandemError } from '../errors.ts';
 import { writeFileAtomic } from '../files.ts';
 import { CURRENT_FILE, MANIFEST_FILE } from './manifest.ts';
 
-/** Names that `current` remembers. */
+/** Largest number of names in `current`. */
 const MAX_HISTORY = 16;
-/** Fewest bundles that pruning keeps: the served one, the one before it, and one to fall back on after a rollback. */
+/**
+ * Fewest bundles that pruning keeps: the served bundle, the bundle before it, and one more to
+ * return to after a rollback.
+ */
 export const MIN_KEPT_BUNDLES = 3;
 
 /**
- * The bundle directory that `path` stands for: itself, or what `current` names in a directory of bundles.
+ * The directory of the bundle at `path`: the path itself when it is a bundle, or the bundle that
+ * `current` names when it is a directory of bundles.
  *
  * @returns absolute path.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND when it is neither.
@@ -24,7 +29,8 @@ export function resolveBundle(path: string): string {
   const [name] = readHistory(directory);
   if (name === undefined)
     throw notFound(
-      `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") at ${directory}, found neither.`,
+      `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") ` +
+        `at ${directory}, found neither.`,
       directory,
     );
   const current = join(directory, name);
@@ -37,9 +43,9 @@ export function resolveBundle(path: string): string {
 }
 
 /**
- * Names of the bundles that `current` has named, the one that counts first; empty without such a file.
+ * Names of the bundles in `current`, the current one first; empty without such a file.
  *
- * @throws TandemError ERR_BUNDLE_NOT_FOUND when a line is no name of a directory.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when a line is not the name of a directory.
  */
 export function readHistory(bundlesDirectory: string): readonly string[] {
   const pointer = join(bundlesDirectory, CURRENT_FILE);
@@ -60,9 +66,9 @@ export function readHistory(bundlesDirectory: string): readonly string[] {
 }
 
 /**
- * Makes a published bundle current: one atomic replacement of a small file.
+ * Makes a published bundle current, by one atomic replacement of a small file.
  *
- * @param name - its directory's name in bundlesDirectory.
+ * @param name - name of its directory in bundlesDirectory.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is no such bundle.
  */
 export function activateBundle(bundlesDirectory: string, name: string): void {
@@ -72,7 +78,7 @@ export function activateBundle(bundlesDirectory: string, name: string): void {
 }
 
 /**
- * The bundle that was current before the one that is, of those that are still there.
+ * Name of the bundle that was current before, among the bundles that still exist.
  *
  * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
  */
@@ -82,15 +88,15 @@ export function bundleBefore(bundlesDirectory: string): string {
     .find((name) => isBundle(join(bundlesDirectory, name)));
   if (before === undefined)
     throw notFound(
-      `Expected a bundle that was current before in ${bundlesDirectory}, found none.`,
+      `Expected an earlier current bundle in ${bundlesDirectory}, found none.`,
       bundlesDirectory,
     );
   return before;
 }
 
 /**
- * Makes the bundle before the current one current again, and forgets the one that is left, so that another rollback goes
- * further back. Its directory stays: it can be activated by name.
+ * Makes the bundle before the current one current again and removes the current one from `current`.
+ * So another rollback goes further back. Its directory stays: it can be activated by name.
  *
  * @returns the name of the bundle that is current now.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
@@ -103,8 +109,8 @@ export function rollbackBundle(bundlesDirectory: string): string {
 }
 
 /**
- * Deletes the bundles that were current longest ago, all but the last `keep`. What never was current stays; a server holds
- * what it serves in memory and is not disturbed.
+ * Deletes all but the `keep` bundles that were current last. Bundles that never were current stay.
+ * A server is not disturbed, because it holds its bundle in memory.
  *
  * @returns names of the deleted directories.
  * @throws RangeError for fewer than MIN_KEPT_BUNDLES.
@@ -112,7 +118,8 @@ export function rollbackBundle(bundlesDirectory: string): string {
 export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
   if (!Number.isInteger(keep) || keep < MIN_KEPT_BUNDLES)
     throw new RangeError(
-      `Expected at least ${MIN_KEPT_BUNDLES} bundles to keep, received ${keep}: a rollback needs them.`,
+      `Expected at least ${MIN_KEPT_BUNDLES} bundles to keep, received ${keep}: ` +
+        'a rollback needs them.',
     );
   const history = readHistory(bundlesDirectory);
   const old = history.slice(keep).filter((name) => isBundle(join(bundlesDirectory, name)));
@@ -121,19 +128,25 @@ export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
   return old;
 }
 
-/** Names of all bundles in a directory of bundles, in the order of their names. */
+/** Names of all bundles in a directory of bundles, sorted. */
 export function listBundles(bundlesDirectory: string): string[] {
   return readdirSync(bundlesDirectory)
     .filter((name) => isBundle(join(bundlesDirectory, name)))
     .sort();
 }
 
-/** @throws TandemError ERR_BUNDLE_NOT_FOUND unless `name` is the directory of a bundle in bundlesDirectory. */
+/**
+ * Checks that a bundle exists.
+ *
+ * @param name - name of its directory in bundlesDirectory.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
+ */
 export function requireBundle(bundlesDirectory: string, name: string): void {
   if (basename(name) === name && isBundle(join(bundlesDirectory, name))) return;
   throw new TandemError(
     'ERR_BUNDLE_NOT_FOUND',
-    `Expected a bundle named ${name} in ${bundlesDirectory}, but there is none. Choose a directory with a ${MANIFEST_FILE}.`,
+    `Expected a bundle named ${name} in ${bundlesDirectory}, but there is none. ` +
+      `Choose a directory with a ${MANIFEST_FILE}.`,
     { details: { directory: bundlesDirectory, name } },
   );
 }

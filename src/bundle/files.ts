@@ -1,4 +1,5 @@
-// Reads the files of a bundle and holds each to the size and digest of the manifest, before anything looks inside.
+// Reads the files of a bundle, and checks each against size and digest in the manifest before its
+// content is used.
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { open, readdir, type FileHandle } from 'node:fs/promises';
@@ -17,15 +18,18 @@ import {
 export type BundleFile = keyof typeof BUNDLE_FILES;
 
 /**
- * Bytes of one read call. Kernels without preemption (those of servers) leave a call only when it ends or asks to be interrupted, which
- * is tens of megabytes into a large one: for so long an event loop on the same core could not run.
+ * Bytes of one read call. A kernel without preemption, as servers have it, leaves a call only when
+ * it ends or yields, which is tens of megabytes into a large read. An event loop on the same core
+ * could not run for so long.
  */
 const READ_BYTES = 1 << 20;
 
 /**
- * The manifest of a bundle directory, in its one canonical text, with a bundleId that matches its content.
+ * Reads the manifest of a bundle, and checks that it is in its canonical text and that its bundleId
+ * is the digest of its content.
  *
- * @throws TandemError ERR_BUNDLE_NOT_FOUND without a manifest.json; ERR_BUNDLE_INVALID for anything wrong in it.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND without a manifest.json; ERR_BUNDLE_INVALID for anything
+ *   wrong in it.
  */
 export async function readManifest(directory: string): Promise<BundleManifest> {
   const path = join(directory, MANIFEST_FILE);
@@ -36,7 +40,8 @@ export async function readManifest(directory: string): Promise<BundleManifest> {
     if (!isMissing(cause)) throw cause;
     throw new TandemError(
       'ERR_BUNDLE_NOT_FOUND',
-      `Expected a bundle in ${directory}, but it has no ${MANIFEST_FILE}. Publish one, or name another directory.`,
+      `Expected a bundle in ${directory}, but it has no ${MANIFEST_FILE}. ` +
+        'Publish one, or name another directory.',
       { cause, details: { directory } },
     );
   }
@@ -59,11 +64,12 @@ export async function readManifest(directory: string): Promise<BundleManifest> {
 }
 
 /**
- * Every file of a bundle in memory that threads can share, checked.
+ * Reads and checks every file of a bundle, into memory that threads can share.
  *
- * Nothing is mapped: a file that changes on disk cannot change what serves.
+ * Files are copied and not mapped, so that a change on disk cannot change what a server serves.
  *
- * @throws TandemError ERR_BUNDLE_INVALID naming the file for one that is missing, unknown, or of another size or digest.
+ * @throws TandemError ERR_BUNDLE_INVALID naming the file that is missing, unknown, or of another
+ *   size or digest.
  */
 export async function readBundleFiles(
   directory: string,
@@ -83,7 +89,7 @@ export async function readBundleFiles(
   return Object.fromEntries(entries) as Record<BundleFile, Uint8Array>;
 }
 
-/** One file of a bundle again, checked again: for what a server does not keep in memory. */
+/** Reads and checks one file again, for content that a server does not keep in memory. */
 export function readBundleFileSync(
   directory: string,
   manifest: BundleManifest,
@@ -109,12 +115,16 @@ export function readBundleFileSync(
   }
 }
 
-/** What its files take together. */
+/** Bytes of all files of a bundle together. */
 export function bundleBytes({ files }: BundleManifest): number {
   return Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** Reads a file of any size; `expected` undefined takes whatever is there. */
+/**
+ * Reads a whole file.
+ *
+ * @param expected - bytes that the file must have; undefined for any number.
+ */
 async function readWhole(path: string, expected: number | undefined): Promise<Uint8Array> {
   let file: FileHandle;
   try {
@@ -158,7 +168,8 @@ function isMissing(error: unknown): boolean {
 function invalid(path: string, expected: string, received: string, cause?: unknown): TandemError {
   return new TandemError(
     'ERR_BUNDLE_INVALID',
-    `Expected ${expected} in ${path}, received ${received}. The bundle is damaged or was edited: delete its directory and publish it again.`,
+    `Expected ${expected} in ${path}, received ${received}. ` +
+      'The bundle is damaged or was edited: delete its directory and publish it again.',
     { cause, details: { file: path, expected, received } },
   );
 }

@@ -1,9 +1,10 @@
-// Loading: a bundle directory becomes a Bundle only if every file is what the manifest says and every part fits.
+// Loads a bundle: checks every file against the manifest, and that all parts fit together.
 
 import { TandemError } from '../errors.ts';
 import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
 import type { HeadWeights } from '../native/binding.ts';
-import { decodeCatalogue, type ItemCatalogue } from './catalogue.ts';
+import type { ItemCatalogue } from './catalogue.ts';
+import { decodeCatalogue } from './catalogue-file.ts';
 import { resolveBundle } from './current.ts';
 import { readBundleFileSync, readBundleFiles, readManifest } from './files.ts';
 import { headWeights } from './weights/head-weights.ts';
@@ -12,29 +13,33 @@ import {
   BUNDLE_FILES,
   parseGoldens,
   parseSchema,
-  stateRows,
+  maxStateRows,
   type BundleManifest,
   type GoldenRequest,
 } from './manifest.ts';
 import { decodeSafetensors, expectTensor, type Tensor } from './safetensors.ts';
 import { checkUnitRows } from './unit-rows.ts';
 
-/** A checked bundle in memory; nothing of it changes, whatever happens on disk. */
+/** A checked bundle in memory. Changes on disk do not change it. */
 export interface Bundle {
-  /** Absolute. */
+  /** Absolute path. */
   readonly directory: string;
   readonly manifest: BundleManifest;
   readonly schema: FeatureSchema;
   readonly catalogue: ItemCatalogue;
   /** [N, D] f32 unit rows in catalogue order. */
   readonly vectors: Float32Array;
-  /** usearch's bytes, for HnswIndex.load. */
+  /** File of the index; manifest.index says of which kind. */
   readonly indexBytes: Uint8Array;
   readonly goldens: readonly GoldenRequest[];
-  /** With subjectItem as large as `items.*`: not for keeping once a head is made. */
+  /**
+   * Weights of the head. With subjectItem they refer to all of `items.*`: do not keep them once the
+   * head is made.
+   */
   readonly headWeights: HeadWeights;
   /**
-   * Every weight, read and checked again at each call: a server needs the head's alone and does not keep the rest.
+   * Reads and checks every weight again at each call: a server needs those of the head and does not
+   * keep the others.
    *
    * @throws TandemError ERR_BUNDLE_INVALID when the file has changed since loading.
    */
@@ -42,13 +47,14 @@ export interface Bundle {
 }
 
 /**
- * Reads and checks a bundle: sizes, digests, formats, counts, schema hash, and every id recomputed.
+ * Reads and checks a bundle: sizes, digests, formats, counts, schema hash, and every id.
  *
- * The graph inside the index file and the goldens are left to verifyBundle and to serve/, which replays them.
+ * The content of the index file and the goldens are checked by verifyBundle and by a server, which
+ * replays the goldens.
  *
  * @param path - a bundle directory, or a directory of bundles.
- * @throws TandemError ERR_BUNDLE_NOT_FOUND; ERR_BUNDLE_INVALID naming the file, what was expected and what came;
- *   ERR_NON_FINITE for item vectors that are not unit rows.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND; ERR_BUNDLE_INVALID naming the file, the expected value
+ *   and the received value; ERR_NON_FINITE for item vectors that are not unit rows.
  */
 export async function loadBundle(path: string): Promise<Bundle> {
   const directory = resolveBundle(path);
@@ -92,7 +98,8 @@ export async function loadBundle(path: string): Promise<Bundle> {
     BUNDLE_FILES.vectors,
   );
   checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.id(row));
-  // The id of an index is its file's digest, which has just been checked: no second pass over gigabytes.
+  // The id of an index is the digest of its file, which was checked above. It may have gigabytes
+  // and is not digested again.
   same(BUNDLE_FILES.index, 'indexId', manifest.indexId, manifest.files[BUNDLE_FILES.index]!.sha256);
   const goldens = parseGoldens(parseJson(files.goldens, BUNDLE_FILES.goldens));
   for (const golden of goldens) {
@@ -100,7 +107,7 @@ export async function loadBundle(path: string): Promise<Bundle> {
     const label = `for user "${golden.user}"`;
     same(BUNDLE_FILES.goldens, `width ${label}`, width, golden.embedding.length);
     const rows = (golden.state?.length ?? width) / width;
-    const fit = Math.min(stateRows(model), Math.max(1, Math.ceil(rows)));
+    const fit = Math.min(maxStateRows(model), Math.max(1, Math.ceil(rows)));
     same(BUNDLE_FILES.goldens, `rows of a state ${label}`, fit, rows);
   }
   return {
@@ -116,7 +123,11 @@ export async function loadBundle(path: string): Promise<Bundle> {
   };
 }
 
-/** Every weight of a bundle, its file read and checked again. @throws TandemError ERR_BUNDLE_INVALID when it has changed. */
+/**
+ * Reads and checks every weight of a bundle again.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID when the file has changed.
+ */
 export function bundleTensors(
   directory: string,
   manifest: BundleManifest,
@@ -137,7 +148,11 @@ function parseJson(bytes: Uint8Array, file: string): unknown {
   }
 }
 
-/** @throws TandemError ERR_BUNDLE_INVALID when what the manifest or schema says and what a file holds differ. */
+/**
+ * Compares a value of the manifest or the schema with that of a file.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID when they differ.
+ */
 function same(
   file: string,
   what: string,
@@ -147,7 +162,8 @@ function same(
   if (expected === received) return;
   throw new TandemError(
     'ERR_BUNDLE_INVALID',
-    `Expected ${what} ${expected} of ${file}, received ${received}. Its parts are of different models: publish the bundle again from one checkpoint.`,
+    `Expected ${what} ${expected} of ${file}, received ${received}. ` +
+      'Its parts are of different models: publish the bundle again from one checkpoint.',
     { details: { file, expected, received } },
   );
 }

@@ -1,37 +1,39 @@
-// The bundle's manifest: what an immutable, published model directory holds, and the ids that decide what may meet what.
+// The manifest of a bundle: the content of an immutable, published model directory, and the ids
+// that decide what may be used together.
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
+import type { StateType } from '../features/user-state.ts';
 import { canonicalJson } from '../json.ts';
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 
 export const BUNDLE_FORMAT = 'tandem-bundle';
 export const BUNDLE_VERSION = 4;
-/** Name of the manifest in a bundle directory. */
+/** Name of the manifest's file. */
 export const MANIFEST_FILE = 'manifest.json';
-/** Names the directory of the bundle to serve, in a directory of bundles. */
+/** Name of the file that names the bundle to serve, in a directory of bundles. */
 export const CURRENT_FILE = 'current';
 
 /** Files of a bundle besides manifest.json; each has its size and digest in the manifest. */
 export const BUNDLE_FILES = {
   /** FeatureSchema as canonical JSON. */
   schema: 'schema.json',
-  /** Every tensor of the model; names and shapes in docs/bundle.md. */
+  /** Every tensor of the model; docs/reference/bundle-format.md has names and shapes. */
   weights: 'weights.safetensors',
   /** Catalogue: ids, titles, categories, advertisers, prices, target countries, popularity. */
   items: 'items.safetensors',
   /** `vectors` [N, D] f32, unit rows, in catalogue order. */
   vectors: 'vectors.safetensors',
-  /** Index over the vectors, rows = rows; its kind is in the manifest. */
+  /** Index over the vectors, with the same rows; its kind is in the manifest. */
   index: 'index.bin',
   /** Requests with their expected query embeddings and exact top k. */
   goldens: 'goldens.json',
 } as const;
 
-/** Sizes of the model's layers; letters as in docs/explanation/model.md. */
+/** Sizes of the model's layers, with the letters of docs/explanation/model.md. */
 export interface ModelConfig {
-  /** How state and context meet; docs/explanation/model.md has the formulas. */
+  /** How state and context are combined; docs/explanation/model.md has the formulas. */
   readonly fusion: 'none' | 'concat' | 'attention';
   /** D: width of user states, query embeddings and item vectors. */
   readonly embeddingWidth: number;
@@ -41,9 +43,9 @@ export interface ModelConfig {
   readonly heads: number;
   /** Width of the feed-forward layer of a block. */
   readonly feedForwardWidth: number;
-  /** T: events of history. */
+  /** T: newest events of a history that the encoder reads. */
   readonly maxHistory: number;
-  /** Width of the action embedding that is concatenated with the item's. */
+  /** Width of the action embedding, which is concatenated with that of the item. */
   readonly actionWidth: number;
   /** E: width of the subject table. */
   readonly subjectWidth: number;
@@ -53,27 +55,36 @@ export interface ModelConfig {
   readonly contextWidth: number;
   /** H: width of the head's hidden layer. */
   readonly hiddenWidth: number;
-  /** A state also carries the mean of the history's item inputs, past the Transformer. */
+  /** Whether the mean of the history's item inputs is added to a state, past the Transformer. */
   readonly historyMean: boolean;
-  /** The input embedding of the item in view is part of the context. */
+  /** Whether the input embedding of the item in view is part of the context. */
   readonly subjectItem: boolean;
-  /** How often a user has had an item adds to its score, beside the embedding; absent = it does not. */
+  /**
+   * Whether items of the user's history get a score boost in addition to the embedding score.
+   * Absent means no.
+   */
   readonly itemFrequency?: boolean;
 }
 
-/** Z: width of what the head's layers read. */
+/** Z: width of the input of the head's layers. */
 export function fusedWidth({ fusion, embeddingWidth, contextWidth }: ModelConfig): number {
   if (fusion === 'none') return embeddingWidth;
   return (fusion === 'concat' ? 1 : 2) * embeddingWidth + contextWidth + 1;
 }
 
-/** Most items that the list beside a user's cached state names: those of the history that its encoder reads. */
+/**
+ * Largest number of items with a history boost in a user state: those of the events that the
+ * encoder reads.
+ */
 export function maxBoostedItems({ itemFrequency, maxHistory }: ModelConfig): number {
   return itemFrequency === true ? maxHistory : 0;
 }
 
-/** Most rows of a user's cached state: of the newest event alone, or of all of them where the context attends over them. */
-export function stateRows({ fusion, maxHistory }: ModelConfig): number {
+/**
+ * Largest number of rows of a user state: one, of the newest event, or one per event for fusion
+ * attention, where the context attends over them.
+ */
+export function maxStateRows({ fusion, maxHistory }: ModelConfig): number {
   return fusion === 'attention' ? maxHistory : 1;
 }
 
@@ -91,10 +102,10 @@ export interface BundleManifest {
   readonly model: ModelConfig;
   readonly counts: { readonly items: number; readonly categories: number };
   readonly metric: 'inner-product';
-  /** What user states of this bundle are stored as. */
-  readonly stateType: 'f32' | 'bf16' | 'int8';
+  /** Type in which user states of this bundle are stored. */
+  readonly stateType: StateType;
   readonly index: IndexSettings;
-  /** Unix seconds of the newest training event: what the catalogue and the model have seen. */
+  /** Unix seconds of the newest event that the model was trained on. */
   readonly dataUntilSeconds: number;
   readonly datasetName: string;
   readonly datasetDigest: string;
@@ -195,27 +206,44 @@ const goldenSchema = z.strictObject({
   candidates: z.array(z.strictObject({ item: z.string(), score: finite })),
 });
 
-/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+/**
+ * Checks a parsed manifest.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong.
+ */
 export function parseManifest(value: unknown): BundleManifest {
   return parseOrThrow(manifestSchema, value, MANIFEST_FILE);
 }
 
-/** The one text of a manifest; a file that reads otherwise was edited. */
+/** The canonical text of a manifest. A manifest file with another text was edited. */
 export function manifestText(manifest: BundleManifest): string {
   return `${JSON.stringify(JSON.parse(canonicalJson(manifest)), null, 2)}\n`;
 }
 
-/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+/**
+ * Checks a parsed feature schema.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong.
+ */
 export function parseSchema(value: unknown): FeatureSchema {
   return parseOrThrow(featureSchemaSchema, value, BUNDLE_FILES.schema);
 }
 
-/** @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong. */
+/**
+ * Checks parsed goldens.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID naming the first field that is wrong.
+ */
 export function parseGoldens(value: unknown): GoldenRequest[] {
   return parseOrThrow(z.array(goldenSchema), value, BUNDLE_FILES.goldens);
 }
 
-/** @throws TandemError ERR_CONFIG_INVALID naming the first field that is wrong, or heads that do not divide the width. */
+/**
+ * Checks a parsed model config.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID naming the first field that is wrong, or heads that do not
+ *   divide the width.
+ */
 export function parseModelConfig(value: unknown): ModelConfig {
   const parsed = modelConfigSchema.safeParse(value);
   if (!parsed.success)
@@ -227,7 +255,8 @@ export function parseModelConfig(value: unknown): ModelConfig {
   if (embeddingWidth % heads !== 0)
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected heads to divide embeddingWidth, received ${heads} heads for width ${embeddingWidth}. Choose a divisor of ${embeddingWidth}.`,
+      `Expected heads to divide embeddingWidth, received ${heads} heads for width ` +
+        `${embeddingWidth}. Choose a divisor of ${embeddingWidth}.`,
     );
   return parsed.data;
 }
@@ -237,7 +266,8 @@ function parseOrThrow<T>(schema: z.ZodType<T>, value: unknown, file: string): T 
   if (parsed.success) return parsed.data;
   throw new TandemError(
     'ERR_BUNDLE_INVALID',
-    `Expected a valid ${file}: ${firstIssue(parsed.error)}. The bundle is damaged or of another version: publish it again.`,
+    `Expected a valid ${file}: ${firstIssue(parsed.error)}. ` +
+      'The bundle is damaged or of another version: publish it again.',
     { details: { file } },
   );
 }
@@ -247,7 +277,7 @@ function firstIssue(error: z.ZodError): string {
   return `${issue.path.join('.') || '(root)'}: ${issue.message}`;
 }
 
-/** One request whose answer is known: replayed through tfjs, every ISA, and the server. */
+/** A request whose answer is known, replayed on tfjs, at every instruction set and by servers. */
 export interface GoldenRequest {
   readonly user: string;
   /** [D], or [L, D] for fusion attention, oldest event first; absent for a cold start. */

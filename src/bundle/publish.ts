@@ -1,5 +1,6 @@
-// Publishing: a bundle is written aside, synced, renamed into place and only then pointed at. Nothing published is ever
-// rewritten, and nothing is deleted here: older bundles are what a rollback needs.
+// Publishes a bundle: writes it to a temporary folder, syncs it, renames it into place and then
+// makes it current. A published bundle is never rewritten. Old bundles stay, because a rollback
+// needs them.
 
 import { existsSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -8,7 +9,8 @@ import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/sch
 import { writeFileSynced, writeFolderAtomic } from '../files.ts';
 import type { BundleId } from '../ids.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
-import { encodeCatalogue, type ItemCatalogue } from './catalogue.ts';
+import type { ItemCatalogue } from './catalogue.ts';
+import { encodeCatalogue } from './catalogue-file.ts';
 import { activateBundle } from './current.ts';
 import { readBundleFiles, readManifest, type BundleFile } from './files.ts';
 import { bundleId, encoderId, headId, indexId, itemTowerId } from './identity.ts';
@@ -28,16 +30,16 @@ import {
 import { encodeSafetensors, type Tensor } from './safetensors.ts';
 import { checkUnitRows } from './unit-rows.ts';
 
-/** All that a bundle is made of; the ids follow from it. */
+/** The parts of a bundle, from which its ids follow. */
 export interface BundleInput {
   readonly model: ModelConfig;
   readonly schema: FeatureSchema;
   /** Every tensor of tensorSpecs(model, schema, items). */
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly catalogue: ItemCatalogue;
-  /** [N, D] unit rows in catalogue order: what the item tower gives. */
+  /** [N, D] unit rows in catalogue order, from the item tower. */
   readonly vectors: Float32Array;
-  /** File of the index, rows = rows. */
+  /** File of the index, with the same rows. */
   readonly indexBytes: Uint8Array;
   readonly index: BundleManifest['index'];
   readonly stateType: BundleManifest['stateType'];
@@ -51,7 +53,7 @@ export interface BundleInput {
 
 export interface PublishedBundle {
   readonly bundleId: BundleId;
-  /** Absolute. */
+  /** Absolute path. */
   readonly directory: string;
 }
 
@@ -59,13 +61,16 @@ export interface PublishedBundle {
 const DIRECTORY_DIGITS = 16;
 
 /**
- * Writes a bundle to `<bundlesDirectory>/<first 16 hex of its id>` and, unless it is to wait, makes it current.
+ * Writes a bundle to `<bundlesDirectory>/<first 16 hex digits of its id>`.
  *
- * The same content gives the same id: publishing it again writes no bundle file and only flips `current`. A crash at
- * any point leaves the old bundle or the new one current, never a mixture; what it may leave besides is a `.tmp-` folder.
+ * The same content gives the same id: publishing it again writes no bundle file and only changes
+ * `current`. After a crash at any point, the old or the new bundle is current, never a mixture; a
+ * `.tmp-` folder may be left over.
  *
- * @throws TandemError ERR_BUNDLE_INVALID when the parts do not fit together, or a damaged bundle is in the way;
- *   ERR_NON_FINITE naming the first row that is NaN, infinite or zero. Errors of the file system come as they are.
+ * @param activate - whether the bundle becomes current. Default true.
+ * @throws TandemError ERR_BUNDLE_INVALID when the parts do not fit together, or when a damaged
+ *   bundle has the same name; ERR_NON_FINITE naming the first row that is NaN, infinite or zero;
+ *   errors of the file system.
  */
 export async function publishBundle(
   input: BundleInput,
@@ -88,7 +93,7 @@ export async function publishBundle(
         writeFileSynced(join(folder, MANIFEST_FILE), manifestText(manifest));
       });
     } catch (error) {
-      // Another process published the same content in between: its files are as good as ours.
+      // Another process published the same content meanwhile, and its files are the same.
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
       await checkPublished(directory, manifest.bundleId);
@@ -170,7 +175,8 @@ function checkInput(input: BundleInput): void {
       if (!Number.isFinite(data[i]))
         throw new TandemError(
           'ERR_NON_FINITE',
-          `Expected finite weights, received ${data[i]!} at position ${i} of tensor "${name}". Train again with a lower learning rate.`,
+          `Expected finite weights, received ${data[i]!} at position ${i} of tensor "${name}". ` +
+            'Train again with a lower learning rate.',
           { details: { tensor: name, position: i } },
         );
 }
@@ -178,7 +184,8 @@ function checkInput(input: BundleInput): void {
 function unfit(expected: string, received: string): TandemError {
   return new TandemError(
     'ERR_BUNDLE_INVALID',
-    `Expected ${expected} for a bundle, received ${received}. Build all parts from one checkpoint and one dataset.`,
+    `Expected ${expected} for a bundle, received ${received}. ` +
+      'Build all parts from one checkpoint and one dataset.',
     { details: { expected, received } },
   );
 }

@@ -29,7 +29,7 @@ const tensors = fc
   .map((entries) => new Map(entries));
 
 describe('safetensors', () => {
-  it('gives back what was written, aligned, in any order of the tensors', () => {
+  it('returns the tensors that were written, aligned, in any order', () => {
     fc.assert(
       fc.property(tensors, fc.dictionary(fc.string(), fc.string()), (written, metadata) => {
         const bytes = encodeSafetensors(written, metadata);
@@ -57,7 +57,7 @@ describe('safetensors', () => {
     assert.deepEqual(read.tensors.get('x')?.data, data);
   });
 
-  it('answers damage with a value or ERR_BUNDLE_INVALID, and a truncation always with the error', () => {
+  it('reads damaged bytes or throws ERR_BUNDLE_INVALID; truncated bytes always throw', () => {
     const sample = encodeSafetensors(
       new Map<string, Tensor>([
         ['a', { shape: [2, 3], data: new Float32Array(6) }],
@@ -90,7 +90,8 @@ describe('safetensors', () => {
     ['a gap between tensors', '{"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', 2],
     [
       'overlapping tensors',
-      '{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}',
+      '{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},' +
+        '"y":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}',
       3,
     ],
     ['bytes of no tensor', '{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 2],
@@ -104,8 +105,8 @@ describe('safetensors', () => {
     ['a negative extent', '{"x":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}}', 1],
     ['an unknown type', '{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}', 2],
     ['a type named like a method', '{"x":{"dtype":"toString","shape":[],"data_offsets":[0,0]}}', 0],
-    ['a header that is no object', '[]', 0],
-    ['a header that is no JSON', '{"x":', 0],
+    ['a header that is not an object', '[]', 0],
+    ['a header that is not JSON', '{"x":', 0],
     ['metadata that is not of strings', '{"__metadata__":{"a":1}}', 0],
   ] as const)
     it(`refuses ${what}`, () => {
@@ -119,7 +120,7 @@ describe('safetensors', () => {
       });
     });
 
-  it('names tensor, type and shape when an expected tensor is not there', () => {
+  it('names tensor, type and shape when an expected tensor is missing', () => {
     const read = new Map<string, Tensor>([['x', { shape: [2], data: new Float32Array(2) }]]);
     assert.equal(expectTensor(read, 'x', Float32Array, [null], 'f').length, 2);
     assert.throws(

@@ -1,5 +1,5 @@
-// The safetensors format: named tensors behind a JSON header. What the tensors mean is decided elsewhere.
-// @see https://github.com/huggingface/safetensors#format
+// The safetensors format: a JSON header, then named tensors. Other files decide what the tensors
+// mean. @see https://github.com/huggingface/safetensors#format
 
 import { endianness } from 'node:os';
 import { TandemError } from '../errors.ts';
@@ -20,14 +20,15 @@ export interface TensorFile {
 type Dtype = 'F64' | 'F32' | 'I32' | 'U8';
 
 const ITEM_BYTES: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, I32: 4, U8: 1 };
-/** The reference implementation's own limit. */
+/** The limit of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_RANK = 8;
 
 /**
- * Tensors as the bytes of one file; the same tensors give the same bytes in whatever order they come.
+ * Encodes tensors as the bytes of one file. The same tensors give the same bytes in any order.
  *
- * Widest type first, then by name, after a header padded to 8 bytes: every tensor is aligned and nothing lies between.
+ * The header is padded to 8 bytes, and tensors are sorted by width of their type, widest first,
+ * then by name. So every tensor is aligned without gaps.
  *
  * @throws RangeError when the length of a tensor's data is not the product of its shape.
  */
@@ -47,7 +48,8 @@ export function encodeSafetensors(
     const { shape, data } = tensor;
     if (data.length !== shape.reduce((product, extent) => product * extent, 1))
       throw new RangeError(
-        `Expected the data of tensor "${name}" to fill its shape [${shape.join(', ')}], received ${data.length} values.`,
+        `Expected the data of tensor "${name}" to fill its shape [${shape.join(', ')}], ` +
+          `received ${data.length} values.`,
       );
     const begin = end;
     end += data.byteLength;
@@ -68,16 +70,18 @@ export function encodeSafetensors(
 }
 
 /**
- * The tensors of a file as views of `bytes`, copied only where `bytes` leaves them misaligned.
+ * Decodes a file. Its tensors are views of `bytes`, or copies where they are not aligned.
  *
- * @param file - its name, for messages.
- * @throws TandemError ERR_BUNDLE_INVALID for anything that is not a whole, gapless safetensors file of known types.
+ * @param file - name of the file, for messages.
+ * @throws TandemError ERR_BUNDLE_INVALID unless the bytes are a complete safetensors file of known
+ *   types, without gaps.
  */
 export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
   const fail = (expected: string): never => {
     throw new TandemError(
       'ERR_BUNDLE_INVALID',
-      `Expected ${expected} in ${file} (safetensors, ${bytes.length} bytes). The file is damaged or not safetensors: write it again.`,
+      `Expected ${expected} in ${file} (safetensors, ${bytes.length} bytes). ` +
+        'The file is damaged or not safetensors: write it again.',
       { details: { file } },
     );
   };
@@ -105,7 +109,8 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
     const size = length * ITEM_BYTES[dtype];
     if (!Number.isSafeInteger(size) || end > data.length || end - begin !== size)
       return fail(
-        `"${name}" of shape [${shape.join(', ')}] to have ${size} of the ${data.length} data bytes, received offsets [${begin}, ${end}],`,
+        `"${name}" of shape [${shape.join(', ')}] to have ${size} of the ${data.length} ` +
+          `data bytes, received offsets [${begin}, ${end}],`,
       );
     ranges.push({ name, begin, end });
     tensors.set(name, { shape, data: viewOf(dtype, data, begin, length) });
@@ -121,10 +126,10 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
 }
 
 /**
- * The data of a tensor whose type and shape the caller knows.
+ * Gets the data of a tensor of known type and shape.
  *
- * @param shape - null leaves an extent open.
- * @throws TandemError ERR_BUNDLE_INVALID when it is missing or of another type or shape.
+ * @param shape - null stands for any extent.
+ * @throws TandemError ERR_BUNDLE_INVALID when the tensor is missing or of another type or shape.
  */
 export function expectTensor<T extends TensorData>(
   tensors: ReadonlyMap<string, Tensor>,
@@ -134,7 +139,8 @@ export function expectTensor<T extends TensorData>(
   file: string,
 ): T {
   const tensor = tensors.get(name);
-  const wanted = `${dtypeOfName(type.name)} tensor "${name}" of shape [${shape.map((extent) => extent ?? '*').join(', ')}]`;
+  const extents = shape.map((extent) => extent ?? '*').join(', ');
+  const wanted = `${dtypeOfName(type.name)} tensor "${name}" of shape [${extents}]`;
   const remedy = 'The bundle does not fit its manifest: publish it again from one checkpoint.';
   const options = { details: { file, tensor: name } };
   if (tensor === undefined)
@@ -150,13 +156,17 @@ export function expectTensor<T extends TensorData>(
   if (!fits || !(data instanceof type))
     throw new TandemError(
       'ERR_BUNDLE_INVALID',
-      `Expected ${wanted} in ${file}, received ${dtypeOf(data)} of shape [${tensor.shape.join(', ')}]. ${remedy}`,
+      `Expected ${wanted} in ${file}, received ${dtypeOf(data)} of shape ` +
+        `[${tensor.shape.join(', ')}]. ${remedy}`,
       options,
     );
   return data;
 }
 
-/** Bytes of typed data as every file of a bundle has them: little-endian. A view where the machine is, too. */
+/**
+ * Typed data as little-endian bytes, as in every file of a bundle: a view on a little-endian
+ * machine.
+ */
 export function littleEndianBytes(data: TensorData): Uint8Array {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (endianness() === 'LE') return bytes;

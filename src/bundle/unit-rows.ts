@@ -1,14 +1,18 @@
-// The gate for item vectors, at publishing and at loading.
+// The check of item vectors at publishing and at loading.
 
 import { TandemError } from '../errors.ts';
 
-/** A norm further from 1 than this is refused. Float32 rounding stays below 1e-6. */
+/** Largest difference of a norm from 1. Rounding to f32 stays below 1e-6. */
 const NORM_TOLERANCE = 1e-3;
 
 /**
- * Holds item vectors to what an index needs: five NaN rows in 5,000 cut its recall from 1.000 to .036.
+ * Checks that every item vector is finite and of norm 1, as an index needs it: five NaN rows in
+ * 5,000 cut its recall from 1.000 to 0.036.
  *
- * @throws TandemError ERR_NON_FINITE naming the first row that is NaN, infinite, zero, or not of unit norm.
+ * @param vectors - [N, width].
+ * @param nameOf - id of the item of a row, for the message.
+ * @throws TandemError ERR_NON_FINITE naming the first row that is NaN, infinite, zero, or not of
+ *   norm 1.
  */
 export function checkUnitRows(
   vectors: Float32Array,
@@ -22,7 +26,8 @@ export function checkUnitRows(
     if (!(Math.abs(norm - 1) <= NORM_TOLERANCE))
       throw new TandemError(
         'ERR_NON_FINITE',
-        `Expected item vectors of norm 1, received norm ${norm} for item "${nameOf(row)}" (row ${row}). Encode the items again; if it stays, the item tower has diverged.`,
+        `Expected item vectors of norm 1, received norm ${norm} for item "${nameOf(row)}" ` +
+          `(row ${row}). Encode the items again; if it stays, the item tower has diverged.`,
         { details: { row, item: nameOf(row), norm } },
       );
   }

@@ -1,5 +1,5 @@
-// Everything that can be checked about a bundle: loading, the index file, and the goldens replayed through
-// the native head and the exact scan at every instruction set of this machine.
+// Checks all that can be checked about a bundle: its files, the index, and the goldens, which are
+// replayed with the native head and the exact scan at every instruction set of this machine.
 
 import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
@@ -18,19 +18,22 @@ import type { ItemCatalogue } from './catalogue.ts';
 import { loadBundle, type Bundle } from './load.ts';
 import type { GoldenRequest, ModelConfig } from './manifest.ts';
 
-/** Largest difference from tfjs that a query embedding may have, in any value and in 1 - cosine. */
+/** Largest difference of a query embedding from tfjs, in any value and in 1 - cosine. */
 export const EMBEDDING_TOLERANCE = 1e-4;
-/** Items whose scores are this near may change places: the order of a sum decides their last bits. */
+/**
+ * Items with scores this close may swap positions: the order of a sum decides the last bits of a
+ * score.
+ */
 export const SCORE_TOLERANCE = 1e-5;
 
 export interface GoldenReport {
   readonly isa: Isa;
   readonly goldens: number;
-  /** Over all goldens; 0 is identical. */
+  /** Largest difference of any value of any embedding; 0 is identical. */
   readonly maxAbsoluteError: number;
-  /** Over all goldens; 1 is identical. */
+  /** Smallest cosine of any embedding; 1 is identical. */
   readonly minCosine: number;
-  /** What differs, one line a golden at most; empty = passed. */
+  /** Differences, at most one line per golden; empty when all goldens passed. */
   readonly failures: readonly string[];
 }
 
@@ -39,10 +42,13 @@ export interface VerifyReport {
   readonly bundleId: string;
   readonly encoderId: string;
   readonly items: number;
-  /** True when every golden passed at every instruction set; what fails earlier throws. */
+  /** Whether every golden passed at every instruction set. Any other failure throws. */
   readonly passed: boolean;
   readonly loadMs: number;
-  /** Recall of the index for the goldens' own embeddings and k, against the exact scan; 1 without goldens. */
+  /**
+   * Recall of the index against the exact scan, for the embeddings and k of goldens; 1 without
+   * goldens.
+   */
   readonly indexRecall: number;
   readonly isas: readonly GoldenReport[];
 }
@@ -51,8 +57,9 @@ export interface VerifyReport {
  * Verifies a bundle, as `tandem verify` does.
  *
  * @param path - a bundle directory, or a directory of bundles.
- * @returns the report; goldens that differ are in it, not thrown.
- * @throws TandemError as loadBundle; ERR_INDEX_INVALID for an index that native code refuses.
+ * @returns a report, also when goldens differ.
+ * @throws TandemError as loadBundle() does; ERR_INDEX_INVALID for an index that native code
+ *   refuses.
  */
 export async function verifyBundle(path: string): Promise<VerifyReport> {
   const started = performance.now();
@@ -65,7 +72,8 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
   if (index.size !== manifest.counts.items)
     throw new TandemError(
       'ERR_INDEX_INVALID',
-      `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, received ${index.size}. Build the index again and publish.`,
+      `Expected ${manifest.counts.items} items in the index of ${bundle.directory}, ` +
+        `received ${index.size}. Build the index again and publish.`,
       { details: { expected: manifest.counts.items, received: index.size } },
     );
   const isas = addon.availableIsas.map((isa) =>
@@ -86,8 +94,8 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
 }
 
 /**
- * Replays a bundle's goldens at the instruction set of its head; also what a server does before it takes a bundle into
- * service.
+ * Replays a bundle's goldens at the instruction set of a head. A server does so, too, before it
+ * serves a bundle.
  */
 export function replayGoldens(
   bundle: Bundle,
@@ -100,15 +108,16 @@ export function replayGoldens(
   let maxAbsoluteError = 0;
   let minCosine = 1;
   const failures: string[] = [];
-  for (const [row, golden] of goldens.entries()) {
-    const embedding = embeddings.subarray(row * width, (row + 1) * width);
+  for (const [i, golden] of goldens.entries()) {
+    const embedding = embeddings.subarray(i * width, (i + 1) * width);
     const { error, cosine } = compare(embedding, golden.embedding);
     maxAbsoluteError = Math.max(maxAbsoluteError, error);
     minCosine = Math.min(minCosine, cosine);
-    const label = `golden ${row} (user "${golden.user}")`;
+    const label = `golden ${i} (user "${golden.user}")`;
     if (!(error <= EMBEDDING_TOLERANCE && 1 - cosine <= EMBEDDING_TOLERANCE))
       failures.push(
-        `${label}: expected an embedding within ${EMBEDDING_TOLERANCE}, received one ${error.toExponential(2)} away (cosine ${cosine.toFixed(6)})`,
+        `${label}: expected an embedding within ${EMBEDDING_TOLERANCE}, ` +
+          `received one ${error.toExponential(2)} away (cosine ${cosine.toFixed(6)})`,
       );
     else {
       const difference = compareCandidates(golden, embedding, index, catalogue);
@@ -118,7 +127,7 @@ export function replayGoldens(
   return { isa: head.isa, goldens: goldens.length, maxAbsoluteError, minCosine, failures };
 }
 
-/** What the goldens of a bundle are embedded with. */
+/** The parts of a bundle that are needed to embed its goldens. */
 export interface GoldenSource {
   readonly goldens: readonly GoldenRequest[];
   readonly catalogue: ItemCatalogue;
@@ -126,7 +135,11 @@ export interface GoldenSource {
   readonly manifest: { readonly model: ModelConfig };
 }
 
-/** Query embeddings of goldens, [goldens, D], by the given native head; their expected answers are not read. */
+/**
+ * Embeds the requests of goldens with a native head; does not read their expected answers.
+ *
+ * @returns [goldens, D].
+ */
 export function embedGoldens(
   source: GoldenSource,
   head: Pick<NativeHead, 'embed' | 'isa'>,
@@ -147,7 +160,8 @@ export function embedGoldens(
       if (subjectItem < 0)
         throw new TandemError(
           'ERR_BUNDLE_INVALID',
-          `Expected the subject of a golden to be in the catalogue, received "${subject.item}". Publish the bundle again.`,
+          'Expected the subject of a golden to be in the catalogue, ' +
+            `received "${subject.item}". Publish the bundle again.`,
           { details: { item: subject.item } },
         );
       bag = features.categoryBag(
@@ -185,7 +199,7 @@ function compare(
   return { error, cosine: dot / Math.sqrt(squares * expectedSquares) };
 }
 
-/** What differs first, position by position; undefined when nothing but near ties does. */
+/** The first difference, position by position; undefined when only near ties differ. */
 function compareCandidates(
   golden: GoldenRequest,
   embedding: Float32Array,
@@ -197,7 +211,10 @@ function compareCandidates(
   const rows = Int32Array.from(candidates, ({ item }) => catalogue.row(item));
   const unknown = rows.indexOf(-1);
   if (unknown >= 0)
-    return `expected "${candidates[unknown]!.item}" at position ${unknown}, which the catalogue does not have`;
+    return (
+      `expected "${candidates[unknown]!.item}" at position ${unknown}, ` +
+      'which the catalogue does not have'
+    );
   if (candidates.length > catalogue.count)
     return `expected ${candidates.length} candidates of ${catalogue.count} items`;
   const scores = new Float32Array(rows.length);
@@ -205,11 +222,16 @@ function compareCandidates(
   const found = newSearchOutput(1, rows.length);
   index.search(embedding, 1, rows.length, null, found);
   for (const [position, { item, score }] of candidates.entries()) {
-    if (!(Math.abs(scores[position]! - score) <= EMBEDDING_TOLERANCE))
-      return `expected score ${score.toFixed(6)} for "${item}", received ${scores[position]!.toFixed(6)}`;
-    const nearTie = Math.abs(found.scores[position]! - scores[position]!) <= SCORE_TOLERANCE;
+    const received = scores[position]!;
+    if (!(Math.abs(received - score) <= EMBEDDING_TOLERANCE))
+      return `expected score ${score.toFixed(6)} for "${item}", received ${received.toFixed(6)}`;
+    const best = found.scores[position]!;
+    const nearTie = Math.abs(best - received) <= SCORE_TOLERANCE;
     if (found.rows[position] !== rows[position] && !nearTie)
-      return `expected "${item}" (${scores[position]!.toFixed(6)}) at position ${position}, received "${catalogue.id(found.rows[position]!)}" (${found.scores[position]!.toFixed(6)})`;
+      return (
+        `expected "${item}" (${received.toFixed(6)}) at position ${position}, ` +
+        `received "${catalogue.id(found.rows[position]!)}" (${best.toFixed(6)})`
+      );
   }
   return undefined;
 }

@@ -4,8 +4,9 @@ import { Command, Option } from 'commander';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import type { EncodeEngine } from '../encode/users.ts';
+import type { EncodeEngine } from '../encode/open-encoder.ts';
 import type { Precision } from '../native/binding.ts';
+import type { StateType } from '../features/user-state.ts';
 import { indexOption } from './index-option.ts';
 
 interface UsersFlags {

@@ -4,7 +4,7 @@
 import { Command } from 'commander';
 import { bundleBytes, readManifest } from '../bundle/files.ts';
 import { resolveBundle } from '../bundle/current.ts';
-import { stateRows, type BundleManifest } from '../bundle/manifest.ts';
+import { maxStateRows, type BundleManifest } from '../bundle/manifest.ts';
 
 export function inspectCommand(): Command {
   return new Command('inspect')
@@ -37,7 +37,7 @@ export function describeManifest(directory: string, manifest: BundleManifest): s
     ['items', `${counts.items} in ${counts.categories} categories`],
     ['fusion', model.fusion],
     ['embedding', `width ${model.embeddingWidth}, ${manifest.metric}`],
-    ['states', `up to ${stateRows(model)} rows of ${manifest.stateType}`],
+    ['states', `up to ${maxStateRows(model)} rows of ${manifest.stateType}`],
     [
       'encoder',
       `${model.blocks} blocks, ${model.heads} heads, feed-forward ${model.feedForwardWidth}, ` +

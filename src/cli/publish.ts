@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import type { StateType } from '../store/state-rows.ts';
+import type { StateType } from '../features/user-state.ts';
 import { indexOption } from './index-option.ts';
 
 interface PublishFlags {

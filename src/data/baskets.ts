@@ -1,13 +1,13 @@
-// Baskets: the training events of a visit, or of a user where visits hold single items. Floors count them, and training may start
-// from them.
+// Baskets: sets of items that were converted together, in one visit or, where visits hold single
+// items, by one user. Baselines count them, and training may start from their co-occurrences.
 
 import type { EventTable } from './dataset.ts';
 
-/** Events of one user with no longer pause between them are one basket. */
+/** A longer pause between two events of a user begins another visit. */
 export const BASKET_PAUSE_SECONDS = 60;
-/** Below this mean size, visits hold single items, and a user's whole past is the basket instead. */
+/** When visits hold fewer items on average, a user's whole past is one basket instead. */
 export const MIN_MEAN_BASKET = 2;
-/** The latest events of a basket that counts read; bounds the quadratic cost of a heavy user. */
+/** Only the newest events of a basket count: bounds the quadratic cost of a heavy user. */
 const MAX_BASKET = 512;
 
 export interface Baskets {
@@ -18,15 +18,16 @@ export interface Baskets {
   readonly offsets: Int32Array;
   /** Distinct item rows of each basket. */
   readonly items: Int32Array;
-  /** [B] Unix seconds of its last event. */
+  /** [B] Unix seconds of each basket's last event. */
   readonly times: Float64Array;
 }
 
 /**
  * Groups training events into baskets.
  *
- * @param trainEnd - [users]: events [userOffsets[u], trainEnd[u]) count.
- * @param unit - a visit, a user's whole past, or `auto`: visits where they hold two items or more on average.
+ * @param trainEnd - [users]: the events [userOffsets[u], trainEnd[u]) of user u count.
+ * @param unit - a visit, or a user's whole past; `auto` takes visits when they hold two items or
+ *   more on average.
  */
 export function buildBaskets(
   events: EventTable,

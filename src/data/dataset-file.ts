@@ -1,5 +1,5 @@
-// dataset.json of an imported dataset: what import.ts promises about the Parquet files beside it and read-dataset.ts
-// checks before it believes them.
+// dataset.json of an imported dataset: counts and digests of the Parquet files beside it. The
+// import writes it, and readers check the files against it.
 
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
@@ -13,7 +13,7 @@ export const DATASET_FILE = 'dataset.json';
 export const DATASET_FORMAT = 'tandem-dataset';
 export const DATASET_VERSION = 1;
 
-/** Every data file of a dataset; all are written, also when empty. */
+/** The data files of a dataset. Each exists in every dataset, also when it has no rows. */
 export const DATA_FILES = [
   'items.parquet',
   'categories.parquet',
@@ -35,20 +35,23 @@ export interface DatasetCounts {
 export interface RejectedCount {
   readonly table: TableName;
   readonly reason: string;
-  /** 'row': the whole row was left out; 'value': the row was kept without this value; 'excluded': by an adapter's rule. */
+  /**
+   * row: the whole row was left out; value: the row was kept without this value; excluded: an
+   * adapter left the row out on purpose.
+   */
   readonly effect: 'row' | 'value' | 'excluded';
   readonly count: number;
 }
 
 export interface RejectedRow {
   readonly file: string;
-  /** One-based: line of a text file, row of a Parquet file. */
+  /** Line of a text file or row of a Parquet file, counted from 1. */
   readonly line: number;
   readonly value: string;
 }
 
 export interface Rejection extends RejectedCount {
-  /** The first ones, at most three. */
+  /** The first three at most. */
   readonly samples: readonly RejectedRow[];
 }
 
@@ -67,7 +70,7 @@ export interface DatasetFile {
   /** Unix seconds, null when the source names none. */
   readonly testFrom: number | null;
   readonly actionNames: readonly string[];
-  /** First and last event in Unix seconds (positions without time). */
+  /** Times of the first and the last event: Unix seconds, or positions without time. */
   readonly timeRange: readonly number[];
   readonly counts: DatasetCounts;
   readonly rejected: readonly RejectedCount[];
@@ -103,19 +106,25 @@ const schema = z.object({
   files: z.record(z.string(), z.object({ bytes: count, sha256: z.string() })),
 });
 
-/** The dataset's digest: changes with the data and with everything that changes its meaning. */
+/** The digest of a dataset. It changes with the data and with all that changes their meaning. */
 export function datasetDigest(file: Omit<DatasetFile, 'digest'>): string {
   return sha256Hex(canonicalJson(file));
 }
 
-/** @throws TandemError ERR_DATASET_NOT_FOUND, ERR_DATASET_INVALID; both say how to make one. */
+/**
+ * Reads dataset.json and checks it against its own digest.
+ *
+ * @throws TandemError ERR_DATASET_NOT_FOUND or ERR_DATASET_INVALID; both messages say how to import
+ *   one.
+ */
 export function readDatasetFile(directory: string): DatasetFile {
   const path = join(directory, DATASET_FILE);
   if (!existsSync(path))
     throw new TandemError(
       'ERR_DATASET_NOT_FOUND',
       `Expected an imported dataset in ${resolve(directory)}, found no ${DATASET_FILE}. ` +
-        'Make one with "tandem import --manifest source.json --out DIR" or "tandem import --adapter NAME --source PATH --out DIR".',
+        'Make one with "tandem import --manifest source.json --out DIR" or ' +
+        '"tandem import --adapter NAME --source PATH --out DIR".',
       { details: { directory: resolve(directory) } },
     );
   let value: unknown;
@@ -144,7 +153,11 @@ export function readDatasetFile(directory: string): DatasetFile {
   return result.data;
 }
 
-/** Checks size and SHA-256 of every data file; about a gigabyte a second. */
+/**
+ * Checks size and SHA-256 of every data file, about one gigabyte per second.
+ *
+ * @throws TandemError ERR_DATASET_INVALID naming the file that is missing or different.
+ */
 export async function verifyDataFiles(directory: string, file: DatasetFile): Promise<void> {
   for (const name of DATA_FILES) {
     const expected = file.files[name];
@@ -173,7 +186,8 @@ export async function digestFile(path: string): Promise<FileDigest> {
 function invalidDataset(directory: string, problem: string, cause?: unknown): TandemError {
   return new TandemError(
     'ERR_DATASET_INVALID',
-    `Expected a whole dataset of version ${DATASET_VERSION} in ${resolve(directory)}: ${problem}. ` +
+    `Expected an intact dataset of version ${DATASET_VERSION} in ${resolve(directory)}: ` +
+      `${problem}. ` +
       'Import it again with "tandem import --force".',
     { details: { directory: resolve(directory), problem }, cause },
   );

@@ -1,4 +1,5 @@
-// The Parquet files of an imported dataset, opened: verified, and queried by users. Readers of single tables build on it.
+// The Parquet files of an imported dataset: opens and verifies them, and runs queries over one file
+// at a time. Readers of the single tables build on it.
 
 import { join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
@@ -23,17 +24,19 @@ const ROWS_OF: Readonly<Record<DataFile, keyof DatasetCounts>> = {
 };
 
 /**
- * Consecutive users, one of several such parts of a dataset.
+ * A range of consecutive users, one of several parts of a dataset.
  *
- * Events lie in order of users, so a part of them is a run of rows: DuckDB skips all row groups but its own. Requests lie in
- * order of time: a part of them costs a look at the user of each.
+ * Events are sorted by user, so the events of a part are consecutive rows, and DuckDB skips all
+ * other row groups. Requests are sorted by time, so a part's requests cost a scan of the user
+ * column.
  */
 export interface UserPart {
   /** Rows [begin, end) of the users' table. */
   readonly begin: number;
   readonly end: number;
-  /** Place among the parts, and how many there are: requests without a user are dealt out to all. */
+  /** Position among the parts. */
   readonly index: number;
+  /** Number of parts: requests without a user are divided among them. */
   readonly count: number;
 }
 
@@ -49,10 +52,10 @@ export class DatasetFiles {
   }
 
   /**
-   * Opens and verifies the dataset in `directory`; about a gigabyte a second. close() it.
+   * Opens and verifies the dataset in `directory`, about one gigabyte per second; close() it.
    *
-   * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID when a file is missing,
-   *   changed or of another version.
+   * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID
+   *   when a file is missing, changed or of another version.
    */
   static async open(directory: string): Promise<DatasetFiles> {
     const file = readDatasetFile(directory);
@@ -67,12 +70,17 @@ export class DatasetFiles {
     return files;
   }
 
-  /** All users, as the one part. */
+  /** All users as one part. */
   get whole(): UserPart {
     return { begin: 0, end: this.file.counts.users, index: 0, count: 1 };
   }
 
-  /** @see Database.columns; @param select - what follows SELECT up to FROM; @param rest - what follows the file's name. */
+  /**
+   * Queries one file, as Database.columns does.
+   *
+   * @param select - the columns, between SELECT and FROM.
+   * @param rest - the clauses after FROM, e.g. WHERE.
+   */
   columns(
     select: string,
     name: DataFile,
@@ -86,7 +94,7 @@ export class DatasetFiles {
     this.#database.close();
   }
 
-  /** A table of the file's rows in order, with their numbers as file_row_number. */
+  /** A relation of the file's rows in order, with their numbers as file_row_number. */
   #from(name: DataFile): string {
     return `read_parquet(${literal(join(this.directory, name))}, file_row_number = true)`;
   }
@@ -98,7 +106,8 @@ export class DatasetFiles {
       if (found !== count)
         throw new TandemError(
           'ERR_DATASET_INVALID',
-          `Expected ${count} rows in ${name} of ${this.directory}, found ${found}. Import it again with "tandem import --force".`,
+          `Expected ${count} rows in ${name} of ${this.directory}, found ${found}. ` +
+            'Import it again with "tandem import --force".',
           { details: { name, count, found } },
         );
     }

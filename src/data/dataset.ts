@@ -1,10 +1,13 @@
-// The imported dataset: what every reader of data sees, whatever the columns of the source were.
-// A dataset is a directory of normalised Parquet files and dataset.json; import.ts writes it, read-dataset.ts reads it.
+// The imported dataset as every reader sees it, whatever the columns of the source were. On disk it
+// is a directory of normalised Parquet files and dataset.json: import.ts writes it, read-dataset.ts
+// reads it.
 
-/** Items in catalogue order; `row` below is an item's row here. Ragged columns are offsets + values. */
+/**
+ * Items in catalogue order: an item row is a position here. Ragged columns are offsets and values.
+ */
 export interface ItemTable {
   readonly count: number;
-  /** [N], unique, sorted by the import (by id), so the same source gives the same rows. */
+  /** [N], unique, sorted, so that the same source gives the same rows. */
   readonly ids: readonly string[];
   /** [N], empty string when unknown. */
   readonly titles: readonly string[];
@@ -16,9 +19,9 @@ export interface ItemTable {
   readonly categoryNames: readonly string[];
   /** [N + 1]. */
   readonly categoryOffsets: Int32Array;
-  /** Rows of categoryNames, by descending confidence within an item. */
+  /** Rows of categoryNames; by descending confidence within an item. */
   readonly categoryValues: Int32Array;
-  /** Confidence of each, in (0, 1]; 1 when the source has none. */
+  /** Confidence of each value, in (0, 1]; 1 when the source has none. */
   readonly categoryConfidences: Float32Array;
   /** [N]; an empty list means everywhere. */
   readonly countries: readonly (readonly string[])[];
@@ -42,7 +45,7 @@ export interface EventTable {
   readonly users: Int32Array;
   /** [E] item rows. */
   readonly items: Int32Array;
-  /** [E] Unix seconds, ascending within a user; equals the position when the source has no time. */
+  /** [E] Unix seconds, ascending within a user; positions when the source has no time. */
   readonly times: Float64Array;
   /** [E] rows of actionNames. */
   readonly actions: Int32Array;
@@ -56,7 +59,7 @@ export interface EventTable {
 
 export type Surface = 'related' | 'search';
 
-/** What the user is looking at: an item of the catalogue, interests, or a query. */
+/** What the user looks at: an item of the catalogue, interests, a query, or nothing known. */
 export type Subject =
   | { readonly kind: 'item'; readonly item: number }
   | {
@@ -76,21 +79,21 @@ export interface RequestRecord {
   readonly subject: Subject;
   /** Item rows, at least one, without duplicates. */
   readonly positives: readonly number[];
-  /** Item rows that reached the user, where the source logs it. */
+  /** Item rows that were shown to the user; empty when the source does not log them. */
   readonly delivered: readonly number[];
-  /** As logged with the request; absent fields fall back to the user's. */
+  /** As logged with the request; the user's own attributes stand in for absent fields. */
   readonly demographics: {
     readonly age?: number;
     readonly gender?: string;
     readonly country?: string;
   };
-  /** Free label that reports group by (e.g. "intent-differs"); empty when the source has none. */
+  /** Label that reports group by, e.g. "intent-differs"; empty when the source has none. */
   readonly slice: string;
 }
 
 export interface Dataset {
   readonly name: string;
-  /** Absolute directory it was read from. */
+  /** Absolute path of the directory that it was read from. */
   readonly directory: string;
   /** SHA-256 over the data files: names the data in checkpoints and reports. */
   readonly digest: string;
@@ -101,6 +104,9 @@ export interface Dataset {
   readonly requests: readonly RequestRecord[];
   /** True when event times are real times, false when they are positions only. */
   readonly hasTime: boolean;
-  /** Unix seconds; requests at or after it are for testing, events before it for training. NaN when the source names none. */
+  /**
+   * Unix seconds: events before it are for training, requests at or after it for testing. NaN when
+   * the source names none.
+   */
   readonly testFrom: number;
 }

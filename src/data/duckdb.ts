@@ -1,4 +1,5 @@
-// The one door to DuckDB: opens it, quotes for it, and turns its columns into typed arrays. Only data/ may import it.
+// The only file that imports DuckDB: opens databases, quotes text for SQL, and copies result
+// columns into typed arrays.
 
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 
@@ -15,8 +16,10 @@ export class Database {
   }
 
   /**
-   * @param spillFolder - where tables beyond the memory limit (80 % of the machine) go. The database itself is in memory:
-   *   one on disk spends most of an import on its log.
+   * Opens an empty database in memory; a database on disk spends most of an import on its log.
+   *
+   * @param spillFolder - directory for tables beyond the memory limit, which is 80 % of the
+   *   machine.
    */
   static async open(spillFolder?: string): Promise<Database> {
     const instance = await DuckDBInstance.create(':memory:');
@@ -27,12 +30,12 @@ export class Database {
     return database;
   }
 
-  /** Runs one statement whose rows are of no interest. */
+  /** Runs statements and drops their rows. */
   async run(sql: string): Promise<void> {
     await this.#connection.run(sql);
   }
 
-  /** All rows of a small result; BIGINT comes as a number, so cast what may exceed 2^53. */
+  /** All rows of a small result. BIGINT comes as a number: cast values that may exceed 2^53. */
   async rows(sql: string): Promise<readonly Row[]> {
     const reader = await this.#connection.runAndReadAll(sql);
     return reader
@@ -60,13 +63,13 @@ export class Database {
   }
 
   /**
-   * Hands over a result column by column, without building row objects.
+   * Passes a result to sinks column by column, without building row objects.
    *
-   * DuckDB works it out whole, off this thread, before the first value is handed over: a job that goes on meanwhile loses
-   * the thread once, for the copying.
+   * DuckDB computes the whole result on its own threads before the first value is passed. So a job
+   * that runs meanwhile is interrupted once, for the copying.
    *
-   * @param open - called once with the number of rows; one sink per column, called with (value, row number in the result).
-   *   NULL comes as null.
+   * @param open - called once with the number of rows; returns one sink per column. A sink is
+   *   called with the value, null for NULL, and its row in the result.
    */
   async columns(sql: string, open: (rows: number) => readonly ColumnSink[]): Promise<void> {
     const result = await this.#connection.run(sql);

@@ -1,8 +1,11 @@
-// A dataset of some users of other datasets: what is left of shards that have come and gone.
+// Collects some users of several shards into one dataset, which stays when the shards are released.
 
 import type { Dataset, ItemTable, UserTable } from './dataset.ts';
 
-/** Takes users with their events and attributes, one at a time; memory in proportion to what was taken. */
+/**
+ * Copies users with their events and attributes, one at a time; memory grows with their events
+ * alone.
+ */
 export class UserGatherer {
   readonly #userOffsets: number[] = [0];
   readonly #users: { ids: string[]; ages: number[]; genders: string[]; countries: string[] } = {
@@ -19,7 +22,12 @@ export class UserGatherer {
     values: [],
   };
 
-  /** @param user - row in `from`. @returns its row in the dataset to be, and where its events begin there. */
+  /**
+   * Copies a user.
+   *
+   * @param user - row in `from`.
+   * @returns the user's row in the new dataset, and where the user's events begin there.
+   */
   add(from: Dataset, user: number): { user: number; begin: number } {
     const row = this.#users.ids.length;
     const begin = this.#userOffsets[row]!;
@@ -36,14 +44,18 @@ export class UserGatherer {
     return { user: row, begin };
   }
 
-  /** @param of - what the users are of: its name, catalogue and meaning. @returns them as a dataset, without requests. */
+  /**
+   * The users so far as a dataset without requests.
+   *
+   * @param source - the dataset that the users come from.
+   */
   dataset(
-    of: Pick<Dataset, 'name' | 'digest' | 'hasTime' | 'testFrom'> & {
+    source: Pick<Dataset, 'name' | 'digest' | 'hasTime' | 'testFrom'> & {
       readonly items: ItemTable;
       readonly actionNames: readonly string[];
     },
   ): Dataset {
-    const { name, digest, hasTime, testFrom, items, actionNames } = of;
+    const { name, digest, hasTime, testFrom, items, actionNames } = source;
     const users: UserTable = {
       ...this.#users,
       count: this.#users.ids.length,

@@ -58,7 +58,7 @@ function withCode(code: string, ...parts: readonly RegExp[]): (error: unknown) =
   };
 }
 
-/** What a dataset says, in ids, for comparison with what the source said. */
+/** The content of a dataset in ids instead of rows, for comparison with the source. */
 function eventsById(dataset: Dataset): unknown[] {
   const { events, users, items } = dataset;
   return Array.from({ length: events.count }, (_, e) => [
@@ -71,7 +71,7 @@ function eventsById(dataset: Dataset): unknown[] {
 }
 
 describe('importDataset', () => {
-  it('keeps what CSV, NDJSON and Parquet say, whatever the columns are called', async () => {
+  it('keeps the content of CSV, NDJSON and Parquet, whatever the column names', async () => {
     const id = fc
       .string({
         unit: fc.constantFrom('a', 'b', ',', 'é', '"', "'", '0', ' ', '|'),
@@ -95,7 +95,7 @@ describe('importDataset', () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(event, { minLength: 1, maxLength: 20 }),
-        // Names that differ in case alone are one name to SQL.
+        // SQL ignores case, so names that differ in case alone are the same name.
         fc.uniqueArray(
           columnName.map((name) => `c${name}c`),
           {
@@ -176,9 +176,12 @@ describe('importDataset', () => {
           '{"id":"u9","age":null}',
         ],
         'requests.ndjson': [
-          '{"id":"r2","user":"u2","at":"2020-01-01T00:00:10+01:00","pos":["i1","i2","i1"],"q":"red toy","age":40}',
-          '{"id":"r1","user":"u1","at":"2019-12-31T23:00:10Z","pos":["i3"],"subject":"i1","got":["i2"],"slice":"s"}',
-          '{"id":"r3","user":"u7","at":"2020-01-02","pos":["i2"],"interests":["a","b"],"conf":[0.5,0.9]}',
+          '{"id":"r2","user":"u2","at":"2020-01-01T00:00:10+01:00","pos":["i1","i2","i1"],' +
+            '"q":"red toy","age":40}',
+          '{"id":"r1","user":"u1","at":"2019-12-31T23:00:10Z","pos":["i3"],"subject":"i1",' +
+            '"got":["i2"],"slice":"s"}',
+          '{"id":"r3","user":"u7","at":"2020-01-02","pos":["i2"],"interests":["a","b"],' +
+            '"conf":[0.5,0.9]}',
           '{"id":"r4","user":"","at":"2020-01-03","pos":["i2"]}',
         ],
       },
@@ -283,7 +286,7 @@ describe('importDataset', () => {
     ]);
   });
 
-  it('orders by position where times are equal, and takes positions or the order of the file for times', async () => {
+  it('orders equal times by position; without times, positions or file order count', async () => {
     const files = { 'events.csv': ['user,item,time,position', 'u,b,5,2', 'u,c,5,1', 'u,a,4,9'] };
     const order = async (columns: Record<string, unknown>): Promise<string[]> => {
       const { dataset } = await run({
@@ -307,7 +310,7 @@ describe('importDataset', () => {
     assert.deepEqual(await order({ user: 'user', item: 'item' }), ['b', 'c', 'a']);
   });
 
-  it('counts every kind of bad row and says where the first ones are', async () => {
+  it('counts every kind of bad row, and reports where the first ones are', async () => {
     const { report, dataset } = await run({
       files: {
         'events.csv': [
@@ -449,7 +452,7 @@ describe('importDataset', () => {
     assert.equal(time.samples[0]!.value, 'yesterday');
   });
 
-  it('counts rows within their file when there are several, and NDJSON that is no object', async () => {
+  it('numbers rows within each file, and counts NDJSON lines that are not objects', async () => {
     const { report } = await run({
       files: {
         'a.ndjson': ['{"user":"u","item":"i","time":1}'],
@@ -529,7 +532,7 @@ describe('importDataset', () => {
     await assert.rejects(readDataset(folder()), withCode('ERR_DATASET_NOT_FOUND', /tandem import/));
   });
 
-  it('gives the same digest for the same source, and replaces other data only with force', async () => {
+  it('gives one source one digest, and replaces another dataset only with force', async () => {
     const files = {
       'events.csv': [
         'user,item,time',
@@ -555,7 +558,7 @@ describe('importDataset', () => {
     assert.deepEqual(readdirSync(first.directory).sort(), ['events.csv', 'out']);
   });
 
-  it('leaves nothing behind when it is stopped at any stage', async () => {
+  it('leaves no files behind when it is stopped at any stage', async () => {
     for (const stop of ['open', 'events', 'users', 'requests', 'write', 'publish']) {
       const directory = folder();
       write(directory, 'events.csv', ['user,item,time', 'u,i,1']);
@@ -574,7 +577,7 @@ describe('importDataset', () => {
     }
   });
 
-  it('never touches a folder that is not a dataset, and reads no dataset that was changed', async () => {
+  it('leaves folders that are not datasets alone, and refuses a changed dataset', async () => {
     const { directory } = await run({
       files: { 'events.csv': ['user,item,time', 'u,i,1'] },
       manifest: { events: EVENTS },
@@ -584,7 +587,7 @@ describe('importDataset', () => {
       readDataset(join(directory, 'out')),
       withCode('ERR_DATASET_INVALID', /events\.parquet/),
     );
-    // The same data again mends it: "unchanged" is said of whole datasets only.
+    // Importing the same data again repairs it: only an intact dataset counts as unchanged.
     const mended = await run({ files: {}, manifest: { events: EVENTS } }, directory);
     assert.equal(mended.report.outcome, 'replaced');
     const json = join(directory, 'out', 'dataset.json');
@@ -606,7 +609,7 @@ function quoted(cell: string): string {
   return `"${cell.replaceAll('"', '""')}"`;
 }
 
-/** Order of UTF-8 bytes, which is DuckDB's. */
+/** The order of UTF-8 bytes, in which DuckDB sorts text. */
 function compare(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
@@ -620,14 +623,13 @@ async function toParquet(
   const source = literal(join(directory, `${table}.ndjson`));
   const types: readonly string[] = ['VARCHAR', 'VARCHAR', 'BIGINT', 'VARCHAR', 'DOUBLE'];
   try {
+    const columns = names.map((name, i) => {
+      const value = `json_extract_string(json, ${literal(`$."${name}"`)})`;
+      return `${value}::${types[i]!} AS ${identifier(name)}`;
+    });
     await database.run(
-      `COPY (SELECT ${names
-        .map(
-          (name, i) =>
-            `json_extract_string(json, ${literal(`$."${name}"`)})::${types[i]!} AS ${identifier(name)}`,
-        )
-        .join(', ')}
-       FROM read_ndjson_objects(${source})) TO ${literal(join(directory, `${table}.parquet`))} (FORMAT parquet)`,
+      `COPY (SELECT ${columns.join(', ')} FROM read_ndjson_objects(${source}))
+       TO ${literal(join(directory, `${table}.parquet`))} (FORMAT parquet)`,
     );
   } finally {
     database.close();

@@ -1,5 +1,6 @@
-// Import: any columns in, one normalised dataset out. Validates, factorises and sorts in SQL, out of core, and puts the
-// result in place in one rename. What the tables mean is dataset.ts; how cells are read is sources.ts.
+// Imports a source with any columns as a normalised dataset: validates, factorises and sorts in
+// SQL, on disk when memory is short, and puts the result in place in one rename. dataset.ts says
+// what the tables mean, sources.ts how cells are read.
 
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -28,15 +29,16 @@ import { buildTables, type BuiltTables } from './import-tables.ts';
 import type { SourcePlan } from './sources.ts';
 
 export interface ImportOptions {
-  /** Exactly one of manifestPath, manifest (with baseDirectory) and adapter. */
+  /** Exactly one of manifestPath, manifest and adapter is given. */
   readonly manifestPath?: string;
   readonly manifest?: SourceManifest;
+  /** Directory that relative paths of the manifest start from. Default: that of the manifest. */
   readonly baseDirectory?: string;
   readonly adapter?: { readonly name: string; readonly source: string };
   readonly outputDirectory: string;
-  /** Replaces a different dataset at outputDirectory. */
+  /** Whether to replace another dataset at outputDirectory. Default false. */
   readonly force?: boolean;
-  /** Called when a stage begins; `done` of `total` stages are behind. */
+  /** Called when a stage begins, with the number of finished stages and of all stages. */
   readonly onProgress?: (stage: string, done: number, total: number) => void;
 }
 
@@ -44,7 +46,7 @@ export interface ImportReport {
   readonly directory: string;
   readonly name: string;
   readonly digest: string;
-  /** created; replaced another with force; unchanged: the same dataset was already there. */
+  /** created; replaced: another dataset was there; unchanged: the same dataset was there. */
   readonly outcome: 'created' | 'replaced' | 'unchanged';
   readonly counts: DatasetCounts;
   /** Rows read from the source. */
@@ -60,17 +62,18 @@ export interface ImportReport {
 
 const STAGES = ['open', 'items', 'events', 'users', 'requests', 'write', 'publish'] as const;
 
-/** Thrown inside the build to make writeFolderAtomic drop its folder: the dataset in place is the same. */
+/** Makes writeFolderAtomic drop its folder, because the dataset in place is the same. */
 class Unchanged extends Error {}
 
 /**
- * Imports a source into `outputDirectory`: completes, or leaves what was there before.
+ * Imports a source into `outputDirectory`. A failed import leaves the directory as it was.
  *
- * The same source gives the same digest. Bad rows are left out, counted by reason and shown; only a source without a
- * single good event fails.
+ * The same source gives the same digest. Bad rows are left out, counted by reason and sampled in
+ * the report; only a source without a single good event fails.
  *
- * @throws TandemError ERR_DATASET_NOT_FOUND for a missing file; ERR_DATASET_INVALID for a wrong manifest, column or
- *   file, for a source without events, and for an output directory that holds something else.
+ * @throws TandemError ERR_DATASET_NOT_FOUND for a missing file; ERR_DATASET_INVALID for a wrong
+ *   manifest, column or file, for a source without events, and for an output directory that is not
+ *   a dataset or holds another one.
  */
 export async function importDataset(options: ImportOptions): Promise<ImportReport> {
   const startedMs = performance.now();
@@ -133,7 +136,8 @@ async function openPlan(
   if (given.length !== 1)
     throw new TandemError(
       'ERR_INVALID_ARGUMENT',
-      `Expected exactly one of manifestPath, manifest and adapter for the import, received ${given.length}.`,
+      'Expected exactly one of manifestPath, manifest and adapter for the import, ' +
+        `received ${given.length}.`,
     );
   if (options.adapter !== undefined)
     return {
@@ -147,13 +151,14 @@ async function openPlan(
   return { plan: options.manifest!, baseDirectory: resolve(options.baseDirectory ?? '.') };
 }
 
-/** Refuses before the work what would be refused after it: a folder that is not ours to replace. */
+/** Refuses a folder that the import must not replace, before the work instead of after it. */
 function checkOutput(target: string, force: boolean): void {
   if (!existsSync(target) || readdirSync(target).length === 0) return;
   if (!existsSync(join(target, DATASET_FILE)))
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected an absent, empty or dataset folder for the output, found other files in ${target}. Choose another --out.`,
+      'Expected an absent folder, an empty folder or a dataset for the output, ' +
+        `found other files in ${target}. Choose another --out.`,
       { details: { directory: target } },
     );
   if (!force) readDatasetFile(target);
@@ -165,7 +170,8 @@ async function writeFiles(
   plan: SourcePlan,
   built: BuiltTables,
 ): Promise<DatasetFile> {
-  // One thread: row groups then never depend on the machine, so the same source gives the same bytes.
+  // With one thread, row groups do not depend on the machine, and the same source gives the same
+  // bytes.
   await database.run('SET threads = 1');
   const files: Record<string, FileDigest> = {};
   for (const name of DATA_FILES) {
@@ -198,9 +204,14 @@ async function writeFiles(
 }
 
 /**
- * Clears the way for the rename: false when nothing was there, true when an older dataset was moved into `work`.
- * Between this rename and the next one the target is absent; a failure there moves the old one back, a kill leaves it
- * under `.tmp-import-*`.
+ * Moves an older dataset into `work`, so that the new one can take its name.
+ *
+ * The target is absent between this rename and the next one. A failure in between moves the old
+ * dataset back; a kill leaves it under `.tmp-import-*`.
+ *
+ * @returns whether there was one.
+ * @throws Unchanged when the same dataset is in place; TandemError ERR_DATASET_INVALID for another
+ *   dataset without `force`.
  */
 async function moveOldAside(
   target: string,
@@ -220,8 +231,9 @@ async function moveOldAside(
   } else if (!force) {
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected no dataset or the same one in ${target}, found ${old!.name} of digest ${old!.digest.slice(0, 12)} where ` +
-        `the import made ${file.name} of ${file.digest.slice(0, 12)}. Pass --force to replace it, or choose another --out.`,
+      `Expected no dataset or the same one in ${target}, found ${old!.name} of digest ` +
+        `${old!.digest.slice(0, 12)} where the import made ${file.name} of ` +
+        `${file.digest.slice(0, 12)}. Pass --force to replace it, or choose another --out.`,
       { details: { directory: target, found: old!.digest, imported: file.digest } },
     );
   }
@@ -240,7 +252,7 @@ async function isIntact(target: string, file: DatasetFile): Promise<boolean> {
   }
 }
 
-/** Where a rejected row is, in the words of the report. */
+/** File and line of a rejected row, as reports show them. */
 export function describePlace(row: RejectedRow): string {
   return `${basename(row.file)}:${row.line}`;
 }

@@ -1,5 +1,6 @@
-// The source manifest: which files hold events, items, users and requests, and which of their columns mean what.
-// Decides only what may be written in it; sources.ts opens the files, import.ts judges the rows.
+// The source manifest: which files hold events, items, users and requests, and what their columns
+// mean. This file decides what a manifest may say; sources.ts opens the files, import-tables.ts
+// checks rows.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
@@ -10,7 +11,7 @@ export type TableName = 'events' | 'items' | 'users' | 'requests';
 export type SourceFormat = 'csv' | 'ndjson' | 'parquet';
 export type TimeUnit = 's' | 'ms' | 'us' | 'iso';
 
-/** A column of the source; `unit` for times, `delimiter` for lists kept in one text cell. */
+/** A column of the source; `unit` is for times, `delimiter` for lists in one text cell. */
 export interface ColumnReference {
   readonly column: string;
   readonly unit?: TimeUnit | undefined;
@@ -18,24 +19,24 @@ export interface ColumnReference {
 }
 
 export interface CsvOptions {
-  /** Up to four characters; ',' by default, a tab for .tsv. */
+  /** One to four characters. Default a comma, for .tsv a tab. */
   readonly delimiter?: string | undefined;
-  /** True by default. */
+  /** Whether the files have a header. Default true. */
   readonly header?: boolean | undefined;
-  /** Names of the columns where the files have no header. */
+  /** Column names of files without a header. */
   readonly columns?: readonly string[] | undefined;
-  /** '"' by default, '' for none. */
+  /** Quote character; empty for none. Default a double quote. */
   readonly quote?: string | undefined;
   readonly encoding?: 'utf-8' | 'latin-1' | undefined;
 }
 
 export interface TableManifest {
-  /** A path or a glob, or several, relative to the manifest. */
+  /** Paths or globs, relative to the manifest. */
   readonly files: readonly string[];
-  /** Inferred from the ending when absent. */
+  /** Default: by the ending of the file's name. */
   readonly format?: SourceFormat | undefined;
   readonly csv?: CsvOptions | undefined;
-  /** Our field -> column of the source. */
+  /** Column of the source by the name of the field. */
   readonly columns: Readonly<Record<string, ColumnReference>>;
 }
 
@@ -49,7 +50,7 @@ export interface SourceManifest {
   readonly requests?: TableManifest | undefined;
 }
 
-type FieldKind = 'text' | 'number' | 'time' | 'list';
+export type FieldKind = 'text' | 'number' | 'time' | 'list';
 export interface FieldRule {
   readonly kind: FieldKind;
   readonly required: boolean;
@@ -58,7 +59,9 @@ export interface FieldRule {
 const required = (kind: FieldKind): FieldRule => ({ kind, required: true });
 const optional = (kind: FieldKind): FieldRule => ({ kind, required: false });
 
-/** Every field a table may map. The order is the order of the reference in docs/data.md. */
+/**
+ * Every field that a table may map, in the order of the reference in docs/reference/data-format.md.
+ */
 export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRule>>>> = {
   events: {
     user: required('text'),
@@ -117,7 +120,7 @@ const references: Readonly<Record<FieldKind, z.ZodType<ColumnReference>>> = {
   list: reference({ column: columnName, delimiter: z.string().min(1).optional() }),
 };
 
-/** A plain text is short for { column: text }. */
+/** Schema of a column reference; a plain text is short for { column: text }. */
 function reference(shape: z.ZodRawShape): z.ZodType<ColumnReference> {
   return z.preprocess(
     (value) => (typeof value === 'string' ? { column: value } : value),
@@ -182,8 +185,9 @@ function isoSeconds(text: string, context: z.RefinementCtx): number {
 /**
  * Checks a parsed manifest.
  *
- * @param origin - what to call it in messages, e.g. its path.
- * @throws TandemError ERR_DATASET_INVALID naming the field and, for an unknown one, the nearest known.
+ * @param origin - name of the manifest in messages, e.g. its path.
+ * @throws TandemError ERR_DATASET_INVALID naming the field and, for an unknown field, the nearest
+ *   known.
  */
 export function parseManifest(value: unknown, origin: string): SourceManifest {
   const result = schema.safeParse(value);
@@ -208,7 +212,12 @@ export function parseManifest(value: unknown, origin: string): SourceManifest {
   });
 }
 
-/** Reads and checks a manifest file; `baseDirectory` is what its paths are relative to. */
+/**
+ * Reads and checks a manifest file.
+ *
+ * @returns the manifest, and the directory that its relative paths start from.
+ * @throws TandemError ERR_DATASET_NOT_FOUND when there is no such file; what parseManifest throws.
+ */
 export function readManifest(path: string): { manifest: SourceManifest; baseDirectory: string } {
   if (!existsSync(path))
     throw new TandemError(
@@ -234,7 +243,8 @@ function checkPairs(manifest: SourceManifest, origin: string): void {
     const columns = manifest[table]?.columns;
     if (columns?.[field] !== undefined && columns[needed] === undefined)
       throw invalid(
-        `Expected ${table}.columns.${needed} beside ${table}.columns.${field} in ${origin}: confidences belong to ${needed}.`,
+        `Expected ${table}.columns.${needed} beside ${table}.columns.${field} in ${origin}: ` +
+          `confidences belong to ${needed}.`,
         { field: `${table}.columns.${field}` },
       );
   }

@@ -1,4 +1,4 @@
-// Reads an imported dataset, whole, into the columns of dataset.ts.
+// Reads an imported dataset, or a part of its users, into the columns of dataset.ts.
 
 import type { Dataset } from './dataset.ts';
 import { DatasetFiles, type UserPart } from './dataset-files.ts';
@@ -6,10 +6,10 @@ import { ALL_TIME, readRequests, type TimeRange } from './read-requests.ts';
 import { readEvents, readItems, readUsers } from './read-tables.ts';
 
 /**
- * Reads and verifies the dataset in `directory`; a million events take about a second.
+ * Reads and verifies the dataset in `directory`, about a million events per second.
  *
- * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID when a file is missing,
- *   changed or of another version.
+ * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID
+ *   when a file is missing, changed or of another version.
  */
 export async function readDataset(directory: string): Promise<Dataset> {
   const files = await DatasetFiles.open(directory);
@@ -20,7 +20,11 @@ export async function readDataset(directory: string): Promise<Dataset> {
   }
 }
 
-/** The dataset of some consecutive users, who count from 0 in it. @param requests - it has those of that time; none when absent. */
+/**
+ * Reads a part of the users as a dataset in which their rows count from 0.
+ *
+ * @param requests - times of the requests to read; none when absent.
+ */
 export async function readPart(
   files: DatasetFiles,
   items: Dataset['items'],

@@ -1,4 +1,4 @@
-// Requests of an imported dataset: the one table whose rows become objects.
+// Reads the requests of an imported dataset, the only table whose rows become objects.
 
 import type { RequestRecord, Subject, Surface } from './dataset.ts';
 import type { DatasetFiles, UserPart } from './dataset-files.ts';
@@ -14,7 +14,8 @@ export interface TimeRange {
 export const ALL_TIME: TimeRange = { from: -Infinity, until: Infinity };
 
 /**
- * Requests of the part's users, and its share of those without a user, by (time, id); users count from the part's first.
+ * Reads the requests of a part's users and the part's share of the requests without a user, by
+ * (time, id). User rows count from the part's first user.
  */
 export async function readRequests(
   files: DatasetFiles,
@@ -25,8 +26,9 @@ export async function readRequests(
   const where = conditionOf(part, range);
   let table = newRequestTable(0);
   await files.columns(
-    `id, CASE WHEN "user" < 0 THEN -1 ELSE "user" - ${part.begin} END, time, surface, subject_kind, subject_item, query,
-       age, gender, country, slice, len(positives)::INTEGER, len(delivered)::INTEGER, len(interests)::INTEGER`,
+    `id, CASE WHEN "user" < 0 THEN -1 ELSE "user" - ${part.begin} END, time, surface,
+       subject_kind, subject_item, query, age, gender, country, slice,
+       len(positives)::INTEGER, len(delivered)::INTEGER, len(interests)::INTEGER`,
     'requests.parquet',
     where,
     (rows) => {
@@ -86,7 +88,7 @@ export async function readRequests(
         return { kind: 'none' };
     }
   };
-  const boostsOf = (values: Int32Array, offsets: Int32Array, row: number): number[] => [
+  const valuesOf = (values: Int32Array, offsets: Int32Array, row: number): number[] => [
     ...values.subarray(offsets[row], offsets[row + 1]),
   ];
   return table.ids.map((id, row) => ({
@@ -95,12 +97,12 @@ export async function readRequests(
     time: table.times[row]!,
     surface: table.surfaces[row] as Surface,
     subject: subject(row),
-    positives: boostsOf(positives, table.positiveOffsets, row),
-    delivered: boostsOf(delivered, table.deliveredOffsets, row),
+    positives: valuesOf(positives, table.positiveOffsets, row),
+    delivered: valuesOf(delivered, table.deliveredOffsets, row),
     demographics: {
-      ...(Number.isNaN(table.ages[row]!) ? {} : { age: table.ages[row]! }),
-      ...(table.genders[row] === '' ? {} : { gender: table.genders[row]! }),
-      ...(table.countries[row] === '' ? {} : { country: table.countries[row]! }),
+      ...(!Number.isNaN(table.ages[row]!) && { age: table.ages[row]! }),
+      ...(table.genders[row] !== '' && { gender: table.genders[row]! }),
+      ...(table.countries[row] !== '' && { country: table.countries[row]! }),
     },
     slice: table.slices[row]!,
   }));
@@ -112,7 +114,7 @@ function conditionOf(part: UserPart, { from, until }: TimeRange): string {
     AND time >= '${from}'::DOUBLE AND time < '${until}'::DOUBLE`;
 }
 
-/** Columns of `count` requests. */
+/** Empty columns for `count` requests. */
 function newRequestTable(count: number) {
   return {
     ids: texts(count),

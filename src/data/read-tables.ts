@@ -1,9 +1,11 @@
-// Items, users and events of an imported dataset, from DuckDB's chunks straight into typed arrays and string tables.
+// Reads items, users and events of an imported dataset from DuckDB's chunks directly into typed
+// arrays and arrays of text.
 
 import type { EventTable, ItemTable, UserTable } from './dataset.ts';
 import type { DatasetFiles, UserPart } from './dataset-files.ts';
 import { numberSink, textSink } from './duckdb.ts';
 
+/** Reads the whole catalogue. */
 export async function readItems(files: DatasetFiles): Promise<ItemTable> {
   const { items: count, categories, itemCategories } = files.file.counts;
   const ids = texts(count);
@@ -53,6 +55,7 @@ export async function readItems(files: DatasetFiles): Promise<ItemTable> {
   };
 }
 
+/** Reads the users of a part. */
 export async function readUsers(files: DatasetFiles, part: UserPart): Promise<UserTable> {
   const count = part.end - part.begin;
   const ids = texts(count);
@@ -68,7 +71,7 @@ export async function readUsers(files: DatasetFiles, part: UserPart): Promise<Us
   return { count, ids, ages, genders, countries };
 }
 
-/** @returns events whose users count from the part's first. */
+/** Reads the events of a part's users. User rows count from the part's first user. */
 export async function readEvents(files: DatasetFiles, part: UserPart): Promise<EventTable> {
   let [users, items, actions] = [new Int32Array(0), new Int32Array(0), new Int32Array(0)];
   let times = new Float64Array(0);
@@ -101,12 +104,12 @@ export async function readEvents(files: DatasetFiles, part: UserPart): Promise<E
   };
 }
 
-/** `count` empty texts. */
+/** An array of `count` empty texts. */
 export function texts(count: number): string[] {
   return new Array<string>(count).fill('');
 }
 
-/** Numbers of rows by value, at [value + 1], become offsets. */
+/** Turns counts, of value v at [v + 1], into offsets. */
 function accumulate(offsets: Int32Array): void {
   for (let i = 1; i < offsets.length; i++) offsets[i]! += offsets[i - 1]!;
 }

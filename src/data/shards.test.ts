@@ -17,11 +17,14 @@ let whole: Dataset;
 before(async () => {
   const raw = join(folder, 'raw');
   writeShop(raw, makeShop({ items: 64, users: 150, seed: 4 }));
-  for (let i = 0; i < 40; i++)
-    appendFileSync(
-      join(raw, 'requests.ndjson'),
-      `${JSON.stringify({ id: `anonymous-${i}`, time: SHOP_TEST_FROM - i, positives: ['item-001'] })}\n`,
-    );
+  for (let i = 0; i < 40; i++) {
+    const request = {
+      id: `anonymous-${i}`,
+      time: SHOP_TEST_FROM - i,
+      positives: ['item-001'],
+    };
+    appendFileSync(join(raw, 'requests.ndjson'), `${JSON.stringify(request)}\n`);
+  }
   await importDataset({ manifestPath: join(raw, 'source.json'), outputDirectory: directory });
   whole = await readDataset(directory);
 });
@@ -36,7 +39,7 @@ async function readAll(shards: DatasetShards): Promise<Dataset[]> {
   return read;
 }
 
-/** Events of all shards one after the other, users by id. */
+/** Events of all datasets one after another, with the ids of their users. */
 function eventsOf(datasets: readonly Dataset[]): unknown[] {
   return datasets.flatMap(({ events, users }) =>
     Array.from(events.users, (user, i) => [
@@ -55,7 +58,7 @@ function requestsOf(datasets: readonly Dataset[]): unknown[] {
 }
 
 describe('openShards', () => {
-  it('gives all users, events and requests, once, in order', async () => {
+  it('reads every user, event and request once, in order', async () => {
     const longest = Math.max(
       ...whole.users.ids.map(
         (_, u) => whole.events.userOffsets[u + 1]! - whole.events.userOffsets[u]!,
@@ -89,7 +92,7 @@ describe('openShards', () => {
     }
   });
 
-  it('deals out requests without a user', async () => {
+  it('divides requests without a user among the shards', async () => {
     const read = await readAll(await openShards(directory, 300));
     const anonymous = read.map(({ requests }) => requests.filter(({ user }) => user < 0).length);
     assert.equal(
@@ -99,7 +102,7 @@ describe('openShards', () => {
     assert.ok(Math.max(...anonymous) < 40, String(anonymous));
   });
 
-  it('reads the requests of a time alone, or none', async () => {
+  it('reads the requests of a time range alone, or none', async () => {
     const shards = await openShards(directory, 500);
     const range = { from: SHOP_TEST_FROM - 86_400, until: SHOP_TEST_FROM };
     const inside = ({ time }: RequestRecord): boolean => time >= range.from && time < range.until;
@@ -113,7 +116,7 @@ describe('openShards', () => {
     shards.close();
   });
 
-  it('gives a dataset that fits as the one shard that it is', async () => {
+  it('reads a small dataset as one shard', async () => {
     const shards = await openShards(directory, whole.events.count);
     assert.deepEqual(shards.userCounts, [whole.users.count]);
     assert.equal(shards.shardEvents, undefined);
@@ -121,7 +124,7 @@ describe('openShards', () => {
     shards.close();
   });
 
-  it('refuses what is no dataset', async () => {
+  it('refuses a folder that is not a dataset', async () => {
     await assert.rejects(openShards(folder), { code: 'ERR_DATASET_NOT_FOUND' });
   });
 });

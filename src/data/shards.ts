@@ -1,5 +1,5 @@
-// A dataset in shards of consecutive users, read one at a time: what training draws from. A dataset in memory is one shard.
-// In memory is the catalogue, and of the users nothing but how many are in each shard.
+// A dataset in shards of consecutive users, which training reads one at a time. Only the catalogue
+// and the number of users of each shard stay in memory. A dataset in memory is one shard.
 
 import type { Dataset, ItemTable } from './dataset.ts';
 import { DatasetFiles, type UserPart } from './dataset-files.ts';
@@ -7,34 +7,35 @@ import { readPart } from './read-dataset.ts';
 import { ALL_TIME, type TimeRange } from './read-requests.ts';
 import { readItems } from './read-tables.ts';
 
-/** Below so many events a dataset is one shard, unless told otherwise. */
+/** Default size of a shard: a dataset with fewer events is one shard. */
 export const DEFAULT_SHARD_EVENTS = 2_000_000;
 
 export interface DatasetShards {
   readonly name: string;
-  /** Of the whole dataset. */
+  /** Digest of the whole dataset. */
   readonly digest: string;
   readonly hasTime: boolean;
   readonly testFrom: number;
   readonly items: ItemTable;
   readonly actionNames: readonly string[];
-  /** Of the users of all shards; each at least once. */
+  /** Genders of the users of all shards, each at least once. */
   readonly genders: readonly string[];
   readonly countries: readonly string[];
-  /** Users of each shard; its length is the number of shards. */
+  /** [shards] number of users of each shard. */
   readonly userCounts: readonly number[];
-  /** Where shards were cut: part of what a run is. Undefined for one shard. */
+  /** Size at which shards are cut; a resumed run needs the same. Undefined for one shard. */
   readonly shardEvents: number | undefined;
   /**
-   * Reads a shard: a dataset whose users count from 0, with the shared catalogue. The caller owns it; nothing is kept here.
+   * Reads a shard as a dataset in which user rows count from 0. All shards share the catalogue. The
+   * caller owns the shard; nothing of it is kept here.
    *
-   * @param requests - it has at least the requests of that time; perhaps none when absent.
+   * @param requests - times of the requests that are needed. The shard may have others, too.
    */
   read(shard: number, requests?: TimeRange): Promise<Dataset>;
   close(): void;
 }
 
-/** A dataset that is in memory, as the one shard that it is. */
+/** A dataset in memory as one shard. */
 export function oneShard(dataset: Dataset): DatasetShards {
   return {
     name: dataset.name,
@@ -53,8 +54,9 @@ export function oneShard(dataset: Dataset): DatasetShards {
 }
 
 /**
- * Opens and verifies the dataset in `directory`. A shard holds at most `shardEvents` events and the rest of its last user's.
+ * Opens and verifies the dataset in `directory`; close() it.
  *
+ * @param shardEvents - N: a shard ends with the user of the N-th event after the last cut.
  * @throws TandemError what readDataset throws.
  */
 export async function openShards(
@@ -93,7 +95,10 @@ export async function openShards(
   }
 }
 
-/** Cuts behind the users of rows N, 2 N, ...: every shard begins with a user's first event and in another N rows. */
+/**
+ * Cuts the dataset after the users of event rows N, 2 N, ... So every shard begins with the first
+ * event of a user.
+ */
 async function partsOf(files: DatasetFiles, shardEvents: number): Promise<UserPart[]> {
   const cuts = new Set<number>();
   let newest = 0;

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Dataset } from './dataset.ts';
 import { dayStart, eventsBefore, lastEventsSplit, timeCutSplit } from './splits.ts';
 
-/** A dataset of these users' event times; only what splits.ts reads is filled in. */
+/** A dataset with the event times of its users, and no other data. */
 function datasetOf(times: readonly (readonly number[])[], hasTime = true): Dataset {
   const userOffsets = new Int32Array(times.length + 1);
   for (const [user, own] of times.entries())

@@ -1,19 +1,21 @@
-// Where the past ends: ranges of a user's events for the two protocols of the evaluation. Pure, over the event table.
+// Where the past of each user ends, for the two protocols of evaluation: pure functions over the
+// event table.
 
 import { TandemError } from '../errors.ts';
 import { DAY_SECONDS } from '../time.ts';
 import type { Dataset } from './dataset.ts';
 
-/** 00:00 UTC of the day that `timeSeconds` lies in, Unix seconds. */
+/** Unix seconds of 00:00 UTC on the day of `timeSeconds`. */
 export function dayStart(timeSeconds: number): number {
   return Math.floor(timeSeconds / DAY_SECONDS) * DAY_SECONDS;
 }
 
 /**
- * How many of the user's events happened strictly before an instant; they are the first ones of the user's range.
+ * Counts the user's events strictly before an instant, which are the first events of the user's
+ * range.
  *
- * @param user - row of the user table; -1, a user without one, has none.
- * @param timeSeconds - e.g. dayStart(request.time) for what a daily batch knew.
+ * @param user - row of the user table; -1, for a user without a row, has no events.
+ * @param timeSeconds - e.g. dayStart(request.time) for the events that a daily batch knew.
  */
 export function eventsBefore(dataset: Dataset, user: number, timeSeconds: number): number {
   if (user < 0) return 0;
@@ -31,23 +33,23 @@ export function eventsBefore(dataset: Dataset, user: number, timeSeconds: number
 
 export type HoldOut = 'test' | 'validation';
 
-/** For each user, which events are the past and which one is held out. */
+/** Which events of each user are the past, and which one is held out. */
 export interface EventSplit {
-  /** [users]: the past of user u is events [userOffsets[u], trainEnd[u]). */
+  /** [users]: the past of user u is the events [userOffsets[u], trainEnd[u]). */
   readonly trainEnd: Int32Array;
-  /** [users]: event to predict, or -1 when the user has too few events to hold one out. */
+  /** [users]: the event to predict, or -1 when the user has too few events. */
   readonly heldOut: Int32Array;
 }
 
-/** Fewer events leave no past to predict from once the last two are held out. */
+/** With fewer events, no past is left to predict from once the last two are held out. */
 export const MIN_EVENTS_TO_HOLD_OUT = 3;
 
 /**
- * tableProtocol: leave one out. The last event of a user is for testing, the one before for validation; users with
- * fewer than three events keep all of them for training.
+ * tableProtocol: leave one out. A user's last event is for testing, the event before it for
+ * validation; all events of users with fewer than three are for training.
  *
- * For 'test' the past ends at the test event, so that it includes the validation event, as the papers do; a model is
- * trained on the past of 'validation' alone.
+ * For 'test' the past ends before the test event. So it includes the validation event, as in the
+ * papers. A model is trained on the past of 'validation' alone.
  */
 export function lastEventsSplit(dataset: Dataset, holdOut: HoldOut): EventSplit {
   const { userOffsets } = dataset.events;
@@ -67,15 +69,17 @@ export function lastEventsSplit(dataset: Dataset, holdOut: HoldOut): EventSplit 
 }
 
 /**
- * timeProtocol: [users], the past of user u is events [userOffsets[u], end[u]): those strictly before the cut.
+ * timeProtocol: the past is the events strictly before the cut.
  *
+ * @returns [users] ends: the past of user u is the events [userOffsets[u], end[u]).
  * @throws TandemError ERR_DATASET_INVALID when the dataset has positions instead of times.
  */
 export function timeCutSplit(dataset: Dataset, cutSeconds: number): Int32Array {
   if (!dataset.hasTime)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected event times for a split in time, the dataset ${dataset.name} has positions only. Use the leave-one-out protocol.`,
+      `Expected event times for a split in time, the dataset ${dataset.name} has positions only. ` +
+        'Use the leave-one-out protocol.',
     );
   return Int32Array.from(
     { length: dataset.users.count },

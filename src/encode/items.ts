@@ -1,5 +1,6 @@
-// Items: the catalogue through the item tower, and the vectors into an index. Both lie beside the weights that they come
-// from, each whole or absent; a job that was killed continues after the last whole part.
+// Encodes the catalogue with the item tower, and builds an index over the vectors. Both are written
+// beside the weights of their run, each atomically: a job that was killed continues after the last
+// finished part.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,18 +25,19 @@ export interface EncodedItems {
   readonly index: IndexSettings;
 }
 
-/** Half find how far a search must look, half say what that found. */
+/** One half sets how far a search looks, the other half measures the recall of that. */
 const CALIBRATION_QUERIES = 512;
 const CALIBRATION_SEED = 12;
 
 const VECTORS = 'item-vectors';
-/** Of one kind of index: another one is built beside it. */
+/** Each kind of index has its own folder, so that a run can have both. */
 const indexFolder = (kind: IndexKind): string => `item-index-${kind}`;
 
 /**
- * Vectors and index of a finished run, computed where they are missing.
+ * Gives vectors and index of a finished run, and computes those that are missing.
  *
- * @param directory - checkpoint directory; @param kind - of the index, clusters unless given.
+ * @param directory - checkpoint directory.
+ * @param kind - kind of the index.
  * @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished.
  */
 export async function encodeItems(
@@ -98,7 +100,10 @@ export async function encodeItems(
   };
 }
 
-/** [CALIBRATION_QUERIES, D] query embeddings of made-up requests: what the query tower gives, not noisy item vectors. */
+/**
+ * [CALIBRATION_QUERIES, D] query embeddings of made-up requests. Unlike noisy item vectors, they
+ * are distributed as the query tower distributes them.
+ */
 async function calibrationQueries(
   model: TwoTower,
   schema: FeatureSchema,

@@ -1,5 +1,5 @@
-// Requests that nobody sent: every kind of state, subject and demographics over a bundle's own catalogue. Goldens are made
-// of them, and the index is calibrated with them, so that publishing needs no dataset.
+// Made-up requests with every kind of state, subject and demographics over a bundle's own
+// catalogue. They become goldens and calibrate the index, so that publishing needs no dataset.
 
 import type { GoldenRequest } from '../bundle/manifest.ts';
 import type { ItemCatalogue } from '../bundle/catalogue.ts';
@@ -9,10 +9,13 @@ import type { FeatureSchema } from '../features/schema.ts';
 import { HistoryBatchBuilder } from '../features/sequence.ts';
 import type { TwoTower } from '../model/network/two-tower.ts';
 import type { Random } from '../random.ts';
+import { DAY_SECONDS } from '../time.ts';
 
 export type MadeUpRequest = Omit<GoldenRequest, 'embedding' | 'candidates'>;
 
-/** Requests that touch every branch of the head (with and without state, each kind of subject, unknowns). */
+/**
+ * Makes requests that reach every branch of the head: with and without state, each kind of subject.
+ */
 export async function makeRequests(
   model: TwoTower,
   schema: FeatureSchema,
@@ -71,7 +74,7 @@ export async function makeRequests(
   return { requests, batch: builder.batch() };
 }
 
-/** State of a made-up history: one to ten events a day apart, so that goldens need no dataset. */
+/** The state of a made-up history of one to ten events, a day apart. */
 async function randomState(
   model: TwoTower,
   random: Random,
@@ -80,7 +83,7 @@ async function randomState(
   const length = 1 + random.integer(10);
   const items = Array.from({ length }, item);
   const batch = new HistoryBatchBuilder(model.config.maxHistory);
-  const times = items.map((_, i) => i * 86_400);
+  const times = items.map((_, i) => i * DAY_SECONDS);
   batch.add({ items, actions: items.map(() => 1), times }, 0, length);
   return (await model.encodeHistories(batch.batch()))[0]!;
 }

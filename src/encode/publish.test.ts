@@ -36,19 +36,20 @@ after(() => {
 });
 
 describe('encodeItems', () => {
-  it('gives the vectors of the model, and works out only what is missing', async () => {
+  it('gives the vectors of the model, and computes only missing parts', async () => {
     const first = await encodeItems(run('concat'));
     const model = await loadModel(run('concat'));
     assert.deepEqual(first.vectors, await model.itemVectors());
     model.dispose();
-    // The index of another run in its place: a job that built it again would not answer with it.
+    // Other settings in place of the index's: a job that built the index again would not return
+    // them.
     writeFileSync(join(run('concat'), 'item-index-clusters', 'index.json'), '{"connectivity":7}');
     assert.deepEqual((await encodeItems(run('concat'))).index, { connectivity: 7 });
     rmSync(join(run('concat'), 'item-index-clusters'), { recursive: true });
     assert.deepEqual(await encodeItems(run('concat')), first);
   });
 
-  it('builds the other kind of index beside the one that is there', async () => {
+  it('builds another kind of index beside the first', async () => {
     const graph = await encodeItems(run('none'), 'hnsw');
     assert.equal(graph.index.kind, 'hnsw');
     const bundles = join(folder, 'graphs');

@@ -1,5 +1,5 @@
-// From a finished training run to a published bundle: items encoded, goldens answered by tfjs, everything into one
-// immutable directory.
+// From a finished training run to a published bundle: encodes items, lets tfjs answer goldens, and
+// writes everything into one immutable directory.
 
 import { publishBundle, type PublishedBundle } from '../bundle/publish.ts';
 import type { GoldenRequest } from '../bundle/manifest.ts';
@@ -9,7 +9,7 @@ import { loadCheckpoint, loadModel } from '../model/training/checkpoint.ts';
 import type { TwoTower } from '../model/network/two-tower.ts';
 import { Random } from '../random.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import type { StateType } from '../store/state-rows.ts';
+import type { StateType } from '../features/user-state.ts';
 import { encodeItems } from './items.ts';
 import { makeRequests } from './made-up-requests.ts';
 
@@ -18,11 +18,13 @@ const GOLDEN_CANDIDATES = 20;
 const GOLDEN_SEED = 11;
 
 /**
- * Publishes a finished run; the same run always gives the same bundle.
+ * Publishes a finished run. The same run always gives the same bundle.
  *
- * @param directory - checkpoint directory; @param bundlesDirectory - where bundles and `current` lie;
- *   @param kind - of the index, clusters unless given; @param stateType - what user states are stored as; @param activate -
- *   whether it becomes current.
+ * @param directory - checkpoint directory.
+ * @param bundlesDirectory - directory of bundles and of `current`.
+ * @param kind - kind of the index. Default clusters.
+ * @param stateType - type in which user states are stored.
+ * @param activate - whether the bundle becomes current.
  */
 export async function publish(
   directory: string,
@@ -56,7 +58,7 @@ export async function publish(
   );
 }
 
-/** Made-up requests, answered by tfjs. */
+/** Makes requests and answers them with tfjs. */
 async function answerGoldens(
   model: TwoTower,
   schema: FeatureSchema,

@@ -11,7 +11,7 @@ import { train } from '../model/training/train.ts';
 import { publish } from './publish.ts';
 import { measureStateLoss } from './state-loss.ts';
 
-test('states in f32 lose nothing, shorter ones a little, whatever the fusion', async () => {
+test('states in f32 lose nothing and shorter types little, with any fusion', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tandem-state-loss-'));
   const dataset = shopDataset(makeShop({ items: 200, users: 40, seed: 3 }));
   for (const fusion of ['concat', 'attention'] as const) {
@@ -27,7 +27,7 @@ test('states in f32 lose nothing, shorter ones a little, whatever the fusion', a
       },
       directory,
     });
-    // What the bundle itself stores makes no difference: the comparison starts from f32.
+    // The type that the bundle stores makes no difference: the comparison starts from f32.
     const { directory: published } = await publish(directory, `${directory}-b`, undefined, 'int8');
     const [f32, bf16, int8] = await measureStateLoss(await loadBundle(published), dataset);
     assert.deepEqual([f32!.type, bf16!.type, int8!.type], ['f32', 'bf16', 'int8']);

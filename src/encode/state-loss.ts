@@ -1,5 +1,5 @@
-// What a bundle's answers lose when user states are stored in fewer bits: the same requests from states of every type,
-// against those from f32. Decides nothing; publish --state-type does.
+// Measures what a bundle's answers lose when user states are stored in fewer bits: answers the same
+// requests from states of every type. `publish --state-type` chooses the type.
 
 import type { Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -10,28 +10,31 @@ import { nativeAddon } from '../native/binding.ts';
 import { Random } from '../random.ts';
 import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import { storedAs, type StateType } from '../store/state-rows.ts';
-import { newStateBatch, stateOf } from '../store/store.ts';
+import type { StateType } from '../features/user-state.ts';
+import { storedAs } from '../store/row-codecs.ts';
+import { newStateBatch, stateOf } from '../store/state-batch.ts';
 import { encodeUsers } from './users.ts';
 
 export interface StateLoss {
   readonly type: StateType;
-  /** Of query embeddings to those from f32. */
+  /** Mean cosine of query embeddings to those from f32 states. */
   readonly meanCosine: number;
+  /** Smallest such cosine. */
   readonly minCosine: number;
-  /** Share of the best 100 items by f32 states that are among the best 100 by these. */
+  /** Share of the best 100 items from f32 states that are among the best 100 from this type. */
   readonly recallAt100: number;
 }
 
 const K = 100;
-/** Random users whose states are compared. */
+/** Number of random users whose states are compared. */
 const USERS = 1000;
 const SEED = 13;
 
 /**
- * Encodes users of `dataset` and asks the bundle's head for each of them, with a random item as subject.
+ * Encodes users of `dataset` and answers one request of each, with a random item as subject.
  *
- * @returns one row a type, f32 first: that one is exact. @throws what encodeUsers throws.
+ * @returns one row per type, f32 first, which is exact.
+ * @throws what encodeUsers throws.
  */
 export async function measureStateLoss(bundle: Bundle, dataset: Dataset): Promise<StateLoss[]> {
   const { manifest, catalogue, vectors } = bundle;

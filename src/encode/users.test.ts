@@ -10,10 +10,10 @@ import type { Dataset } from '../data/dataset.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { packageRoot } from '../native/binding.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import { newStateBatch, type StateBatch } from '../store/store.ts';
+import { newStateBatch, type StateBatch } from '../store/state-batch.ts';
 import { encodeUsers } from './users.ts';
 
-// More users than fit one transaction, on the items of models/tiny.
+// More users than one batch has, on the items of models/tiny.
 const dataset = shopDataset(makeShop({ items: 120, users: 600, seed: 8 }));
 const { events, users } = dataset;
 const newest = Math.max(...events.times);
@@ -42,7 +42,7 @@ function lastBefore(until: number): Float64Array {
   });
 }
 
-/** Its second write fails. */
+/** A store whose second write fails. */
 class FailingStore extends MemoryStore {
   #writes = 0;
   override async write(...args: Parameters<MemoryStore['write']>): Promise<void> {
@@ -56,7 +56,7 @@ const probes = new Map(
 );
 
 describe('encodeUsers', () => {
-  it('encodes everybody, says what it has seen, and skips them when it runs again', async () => {
+  it('encodes every user with the newest event, and skips all in a second run', async () => {
     const store = new MemoryStore();
     const first = await encodeUsers({ bundle, dataset, store });
     assert.deepEqual(
@@ -72,7 +72,7 @@ describe('encodeUsers', () => {
     assert.deepEqual(statesOf(store).encodedAtSeconds, states.encodedAtSeconds);
   });
 
-  it('ends in the states of one run when it runs day by day', async () => {
+  it('ends in the same states when it runs day by day', async () => {
     const until = newest - 3 * DAY;
     const daily = new MemoryStore();
     const early = await encodeUsers({
@@ -82,7 +82,7 @@ describe('encodeUsers', () => {
       untilSeconds: until - 4 * DAY,
     });
     const late = await encodeUsers({ bundle, dataset, store: daily, untilSeconds: until });
-    // The second job looks at users with new events only.
+    // The second job encodes only users with new events.
     assert.ok(late.encoded > 0 && late.encoded < early.encoded);
     const once = new MemoryStore();
     await encodeUsers({ bundle, dataset, store: once, untilSeconds: until });
@@ -94,7 +94,7 @@ describe('encodeUsers', () => {
       assert.ok(Math.abs(a.states[i]! - b.states[i]!) < 1e-5);
   });
 
-  it('continues after a store that failed, without a watermark in between', async () => {
+  it('continues after the store failed, and writes the watermark only at the end', async () => {
     const store = new FailingStore();
     await assert.rejects(encodeUsers({ bundle, dataset, store }), /disk full/);
     assert.equal(await store.readWatermark(encoder), undefined);
@@ -105,7 +105,7 @@ describe('encodeUsers', () => {
     assert.deepEqual(statesOf(store).states, statesOf(once).states);
   });
 
-  it('encodes users again that --since names, whatever is stored', async () => {
+  it('encodes users since an explicit time again, whatever is stored', async () => {
     const store = new MemoryStore();
     await encodeUsers({ bundle, dataset, store });
     const since = newest - DAY;
@@ -129,7 +129,8 @@ describe('encodeUsers', () => {
       ),
     );
     assert.deepEqual([...statesOf(store, half).lengths], known);
-    // With histories beside the states, too, the newest events that it knows count, however many others came in between.
+    // With stored histories, too, the newest events of known items count, however many others lie
+    // in between.
     const kept = new MemoryStore();
     await encodeUsers({ bundle, dataset: half, store: kept, histories: true });
     assert.deepEqual(statesOf(kept, half).states, statesOf(store, half).states);
@@ -141,7 +142,7 @@ describe('encodeUsers', () => {
 
   for (const backend of BACKENDS)
     it(
-      `gives on tfjs with ${backend} the states of the native engine, also when it was stopped in between`,
+      `gives the states of the native engine on tfjs with ${backend}, also after an interruption`,
       { skip: probes.get(backend)!.reason ?? false },
       async () => {
         const [native, tfjs] = [new MemoryStore(), new FailingStore()];
@@ -159,12 +160,12 @@ describe('encodeUsers', () => {
             Math.abs(a.states[i]! - b.states[i]!) < 1e-4,
             `${a.states[i]!} ${b.states[i]!}`,
           );
-        // Two ways of rounding: the very same bits would mean that one engine ran twice.
+        // The engines round differently: identical bits would mean that one engine ran twice.
         assert.notDeepEqual(a.states, b.states);
       },
     );
 
-  it('has bf16 on the native engine and backends on tfjs, and says so', async () => {
+  it('refuses bf16 on tfjs and a backend on the native engine', async () => {
     const job = { bundle, dataset, store: new MemoryStore() };
     for (const wrong of [
       { engine: 'tfjs', precision: 'bf16' },

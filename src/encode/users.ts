@@ -1,43 +1,38 @@
-// The daily batch: histories of users with new activity through the history encoder, into the feature store.
-// Resumable without bookkeeping: a user whose stored state already covers the newest event is skipped, so a job that was
-// killed and runs again does what is left and ends in the same states.
+// The daily batch: encodes the histories of users with new activity into the feature store. It
+// needs no record of its progress: a user whose stored state covers the newest event is skipped. So
+// a job that was killed does the rest when it runs again, and ends in the same states.
 
-import { EventRows } from '../bundle/weights/event-rows.ts';
-import { frequencyWeights } from '../bundle/weights/frequency-weights.ts';
-import { bundleHistoryEncoder } from '../bundle/weights/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
-import { stateRows } from '../bundle/manifest.ts';
+import { maxStateRows } from '../bundle/manifest.ts';
+import { bundleStateFormat } from '../bundle/weights/state-format.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
-import { historyBoosts } from '../features/item-frequency.ts';
-import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../features/sequence.ts';
-import { Vocabulary } from '../features/vocabulary.ts';
+import { ActionRows } from '../features/action-rows.ts';
+import { HistoryBatchBuilder, type EventColumns } from '../features/sequence.ts';
+import { makeUserState, type EventRange } from '../features/user-state.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import type { BackendName } from '../model/bundle-model.ts';
-import type { Precision } from '../native/binding.ts';
-import { mergeEvents, type HistoryEvent } from '../store/history.ts';
-import { newStateBatch, type UserStateStore } from '../store/store.ts';
+import { newStateBatch, type StateBatch } from '../store/state-batch.ts';
+import type { HistoryStore, StateStore, WatermarkStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
+import { mergeHistories, type UserToMerge } from './merge-histories.ts';
+import { openEncoder, type EncoderOptions } from './open-encoder.ts';
 
-export interface EncodeUsersOptions {
-  readonly bundle: Bundle;
+export interface EncodeUsersOptions extends EncoderOptions {
   readonly dataset: Dataset;
-  readonly store: UserStateStore;
-  /** Unix seconds: only events before it are seen, as by a job that ran then; everything when absent. */
+  readonly store: StateStore & HistoryStore & WatermarkStore;
+  /** Unix seconds: the job sees only events before it, as if it ran then. Default: all events. */
   readonly untilSeconds?: number;
-  /** Unix seconds: users with an event at or after it are encoded; the store's watermark when absent. */
+  /**
+   * Unix seconds: the job encodes users with an event at or after it, even when their states are up
+   * to date. Default: the watermark in the store, without users whose states are up to date.
+   */
   readonly sinceSeconds?: number;
-  /** What computes the states: the addon (default), or the model as training runs it, for comparison and for GPUs. */
-  readonly engine?: EncodeEngine;
-  /** Of the native engine; f32 when absent. */
-  readonly precision?: Precision;
-  /** Of engine tfjs; `native` when absent. */
-  readonly backend?: BackendName;
-  /** Leaves the newest events of each user in the store, for fresh encoding: POST /v1/events. What is there is kept up either way. */
+  /**
+   * Whether to store the newest events of every user, which POST /v1/events needs to encode fresh
+   * events. Histories that are in the store already are kept up to date in any case.
+   */
   readonly histories?: boolean;
 }
-
-export type EncodeEngine = 'native' | 'tfjs';
 
 export interface EncodeUsersReport {
   /** Users with an event in [since, until). */
@@ -51,78 +46,55 @@ export interface EncodeUsersReport {
   readonly seconds: number;
 }
 
-/** Users whose states are computed, and written in one durable transaction, at a time: while these are computed, those before are written. */
+/** Users that are encoded together; their states are written while the next batch is encoded. */
 const USERS_PER_BATCH = 512;
+
+/** A user of the dataset with the events [begin, end) that the job sees. */
+interface ActiveUser {
+  readonly id: UserId;
+  /** Row of the dataset's users. */
+  readonly user: number;
+  readonly begin: number;
+  readonly end: number;
+}
 
 /**
  * Encodes users with new activity and moves the encoder's watermark to `untilSeconds`.
  *
- * @throws TandemError ERR_DATASET_INVALID when no event is of an item that the bundle knows; ERR_INVALID_ARGUMENT for
- *   bf16 with engine tfjs, or a backend with engine native; ERR_BACKEND_UNAVAILABLE; errors of the store.
+ * @throws TandemError ERR_DATASET_INVALID when the bundle knows no item of the events;
+ *   ERR_INVALID_ARGUMENT for bf16 with engine tfjs, or a backend with engine native;
+ *   ERR_BACKEND_UNAVAILABLE; errors of the store.
  */
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
   const startedMs = performance.now();
   const { bundle, dataset, store } = options;
   const encoderId = bundle.manifest.encoderId as EncoderId;
-  const { columns, offsets, unknown } = knownEvents(bundle, dataset);
+  const known = knownEvents(bundle, dataset);
+  const { columns } = known;
   const untilSeconds = options.untilSeconds ?? newest(columns.times) + 1;
   const since = options.sinceSeconds ?? (await store.readWatermark(encoderId)) ?? -Infinity;
-
-  const active: { user: number; begin: number; end: number }[] = [];
-  for (let user = 0; user < dataset.users.count; user++) {
-    const begin = offsets[user]!;
-    let end = offsets[user + 1]!;
-    while (end > begin && columns.times[end - 1]! >= untilSeconds) end--;
-    if (end > begin && columns.times[end - 1]! >= since) active.push({ user, begin, end });
-  }
+  const active = activeUsers(dataset, known, since, untilSeconds);
 
   const encoder = await openEncoder(options);
-  const { model, stateType: type } = bundle.manifest;
-  const frequency = frequencyWeights(bundle);
+  const format = bundleStateFormat(bundle);
   const progress = startProgress('encode users', active.length, 'users');
   let encoded = 0;
   let written: Promise<void> = Promise.resolve();
   try {
-    const { embeddingWidth: width, maxHistory } = model;
-    const stored = newStateBatch(USERS_PER_BATCH, width, stateRows(model));
+    const rows = maxStateRows(bundle.manifest.model);
+    const stored = newStateBatch(USERS_PER_BATCH, format.dimensions, rows);
     for (let at = 0; at < active.length; at += USERS_PER_BATCH) {
       const batch = active.slice(at, at + USERS_PER_BATCH);
-      const ids = batch.map(({ user }) => dataset.users.ids[user]! as UserId);
-      // An explicit --since asks for these users again, whatever is stored.
-      if (options.sinceSeconds === undefined) await store.read(encoderId, ids, stored);
-      else stored.lengths.fill(0);
-      const kept = await store.readHistories(ids);
-      const outdated = batch
-        .map((entry, i) => ({ ...entry, id: ids[i]!, i }))
-        .filter(
-          ({ end, i }) =>
-            stored.lengths[i] === 0 ||
-            stored.lastEventSeconds[i]! < columns.times[end - 1]! ||
-            (options.histories === true && kept[i]?.complete !== true),
-        )
-        .map((entry) => ({ ...entry, columns, lastEventSeconds: columns.times[entry.end - 1]! }));
-      // Users with events in the store, and all where histories are asked for: both sources together.
-      const merging = outdated.filter(
-        ({ i }) => options.histories === true || kept[i] !== undefined,
-      );
-      const merged = await mergeHistories(options, merging);
-      const due = outdated.map((entry) => ({ ...entry, ...merged.get(entry.id) }));
-      const histories = new HistoryBatchBuilder(maxHistory);
-      for (const { columns: own, begin, end } of due) histories.add(own, begin, end);
+      const due = await dueUsers(options, batch, columns, stored);
+      const histories = new HistoryBatchBuilder(format.maxHistory);
+      for (const { events } of due) histories.add(events.columns, events.begin, events.end);
       const states = encoder.encode(histories.batch());
       const write = async (): Promise<void> => {
         const encodedAtSeconds = Date.now() / 1000;
-        const rows = await states;
-        const entries = due.map(({ id, columns: own, begin, end, lastEventSeconds }, row) => ({
+        const all = await states;
+        const entries = due.map(({ id, events }, i) => ({
           user: id,
-          state: {
-            state: rows[row]!,
-            dimensions: width,
-            type,
-            ...(frequency && { list: historyBoosts(own, begin, end, maxHistory, frequency) }),
-            lastEventSeconds,
-            encodedAtSeconds,
-          },
+          state: makeUserState(all[i]!, events, format, encodedAtSeconds),
         }));
         await store.write(encoderId, entries);
         encoded += due.length;
@@ -130,7 +102,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
       };
       await written;
       written = write();
-      // It is awaited with the next batch, or below.
+      // The next batch, or the code below, awaits the promise and its error.
       written.catch(() => undefined);
     }
     await written;
@@ -144,132 +116,81 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
     active: active.length,
     encoded,
     skipped: active.length - encoded,
-    unknownItemEvents: unknown,
+    unknownItemEvents: known.unknown,
     watermarkSeconds: untilSeconds,
     seconds: (performance.now() - startedMs) / 1000,
   };
 }
 
-interface Merged {
-  readonly columns: EventColumns;
-  readonly begin: number;
-  readonly end: number;
-  readonly lastEventSeconds: number;
-}
-
-/**
- * Adds a dataset's events to the histories that the store keeps, and gives each user's together.
- *
- * The event before the window is kept, too: the gap of the oldest one that is encoded is counted from it.
- */
-async function mergeHistories(
-  options: EncodeUsersOptions,
-  users: readonly {
-    readonly id: UserId;
-    readonly user: number;
-    readonly lastEventSeconds: number;
-  }[],
-): Promise<ReadonlyMap<UserId, Merged>> {
-  const { bundle, store } = options;
-  const merged = new Map<UserId, Merged>();
-  if (users.length === 0) return merged;
-  const rows = new EventRows(bundle);
-  const most = bundle.manifest.model.maxHistory + 1;
-  const events = new Map(
-    users.map(({ id, user, lastEventSeconds }) => [
-      id,
-      newestEvents(options, user, lastEventSeconds, most),
-    ]),
-  );
-  await store.changeHistories([...events.keys()], (id, history) => {
-    const { events: together } = mergeEvents(history?.events ?? [], events.get(id)!, most);
-    const columns = rows.columns(together);
-    const end = columns.times.length;
-    // Of what came in over HTTP, unknown items may be all that is left; the dataset's known events can be encoded.
-    if (end > 0)
-      merged.set(id, { columns, begin: 0, end, lastEventSeconds: columns.times[end - 1]! });
-    return { complete: true, events: together };
-  });
-  return merged;
-}
-
-/**
- * A user's newest events of the dataset, none later than `until`, by name. Those of items that the bundle does not know are left
- * out: they would take the place of what it can encode, and are in the data for a bundle that does.
- */
-function newestEvents(
-  { bundle, dataset }: EncodeUsersOptions,
-  user: number,
-  until: number,
-  most: number,
-): HistoryEvent[] {
-  const { events, items } = dataset;
-  const newest: HistoryEvent[] = [];
-  for (let i = events.userOffsets[user + 1]! - 1; i >= events.userOffsets[user]!; i--) {
-    if (newest.length === most) break;
-    const item = items.ids[events.items[i]!]!;
-    const time = events.times[i]!;
-    if (time > until || bundle.catalogue.row(item) < 0) continue;
-    newest.push({ item, action: events.actionNames[events.actions[i]!]!, time, id: '' });
-  }
-  return newest.reverse();
-}
-
-interface OpenEncoder {
-  /** The state of each history, as the bundle's head reads them. */
-  readonly encode: (batch: HistoryBatch) => Promise<Float32Array[]>;
-  readonly dispose: () => void;
-}
-
-async function openEncoder({
-  bundle,
-  engine = 'native',
-  precision,
-  backend,
-}: EncodeUsersOptions): Promise<OpenEncoder> {
-  if (engine === 'native') {
-    if (backend !== undefined)
-      throw new TandemError(
-        'ERR_INVALID_ARGUMENT',
-        `Expected engine tfjs with a backend, received engine native with backend ${backend}. Add --engine tfjs.`,
-      );
-    const encoder = bundleHistoryEncoder(bundle, { ...(precision !== undefined && { precision }) });
-    return {
-      encode: (batch) => Promise.resolve(encoder.encode(batch)),
-      dispose: () => undefined,
-    };
-  }
-  if (precision === 'bf16')
-    throw new TandemError(
-      'ERR_INVALID_ARGUMENT',
-      'Expected precision f32 for engine tfjs, received bf16. Choose the native engine for bf16.',
-    );
-  // Loaded here alone: the native engine needs nothing of tfjs.
-  const { loadBundleModel } = await import('../model/bundle-model.ts');
-  const model = await loadBundleModel(bundle, backend);
-  return {
-    encode: (batch) => model.encodeHistories(batch),
-    dispose: () => {
-      model.dispose();
-    },
-  };
-}
-
-/** The dataset's events in the bundle's rows, without those of items that the bundle does not know. */
-function knownEvents(
-  bundle: Bundle,
+/** Users with an event in [since, until), each with the events before `until`. */
+function activeUsers(
   dataset: Dataset,
-): {
-  columns: EventColumns & { readonly times: Float64Array };
-  offsets: Int32Array;
-  unknown: number;
-} {
+  { columns, offsets }: KnownEvents,
+  since: number,
+  until: number,
+): ActiveUser[] {
+  const active: ActiveUser[] = [];
+  for (let user = 0; user < dataset.users.count; user++) {
+    const begin = offsets[user]!;
+    let end = offsets[user + 1]!;
+    while (end > begin && columns.times[end - 1]! >= until) end--;
+    if (end > begin && columns.times[end - 1]! >= since)
+      active.push({ id: dataset.users.ids[user]! as UserId, user, begin, end });
+  }
+  return active;
+}
+
+/**
+ * The users of a batch whose states must be computed, with the events to compute them from: those
+ * of the dataset, merged with the events in the store where there are any.
+ *
+ * @param stored - room for the states of the batch; overwritten.
+ */
+async function dueUsers(
+  options: EncodeUsersOptions,
+  batch: readonly ActiveUser[],
+  columns: KnownEvents['columns'],
+  stored: StateBatch,
+): Promise<{ readonly id: UserId; readonly events: EventRange }[]> {
+  const { bundle, store, sinceSeconds, histories = false } = options;
+  const ids = batch.map(({ id }) => id);
+  // With an explicit --since, every user of the batch is encoded, whatever is stored.
+  if (sinceSeconds === undefined)
+    await store.read(bundle.manifest.encoderId as EncoderId, ids, stored);
+  else stored.lengths.fill(0);
+  const kept = await store.readHistories(ids);
+  const outdated: (ActiveUser & UserToMerge)[] = [];
+  const toMerge: UserToMerge[] = [];
+  for (const [i, active] of batch.entries()) {
+    const lastEventSeconds = columns.times[active.end - 1]!;
+    const upToDate = stored.lengths[i]! > 0 && stored.lastEventSeconds[i]! >= lastEventSeconds;
+    if (upToDate && (!histories || kept[i]?.complete === true)) continue;
+    const user = { ...active, lastEventSeconds };
+    outdated.push(user);
+    if (histories || kept[i] !== undefined) toMerge.push(user);
+  }
+  const merged = await mergeHistories(options, toMerge);
+  return outdated.map(({ id, begin, end }) => ({
+    id,
+    events: merged.get(id) ?? { columns, begin, end },
+  }));
+}
+
+/** A dataset's events in the rows of a bundle, without events of items that it does not know. */
+interface KnownEvents {
+  readonly columns: EventColumns & { readonly times: Float64Array };
+  /** [users + 1]: the events of user u are [offsets[u], offsets[u + 1]). */
+  readonly offsets: Int32Array;
+  /** Number of events that were left out. */
+  readonly unknown: number;
+}
+
+function knownEvents(bundle: Bundle, dataset: Dataset): KnownEvents {
   const { events } = dataset;
   const rows = dataset.items.ids.map((id) => bundle.catalogue.row(id));
-  const actions = new Vocabulary(bundle.schema.actions);
-  const actionRows = events.actionNames.map((name) => actions.row(name) + 1);
+  const allActions = new ActionRows(bundle.schema).column(events);
   const items = new Int32Array(events.count);
-  const actionColumn = new Int32Array(events.count);
+  const actions = new Int32Array(events.count);
   const times = new Float64Array(events.count);
   const offsets = new Int32Array(dataset.users.count + 1);
   let kept = 0;
@@ -278,7 +199,7 @@ function knownEvents(
       const row = rows[events.items[i]!]!;
       if (row < 0) continue;
       items[kept] = row;
-      actionColumn[kept] = actionRows[events.actions[i]!]!;
+      actions[kept] = allActions[i]!;
       times[kept] = events.times[i]!;
       kept++;
     }
@@ -287,12 +208,14 @@ function knownEvents(
   if (kept === 0)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected events of the ${bundle.catalogue.count} items of bundle ${bundle.manifest.bundleId.slice(0, 16)} in dataset "${dataset.name}", found none in ${events.count}. Encode the data that the bundle was trained on.`,
+      `Expected events of the ${bundle.catalogue.count} items of bundle ` +
+        `${bundle.manifest.bundleId.slice(0, 16)} in dataset "${dataset.name}", found none in ` +
+        `${events.count}. Encode the data that the bundle was trained on.`,
     );
   return {
     columns: {
       items: items.subarray(0, kept),
-      actions: actionColumn.subarray(0, kept),
+      actions: actions.subarray(0, kept),
       times: times.subarray(0, kept),
     },
     offsets,

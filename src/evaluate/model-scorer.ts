@@ -4,12 +4,12 @@
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { TandemError } from '../errors.ts';
+import { ActionRows } from '../features/action-rows.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../features/head-batch.ts';
 import { catalogueDigest, type FeatureSchema } from '../features/schema.ts';
 import { historyBoosts, type FrequencyWeights } from '../features/item-frequency.ts';
 import { HistoryBatchBuilder, stateAge, type HistoryBatch } from '../features/sequence.ts';
-import { Vocabulary } from '../features/vocabulary.ts';
 import { LoggedContext } from '../model/training/contexts/logged-context.ts';
 import type { EvaluationQuery, Scorer } from './query.ts';
 
@@ -76,9 +76,7 @@ export class ModelEvaluation {
     this.#model = model;
     this.#dataset = dataset;
     this.#logged = new LoggedContext(new ContextFeatures(model.schema), dataset);
-    const actions = new Vocabulary(model.schema.actions);
-    const rows = dataset.events.actionNames.map((name) => actions.row(name) + 1);
-    this.#actions = dataset.events.actions.map((action) => rows[action]!);
+    this.#actions = new ActionRows(model.schema).column(dataset.events);
   }
 
   /**

@@ -1,4 +1,5 @@
-// Builds a feature schema from columns of training data. Vocabularies are sorted, so the same data gives the same hash.
+// Builds a feature schema from columns of training data. Vocabularies are sorted, so that the same
+// data gives the same hash.
 
 import {
   AGE_BOUNDS,
@@ -15,7 +16,7 @@ export interface SchemaSource {
   readonly maxHistory: number;
   readonly actionNames: readonly string[];
   readonly itemIds: readonly string[];
-  /** Of items, empty where unknown. */
+  /** Titles of items, empty where unknown. */
   readonly titles: readonly string[];
   readonly categoryNames: readonly string[];
   readonly advertisers: readonly string[];
@@ -24,6 +25,7 @@ export interface SchemaSource {
   readonly countries: readonly string[];
 }
 
+/** Builds the schema of a training run. */
 export function buildSchema(source: SchemaSource): FeatureSchema {
   return {
     version: 1,
@@ -45,7 +47,7 @@ function distinct(names: readonly string[]): string[] {
   return [...new Set(names)].filter((name) => name !== '').sort();
 }
 
-/** Distinct lower bounds of `bands` equally filled bands of the known values. */
+/** Distinct lower bounds of bands with equally many known values. */
 function quantiles(values: Float64Array, bands: number): number[] {
   const known = values.filter((value) => Number.isFinite(value)).sort();
   if (known.length === 0) return [];

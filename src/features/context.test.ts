@@ -17,10 +17,10 @@ const schema = buildSchema({
   countries: ['DE', 'FR'],
 });
 const features = new ContextFeatures(schema);
-/** Words of the catalogue, parts of them, and others. */
+/** Words of the catalogue, parts of words, and other words. */
 const words = fc
   .array(fc.constantFrom('red', 'lantern', 'lanterns', 'stand', 'sta', 'xyzzy'), { maxLength: 5 })
-  .map((list) => list.join(' '));
+  .map((parts) => parts.join(' '));
 const rowArbitrary = fc.integer({ min: -1, max: schema.categories.length - 1 });
 // Few distinct weights, so that ties are common.
 const confidence = fc.constantFrom(-1, 0, 0.25, 0.5, 1);
@@ -57,10 +57,10 @@ describe('categoryBag', () => {
   it('does not depend on the order of its input', () => {
     fc.assert(
       fc.property(entries, (pairs) => {
-        const bag = (list: typeof pairs): unknown =>
+        const bag = (ordered: typeof pairs): unknown =>
           features.categoryBag(
-            list.map(([row]) => row),
-            list.map(([, weight]) => weight),
+            ordered.map(([row]) => row),
+            ordered.map(([, weight]) => weight),
           );
         assert.deepEqual(bag(pairs.toReversed()), bag(pairs));
       }),
@@ -76,7 +76,7 @@ describe('categoryBag', () => {
 });
 
 describe('subjects by name', () => {
-  it('gives interests the rows of their categories, and unknown ones none', () => {
+  it('gives interests the rows of their categories, and leaves out unknown ones', () => {
     const interests = [
       { category: 'c', confidence: 0.5 },
       { category: 'nothing', confidence: 1 },
@@ -85,7 +85,7 @@ describe('subjects by name', () => {
     assert.deepEqual(features.interestBag(interests), { rows: [0, 2], weights: [0.75, 0.5] });
   });
 
-  it('reads a query as its known n-grams: rows behind the categories, ascending', () => {
+  it('reads a query as its known n-grams, ascending, in rows behind the categories', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), words), (query) => {
         const { rows, weights } = features.queryBag(query);
@@ -101,7 +101,7 @@ describe('subjects by name', () => {
     );
   });
 
-  it('reads an unseen word by the parts that it shares with seen ones', () => {
+  it('reads an unseen word by the parts that it shares with seen words', () => {
     const named = (query: string): (string | undefined)[] =>
       features
         .queryBag(query)
@@ -110,7 +110,7 @@ describe('subjects by name', () => {
     assert.ok(named('lantern').includes('^lantern$'));
   });
 
-  it('reads the same of parts that another thread was handed', () => {
+  it('reads the same after its parts were passed to another thread', () => {
     const other = new ContextFeatures(structuredClone(features.parts()));
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'grapheme' }), words), (query) => {
@@ -123,14 +123,14 @@ describe('subjects by name', () => {
     assert.deepEqual(other.demographicRows(someone), features.demographicRows(someone));
   });
 
-  it('gives no subject for a query without anything known', () => {
+  it('gives no subject for a query without a known n-gram', () => {
     for (const query of [' ,.- ', 'xyzzy', '東京'])
       assert.deepEqual(features.queryBag(query), { rows: [], weights: [] });
   });
 });
 
 describe('demographicRows', () => {
-  it('gives row 0 to everything unknown', () => {
+  it('gives row 0 to unknown values', () => {
     assert.deepEqual(features.demographicRows({}), [0, 0, 0]);
     assert.deepEqual(
       features.demographicRows({ age: Number.NaN, country: 'XX', gender: '' }),
@@ -139,7 +139,7 @@ describe('demographicRows', () => {
     assert.deepEqual(features.demographicRows({ age: -1 }), [0, 0, 0]);
   });
 
-  it('gives bands of age and rows of names', () => {
+  it('gives the rows of age bands and names', () => {
     assert.deepEqual(features.demographicRows({ age: 17, country: 'DE', gender: 'f' }), [1, 1, 1]);
     assert.deepEqual(features.demographicRows({ age: 18, country: 'FR', gender: 'm' }), [2, 2, 2]);
     assert.deepEqual(features.demographicRows({ age: 200 }), [schema.ageBounds.length, 0, 0]);

@@ -1,19 +1,20 @@
-// Context features: from a subject and demographics to rows and weights of the context layer's tables.
-// The only implementation, for pseudo-context in training, logged context in evaluation, and live context in serving.
+// Context features: from a subject and demographics to rows and weights of the context layer's
+// tables. The only implementation, for pseudo-context in training, logged context in evaluation and
+// live context in serving.
 
 import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
 import { boundedBucket, type CompactSchema, type FeatureSchema } from './schema.ts';
 import { queryNgrams } from './query.ts';
 import { Vocabulary } from './vocabulary.ts';
 
-/** Years and names as a request or a user record has them; absent = unknown. */
+/** Age in years and names, as a request or a user record has them. Absent means unknown. */
 export interface Demographics {
   readonly age?: number | undefined;
   readonly country?: string | undefined;
   readonly gender?: string | undefined;
 }
 
-/** Rows of the subject table with their weights; both empty = no subject. */
+/** Rows of the subject table with their weights. Both are empty without a subject. */
 export interface SubjectBag {
   readonly rows: readonly number[];
   readonly weights: readonly number[];
@@ -21,14 +22,14 @@ export interface SubjectBag {
 
 export const NO_SUBJECT: SubjectBag = { rows: [], weights: [] };
 
-/** What ContextFeatures are made of, as one thread can hand them to another: see parts(). */
+/** ContextFeatures as arrays and plain objects, which one thread can pass to another. */
 export interface ContextParts {
   readonly schema: CompactSchema;
   readonly ngrams: TextBytes;
   readonly ngramTable: Int32Array;
 }
 
-/** TurnScheduler raw context into rows, for one feature schema. */
+/** Turns raw context into rows, for one feature schema. */
 export class ContextFeatures {
   readonly schema: CompactSchema;
   readonly #categories: Vocabulary;
@@ -53,7 +54,7 @@ export class ContextFeatures {
     this.#genders = new Vocabulary(this.schema.genders);
   }
 
-  /** Arrays and plain objects, which another thread can have, and make the same features of at once. */
+  /** Arrays and plain objects from which another thread makes the same features without delay. */
   parts(): ContextParts {
     return { schema: this.schema, ngrams: this.#ngrams.bytes, ngramTable: this.#ngramRows.table };
   }
@@ -64,10 +65,11 @@ export class ContextFeatures {
   }
 
   /**
-   * The strongest categories of a subject, ties by row; unknown categories and weights <= 0 fall away.
+   * The strongest categories of a subject, ties by row. Unknown categories and confidences <= 0 are
+   * left out.
    *
    * @param rows - rows of the subject table, -1 for unknown.
-   * @param confidences - one per row, finite.
+   * @param confidences - one per row; NaN is left out.
    */
   categoryBag(rows: ArrayLike<number>, confidences: ArrayLike<number>): SubjectBag {
     const known: { row: number; weight: number }[] = [];
@@ -79,7 +81,7 @@ export class ContextFeatures {
     return { rows: top.map(({ row }) => row), weights: top.map(({ weight }) => weight) };
   }
 
-  /** As categoryBag, from category names. */
+  /** The same as categoryBag(), from category names. */
   interestBag(interests: readonly { category: string; confidence: number }[]): SubjectBag {
     return this.categoryBag(
       interests.map(({ category }) => this.#categories.row(category)),
@@ -88,8 +90,9 @@ export class ContextFeatures {
   }
 
   /**
-   * A search query as its known n-grams, ascending, each of weight 1: words of the catalogue, and of any other word the
-   * trigrams that it shares with them. A query without a known n-gram is no subject.
+   * A search query as the rows of its known n-grams, ascending, each of weight 1: words of the
+   * catalogue, and the trigrams that other words share with them. A query without a known n-gram is
+   * no subject.
    */
   queryBag(query: string): SubjectBag {
     const base = this.schema.categories.length;
@@ -101,7 +104,7 @@ export class ContextFeatures {
     return { rows, weights: rows.map(() => 1) };
   }
 
-  /** [age bucket, country, gender] rows; 0 = unknown. */
+  /** Rows of age bucket, country and gender; 0 = unknown. */
   demographicRows(demographics: Demographics): [number, number, number] {
     return [
       demographics.age === undefined ? 0 : boundedBucket(demographics.age, this.schema.ageBounds),

@@ -56,13 +56,13 @@ function check(batch: HeadBatch, requests: readonly Request[]): void {
   );
 }
 
-test('a batch holds what was added since clear(), however much that is', () => {
+test('a batch holds the requests added since clear(), however many', () => {
   fc.assert(
     fc.property(
       fc.array(fc.array(requestArbitrary, { maxLength: 20 }), { minLength: 1, maxLength: 3 }),
       fc.integer({ min: 1, max: 4 }),
       (rounds, capacity) => {
-        // One builder for all rounds: nothing of an earlier, larger batch may show.
+        // One builder for all rounds: values of an earlier, larger batch must not show.
         const builder = new HeadBatchBuilder(WIDTH, capacity);
         for (const requests of rounds) {
           builder.clear();
@@ -75,7 +75,7 @@ test('a batch holds what was added since clear(), however much that is', () => {
   );
 });
 
-test('one bag may be larger than all room there is', () => {
+test('one bag may be larger than all allocated room', () => {
   const builder = new HeadBatchBuilder(WIDTH, 1);
   const subject = Array.from({ length: 5000 }, (_, i): [number, number] => [i, 1]);
   const request: Request = { state: null, age: 0, subject, demographics: [1, 2, 3] };

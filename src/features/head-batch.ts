@@ -1,37 +1,41 @@
-// A micro-batch of requests in the layout that the head reads: the same arrays for tfjs, for C++ and for golden vectors.
+// A micro-batch of requests in the layout that the head reads: the same arrays for tfjs, C++ and
+// goldens.
 
 import type { SubjectBag } from './context.ts';
 
-/** One micro-batch of requests; the head reads every array in place and keeps nothing. */
+/** A micro-batch of B requests. The head reads every array in place and keeps none. */
 export interface HeadBatch {
   /** B. */
   readonly count: number;
-  /** [B, D] user states, of a sequence its newest row; the row of a user without one is ignored. */
+  /** [B, D] user states, or the newest row of each sequence; ignored for a user without a state. */
   readonly states: Float32Array;
-  /** [B], 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
+  /** [B] 1 where `states` holds a state, 0 where the cold-start vector takes its place. */
   readonly hasState: Uint8Array;
-  /** [B], in [0, 1], from stateAge(); ignored where there is no state. */
+  /** [B] ages in [0, 1] from stateAge(); ignored where there is no state. */
   readonly stateAge: Float32Array;
-  /** [B + 1], ascending offsets into subjectRows and subjectWeights; [0] = 0. */
+  /** [B + 1] offsets into subjectRows and subjectWeights, ascending from 0. */
   readonly subjectOffsets: Int32Array;
-  /** [subjectOffsets[B]], rows of the subject table. */
+  /** [subjectOffsets[B]] rows of the subject table. */
   readonly subjectRows: Int32Array;
-  /** [subjectOffsets[B]], finite, >= 0. */
+  /** [subjectOffsets[B]] weights, finite, >= 0. */
   readonly subjectWeights: Float32Array;
-  /** [B, 3]: age bucket, country, gender rows. */
+  /** [B, 3] rows of age bucket, country and gender. */
   readonly demographics: Int32Array;
-  /** [B], catalogue row of the item in view, -1 without one; a model with subjectItem reads it. */
+  /** [B] catalogue row of the item in view, -1 without one; read by models with subjectItem. */
   readonly subjectItems?: Int32Array;
   /**
-   * [B + 1], ascending from 0; fusion attention only, which then ignores states and hasState: the state of request b is
-   * the last of its rows [offsets[b], offsets[b + 1]), oldest first, and no rows are a cold start.
+   * [B + 1] offsets into sequenceRows, ascending from 0, for fusion attention alone, which ignores
+   * states and hasState. Request b has the rows [offsets[b], offsets[b + 1]), oldest first; its
+   * state is the last row, and without rows it is a cold start.
    */
   readonly sequenceOffsets?: Int32Array;
-  /** [sequenceOffsets[B], D]: the states of all events of the histories, one history after the other. */
+  /** [sequenceOffsets[B], D] states of all events of the histories, one history after another. */
   readonly sequenceRows?: Float32Array;
 }
 
-/** Fills reusable arrays with requests; `batch()` views what was added since `clear()`. Grows when it must. */
+/**
+ * Collects requests in reusable arrays, which grow when needed. batch() views those since clear().
+ */
 export class HeadBatchBuilder {
   readonly #width: number;
   readonly #sequences: boolean;
@@ -48,8 +52,9 @@ export class HeadBatchBuilder {
   #count = 0;
 
   /**
-   * @param width - D; @param capacity - requests to make room for at first.
-   * @param sequences - whether batches have sequences, too.
+   * @param width - D.
+   * @param capacity - number of requests to allocate for at first.
+   * @param sequences - whether batches also have sequences.
    */
   constructor(width: number, capacity: number, sequences = false) {
     this.#width = width;
@@ -62,10 +67,12 @@ export class HeadBatchBuilder {
     this.#subjectItems = new Int32Array(capacity);
   }
 
+  /** Requests since clear(). */
   get count(): number {
     return this.#count;
   }
 
+  /** Removes all requests; keeps the arrays. */
   clear(): void {
     this.#count = 0;
   }
@@ -74,7 +81,7 @@ export class HeadBatchBuilder {
    * Adds one request.
    *
    * @param state - [L, D], oldest row first, or undefined for a cold start.
-   * @param stateAge - in [0, 1]; a cold start has age 0.
+   * @param stateAge - in [0, 1]; ignored for a cold start, which has age 0.
    * @param demographics - rows of the three demographic tables.
    * @param subjectItem - catalogue row of the item in view, -1 without one.
    */
@@ -85,14 +92,15 @@ export class HeadBatchBuilder {
     demographics: readonly [number, number, number],
     subjectItem = -1,
   ): void {
-    const row = this.#count;
-    if (row === this.#hasState.length) this.#grow();
-    if (state === undefined) this.#states.fill(0, row * this.#width, (row + 1) * this.#width);
-    else this.#states.set(state.subarray(-this.#width), row * this.#width);
-    if (this.#sequences) this.#addSequence(row, state);
-    this.#hasState[row] = state === undefined ? 0 : 1;
-    this.#stateAge[row] = state === undefined ? 0 : stateAge;
-    const begin = this.#offsets[row]!;
+    const index = this.#count;
+    if (index === this.#hasState.length) this.#grow();
+    const stateAt = index * this.#width;
+    if (state === undefined) this.#states.fill(0, stateAt, stateAt + this.#width);
+    else this.#states.set(state.subarray(-this.#width), stateAt);
+    if (this.#sequences) this.#addSequence(index, state);
+    this.#hasState[index] = state === undefined ? 0 : 1;
+    this.#stateAge[index] = state === undefined ? 0 : stateAge;
+    const begin = this.#offsets[index]!;
     const end = begin + subject.rows.length;
     while (end > this.#rows.length) {
       this.#rows = enlarged(this.#rows, new Int32Array(this.#rows.length * 2));
@@ -100,10 +108,10 @@ export class HeadBatchBuilder {
     }
     this.#rows.set(subject.rows, begin);
     this.#weights.set(subject.weights, begin);
-    this.#offsets[row + 1] = end;
-    this.#demographics.set(demographics, row * 3);
-    this.#subjectItems[row] = subjectItem;
-    this.#count = row + 1;
+    this.#offsets[index + 1] = end;
+    this.#demographics.set(demographics, index * 3);
+    this.#subjectItems[index] = subjectItem;
+    this.#count = index + 1;
   }
 
   /** Views of the arrays, valid until the next clear() or add(). */
@@ -127,15 +135,15 @@ export class HeadBatchBuilder {
     };
   }
 
-  #addSequence(row: number, state: Float32Array | undefined): void {
-    if (row + 1 === this.#sequenceOffsets.length)
-      this.#sequenceOffsets = enlarged(this.#sequenceOffsets, new Int32Array(2 * row + 2));
-    const begin = this.#sequenceOffsets[row]! * this.#width;
+  #addSequence(index: number, state: Float32Array | undefined): void {
+    if (index + 1 === this.#sequenceOffsets.length)
+      this.#sequenceOffsets = enlarged(this.#sequenceOffsets, new Int32Array(2 * index + 2));
+    const begin = this.#sequenceOffsets[index]! * this.#width;
     const end = begin + (state?.length ?? 0);
     if (end > this.#sequenceRows.length)
       this.#sequenceRows = enlarged(this.#sequenceRows, new Float32Array(2 * end));
     if (state !== undefined) this.#sequenceRows.set(state, begin);
-    this.#sequenceOffsets[row + 1] = end / this.#width;
+    this.#sequenceOffsets[index + 1] = end / this.#width;
   }
 
   #grow(): void {

@@ -28,7 +28,7 @@ const item = fc.record({
   price: fc.constantFrom(0, 1, 2.5, Number.NaN),
 });
 
-test('weights of the known categories sum to 1, and what is unknown is row 0', () => {
+test('weights of known categories sum to 1, and unknown values have row 0', () => {
   fc.assert(
     fc.property(fc.array(item, { minLength: 1, maxLength: 8 }), (items) => {
       const offsets = [0];
@@ -43,7 +43,7 @@ test('weights of the known categories sum to 1, and what is unknown is row 0', (
         prices: items.map(({ price }) => price),
       });
       for (const [i, { categories, advertiser, price }] of items.entries()) {
-        // The strongest eight of those that the schema has.
+        // The strongest eight of the categories in the schema.
         const known = categories.filter(([row]) => row >= 0).slice(0, 8);
         const [begin, end] = [features.categoryOffsets[i], features.categoryOffsets[i + 1]];
         assert.deepEqual(

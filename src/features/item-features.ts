@@ -1,35 +1,37 @@
-// Item features: from catalogue columns to the rows that the item tower and the history encoder read, one row an item.
+// Item features: from catalogue columns to the table rows that the item tower and the history
+// encoder read.
 
 import { boundedBucket, type CompactSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';
 
-/** Strongest categories of an item that the tower looks at. */
+/** Number of strongest categories of an item that count. */
 const MAX_ITEM_CATEGORIES = 8;
 
-/** Catalogue columns as a dataset or a bundle has them. */
+/** Columns of a catalogue, from a dataset or a bundle. */
 export interface ItemColumns {
   /** N. */
   readonly count: number;
-  /** [N + 1] offsets into the two below. */
+  /** [N + 1] offsets into categoryRows and categoryConfidences. */
   readonly categoryOffsets: Int32Array;
-  /** Rows of the schema's categories, by descending confidence within an item; -1 = not in the schema. */
+  /** Rows of schema.categories, by descending confidence within an item; -1 = not in the schema. */
   readonly categoryRows: Int32Array;
-  /** In (0, 1]. */
+  /** Confidence of each row, in (0, 1]. */
   readonly categoryConfidences: Float32Array;
-  /** [N], empty string when unknown. */
+  /** [N] names, empty when unknown. */
   readonly advertisers: readonly string[];
-  /** [N], NaN when unknown. */
+  /** [N] NaN when unknown. */
   readonly prices: ArrayLike<number>;
 }
 
+/** Table rows of N items. */
 export interface ItemFeatures {
   /** N. */
   readonly count: number;
-  /** [N + 1] offsets of each item's bag into the two below. */
+  /** [N + 1] offsets of each item's bag into categoryRows and categoryWeights. */
   readonly categoryOffsets: Int32Array;
   /** Rows of the category table. */
   readonly categoryRows: Int32Array;
-  /** Summing to 1 within an item. */
+  /** Weights that sum to 1 within an item. */
   readonly categoryWeights: Float32Array;
   /** [N] rows of the advertiser table, 0 = unknown. */
   readonly advertiserRows: Int32Array;
@@ -37,7 +39,12 @@ export interface ItemFeatures {
   readonly priceRows: Int32Array;
 }
 
-/** @param advertisers - of the schema, for a caller who builds features often: it is as long as there are advertisers. */
+/**
+ * Computes the features of items.
+ *
+ * @param advertisers - vocabulary of schema.advertisers. A caller that builds features often passes
+ *   it, because making it takes time proportional to its size.
+ */
 export function buildItemFeatures(
   schema: CompactSchema,
   columns: ItemColumns,

@@ -1,23 +1,31 @@
-// Personalised item frequency: how often a user has had each item lately, and what that adds to the item's score. A vector of
-// fixed width cannot hold some hundred items apart; a list can.
-// @see Hu et al., Modeling Personalized Item Frequency Information for Next-basket Recommendation, SIGIR 2020.
+// Personalised item frequency: how often a user has had each item lately, and the boost that this
+// adds to the item's score. A vector of fixed width cannot tell hundreds of items apart; a list of
+// boosts beside it can. @see Hu et al., Modeling Personalized Item Frequency Information for
+// Next-basket Recommendation, SIGIR 2020.
 
+import { DAY_SECONDS } from '../time.ts';
 import type { EventColumns } from './sequence.ts';
 
-/** What an event counts halves with so many days before the newest of its history, as in the floor of repeat purchases. */
-const HALF_LIFE_SECONDS = 90 * 86_400;
+/**
+ * An event's count halves with every 90 days before the newest event of its history. The baseline
+ * of repeat purchases uses the same half-life.
+ */
+const HALF_LIFE_SECONDS = 90 * DAY_SECONDS;
 
-/** Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age / half-life). */
+/**
+ * Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age /
+ * half-life).
+ */
 export interface ItemFrequencies {
   readonly items: Int32Array;
   readonly counts: Float64Array;
 }
 
-/** What items of a history have added to their scores, in units of the cosine. */
-export interface ItemBoosts {
-  /** Rows of the catalogue, ascending. */
+/** What is added to the scores of a user's items, in units of the cosine. */
+export interface HistoryBoosts {
+  /** Rows of the encoder's catalogue, ascending. */
   readonly items: Int32Array;
-  /** As many, >= 0. */
+  /** The boost of each, >= 0. */
   readonly boosts: Float32Array;
 }
 
@@ -30,9 +38,11 @@ export interface FrequencyWeights {
 }
 
 /**
- * Counts the items of the last T events of [begin, end), those that the history encoder reads.
+ * Counts the items of the last T events of [begin, end), which are those that the history encoder
+ * reads.
  *
- * Ages are counted from the newest event and not from the request, so the counts are part of the state, and change when it does.
+ * Ages are counted from the newest event, not from the request. So the counts are part of the state
+ * and change only when the state does.
  *
  * @param maxHistory - T.
  */
@@ -52,22 +62,26 @@ export function itemFrequencies(
   return { items: Int32Array.from(counts.keys()), counts: Float64Array.from(counts.values()) };
 }
 
-/** What the events [begin, end) of a user add to scores. @param maxHistory - T. */
+/**
+ * The history boosts that follow from a user's events [begin, end).
+ *
+ * @param maxHistory - T.
+ */
 export function historyBoosts(
   events: Pick<EventColumns, 'items' | 'times'>,
   begin: number,
   end: number,
   maxHistory: number,
   weights: FrequencyWeights,
-): ItemBoosts {
+): HistoryBoosts {
   return itemBoosts(itemFrequencies(events, begin, end, maxHistory), weights);
 }
 
-/** b_i = w ln(1 + g n_i) of every item of a history; that of any other item is 0. */
+/** The boost b_i = w ln(1 + g n_i) of every item of a history. The boost of any other item is 0. */
 export function itemBoosts(
   { items, counts }: ItemFrequencies,
   { logWeight, logGain }: FrequencyWeights,
-): ItemBoosts {
+): HistoryBoosts {
   const [weight, gain] = [Math.exp(logWeight), Math.exp(logGain)];
   const order = Array.from(items.keys()).sort((a, b) => items[a]! - items[b]!);
   return {

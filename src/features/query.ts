@@ -1,23 +1,28 @@
-// Query text to n-grams, words and character trigrams, so that an unseen word still shares its parts with seen ones; and
-// the vocabulary of them that a catalogue's texts give.
+// From query text to n-grams: whole words and character trigrams, so that an unseen word shares
+// parts with seen words. Also the vocabulary of n-grams in the texts of a catalogue.
 
-/** At most this many words of a query are read; the rest of a pasted text says little about intent. */
+/**
+ * Largest number of words of a query that are read: the rest of a pasted text says little of
+ * intent.
+ */
 const MAX_WORDS = 16;
 
-/** Lower-case words of Unicode letters and digits, accents folded. */
+/** Splits text into lower-case words of Unicode letters and digits, without accents. */
 export function queryWords(text: string): string[] {
   const folded = text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase();
   return (folded.match(/[\p{L}\p{N}]+/gu) ?? []).slice(0, MAX_WORDS);
 }
 
-/** Distinct n-grams of a query in the order of its words: each `^word$` whole, and its character trigrams. */
+/**
+ * Distinct n-grams of a query in the order of its words: each whole `^word$`, then its trigrams.
+ */
 export function queryNgrams(text: string): string[] {
   return [...new Set(queryWords(text).flatMap(wordNgrams))];
 }
 
 /**
- * The n-grams of `texts` that a model gets rows for: the `limit` most frequent, sorted. Of two that are equally frequent
- * the first in order stays.
+ * The n-grams of `texts` that get a row in the model: the `limit` most frequent, sorted. Of equally
+ * frequent n-grams, the first in sorted order stay.
  */
 export function queryVocabulary(texts: Iterable<string>, limit: number): string[] {
   const words = new Map<string, number>();
@@ -34,7 +39,7 @@ export function queryVocabulary(texts: Iterable<string>, limit: number): string[
     .sort();
 }
 
-/** `^word$` and the trigrams of it, by code point. */
+/** `^word$` and its trigrams, by code point. */
 function wordNgrams(word: string): string[] {
   const marked = `^${word}$`;
   const characters = Array.from(marked);

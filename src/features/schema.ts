@@ -1,47 +1,60 @@
-// The feature schema: every vocabulary and constant that turns raw ids and times into rows of the model's tables.
-// Training builds it once from the training data; the bundle carries it; serving reads it. Its digest is schemaHash.
+// The feature schema: the vocabularies and constants that turn raw ids and times into rows of the
+// model's tables. Training builds it once from the training data, the bundle has it, and serving
+// reads it.
 
 import { canonicalJson, sha256Hex } from '../json.ts';
 import { TextColumn } from '../text-column.ts';
 
 export interface FeatureSchema {
   readonly version: 1;
-  /** T: events of history that the encoder sees, the latest ones. */
+  /** T: number of newest events of a history that the encoder reads. */
   readonly maxHistory: number;
-  /** Row 0 of the action table is the unknown action, row i + 1 is actions[i]. */
+  /** Row 0 of the action table is for unknown actions, row i + 1 for actions[i]. */
   readonly actions: readonly string[];
-  /** Interest categories: rows 0..C-1 of the subject table and of the item tower's category table. */
+  /** C categories: rows 0 to C - 1 of the subject table and of the item tower's category table. */
   readonly categories: readonly string[];
-  /** Rows C..C+Q-1 of the subject table: n-grams of the catalogue's texts, which search queries are read as. */
+  /**
+   * Q n-grams of the catalogue's texts: rows C to C + Q - 1 of the subject table. A search query is
+   * read as its n-grams.
+   */
   readonly queryNgrams: readonly string[];
-  /** Strongest categories of a subject that the context layer looks at. */
+  /** Number of strongest categories of a subject that count. */
   readonly maxSubjectCategories: number;
-  /** Ascending lower bounds in years: row i + 1 covers [ageBounds[i], ageBounds[i + 1]); row 0 = unknown. */
+  /**
+   * Ascending lower bounds in years: row i + 1 is for [ageBounds[i], ageBounds[i + 1]), 0 for
+   * unknown.
+   */
   readonly ageBounds: readonly number[];
-  /** Row 0 = unknown, row i + 1 = countries[i]. */
+  /** Row 0 is for unknown, row i + 1 for countries[i]. */
   readonly countries: readonly string[];
-  /** Row 0 = unknown, row i + 1 = genders[i]. */
+  /** Row 0 is for unknown, row i + 1 for genders[i]. */
   readonly genders: readonly string[];
-  /** Row 0 = unknown advertiser of an item, row i + 1 = advertisers[i]. */
+  /** Row 0 is for an unknown advertiser of an item, row i + 1 for advertisers[i]. */
   readonly advertisers: readonly string[];
-  /** Ascending price quantiles: row i + 1 covers [priceBounds[i], ...); row 0 = unknown. */
+  /** Ascending price quantiles: row i + 1 is for prices from priceBounds[i], row 0 for unknown. */
   readonly priceBounds: readonly number[];
-  /** SHA-256 over the ids of the catalogue in row order: the item table's vocabulary. */
+  /** SHA-256 over the item ids in row order, which are the vocabulary of the item table. */
   readonly catalogueDigest: string;
 }
 
-/** All of it but the n-grams, which are thousands and which only ContextFeatures reads. */
+/** A schema without its thousands of n-grams, which only ContextFeatures reads. */
 export type CompactSchema = Omit<FeatureSchema, 'queryNgrams'>;
 
 export const MAX_SUBJECT_CATEGORIES = 5;
-/** Q at most; rarer n-grams are left out, and a word of them to its trigrams. */
+/** Largest Q. Rarer n-grams are left out; a word that is left out is read as its trigrams. */
 export const MAX_QUERY_NGRAMS = 16_384;
-/** Age bands of the usual advertising reports. */
+/** Age bands as in most advertising reports. */
 export const AGE_BOUNDS: readonly number[] = [0, 18, 25, 35, 45, 55, 65];
-/** Gaps between events: bucket 0 = first event, then one bucket a power of two of minutes, up to 2^20 min = 2 years. */
+/**
+ * Buckets of gaps between events: 0 for the first event, then one per power of two of minutes, up
+ * to 2^20 minutes, which is 2 years.
+ */
 export const GAP_BUCKETS = 22;
 
-/** Rows of the subject table: at least one, which nothing reads where there are neither categories nor texts. */
+/**
+ * Number of rows of the subject table: at least one, which is not read when there are neither
+ * categories nor n-grams.
+ */
 export function subjectRows({
   categories,
   queryNgrams,
@@ -49,17 +62,20 @@ export function subjectRows({
   return Math.max(1, categories.length + queryNgrams.length);
 }
 
-/** Identifies a schema: two models with the same hash read the same features in the same rows. */
+/** Digest of a schema. Two models with the same hash read the same features in the same rows. */
 export function schemaHash(schema: FeatureSchema): string {
   return sha256Hex(canonicalJson(schema));
 }
 
-/** Digest of the catalogue's ids in row order. */
+/** Digest of a catalogue's ids in row order. */
 export function catalogueDigest(ids: readonly string[] | TextColumn): string {
   return sha256Hex(ids instanceof TextColumn ? ids.lines() : ids.join('\n'));
 }
 
-/** Bucket of a value in ascending bounds: 0 for NaN or below the first bound, else 1 + the last bound <= value. */
+/**
+ * Bucket of a value in ascending bounds: 0 for NaN and for values below the first bound, else 1 +
+ * the index of the last bound <= value.
+ */
 export function boundedBucket(value: number, bounds: readonly number[]): number {
   if (Number.isNaN(value)) return 0;
   let low = 0;

@@ -33,7 +33,7 @@ function written(
   end: number,
   length: number,
 ): readonly (readonly [number, number, number])[] {
-  // Between two others, which it must not disturb.
+  // The history is between two others, which must stay as they are.
   const builder = new HistoryBatchBuilder(length);
   const other = columnsOf([{ item: 77, action: 7, time: 0 }]);
   builder.add(other, 0, 1);
@@ -43,8 +43,7 @@ function written(
   const kept = Math.min(length, end - begin);
   assert.deepEqual([...offsets], [0, 1, 1 + kept, 2 + kept]);
   assert.equal(builder.eventCount, 2 + kept);
-  for (const place of [0, 1 + kept])
-    assert.deepEqual([items[place], actions[place], gaps[place]], [77, 7, 0]);
+  for (const at of [0, 1 + kept]) assert.deepEqual([items[at], actions[at], gaps[at]], [77, 7, 0]);
   return Array.from({ length: kept }, (_, i) => [items[1 + i]!, actions[1 + i]!, gaps[1 + i]!]);
 }
 
@@ -79,24 +78,24 @@ describe('HistoryBatchBuilder', () => {
     );
   });
 
-  it('takes the gap of the first kept event from the one that fell out', () => {
+  it('counts the gap of the first kept event from the event before it', () => {
     const columns = columnsOf([0, 600, 660].map((time) => ({ item: 1, action: 1, time })));
     const gaps = written(columns, 0, 3, 2).map(([, , gap]) => gap);
     assert.deepEqual(gaps, [gapBucket(600), gapBucket(60)]);
-    // But nothing before `begin` belongs to this user.
+    // Events before `begin` are not of this user.
     assert.deepEqual(
       written(columns, 1, 3, 2).map(([, , gap]) => gap),
       [0, gapBucket(60)],
     );
   });
 
-  it('takes a history without events', () => {
+  it('accepts a history without events', () => {
     assert.deepEqual(written(columnsOf([]), 0, 0, 2), []);
   });
 });
 
 describe('gapBucket', () => {
-  it('grows with the gap, stays in its table and never is the first event', () => {
+  it('grows with the gap, stays in its table and is never the bucket of first events', () => {
     fc.assert(
       fc.property(seconds, seconds, (a, b) => {
         const [short, long] = [gapBucket(Math.min(a, b)), gapBucket(Math.max(a, b))];
@@ -113,7 +112,7 @@ describe('gapBucket', () => {
 });
 
 describe('stateAge', () => {
-  it('never falls as time passes, from 0 to 1', () => {
+  it('never falls as time passes, and stays within 0 and 1', () => {
     fc.assert(
       fc.property(seconds, seconds, seconds, (last, a, b) => {
         const [early, late] = [stateAge(last, Math.min(a, b)), stateAge(last, Math.max(a, b))];
@@ -122,7 +121,7 @@ describe('stateAge', () => {
     );
   });
 
-  it('is 0 now and before, and 1 from a year on', () => {
+  it('is 0 until now, and 1 after a year', () => {
     const year = 365 * 86_400;
     assert.equal(stateAge(1000, 1000), 0);
     assert.equal(stateAge(1000, 0), 0);

@@ -1,24 +1,28 @@
-// Sequence features: from a user's events to the rows that the history encoder reads, and the age of a state.
+// Sequence features: from a user's events to the rows that the history encoder reads, and the age
+// of a state.
 
 import { GAP_BUCKETS } from './schema.ts';
 
-/** B histories, one after the other, without padding. */
+/** B histories, one after another, without padding. */
 export interface HistoryBatch {
-  /** [B + 1], ascending from 0: history b has the events [offsets[b], offsets[b + 1]), oldest first, at most T of them. */
+  /**
+   * [B + 1] offsets, ascending from 0: history b has the events [offsets[b], offsets[b + 1]),
+   * oldest first, at most T.
+   */
   readonly offsets: Int32Array;
   /** [events] item rows. */
   readonly items: Int32Array;
-  /** [events] rows of the action table (0 = unknown action). */
+  /** [events] rows of the action table; 0 = unknown action. */
   readonly actions: Int32Array;
   /** [events] buckets of the time since the event before; 0 = first event of the history. */
   readonly gaps: Int32Array;
 }
 
-/** Columns of events in time order; only [begin, end) of them are read. */
+/** Columns of events in order of time. */
 export interface EventColumns {
   /** Item rows. */
   readonly items: ArrayLike<number>;
-  /** Rows of the action table (1-based; 0 = unknown). */
+  /** Rows of the action table; 0 = unknown action. */
   readonly actions: ArrayLike<number>;
   /** Unix seconds. */
   readonly times: ArrayLike<number>;
@@ -40,8 +44,9 @@ export class HistoryBatchBuilder {
   /**
    * Adds the last T events of [begin, end) as the next history.
    *
-   * The gap of an event looks at the event before it, also when that one fell out of the window: the same event at the
-   * same place of a history has the same features in training, batch encoding and fresh encoding.
+   * The gap of an event is counted from the event before it, also when that event is older than the
+   * last T. So an event at the same position of a history has the same features in training, batch
+   * encoding and fresh encoding.
    */
   add(events: EventColumns, begin: number, end: number): void {
     for (let event = Math.max(begin, end - this.#maxHistory); event < end; event++) {
@@ -59,6 +64,7 @@ export class HistoryBatchBuilder {
     return this.#items.length;
   }
 
+  /** The histories so far, copied. */
   batch(): HistoryBatch {
     return {
       offsets: Int32Array.from(this.#offsets),
@@ -69,19 +75,22 @@ export class HistoryBatchBuilder {
   }
 }
 
-/** 1 for gaps under a minute, then one bucket per power of two of minutes, capped at GAP_BUCKETS - 1. */
+/**
+ * Bucket of a gap: 1 for less than a minute, then one per power of two of minutes, to GAP_BUCKETS -
+ * 1.
+ */
 export function gapBucket(seconds: number): number {
   if (!(seconds >= 60)) return 1;
   return Math.min(GAP_BUCKETS - 1, 2 + Math.floor(Math.log2(seconds / 60)));
 }
 
-/** Age at which stateAge saturates. */
+/** From this age on, stateAge() is 1. */
 const OLDEST_STATE_HOURS = 24 * 365;
 
 /**
- * How old the newest event behind a state is, on a log scale: 0 = just now, 1 = a year and more.
+ * Age of the newest event of a state on a log scale: 0 = now, 1 = a year or more.
  *
- * A clock that runs backwards counts as just now.
+ * A time in the future counts as now.
  */
 export function stateAge(lastEventSeconds: number, nowSeconds: number): number {
   const hours = Math.max(0, nowSeconds - lastEventSeconds) / 3600;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Vocabulary } from './vocabulary.ts';
 
-test('a name leads to its row, and anything else to -1', () => {
+test('a known name gives its row, any other name -1', () => {
   fc.assert(
     fc.property(fc.uniqueArray(fc.string()), fc.string(), (names, other) => {
       const vocabulary = new Vocabulary(names);
@@ -17,7 +17,7 @@ test('a name leads to its row, and anything else to -1', () => {
   );
 });
 
-test('names that objects have anyway are unknown', () => {
+test('names of properties that every object has are unknown', () => {
   for (const name of ['__proto__', 'constructor', 'toString'])
     assert.equal(new Vocabulary(['a']).row(name), -1);
 });

@@ -10,7 +10,7 @@ import { loadBundle } from '../bundle/load.ts';
 import { TandemError, type ErrorCode } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import { MemoryStore } from '../store/memory-store.ts';
-import type { StateBatch } from '../store/store.ts';
+import type { StateBatch } from '../store/state-batch.ts';
 import { ApiKeys } from './admission/api-keys.ts';
 import { CANDIDATES } from './answer/endpoints.ts';
 import { Engine } from './engine/engine.ts';

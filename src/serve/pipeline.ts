@@ -2,10 +2,11 @@
 // head, retrieve or score (retrieve.ts), encode and record (answer-writer.ts). Requests that arrive in one turn of the event loop run
 // together, inside one bundle and whatever their kind: it decides only what follows the head, and their endpoint how the answer is written.
 
-import { stateRows } from '../bundle/manifest.ts';
+import { maxStateRows } from '../bundle/manifest.ts';
 import { stateAge } from '../features/sequence.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { newStateBatch, stateOf, type StateBatch, type UserStateStore } from '../store/store.ts';
+import { newStateBatch, stateOf, type StateBatch } from '../store/state-batch.ts';
+import type { StateStore } from '../store/store.ts';
 import { Admission, type AdmissionOptions } from './admission/admission.ts';
 import { AnswerWriter, type AnswerWriterOptions } from './answer/answer-writer.ts';
 import type { Engine } from './engine/engine.ts';
@@ -52,7 +53,7 @@ export class Pipeline {
 
   constructor(
     bundles: { readonly served: Served },
-    store: UserStateStore,
+    store: StateStore,
     metrics: ServerMetrics,
     options: PipelineOptions,
   ) {
@@ -210,7 +211,7 @@ export class Pipeline {
     const without = resolved.filter((_, row) => lengths[row] === 0 && failures[row] === undefined);
     if (without.length === 0) return undefined;
     const { model } = previous.bundle.manifest;
-    const states = newStateBatch(without.length, previous.width, stateRows(model));
+    const states = newStateBatch(without.length, previous.width, maxStateRows(model));
     await this.#hydrate(previous, without, states);
     if (states.lengths.every((length) => length === 0)) return undefined;
     const moved: Resolved[] = [];

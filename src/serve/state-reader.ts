@@ -2,15 +2,16 @@
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { onlyState, type StateBatch, type UserStateStore } from '../store/store.ts';
+import { onlyState, type StateBatch } from '../store/state-batch.ts';
+import type { StateStore } from '../store/store.ts';
 import { logger } from '../telemetry.ts';
 import type { StateFailure } from './answer/answer-parts.ts';
 
 export class StateReader {
-  readonly #store: UserStateStore;
+  readonly #store: StateStore;
   #failing = false;
 
-  constructor(store: UserStateStore) {
+  constructor(store: StateStore) {
     this.#store = store;
   }
 

@@ -9,23 +9,25 @@ class Answered extends Error {}
 
 describe('CircuitBreaker', () => {
   let nowMs: number;
-  let asked: number;
+  let calls: number;
   let breaker: CircuitBreaker;
 
   beforeEach(() => {
     nowMs = 0;
-    asked = 0;
+    calls = 0;
     breaker = new CircuitBreaker({
-      ...{ failures: 3, retryMs: RETRY_MS, nowMs: () => nowMs },
+      failures: 3,
+      retryMs: RETRY_MS,
+      nowMs: () => nowMs,
       isFailure: (error) => !(error instanceof Answered),
     });
   });
 
-  function run(ask: () => Promise<string>): Promise<string> {
+  function run(call: () => Promise<string>): Promise<string> {
     return breaker.run(
       () => {
-        asked++;
-        return ask();
+        calls++;
+        return call();
       },
       () => {
         throw new Refused();
@@ -42,21 +44,21 @@ describe('CircuitBreaker', () => {
     for (let i = 0; i < 3; i++, nowMs++) await fails();
   }
 
-  it('asks until so many calls in a row have failed, then refuses without asking', async () => {
+  it('opens after three failures in a row, and then refuses without a call', async () => {
     await open();
-    assert.equal(asked, 3);
+    assert.equal(calls, 3);
     await assert.rejects(works(), Refused);
-    assert.equal(asked, 3);
+    assert.equal(calls, 3);
   });
 
-  it('starts counting again after an answer', async () => {
+  it('counts from zero again after an answer', async () => {
     for (let round = 0; round < 3; round++) {
       for (let i = 0; i < 2; i++, nowMs++) await fails();
       assert.equal(await works(), 'answer');
     }
   });
 
-  it('lets one call through once in a while, and is closed when that is answered', async () => {
+  it('lets one call through per retry period, and closes when it is answered', async () => {
     await open();
     nowMs += RETRY_MS;
     await fails();
@@ -64,11 +66,11 @@ describe('CircuitBreaker', () => {
     nowMs += RETRY_MS;
     const [first, second] = await Promise.allSettled([works(), works()]);
     assert.equal(first.status, 'fulfilled');
-    assert.equal(second.status, 'rejected', 'the second came while the first was under way');
+    assert.equal(second.status, 'rejected', 'the second call came while the first was under way');
     assert.equal(await works(), 'answer');
   });
 
-  it('counts calls that were under way together once', async () => {
+  it('counts calls that were under way together as one failure', async () => {
     nowMs = 10;
     const together = Array.from({ length: 50 }, () => fails());
     nowMs = 20;
@@ -76,7 +78,7 @@ describe('CircuitBreaker', () => {
     assert.equal(await works(), 'answer');
   });
 
-  it('takes an error that is an answer for no failure', async () => {
+  it('does not count an error that is an answer', async () => {
     for (let i = 0; i < 10; i++, nowMs++) await fails(new Answered());
     assert.equal(await works(), 'answer');
   });

@@ -1,14 +1,17 @@
-// A circuit breaker: what fails again and again is left alone, and asked once in a while whether it is well again, so that an
-// outage costs one request its patience instead of every one. @see Nygard, Release It!, 2nd ed., 2018, chapter 5
+// A circuit breaker: after several failures in a row, calls fail at once, and one call per retry
+// period tests whether the other side has recovered. So an outage costs one request the timeout,
+// not every request. Ours and not a library's for two reasons: calls that were under way together
+// count as one failure (see #fail), which opossum and cockatiel do not offer, and their current
+// versions need Node 22. @see Nygard, Release It!, 2nd ed., 2018, chapter 5
 
 export interface CircuitBreakerOptions {
-  /** Failures in a row that open the circuit. */
+  /** Number of failures in a row that opens the circuit. */
   readonly failures: number;
-  /** While it is open, one call in so many milliseconds is let through. */
+  /** While the circuit is open, one call in so many milliseconds goes through. */
   readonly retryMs: number;
-  /** Whether an error says that the other side is not well; others are answers of it. */
+  /** Whether an error means that the other side is down; any other error is an answer of it. */
   readonly isFailure: (error: unknown) => boolean;
-  /** @returns milliseconds of a clock that never goes back. */
+  /** Milliseconds of a monotonic clock. Default performance.now(). */
   readonly nowMs?: () => number;
 }
 
@@ -29,29 +32,32 @@ export class CircuitBreaker {
   }
 
   /**
-   * Calls `ask`, or `refuse` instead while the circuit is open.
+   * Calls `call`, or `refuse` while the circuit is open.
    *
-   * @returns what `ask` returns.
+   * @returns what `call` resolves to.
    */
-  async run<T>(ask: () => Promise<T>, refuse: () => never): Promise<T> {
-    const askedMs = this.#nowMs();
+  async run<T>(call: () => Promise<T>, refuse: () => never): Promise<T> {
+    const startedMs = this.#nowMs();
     if (this.#failures >= this.#limit) {
-      if (askedMs < this.#retryAtMs) refuse();
-      this.#retryAtMs = askedMs + this.#retryMs;
+      if (startedMs < this.#retryAtMs) refuse();
+      this.#retryAtMs = startedMs + this.#retryMs;
     }
     try {
-      const answer = await ask();
+      const answer = await call();
       this.#failures = 0;
       return answer;
     } catch (error) {
-      if (this.#isFailure(error)) this.#fail(askedMs);
+      if (this.#isFailure(error)) this.#fail(startedMs);
       throw error;
     }
   }
 
-  /** Calls that were under way together fail together: they count once, or one pause of 20 ms would open the circuit. */
-  #fail(askedMs: number): void {
-    if (askedMs < this.#failedMs) return;
+  /**
+   * Counts a failure, unless the call began before the last counted failure. Calls under way
+   * together fail together: counted one by one, a single pause of 20 ms would open the circuit.
+   */
+  #fail(startedMs: number): void {
+    if (startedMs < this.#failedMs) return;
     this.#failedMs = this.#nowMs();
     this.#failures++;
     if (this.#failures === this.#limit) this.#retryAtMs = this.#failedMs + this.#retryMs;

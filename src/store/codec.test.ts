@@ -3,24 +3,19 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { EncoderId } from '../ids.ts';
 import {
-  crc32c,
   decodeRecord,
   decodeWatermark,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
-  writeMissing,
 } from './codec.ts';
-import { storedAs } from './state-rows.ts';
-import {
-  boostsOf,
-  newStateBatch,
-  onlyState,
-  stateOf,
-  type HistoryBoosts,
-  type UserState,
-} from './store.ts';
+import { crc32c } from './record.ts';
+import { markMissing } from './state-batch.ts';
+import { storedAs } from './row-codecs.ts';
+import type { HistoryBoosts } from '../features/item-frequency.ts';
+import type { UserState } from '../features/user-state.ts';
+import { boostsOf, newStateBatch, onlyState, stateOf } from './state-batch.ts';
 
 const ENCODER = '0123456789abcdef'.repeat(4) as EncoderId;
 const PREFIX = encoderPrefix(ENCODER);
@@ -42,23 +37,26 @@ const states: fc.Arbitrary<UserState> = fc
       encodedAtSeconds: fc.double(finite),
     }),
   );
-const lists: fc.Arbitrary<HistoryBoosts> = fc
+const boosts: fc.Arbitrary<HistoryBoosts> = fc
   .array(fc.tuple(fc.nat(2 ** 31 - 1), fc.float(finite)), { maxLength: 7 })
-  .map((listed) => ({
-    items: Int32Array.from(listed, ([item]) => item),
-    boosts: Float32Array.from(listed, ([, boost]) => boost),
+  .map((pairs) => ({
+    items: Int32Array.from(pairs, ([item]) => item),
+    boosts: Float32Array.from(pairs, ([, boost]) => boost),
   }));
-/** Header and checksum; bytes of a row by type and width, as docs/reference/bundle-format.md has them. */
+/**
+ * Bytes of header and checksum, and of a row by type and width, as docs/reference/bundle-format.md
+ * states them.
+ */
 const FRAME_BYTES = 48;
 const ROW_BYTES = {
   f32: (d: number) => 4 * d,
   bf16: (d: number) => 2 * d,
   int8: (d: number) => 4 + d,
 };
-/** How far a value may be from what was written: half a step of its type. */
+/** The largest difference between a value read and the value written: half a step of its type. */
 const STEP = {
   f32: () => 0,
-  // Eight bits of mantissa; denormals have fewer.
+  // bf16 has eight bits of mantissa; denormals have fewer.
   bf16: (x: number) => Math.abs(x) / 256 + 2 ** -133,
   int8: (_x: number, largest: number) => (largest / 127 / 2) * (1 + 1e-4) + 2 ** -142,
 };
@@ -72,7 +70,7 @@ function single(
 }
 
 describe('record of a user state', () => {
-  it('gives back the same values, to half a step of their type', () => {
+  it('returns the same values, to half a step of their type', () => {
     fc.assert(
       fc.property(states, (userState) => {
         const record = encodeRecord(PREFIX, userState, 'u');
@@ -91,7 +89,7 @@ describe('record of a user state', () => {
             `${type}: ${value} became ${received[i]!}`,
           );
         }
-        // Behind the last row nothing was written.
+        // Nothing is written behind the last row, nor before the first.
         assert.ok(batch.states.subarray(-dimensions).every((value) => value === 0));
         assert.ok(batch.states.subarray(0, (rows + 1) * dimensions).every((value) => value === 0));
         assert.equal(batch.lastEventSeconds[1], userState.lastEventSeconds);
@@ -101,12 +99,12 @@ describe('record of a user state', () => {
     );
   });
 
-  it('gives back a list of items as it was, beside the state, to whoever has room for lists', () => {
+  it('returns history boosts unchanged, to a batch that has room for them', () => {
     fc.assert(
-      fc.property(states, lists, (userState, list) => {
+      fc.property(states, boosts, (userState, historyBoosts) => {
         const plain = encodeRecord(PREFIX, userState, 'u');
-        const record = encodeRecord(PREFIX, { ...userState, list }, 'u');
-        assert.equal(record.length, plain.length + 4 + 8 * list.items.length);
+        const record = encodeRecord(PREFIX, { ...userState, historyBoosts }, 'u');
+        assert.equal(record.length, plain.length + 4 + 8 * historyBoosts.items.length);
         const { dimensions, state } = userState;
         const rows = state.length / dimensions;
         const batch = newStateBatch(2, dimensions, rows, 7);
@@ -120,12 +118,12 @@ describe('record of a user state', () => {
           assert.equal(boostsOf(into, 1).items.length, 0);
           assert.deepEqual(stateOf(into, 1), stateOf(batch, 1));
         }
-        assert.deepEqual(boostsOf(batch, 1), list);
-        assert.deepEqual(boostsOf(onlyState(batch, 1), 0), list);
-        // A missing state has no list, whatever lay there.
-        writeMissing(batch, 1);
+        assert.deepEqual(boostsOf(batch, 1), historyBoosts);
+        assert.deepEqual(boostsOf(onlyState(batch, 1), 0), historyBoosts);
+        // A missing state has no boosts, whatever the arrays hold.
+        markMissing(batch, 1);
         assert.equal(boostsOf(batch, 1).items.length, 0);
-        if (list.items.length < 2) return;
+        if (historyBoosts.items.length < 2) return;
         assert.throws(
           () => decodeRecord(record, PREFIX, 'u', newStateBatch(1, dimensions, rows, 1), 0),
           { code: 'ERR_STORE_CORRUPT', message: /at most 1 items/ },
@@ -141,10 +139,10 @@ describe('record of a user state', () => {
     lastEventSeconds: 1_700_000_000,
     encodedAtSeconds: 1_700_000_100,
   };
-  const list = { items: Int32Array.of(3, 9), boosts: Float32Array.of(0.5, 0.25) };
+  const historyBoosts = { items: Int32Array.of(3, 9), boosts: Float32Array.of(0.5, 0.25) };
   for (const [what, userState] of [
     ['', damageable],
-    [' of a record with a list', { ...damageable, list }],
+    [' of a record with history boosts', { ...damageable, historyBoosts }],
   ] as const)
     it(`detects every single flipped bit and every truncation${what}`, () => {
       const record = encodeRecord(PREFIX, userState, 'someone');
@@ -163,11 +161,11 @@ describe('record of a user state', () => {
       assert.equal(batch.lengths[0], 0);
       assert.ok(
         batch.states.every((value) => value === 0),
-        'nothing of a damaged record is read',
+        'a damaged record leaves the batch alone',
       );
     });
 
-  it('never lets random bytes pass', () => {
+  it('refuses random bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
         const batch = newStateBatch(1, 4);
@@ -187,7 +185,7 @@ describe('record of a user state', () => {
     assert.deepEqual([...batch.states], [0]);
   });
 
-  it('is laid out as docs/reference/bundle-format.md says', () => {
+  it('has the layout that docs/reference/bundle-format.md states', () => {
     const record = encodeRecord(PREFIX, single(Float32Array.of(1), 2, 1), 'u');
     const header = `${Buffer.from('TDS1').toString('hex')}01000000${ENCODER.slice(0, 32)}`;
     const times = '000000000000f03f' + '0000000000000040';
@@ -200,22 +198,23 @@ describe('record of a user state', () => {
       assert.equal(bytes[6], type === 'bf16' ? 1 : 2);
       return bytes.toString('hex', 44, bytes.length - 4);
     };
-    // 1 + 2^-8 and 1 + 3 * 2^-8 lie between two values of bf16: the even one is taken.
+    // 1 + 2^-8 and 1 + 3 * 2^-8 lie halfway between two values of bf16, and round to the even one.
     assert.equal(payload('bf16', 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2, 0), '803f823f00c00000');
-    // A row is its scale, largest / 127, and codes.
+    // A row is its scale, largest / 127, then its codes.
     assert.equal(payload('int8', 127, -64, 0, 0), '0000803f7fc0' + '000000000000');
   });
 
-  it('has history boosts where docs/reference/bundle-format.md says, and nowhere else', () => {
+  it('has history boosts where docs/reference/bundle-format.md states, and nowhere else', () => {
     const state = single(Float32Array.of(1), 2, 1);
-    const record = encodeRecord(PREFIX, { ...state, list }, 'u');
+    const record = encodeRecord(PREFIX, { ...state, historyBoosts }, 'u');
     const plain = encodeRecord(PREFIX, state, 'u');
     plain.writeUInt16LE(2, 4);
     assert.deepEqual(record.subarray(0, 48), plain.subarray(0, 48));
-    const listed = '03000000' + '0000003f' + '09000000' + '0000803e';
-    assert.equal(record.toString('hex', 48, record.length - 4), `${listed}02000000`);
+    const pairs = '03000000' + '0000003f' + '09000000' + '0000803e';
+    assert.equal(record.toString('hex', 48, record.length - 4), `${pairs}02000000`);
     assert.equal(record.readUInt32LE(68), crc32c(record.subarray(0, 68)));
-    const broken = { ...state, list: { ...list, boosts: Float32Array.of(0, Infinity) } };
+    const infinite = { ...historyBoosts, boosts: Float32Array.of(0, Infinity) };
+    const broken = { ...state, historyBoosts: infinite };
     assert.throws(() => encodeRecord(PREFIX, broken, 'u'), { code: 'ERR_NON_FINITE' });
   });
 
@@ -231,24 +230,24 @@ describe('record of a user state', () => {
   });
 });
 
-describe('what a record has seen', () => {
-  it('is compared by its newest event, and is nothing when the record is damaged', () => {
+describe('hasSeenMore', () => {
+  it('compares the newest events, and is false for a damaged record', () => {
     fc.assert(
-      fc.property(states, fc.nat(1e6), fc.nat(1e6), fc.nat(), (state, mine, others, place) => {
+      fc.property(states, fc.nat(1e6), fc.nat(1e6), fc.nat(), (state, mine, others, draw) => {
         const stored = encodeRecord(PREFIX, { ...state, lastEventSeconds: mine }, 'u');
         const other = encodeRecord(PREFIX, { ...state, lastEventSeconds: others }, 'u');
         assert.equal(hasSeenMore(stored, other), mine > others);
         assert.equal(hasSeenMore(undefined, other), false);
-        stored[place % stored.length]! ^= 1 << (place % 8);
+        stored[draw % stored.length]! ^= 1 << (draw % 8);
         assert.equal(hasSeenMore(stored, other), false);
-        assert.equal(hasSeenMore(stored.subarray(0, place % stored.length), other), false);
+        assert.equal(hasSeenMore(stored.subarray(0, draw % stored.length), other), false);
       }),
     );
   });
 });
 
 describe('watermark', () => {
-  it('round-trips, and detects every flipped bit', () => {
+  it('survives encoding and decoding, and detects every flipped bit', () => {
     const record = encodeWatermark(1_700_000_000.25);
     assert.equal(decodeWatermark(record, ENCODER), 1_700_000_000.25);
     for (let bit = 0; bit < record.length * 8; bit++) {
@@ -257,19 +256,4 @@ describe('watermark', () => {
       assert.throws(() => decodeWatermark(damaged, ENCODER), { code: 'ERR_STORE_CORRUPT' });
     }
   });
-});
-
-describe('crc32c', () => {
-  // RFC 3720, appendix B.4, and the check value of the CRC catalogue.
-  for (const [text, bytes, expected] of [
-    ['32 zeros', Buffer.alloc(32), 0x8a9136aa],
-    ['32 ones', Buffer.alloc(32, 0xff), 0x62a8ab43],
-    ['0..31', Buffer.from(Array.from({ length: 32 }, (_, i) => i)), 0x46dd794e],
-    ['31..0', Buffer.from(Array.from({ length: 32 }, (_, i) => 31 - i)), 0x113fdb5c],
-    ['123456789', Buffer.from('123456789'), 0xe3069283],
-    ['nothing', Buffer.alloc(0), 0],
-  ] as const)
-    it(`of ${text}`, () => {
-      assert.equal(crc32c(bytes), expected);
-    });
 });

@@ -12,7 +12,7 @@ const event = fc.record({
 const few = fc.array(event, { maxLength: 12 });
 const happened = ({ item, action, time }: HistoryEvent): string => `${time} ${action} ${item}`;
 
-test('a history comes back as it was, with its ids shortened, and once they are short for good', () => {
+test('a stored history is unchanged but for its ids, which are shortened once', () => {
   fc.assert(
     fc.property(few, fc.boolean(), (events, complete) => {
       const once = decodeHistory(encodeHistory({ complete, events }), 'u');
@@ -25,7 +25,7 @@ test('a history comes back as it was, with its ids shortened, and once they are 
   );
 });
 
-test('a record that was changed anywhere is refused', () => {
+test('a record with any flipped bit or any truncation is refused', () => {
   const record = encodeHistory({
     complete: true,
     events: [{ item: 'shoe', action: 'view', time: 7, id: 'x' }],
@@ -42,7 +42,7 @@ test('a record that was changed anywhere is refused', () => {
     });
 });
 
-test('merging gives every event once, in order of time, whatever came twice and through the store', () => {
+test('merged events are distinct and in order of time, also after a stored round trip', () => {
   fc.assert(
     fc.property(few, few, (a, b) => {
       const first = mergeEvents([], a, 100);
@@ -54,7 +54,7 @@ test('merging gives every event once, in order of time, whatever came twice and 
       assert.equal(new Set(second.events.map(happened)).size, second.events.length);
       const ids = second.events.map(({ id }) => id).filter((id) => id !== '');
       assert.equal(new Set(ids).size, ids.length);
-      // Nothing was made up, and sending everything again changes nothing.
+      // Every event was given, and sending all of them again changes nothing.
       const given = new Set([...a, ...b].map(happened));
       assert.ok(second.events.every((one) => given.has(happened(one))));
       const again = mergeEvents(second.events, [...b, ...a], 100);
@@ -63,7 +63,7 @@ test('merging gives every event once, in order of time, whatever came twice and 
   );
 });
 
-test('of too many the newest stay', () => {
+test('the newest events are kept', () => {
   const events = [5, 1, 4, 2, 3].map((time) => ({ item: `i${time}`, action: '', time, id: '' }));
   const { events: kept, added } = mergeEvents([], events, 3);
   assert.deepEqual([kept.map(({ time }) => time), added], [[3, 4, 5], 5]);

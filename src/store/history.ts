@@ -1,43 +1,49 @@
-// What a store keeps of a user's events beside the state, so that a new event can be encoded at once: the newest ones, by the names that
-// items and actions have everywhere, because rows change with every catalogue. Layout in docs/bundle.md.
+// A user's newest events, kept beside the state so that a new event can be encoded at once. Events
+// name items and actions as their source does, because rows change with every catalogue. Layout in
+// docs/reference/bundle-format.md.
 
 import { createHash } from 'node:crypto';
 import { TandemError } from '../errors.ts';
-import { crc32c } from './codec.ts';
+import { CHECKSUM_BYTES, MAGIC, isIntact, sealRecord } from './record.ts';
 
-/** One conversion as it came. */
+/** One conversion, as it was sent. */
 export interface HistoryEvent {
   readonly item: string;
   /** Empty when unknown. */
   readonly action: string;
   /** Unix seconds. */
   readonly time: number;
-  /** What its sender calls it: a second event of that name is the first one again. Empty without one. */
+  /**
+   * The sender's id of the event: a second event of the same id is a repetition. Empty without one.
+   */
   readonly id: string;
 }
 
 export interface UserHistory {
   /**
-   * Whether these are all of the user's newest events. Not so when the state came from a batch job that left none here: what
-   * comes in later then waits for the next job instead of replacing what it knew.
+   * Whether these are all of the user's newest events. They are not when the state came from a
+   * batch job that left no history: later events then wait for the next job, because encoding them
+   * alone would replace a state that knows more.
    */
   readonly complete: boolean;
   /** In order of time. */
   readonly events: readonly HistoryEvent[];
 }
 
-const MAGIC = 0x3148_4454; // "TDH1" read as a little-endian u32
 const HEADER_BYTES = 8;
-const CHECKSUM_BYTES = 4;
-/** time, length of item, length of action, id. */
+/** f64 time, u16 length of the item, u16 length of the action, u64 id. */
 const EVENT_BYTES = 8 + 2 + 2 + 8;
 const NO_ID = 0n;
 
-/** Both in one order of time, each event once, the newest `most` of them. */
+/**
+ * Merges two sets of events in order of time, drops repetitions and keeps the newest `maxEvents`.
+ *
+ * @returns the merged events, and how many events of `added` are not repetitions.
+ */
 export function mergeEvents(
   known: readonly HistoryEvent[],
   added: readonly HistoryEvent[],
-  most: number,
+  maxEvents: number,
 ): { readonly events: readonly HistoryEvent[]; readonly added: number } {
   const seen = new Set(known.flatMap(namesOf));
   const fresh: HistoryEvent[] = [];
@@ -47,18 +53,21 @@ export function mergeEvents(
     for (const name of names) seen.add(name);
     fresh.push(event);
   }
-  // Stable: of events of one second the known ones come first, as before.
+  // The sort is stable: among events of one second, the known ones stay first.
   const events = [...known, ...fresh].sort((a, b) => a.time - b.time);
-  return { events: events.slice(-most), added: fresh.length };
+  return { events: events.slice(-maxEvents), added: fresh.length };
 }
 
-/** An event is the same as another by its id, or by what happened when: a batch job's data has no ids. */
+/**
+ * The names of an event. Two events are the same when they share one: the id, or second, action and
+ * item. The data of a batch job has no ids.
+ */
 function namesOf({ item, action, time, id }: HistoryEvent): string[] {
   const happened = `${Math.floor(time)}\n${action}\n${item}`;
   return id === '' ? [happened] : [happened, `id\n${idOf(id)}`];
 }
 
-/** An id as records keep it: 64 bits of its digest, in hex; the same for what is that already. */
+/** An id as records keep it: 64 bits of its digest in hex. An id of that form stays as it is. */
 function idOf(id: string): string {
   if (/^#[0-9a-f]{16}$/.test(id)) return id;
   const digest = createHash('sha256').update(id).digest().readBigUInt64LE(0);
@@ -69,11 +78,12 @@ function shownId(digest: bigint): string {
   return `#${digest.toString(16).padStart(16, '0')}`;
 }
 
+/** Encodes a history as the bytes that a store keeps. */
 export function encodeHistory({ complete, events }: UserHistory): Buffer {
   const texts = events.map(({ item, action }) => [Buffer.from(item), Buffer.from(action)] as const);
   const bytes = texts.reduce((sum, [item, action]) => sum + item.length + action.length, 0);
   const record = Buffer.alloc(HEADER_BYTES + events.length * EVENT_BYTES + bytes + CHECKSUM_BYTES);
-  record.writeUInt32LE(MAGIC, 0);
+  record.writeUInt32LE(MAGIC.history, 0);
   record.writeUInt16LE(events.length, 4);
   record.writeUInt16LE(Number(complete), 6);
   let at = HEADER_BYTES;
@@ -88,24 +98,24 @@ export function encodeHistory({ complete, events }: UserHistory): Buffer {
     record.set(action, at + item.length);
     at += item.length + action.length;
   }
-  record.writeUInt32LE(crc32c(record, at), at);
-  return record;
+  return sealRecord(record);
 }
 
 /**
+ * Decodes a history.
+ *
  * @param key - names the user in messages.
- * @throws TandemError ERR_STORE_CORRUPT for anything but what encodeHistory gives.
+ * @throws TandemError ERR_STORE_CORRUPT unless the bytes are those of encodeHistory.
  */
 export function decodeHistory(record: Buffer, key: string): UserHistory {
   const corrupt = (): TandemError =>
     new TandemError(
       'ERR_STORE_CORRUPT',
-      `Expected a whole history of user "${key}", received ${record.length} other bytes. The record is damaged: "tandem encode users --histories" writes it again.`,
+      `Expected an intact history of user "${key}", received ${record.length} other bytes. ` +
+        'The record is damaged: "tandem encode users --histories" writes it again.',
       { details: { key } },
     );
-  const end = record.length - CHECKSUM_BYTES;
-  if (end < HEADER_BYTES || record.readUInt32LE(end) !== crc32c(record, end)) throw corrupt();
-  if (record.readUInt32LE(0) !== MAGIC) throw corrupt();
+  if (!isIntact(record, HEADER_BYTES) || record.readUInt32LE(0) !== MAGIC.history) throw corrupt();
   const events: HistoryEvent[] = [];
   let at = HEADER_BYTES;
   for (let i = record.readUInt16LE(4); i > 0; i--) {
@@ -121,6 +131,6 @@ export function decodeHistory(record: Buffer, key: string): UserHistory {
     });
     at = action + actionBytes;
   }
-  if (at !== end) throw corrupt();
+  if (at !== record.length - CHECKSUM_BYTES) throw corrupt();
   return { complete: record.readUInt16LE(6) === 1, events };
 }

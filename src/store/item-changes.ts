@@ -1,11 +1,12 @@
-// What a store keeps of items that came, changed or went after the bundle was published: of each the newest change, by the names that
-// categories and advertisers have everywhere, because rows change with every bundle. Layout in docs/bundle.md.
+// The newest change of each item that was put or deleted after the bundle was published. A change
+// names categories and advertisers as their source does, because rows change with every bundle.
+// Layout in docs/reference/bundle-format.md.
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
-import { crc32c } from './codec.ts';
+import { CHECKSUM_BYTES, MAGIC, isIntact, sealRecord } from './record.ts';
 
-/** What is known of an item. */
+/** The attributes of an item. */
 export interface ItemRecord {
   /** Empty when unknown. */
   readonly title: string;
@@ -14,11 +15,11 @@ export interface ItemRecord {
   readonly advertiser: string;
   /** Null when unknown. */
   readonly price: number | null;
-  /** None means everywhere. */
+  /** Empty means everywhere. */
   readonly countries: readonly string[];
 }
 
-/** One item as it is now. */
+/** The newest change of one item. */
 export interface ItemChange {
   readonly item: string;
   /** Unix seconds of the change. */
@@ -40,31 +41,34 @@ const change = z.strictObject({
   record: record.optional(),
 });
 
-const MAGIC = 0x3149_4454; // "TDI1" read as a little-endian u32
 const HEADER_BYTES = 4;
-const CHECKSUM_BYTES = 4;
 
+/** Encodes a change as the bytes that a store keeps: its JSON in the frame of a record. */
 export function encodeItemChange(value: ItemChange): Buffer {
   const text = JSON.stringify(value);
   const bytes = Buffer.alloc(HEADER_BYTES + Buffer.byteLength(text) + CHECKSUM_BYTES);
-  bytes.writeUInt32LE(MAGIC, 0);
-  const end = HEADER_BYTES + bytes.write(text, HEADER_BYTES, 'utf8');
-  bytes.writeUInt32LE(crc32c(bytes, end), end);
-  return bytes;
+  bytes.writeUInt32LE(MAGIC.itemChange, 0);
+  bytes.write(text, HEADER_BYTES, 'utf8');
+  return sealRecord(bytes);
 }
 
-/** @throws TandemError ERR_STORE_CORRUPT for anything but what encodeItemChange gives. */
+/**
+ * Decodes a change.
+ *
+ * @throws TandemError ERR_STORE_CORRUPT unless the bytes are those of encodeItemChange.
+ */
 export function decodeItemChange(bytes: Buffer): ItemChange {
-  const end = bytes.length - CHECKSUM_BYTES;
   try {
-    if (end < HEADER_BYTES || bytes.readUInt32LE(end) !== crc32c(bytes, end))
-      throw new RangeError('its checksum is another');
-    if (bytes.readUInt32LE(0) !== MAGIC) throw new RangeError('its first bytes are others');
-    return change.parse(JSON.parse(bytes.toString('utf8', HEADER_BYTES, end)));
+    if (!isIntact(bytes, HEADER_BYTES)) throw new RangeError('The checksum does not fit.');
+    if (bytes.readUInt32LE(0) !== MAGIC.itemChange)
+      throw new RangeError('The magic number does not fit.');
+    const text = bytes.toString('utf8', HEADER_BYTES, bytes.length - CHECKSUM_BYTES);
+    return change.parse(JSON.parse(text));
   } catch (cause) {
     throw new TandemError(
       'ERR_STORE_CORRUPT',
-      `Expected a whole change of an item, received ${bytes.length} other bytes. The record is damaged: put or delete the item again.`,
+      `Expected an intact change of an item, received ${bytes.length} other bytes. ` +
+        'The record is damaged: put or delete the item again.',
       { cause },
     );
   }

@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import { storeConformance, userId, userState } from '../../test/support/store-conformance.ts';
 import type { EncoderId } from '../ids.ts';
 import { LmdbStore } from './lmdb-store.ts';
-import { newStateBatch } from './store.ts';
+import { newStateBatch } from './state-batch.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-lmdb-'));
 const ENCODER = 'c'.repeat(64) as EncoderId;
@@ -19,18 +19,21 @@ after(() => {
 storeConformance('LmdbStore', () => LmdbStore.open(mkdtempSync(join(root, 'store-'))));
 
 describe('LmdbStore', () => {
-  it('refuses writes that find no space, says why, and goes on', () => {
-    // A limit on the size of files stands for a full disk: 256 blocks of 1 KiB, which LMDB is soon past.
+  it('rejects writes on a full disk with the reason, and keeps running', () => {
+    // A limit on the size of files stands for a full disk: 256 blocks of 1 KiB, fewer than the
+    // writes need.
     const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(join(root, 'no-space'))});
-    const state = { state: new Float32Array(256), dimensions: 256, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 2 };
-    const write = (batch) =>
-      store.write('ab'.repeat(32), Array.from({ length: 50 }, (_, i) => ({ user: batch + '-' + i, state })));
+    const times = { lastEventSeconds: 1, encodedAtSeconds: 2 };
+    const state = { state: new Float32Array(256), dimensions: 256, type: 'f32', ...times };
+    const write = (batch) => {
+      const entries = Array.from({ length: 50 }, (_, i) => ({ user: batch + '-' + i, state }));
+      return store.write('ab'.repeat(32), entries);
+    };
     for (let i = 0; i < 4; i++)
-      await Promise.allSettled([write(2 * i), write(2 * i + 1)]).then((settled) => {
-        for (const { status, reason } of settled) console.log(status, reason?.code, reason?.message);
-      });
+      for (const { status, reason } of await Promise.allSettled([write(2 * i), write(2 * i + 1)]))
+        console.log(status, reason?.code, reason?.message);
     await new Promise((resolve) => setTimeout(resolve, 50));
     await store.close();
     console.log('closed');`;
@@ -61,7 +64,7 @@ describe('LmdbStore', () => {
     }
   });
 
-  it('refuses a file that is not of LMDB, instead of crashing', () => {
+  it('refuses a file that is not LMDB, without a crash', () => {
     for (const readOnly of [false, true]) {
       const directory = mkdtempSync(join(root, 'garbage-'));
       writeFileSync(join(directory, 'data.mdb'), Buffer.alloc(65_536, 'x'));
@@ -71,7 +74,7 @@ describe('LmdbStore', () => {
     }
   });
 
-  it('refuses an empty file that it may not write to', () => {
+  it('refuses an empty file when it is read-only', () => {
     const directory = mkdtempSync(join(root, 'empty-'));
     writeFileSync(join(directory, 'data.mdb'), '');
     assert.throws(() => LmdbStore.open(directory, { readOnly: true }), {
@@ -138,12 +141,13 @@ describe('LmdbStore', () => {
   });
 });
 
-/** Writes state 9.. of user "a" in another process, which then runs `ending`. */
+/** Writes a state of four nines for user "a" in another process, which then runs `ending`. */
 async function writeInChild(directory: string, ending: string): Promise<void> {
   const script = `
     import { LmdbStore } from ${JSON.stringify(import.meta.resolve('./lmdb-store.ts'))};
     const store = LmdbStore.open(${JSON.stringify(directory)});
-    const state = { state: Float32Array.of(9, 9, 9, 9), dimensions: 4, type: 'f32', lastEventSeconds: 1, encodedAtSeconds: 1 };
+    const times = { lastEventSeconds: 1, encodedAtSeconds: 1 };
+    const state = { state: Float32Array.of(9, 9, 9, 9), dimensions: 4, type: 'f32', ...times };
     await store.write(${JSON.stringify(ENCODER)}, [{ user: 'a', state }]);
     ${ending}`;
   const child = spawn(

@@ -1,4 +1,5 @@
-// User states in LMDB: reads in-process without I/O once a page is warm, one writer, durable when a promise resolves.
+// The feature store in LMDB: reads run in this process and need no I/O once a page is in memory,
+// one writer at a time, and a write is durable when its promise resolves.
 
 import { randomUUID } from 'node:crypto';
 import {
@@ -22,7 +23,6 @@ import {
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
-  writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
@@ -30,23 +30,27 @@ import {
   historyKey,
   itemChangeCountKey,
   itemChangeKey,
-  itemChanges,
+  itemChangeKeysPrefix,
   stateKey,
-  statesOf,
+  stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
-import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
+import { markMissing, type StateBatch } from './state-batch.ts';
+import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
 
-/** Where the first page of LMDB has its magic number. */
+/** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;
 const MAGIC = 0xbeef_c0de;
-/** What a new store takes at least: two pages of the system's size, 4 KiB or, on some ARM machines, 64 KiB, and a lock file of 8 KiB. */
+/**
+ * Bytes that a new store needs at least: two pages of the system's size, which is 4 KiB or, on some
+ * ARM machines, 64 KiB, and a lock file of 8 KiB, counted as 16.
+ */
 const FIRST_BYTES = (2 * 64 + 16) * 1024;
-/** Entries of one transaction: bounds its dirty pages, and how long the event loop is busy filling it. */
+/** Entries of one transaction: bounds its dirty pages and the time that the event loop fills it. */
 const ENTRIES_PER_TRANSACTION = 4096;
 
-/** Many processes and threads may read one directory while one writes. */
-export class LmdbStore implements UserStateStore {
+/** Many processes and threads may read a directory while one process writes. */
+export class LmdbStore implements FeatureStore {
   readonly #database: RootDatabase<Uint8Array, Uint8Array>;
   readonly #directory: string;
   #closing: Promise<void> | undefined;
@@ -59,7 +63,7 @@ export class LmdbStore implements UserStateStore {
   /**
    * Opens or creates a store.
    *
-   * @param directory - created when missing; holds data.mdb and lock.mdb, which grow as they must.
+   * @param directory - created when missing; holds data.mdb, which grows as needed, and lock.mdb.
    * @throws TandemError ERR_STORE_UNAVAILABLE when LMDB cannot open it.
    */
   static open(directory: string, options: { readonly readOnly?: boolean } = {}): LmdbStore {
@@ -75,9 +79,10 @@ export class LmdbStore implements UserStateStore {
         cache: false,
         readOnly,
         noSubdir: false,
-        // A write's promise then resolves after the flush to disk, not between commit and flush.
+        // Without overlapping, a write's promise resolves after the flush to disk, not before it.
         overlappingSync: false,
-        // Everything is written in transactions here; with it a commit that fails rejects a promise that nobody has.
+        // With batching, a commit that fails rejects a promise that no caller holds. This store
+        // writes in transactions of its own and does not need it.
         eventTurnBatching: false,
       });
       return new LmdbStore(directory, database);
@@ -89,26 +94,24 @@ export class LmdbStore implements UserStateStore {
   read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): void {
     this.#checkOpen();
     const prefix = encoderPrefix(encoderId);
-    for (const [row, user] of userIds.entries()) {
-      // The buffer is LMDB's own and valid until the next read: decodeRecord is done with it by then.
+    for (const [index, user] of userIds.entries()) {
+      // LMDB owns the buffer, which is valid until the next read. decodeRecord does not keep it.
       let record: Buffer | undefined;
       try {
         record = this.#database.getBinaryFast(stateKey(prefix, user));
       } catch (cause) {
         throw unavailable(this.#directory, `reading user "${user}"`, cause);
       }
-      if (record === undefined || !decodeRecord(record, prefix, user, out, row))
-        writeMissing(out, row);
+      if (record === undefined || !decodeRecord(record, prefix, user, out, index))
+        markMissing(out, index);
     }
   }
 
-  async write(
-    encoderId: EncoderId,
-    entries: readonly { readonly user: UserId; readonly state: UserState }[],
-  ): Promise<void> {
+  async write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     this.#checkOpen();
     const prefix = encoderPrefix(encoderId);
-    // Encoded before the first put, so that a state that is refused leaves nothing of its batch behind.
+    // All are encoded before the first put: when one state is refused, nothing of the call is
+    // written.
     const records = entries.map(({ user, state }) => ({
       key: stateKey(prefix, user),
       value: encodeRecord(prefix, state, user),
@@ -127,13 +130,10 @@ export class LmdbStore implements UserStateStore {
     return this.#settle(() => userIds.map((user) => this.#historyOf(user)));
   }
 
-  async changeHistories(
-    userIds: readonly UserId[],
-    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
-  ): Promise<void> {
+  async changeHistories(userIds: readonly UserId[], change: HistoryChange): Promise<void> {
     this.#checkOpen();
     await this.#transact(userIds.length, () => {
-      // All are made before the first is put, so that one that is refused leaves nothing of them behind.
+      // All are made before the first put: when one change throws, nothing of the call is written.
       const changed = userIds.map((user) => ({
         key: historyKey(user),
         value: encodeHistory(change(user, this.#historyOf(user))),
@@ -153,7 +153,7 @@ export class LmdbStore implements UserStateStore {
 
   readItemChanges(): Promise<ItemChanges> {
     return this.#settle(() => {
-      const start = itemChanges();
+      const start = itemChangeKeysPrefix();
       const found = this.#database.getRange({ start, end: successor(start) });
       return {
         version: this.#itemChangesVersion(),
@@ -207,18 +207,23 @@ export class LmdbStore implements UserStateStore {
 
   count(encoderId: EncoderId): Promise<number> {
     return this.#settle(() => {
-      const start = statesOf(encoderPrefix(encoderId));
+      const start = stateKeysPrefix(encoderPrefix(encoderId));
       return this.#database.getKeysCount({ start, end: successor(start) });
     });
   }
 
-  /** Waits for writes under way, then closes; safe to call twice. */
+  /** Waits for pending writes, then closes; safe to call twice. */
   close(): Promise<void> {
     this.#closing ??= this.#database.close();
     return this.#closing;
   }
 
-  /** Reads and writes in one transaction, on disk when the promise resolves. `action` throws before its first put, or not at all. */
+  /**
+   * Runs `action` in one transaction, which is on disk when the promise resolves.
+   *
+   * @param records - number of records to write, for messages.
+   * @param action - reads and puts; throws before its first put or not at all.
+   */
   async #transact(records: number, action: () => void): Promise<void> {
     try {
       await this.#database.transaction(action);
@@ -229,7 +234,7 @@ export class LmdbStore implements UserStateStore {
     }
   }
 
-  /** What `action` returns or throws, as a promise. */
+  /** Runs `action` and gives what it returns or throws as a promise. */
   #settle<T>(action: () => T): Promise<T> {
     return new Promise((resolve) => {
       this.#checkOpen();
@@ -243,7 +248,7 @@ export class LmdbStore implements UserStateStore {
   }
 }
 
-/** The first key after every key that begins with `prefix`. */
+/** The smallest key that is larger than every key that begins with `prefix`. */
 function successor(prefix: Buffer): Buffer {
   const next = Buffer.from(prefix);
   for (let i = next.length - 1; i >= 0; i--) {
@@ -253,7 +258,7 @@ function successor(prefix: Buffer): Buffer {
   return Buffer.alloc(prefix.length + 1, 0xff);
 }
 
-/** The binding ends the process over a file that is not LMDB's: better an error. */
+/** Throws for a file that is not LMDB's, over which the binding would end the process. */
 function expectMagic(path: string, readOnly: boolean): void {
   if (!existsSync(path)) return;
   const bytes = Buffer.alloc(MAGIC_AT + 4);
@@ -264,19 +269,22 @@ function expectMagic(path: string, readOnly: boolean): void {
   } finally {
     closeSync(file);
   }
-  // An empty file is one that LMDB is about to fill, unless it must not write.
+  // LMDB fills an empty file, unless it is opened read-only.
   if (
     (length === 0 && !readOnly) ||
     (length === bytes.length && bytes.readUInt32LE(MAGIC_AT) === MAGIC)
   )
     return;
-  throw new Error(`${path} is no file of LMDB`);
+  throw new Error(`${path} is not a file of LMDB`);
 }
 
 /**
- * Throws where the disk has no room for a new store. LMDB sets the length of its lock file and writes to it through a map, which on a
- * full disk is a bus error; and where its data file cannot be begun, the binding ends with a segmentation fault. Its own files are
- * left alone, since another process may be about to begin them.
+ * Throws when the disk has no room for a new store.
+ *
+ * On a full disk LMDB ends the process: it sets the length of its lock file and writes to it
+ * through a map, which is a bus error, and the binding ends with a segmentation fault when it
+ * cannot begin the data file. The probe is a file of our own, because another process may be
+ * creating LMDB's files.
  */
 function expectRoom(directory: string): void {
   const begun = ['lock.mdb', 'data.mdb'].every((name) => {
@@ -292,12 +300,15 @@ function expectRoom(directory: string): void {
   }
 }
 
-/** Why a commit failed: the binding says it by a second promise, which ends the process when nobody listens. */
+/**
+ * The reason why a commit failed. The binding reports it through a second promise, whose rejection
+ * ends the process when nobody listens.
+ */
 async function reasonOf(cause: unknown): Promise<unknown> {
   const { commitError } = cause as { readonly commitError?: Promise<never> };
   if (commitError === undefined) return cause;
   const reason = commitError.catch((error: unknown) => error);
-  // It is rejected in the same turn of the event loop as `cause`, or never.
+  // That promise rejects in the same turn of the event loop as `cause`, or never.
   return Promise.race([reason, new Promise((resolve) => setImmediate(resolve, cause))]);
 }
 
@@ -305,7 +316,8 @@ function unavailable(directory: string, doing: string, cause: unknown): TandemEr
   const reason = cause instanceof Error ? `: ${cause.message}` : '';
   return new TandemError(
     'ERR_STORE_UNAVAILABLE',
-    `Expected the LMDB store at ${directory} to answer, but ${doing} failed${reason}. Check its path, permissions and disk space.`,
+    `Expected the LMDB store at ${directory} to answer, but ${doing} failed${reason}. ` +
+      'Check its path, permissions and disk space.',
     { cause, details: { directory } },
   );
 }

@@ -1,4 +1,5 @@
-// User states in this process's memory: for tests, examples and library use. Gone when the process ends.
+// A feature store in this process's memory, for tests, examples and library use. Its content is
+// lost when the process ends.
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -9,14 +10,14 @@ import {
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
-  writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
-import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
+import { markMissing, type StateBatch } from './state-batch.ts';
+import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
 
-/** Keeps the same records as every other store, so that nothing behaves differently without a disk. */
-export class MemoryStore implements UserStateStore {
+/** Keeps the same records as every other store, so that it refuses and rounds the same values. */
+export class MemoryStore implements FeatureStore {
   readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
   readonly #watermarks = new Map<EncoderId, Buffer>();
   readonly #histories = new Map<UserId, Buffer>();
@@ -28,17 +29,14 @@ export class MemoryStore implements UserStateStore {
     this.#checkOpen();
     const prefix = encoderPrefix(encoderId);
     const records = this.#records.get(encoderId);
-    for (const [row, user] of userIds.entries()) {
+    for (const [index, user] of userIds.entries()) {
       const record = records?.get(user);
-      if (record === undefined || !decodeRecord(record, prefix, user, out, row))
-        writeMissing(out, row);
+      if (record === undefined || !decodeRecord(record, prefix, user, out, index))
+        markMissing(out, index);
     }
   }
 
-  write(
-    encoderId: EncoderId,
-    entries: readonly { readonly user: UserId; readonly state: UserState }[],
-  ): Promise<void> {
+  write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     return this.#settle(() => {
       const prefix = encoderPrefix(encoderId);
       const encoded = entries.map(
@@ -51,14 +49,15 @@ export class MemoryStore implements UserStateStore {
     });
   }
 
+  count(encoderId: EncoderId): Promise<number> {
+    return this.#settle(() => this.#records.get(encoderId)?.size ?? 0);
+  }
+
   readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {
     return this.#settle(() => userIds.map((user) => this.#historyOf(user)));
   }
 
-  changeHistories(
-    userIds: readonly UserId[],
-    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
-  ): Promise<void> {
+  changeHistories(userIds: readonly UserId[], change: HistoryChange): Promise<void> {
     return this.#settle(() => {
       const changed = userIds.map(
         (user) => [user, encodeHistory(change(user, this.#historyOf(user)))] as const,
@@ -109,10 +108,6 @@ export class MemoryStore implements UserStateStore {
     });
   }
 
-  count(encoderId: EncoderId): Promise<number> {
-    return this.#settle(() => this.#records.get(encoderId)?.size ?? 0);
-  }
-
   close(): Promise<void> {
     this.#closed = true;
     this.#records.clear();
@@ -122,7 +117,7 @@ export class MemoryStore implements UserStateStore {
     return Promise.resolve();
   }
 
-  /** What `action` returns or throws, as a promise. */
+  /** Runs `action` and gives what it returns or throws as a promise. */
   #settle<T>(action: () => T): Promise<T> {
     return new Promise((resolve) => {
       this.#checkOpen();

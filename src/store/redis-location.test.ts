@@ -5,21 +5,31 @@ import { TandemError } from '../errors.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
 
 describe('parseRedisLocation', () => {
-  it('takes defaults for what is not said', () => {
+  it('uses defaults for missing parts', () => {
     assert.deepEqual(parseRedisLocation('redis://cache'), {
-      ...{ host: 'cache', port: 6379, db: 0, tls: false, prefix: 'tandem:' },
-      ...{ username: undefined, password: undefined },
+      host: 'cache',
+      port: 6379,
+      db: 0,
+      tls: false,
+      prefix: 'tandem:',
+      username: undefined,
+      password: undefined,
     });
   });
 
   it('reads every part', () => {
     assert.deepEqual(parseRedisLocation('rediss://me:p%40ss%2F@[::1]:7000/3?prefix=shop%3A'), {
-      ...{ host: '::1', port: 7000, db: 3, tls: true, prefix: 'shop:' },
-      ...{ username: 'me', password: 'p@ss/' },
+      host: '::1',
+      port: 7000,
+      db: 3,
+      tls: true,
+      prefix: 'shop:',
+      username: 'me',
+      password: 'p@ss/',
     });
   });
 
-  it('says what is wrong, and not the password', () => {
+  it('names the wrong part, without the password', () => {
     for (const [location, expected] of [
       ['redis://me:secret@', /a URL/],
       ['redis://:secret@host:99999', /a URL/],
@@ -40,7 +50,7 @@ describe('parseRedisLocation', () => {
 });
 
 describe('withoutSecrets', () => {
-  it('shows no user and no password, whatever they are', () => {
+  it('removes any user and password', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 1 }), (text) => {
         const secret = `<<${text}>>`;

@@ -1,4 +1,5 @@
-// Where a Redis store is, as people write it: redis://user:password@host:6379/0?prefix=shop: (rediss:// over TLS).
+// The location of a Redis store as people write it: redis://user:password@host:6379/0?prefix=shop:,
+// or rediss:// for TLS.
 
 import { TandemError, nearestName } from '../errors.ts';
 
@@ -9,7 +10,7 @@ export interface RedisLocation {
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly tls: boolean;
-  /** Begins every key. */
+  /** Every key begins with it, so that a database may hold other data, too. */
   readonly prefix: string;
 }
 
@@ -17,7 +18,11 @@ const DEFAULT_PORT = 6379;
 const DEFAULT_PREFIX = 'tandem:';
 const PARAMETERS = ['prefix'];
 
-/** @throws TandemError ERR_CONFIG_INVALID that says which part is wrong, without the password. */
+/**
+ * Parses a location.
+ *
+ * @throws TandemError ERR_CONFIG_INVALID that names the wrong part, without the password.
+ */
 export function parseRedisLocation(location: string): RedisLocation {
   let url: URL;
   try {
@@ -30,12 +35,9 @@ export function parseRedisLocation(location: string): RedisLocation {
   if (!/^(\/\d*)?$/.test(pathname)) throw invalid(location, 'the number of a database as path');
   for (const name of searchParams.keys())
     if (!PARAMETERS.includes(name))
-      throw invalid(
-        location,
-        `no parameter "${name}"${nearestName(name, PARAMETERS) === undefined ? '' : ' (did you mean "prefix"?)'}`,
-      );
+      throw invalid(location, `no parameter "${name}"${suggestion(name)}`);
   return {
-    // An IPv6 address has brackets in a URL and none in a socket's.
+    // An IPv6 address has brackets in a URL, and none where a socket takes it.
     host: hostname.replace(/^\[(.*)\]$/, '$1'),
     port: port === '' ? DEFAULT_PORT : Number(port),
     db: Number(pathname.slice(1)),
@@ -44,6 +46,11 @@ export function parseRedisLocation(location: string): RedisLocation {
     tls: protocol === 'rediss:',
     prefix: searchParams.get('prefix') ?? DEFAULT_PREFIX,
   };
+}
+
+function suggestion(name: string): string {
+  const nearest = nearestName(name, PARAMETERS);
+  return nearest === undefined ? '' : ` (did you mean "${nearest}"?)`;
 }
 
 function decoded(location: string, text: string): string {
@@ -57,11 +64,13 @@ function decoded(location: string, text: string): string {
 function invalid(location: string, expected: string): TandemError {
   return new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected ${expected} in the location of the store, received ${withoutSecrets(location)}. Write redis://host:port/database?prefix=name: or rediss:// for TLS, with user:password@ before the host.`,
+    `Expected ${expected} in the location of the store, received ${withoutSecrets(location)}. ` +
+      'Write redis://host:port/database?prefix=name: or rediss:// for TLS, ' +
+      'with user:password@ before the host.',
   );
 }
 
-/** A location as it may be shown: without user and password. What is no URL is shown as it is. */
+/** A location without user and password, for logs and messages. A path stays as it is. */
 export function withoutSecrets(location: string): string {
   return location.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^]*@/i, '$1***@');
 }

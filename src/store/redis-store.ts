@@ -1,9 +1,11 @@
-// User states in Redis: the records and keys of every other store, for servers that share one. A Redis that is down, stopped or out of reach
-// costs the history of users and the timeout, never an answer: calls fail at once while it is known to be away.
+// The feature store in Redis, for servers that share one: the same records and keys as in every
+// other store. While Redis is down, stopped or out of reach, users are served as cold starts; the
+// first calls wait for the timeout, later calls fail at once.
 
 import { Redis } from 'ioredis';
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
+import { SerialQueue } from '../serial-queue.ts';
 import { logger } from '../telemetry.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import {
@@ -12,7 +14,6 @@ import {
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
-  writeMissing,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
@@ -20,26 +21,33 @@ import {
   historyKey,
   itemChangeCountKey,
   itemChangeKey,
-  itemChanges,
+  itemChangeKeysPrefix,
   stateKey,
-  statesOf,
+  stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
-import type { ItemChanges, StateBatch, UserState, UserStateStore } from './store.ts';
+import { markMissing, type StateBatch } from './state-batch.ts';
+import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
 
-/** Records of one command: bounds how long Redis answers nobody else. */
+/** Records of one command: bounds how long one command keeps Redis from answering others. */
 const ENTRIES_PER_COMMAND = 512;
 const SCAN_COUNT = 1000;
 const FAILURES_TO_OPEN = 3;
 const RETRY_MS = 1000;
 const FIRST_RECONNECT_MS = 50;
 const LONGEST_RECONNECT_MS = 1000;
-/** A connection on which nothing comes back for so long is given up: the kernel alone would try for a quarter of an hour. */
+/**
+ * A connection on which nothing arrives for so long is closed; the kernel alone would go on trying
+ * for a quarter of an hour. A longer timeout of commands takes its place.
+ */
 const LEAST_SILENCE_MS = 1000;
-/** How often a change of histories begins again because somebody else changed them meanwhile. */
+/** Attempts to change histories: each fails when another process changes one of them meanwhile. */
 const CHANGE_ATTEMPTS = 20;
-/** hasSeenMore() in Redis: the newest event of a record is the f64 at its byte 32. */
+/**
+ * Sets each key unless its record has seen a newer event, as hasSeenMore() decides, except that the
+ * checksum is not checked. The time of the newest event is the f64 at byte 32 of a record.
+ */
 const PUT_UNLESS_OLDER = `
   for i, key in ipairs(KEYS) do
     local old = redis.call('GET', key)
@@ -49,46 +57,51 @@ const PUT_UNLESS_OLDER = `
   end
   return #KEYS`;
 
-export class RedisStore implements UserStateStore {
+export class RedisStore implements FeatureStore {
   readonly #redis: Redis;
-  /** Where it is, without user and password. */
+  /** The location without user and password. */
   readonly #name: string;
-  /** What keys begin with, so that a database may hold other things, too. */
+  /** Every key begins with it, so that a database may hold other data, too. */
   readonly #namespace: Buffer;
   readonly #timeoutMs: number;
   readonly #breaker = new CircuitBreaker({
     failures: FAILURES_TO_OPEN,
     retryMs: RETRY_MS,
-    // What Redis says to a command is an answer; a command that it did not answer is none.
+    // An error that Redis replies with is an answer; a command without a reply is a failure.
     isFailure: (error) => !(error instanceof TandemError) && !isReply(error),
   });
-  /** Why there is no connection. */
+  /** The reason why there is no connection; undefined while there is one. */
   #connectionError: Error | undefined;
-  /** Changes of histories watch keys, and a connection has one set of those. */
-  #lastChange: Promise<unknown> = Promise.resolve();
+  /**
+   * One change of histories at a time: a change watches keys, and a connection has one watched set.
+   */
+  readonly #changes = new SerialQueue();
   #closed = false;
 
   private constructor(location: string, timeoutMs: number) {
-    const { prefix, tls, username, password, ...place } = parseRedisLocation(location);
+    const { prefix, tls, username, password, host, port, db } = parseRedisLocation(location);
     const silenceMs = Math.max(timeoutMs, LEAST_SILENCE_MS);
     this.#name = withoutSecrets(location);
     this.#namespace = Buffer.from(prefix);
     this.#timeoutMs = timeoutMs;
     this.#redis = new Redis({
-      ...place,
+      host,
+      port,
+      db,
       ...(username !== undefined && { username }),
       ...(password !== undefined && { password }),
       ...(tls && { tls: {} }),
       lazyConnect: true,
       connectTimeout: silenceMs,
       socketTimeout: silenceMs,
-      // What cannot be sent now, or was sent on a connection that broke, fails now.
+      // A command that cannot be sent, or was sent on a connection that broke, fails at once.
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       retryStrategy: (attempt) =>
         Math.min(LONGEST_RECONNECT_MS, FIRST_RECONNECT_MS * 2 ** (attempt - 1)),
     });
-    // Every failed call says so itself; without a listener a lost connection would end the process.
+    // Each failed call reports its own error. Without a listener, a lost connection would end the
+    // process.
     this.#redis.on('error', (error: Error) => {
       this.#connectionError = error;
     });
@@ -101,16 +114,19 @@ export class RedisStore implements UserStateStore {
   }
 
   /**
-   * Connects; a Redis that is away is tried again in the background, and calls fail until it is there.
+   * Connects. When Redis does not answer, the store goes on trying in the background, and calls
+   * fail until there is a connection.
    *
-   * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for TLS.
-   * @param timeoutMs - that an answer may take.
-   * @throws TandemError ERR_CONFIG_INVALID for something that is no such URL.
+   * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for
+   *   TLS.
+   * @param timeoutMs - longest time to wait for the answer of a command.
+   * @throws TandemError ERR_CONFIG_INVALID for any other location.
    */
   static async open(location: string, timeoutMs: number): Promise<RedisStore> {
     const store = new RedisStore(location, timeoutMs);
     await store.#redis.connect().catch((error: unknown) => {
-      // Its text alone: with the error comes the command that it is about, and with a login the password.
+      // Only the message: the error holds the failed command, and that of a login holds the
+      // password.
       const reason = messageOf(store.#connectionError ?? error);
       logger.error({ store: store.#name, reason }, 'Redis does not answer yet');
     });
@@ -124,17 +140,14 @@ export class RedisStore implements UserStateStore {
       keys.length === 0
         ? []
         : await this.#ask('reading states', () => this.#soon(this.#redis.mgetBuffer(keys)));
-    for (const [row, user] of userIds.entries()) {
-      const record = records[row];
-      if (record === null || record === undefined || !decodeRecord(record, prefix, user, out, row))
-        writeMissing(out, row);
+    for (const [i, user] of userIds.entries()) {
+      const record = records[i];
+      if (record === null || record === undefined || !decodeRecord(record, prefix, user, out, i))
+        markMissing(out, i);
     }
   }
 
-  async write(
-    encoderId: EncoderId,
-    entries: readonly { readonly user: UserId; readonly state: UserState }[],
-  ): Promise<void> {
+  async write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     const prefix = encoderPrefix(encoderId);
     const records = entries.map(({ user, state }) => ({
       key: this.#keyOf(stateKey(prefix, user)),
@@ -164,13 +177,8 @@ export class RedisStore implements UserStateStore {
     return userIds.map((user, i) => historyIn(records[i], user));
   }
 
-  changeHistories(
-    userIds: readonly UserId[],
-    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
-  ): Promise<void> {
-    const turn = this.#lastChange.then(() => this.#change(userIds, change));
-    this.#lastChange = turn.catch(() => undefined);
-    return turn;
+  changeHistories(userIds: readonly UserId[], change: HistoryChange): Promise<void> {
+    return this.#changes.run(() => this.#change(userIds, change));
   }
 
   async itemChangesVersion(): Promise<number> {
@@ -181,11 +189,14 @@ export class RedisStore implements UserStateStore {
     return Number(count ?? 0);
   }
 
-  /** The version is read first: changes that come meanwhile are read again with the next one. */
+  /**
+   * Reads the version first: changes that arrive meanwhile belong to a later version and are read
+   * again.
+   */
   async readItemChanges(): Promise<ItemChanges> {
     const version = await this.itemChangesVersion();
-    const hash = this.#keyOf(itemChanges());
-    // HSCAN may give a field more than once.
+    const hash = this.#keyOf(itemChangeKeysPrefix());
+    // HSCAN may return a field more than once.
     const found = new Map<string, ItemChange>();
     let cursor = '0';
     do {
@@ -202,7 +213,7 @@ export class RedisStore implements UserStateStore {
   }
 
   async writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
-    const hash = this.#keyOf(itemChanges());
+    const hash = this.#keyOf(itemChangeKeysPrefix());
     const fields = changes.flatMap((change) => [
       itemChangeKey(change.item),
       encodeItemChange(change),
@@ -222,7 +233,7 @@ export class RedisStore implements UserStateStore {
   }
 
   async forgetItemChanges(items: readonly string[]): Promise<void> {
-    const hash = this.#keyOf(itemChanges());
+    const hash = this.#keyOf(itemChangeKeysPrefix());
     for (let begin = 0; begin < items.length; begin += ENTRIES_PER_COMMAND) {
       const part = items.slice(begin, begin + ENTRIES_PER_COMMAND);
       await this.#ask('forgetting changes of items', () =>
@@ -246,13 +257,13 @@ export class RedisStore implements UserStateStore {
   }
 
   async count(encoderId: EncoderId): Promise<number> {
-    const wanted = this.#keyOf(statesOf(encoderPrefix(encoderId)));
+    const wanted = this.#keyOf(stateKeysPrefix(encoderPrefix(encoderId)));
     const pattern = globOf(wanted);
-    // SCAN may give a key more than once.
+    // SCAN may return a key more than once.
     const found = new Set<string>();
     let cursor = '0';
     do {
-      // Typed for patterns that are text; this one is bytes.
+      // ioredis types SCAN for patterns of text; this pattern is bytes.
       const [next, keys] = (await this.#ask('counting states', () =>
         this.#redis.callBuffer('SCAN', cursor, 'MATCH', pattern, 'COUNT', SCAN_COUNT),
       )) as [Buffer, Buffer[]];
@@ -268,11 +279,10 @@ export class RedisStore implements UserStateStore {
     return Promise.resolve();
   }
 
-  /** Optimistic: keys that somebody else changes between reading and writing are read again. */
-  async #change(
-    userIds: readonly UserId[],
-    change: (user: UserId, history: UserHistory | undefined) => UserHistory,
-  ): Promise<void> {
+  /**
+   * Optimistic locking: when another process changes a key between read and write, starts again.
+   */
+  async #change(userIds: readonly UserId[], change: HistoryChange): Promise<void> {
     if (userIds.length === 0) return;
     const keys = userIds.map((user) => this.#keyOf(historyKey(user)));
     for (let attempt = 0; attempt < CHANGE_ATTEMPTS; attempt++) {
@@ -294,10 +304,12 @@ export class RedisStore implements UserStateStore {
       });
       if (done) return;
     }
-    throw this.#unavailable(`changing ${userIds.length} histories that others go on changing`);
+    throw this.#unavailable(
+      `changing ${userIds.length} histories that other processes keep changing`,
+    );
   }
 
-  /** A call, or at once the error that it would come to while Redis is known to be away. */
+  /** Makes a call, or throws at once while the circuit breaker takes Redis for down. */
   async #ask<T>(doing: string, call: () => Promise<T>): Promise<T> {
     if (this.#closed) throw this.#unavailable(`${doing} after close()`);
     try {
@@ -311,10 +323,11 @@ export class RedisStore implements UserStateStore {
   }
 
   /**
-   * An answer, or a rejection when it takes longer than timeoutMs.
+   * Resolves with an answer, or rejects when it takes longer than timeoutMs.
    *
-   * ioredis's own commandTimeout counts what this event loop was busy with: the answer may lie unread in the socket while its
-   * timer is over. Sockets come before setImmediate.
+   * The commandTimeout of ioredis also counts the time in which this event loop was busy: its timer
+   * can fire while the answer lies unread in the socket. Here the timer waits for setImmediate,
+   * before which the event loop reads sockets.
    */
   #soon<T>(answer: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -334,7 +347,8 @@ export class RedisStore implements UserStateStore {
     const because = reason === undefined ? '' : `: ${messageOf(reason)}`;
     return new TandemError(
       'ERR_STORE_UNAVAILABLE',
-      `Expected the feature store at ${this.#name} to answer, but ${doing} failed${because}. Check that Redis runs, its address, password and memory.`,
+      `Expected the feature store at ${this.#name} to answer, but ${doing} failed${because}. ` +
+        'Check that Redis runs, its address, password and memory.',
       { details: { store: this.#name } },
     );
   }
@@ -356,7 +370,7 @@ function historyIn(record: Buffer | null | undefined, user: UserId): UserHistory
   return record === null || record === undefined ? undefined : decodeHistory(record, user);
 }
 
-/** A pattern of SCAN for keys that begin with these bytes. */
+/** The pattern of SCAN for keys that begin with these bytes. */
 function globOf(bytes: Buffer): Buffer {
   const escaped: number[] = [];
   for (const byte of bytes) {

@@ -1,43 +1,46 @@
-// Items and advertisers of the synthetic world. The few numbers that sessions need are kept in typed arrays
-// (29 bytes an item); titles and categories are recomputed from (seed, item) when asked for.
+// Items and advertisers of the synthetic world. Typed arrays hold the few numbers that sessions
+// need, 29 bytes per item; titles and categories are recomputed from (seed, item) on demand.
 
 import * as law from './law.ts';
 import { DOMAIN, RandomStream } from './random.ts';
 import { COUNTRIES, LEAVES, LEAVES_PER_ROOT, ROOTS, TITLE_FILLERS } from './taxonomy.ts';
 
-/** What the item file says of an item. */
+/** An item as the raw file of items has it. */
 export interface ItemDescription {
   readonly id: string;
   readonly title: string;
   /** Leaf names by descending confidence. */
   readonly categories: readonly string[];
-  /** In (0, 1), two decimals. */
+  /** Confidence of each category, in (0, 1), with two decimals. */
   readonly confidences: readonly number[];
   readonly advertiser: string;
   readonly price: number;
   readonly bid: number;
   readonly dailyBudget: number;
-  /** Empty = everywhere. */
+  /** Empty means everywhere. */
   readonly countries: readonly string[];
 }
 
-/** Items are numbered leaf by leaf, by descending popularity within a leaf; ids are a permutation that hides it. */
+/**
+ * Items are numbered leaf by leaf, by descending popularity within a leaf. Their ids are a
+ * permutation, so that they do not show this order.
+ */
 export class Catalogue {
   readonly seed: number;
   readonly count: number;
-  /** [leaves + 1]: items of leaf l are [leafOffsets[l], leafOffsets[l + 1]). */
+  /** [leaves + 1]: leaf l has the items [leafOffsets[l], leafOffsets[l + 1]). */
   readonly leafOffsets: Int32Array;
-  /** [leaves], 0 = largest leaf and highest demand. */
+  /** [leaves] rank of each leaf; 0 = largest size and highest demand. */
   readonly leafRanks: Int32Array;
-  /** [N, TASTE_WIDTH], each about N(0, 1). */
+  /** [N, TASTE_WIDTH], each value about N(0, 1). */
   readonly tastes: Float32Array;
   readonly prices: Float32Array;
-  /** What the advertiser pays for a conversion, at most. */
+  /** [N] largest amount that the advertiser pays for a conversion. */
   readonly bids: Float32Array;
   readonly advertisers: Int32Array;
-  /** Bit c = offered in COUNTRIES[c]; 0 = everywhere. */
+  /** [N] bit c: offered in COUNTRIES[c]; 0 = everywhere. */
   readonly targeting: Uint8Array;
-  /** [advertisers], share of its auctions an advertiser's daily budget lasts for. */
+  /** [advertisers] share of its auctions that an advertiser's daily budget lasts for. */
   readonly budgetRatios: Float32Array;
   readonly #multiplier: number;
   readonly #inverse: number;
@@ -104,7 +107,7 @@ export class Catalogue {
     return this.leafOffsets[leaf + 1]! - this.leafOffsets[leaf]!;
   }
 
-  /** Popularity weight within the item's leaf, before taste. */
+  /** Weight of an item within its leaf by popularity alone. */
   popularity(leaf: number, item: number): number {
     return Math.pow(item - this.leafOffsets[leaf]! + 1, -law.ITEM_ZIPF_EXPONENT);
   }
@@ -135,12 +138,12 @@ export class Catalogue {
     const second = (first + 1 + stream.below(words.length - 1)) % words.length;
     const filler = TITLE_FILLERS[stream.below(TITLE_FILLERS.length)]!;
     const advertiser = this.advertisers[item]!;
-    const listed = this.#classify(leaf, stream);
+    const classes = this.#classify(leaf, stream);
     return {
       id: this.idOf(item),
       title: `${filler} ${words[first]!} ${words[second]!}`,
-      categories: listed.map((entry) => LEAVES[entry.leaf]!.name),
-      confidences: listed.map((entry) => entry.confidence),
+      categories: classes.map((entry) => LEAVES[entry.leaf]!.name),
+      confidences: classes.map((entry) => entry.confidence),
       advertiser: `advertiser-${String(advertiser).padStart(6, '0')}`,
       price: Math.round(this.prices[item]! * 100) / 100,
       bid: Math.round(this.bids[item]! * 10_000) / 10_000,
@@ -152,7 +155,9 @@ export class Catalogue {
     };
   }
 
-  /** What a classifier would say of an item of `leaf`: the leaf, often a sibling, sometimes a wrong one. */
+  /**
+   * The classes that a classifier gives an item: its leaf, often a sibling, sometimes a wrong leaf.
+   */
   #classify(leaf: number, stream: RandomStream): { leaf: number; confidence: number }[] {
     let own = 0.55 + 0.4 * stream.uniform();
     const root = LEAVES[leaf]!.root * LEAVES_PER_ROOT;
@@ -161,25 +166,27 @@ export class Catalogue {
     let other = 0.1 + 0.3 * stream.uniform();
     const swapped = stream.chance(law.SWAPPED_LEAF_RATE);
     if (swapped) [own, other] = [other, own];
-    const listed = [{ leaf, confidence: own }];
+    const classes = [{ leaf, confidence: own }];
     if (stream.chance(law.SIBLING_RATE) || swapped)
-      listed.push({ leaf: sibling, confidence: other });
+      classes.push({ leaf: sibling, confidence: other });
     if (stream.chance(law.WRONG_LEAF_RATE)) {
       const wrong = stream.below(LEAVES.length);
       const confidence = 0.05 + 0.25 * stream.uniform();
-      if (listed.every((entry) => entry.leaf !== wrong)) listed.push({ leaf: wrong, confidence });
+      if (classes.every((entry) => entry.leaf !== wrong)) classes.push({ leaf: wrong, confidence });
     }
-    return listed
+    return classes
       .map((entry) => ({ leaf: entry.leaf, confidence: Math.round(entry.confidence * 100) / 100 }))
       .sort((a, b) => b.confidence - a.confidence || a.leaf - b.leaf);
   }
 }
 
-/** Advertisers: each in one to three roots, heavy-tailed in size, with a taste that its items share. */
+/**
+ * Advertisers: each sells in one to three roots; sizes are heavy-tailed; its items share a taste.
+ */
 class Brands {
   readonly tastes: Float32Array;
   readonly budgetRatios: Float32Array;
-  /** Per root, its advertisers and their cumulative weights. */
+  /** The advertisers of each root and their cumulative weights. */
   readonly #ofRoot: { ids: number[]; cumulative: number[] }[] = ROOTS.map(() => ({
     ids: [],
     cumulative: [],

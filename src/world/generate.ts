@@ -1,9 +1,8 @@
-// Writes a synthetic world as raw files with a source manifest, and imports them like anybody's data:
-// the importer is the only writer of the normalised format.
+// Writes a synthetic world as raw files with a source manifest, and imports them like any other
+// data: the import is the only writer of the normalised format.
 
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { TEMPORARY_PREFIX, writeFileSynced } from '../files.ts';
 import { startProgress } from '../telemetry.ts';
@@ -11,25 +10,26 @@ import { importDataset, type ImportReport } from '../data/import.ts';
 import { Auction } from './auction.ts';
 import { Catalogue } from './catalogue.ts';
 import * as law from './law.ts';
+import { LineWriter } from './line-writer.ts';
 import { Population, type UserLife } from './population.ts';
 import { COUNTRIES, GENDERS } from './taxonomy.ts';
 
-/** Said wherever numbers of this world are shown. */
+/** Shown wherever numbers of a synthetic world are shown. */
 export const SIMULATION_NOTICE =
   'Simulation: a synthetic ads world with known ground truth, not real traffic.';
 
 export interface WorldOptions extends law.WorldSize {
   readonly outputDirectory: string;
-  /** Keeps the raw files in `<outputDirectory>-raw`. */
+  /** Whether to keep the raw files in `<outputDirectory>-raw`. Default false. */
   readonly keepRaw?: boolean;
-  /** Replaces a different dataset at outputDirectory. */
+  /** Whether to replace another dataset at outputDirectory. Default false. */
   readonly force?: boolean;
 }
 
 export interface WorldReport {
-  /** Always true: nothing here was observed. */
+  /** Always true: no number here was observed. */
   readonly simulation: true;
-  /** Normalised dataset, for readDataset(). */
+  /** Directory of the normalised dataset, for readDataset(). */
   readonly directory: string;
   readonly name: string;
   readonly digest: string;
@@ -42,10 +42,11 @@ export interface WorldReport {
 }
 
 /**
- * Generates a synthetic ads world and imports it to `outputDirectory`. The same users, items and seed give the same
- * digest.
+ * Generates a synthetic ads world and imports it to `outputDirectory`. The same numbers of users
+ * and items and the same seed give the same digest.
  *
- * Memory: 29 bytes an item and one user at a time; disk: about 200 bytes an event of raw files, removed afterwards.
+ * Memory: 29 bytes per item, and one user at a time. Disk: raw files of about 200 bytes per event,
+ * which are removed afterwards.
  *
  * @throws TandemError ERR_INVALID_ARGUMENT for a size out of range; what importDataset throws.
  */
@@ -99,7 +100,7 @@ async function writeRaw(folder: string, size: law.WorldSize): Promise<void> {
       const life = population.simulate(user);
       users.add(userLine(population, user, life));
       eventCount += addSessions(population, auction, user, life, events, requests);
-      // Back-pressure: nothing more is made while a full buffer is on its way to the disk.
+      // Back-pressure: waits while a full buffer is written to disk.
       for (const writer of [events, users, requests]) if (writer.full) await writer.flush();
       progress.update(user + 1, `${eventCount} events`);
     }
@@ -131,10 +132,16 @@ async function writeItems(path: string, catalogue: Catalogue): Promise<void> {
 
 function userLine(population: Population, user: number, { profile }: UserLife): string {
   const age = profile.ageKnown ? String(profile.age) : '';
-  return `${population.userId(user)},${age},${GENDERS[profile.gender]!},${COUNTRIES[profile.country]!}`;
+  const [gender, country] = [GENDERS[profile.gender]!, COUNTRIES[profile.country]!];
+  return `${population.userId(user)},${age},${gender},${country}`;
 }
 
-/** Returns the number of events added. Texts are of letters, digits, '-' and ' ': nothing needs quoting. */
+/**
+ * Adds the lines of a user's sessions. Their texts are letters, digits, '-' and ' ', so that
+ * nothing needs quoting.
+ *
+ * @returns the number of events added.
+ */
 function addSessions(
   population: Population,
   auction: Auction,
@@ -151,12 +158,12 @@ function addSessions(
   let count = 0;
   for (const session of sessions) {
     const positives: string[] = [];
-    for (const [row, item] of session.positives.entries()) {
+    for (const [i, item] of session.positives.entries()) {
       const id = catalogue.idOf(item);
       positives.push(id);
-      const action = session.purchases[row]! ? 'purchase' : 'add_to_cart';
+      const action = session.purchases[i]! ? 'purchase' : 'add_to_cart';
       const value = catalogue.prices[item]!.toFixed(2);
-      events.add(`${userId},${id},${session.conversionTimes[row]!},${action},${value}`);
+      events.add(`${userId},${id},${session.conversionTimes[i]!},${action},${value}`);
       count++;
     }
     const candidates = auction.loggedCandidates(user, profile, session);
@@ -166,7 +173,8 @@ function addSessions(
         ? `"surface":"search","query":"${session.query}"`
         : `"surface":"related","subject":"${catalogue.idOf(session.subject)}"`;
     requests.add(
-      `{"id":"${population.requestId(user, session.number)}","user":"${userId}","time":${session.time},${subject}` +
+      `{"id":"${population.requestId(user, session.number)}","user":"${userId}"` +
+        `,"time":${session.time},${subject}` +
         `,"positives":${JSON.stringify(positives)}` +
         `,"delivered":${JSON.stringify(won.map((item) => catalogue.idOf(item)))}${demographics}` +
         `,"slice":"${session.differs ? 'intent-differs' : 'intent-same'}"}`,
@@ -223,48 +231,4 @@ function sourceManifest(size: law.WorldSize): Record<string, unknown> {
       },
     },
   };
-}
-
-const BUFFER_CHARACTERS = 1 << 20;
-
-/** Lines to a file through one buffer of about a megabyte; the caller flushes when it is full. */
-class LineWriter {
-  readonly #file: FileHandle;
-  #lines: string[] = [];
-  #characters = 0;
-
-  private constructor(file: FileHandle) {
-    this.#file = file;
-  }
-
-  static async open(path: string): Promise<LineWriter> {
-    return new LineWriter(await open(path, 'w'));
-  }
-
-  get full(): boolean {
-    return this.#characters >= BUFFER_CHARACTERS;
-  }
-
-  add(line: string): void {
-    this.#lines.push(line);
-    this.#characters += line.length + 1;
-  }
-
-  /** Writes all that is buffered; a full disk rejects here. */
-  async flush(): Promise<void> {
-    if (this.#lines.length === 0) return;
-    const text = `${this.#lines.join('\n')}\n`;
-    this.#lines = [];
-    this.#characters = 0;
-    // writeFile on a handle continues at its position and loops over short writes; write() does not loop.
-    await this.#file.writeFile(text);
-  }
-
-  async close(): Promise<void> {
-    try {
-      await this.flush();
-    } finally {
-      await this.#file.close();
-    }
-  }
 }

@@ -1,7 +1,7 @@
-// Counter-based randomness of the synthetic world: every user, item and advertiser has a stream of its own,
-// addressed by (seed, domain, index), so that no draw depends on how many others were made.
+// Counter-based randomness of the synthetic world: every user, item and advertiser has a stream of
+// its own at the address (seed, domain, index). So no draw depends on the number of other draws.
 
-/** What a stream is for; the same index in two domains gives unrelated streams. */
+/** The purpose of a stream. The same index in two domains gives unrelated streams. */
 export const DOMAIN = {
   world: 1,
   advertiser: 2,
@@ -14,14 +14,14 @@ export const DOMAIN = {
   sample: 9,
 } as const;
 
-/** murmur3's finaliser: every input bit reaches every output bit. */
+/** The finaliser of murmur3, in which every input bit affects every output bit. */
 function mix(word: number): number {
   word = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
   word = Math.imul(word ^ (word >>> 13), 0xc2b2ae35);
   return (word ^ (word >>> 16)) >>> 0;
 }
 
-/** One uniform in (0, 1) at an address, for draws that are too many for a stream each. */
+/** One uniform in (0, 1) at an address, for draws too numerous to have a stream each. */
 export function uniformAt(seed: number, domain: number, index: number, subIndex: number): number {
   let key = mix((seed ^ 0x9e3779b9) >>> 0);
   key = mix((key + Math.imul(domain, 0x85ebca77)) >>> 0);
@@ -30,7 +30,7 @@ export function uniformAt(seed: number, domain: number, index: number, subIndex:
 }
 
 /**
- * xoshiro128**, restarted at any address in O(1). Not for secrets.
+ * xoshiro128**, which can restart at any address in O(1). Not for secrets.
  *
  * @see Blackman and Vigna, Scrambled Linear Pseudorandom Number Generators, 2018.
  */
@@ -45,11 +45,11 @@ export class RandomStream {
     this.restart(seed, domain, index, subIndex);
   }
 
-  /** Moves to the start of the stream at an address; all four are integers >= 0, below 2^32. */
+  /** Moves to the start of the stream at an address of four integers in [0, 2^32). */
   restart(seed: number, domain: number, index: number, subIndex = 0): void {
     let key = mix((seed ^ 0x9e3779b9) >>> 0);
     key = mix((key + Math.imul(domain, 0x85ebca77)) >>> 0);
-    // Two words per coordinate: a 32-bit chain alone would collide for a share of ten million items.
+    // Two words per coordinate: with one, some of ten million items would share a stream.
     const low = mix(key ^ mix((index + 0x27d4eb2f) >>> 0));
     const high = mix((Math.imul(index, 0x9e3779b1) ^ Math.imul(key, 0xc2b2ae3d)) >>> 0);
     this.#a = mix(low ^ mix((subIndex + 0x165667b1) >>> 0));
@@ -73,7 +73,7 @@ export class RandomStream {
     return result;
   }
 
-  /** Uniform in (0, 1): both ends are excluded, so that its logarithm is finite. */
+  /** Uniform in (0, 1). Both ends are excluded, so that its logarithm is finite. */
   uniform(): number {
     return (this.uint32() + 0.5) / 4294967296;
   }
@@ -83,11 +83,12 @@ export class RandomStream {
     return Math.floor(this.uniform() * bound);
   }
 
+  /** True with the given probability. */
   chance(probability: number): boolean {
     return this.uniform() < probability;
   }
 
-  /** Standard normal (Box-Muller, in pairs). */
+  /** Standard normal, by Box-Muller in pairs. */
   normal(): number {
     if (!Number.isNaN(this.#spareNormal)) {
       const spare = this.#spareNormal;
@@ -100,7 +101,9 @@ export class RandomStream {
     return radius * Math.cos(angle);
   }
 
-  /** A row of a cumulative table, by its weights; the last entry is the total. */
+  /**
+   * Draws a row of a table by its weights. `cumulative` holds their running sums, the total last.
+   */
   pick(cumulative: ArrayLike<number>, length: number = cumulative.length): number {
     const target = this.uniform() * cumulative[length - 1]!;
     let low = 0;
@@ -112,4 +115,12 @@ export class RandomStream {
     }
     return low;
   }
+}
+
+/** Running sums of weights, as RandomStream.pick() needs them. */
+export function runningSum(weights: ArrayLike<number>): Float64Array {
+  const sums = new Float64Array(weights.length);
+  let sum = 0;
+  for (let i = 0; i < weights.length; i++) sums[i] = sum += weights[i]!;
+  return sums;
 }

@@ -1,46 +1,42 @@
-// Proves that a world is worth measuring on: with its true parameters, context must be worth what we claim a model can
-// win, history must help, and nothing may leak. Uses only what the simulation knows; no model is trained.
+// Checks that a synthetic world can measure what we claim: with its true parameters, context must
+// gain what we claim a model can gain, history must help, and nothing may leak. No model is
+// trained.
 
 import { DAY_SECONDS } from '../time.ts';
 import { Catalogue } from './catalogue.ts';
 import { SIMULATION_NOTICE } from './generate.ts';
 import * as law from './law.ts';
-import { Population, type Profile, type Session } from './population.ts';
+import { Population, type Session } from './population.ts';
+import type { Profile } from './profile.ts';
 import { DOMAIN, RandomStream } from './random.ts';
-import { LEAVES, ROOTS } from './taxonomy.ts';
+import { RANKINGS, TruthScorer, type Ranking } from './truth-scorer.ts';
 
 const CUTOFFS = [10, 50, 100] as const;
 const SLICES = ['intent-differs', 'intent-same'] as const;
-/** Users are independent, so a sample speaks for a large world. */
+/** Users are independent, so a sample of them stands for a large world. */
 const MAX_USERS = 20_000;
 const MAX_REQUESTS_PER_SLICE = 1_000;
-/** Scores computed per slice, at most: fewer requests in a large catalogue. */
+/** Largest number of scores per slice: a large catalogue is checked with fewer requests. */
 const MAX_SCORES = 3e8;
 const POPULAR_DAYS = 30;
 const ZIPF_RANKS = 16;
-/** Fewer conversions than this tell no exponent. */
+/** With fewer conversions, the exponent cannot be measured. */
 const MIN_ZIPF_EVENTS = 5_000;
-/** Below, a leaf has hardly more items than the ten that are retrieved: taste has nothing to choose. */
+/**
+ * In a smaller world, a leaf has hardly more than ten items, and taste has nothing to choose from.
+ */
 const MIN_ITEMS_FOR_TASTE = 2_000;
-/** Above, ten of a leaf's thousands of items cannot hold 15 % of what is converted, whatever is known. */
+/**
+ * In a larger world, the best ten of a leaf's thousands of items cannot hold 15 % of the
+ * conversions, whatever is known.
+ */
 const MAX_ITEMS_FOR_CEILING = 100_000;
-
-/** Rankings by the truth, by parts of it, and by popularity. */
-const RANKINGS = [
-  'intent and history (ceiling)',
-  'observed context and history',
-  'intent only',
-  'history only',
-  'history only, told the slice',
-  'popular',
-] as const;
-type Ranking = (typeof RANKINGS)[number];
 
 export interface SelfCheckRow {
   readonly slice: string;
   readonly ranking: string;
   readonly requests: number;
-  /** Mean of hits / min(positives, K), for K of 10, 50, 100. */
+  /** Mean over requests of hits / min(positives, 10). */
   readonly recallAt10: number;
   readonly recallAt50: number;
   readonly recallAt100: number;
@@ -61,7 +57,7 @@ export interface SelfCheckReport {
   readonly events: number;
   readonly rows: readonly SelfCheckRow[];
   readonly tests: readonly SelfCheckTest[];
-  /** Tests that this size of world cannot answer, and why. */
+  /** Tests that a world of this size cannot answer, each with the reason. */
   readonly skipped: readonly string[];
   readonly passed: boolean;
 }
@@ -76,7 +72,9 @@ interface Survey {
   events: number;
   testRequests: number;
   differing: number;
-  /** Sessions' faults: positives that are the subject, repeated, not offered to the user, or outside the 90 days. */
+  /**
+   * Positives that are the subject, repeated, not offered to the user, or outside of the 90 days.
+   */
   violations: number;
   /** [N] conversions of the last POPULAR_DAYS before the test. */
   readonly popularity: Uint32Array;
@@ -85,7 +83,9 @@ interface Survey {
   readonly samples: readonly Sampled[][];
 }
 
-/** Simulates (a sample of) a world's users and checks it; takes seconds in a small world. */
+/**
+ * Simulates a world's users, or a sample of them, and checks the world; seconds in a small world.
+ */
 export function selfCheckWorld(size: law.WorldSize): SelfCheckReport {
   law.checkWorldSize(size);
   const catalogue = new Catalogue(size.seed, size.items);
@@ -145,10 +145,10 @@ function surveyUsers(population: Population, users: number, wanted: number): Sur
       if (session.differs) survey.differing++;
       const slice = session.differs ? 0 : 1;
       // Reservoir sampling: every test request of the slice has the same chance.
-      const place =
+      const at =
         samples[slice]!.length < wanted ? samples[slice]!.length : stream.below(seen[slice]! + 1);
       seen[slice]!++;
-      if (place < wanted) samples[slice]![place] = { user, number: session.number };
+      if (at < wanted) samples[slice]![at] = { user, number: session.number };
     }
   }
   return survey;
@@ -182,15 +182,15 @@ function measure(
     const { profile, sessions } = population.simulate(user);
     const session = sessions[number]!;
     scorer.prepare(profile, sessions, number);
-    for (const [row, ranking] of RANKINGS.entries()) {
+    for (const [r, ranking] of RANKINGS.entries()) {
       const ranks = ranksOf(scorer.score(ranking), session);
-      for (const [column, cutoff] of CUTOFFS.entries())
-        sums[row]![column]! +=
+      for (const [c, cutoff] of CUTOFFS.entries())
+        sums[r]![c]! +=
           ranks.filter((rank) => rank < cutoff).length / Math.min(ranks.length, cutoff);
     }
   }
-  return RANKINGS.map((ranking, row) => {
-    const [recallAt10, recallAt50, recallAt100] = sums[row]!.map(
+  return RANKINGS.map((ranking, r) => {
+    const [recallAt10, recallAt50, recallAt100] = sums[r]!.map(
       (sum) => sum / Math.max(1, samples.length),
     );
     return {
@@ -204,138 +204,19 @@ function measure(
   });
 }
 
-/** Rank of each positive among all items but the subject, 0 = first; ties count against the positive. */
+/**
+ * Rank of each positive among all items but the subject; 0 = first. Ties count against the
+ * positive.
+ */
 function ranksOf(scores: Float64Array, session: Session): number[] {
   const targets = session.positives.map((item) => scores[item]!);
   const ranks = targets.map(() => -1);
   for (let item = 0; item < scores.length; item++) {
     if (item === session.subject) continue;
     const score = scores[item]!;
-    for (let row = 0; row < targets.length; row++) if (score >= targets[row]!) ranks[row]!++;
+    for (let i = 0; i < targets.length; i++) if (score >= targets[i]!) ranks[i]!++;
   }
   return ranks;
-}
-
-/** Scores all items for one request at a time; memory is three numbers an item. */
-class TruthScorer {
-  readonly #population: Population;
-  readonly #popularity: Uint32Array;
-  readonly #scores: Float64Array;
-  /** P(item | leaf, user) by the truth. */
-  readonly #withinLeaf: Float64Array;
-  /** The same for the average user. */
-  readonly #average: Float64Array;
-  readonly #wordLeaves: Map<string, number[]> = new Map();
-  #profile: Profile | undefined;
-  #sessions: readonly Session[] = [];
-  #number = 0;
-
-  constructor(population: Population, popularity: Uint32Array) {
-    const { catalogue } = population;
-    this.#population = population;
-    this.#popularity = popularity;
-    this.#scores = new Float64Array(catalogue.count);
-    this.#withinLeaf = new Float64Array(catalogue.count);
-    this.#average = new Float64Array(catalogue.count);
-    for (const [leaf, { words, root }] of LEAVES.entries())
-      for (const word of [...words, ROOTS[root]!])
-        this.#wordLeaves.set(word, [...(this.#wordLeaves.get(word) ?? []), leaf]);
-    this.#fillWithinLeaves(this.#average, (item) => {
-      // E exp(s u . v) over u ~ N(0, I) is exp(s^2 |v|^2 / 2).
-      let square = 0;
-      for (let d = 0; d < law.TASTE_WIDTH; d++)
-        square += catalogue.tastes[item * law.TASTE_WIDTH + d]! ** 2;
-      return Math.exp((law.TASTE_STRENGTH ** 2 * square) / 2);
-    });
-  }
-
-  prepare(profile: Profile, sessions: readonly Session[], number: number): void {
-    this.#profile = profile;
-    this.#sessions = sessions;
-    this.#number = number;
-    const converted = new Set(sessions.slice(0, number).flatMap(({ positives }) => positives));
-    this.#fillWithinLeaves(this.#withinLeaf, (item) =>
-      this.#population.tasteWeight(profile, item, converted),
-    );
-  }
-
-  /** [N], higher is better; valid until the next call. */
-  score(ranking: Ranking): Float64Array {
-    const session = this.#sessions[this.#number]!;
-    const leaves = LEAVES.map(() => 0);
-    switch (ranking) {
-      case 'intent and history (ceiling)':
-        leaves[session.leaf] = 1;
-        return this.#combine(leaves, this.#withinLeaf);
-      case 'observed context and history':
-        return this.#combine(this.#observedLeaves(session), this.#withinLeaf);
-      case 'intent only':
-        leaves[session.leaf] = 1;
-        return this.#combine(leaves, this.#average);
-      case 'history only':
-        return this.#combine(this.#expectedLeaves(session), this.#withinLeaf);
-      case 'history only, told the slice':
-        return this.#combine(this.#sliceLeaves(session), this.#withinLeaf);
-      case 'popular':
-        return Float64Array.from(this.#popularity);
-    }
-  }
-
-  #fillWithinLeaves(target: Float64Array, weigh: (item: number) => number): void {
-    const { catalogue } = this.#population;
-    for (let leaf = 0; leaf < LEAVES.length; leaf++) {
-      const [from, to] = [catalogue.leafOffsets[leaf]!, catalogue.leafOffsets[leaf + 1]!];
-      let total = 0;
-      for (let item = from; item < to; item++)
-        total += target[item] = catalogue.popularity(leaf, item) * weigh(item);
-      for (let item = from; item < to; item++) target[item]! /= total;
-    }
-  }
-
-  #combine(leaves: ArrayLike<number>, withinLeaf: Float64Array): Float64Array {
-    const { leafOffsets } = this.#population.catalogue;
-    for (let leaf = 0; leaf < LEAVES.length; leaf++)
-      for (let item = leafOffsets[leaf]!; item < leafOffsets[leaf + 1]!; item++)
-        this.#scores[item] = leaves[leaf]! * withinLeaf[item]!;
-    return this.#scores;
-  }
-
-  /** P(leaf) before anything of the session is seen. */
-  #expectedLeaves({ previousDrift }: Session): Float64Array {
-    const returning = previousDrift < 0 ? 0 : law.DRIFT_RETURN_RATE;
-    const drifting = 1 - law.LONG_TERM_RATE;
-    const leaves = this.#population.driftShares.map((share) => drifting * (1 - returning) * share);
-    if (previousDrift >= 0) leaves[previousDrift]! += drifting * returning;
-    const { interests, interestWeights } = this.#profile!;
-    for (const [row, leaf] of interests.entries())
-      leaves[leaf]! += law.LONG_TERM_RATE * interestWeights[row]!;
-    return leaves;
-  }
-
-  /** The same, told whether the intent differs from all that is known: the best that history can do in a slice. */
-  #sliceLeaves(session: Session): Float64Array {
-    const known = new Set(this.#profile!.interests);
-    for (const earlier of this.#sessions.slice(0, this.#number)) known.add(earlier.leaf);
-    return this.#expectedLeaves(session).map((share, leaf) =>
-      known.has(leaf) === session.differs ? 0 : share,
-    );
-  }
-
-  /** What the request shows: the classifier's word on the subject, or the leaves that the query's words belong to. */
-  #observedLeaves(session: Session): Float64Array {
-    const leaves = new Float64Array(LEAVES.length).fill(1e-6);
-    if (session.subject >= 0) {
-      const { categories, confidences } = this.#population.catalogue.describe(session.subject);
-      for (const [row, name] of categories.entries())
-        leaves[LEAVES.findIndex((leaf) => leaf.name === name)]! += confidences[row]!;
-      return leaves;
-    }
-    for (const word of session.query.split(' ')) {
-      const matched = this.#wordLeaves.get(word) ?? [];
-      for (const leaf of matched) leaves[leaf]! += 1 / matched.length;
-    }
-    return leaves;
-  }
 }
 
 function judge(
@@ -346,7 +227,7 @@ function judge(
   const recall = (slice: string, ranking: Ranking): number =>
     rows.find((row) => row.slice === slice && row.ranking === ranking)!.recallAt10;
   const [differs, same] = SLICES;
-  // Never 0: one hit in all requests is the least that a sample can tell apart from none.
+  // At least one hit in all requests: a sample cannot show a smaller recall, and it must not be 0.
   const withoutContext = Math.max(
     recall(differs, 'history only'),
     recall(differs, 'history only, told the slice'),
@@ -394,7 +275,8 @@ function judge(
     0.4,
     0.6,
   );
-  // Draws without replacement, repeats at REPEAT_FACTOR and country targeting flatten what was put in.
+  // Draws without replacement, the factor of repeats and country targeting flatten the
+  // distribution.
   if (survey.byRank.reduce((sum, count) => sum + count, 0) >= MIN_ZIPF_EVENTS)
     between(
       'measured / true exponent of popularity within a leaf',
@@ -416,7 +298,7 @@ function judge(
   return { tests, skipped };
 }
 
-/** Minus the slope of ln count over ln rank, by least squares. */
+/** The exponent of a Zipf law: minus the slope of ln count over ln rank, by least squares. */
 function zipfExponent(counts: Float64Array): number {
   const xs = Array.from(counts, (_, index) => Math.log(index + 1));
   const ys = Array.from(counts, (count) => Math.log(Math.max(count, 0.5)));
@@ -435,20 +317,21 @@ function countBadConfidences(catalogue: Catalogue): number {
       categories.length === confidences.length &&
       new Set(categories).size === categories.length &&
       confidences.every(
-        (value, row) => value > 0 && value <= 1 && (row === 0 || value <= confidences[row - 1]!),
+        (value, i) => value > 0 && value <= 1 && (i === 0 || value <= confidences[i - 1]!),
       );
     if (!fine) bad++;
   }
   return bad;
 }
 
-/** The report as text for a terminal. */
+/** Formats a report as text for a terminal. */
 export function formatSelfCheck(report: SelfCheckReport): string {
   const lines = [
     report.notice,
     `${report.world}: ${report.users} users checked, ${report.events} events`,
     '',
-    `${'slice'.padEnd(15)} ${'ranked by'.padEnd(31)} ${'requests'.padStart(8)}   R@10   R@50  R@100`,
+    `${'slice'.padEnd(15)} ${'ranked by'.padEnd(31)} ${'requests'.padStart(8)}` +
+      '   R@10   R@50  R@100',
     ...report.rows.map(
       (row) =>
         `${row.slice.padEnd(15)} ${row.ranking.padEnd(31)} ${String(row.requests).padStart(8)}` +

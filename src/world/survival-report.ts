@@ -1,4 +1,4 @@
-// How a survival simulation is shown: survival.json with every number, survival.md for people.
+// The files of a survival simulation: survival.json with every number, survival.md for people.
 
 import { join } from 'node:path';
 import { markdownTable } from '../evaluate/report/markdown.ts';
@@ -21,7 +21,7 @@ const TITLES: Readonly<Record<SurvivalMetric, string>> = {
   returnOnAdSpend: 'return on ad spend',
 };
 
-/** Writes survival.json and survival.md into `directory`, each in one step. */
+/** Writes survival.json and survival.md into `directory`, each atomically. */
 export function writeSurvival(directory: string, report: SurvivalReport): void {
   writeFileAtomic(join(directory, SURVIVAL_FILES.text), `${formatSurvival(report)}\n`);
   writeFileAtomic(
@@ -30,11 +30,11 @@ export function writeSurvival(directory: string, report: SurvivalReport): void {
   );
 }
 
-/** The whole report as Markdown. */
+/** Formats a report as Markdown. */
 export function formatSurvival(report: SurvivalReport): string {
   const { generators, dataset, requests, candidates, slots } = report;
   const head = ['generator', ...SURVIVAL_METRICS.flatMap((metric) => [TITLES[metric], '95 %'])];
-  // Relevances are small and revenues large: significant digits, not decimals.
+  // Significant digits and not decimals, because relevances are small and revenues are large.
   const digits = (value: number): string => String(Number(value.toPrecision(3)));
   const cells = (row: Readonly<Record<SurvivalMetric, Estimate>>): string[] =>
     SURVIVAL_METRICS.flatMap((metric) => {
@@ -44,8 +44,10 @@ export function formatSurvival(report: SurvivalReport): string {
   const lifted = generators.flatMap(({ name, lift }) => (lift === null ? [] : [{ name, lift }]));
   return [
     `# ${dataset.name}: survival`,
-    `**${report.notice}** Ranker, auction, rivals and budgets are those of docs/explanation/synthetic-world.md.`,
-    `${report.description}. ${requests} requests, ${candidates} candidates of each generator, ${slots} slots a request. Intervals: 95 %, bootstrap over users.`,
+    `**${report.notice}** Ranker, auction, rivals and budgets are those of ` +
+      'docs/explanation/synthetic-world.md.',
+    `${report.description}. ${requests} requests, ${candidates} candidates of each generator, ` +
+      `${slots} slots a request. Intervals: 95 %, bootstrap over users.`,
     markdownTable(
       head,
       generators.map((row) => [row.name, ...cells(row)]),

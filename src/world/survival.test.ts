@@ -47,7 +47,7 @@ function simulate(generators: readonly Scorer[]): Promise<SurvivalReport> {
   return simulateSurvival({ dataset, set, generators, candidates: K, seed: 1 });
 }
 
-/** The world's own relevance: what an all-knowing generator would retrieve by. */
+/** The true relevance, which an omniscient generator would rank by. */
 function truth(): Float64Array[] {
   const delivery = openWorldDelivery(dataset)!;
   const all = Int32Array.from({ length: dataset.items.count }, (_, slot) => slot);
@@ -56,7 +56,7 @@ function truth(): Float64Array[] {
 }
 
 describe('survival simulation', () => {
-  it('counts what the auction of the world says, in sums over requests', async () => {
+  it('sums the outcomes of the auction over requests', async () => {
     const byNumber = generator('by number', (request, item) => -((item * 7 + request) % 1000));
     const { generators, requests } = await simulate([byNumber]);
     const delivery = openWorldDelivery(dataset)!;
@@ -98,7 +98,7 @@ describe('survival simulation', () => {
     }
   });
 
-  it('an all-knowing generator beats one that knows nothing, the same way at every call', async () => {
+  it('ranks an omniscient generator above a blind one, the same way at every call', async () => {
     const relevances = truth();
     const generators = [
       generator('nothing', (request, item) => -((item * 7 + request) % 1000)),
@@ -119,7 +119,7 @@ describe('survival simulation', () => {
     assert.deepEqual(await simulate(generators), report);
   });
 
-  it('the same generator twice has a lift of exactly 1: resamples are paired', async () => {
+  it('gives the same generator a lift of exactly 1, because resamples are paired', async () => {
     const relevances = truth();
     const twice = ['a', 'b'].map((name) =>
       generator(name, (request, item) => relevances[request]![item]!),
@@ -132,7 +132,7 @@ describe('survival simulation', () => {
       });
   });
 
-  it('writes JSON and Markdown that say that it is a simulation', async () => {
+  it('says in JSON and Markdown that it is a simulation', async () => {
     const report = await simulate([generator('any', (_request, item) => item)]);
     writeSurvival(folder, report);
     const read = (name: string): string => readFileSync(join(folder, name), 'utf8');
@@ -141,7 +141,7 @@ describe('survival simulation', () => {
     assert.match(read(SURVIVAL_FILES.text), /Simulation/);
   });
 
-  it('refuses data whose auction nobody knows', async () => {
+  it('refuses a dataset whose auction is not known', async () => {
     const other = microDataset(2, [{ user: 0, item: 0, time: 1 }]);
     await assert.rejects(
       simulateSurvival({ dataset: other, set, generators: [], candidates: K, seed: 1 }),

@@ -1,5 +1,6 @@
-// A simulation of what happens to candidates downstream: every generator proposes to the same requests of the synthetic
-// world, against the same rivals, ranker, auction and budgets. It says who is delivered, and what that is worth.
+// Simulates which candidates survive ranker and auction, and what their delivery is worth. Every
+// generator proposes for the same requests of the synthetic world, against the same rivals, ranker
+// and budgets.
 
 import type { Dataset, RequestRecord } from '../data/dataset.ts';
 import { openWorldDelivery } from './auction.ts';
@@ -17,7 +18,9 @@ import type { EvaluationSet, Scorer } from '../evaluate/query.ts';
 import { rankAll } from '../evaluate/ranking.ts';
 import { startProgress } from '../telemetry.ts';
 
-/** What is measured of a generator, in the order of the report; docs/explanation/evaluation.md defines each. */
+/**
+ * Metrics of a generator in the order of the report; docs/explanation/evaluation.md defines them.
+ */
 export const SURVIVAL_METRICS = [
   'deliveredShare',
   'slotShare',
@@ -31,28 +34,28 @@ export type SurvivalMetric = (typeof SURVIVAL_METRICS)[number];
 
 export interface Estimate {
   readonly value: number;
-  /** 95 %, bootstrap over users. */
+  /** 95 % interval, by bootstrap over users. */
   readonly interval: ConfidenceInterval;
 }
 
 export interface GeneratorOutcome extends Readonly<Record<SurvivalMetric, Estimate>> {
   readonly name: string;
-  /** Value over the baseline's, of the same resamples; null for the baseline itself. */
+  /** Ratio to the baseline, over the same resamples; null for the baseline itself. */
   readonly lift: Readonly<Record<SurvivalMetric, Estimate>> | null;
 }
 
 export interface SurvivalReport {
   readonly format: 'tandem-survival';
   readonly version: 1;
-  /** Always true: nothing here was observed. */
+  /** Always true: no number here was observed. */
   readonly simulation: true;
   readonly notice: string;
   readonly dataset: { readonly name: string; readonly digest: string };
   readonly description: string;
   readonly requests: number;
-  /** K: candidates of each generator a request. */
+  /** K: candidates of each generator per request. */
   readonly candidates: number;
-  /** Ads that a request shows, at most. */
+  /** Largest number of ads that a request shows. */
   readonly slots: number;
   readonly seed: number;
   readonly generators: readonly GeneratorOutcome[];
@@ -61,21 +64,24 @@ export interface SurvivalReport {
 export interface SurvivalOptions {
   readonly dataset: Dataset;
   readonly set: EvaluationSet;
-  /** Retrievers by their scores; the first is the baseline of the lifts. */
+  /** Generators as scorers of items; the first is the baseline of the lifts. */
   readonly generators: readonly Scorer[];
   /** K. */
   readonly candidates: number;
-  /** Of the bootstrap; the world brings its own. */
+  /** Seed of the bootstrap; the world has its own. */
   readonly seed: number;
 }
 
 /**
- * Puts the best K of each generator through the world's ranker and auction, one generator at a time.
+ * Puts the best K of each generator through the world's ranker and auction, one generator at a
+ * time.
  *
- * The same request meets the same rivals and the same ranker's errors whoever proposes, so differences are paired.
+ * A request has the same rivals and the same errors of the ranker for every generator, so
+ * differences are paired. Cost: that of an evaluation with these generators, and about 0.2 ms per
+ * request and generator.
  *
- * @throws TandemError ERR_DATASET_INVALID unless the dataset is a synthetic world of this version: no other has a
- *   downstream that may be opened. Cost: as of an evaluation with these rows, and about 0.2 ms a request and generator.
+ * @throws TandemError ERR_DATASET_INVALID unless the dataset is a synthetic world of this version:
+ *   no other dataset has a known auction.
  */
 export async function simulateSurvival(options: SurvivalOptions): Promise<SurvivalReport> {
   const { dataset, set, generators, candidates, seed } = options;
@@ -83,7 +89,8 @@ export async function simulateSurvival(options: SurvivalOptions): Promise<Surviv
   if (delivery === undefined)
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected a synthetic world of this version, whose auction is known, received the dataset ${dataset.name}. Make one with "tandem world".`,
+      'Expected a synthetic world of this version, whose auction is known, ' +
+        `received the dataset ${dataset.name}. Make one with "tandem world".`,
     );
   const requests = new Map(dataset.requests.map((request) => [request.id, request]));
   const users = set.queries.map(({ user }) => user);
@@ -132,7 +139,7 @@ export async function simulateSurvival(options: SurvivalOptions): Promise<Surviv
   };
 }
 
-/** Sums of one generator's auctions, a number a request. */
+/** Results of one generator's auctions, one number per request and column. */
 class Tally {
   readonly #candidates: number[] = [];
   readonly #slots: number[] = [];
@@ -159,9 +166,9 @@ class Tally {
     const { delivered, survived, relevances, spend, revenue } = delivery.deliver(request, top);
     let survivors = 0;
     let relevance = 0;
-    for (const [row, won] of survived.entries()) {
+    for (const [i, won] of survived.entries()) {
       survivors += won;
-      relevance += won * relevances[row]!;
+      relevance += won * relevances[i]!;
     }
     this.#candidates.push(top.length);
     this.#slots.push(delivered.length);
@@ -197,7 +204,7 @@ function liftOver(
   );
 }
 
-/** The middle value, or the mean of the two; 0 of nothing. */
+/** The middle value, or the mean of the two middle values; 0 without values. */
 function median(values: Float64Array): number {
   if (values.length === 0) return 0;
   const sorted = values.toSorted();

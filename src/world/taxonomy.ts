@@ -1,5 +1,6 @@
-// The category tree of the synthetic world: 12 roots x 8 leaves, in words that people type.
-// Leaves are the categories of the dataset; roots live on in their names ('outdoor/camping') and in who competes.
+// The category tree of the synthetic world: 12 roots with 8 leaves each, in words that people type.
+// Leaves are the categories of the dataset. Roots are part of their names ('outdoor/camping') and
+// decide which advertisers compete.
 
 const TREE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   outdoor: {
@@ -125,10 +126,10 @@ const TREE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 };
 
 export interface Leaf {
-  /** 'outdoor/camping': the category name in the dataset. */
+  /** Category name in the dataset, e.g. 'outdoor/camping'. */
   readonly name: string;
   readonly root: number;
-  /** Its own name and four words; titles and queries are made of them. */
+  /** The leaf's own name and four more words, of which titles and queries are made. */
   readonly words: readonly string[];
 }
 
@@ -148,7 +149,7 @@ export const LEAVES_PER_ROOT: number = LEAVES.length / ROOTS.length;
 export const COUNTRIES: readonly string[] = ['US', 'GB', 'DE', 'FR', 'BR', 'IN', 'JP', 'ES'];
 export const GENDERS: readonly string[] = ['female', 'male', 'other'];
 
-/** Words of titles and queries that say nothing about the category. */
+/** Words of titles that say nothing about the category. */
 export const TITLE_FILLERS: readonly string[] = [
   'classic',
   'premium',
@@ -159,6 +160,7 @@ export const TITLE_FILLERS: readonly string[] = [
   'everyday',
   'modern',
 ];
+/** Words of queries that say nothing about the category. */
 export const QUERY_FILLERS: readonly string[] = [
   'best',
   'cheap',

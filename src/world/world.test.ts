@@ -79,7 +79,7 @@ describe('catalogue', () => {
     assert.equal(new Catalogue(1, 1_000).itemOf('shoe'), -1);
   });
 
-  it('describes an item the same at every call, confidences descending in (0, 1]', () => {
+  it('describes an item the same way at every call, with descending confidences in (0, 1]', () => {
     fc.assert(
       fc.property(seeds, fc.nat(999), (seed, item) => {
         const catalogue = new Catalogue(seed, 1_000);
@@ -98,7 +98,7 @@ describe('catalogue', () => {
 });
 
 describe('population', () => {
-  it('keeps its invariants for any seed: no leak of the subject, offered items, times in order', () => {
+  it('for any seed leaks no subject, offers every positive, and keeps times in order', () => {
     fc.assert(
       fc.property(seeds, fc.nat(1_000_000), (seed, user) => {
         const catalogue = new Catalogue(seed, 1_500);
@@ -130,7 +130,7 @@ describe('population', () => {
     );
   });
 
-  it('gives a user the same life whoever was simulated before', () => {
+  it('gives a user the same life, whichever users were simulated before', () => {
     const catalogue = new Catalogue(5, 1_500);
     const busy = new Population(catalogue);
     for (let user = 0; user < 50; user++) busy.simulate(user);
@@ -145,7 +145,7 @@ describe('population', () => {
     const stream = new RandomStream(5, DOMAIN.sample, 1);
     const leaf = catalogue.leafRanks.indexOf(0);
     for (let i = 0; i < 50; i++) {
-      const drawn = population.drawItems(stream, profile, leaf, 5, new Set());
+      const drawn = population.sampler.drawItems(stream, profile, leaf, 5, new Set());
       assert.equal(new Set(drawn).size, 5);
       for (const item of drawn) assert.equal(catalogue.leafOf(item), leaf);
     }
@@ -153,7 +153,7 @@ describe('population', () => {
 });
 
 describe('auction', () => {
-  it('gives the slots to the best, whoever proposes them, and charges no more than the bids', () => {
+  it('gives slots to the best candidates of all generators, and charges at most their bids', () => {
     fc.assert(
       fc.property(seeds, fc.nat(10_000), (seed, user) => {
         const population = new Population(new Catalogue(seed, 1_000));
@@ -208,7 +208,7 @@ describe('generateWorld', () => {
     }
   });
 
-  it('round-trips through the importer, and its auction opens from the dataset', async () => {
+  it('survives the import, and its auction opens from the dataset', async () => {
     await generate(60, 11, 'imported');
     const dataset = await readDataset(join(folder, 'imported'));
     assert.equal(dataset.testFrom, TEST_FROM);
@@ -239,7 +239,7 @@ describe('names and sizes', () => {
     assert.equal(parseWorldName('online-retail'), undefined);
   });
 
-  it('refuses sizes it cannot make', () => {
+  it('refuses sizes out of range', () => {
     for (const items of [999, 1_000.5, Number.NaN, 1e9])
       assert.throws(() => {
         checkWorldSize({ users: 10, items, seed: 1 });

@@ -16,7 +16,7 @@ import { loadBundle } from '../../src/bundle/load.ts';
 import type { UserId } from '../../src/ids.ts';
 import { Random } from '../../src/random.ts';
 import { LmdbStore } from '../../src/store/lmdb-store.ts';
-import { newStateBatch } from '../../src/store/store.ts';
+import { newStateBatch } from '../../src/store/state-batch.ts';
 import { post } from './ask.ts';
 import { BATCH_USERS, ENCODER, STATE_WIDTH, userOf, valueOf } from './kills-child.ts';
 import type { Figures, Row, Scale } from './row.ts';

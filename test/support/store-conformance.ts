@@ -4,13 +4,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { EncoderId, UserId } from '../../src/ids.ts';
 import type { HistoryEvent } from '../../src/store/history.ts';
-import {
-  boostsOf,
-  newStateBatch,
-  stateOf,
-  type UserState,
-  type UserStateStore,
-} from '../../src/store/store.ts';
+import type { UserState } from '../../src/features/user-state.ts';
+import { boostsOf, newStateBatch, stateOf } from '../../src/store/state-batch.ts';
+import type { FeatureStore } from '../../src/store/store.ts';
 
 const ENCODER = 'a'.repeat(64) as EncoderId;
 const OTHER_ENCODER = `${'a'.repeat(31)}b${'a'.repeat(32)}` as EncoderId;
@@ -35,9 +31,9 @@ export function userState(first: number, seconds = 1000): UserState {
 /** @param openStore - opens a new, empty store for each call. */
 export function storeConformance(
   name: string,
-  openStore: () => UserStateStore | Promise<UserStateStore>,
+  openStore: () => FeatureStore | Promise<FeatureStore>,
 ): void {
-  const test = (title: string, body: (store: UserStateStore) => Promise<void>): void => {
+  const test = (title: string, body: (store: FeatureStore) => Promise<void>): void => {
     it(title, async () => {
       const store = await openStore();
       try {
@@ -48,7 +44,7 @@ export function storeConformance(
     });
   };
 
-  describe(`${name} as a UserStateStore`, () => {
+  describe(`${name} as a feature store`, () => {
     test('keeps the state with the newest event in any order of writes', async (store) => {
       const user = userId('a');
       for (const [first, seconds, expected] of [
@@ -141,16 +137,17 @@ export function storeConformance(
     });
 
     test('stores history boosts with the states that have them', async (store) => {
-      const list = { items: Int32Array.of(2, 5, 70_000), boosts: Float32Array.of(0.5, 1, 0.25) };
+      const items = Int32Array.of(2, 5, 70_000);
+      const historyBoosts = { items, boosts: Float32Array.of(0.5, 1, 0.25) };
       await store.write(ENCODER, [
-        { user: userId('a'), state: { ...userState(1), list } },
+        { user: userId('a'), state: { ...userState(1), historyBoosts } },
         { user: userId('b'), state: userState(2) },
       ]);
       const batch = newStateBatch(3, WIDTH, 1, 4);
       batch.boostCounts.fill(4);
       await store.read(ENCODER, ['b', 'missing', 'a'].map(userId), batch);
-      assert.deepEqual(boostsOf(batch, 2), list);
-      for (const row of [0, 1]) assert.equal(boostsOf(batch, row).items.length, 0);
+      assert.deepEqual(boostsOf(batch, 2), historyBoosts);
+      for (const i of [0, 1]) assert.equal(boostsOf(batch, i).items.length, 0);
     });
 
     test('separates the states of different encoders', async (store) => {
@@ -196,9 +193,9 @@ export function storeConformance(
       );
       const batch = newStateBatch(names.length, WIDTH);
       await store.read(ENCODER, names.map(userId), batch);
-      for (const [row, user] of names.entries()) {
-        assert.equal(batch.lengths[row], 1, user.slice(0, 9));
-        assert.equal(batch.states[row * WIDTH], row, user.slice(0, 9));
+      for (const [i, user] of names.entries()) {
+        assert.equal(batch.lengths[i], 1, user.slice(0, 9));
+        assert.equal(batch.states[i * WIDTH], i, user.slice(0, 9));
       }
       assert.equal(await store.count(ENCODER), names.length);
     });

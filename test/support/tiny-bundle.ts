@@ -1,6 +1,6 @@
 // Makes a valid bundle with random weights that is small enough to publish in a test.
 
-import { stateRows, type ModelConfig } from '../../src/bundle/manifest.ts';
+import { maxStateRows, type ModelConfig } from '../../src/bundle/manifest.ts';
 import { buildCatalogue } from '../../src/bundle/catalogue.ts';
 import { publishBundle, type BundleInput, type PublishedBundle } from '../../src/bundle/publish.ts';
 import type { Tensor } from '../../src/bundle/safetensors.ts';
@@ -138,7 +138,7 @@ export function withGoldens(input: BundleInput, random: Random): BundleInput {
 function tinyGoldens(input: BundleInput, random: Random): GoldenRequest[] {
   const { model, schema, catalogue, tensors, vectors } = input;
   const width = model.embeddingWidth;
-  const rows = Math.min(3, stateRows(model));
+  const rows = Math.min(3, maxStateRows(model));
   const state = Array.from({ length: rows * width }, () => Math.fround(random.normal()));
   const requests: Pick<
     GoldenRequest,

@@ -1,5 +1,5 @@
-// From the tensors of a bundle or checkpoint to the weights that the native history encoder takes, with every shape
-// checked on the way.
+// From the tensors of a bundle or checkpoint to the weights of the native history encoder. Every
+// shape is checked.
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import { GAP_BUCKETS, type CompactSchema } from '../../features/schema.ts';
@@ -9,7 +9,7 @@ import { BUNDLE_FILES, type ModelConfig } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 
 /**
- * The `items.*` and `encoder.*` tensors under the names of the addon; none is copied.
+ * Gives the `items.*` and `encoder.*` tensors under the names of the addon, without copies.
  *
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */

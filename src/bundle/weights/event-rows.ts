@@ -1,8 +1,8 @@
-// Events by the names of items and actions, as the rows that a bundle's history encoder reads; those of items that it does not know fall away.
+// From events that name items and actions to the rows that a bundle's history encoder reads.
 
+import { ActionRows } from '../../features/action-rows.ts';
 import type { CompactSchema } from '../../features/schema.ts';
 import type { EventColumns } from '../../features/sequence.ts';
-import { Vocabulary } from '../../features/vocabulary.ts';
 import type { ItemCatalogue } from '../catalogue.ts';
 
 export interface NamedEvent {
@@ -15,19 +15,24 @@ export interface NamedEvent {
 
 export class EventRows {
   readonly #catalogue: ItemCatalogue;
-  readonly #actions: Vocabulary;
+  readonly #actions: ActionRows;
 
   constructor({ catalogue, schema }: { catalogue: ItemCatalogue; schema: CompactSchema }) {
     this.#catalogue = catalogue;
-    this.#actions = new Vocabulary(schema.actions);
+    this.#actions = new ActionRows(schema);
   }
 
-  /** @param events - in order of time. @returns the columns, all of one length. */
+  /**
+   * Looks up the rows of events, and leaves out events of items that the catalogue does not have.
+   *
+   * @param events - in order of time.
+   * @returns the columns, all of one length.
+   */
   columns(events: readonly NamedEvent[]): EventColumns & { readonly times: Float64Array } {
     const known = events.filter(({ item }) => this.#catalogue.row(item) >= 0);
     return {
       items: Int32Array.from(known, ({ item }) => this.#catalogue.row(item)),
-      actions: Int32Array.from(known, ({ action }) => this.#actions.row(action) + 1),
+      actions: Int32Array.from(known, ({ action }) => this.#actions.row(action)),
       times: Float64Array.from(known, ({ time }) => time),
     };
   }

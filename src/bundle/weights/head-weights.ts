@@ -1,4 +1,4 @@
-// From the tensors of a bundle to the weights that the native head takes, with every shape checked on the way.
+// From the tensors of a bundle to the weights of the native head. Every shape is checked.
 
 import { subjectRows, type FeatureSchema } from '../../features/schema.ts';
 import type { ContextWeights, HeadWeights } from '../../native/binding.ts';
@@ -9,10 +9,10 @@ import { BUNDLE_FILES, fusedWidth, type ModelConfig } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 
 /**
- * Copies the `head.*` and `context.*` tensors out, so that the rest of the weights can be freed. A model with subjectItem
- * also refers to `items.*`, without a copy.
+ * Copies the `head.*` and `context.*` tensors, so that the other weights can be freed. With
+ * subjectItem the result also refers to `items.*`, which are not copied.
  *
- * @param catalogue - its items' features are read with subjectItem alone.
+ * @param catalogue - source of item features, read with subjectItem alone.
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
 export function headWeights(
@@ -39,7 +39,7 @@ export function headWeights(
   if (fusion === 'none') return head;
 
   const { subjectWidth, demographicWidth, subjectItem } = config;
-  // A row for each value and row 0 for the unknown one.
+  // Row 0 is for unknown values, one more row for each known value.
   const demographic = (name: string, values: readonly unknown[]): Float32Array =>
     copy(`context.${name}`, values.length + 1, demographicWidth);
   const inputs = subjectWidth + 3 * demographicWidth + (subjectItem ? width : 0);

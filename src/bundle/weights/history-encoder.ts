@@ -1,4 +1,5 @@
-// The history encoder of a bundle, natively: what the daily batch runs on and a server can re-encode a user with. No tfjs.
+// The history encoder of a bundle on the native addon, without tfjs: for the daily batch and for
+// fresh events on a server.
 
 import type { CompactSchema } from '../../features/schema.ts';
 import type { HistoryBatch } from '../../features/sequence.ts';
@@ -13,25 +14,25 @@ import {
 import { encoderWeights } from './encoder-weights.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import type { Bundle } from '../load.ts';
-import { stateRows } from '../manifest.ts';
+import { maxStateRows } from '../manifest.ts';
 
 export interface HistoryEncoderOptions {
-  /** `bf16` is faster where the CPU has instructions for it, and a little less exact. Default f32. */
+  /** `bf16` is faster on a CPU with instructions for it, and slightly less exact. Default f32. */
   readonly precision?: Precision;
   readonly isa?: Isa;
 }
 
-/** The same function as TwoTower.encodeHistories, to 1e-4 of a state's largest value in f32. */
+/** Computes the function of TwoTower.encodeHistories, to 1e-4 of a state's largest value in f32. */
 export class HistoryEncoder {
   /** D. */
   readonly embeddingWidth: number;
-  /** T: longest history that `encode` takes. */
+  /** T: longest history that `encode` accepts. */
   readonly maxHistory: number;
   readonly #stateRows: StateRows;
   readonly #native: NativeEncoder;
 
   /**
-   * @param stateRows - which rows a state has.
+   * @param stateRows - which events have a row in a state.
    * @throws RangeError or ERR_NON_FINITE naming the weight that is wrong.
    */
   constructor(weights: EncoderWeights, stateRows: StateRows, options: HistoryEncoderOptions = {}) {
@@ -42,13 +43,14 @@ export class HistoryEncoder {
   }
 
   /**
-   * User states, on all threads of the addon's pool while the caller waits: about a quarter of a millisecond for one
-   * user of 100 events.
+   * Encodes histories on all threads of the addon's pool, while the caller waits: about 0.25 ms for
+   * a user of 100 events.
    *
    * @param batch - items are catalogue rows.
-   * @returns for each history its newest event's state [1, D], or those of all events [L, D], oldest first; an empty
-   *   history has an empty state.
-   * @throws RangeError naming what is out of range; ERR_NON_FINITE naming the first user without a finite state.
+   * @returns the state of each history: [1, D] of the newest event or [L, D] of all events, oldest
+   *   first. An empty history has an empty state.
+   * @throws RangeError naming the value that is out of range; ERR_NON_FINITE naming the first user
+   *   whose state is not finite.
    */
   encode(batch: HistoryBatch): Float32Array[] {
     const { embeddingWidth: width } = this;
@@ -66,7 +68,11 @@ export class HistoryEncoder {
   }
 }
 
-/** The history encoder of a bundle. @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws. */
+/**
+ * Makes the history encoder of a bundle.
+ *
+ * @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws.
+ */
 export function bundleHistoryEncoder(
   bundle: Pick<Bundle, 'manifest' | 'catalogue' | 'tensors'> & { readonly schema: CompactSchema },
   options: HistoryEncoderOptions = {},
@@ -75,7 +81,7 @@ export function bundleHistoryEncoder(
   const items = catalogueItemFeatures(schema, catalogue);
   return new HistoryEncoder(
     encoderWeights(bundle.tensors(), manifest.model, schema, items),
-    stateRows(manifest.model) === 1 ? 'newest' : 'all',
+    maxStateRows(manifest.model) === 1 ? 'newest' : 'all',
     options,
   );
 }

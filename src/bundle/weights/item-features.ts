@@ -1,4 +1,4 @@
-// Item features from a catalogue: what the encoder and the item tower read when no dataset is at hand.
+// Item features from a catalogue, for the encoder and the item tower when there is no dataset.
 
 import {
   buildItemFeatures,
@@ -8,6 +8,7 @@ import {
 import type { CompactSchema } from '../../features/schema.ts';
 import type { ItemCatalogue } from '../catalogue.ts';
 
+/** The item features of a whole catalogue. */
 export function catalogueItemFeatures(
   schema: CompactSchema,
   catalogue: ItemCatalogue,
@@ -15,7 +16,7 @@ export function catalogueItemFeatures(
   return buildItemFeatures(schema, catalogueItemColumns(catalogue));
 }
 
-/** What features are made of. */
+/** The columns of a catalogue that item features are made of. */
 export function catalogueItemColumns(catalogue: ItemCatalogue): ItemColumns {
   return {
     count: catalogue.count,

@@ -1,5 +1,5 @@
-// What the input embeddings of items are made of, for native code: the history encoder reads them, a head with
-// subjectItem, and the item tower.
+// The tables of item input embeddings for native code. The history encoder, the item tower and a
+// head with subjectItem read them.
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import type { CompactSchema } from '../../features/schema.ts';
@@ -8,9 +8,10 @@ import { BUNDLE_FILES } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 
 /**
- * The `items.*` tensors that items share, under the names of the addon; none is copied.
+ * Gives the `items.*` tensors that items share under the names of the addon, without copies.
  *
- * @param width - D. @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
+ * @param width - D.
+ * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
 export function itemTables(
   tensors: ReadonlyMap<string, Tensor>,
@@ -20,7 +21,7 @@ export function itemTables(
   const { categories, advertisers, priceBounds } = schema;
   const table = (name: string, rows: number): Float32Array =>
     itemTensor(tensors, name, rows, width);
-  // As in TwoTower.itemInputs: a table that the schema gives no values adds nothing.
+  // As in TwoTower.itemInputs: a feature without values in the schema has no table.
   return {
     ...(categories.length > 0 && { categoryTable: table('category', categories.length) }),
     ...(advertisers.length > 0 && { advertiserTable: table('advertiser', advertisers.length + 1) }),
@@ -28,7 +29,11 @@ export function itemTables(
   };
 }
 
-/** `items.id` [count, width]; not copied. @throws as itemTables. */
+/**
+ * Gives `items.id` [count, width], without a copy.
+ *
+ * @throws TandemError as itemTables().
+ */
 export function itemIdTable(
   tensors: ReadonlyMap<string, Tensor>,
   width: number,
@@ -37,7 +42,11 @@ export function itemIdTable(
   return itemTensor(tensors, 'id', count, width);
 }
 
-/** All of `items.*`, with each item's rows of the tables; nothing is copied. @throws as itemTables. */
+/**
+ * Gives all of `items.*`, with each item's rows of the tables, without copies.
+ *
+ * @throws TandemError as itemTables().
+ */
 export function itemInputWeights(
   tensors: ReadonlyMap<string, Tensor>,
   width: number,

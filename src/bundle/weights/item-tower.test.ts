@@ -1,5 +1,6 @@
-// New items are embedded as the catalogue's were: the addon's item tower at every instruction set against the published
-// vectors of the tiny bundle and against tfjs on random weights, and to the last bit whatever else is in the batch.
+// The native item tower at every instruction set, against the published vectors of the tiny bundle
+// and against tfjs on random weights. A vector must not depend on the rest of its batch, to the
+// last bit.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -27,7 +28,7 @@ before(async () => {
   bundle = await loadBundle(join(packageRoot(), 'models', 'tiny'));
 });
 
-/** All items of a catalogue, as its bundle's vectors were made of them. */
+/** All items of a catalogue, with the features that the bundle's vectors were made from. */
 function columnsOf(catalogue: ItemCatalogue): ItemColumns {
   const { count, categories, categoryConfidences, prices } = catalogue;
   return {
@@ -41,7 +42,7 @@ function columnsOf(catalogue: ItemCatalogue): ItemColumns {
 }
 
 interface Item {
-  /** Row of the schema or -1, and confidence, the strongest first. */
+  /** Row of the schema or -1, and confidence; the strongest first. */
   readonly categories: readonly (readonly [number, number])[];
   readonly advertiser: string;
   readonly price: number;
@@ -61,7 +62,7 @@ function columns(...items: readonly Item[]): ItemColumns {
   };
 }
 
-/** What a request may say of an item: names that the schema has, and others. */
+/** Items with names that the schema has, and with others. */
 function itemsOf({ categories, advertisers }: FeatureSchema): fc.Arbitrary<Item> {
   return fc.record({
     categories: fc
@@ -94,7 +95,7 @@ function assertUnit(vectors: Float32Array, width: number): void {
   }
 }
 
-test('the items of a bundle get the vectors that it was published with', () => {
+test('the items of a bundle get the vectors that were published with it', () => {
   const { catalogue, vectors } = bundle;
   const rows = Int32Array.from({ length: catalogue.count }, (_, row) => row);
   for (const isa of isas)
@@ -144,7 +145,7 @@ test('a vector does not depend on the rest of the batch, to the last bit', () =>
   }
 });
 
-test('what the schema does not know falls away', () => {
+test('names that the schema does not know add nothing', () => {
   const tower = bundleItemTower(bundle);
   const of = (item: Item): Float32Array => tower.vectors(columns(item), Int32Array.of(-1));
   const known: Item = {
@@ -192,7 +193,7 @@ const configs = fc
     historyMean: false,
   }));
 
-/** A schema with advertisers and so on, or of ids alone. */
+/** A schema with categories, advertisers and prices, or without. */
 function schemaOf(withFeatures: boolean, count: number): FeatureSchema {
   const ids = Array.from({ length: count }, (_, i) => `item-${i}`);
   return buildSchema({
@@ -252,7 +253,7 @@ test('tfjs and the native tower give the same vectors, on any weights and items'
   );
 });
 
-test('the id table is read when a row of it is first asked for, and then kept', () => {
+test('the id table is read when a row of it is first needed, and then kept', () => {
   const { catalogue, manifest, schema } = bundle;
   const tensors = bundle.tensors();
   let files = 0;
@@ -264,7 +265,7 @@ test('the id table is read when a row of it is first asked for, and then kept', 
   assert.equal(files, 2);
 });
 
-test('arguments that do not fit are refused by name', () => {
+test('an argument that does not fit is refused by name', () => {
   const tower = bundleItemTower(bundle);
   const item: Item = { categories: [[0, 1]], advertiser: '', price: 1 };
   const { count } = bundle.catalogue;

@@ -1,5 +1,5 @@
-// The item tower of a bundle, natively: vectors of items that its catalogue does not have yet, or has with other features.
-// No tfjs.
+// The item tower of a bundle on the native addon, without tfjs: for items that the catalogue does
+// not have yet, or has with other features.
 
 import {
   buildItemFeatures,
@@ -19,7 +19,7 @@ import type { Bundle } from '../load.ts';
 import { BUNDLE_FILES, type ModelConfig } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 
-/** The same function as TwoTower.itemTower of TwoTower.itemInputs, to 1e-5. */
+/** Computes TwoTower.itemTower of TwoTower.itemInputs, to 1e-5. */
 export class ItemTower {
   /** D. */
   readonly embeddingWidth: number;
@@ -29,11 +29,12 @@ export class ItemTower {
   readonly #readIds: () => Float32Array;
   #ids: Float32Array | undefined;
   readonly #items: number;
-  /** [D]. */
+  /** [D] mean of the learned id rows, for items that training never saw. */
   readonly #unseen: Float32Array;
 
   /**
-   * @param ids - `items.id` [N, D], of which the mean is kept; @param readIds - gives it again when vectors() first wants a row of it.
+   * @param ids - `items.id` [N, D]; only its mean is kept.
+   * @param readIds - reads `items.id` again, when vectors() first needs a row of it.
    * @throws RangeError or ERR_NON_FINITE naming the weight that is wrong.
    */
   constructor(
@@ -53,31 +54,34 @@ export class ItemTower {
   }
 
   /**
-   * Item vectors in the space of the bundle's own, on the threads of the addon's pool while the caller waits: about 2
-   * microseconds an item. A vector depends on its item alone, to the last bit.
+   * Embeds items into the space of the bundle's vectors, on the threads of the addon's pool, while
+   * the caller waits: about 2 us per item. A vector depends on its item alone, to the last bit.
    *
-   * Categories and advertisers that the schema does not know fall away, as does a price that is unknown.
+   * Categories and advertisers that the schema does not know and unknown prices add nothing.
    *
-   * @param columns - of N items.
-   * @param idRows - [N], for each item the row of the bundle's catalogue whose learned id row it has; -1 for an item that
-   *   training never saw, which has the mean of all.
+   * @param columns - N items.
+   * @param idRows - [N] for each item, the catalogue row whose learned id row it uses; -1 for an
+   *   item that training never saw, which uses the mean of all.
    * @returns [N, D] f32, unit rows.
-   * @throws RangeError naming the position of what is out of range; ERR_NON_FINITE naming the first item whose vector has
-   *   no direction; ERR_BUNDLE_INVALID when id rows are read again from a file that has changed.
+   * @throws RangeError naming the position of a value out of range; ERR_NON_FINITE naming the first
+   *   item whose vector has no direction; ERR_BUNDLE_INVALID when the file of `items.id` has
+   *   changed.
    */
   vectors(columns: ItemColumns, idRows: Int32Array): Float32Array {
     const { embeddingWidth: width } = this;
     const features: ItemFeatures = buildItemFeatures(this.#schema, columns, this.#advertisers);
     if (idRows.length !== features.count)
       throw new RangeError(
-        `Expected Int32Array of length ${features.count} (items) for idRows, received length ${idRows.length}.`,
+        `Expected Int32Array of length ${features.count} (items) for idRows, ` +
+          `received length ${idRows.length}.`,
       );
     if (idRows.some((row) => row >= 0)) this.#ids ??= this.#readIds();
     const rows = new Float32Array(features.count * width);
     for (const [item, row] of idRows.entries()) {
       if (row < -1 || row >= this.#items)
         throw new RangeError(
-          `Expected rows of the catalogue from 0 to ${this.#items - 1}, or -1 for an item that it does not have, in idRows, received ${row} at ${item}.`,
+          `Expected rows of the catalogue from 0 to ${this.#items - 1}, or -1 for an item that ` +
+            `it does not have, in idRows, received ${row} at ${item}.`,
         );
       const source = row < 0 ? this.#unseen : this.#ids!.subarray(row * width, (row + 1) * width);
       rows.set(source, item * width);
@@ -89,9 +93,10 @@ export class ItemTower {
 }
 
 /**
- * The item tower of a bundle.
+ * Makes the item tower of a bundle.
  *
- * The table of learned id rows, as large as the vectors, is read when vectors() first asks for a row of it, and stays in memory.
+ * The table of learned id rows is as large as the vectors. It is read when vectors() first needs a
+ * row of it, and stays in memory then.
  *
  * @throws TandemError ERR_BUNDLE_INVALID; what the constructor throws.
  */
@@ -107,14 +112,15 @@ export function bundleItemTower(
     itemTowerWeights(tensors, model, bundle.schema),
     bundle.schema,
     ids(tensors),
-    // A copy, because the tensor is a view that would keep the whole file.
+    // A copy: the tensor is a view, which would keep the whole file in memory.
     () => ids(bundle.tensors()).slice(),
     isa,
   );
 }
 
 /**
- * The `tower.*` tensors and the tables of `items.*` under the names of the addon; none is copied.
+ * Gives the `tower.*` tensors and the tables of `items.*` under the names of the addon, without
+ * copies.
  *
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */

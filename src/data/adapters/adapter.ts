@@ -1,4 +1,4 @@
-// What an adapter is, and how it finds the files it was pointed at.
+// The interface of adapters for public data sets, and the search for their files.
 
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -8,13 +8,13 @@ import type { SourcePlan } from '../sources.ts';
 
 export interface Adapter {
   readonly name: string;
-  /** One line for --help: what it is and which files it wants. */
+  /** One line for --help: the data set and the files that are needed. */
   readonly description: string;
-  /** Creates what relations it needs in `database` and says how they map; `files` finds its files or explains. */
+  /** Makes relations from the published files in `database`, and returns how their columns map. */
   readonly prepare: (database: Database, files: AdapterFiles) => Promise<SourcePlan>;
 }
 
-/** The files an adapter was pointed at: a file, or the folder it lies in. */
+/** The files of a data set: one file, or the folder that holds them. */
 export class AdapterFiles {
   readonly path: string;
   readonly #adapter: string;
@@ -41,13 +41,17 @@ export class AdapterFiles {
     return this.isFolder && existsSync(join(this.path, name));
   }
 
-  /** Path of a file that the folder must have. */
+  /** Path of a file in the folder; throws missing() when it is not there. */
   file(name: string): string {
     if (!this.has(name)) throw this.missing(name);
     return join(this.path, name);
   }
 
-  /** The source itself when it is a file, or the only file of the folder that matches. */
+  /**
+   * Path of the source when it is a file, else of the only file of the folder that matches.
+   *
+   * @param wanted - the expected file in words, for the error.
+   */
   only(pattern: RegExp, wanted: string): string {
     if (!this.isFolder) {
       if (pattern.test(basename(this.path))) return this.path;
@@ -58,11 +62,13 @@ export class AdapterFiles {
     return join(this.path, found[0]!);
   }
 
+  /** The error for an expected file that is not there: ERR_DATASET_NOT_FOUND. */
   missing(wanted: string): TandemError {
     const found = this.isFolder ? readdirSync(this.path).sort().join(', ') : basename(this.path);
     return new TandemError(
       'ERR_DATASET_NOT_FOUND',
-      `Expected ${wanted} for the adapter ${this.#adapter} in ${this.path}, found ${found === '' ? 'nothing' : found}.`,
+      `Expected ${wanted} for the adapter ${this.#adapter} in ${this.path}, ` +
+        `found ${found === '' ? 'nothing' : found}.`,
       { details: { adapter: this.#adapter, path: this.path } },
     );
   }

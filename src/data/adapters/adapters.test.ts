@@ -56,7 +56,7 @@ function histories(dataset: Dataset): Record<string, string[]> {
   );
 }
 
-/** Where the published data lies; the tests on it are skipped, saying so, without it. */
+/** Folder of the published data; without it, the tests that need it are skipped with a message. */
 const published = process.env['TANDEM_DATA_DIR'] ?? '';
 function skipWithout(name: string): string | false {
   if (published === '') return 'TANDEM_DATA_DIR is not set';
@@ -93,7 +93,8 @@ describe('online-retail', () => {
       ],
     );
     assert.equal(dataset.testFrom, Date.UTC(2011, 10, 10) / 1000);
-    // Of B's two descriptions, once each, the later counts; "red" is then in one item only, "candle" in two.
+    // B has two descriptions, once each, of which the later counts. So "red" is in one item and
+    // "candle" in two.
     assert.deepEqual(dataset.items.titles, [
       'RED BOX 3 BOXES',
       'BLUE, CANDLE',
@@ -113,7 +114,7 @@ describe('online-retail', () => {
     );
   });
 
-  it('says how to get a table out of the published sheet', async () => {
+  it('explains how to export the published sheet', async () => {
     const source = folder({ 'Online Retail.xlsx': 'PK' });
     await assert.rejects(
       run('online-retail', join(source, 'Online Retail.xlsx')),
@@ -123,7 +124,7 @@ describe('online-retail', () => {
   });
 
   it(
-    'counts the requests that the published floors were measured on',
+    'counts the requests that the published baselines were measured on',
     { skip: skipWithout('online-retail') },
     async () => {
       const { dataset, report } = await run('online-retail', join(published, 'online-retail'));
@@ -188,7 +189,8 @@ describe('movielens', () => {
     const source = folder(common);
     await parquet(
       join(source, 'ratings_in_time_order.parquet'),
-      `SELECT * FROM (VALUES (1, 10, 4, 0, NULL), (1, 20, 5, 1, 800), (1, 10, 5, 2, NULL), (1, 20, 5, 3, 900),
+      `SELECT * FROM (VALUES (1, 10, 4, 0, NULL), (1, 20, 5, 1, 800), (1, 10, 5, 2, NULL),
+         (1, 20, 5, 3, 900),
         (2, 10, 3, 0, NULL)) AS t (user_id, movie_id, rating, position, timestamp_s)`,
     );
     const { dataset } = await run('movielens', source);
@@ -201,7 +203,7 @@ describe('movielens', () => {
     ]);
   });
 
-  it('imports what is published', { skip: skipWithout('ml-1m') }, async () => {
+  it('imports the published files', { skip: skipWithout('ml-1m') }, async () => {
     const { dataset, report } = await run('movielens', join(published, 'ml-1m'));
     assert.deepEqual(report.rejected, []);
     assert.deepEqual(
@@ -212,7 +214,7 @@ describe('movielens', () => {
 });
 
 describe('sasrec', () => {
-  it('keeps the order of the lines and has no times', async () => {
+  it('keeps the order of the lines, without times', async () => {
     const { dataset } = await run(
       'sasrec',
       folder({ 'tiny.txt.gz': gzipSync('1 3\n1 2\n1 3\n2 1\n') }),
@@ -223,7 +225,7 @@ describe('sasrec', () => {
     assert.deepEqual([...dataset.events.times], [0, 1, 2, 0]);
   });
 
-  it('imports what is published', { skip: skipWithout('sasrec-ml-1m') }, async () => {
+  it('imports the published file', { skip: skipWithout('sasrec-ml-1m') }, async () => {
     const { dataset } = await run('sasrec', join(published, 'sasrec-ml-1m'));
     assert.deepEqual(
       [dataset.events.count, dataset.users.count, dataset.items.count],
@@ -237,7 +239,8 @@ describe('s3rec', () => {
     const source = folder({});
     await parquet(
       join(source, 'events.parquet'),
-      `SELECT * FROM (VALUES ('1', 'b', 1, 86400), ('1', 'a', 0, 86400), ('2', 'a', 0, NULL)) AS t (user_id, item_id, position, timestamp_s)`,
+      `SELECT * FROM (VALUES ('1', 'b', 1, 86400), ('1', 'a', 0, 86400), ('2', 'a', 0, NULL))
+         AS t (user_id, item_id, position, timestamp_s)`,
     );
     await parquet(
       join(source, 'items.parquet'),
@@ -267,7 +270,7 @@ describe('s3rec', () => {
 });
 
 describe('adapters', () => {
-  it('names the nearest adapter and the files it misses', async () => {
+  it('names the nearest adapter and the missing files', async () => {
     await assert.rejects(run('movie-lens', root), /Did you mean "movielens"/);
     await assert.rejects(run('movielens', folder({})), /u\.data \(100K\) or movies\.dat \(1M\)/);
     await assert.rejects(run('s3rec', join(root, 'nowhere')), /found nothing there/);

@@ -1,10 +1,12 @@
-// Known order, partly known times: how an adapter gives every event a time that respects the order.
+// Gives every event a time when the order is known and only some times are.
 
 /**
- * SELECT of all columns of `relation` with NULLs of `time` filled: the last known time at or before the row in the
- * user's own order, else the user's first known, else that of the nearest user before (or after) in `userOrder`.
+ * SELECT of all columns of `relation` in which each NULL of `time` is replaced: by the user's last
+ * known time before the row, else by the user's first known time, else by the time of the nearest
+ * user before or after in `userOrder`.
  *
- * A filled time is never later than the next known one of the same user, so sorting by (time, position) keeps the order.
+ * A replaced time is never later than the user's next known time, so sorting by (time, position)
+ * keeps the order.
  */
 export function fillTimes(
   relation: string,
@@ -13,10 +15,13 @@ export function fillTimes(
   userOrder: string,
 ): string {
   const own = `PARTITION BY ${user} ORDER BY ${position}`;
+  const all = `ORDER BY ${userOrder}, ${position}`;
+  const before = 'ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW';
+  const after = 'ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING';
   return `SELECT * REPLACE (coalesce(
-      last_value(time IGNORE NULLS) OVER (${own} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
-      first_value(time IGNORE NULLS) OVER (${own} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING),
-      last_value(time IGNORE NULLS) OVER (ORDER BY ${userOrder}, ${position} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW),
-      first_value(time IGNORE NULLS) OVER (ORDER BY ${userOrder}, ${position} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+      last_value(time IGNORE NULLS) OVER (${own} ${before}),
+      first_value(time IGNORE NULLS) OVER (${own} ${after}),
+      last_value(time IGNORE NULLS) OVER (${all} ${before}),
+      first_value(time IGNORE NULLS) OVER (${all} ${after})
     ) AS time) FROM ${relation}`;
 }

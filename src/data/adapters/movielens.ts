@@ -1,6 +1,7 @@
-// MovieLens 100K (u.data, u.item, u.user) and 1M (ratings, movies.dat, users.dat). Every rating is an event, whatever
-// the stars; genres are categories with confidence 1/n; age and gender are real. Every rating but a user's first is a
-// request, too: the film rated just before is in view.
+// MovieLens 100K (u.data, u.item, u.user) and 1M (ratings, movies.dat, users.dat). Every rating is
+// an event, whatever its stars. Genres are categories of confidence 1/n; age and gender are real.
+// Every rating but a user's first is also a request: its subject is the film that the user rated
+// just before.
 
 import { basename } from 'node:path';
 import { literal, type Database } from '../duckdb.ts';
@@ -8,10 +9,13 @@ import type { RelationSource, SourcePlan } from '../sources.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter, AdapterFiles } from './adapter.ts';
 
-/** Where the test period begins. After it 96 % of the ratings of 1M are of users known for a day or more, of 100K 23 %. */
+/**
+ * Begin of the test period. Users who have been known for a day or more give 96 % of the ratings
+ * after it in 1M, and 23 % in 100K.
+ */
 const TEST_FROM = { '100k': Date.UTC(1998, 3, 1) / 1000, '1m': Date.UTC(2002, 0, 1) / 1000 };
 
-/** Columns 6 to 24 of u.item, in u.genre's order. */
+/** Columns 6 to 24 of u.item, in the order of u.genre. */
 const GENRES_100K = [
   'unknown',
   'Action',
@@ -37,7 +41,8 @@ const GENRES_100K = [
 export const movielens: Adapter = {
   name: 'movielens',
   description:
-    'folder of MovieLens 100K (u.data, u.item, u.user) or 1M (ratings.dat or ratings_in_time_order.parquet, movies.dat, users.dat)',
+    'folder of MovieLens 100K (u.data, u.item, u.user) or 1M (ratings.dat or ' +
+    'ratings_in_time_order.parquet, movies.dat, users.dat)',
   prepare(database, files) {
     if (files.has('u.data')) return prepare100k(database, files);
     if (files.has('movies.dat')) return prepare1m(database, files);
@@ -47,13 +52,17 @@ export const movielens: Adapter = {
 
 async function prepare100k(database: Database, files: AdapterFiles): Promise<SourcePlan> {
   const flags = GENRES_100K.map((_genre, i) => `g${i}`);
-  await database.run(`CREATE TABLE ml_events AS SELECT row_number() OVER () AS source_row, "user", item, rating, time
+  const columns = ['item', 'title', 'released', 'video', 'url', ...flags];
+  await database.run(`CREATE TABLE ml_events AS
+    SELECT row_number() OVER () AS source_row, "user", item, rating, time
     FROM ${text(files.file('u.data'), '\t', ['user', 'item', 'rating', 'time'])}`);
-  await database.run(`CREATE TABLE ml_items AS SELECT row_number() OVER () AS source_row, item, title,
-      list_filter([${GENRES_100K.map((genre, i) => `CASE WHEN g${i} = '1' THEN ${literal(genre)} END`).join(', ')}],
-        lambda genre: genre IS NOT NULL) AS genres
-    FROM ${text(files.file('u.item'), '|', ['item', 'title', 'released', 'video', 'url', ...flags])}`);
-  await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user", age, gender
+  const genres = GENRES_100K.map((name, i) => `CASE WHEN g${i} = '1' THEN ${literal(name)} END`);
+  await database.run(`CREATE TABLE ml_items AS
+    SELECT row_number() OVER () AS source_row, item, title,
+      list_filter([${genres.join(', ')}], lambda genre: genre IS NOT NULL) AS genres
+    FROM ${text(files.file('u.item'), '|', columns)}`);
+  await database.run(`CREATE TABLE ml_users AS
+    SELECT row_number() OVER () AS source_row, "user", age, gender
     FROM ${text(files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
   return plan(database, '100k', 'u.data', 'u.item', 'u.user');
 }
@@ -61,21 +70,25 @@ async function prepare100k(database: Database, files: AdapterFiles): Promise<Sou
 async function prepare1m(database: Database, files: AdapterFiles): Promise<SourcePlan> {
   let ratings = 'ratings.dat';
   if (files.has(ratings)) {
-    await database.run(`CREATE TABLE ml_events AS SELECT row_number() OVER () AS source_row, "user", item, rating, time
+    await database.run(`CREATE TABLE ml_events AS
+      SELECT row_number() OVER () AS source_row, "user", item, rating, time
       FROM ${text(files.file(ratings), '::', ['user', 'item', 'rating', 'time'])}`);
   } else {
     ratings = 'ratings_in_time_order.parquet';
-    await database.run(`CREATE TABLE ml_raw AS SELECT row_number() OVER () AS source_row, user_id AS "user",
+    await database.run(`CREATE TABLE ml_raw AS
+      SELECT row_number() OVER () AS source_row, user_id AS "user",
         movie_id AS item, rating, position, timestamp_s::DOUBLE AS time
       FROM read_parquet(${literal(files.file(ratings))})`);
-    await database.run(
-      `CREATE TABLE ml_events AS ${fillTimes('ml_raw', '"user"', 'position', '"user"')} ORDER BY source_row`,
-    );
+    const filled = fillTimes('ml_raw', '"user"', 'position', '"user"');
+    await database.run(`CREATE TABLE ml_events AS ${filled} ORDER BY source_row`);
   }
-  await database.run(`CREATE TABLE ml_items AS SELECT row_number() OVER () AS source_row, item, title,
-      string_split(genres, '|') AS genres FROM ${text(files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
-  // Published ages are the lower ends of brackets, 1 meaning "under 18": 17 puts it in that bracket for everyone.
-  await database.run(`CREATE TABLE ml_users AS SELECT row_number() OVER () AS source_row, "user",
+  await database.run(`CREATE TABLE ml_items AS
+    SELECT row_number() OVER () AS source_row, item, title, string_split(genres, '|') AS genres
+    FROM ${text(files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
+  // Published ages are the lower ends of brackets, and 1 means "under 18": 17 is in our first
+  // bracket.
+  await database.run(`CREATE TABLE ml_users AS
+    SELECT row_number() OVER () AS source_row, "user",
       CASE WHEN age = '1' THEN '17' ELSE age END AS age, gender
     FROM ${text(files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
   return plan(database, '1m', ratings, 'movies.dat', 'users.dat');
@@ -89,14 +102,17 @@ async function plan(
   people: string,
 ): Promise<SourcePlan> {
   await database.run(
-    'ALTER TABLE ml_items ADD COLUMN confidences DOUBLE[]; UPDATE ml_items SET confidences = list_transform(genres, lambda genre: 1.0 / len(genres))',
+    `ALTER TABLE ml_items ADD COLUMN confidences DOUBLE[];
+     UPDATE ml_items SET confidences = list_transform(genres, lambda genre: 1.0 / len(genres))`,
   );
   const positions = await database.number(
-    "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'ml_events' AND column_name = 'position'",
+    `SELECT count(*) FROM duckdb_columns()
+     WHERE table_name = 'ml_events' AND column_name = 'position'`,
   );
   const order = positions > 0 ? 'position' : 'time, source_row';
   await database.run(`CREATE TABLE ml_requests AS SELECT * FROM (
-      SELECT source_row, "user", time, lag(item) OVER (PARTITION BY "user" ORDER BY ${order}) AS subject, [item] AS positives
+      SELECT source_row, "user", time,
+        lag(item) OVER (PARTITION BY "user" ORDER BY ${order}) AS subject, [item] AS positives
       FROM ml_events) WHERE subject IS NOT NULL ORDER BY source_row`);
   const source = (
     relation: string,
@@ -115,7 +131,7 @@ async function plan(
       item: { column: 'item' },
       time: { column: 'time', unit: 's' },
       value: { column: 'rating' },
-      ...(positions > 0 ? { position: { column: 'position' } } : {}),
+      ...(positions > 0 && { position: { column: 'position' } }),
     }),
     items: source('ml_items', films, {
       item: { column: 'item' },
@@ -138,9 +154,9 @@ async function plan(
   };
 }
 
-/** GroupLens' text files: Latin-1, no header, no quoting. */
+/** Scans a text file of GroupLens: Latin-1, no header, no quoting. */
 function text(path: string, delimiter: string, columns: readonly string[]): string {
   const types = columns.map((column) => `${literal(column)}: 'VARCHAR'`).join(', ');
-  return `read_csv(${literal(path)}, auto_detect = false, delim = ${literal(delimiter)}, header = false, quote = '',
-    escape = '', encoding = 'latin-1', columns = {${types}})`;
+  return `read_csv(${literal(path)}, auto_detect = false, delim = ${literal(delimiter)},
+    header = false, quote = '', escape = '', encoding = 'latin-1', columns = {${types}})`;
 }

@@ -1,5 +1,6 @@
-// UCI Online Retail (archive data set 352, `Online Retail.xlsx`): purchases of one shop's registered customers. Takes the
-// table as Parquet or as a CSV export of the sheet with the same column names.
+// UCI Online Retail (archive data set 352, `Online Retail.xlsx`): purchases of one shop's
+// registered customers. Reads the table as Parquet, or as a CSV export of the sheet with the same
+// column names.
 
 import { basename } from 'node:path';
 import { TandemError } from '../../errors.ts';
@@ -24,7 +25,7 @@ const STOP_WORDS = [
   'pcs',
   'piece',
 ];
-/** As the sheet exports dates, in turn. */
+/** Formats of dates in exports of the sheet, tried in this order. */
 const DATE_FORMATS = [
   '%Y-%m-%d %H:%M:%S',
   '%Y-%m-%d %H:%M',
@@ -36,27 +37,32 @@ const DATE_FORMATS = [
 export const onlineRetail: Adapter = {
   name: 'online-retail',
   description:
-    'UCI Online Retail: its table as .parquet, or a .csv export of the published .xlsx, or the folder',
+    'UCI Online Retail: its table as .parquet, a .csv export of the published .xlsx, or the folder',
   async prepare(database, files) {
     if (!files.isFolder && /\.xlsx?$/i.test(files.path))
       throw new TandemError(
         'ERR_DATASET_INVALID',
-        `Expected Online Retail as .csv or .parquet, received ${basename(files.path)}. Export the sheet as CSV with its header and pass that file.`,
+        `Expected Online Retail as .csv or .parquet, received ${basename(files.path)}. ` +
+          'Export the sheet as CSV with its header and pass that file.',
       );
     const path = files.only(/\.(parquet|csv|csv\.gz)$/i, 'one .parquet or .csv file');
     const label = basename(path);
     await readLines(database, path);
     const bad =
-      'invoice IS NULL OR item IS NULL OR "user" IS NULL OR cancelled OR NOT quantity > 0 OR NOT price > 0';
+      'invoice IS NULL OR item IS NULL OR "user" IS NULL OR cancelled ' +
+      'OR NOT quantity > 0 OR NOT price > 0';
     await database.run(`CREATE TABLE retail_lines AS SELECT *, quantity * price AS value
       FROM retail_raw WHERE NOT coalesce(${bad}, true) ORDER BY source_row`);
     await items(database);
-    await database.run(`CREATE TABLE retail_users AS SELECT "user", arg_min(country, source_row) AS country
+    await database.run(`CREATE TABLE retail_users AS
+      SELECT "user", arg_min(country, source_row) AS country
       FROM retail_lines GROUP BY "user" ORDER BY "user"`);
-    // A request is an invoice seen from its first line: that item is in view, the others are what it led to.
+    // A request is an invoice: the item of its first line is the subject, the others are the
+    // positives.
     await database.run(`CREATE TABLE retail_requests AS
       SELECT invoice, arg_min("user", source_row) AS "user", min(time) AS time,
-        arg_min(item, source_row) AS subject, list(item ORDER BY source_row) AS items, min(source_row) AS source_row
+        arg_min(item, source_row) AS subject, list(item ORDER BY source_row) AS items,
+        min(source_row) AS source_row
       FROM retail_lines GROUP BY invoice HAVING count(DISTINCT item) >= 2`);
     await database.run(`ALTER TABLE retail_requests ADD COLUMN positives VARCHAR[];
       UPDATE retail_requests SET positives = list_filter(items, lambda x: x <> subject)`);
@@ -110,8 +116,10 @@ async function readLines(database: Database, path: string): Promise<void> {
   const select = (source: string, time: string): string => `CREATE TABLE retail_raw AS
     SELECT row_number() OVER () AS source_row, nullif(trim(InvoiceNo::VARCHAR), '') AS invoice,
       nullif(trim(StockCode::VARCHAR), '') AS item, trim(Description::VARCHAR) AS description,
-      try_cast(Quantity AS DOUBLE) AS quantity, epoch(${time}) AS time, try_cast(UnitPrice AS DOUBLE) AS price,
-      nullif(regexp_replace(trim(CustomerID::VARCHAR), '\\.0+$', ''), '') AS "user", trim(Country::VARCHAR) AS country,
+      try_cast(Quantity AS DOUBLE) AS quantity, epoch(${time}) AS time,
+      try_cast(UnitPrice AS DOUBLE) AS price,
+      nullif(regexp_replace(trim(CustomerID::VARCHAR), '\\.0+$', ''), '') AS "user",
+      trim(Country::VARCHAR) AS country,
       coalesce(InvoiceNo::VARCHAR ILIKE 'C%', false) AS cancelled
     FROM ${source}`;
   if (path.endsWith('.parquet')) {
@@ -121,54 +129,64 @@ async function readLines(database: Database, path: string): Promise<void> {
   const time = `try_strptime(trim(InvoiceDate), ${literalList(DATE_FORMATS)})`;
   const csv = (encoding: string): string =>
     select(
-      `read_csv(${literal(path)}, header = true, delim = ',', quote = '"', escape = '"', all_varchar = true, encoding = '${encoding}')`,
+      `read_csv(${literal(path)}, header = true, delim = ',', quote = '"', escape = '"',
+        all_varchar = true, encoding = '${encoding}')`,
       time,
     );
   try {
     await database.run(csv('utf-8'));
   } catch (error) {
-    // Spreadsheets export the pound sign in Latin-1.
+    // The file may be in Latin-1: spreadsheets export the pound sign so.
     if (!/utf-8|unicode/i.test((error as Error).message)) throw error;
     await database.run(csv('latin-1'));
   }
 }
 
 /**
- * One row per item that somebody known bought: its commonest description (the later one of equals), median price, and
- * the words of the description weighted by tf-idf, the heaviest as 1.
+ * Makes one row per item that a known customer bought: its commonest description (of equals, the
+ * later), its median price, and the words of the description weighted by tf-idf, where the heaviest
+ * word is 1.
  */
 async function items(database: Database): Promise<void> {
+  const stopWords = STOP_WORDS.map(literal).join(', ');
   await database.run(`CREATE TABLE retail_items AS
     WITH described AS (
-      SELECT item, description, count(*) AS times, max(source_row) AS latest FROM retail_lines GROUP BY item, description),
+      SELECT item, description, count(*) AS times, max(source_row) AS latest
+      FROM retail_lines GROUP BY item, description),
     titled AS (
-      SELECT item, first(description ORDER BY times DESC, latest DESC) AS title FROM described GROUP BY item),
+      SELECT item, first(description ORDER BY times DESC, latest DESC) AS title
+      FROM described GROUP BY item),
     tokens AS (
-      SELECT item, unnest(regexp_split_to_array(lower(title), '[^a-z0-9'']+')) AS token FROM titled),
+      SELECT item, unnest(regexp_split_to_array(lower(title), '[^a-z0-9'']+')) AS token
+      FROM titled),
     words AS (
-      SELECT item, regexp_replace(regexp_replace(regexp_replace(replace(token, '''', ''), '([^aeiou])ies$', '\\1y'),
-          '(x|ch|sh|ss)es$', '\\1'), '([^sui])s$', '\\1') AS word
+      SELECT item, regexp_replace(regexp_replace(regexp_replace(replace(token, '''', ''),
+          '([^aeiou])ies$', '\\1y'), '(x|ch|sh|ss)es$', '\\1'), '([^sui])s$', '\\1') AS word
       FROM tokens WHERE NOT regexp_matches(token, '[0-9]')),
     kept AS (
       SELECT item, word, count(*) AS frequency FROM words
-      WHERE length(word) >= ${MIN_WORD_LENGTH} AND word NOT IN (${STOP_WORDS.map(literal).join(', ')}) GROUP BY item, word),
+      WHERE length(word) >= ${MIN_WORD_LENGTH} AND word NOT IN (${stopWords})
+      GROUP BY item, word),
     common AS (
-      SELECT word, ln((SELECT count(*) FROM titled) / count(*)) AS idf FROM kept GROUP BY word
-      HAVING count(*) >= ${MIN_ITEMS_PER_WORD}),
+      SELECT word, ln((SELECT count(*) FROM titled) / count(*)) AS idf
+      FROM kept GROUP BY word HAVING count(*) >= ${MIN_ITEMS_PER_WORD}),
     ranked AS (
       SELECT item, word, frequency * idf AS weight,
         row_number() OVER (PARTITION BY item ORDER BY frequency * idf DESC, word) AS rank
       FROM kept JOIN common USING (word) WHERE idf > 0),
     lists AS (
-      SELECT item, list(word ORDER BY rank) AS words, list(weight / top ORDER BY rank) AS confidences
-      FROM (SELECT *, max(weight) OVER (PARTITION BY item) AS top FROM ranked) WHERE rank <= ${MAX_WORDS_PER_ITEM}
-      GROUP BY item),
-    priced AS (SELECT item, median(price) AS price, min(source_row) AS source_row FROM retail_lines GROUP BY item)
+      SELECT item, list(word ORDER BY rank) AS words,
+        list(weight / top ORDER BY rank) AS confidences
+      FROM (SELECT *, max(weight) OVER (PARTITION BY item) AS top FROM ranked)
+      WHERE rank <= ${MAX_WORDS_PER_ITEM} GROUP BY item),
+    priced AS (
+      SELECT item, median(price) AS price, min(source_row) AS source_row
+      FROM retail_lines GROUP BY item)
     SELECT source_row, item, title, price, words, confidences
     FROM titled JOIN priced USING (item) LEFT JOIN lists USING (item) ORDER BY item`);
 }
 
-/** What the rule leaves out, each row under the first reason that holds. */
+/** Counts the rows that the import leaves out, each under the first reason that holds. */
 async function excluded(
   database: Database,
 ): Promise<{ table: 'events'; reason: string; count: number }[]> {

@@ -1,5 +1,5 @@
-// The public data sets that Tandem can import by name. An adapter prepares SQL relations from the published files and
-// returns the same plan that a manifest gives, so there is one import.
+// The public data sets that can be imported by name. An adapter makes SQL relations from the
+// published files and returns a plan as a manifest does, so both go through the same import.
 
 import { nearestName, TandemError } from '../../errors.ts';
 import type { Database } from '../duckdb.ts';
@@ -12,7 +12,13 @@ import { sasrec } from './sasrec.ts';
 
 export const ADAPTERS: readonly Adapter[] = [onlineRetail, movielens, sasrec, s3rec];
 
-/** Runs the adapter called `name` on `source`, a file or a folder. */
+/**
+ * Runs an adapter.
+ *
+ * @param source - path of a file or a folder.
+ * @throws TandemError ERR_INVALID_ARGUMENT for an unknown name; ERR_DATASET_NOT_FOUND for missing
+ *   files; ERR_DATASET_INVALID for files that are not the published ones.
+ */
 export async function openAdapter(
   database: Database,
   name: string,
@@ -22,10 +28,10 @@ export async function openAdapter(
   const adapter = ADAPTERS.find((candidate) => candidate.name === name);
   if (adapter === undefined) {
     const nearest = nearestName(name, names);
+    const suggestion = nearest === undefined ? '' : ` Did you mean "${nearest}"?`;
     throw new TandemError(
       'ERR_INVALID_ARGUMENT',
-      `Expected an adapter, received "${name}".${nearest === undefined ? '' : ` Did you mean "${nearest}"?`} ` +
-        `Known: ${names.join(', ')}.`,
+      `Expected an adapter, received "${name}".${suggestion} Known: ${names.join(', ')}.`,
       { details: { name, nearest } },
     );
   }
@@ -36,7 +42,8 @@ export async function openAdapter(
     if (error instanceof TandemError) throw error;
     throw new TandemError(
       'ERR_DATASET_INVALID',
-      `Expected the published files of ${name} in ${files.path}: ${(error as Error).message.split('\n')[0]!}`,
+      `Expected the published files of ${name} in ${files.path}: ` +
+        (error as Error).message.split('\n')[0]!,
       { details: { adapter: name, path: files.path }, cause: error },
     );
   }

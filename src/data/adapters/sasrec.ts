@@ -1,4 +1,5 @@
-// SASRec's text form: one "user item" a line, each user's lines in time order. There are no times, only positions.
+// The text form of SASRec: one "user item" per line, a user's lines in order of time. There are
+// positions but no times.
 
 import { basename } from 'node:path';
 import type { Adapter } from './adapter.ts';

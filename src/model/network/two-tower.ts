@@ -4,7 +4,7 @@
 // values.
 
 import { tf, valuesOf } from '../../backend/tf.ts';
-import { stateRows, type ModelConfig } from '../../bundle/manifest.ts';
+import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import type { HeadBatch } from '../../features/head-batch.ts';
 import type { ItemFeatures } from '../../features/item-features.ts';
 import type { FrequencyWeights } from '../../features/item-frequency.ts';
@@ -169,7 +169,7 @@ export class TwoTower {
    */
   async encodeHistories(batch: HistoryBatch): Promise<Float32Array[]> {
     const { embeddingWidth: width, heads, feedForwardWidth } = this.config;
-    const most = stateRows(this.config);
+    const most = maxStateRows(this.config);
     const states = Array.from({ length: batch.offsets.length - 1 }, () => new Float32Array(0));
     const submit = (histories: Int32Array): (() => Promise<void>) => {
       const { catalogueRows, part } = compactHistories(batch, histories);

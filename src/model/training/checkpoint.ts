@@ -12,7 +12,8 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { useBackend } from '../../backend/select.ts';
-import { decodeCatalogue, encodeCatalogue, type ItemCatalogue } from '../../bundle/catalogue.ts';
+import type { ItemCatalogue } from '../../bundle/catalogue.ts';
+import { decodeCatalogue, encodeCatalogue } from '../../bundle/catalogue-file.ts';
 import { catalogueItemFeatures } from '../../bundle/weights/item-features.ts';
 import { decodeSafetensors, encodeSafetensors } from '../../bundle/safetensors.ts';
 import { TandemError } from '../../errors.ts';

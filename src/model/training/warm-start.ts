@@ -2,7 +2,7 @@
 // tables of the new data. This file decides what may differ between the two runs; row-maps.ts finds
 // the rows with the same meaning.
 
-import { stateRows, type ModelConfig } from '../../bundle/manifest.ts';
+import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import { TandemError } from '../../errors.ts';
 import type { FeatureSchema } from '../../features/schema.ts';
 import { firstDifference } from '../../json.ts';
@@ -184,9 +184,9 @@ function refuseOtherSpace(
     {
       gapFeature: old.gapFeature,
       positionFeature: old.positionFeature,
-      stateRows: stateRows(old.model),
+      stateRows: maxStateRows(old.model),
     },
-    { gapFeature, positionFeature, stateRows: stateRows(model) },
+    { gapFeature, positionFeature, stateRows: maxStateRows(model) },
   );
   if (encoder !== undefined)
     throw unfit(

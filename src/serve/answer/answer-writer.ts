@@ -1,7 +1,7 @@
 // From hits to answers: what a state was worth, what an answer lacks, the body as its endpoint writes it, and what is counted of all that.
 
 import type { EncoderId } from '../../ids.ts';
-import { boostsOf, type StateBatch } from '../../store/store.ts';
+import { boostsOf, type StateBatch } from '../../store/state-batch.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import { RecallCanary } from '../retrieve/recall-canary.ts';

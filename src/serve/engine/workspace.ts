@@ -1,8 +1,8 @@
 // Arrays of the request path, kept from one micro-batch to the next: none is allocated while they are large enough.
 
-import { maxBoostedItems, stateRows } from '../../bundle/manifest.ts';
+import { maxBoostedItems, maxStateRows } from '../../bundle/manifest.ts';
 import { HeadBatchBuilder } from '../../features/head-batch.ts';
-import { newStateBatch, type StateBatch } from '../../store/store.ts';
+import { newStateBatch, type StateBatch } from '../../store/state-batch.ts';
 import type { Engine } from './engine.ts';
 
 /** Arrays of one micro-batch on one bundle, reused by later ones. */
@@ -18,7 +18,7 @@ export class Workspace {
   constructor({ width, bundle }: Engine) {
     const { model } = bundle.manifest;
     this.#width = width;
-    this.#stateRows = stateRows(model);
+    this.#stateRows = maxStateRows(model);
     this.#listed = maxBoostedItems(model);
     this.builder = new HeadBatchBuilder(width, 1, model.fusion === 'attention');
     this.states = newStateBatch(0, width);

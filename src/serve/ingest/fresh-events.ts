@@ -2,15 +2,16 @@
 // of that user is answered from a state that is seconds old. One event loop of a server does this; requests are taken in turn.
 
 import { bundleHistoryEncoder, type HistoryEncoder } from '../../bundle/weights/history-encoder.ts';
-import { frequencyWeights } from '../../bundle/weights/frequency-weights.ts';
 import { EventRows } from '../../bundle/weights/event-rows.ts';
+import { bundleStateFormat } from '../../bundle/weights/state-format.ts';
 import { bundleTensors } from '../../bundle/load.ts';
-import { stateRows } from '../../bundle/manifest.ts';
-import { historyBoosts, type FrequencyWeights } from '../../features/item-frequency.ts';
+import { maxStateRows } from '../../bundle/manifest.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import type { UserId } from '../../ids.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../../store/history.ts';
-import { newStateBatch, type UserState, type UserStateStore } from '../../store/store.ts';
+import { makeUserState, type StateFormat } from '../../features/user-state.ts';
+import { newStateBatch } from '../../store/state-batch.ts';
+import type { HistoryStore, StateStore } from '../../store/store.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { IngestedEvent } from '../request/request-types.ts';
@@ -34,18 +35,22 @@ const USERS_AT_ONCE = 16;
 interface Encoding {
   readonly encoder: HistoryEncoder;
   readonly rows: EventRows;
-  readonly frequency: FrequencyWeights | undefined;
+  readonly format: StateFormat;
 }
 
 export class FreshEvents {
   readonly #bundles: { readonly served: Served };
-  readonly #store: UserStateStore;
+  readonly #store: StateStore & HistoryStore;
   readonly #metrics: ServerMetrics;
   /** Made when first needed: an encoder holds its own table of the catalogue. */
   readonly #encodings = new WeakMap<Engine['bundle'], Encoding>();
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(bundles: { readonly served: Served }, store: UserStateStore, metrics: ServerMetrics) {
+  constructor(
+    bundles: { readonly served: Served },
+    store: StateStore & HistoryStore,
+    metrics: ServerMetrics,
+  ) {
     this.#bundles = bundles;
     this.#store = store;
     this.#metrics = metrics;
@@ -108,7 +113,7 @@ export class FreshEvents {
       const states = newStateBatch(
         users.length,
         engine.width,
-        stateRows(engine.bundle.manifest.model),
+        maxStateRows(engine.bundle.manifest.model),
       );
       await this.#store.read(engine.encoderId, users, states);
       for (const [row, user] of users.entries()) if (states.lengths[row]! > 0) found.add(user);
@@ -118,31 +123,22 @@ export class FreshEvents {
 
   /** @returns how many states were written. */
   async #encode(engine: Engine, histories: ReadonlyMap<UserId, UserHistory>): Promise<number> {
-    const { encoder, rows, frequency } = this.#encodingOf(engine);
-    const { model, stateType: type } = engine.bundle.manifest;
+    const { encoder, rows, format } = this.#encodingOf(engine);
     const due = [...histories]
       .filter(([, { complete }]) => complete)
       .map(([user, { events }]) => ({ user, columns: rows.columns(events) }))
       .filter(({ columns }) => columns.times.length > 0);
     for (let at = 0; at < due.length; at += USERS_AT_ONCE) {
       const part = due.slice(at, at + USERS_AT_ONCE);
-      const batch = new HistoryBatchBuilder(model.maxHistory);
+      const batch = new HistoryBatchBuilder(format.maxHistory);
       for (const { columns } of part) batch.add(columns, 0, columns.times.length);
       const states = encoder.encode(batch.batch());
       const encodedAtSeconds = Date.now() / 1000;
       await this.#store.write(
         engine.encoderId,
-        part.map(({ user, columns }, row) => {
-          const lastEventSeconds = columns.times.at(-1)!;
-          const { length: end } = columns.times;
-          const state: UserState = {
-            ...{ state: states[row]!, dimensions: engine.width, type },
-            ...(frequency && {
-              list: historyBoosts(columns, 0, end, model.maxHistory, frequency),
-            }),
-            ...{ lastEventSeconds, encodedAtSeconds },
-          };
-          return { user, state };
+        part.map(({ user, columns }, i) => {
+          const events = { columns, begin: 0, end: columns.times.length };
+          return { user, state: makeUserState(states[i]!, events, format, encodedAtSeconds) };
         }),
       );
     }
@@ -158,7 +154,7 @@ export class FreshEvents {
       encoding = {
         encoder: bundleHistoryEncoder(parts),
         rows: new EventRows(bundle),
-        frequency: frequencyWeights(parts),
+        format: bundleStateFormat(parts),
       };
       this.#encodings.set(bundle, encoding);
     }

@@ -7,7 +7,7 @@ import { bundleItemTower, type ItemTower } from '../../bundle/weights/item-tower
 import { bundleTensors } from '../../bundle/load.ts';
 import { TandemError } from '../../errors.ts';
 import type { ItemChange, ItemRecord } from '../../store/item-changes.ts';
-import type { UserStateStore } from '../../store/store.ts';
+import type { ItemChangeStore } from '../../store/store.ts';
 import { logger } from '../../telemetry.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { FreshParts, ItemOverlay } from '../engine/live-items.ts';
@@ -39,7 +39,7 @@ const FORGET_SECONDS = 30 * 24 * 3600;
 
 export class FreshItems {
   readonly #bundles: Bundles;
-  readonly #store: UserStateStore;
+  readonly #store: ItemChangeStore;
   readonly #metrics: ServerMetrics;
   readonly #towers = new WeakMap<Engine['bundle'], ItemTower>();
   /** The newest change of each item. */
@@ -55,7 +55,7 @@ export class FreshItems {
   /** The bundle that was active when changes were last forgotten. */
   #lookedOver: string | undefined;
 
-  constructor(bundles: Bundles, store: UserStateStore, metrics: ServerMetrics) {
+  constructor(bundles: Bundles, store: ItemChangeStore, metrics: ServerMetrics) {
     this.#bundles = bundles;
     this.#store = store;
     this.#metrics = metrics;

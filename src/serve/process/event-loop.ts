@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerSettings } from '../../config.ts';
 import { nativeAddon } from '../../native/binding.ts';
-import type { UserStateStore } from '../../store/store.ts';
+import type { FeatureStore } from '../../store/store.ts';
 import { packageVersion } from '../../version.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
@@ -42,7 +42,7 @@ export interface EventLoopOptions {
   readonly port: number;
   readonly portSharing: TransportOptions['portSharing'];
   /** Where user states are read. */
-  readonly store: UserStateStore;
+  readonly store: FeatureStore;
 }
 
 export interface EventLoop {

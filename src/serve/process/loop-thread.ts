@@ -4,7 +4,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { logger } from '../../telemetry.ts';
 import { openAccessLog } from '../web/access-log.ts';
 import { openStore } from '../../store/open-store.ts';
-import type { UserStateStore } from '../../store/store.ts';
+import type { FeatureStore } from '../../store/store.ts';
 import { ApiKeys } from '../admission/api-keys.ts';
 import { Engine } from '../engine/engine.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
@@ -20,7 +20,7 @@ const accessLog = openAccessLog(settings.accessLog, salt);
 const bundles = { served: undefined as unknown as Served };
 let engines = new Map<number, Engine>();
 let loop: EventLoop | undefined;
-let store: UserStateStore | undefined;
+let store: FeatureStore | undefined;
 
 /** The engine of a reference, kept in `next`. */
 function engineOf({ number, shared, items }: EngineReference, next: Map<number, Engine>): Engine {

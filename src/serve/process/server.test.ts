@@ -16,7 +16,7 @@ import { resolveServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
 import type { EncoderId, UserId } from '../../ids.ts';
 import { MemoryStore } from '../../store/memory-store.ts';
-import type { StateBatch } from '../../store/store.ts';
+import type { StateBatch } from '../../store/state-batch.ts';
 import { startServer, type RunningServer } from './server.ts';
 
 interface Body {

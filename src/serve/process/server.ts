@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { AggregatorRegistry } from 'prom-client';
 import type { ServerSettings } from '../../config.ts';
 import { openStore } from '../../store/open-store.ts';
-import type { UserStateStore } from '../../store/store.ts';
+import type { FeatureStore } from '../../store/store.ts';
 import { logger } from '../../telemetry.ts';
 import { adminHandler } from '../web/admin.ts';
 import { openAccessLog } from '../web/access-log.ts';
@@ -45,7 +45,7 @@ export interface RunningServer {
  */
 export async function startServer(
   settings: ServerSettings,
-  store?: UserStateStore,
+  store?: FeatureStore,
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   checkSearchThreads(settings.eventLoops);
@@ -71,7 +71,7 @@ export async function startServer(
     { scrape, ingest, changeItems },
   );
   let first: EventLoop | undefined;
-  let opened: UserStateStore | undefined;
+  let opened: FeatureStore | undefined;
   try {
     const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
     const takesEvents = settings.freshEvents === 'on';

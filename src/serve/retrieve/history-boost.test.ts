@@ -8,7 +8,7 @@ import { publishTinyBundle, tinyItem } from '../../../test/support/tiny-bundle.t
 import { buildCatalogue } from '../../bundle/catalogue.ts';
 import { loadBundle } from '../../bundle/load.ts';
 import { Random } from '../../random.ts';
-import type { HistoryBoosts } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
 import { Engine } from '../engine/engine.ts';
 import { boostOf } from './history-boost.ts';
 import { searchItems } from './live-search.ts';

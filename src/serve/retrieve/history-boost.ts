@@ -1,7 +1,7 @@
 // The items of a user's list: scored one by one, with their boosts, and merged into what the index found. An index ranks by
 // dot products alone; a boost only ever lifts an item, so the best k of all are among its best k and the list.
 
-import type { HistoryBoosts } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
 import { scoreItems } from './score-items.ts';

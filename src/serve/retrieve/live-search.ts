@@ -3,7 +3,7 @@
 
 import { newSearchOutput, type SearchMode, type SearchPlan } from '../../retrieval/search-plan.ts';
 import type { PlannedIndex } from '../../retrieval/plan.ts';
-import type { HistoryBoosts } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
 import type { AllowList } from '../../retrieval/allow-list.ts';
 import type { Engine } from '../engine/engine.ts';
 import { withHistoryBoosts } from './history-boost.ts';

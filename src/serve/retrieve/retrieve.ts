@@ -2,7 +2,8 @@
 // those of whom nothing is known; then excluded items fall away and the best k stay.
 
 import type { SearchMode } from '../../retrieval/search-plan.ts';
-import { boostsOf, type HistoryBoosts } from '../../store/store.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
+import { boostsOf } from '../../store/state-batch.ts';
 import { capAdvertisers } from './advertiser-cap.ts';
 import type { Engine, ResolvedSubject } from '../engine/engine.ts';
 import type { LiveFilter } from '../engine/live-items.ts';

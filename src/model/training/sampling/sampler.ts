@@ -3,6 +3,7 @@
 // an uninterrupted one.
 
 import type { Dataset } from '../../../data/dataset.ts';
+import { ActionRows } from '../../../features/action-rows.ts';
 import type { ContextFeatures } from '../../../features/context.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../../../features/head-batch.ts';
 import { itemFrequencies } from '../../../features/item-frequency.ts';
@@ -287,10 +288,9 @@ function* shuffled(begin: number, end: number, random: Random): Generator<number
 
 /** The columns of the event table, with actions as rows of the schema's action table. */
 export function eventColumns(dataset: Dataset, features: ContextFeatures): EventColumns {
-  const rows = dataset.events.actionNames.map((name) => features.schema.actions.indexOf(name) + 1);
   return {
     items: dataset.events.items,
-    actions: dataset.events.actions.map((action) => rows[action]!),
+    actions: new ActionRows(features.schema).column(dataset.events),
     times: dataset.events.times,
   };
 }

@@ -1,29 +1,36 @@
-// The rows of a state as bytes: f32 as computed, bf16 at half of that, or int8 with a scale a row at a quarter.
-// docs/explanation/model.md has what the shorter ones cost.
+// The rows of a state as bytes: f32 as computed, bf16 in half of those bytes, or int8 with a scale
+// per row in a quarter of them. docs/explanation/model.md says what the shorter types lose.
 
-export type StateType = 'f32' | 'bf16' | 'int8';
+import type { StateType } from '../features/user-state.ts';
 
-/** How rows of one type are written and read; bytes are little-endian, rows lie one after the other. */
+/**
+ * How rows of one type are written and read. Bytes are little-endian, rows lie one after another.
+ */
 export interface RowCodec {
   /** Number that stands for the type in a record. */
   readonly code: number;
   /** Bytes of a row of `dimensions` values. */
   readonly rowBytes: (dimensions: number) => number;
-  /** Writes finite `values` [L, D] to `to` at `at`. */
+  /** Writes `values` [L, D], which are finite, into `to` from byte `at`. */
   readonly write: (values: Float32Array, dimensions: number, to: Buffer, at: number) => void;
-  /** Reads `out.length` values from `from` at `at`. */
+  /** Reads `out.length` values from `from`, from byte `at`. */
   readonly read: (from: Buffer, at: number, dimensions: number, out: Float32Array) => void;
 }
 
 const SCALE_BYTES = 4;
 const INT8_MAX = 127;
-/** Just under the largest f32: a scale that was rounded up must not make the largest code infinite. */
+/**
+ * Just below the largest f32: a scale that was rounded up must not make the largest code infinite.
+ */
 const INT8_LARGEST = (2 - 2 ** -22) * 2 ** 127;
 
 const bits = new Uint32Array(1);
 const value = new Float32Array(bits.buffer);
 
-/** The upper half of an f32, to the nearest, ties to even; what would round to infinity is the largest finite one. */
+/**
+ * The upper half of an f32, rounded to nearest, ties to even. A value that would round to infinity
+ * becomes the largest finite bf16.
+ */
 function toBf16(x: number): number {
   value[0] = x;
   const word = bits[0]!;
@@ -67,7 +74,7 @@ export const ROW_CODECS: Readonly<Record<StateType, RowCodec>> = {
         const scale = Math.fround(Math.min(largest, INT8_LARGEST) / INT8_MAX);
         byte = to.writeFloatLE(scale, byte);
         for (let i = row; i < row + dimensions; i++) {
-          // A row of zeros has no scale to divide by.
+          // The scale of a row of zeros is 0, which nothing can be divided by.
           const code = scale === 0 ? 0 : Math.round(values[i]! / scale);
           byte = to.writeInt8(Math.max(-INT8_MAX, Math.min(INT8_MAX, code)), byte);
         }
@@ -83,7 +90,7 @@ export const ROW_CODECS: Readonly<Record<StateType, RowCodec>> = {
   },
 };
 
-/** What a reader gets of `state` [L, D] that was stored as `type`: a copy. */
+/** A copy of `state` [L, D] as a reader gets it after it was stored as `type`. */
 export function storedAs(state: Float32Array, dimensions: number, type: StateType): Float32Array {
   const { rowBytes, write, read } = ROW_CODECS[type];
   const bytes = Buffer.alloc((state.length / dimensions) * rowBytes(dimensions));
