@@ -1,10 +1,10 @@
-// Makes the engine of a bundle on a thread of its own, through every gate, in memory that all event loops share: at a million items
-// checking takes seconds, in which they answer requests.
+// Makes the engine of a bundle on a thread of its own, through every gate, in memory that all event
+// loops share: at a million items checking takes seconds, in which they answer requests.
 
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { TandemError, type ErrorCode } from '../../errors.ts';
-import { packageRoot } from '../../native/binding.ts';
+import { packageRoot } from '../../package-root.ts';
 import type { PlanMode } from '../../retrieval/plan.ts';
 import { Engine, type SharedEngine } from './engine.ts';
 
@@ -28,14 +28,15 @@ export type LoaderAnswer =
     };
 
 /**
- * The engine of a bundle whose files, ids and formats are checked, whose golden requests were replayed on this machine and
- * whose index passed its own gate.
+ * The engine of a bundle whose files, ids and formats are checked, whose golden requests were
+ * replayed on this machine and whose index passed its own gate.
  *
- * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered differently than training did;
- *   ERR_INDEX_INVALID.
+ * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered
+ *   differently than training did; ERR_INDEX_INVALID.
  */
 export async function openEngineOnThread(order: LoaderOrder): Promise<Engine> {
-  // What is built, like the addon, also where this file runs from its source: loaders of TypeScript do not reach threads.
+  // What is built, like the addon, also where this file runs from its source: loaders of TypeScript
+  // do not reach threads.
   const file = join(packageRoot(), 'dist', 'serve', 'engine', 'bundle-loader-thread.js');
   const answer = await new Promise<LoaderAnswer>((resolve, reject) => {
     const worker = new Worker(file, { workerData: order, execArgv: [] });

@@ -1,34 +1,42 @@
-// Conversions as they happen: appended to the user's history, durably, and encoded at once by the native encoder, so that the next request
-// of that user is answered from a state that is seconds old. One event loop of a server does this; requests are taken in turn.
+// Accepts events as they happen: appends them to the user's history durably and encodes the history
+// at once, so that the user's next request is answered from a state that is seconds old. One event
+// loop of a server does this, one request after the other.
 
-import { bundleHistoryEncoder, type HistoryEncoder } from '../../bundle/weights/history-encoder.ts';
-import { frequencyWeights } from '../../bundle/weights/frequency-weights.ts';
-import { EventRows } from '../../bundle/weights/event-rows.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { stateRows } from '../../bundle/manifest.ts';
+import { EventRows } from '../../bundle/weights/event-rows.ts';
+import { frequencyWeights } from '../../bundle/weights/frequency-weights.ts';
+import { bundleHistoryEncoder, type HistoryEncoder } from '../../bundle/weights/history-encoder.ts';
 import { historyBoosts, type FrequencyWeights } from '../../features/item-frequency.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import type { UserId } from '../../ids.ts';
+import { SerialQueue } from '../../serial-queue.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../../store/history.ts';
 import { newStateBatch, type UserState, type UserStateStore } from '../../store/store.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { IngestedEvent } from '../request/request-types.ts';
-import type { Served } from '../engine/served.ts';
 
-/** What became of the events of one request. */
+/** The outcome of a request with events. */
 export interface IngestReport {
-  /** Events that are in histories now, on disk. */
+  /** Events that were added to histories on disk. */
   readonly accepted: number;
-  /** Events that were there already, by their event_id or by what happened when. */
+  /** Events that were in the history already: same event_id, or same item, action and time. */
   readonly duplicates: number;
-  /** Users whose state has seen their newest event. */
+  /** Users whose state now includes their newest event. */
   readonly encoded_users: number;
-  /** Users whose history is not all here, or of whose items the bundle knows none: their state waits for the next batch job. */
+  /**
+   * Users whose state waits for the next batch job: their history is incomplete here, or the bundle
+   * knows none of its items.
+   */
   readonly waiting_users: number;
 }
 
-/** Users that are encoded before the event loop answers somebody else: some milliseconds. */
+/**
+ * Users that are encoded before the event loop turns to other requests. It takes a few
+ * milliseconds.
+ */
 const USERS_AT_ONCE = 16;
 
 interface Encoding {
@@ -41,9 +49,9 @@ export class FreshEvents {
   readonly #bundles: { readonly served: Served };
   readonly #store: UserStateStore;
   readonly #metrics: ServerMetrics;
-  /** Made when first needed: an encoder holds its own table of the catalogue. */
+  readonly #queue = new SerialQueue();
+  /** Made on first use, because an encoder holds its own table of the catalogue. */
   readonly #encodings = new WeakMap<Engine['bundle'], Encoding>();
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor(bundles: { readonly served: Served }, store: UserStateStore, metrics: ServerMetrics) {
     this.#bundles = bundles;
@@ -52,36 +60,32 @@ export class FreshEvents {
   }
 
   /**
-   * Resolves when the events survive a crash and the states that can be made of them are readable.
+   * Adds events to histories and encodes the users. The promise resolves when the events survive a
+   * crash and the new states can be read.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT: then no event of the call was kept.
+   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. Then no event of the call was
+   *   kept.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
-    const turn = this.#last.then(() => this.#ingest(events));
-    this.#last = turn.catch(() => undefined);
-    return turn;
+    return this.#queue.run(() => this.#ingest(events));
   }
 
   async #ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     const { active, previous } = this.#bundles.served;
-    const byUser = new Map<UserId, HistoryEvent[]>();
-    for (const { user, item, action, time, event_id: id } of events) {
-      const own = byUser.get(user as UserId) ?? [];
-      own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
-      byUser.set(user as UserId, own);
-    }
-    const users = [...byUser.keys()];
-    const withState = await this.#withState(active, previous, users);
-    const most = active.bundle.manifest.model.maxHistory + 1;
+    const eventsByUser = groupByUser(events);
+    const users = [...eventsByUser.keys()];
+    const withState = await this.#usersWithState(active, previous, users);
+    const maxEvents = active.bundle.manifest.model.maxHistory + 1;
     const histories = new Map<UserId, UserHistory>();
     let accepted = 0;
     await this.#store.changeHistories(users, (user, history) => {
-      // A state without a history is one of a batch job that knew more than has come in here.
+      // A user with a state but no history was encoded by a batch job, which knew events that are
+      // not here.
       const complete = history?.complete ?? !withState.has(user);
       const known = history?.events ?? [];
-      const { events: together, added } = mergeEvents(known, byUser.get(user)!, most);
+      const { events: merged, added } = mergeEvents(known, eventsByUser.get(user)!, maxEvents);
       accepted += added;
-      const next = { complete, events: together };
+      const next = { complete, events: merged };
       histories.set(user, next);
       return next;
     });
@@ -97,8 +101,8 @@ export class FreshEvents {
     };
   }
 
-  /** Users with a state of either bundle. */
-  async #withState(
+  /** The users that have a state of either bundle. */
+  async #usersWithState(
     active: Engine,
     previous: Engine | undefined,
     users: readonly UserId[],
@@ -111,12 +115,12 @@ export class FreshEvents {
         stateRows(engine.bundle.manifest.model),
       );
       await this.#store.read(engine.encoderId, users, states);
-      for (const [row, user] of users.entries()) if (states.lengths[row]! > 0) found.add(user);
+      for (const [i, user] of users.entries()) if (states.lengths[i]! > 0) found.add(user);
     }
     return found;
   }
 
-  /** @returns how many states were written. */
+  /** @returns the number of states that were written. */
   async #encode(engine: Engine, histories: ReadonlyMap<UserId, UserHistory>): Promise<number> {
     const { encoder, rows, frequency } = this.#encodingOf(engine);
     const { model, stateType: type } = engine.bundle.manifest;
@@ -124,23 +128,25 @@ export class FreshEvents {
       .filter(([, { complete }]) => complete)
       .map(([user, { events }]) => ({ user, columns: rows.columns(events) }))
       .filter(({ columns }) => columns.times.length > 0);
-    for (let at = 0; at < due.length; at += USERS_AT_ONCE) {
-      const part = due.slice(at, at + USERS_AT_ONCE);
+    for (let begin = 0; begin < due.length; begin += USERS_AT_ONCE) {
+      const part = due.slice(begin, begin + USERS_AT_ONCE);
       const batch = new HistoryBatchBuilder(model.maxHistory);
       for (const { columns } of part) batch.add(columns, 0, columns.times.length);
       const states = encoder.encode(batch.batch());
       const encodedAtSeconds = Date.now() / 1000;
       await this.#store.write(
         engine.encoderId,
-        part.map(({ user, columns }, row) => {
-          const lastEventSeconds = columns.times.at(-1)!;
+        part.map(({ user, columns }, i) => {
           const { length: end } = columns.times;
           const state: UserState = {
-            ...{ state: states[row]!, dimensions: engine.width, type },
+            state: states[i]!,
+            dimensions: engine.width,
+            type,
             ...(frequency && {
               list: historyBoosts(columns, 0, end, model.maxHistory, frequency),
             }),
-            ...{ lastEventSeconds, encodedAtSeconds },
+            lastEventSeconds: columns.times[end - 1]!,
+            encodedAtSeconds,
           };
           return { user, state };
         }),
@@ -164,4 +170,15 @@ export class FreshEvents {
     }
     return encoding;
   }
+}
+
+/** The events of each user, in the order of the request. An event without a time happens now. */
+function groupByUser(events: readonly IngestedEvent[]): ReadonlyMap<UserId, HistoryEvent[]> {
+  const byUser = new Map<UserId, HistoryEvent[]>();
+  for (const { user, item, action, time, event_id: id } of events) {
+    const own = byUser.get(user as UserId) ?? [];
+    own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
+    byUser.set(user as UserId, own);
+  }
+  return byUser;
 }
