@@ -12,7 +12,7 @@ import {
 } from '../../src/native/binding.ts';
 import { AllowList } from '../../src/retrieval/allow-list.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
-import { PlannedIndex } from '../../src/retrieval/plan.ts';
+import { PlannedIndex } from '../../src/retrieval/planned-index.ts';
 import { clusterIndex } from '../../src/retrieval/approximate-index.ts';
 import { DATA_FILES, readFloats } from './data-set.ts';
 

@@ -122,7 +122,8 @@ export class Pipeline {
         parseMs,
         queuedAtMs,
         deadlineMs,
-        resolve,
+        // The answer has the body of the endpoint above.
+        resolve: resolve as (answer: Answer) => void,
         reject,
       });
     });

@@ -5,7 +5,7 @@
 import { ItemCatalogue, type CatalogueParts } from '../../bundle/catalogue.ts';
 import { nativeAddon } from '../../native/binding.ts';
 import { AllowList } from '../../retrieval/allow-list.ts';
-import { PlannedIndex } from '../../retrieval/plan.ts';
+import { PlannedIndex } from '../../retrieval/planned-index.ts';
 import { FilterCompiler, type CompiledFilter } from './filters.ts';
 import type { TextWriter } from './text-writer.ts';
 import type { Filter } from '../request/request-types.ts';

@@ -10,7 +10,7 @@ interface Remote extends Answers {
   readonly refuse: (field: string) => Promise<never>;
 }
 
-test('calls run in order, both ways, and return values and errors, until the other side ends', async () => {
+test('calls run in order, both ways, and return values and errors until the end', async () => {
   const { port1, port2 } = new MessageChannel();
   const seen: number[] = [];
   const left = new ThreadCalls<Remote>(port1, { double: (value: number) => value * 2 });
