@@ -2,7 +2,7 @@
 
 import { TandemError } from '../errors.ts';
 import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
-import type { HeadWeights } from '../native/binding.ts';
+import type { HeadWeights } from '../native/head.ts';
 import { decodeCatalogue, type ItemCatalogue } from './catalogue.ts';
 import { resolveBundle } from './current.ts';
 import { readBundleFileSync, readBundleFiles, readManifest } from './files.ts';

@@ -5,7 +5,7 @@ import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { EncodeEngine } from '../encode/users.ts';
-import type { Precision } from '../native/binding.ts';
+import type { Precision } from '../native/isa.ts';
 import { indexOption } from './index-option.ts';
 
 interface UsersFlags {

@@ -14,7 +14,7 @@ import { HistoryBatchBuilder, type EventColumns, type HistoryBatch } from '../fe
 import { Vocabulary } from '../features/vocabulary.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import type { BackendName } from '../model/bundle-model.ts';
-import type { Precision } from '../native/binding.ts';
+import type { Precision } from '../native/isa.ts';
 import { mergeEvents, type HistoryEvent } from '../store/history.ts';
 import { newStateBatch, type UserStateStore } from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';

@@ -1,12 +1,10 @@
 // One interface for both kinds of index files of a bundle: our own partitions, and usearch graphs.
 
-import {
-  nativeAddon,
-  type NativeClusterIndex,
-  type NativeHnswIndex,
-  type SearchOutput,
-  type Ticket,
-} from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeClusterIndex } from '../native/cluster-index.ts';
+import type { NativeHnswIndex } from '../native/hnsw-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
+import type { Ticket } from '../native/ticket.ts';
 import type { IndexKind, SearchMode } from './search-plan.ts';
 
 /** The statement of a bundle about its index. The kind decides how the file is read. */

@@ -1,7 +1,8 @@
 // Builds the index of a bundle and measures its recall, which the bundle states.
 
 import { availableParallelism } from 'node:os';
-import { nativeAddon, type SearchOutput } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
 import {
   clusterIndex,

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon, type NativeExactIndex, type SearchOutput } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeExactIndex } from '../native/exact-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
 import { AllowList } from './allow-list.ts';
 import { openIndex, type ApproximateIndex } from './approximate-index.ts';

@@ -1,12 +1,10 @@
 // Decides which index answers a search: an exact scan if few vectors are allowed, else the bundle's
 // approximate index, and the exact scan again if a graph finds too few items under a filter.
 
-import {
-  nativeAddon,
-  type NativeExactIndex,
-  type SearchOutput,
-  type Ticket,
-} from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeExactIndex } from '../native/exact-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
+import type { Ticket } from '../native/ticket.ts';
 import type { AllowList } from './allow-list.ts';
 import {
   attachIndex,

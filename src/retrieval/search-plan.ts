@@ -1,6 +1,6 @@
 // How a search runs, and how its hits were found.
 
-import type { SearchOutput } from '../native/binding.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 
 /** Kinds of approximate indexes that a bundle can have. */
 export type IndexKind = 'clusters' | 'hnsw';

@@ -1,7 +1,7 @@
 // From the tensors of a bundle to the weights that the native head takes, with every shape checked on the way.
 
 import { subjectRows, type FeatureSchema } from '../../features/schema.ts';
-import type { ContextWeights, HeadWeights } from '../../native/binding.ts';
+import type { ContextWeights, HeadWeights } from '../../native/head.ts';
 import type { ItemCatalogue } from '../catalogue.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import { itemInputWeights } from './item-input-weights.ts';

@@ -7,7 +7,7 @@ import { ItemCatalogue, type CatalogueParts } from '../../bundle/catalogue.ts';
 import { loadBundle, type Bundle } from '../../bundle/load.ts';
 import { replayGoldens } from '../../bundle/verify.ts';
 import { TandemError } from '../../errors.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import type { LoaderAnswer, LoaderOrder } from './bundle-loader.ts';
 import { Engine, type SharedEngine } from './engine.ts';
 

@@ -12,7 +12,9 @@ import {
 } from '../../features/context.ts';
 import type { CompactSchema } from '../../features/schema.ts';
 import type { EncoderId } from '../../ids.ts';
-import { nativeAddon, type NativeHead, type Ticket } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
+import type { NativeHead } from '../../native/head.ts';
+import type { Ticket } from '../../native/ticket.ts';
 import { openIndex } from '../../retrieval/approximate-index.ts';
 import {
   PlannedIndex,

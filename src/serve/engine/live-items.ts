@@ -3,7 +3,7 @@
 // bundle.
 
 import { ItemCatalogue, type CatalogueParts } from '../../bundle/catalogue.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import { AllowList } from '../../retrieval/allow-list.ts';
 import { PlannedIndex } from '../../retrieval/planned-index.ts';
 import { FilterCompiler, type CompiledFilter } from './filters.ts';

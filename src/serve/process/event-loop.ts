@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerSettings } from '../../config.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import type { UserStateStore } from '../../store/store.ts';
 import { packageVersion } from '../../version.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';

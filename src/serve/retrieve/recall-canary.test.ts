@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import { Random } from '../../random.ts';
 import { graphIndex } from '../../retrieval/approximate-index.ts';
 import { newSearchOutput } from '../../retrieval/search-plan.ts';
