@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { renderSvg } from '../src/evaluate/report/svg.ts';
 import { writeFileAtomic } from '../src/files.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { SPREAD_SUFFIX, type BenchResult } from './harness.ts';
 
 interface Bar {

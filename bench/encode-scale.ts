@@ -20,7 +20,7 @@ import { loadBundle } from '../src/bundle/load.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
 import { encodeUsers } from '../src/encode/users.ts';
-import type { Precision } from '../src/native/binding.ts';
+import type { Precision } from '../src/native/isa.ts';
 import { openStore } from '../src/store/open-store.ts';
 import { runCli } from '../test/support/cli.ts';
 import { describeMachine } from './harness.ts';

@@ -4,7 +4,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { nativeAddon, type Precision, type NativeEncoder } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
+import type { NativeEncoder } from '../src/native/encoder.ts';
+import type { Precision } from '../src/native/isa.ts';
 import type { Order } from './encoder-engines.ts';
 import { casesOf, histories, referenceEncoder } from './encoder-setup.ts';
 

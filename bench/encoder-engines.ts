@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { HistoryBatch } from '../src/features/sequence.ts';
-import type { EncoderWeights } from '../src/native/binding.ts';
+import type { EncoderWeights } from '../src/native/encoder.ts';
 import { casesOf, histories } from './encoder-setup.ts';
 import { pythonWith } from './peers/python.ts';
 import { loadOnnxRuntime, onnxName, type OnnxSession } from './onnx-file.ts';

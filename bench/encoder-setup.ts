@@ -8,7 +8,7 @@ import { GAP_BUCKETS } from '../src/features/schema.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
 import { tensorSpecs } from '../src/model/network/weights.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
-import type { EncoderWeights } from '../src/native/binding.ts';
+import type { EncoderWeights } from '../src/native/encoder.ts';
 import { Random } from '../src/random.ts';
 
 /**

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../src/files.ts';
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 import { Random } from '../src/random.ts';
 import { AllowList } from '../src/retrieval/allow-list.ts';
 import { newSearchOutput } from '../src/retrieval/search-plan.ts';

@@ -8,7 +8,8 @@ import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import Benchmark from 'benchmark';
 import type { BackendName } from '../src/backend/backends.ts';
-import { nativeAddon, packageRoot } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { packageVersion } from '../src/version.ts';
 
 /** One line of bench/results/<bench>.ndjson. */

@@ -10,7 +10,7 @@ import type { FeatureSchema } from '../src/features/schema.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
 import type { WeightMap } from '../src/model/network/two-tower.ts';
 import { tensorSpecs } from '../src/model/network/weights.ts';
-import type { HeadWeights } from '../src/native/binding.ts';
+import type { HeadWeights } from '../src/native/head.ts';
 import { Random } from '../src/random.ts';
 import { buildCatalogue } from '../src/bundle/catalogue.ts';
 import { buildSchema } from '../src/features/build-schema.ts';

@@ -8,7 +8,8 @@ import { useBackend } from '../src/backend/select.ts';
 import { TwoTower } from '../src/model/network/two-tower.ts';
 import { DEFAULT_MODEL } from '../src/model/train-config.ts';
 import type { HeadBatch } from '../src/features/head-batch.ts';
-import { nativeAddon, type HeadWeights } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
+import type { HeadWeights } from '../src/native/head.ts';
 import {
   race,
   summarise,

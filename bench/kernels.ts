@@ -3,7 +3,7 @@
 
 import { useBackend } from '../src/backend/select.ts';
 import { tf } from '../src/backend/tf.ts';
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 import { Random } from '../src/random.ts';
 import { newSearchOutput } from '../src/retrieval/search-plan.ts';
 import { ratePerSecond, timePer, type BenchOptions, type Recorder } from './harness.ts';

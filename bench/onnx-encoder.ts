@@ -2,7 +2,7 @@
 // position of every block, then the last row. A pruned graph leaves out the parts of the last block
 // that the last row does not need.
 
-import type { EncoderWeights } from '../src/native/binding.ts';
+import type { EncoderWeights } from '../src/native/encoder.ts';
 import { FLOAT, INT32, node, onnxModel, tensor, value } from './onnx-file.ts';
 
 /** The first operator set that has LayerNormalization. */

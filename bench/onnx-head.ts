@@ -1,7 +1,7 @@
 // Writes the head as an ONNX graph and runs it in onnxruntime-node.
 
 import type { HeadBatch } from '../src/features/head-batch.ts';
-import type { AttentionWeights, HeadWeights } from '../src/native/binding.ts';
+import type { AttentionWeights, HeadWeights } from '../src/native/head.ts';
 import { say } from './harness.ts';
 import {
   FLOAT,

@@ -1,7 +1,7 @@
 // Prints the f32 rate of one thread in GFLOP/s, measured on a matrix product. It is a process of
 // its own, because the thread pool reads its size from TANDEM_THREADS once.
 
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 
 const SIZE = 1024;
 const RUNS = 20;

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { writeCharts } from './charts.ts';
 import { resultsDirectory, SPREAD_SUFFIX, type BenchResult } from './harness.ts';
 import { BENCHES } from './registry.ts';

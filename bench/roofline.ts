@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { say, summarise, type Recorder } from './harness.ts';
 
 interface Line {

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadBundle, type Bundle } from '../src/bundle/load.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { Random } from '../src/random.ts';
 import { say, type BenchOptions, type Measured, type Recorder } from './harness.ts';
 import { makeServeBundle, USER_COUNT, userId, type ServeSetup } from './serve/bundle.ts';

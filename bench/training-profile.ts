@@ -1,7 +1,7 @@
 // Measures where the time of a training step goes: the calls into the addon, by function, and the
 // rest, which is tfjs and JavaScript.
 
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 
 /** Milliseconds of a step: by native function, the largest first, and for everything else. */
 export interface StepProfile {

@@ -10,7 +10,7 @@ import { importDataset } from '../src/data/import.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
 import { oneShard } from '../src/data/shards.ts';
 import { publish } from '../src/encode/publish.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from '../test/support/shop.ts';
 
 const MAX_BYTES = 200_000;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { resolveServerSettings } from '../src/config.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { runCli } from './support/cli.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-deploy-'));

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { Check } from '../src/cli/doctor-checks.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { runCli } from './support/cli.ts';
 

@@ -18,7 +18,8 @@ import { GAP_BUCKETS, type FeatureSchema } from '../src/features/schema.ts';
 import type { HistoryBatch } from '../src/features/sequence.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { TwoTower } from '../src/model/network/two-tower.ts';
-import { nativeAddon, packageRoot } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { Random } from '../src/random.ts';
 
 /** Relative to the largest value of a state, because single values may be near 0. */

@@ -12,6 +12,7 @@ import { loadBundle } from '../src/bundle/load.ts';
 import { resolveServerSettings } from '../src/config.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
+import { ServerMetrics } from '../src/serve/metrics/metrics.ts';
 import { LoopThreads } from '../src/serve/process/loop-threads.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
@@ -206,15 +207,10 @@ test('messages to loops that have ended do not fail', async () => {
   const { settings } = resolveServerSettings({
     flags: { bundles, store: storePath, port: 0, eventLoops: 2 },
   });
-  const threads = new LoopThreads(
-    1,
-    { settings, salt: new Uint8Array(16) },
-    {
-      scrape: () => assert.fail(),
-      ingest: () => assert.fail(),
-      changeItems: () => assert.fail(),
-    },
-  );
+  const threads = new LoopThreads(1, { settings, salt: new Uint8Array(16) }, new ServerMetrics(), {
+    ingest: () => assert.fail(),
+    changeItems: () => assert.fail(),
+  });
   await threads.setLogLevel('fatal');
   assert.equal(await threads.close(), 0);
   // A watched file may change and a signal may arrive until the process has ended.

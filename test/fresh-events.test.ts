@@ -12,7 +12,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import type { Dataset } from '../src/data/dataset.ts';
 import { encodeUsers } from '../src/encode/users.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';

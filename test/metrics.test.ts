@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { resolveServerSettings } from '../src/config.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { startServer } from '../src/serve/process/server.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 

@@ -13,7 +13,7 @@ import { buildSchema } from '../src/features/build-schema.ts';
 import { HeadBatchBuilder, type HeadBatch } from '../src/features/head-batch.ts';
 import { subjectRows } from '../src/features/schema.ts';
 import { TwoTower } from '../src/model/network/two-tower.ts';
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 import { Random } from '../src/random.ts';
 
 const TOLERANCE = 1e-5;

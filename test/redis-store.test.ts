@@ -15,7 +15,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import { encodeUsers } from '../src/encode/users.ts';
 import type { TandemError } from '../src/errors.ts';
 import type { EncoderId } from '../src/ids.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { openStore } from '../src/store/open-store.ts';
 import { RedisStore } from '../src/store/redis-store.ts';

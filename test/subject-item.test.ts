@@ -20,7 +20,7 @@ import { stateAge } from '../src/features/sequence.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { loadBundleModel } from '../src/model/bundle-model.ts';
 import { train } from '../src/model/training/train.ts';
-import { nativeAddon } from '../src/native/binding.ts';
+import { nativeAddon } from '../src/native/addon.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { newStateBatch, stateOf } from '../src/store/state-batch.ts';

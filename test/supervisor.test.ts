@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { activateBundle, readHistory } from '../src/bundle/current.ts';
-import { packageRoot } from '../src/native/binding.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle } from './support/tiny-bundle.ts';
 

@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../../src/native/binding.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { benchPython, VENV } from './python.ts';
 
 const FOLDER = join(packageRoot(), 'bench', 'peers');

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../../src/native/binding.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { PeerProcess, type PeerOptions } from './process.ts';
 
 /** The folder into which `npm run bench:peers` installs the Python packages. */

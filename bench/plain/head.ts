@@ -1,7 +1,7 @@
 // The head in its simplest form: the formula of NativeHead as loops over typed arrays.
 
 import type { HeadBatch } from '../../src/features/head-batch.ts';
-import type { ContextWeights, HeadWeights } from '../../src/native/binding.ts';
+import type { ContextWeights, HeadWeights } from '../../src/native/head.ts';
 
 export class PlainHead {
   readonly #weights: HeadWeights;

@@ -5,7 +5,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileSynced, writeFolderAtomic } from '../../src/files.ts';
-import { nativeAddon, packageRoot } from '../../src/native/binding.ts';
+import { nativeAddon } from '../../src/native/addon.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import { say } from '../harness.ts';
 import { clusteredRows, K, queriesNear, WIDTH, type RawData } from '../vectors.ts';

@@ -3,7 +3,7 @@
 // given, and in the language that its users would use, so that all are timed alike.
 
 import { join } from 'node:path';
-import { packageRoot } from '../../src/native/binding.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { PeerProcess } from '../peers/process.ts';
 import { startPython } from '../peers/python.ts';
 import { K, WIDTH } from '../vectors.ts';

@@ -4,15 +4,13 @@
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { writeFileAtomic } from '../../src/files.ts';
-import {
-  nativeAddon,
-  type NativeClusterIndex,
-  type NativeHnswIndex,
-  type SearchOutput,
-} from '../../src/native/binding.ts';
+import { nativeAddon } from '../../src/native/addon.ts';
+import type { NativeClusterIndex } from '../../src/native/cluster-index.ts';
+import type { NativeHnswIndex } from '../../src/native/hnsw-index.ts';
+import type { SearchOutput } from '../../src/native/search-output.ts';
 import { AllowList } from '../../src/retrieval/allow-list.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
-import { PlannedIndex } from '../../src/retrieval/plan.ts';
+import { PlannedIndex } from '../../src/retrieval/planned-index.ts';
 import { clusterIndex } from '../../src/retrieval/approximate-index.ts';
 import { DATA_FILES, readFloats } from './data-set.ts';
 

@@ -11,7 +11,7 @@ import { writeFolderAtomic } from '../../src/files.ts';
 import { readHistory } from '../../src/bundle/current.ts';
 import { loadBundle } from '../../src/bundle/load.ts';
 import type { EncoderId, UserId } from '../../src/ids.ts';
-import { packageRoot } from '../../src/native/binding.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { Random } from '../../src/random.ts';
 import { LmdbStore } from '../../src/store/lmdb-store.ts';
 import { tinyBundleInput, withGoldens } from '../../test/support/tiny-bundle.ts';

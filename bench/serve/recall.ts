@@ -1,7 +1,7 @@
 // Measures recall@100 of a server over HTTP. Servers whose rates are compared must find equally
 // much.
 
-import { nativeAddon } from '../../src/native/binding.ts';
+import { nativeAddon } from '../../src/native/addon.ts';
 import type { Bundle } from '../../src/bundle/load.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import { K, type Question } from './load.ts';

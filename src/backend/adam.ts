@@ -2,7 +2,7 @@
 // same formula in tfjs ops on the others. Moments are plain tensors, so that a checkpoint can hold
 // them.
 
-import { nativeAddon } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
 import { tf } from './tf.ts';
 

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { packageRoot } from '../native/binding.ts';
+import { packageRoot } from '../package-root.ts';
 import { Random } from '../random.ts';
 import {
   causalAttention,
@@ -392,7 +392,7 @@ test('a result does not depend on the number of threads', () => {
   const program = `
     import { createHash } from 'node:crypto';
     import { Random } from './src/random.ts';
-    import { nativeAddon } from './src/native/binding.ts';
+    import { nativeAddon } from './src/native/addon.ts';
     const { ops, training } = nativeAddon();
     const random = new Random(1);
     const draw = (size) => Float32Array.from({ length: size }, () => random.normal());

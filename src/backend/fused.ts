@@ -2,7 +2,8 @@
 // computes most of them in the addon; other backends compose them of tfjs ops. Layers and losses
 // are in model/.
 
-import { nativeAddon, type TrainingOps } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { TrainingOps } from '../native/training-ops.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
 import { gatherOrZero, padRows } from './ragged.ts';
 import { tf } from './tf.ts';

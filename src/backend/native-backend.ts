@@ -3,7 +3,7 @@
 // reads in place.
 
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
-import { nativeAddon } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { nativeKernels } from './native-kernels/index.ts';
 import type { TensorMemory } from './native-kernels/kernel.ts';

@@ -19,7 +19,7 @@ import { describeManifest } from '../cli/inspect.ts';
 import { describeReport } from '../cli/verify.ts';
 import { TandemError, type ErrorCode } from '../errors.ts';
 import { sha256Hex } from '../json.ts';
-import { nativeAddon } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
 import { Random } from '../random.ts';
 import { headWeights } from './weights/head-weights.ts';
 import { bundleId, encoderId, headId, itemTowerId } from './identity.ts';

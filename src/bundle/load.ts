@@ -2,7 +2,6 @@
 
 import { TandemError } from '../errors.ts';
 import { catalogueDigest, schemaHash, type FeatureSchema } from '../features/schema.ts';
-import type { HeadWeights } from '../native/binding.ts';
 import type { ItemCatalogue } from './catalogue.ts';
 import { decodeCatalogue } from './catalogue-file.ts';
 import { resolveBundle } from './current.ts';
@@ -19,6 +18,7 @@ import {
 } from './manifest.ts';
 import { decodeSafetensors, expectTensor, type Tensor } from './safetensors.ts';
 import { checkUnitRows } from './unit-rows.ts';
+import type { HeadWeights } from '../native/head.ts';
 
 /** A checked bundle in memory. Changes on disk do not change it. */
 export interface Bundle {

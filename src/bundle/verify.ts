@@ -5,12 +5,10 @@ import { TandemError } from '../errors.ts';
 import { ContextFeatures, NO_SUBJECT, type SubjectBag } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import type { FeatureSchema } from '../features/schema.ts';
-import {
-  nativeAddon,
-  type Isa,
-  type NativeExactIndex,
-  type NativeHead,
-} from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeExactIndex } from '../native/exact-index.ts';
+import type { NativeHead } from '../native/head.ts';
+import type { Isa } from '../native/isa.ts';
 import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { openIndex } from '../retrieval/approximate-index.ts';
 import { measureRecall } from '../retrieval/build-index.ts';

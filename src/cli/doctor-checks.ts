@@ -10,7 +10,7 @@ import type { BundleManifest } from '../bundle/manifest.ts';
 import { verifyBundle } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
-import { nativeAddon } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
 import { packageRoot } from '../package-root.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
 import { withoutSecrets } from '../store/redis-location.ts';

@@ -5,7 +5,7 @@ import type { Bundle } from '../bundle/load.ts';
 import { TandemError } from '../errors.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 import type { BackendName } from '../model/bundle-model.ts';
-import type { Precision } from '../native/binding.ts';
+import type { Precision } from '../native/isa.ts';
 
 export type EncodeEngine = 'native' | 'tfjs';
 

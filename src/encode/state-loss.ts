@@ -6,7 +6,7 @@ import type { Dataset } from '../data/dataset.ts';
 import { ContextFeatures } from '../features/context.ts';
 import { HeadBatchBuilder } from '../features/head-batch.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { nativeAddon } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
 import { Random } from '../random.ts';
 import { newSearchOutput } from '../retrieval/search-plan.ts';
 import { MemoryStore } from '../store/memory-store.ts';

@@ -8,7 +8,7 @@ import { makeShop, shopDataset } from '../../test/support/shop.ts';
 import { loadBundle, type Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EncoderId, UserId } from '../ids.ts';
-import { packageRoot } from '../native/binding.ts';
+import { packageRoot } from '../package-root.ts';
 import { MemoryStore } from '../store/memory-store.ts';
 import { newStateBatch, type StateBatch } from '../store/state-batch.ts';
 import { encodeUsers } from './users.ts';

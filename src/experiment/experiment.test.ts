@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { TandemError } from '../errors.ts';
-import { packageRoot } from '../native/binding.ts';
+import { packageRoot } from '../package-root.ts';
 import { readExperiment } from './experiment-file.ts';
 import { readResults } from './result.ts';
 import { writeResultsPage } from './results-page.ts';

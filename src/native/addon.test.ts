@@ -5,8 +5,9 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { nativeAddon, packageRoot } from './binding.ts';
-import type { Isa } from './binding.ts';
+import { packageRoot } from '../package-root.ts';
+import { nativeAddon } from './addon.ts';
+import type { Isa } from './isa.ts';
 
 const addon = nativeAddon();
 const addonPath = join(packageRoot(), 'build', 'Release', 'tandem.node');
@@ -62,7 +63,8 @@ test('loads in several worker threads and survives their end', async () => {
     const addon = require(${JSON.stringify(addonPath)});
     const a = new Float32Array(256 * 256).fill(1);
     const out = new Float32Array(256 * 256);
-    for (let i = 0; i < 20; i++) addon.ops.matmul(a, a, out, 1, 256, 256, 256, false, false, 0, 0, null, false);
+    for (let i = 0; i < 20; i++)
+      addon.ops.matmul(a, a, out, 1, 256, 256, 256, false, false, 0, 0, null, false);
     require('node:worker_threads').parentPort.postMessage(out.every((value) => value === 256));`;
   const results = await Promise.all(
     [0, 1, 2].map(

@@ -1,8 +1,10 @@
-// The history encoder through the addon: one by hand, and arguments that are refused. Parity is in test/.
+// The history encoder through the addon: one by hand, and arguments that are refused. Parity is in
+// test/.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nativeAddon, type EncoderBlockWeights, type EncoderWeights } from './binding.ts';
+import { nativeAddon } from './addon.ts';
+import type { EncoderBlockWeights, EncoderWeights } from './encoder.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
 
 const addon = nativeAddon();
@@ -32,7 +34,10 @@ function emptyBlock(width: number, hidden: number): EncoderBlockWeights {
   };
 }
 
-/** Two items of width 2, histories of up to 3 events, and blocks that add nothing: x = item + action. */
+/**
+ * Two items of width 2, histories of up to 3 events, and blocks that add nothing: x = item +
+ * action.
+ */
 function weights(): EncoderWeights {
   return {
     embeddingWidth: 2,

@@ -1,11 +1,12 @@
-// The head through the addon against its formula in f64 loops, and the requests and weights that it refuses.
+// The head through the addon against its formula in f64 loops, and the requests and weights that it
+// refuses.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon } from './binding.ts';
+import { nativeAddon } from './addon.ts';
 import type { HeadBatch } from '../features/head-batch.ts';
-import type { AttentionWeights, ContextWeights, HeadWeights } from './binding.ts';
+import type { AttentionWeights, ContextWeights, HeadWeights } from './head.ts';
 
 const addon = nativeAddon();
 
@@ -256,7 +257,10 @@ test('a head by hand: fusion none, one unit', () => {
   assert.deepEqual([...out.subarray(2)], [0, 1]);
 });
 
-/** Two items of width 2; the context is relu(x + [1, 0]), x of the item in view, and the embedding its direction. */
+/**
+ * Two items of width 2; the context is relu(x + [1, 0]), x of the item in view, and the embedding
+ * its direction.
+ */
 function viewingWeights(): HeadWeights & { readonly context: ContextWeights } {
   const zeros = (length: number): Float32Array => new Float32Array(length);
   return {
@@ -314,7 +318,8 @@ test('a head by hand: the item in view', () => {
   for (const isa of addon.availableIsas) {
     const out = new Float32Array(6);
     new addon.Head(viewingWeights(), isa).embed(viewingBatch(Int32Array.of(1, -1, 0)), out);
-    // x = id + categories + advertiser + price: [4 - 1, 2 + 1 + 5], none, [2 + 0.5 * 2, 3 + 0.5 * 4].
+    // x = id + categories + advertiser + price: [4 - 1, 2 + 1 + 5], none, [2 + 0.5 * 2, 3 + 0.5 *
+    // 4].
     for (const [i, [a, b]] of (
       [
         [4, 8],

@@ -6,8 +6,9 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon } from './binding.ts';
-import type { NativeHnswIndex, SearchOutput } from './binding.ts';
+import { nativeAddon } from './addon.ts';
+import type { NativeHnswIndex } from './hnsw-index.ts';
+import type { SearchOutput } from './search-output.ts';
 
 const addon = nativeAddon();
 
@@ -39,13 +40,15 @@ function output(count: number, k: number): SearchOutput {
 
 const OPTIONS = { connectivity: 8, expansionAdd: 64, threads: 1 };
 
-test('a search apart from this thread gives what it gives here, with every kind of filter', async () => {
+test('an async search finds the same as an inline one, with every kind of filter', async () => {
   const [size, dimensions, k] = [500, 12, 10];
   const vectors = unitVectors(size, dimensions, 3);
   const queries = unitVectors(4, dimensions, 4);
   const exact = new addon.ExactIndex(vectors, dimensions);
   const clusters = await addon.ClusterIndex.build(vectors, dimensions, {
-    ...{ queries: unitVectors(20, dimensions, 5), k, recallTarget: 0.9 },
+    queries: unitVectors(20, dimensions, 5),
+    k,
+    recallTarget: 0.9,
   });
   const graph = await addon.HnswIndex.build(vectors, dimensions, OPTIONS);
   const bits = Uint32Array.from(
@@ -82,7 +85,8 @@ test('a search apart from this thread gives what it gives here, with every kind 
     RangeError,
   );
   const wrong = Float32Array.from(queries).fill(Number.NaN, 0, 1);
-  // All three have a handler before any may fail: one that fails without is an error of the whole process.
+  // All three have a handler before any may fail: one that fails without is an error of the whole
+  // process.
   await Promise.all(
     [
       exact.searchAsync(wrong, 4, k, null, output(4, k)),

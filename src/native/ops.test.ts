@@ -1,9 +1,10 @@
-// Tensor operations through the addon: argument checks here, numbers against plain JavaScript; more in native/test.
+// Tensor operations through the addon: argument checks here, numbers against plain JavaScript; more
+// in native/test.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon } from './binding.ts';
+import { nativeAddon } from './addon.ts';
 
 const { ops } = nativeAddon();
 

@@ -1,4 +1,5 @@
-// Native objects in two JavaScript threads: one copy, the same answers from both at once, alive as long as either has it.
+// Native objects in two JavaScript threads: one copy, the same answers from both at once, alive as
+// long as either has it.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -7,7 +8,8 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
-import { nativeAddon, packageRoot } from './binding.ts';
+import { packageRoot } from '../package-root.ts';
+import { nativeAddon } from './addon.ts';
 
 const SIZE = 3000;
 const WIDTH = 16;
@@ -61,9 +63,14 @@ const THREAD = `
   const search = () => {
     const all = {};
     for (const [name, index] of Object.entries(indexes)) {
-      const out = { rows: new Int32Array(QUERIES * K), scores: new Float32Array(QUERIES * K), counts: new Int32Array(QUERIES) };
+      const out = {
+        rows: new Int32Array(QUERIES * K),
+        scores: new Float32Array(QUERIES * K),
+        counts: new Int32Array(QUERIES),
+      };
       if (name === 'exact') index.search(queries, QUERIES, K, null, out);
-      else index.search(queries, QUERIES, K, name === 'clusters' ? null : 100, name === 'clusters' ? 1 : null, out);
+      else if (name === 'clusters') index.search(queries, QUERIES, K, null, 1, out);
+      else index.search(queries, QUERIES, K, 100, null, out);
       all[name] = out.rows;
     }
     return all;
@@ -71,13 +78,14 @@ const THREAD = `
   const first = search();
   for (let round = 1; round < ROUNDS; round++) {
     const again = search();
-    for (const name in first) if (!first[name].every((row, i) => row === again[name][i])) throw new Error(name);
+    for (const name in first)
+      if (!first[name].every((row, i) => row === again[name][i])) throw new Error(name);
   }
   parentPort.postMessage({ refused, rows: first });
   parentPort.once('message', () => parentPort.postMessage({ rows: search() }));
 `;
 
-test('indexes of one thread answer on another, at the same time and after the first has let them go', async () => {
+test('shared indexes answer on two threads, also after the first has released them', async () => {
   const options = { connectivity: 8, expansionAdd: 64, threads: 1 };
   let own = {
     exact: new addon.ExactIndex(vectors, WIDTH),
@@ -103,7 +111,13 @@ test('indexes of one thread answer on another, at the same time and after the fi
     execArgv: [],
     workerData: {
       addon: join(packageRoot(), 'build', 'Release', 'tandem.node'),
-      ...{ vectors, queries, SIZE, WIDTH, K, QUERIES, ROUNDS },
+      vectors,
+      queries,
+      SIZE,
+      WIDTH,
+      K,
+      QUERIES,
+      ROUNDS,
       exact: own.exact.share(),
       clusters: own.clusters.share(),
       hnsw: own.hnsw.share(),

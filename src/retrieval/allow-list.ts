@@ -1,9 +1,13 @@
-// Which items may be returned: one bit an item, in the layout that the native indexes read.
+// The set of items that a search may return: one bit an item, in the layout that native indexes
+// read.
 
 /** A set of rows in [0, size). Bits past `size` are always 0, so counting needs no mask. */
 export class AllowList {
   readonly size: number;
-  /** [ceil(size / 32)]: bit i of word i >> 5. Write through the methods, or call recount() after writing. */
+  /**
+   * [ceil(size / 32)]: bit i of word i >> 5. Write through the methods, or call recount() after
+   * writing.
+   */
   readonly words: Uint32Array;
   #count: number;
   #rows: Int32Array | undefined;
@@ -14,7 +18,7 @@ export class AllowList {
     this.#count = count;
   }
 
-  /** No item. */
+  /** The empty set. */
   static none(size: number): AllowList {
     if (!Number.isSafeInteger(size) || size < 0)
       throw new RangeError(
@@ -23,7 +27,7 @@ export class AllowList {
     return new AllowList(size, new Uint32Array(Math.ceil(size / 32)), 0);
   }
 
-  /** Every item. */
+  /** The set of all rows. */
   static all(size: number): AllowList {
     const list = AllowList.none(size);
     list.words.fill(0xffff_ffff);
@@ -31,7 +35,11 @@ export class AllowList {
     return list;
   }
 
-  /** @throws RangeError for a row outside [0, size). */
+  /**
+   * The set of the given rows.
+   *
+   * @throws RangeError for a row outside [0, size).
+   */
   static of(size: number, rows: Iterable<number>): AllowList {
     const list = AllowList.none(size);
     for (const row of rows) list.set(row);
@@ -42,12 +50,15 @@ export class AllowList {
     return new AllowList(this.size, this.words.slice(), this.#count);
   }
 
-  /** Number of items allowed. */
+  /** Number of rows in the set. */
   get count(): number {
     return this.#count;
   }
 
-  /** The rows themselves, ascending; made on first use and kept until the list changes. Do not write to it. */
+  /**
+   * The rows in ascending order. They are computed on first use and kept until the set changes. Do
+   * not write to the array.
+   */
   rows(): Int32Array {
     if (this.#rows !== undefined) return this.#rows;
     const rows = new Int32Array(this.#count);
@@ -79,28 +90,28 @@ export class AllowList {
     this.#rows = undefined;
   }
 
-  /** Keeps what `other` allows, too. */
+  /** Removes the rows that are not in `other`. */
   and(other: AllowList): this {
     this.#match(other);
     for (let i = 0; i < this.words.length; i++) this.words[i]! &= other.words[i]!;
     return this.recount();
   }
 
-  /** Adds what `other` allows. */
+  /** Adds the rows of `other`. */
   or(other: AllowList): this {
     this.#match(other);
     for (let i = 0; i < this.words.length; i++) this.words[i]! |= other.words[i]!;
     return this.recount();
   }
 
-  /** Takes away what `other` allows. */
+  /** Removes the rows of `other`. */
   andNot(other: AllowList): this {
     this.#match(other);
     for (let i = 0; i < this.words.length; i++) this.words[i]! &= ~other.words[i]!;
     return this.recount();
   }
 
-  /** Counts again after `words` was written directly; clears the bits past `size`. */
+  /** Counts the rows after a direct write to `words`, and clears the bits past `size`. */
   recount(): this {
     const tail = this.size & 31;
     if (tail !== 0) this.words[this.words.length - 1]! &= (1 << tail) - 1;

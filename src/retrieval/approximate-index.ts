@@ -1,20 +1,21 @@
-// The index file of a bundle behind one interface: partitions of our own, or a usearch graph.
+// One interface for both kinds of index files of a bundle: our own partitions, and usearch graphs.
 
-import {
-  nativeAddon,
-  type NativeClusterIndex,
-  type NativeHnswIndex,
-  type SearchOutput,
-  type Ticket,
-} from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeClusterIndex } from '../native/cluster-index.ts';
+import type { NativeHnswIndex } from '../native/hnsw-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
+import type { Ticket } from '../native/ticket.ts';
 import type { IndexKind, SearchMode } from './search-plan.ts';
 
-/** What a bundle states about its index: the kind decides how the file is read. */
+/** The statement of a bundle about its index. The kind decides how the file is read. */
 export type IndexSettings =
   | {
       readonly kind: 'clusters';
       readonly clusters: number;
-      /** Share of the true top 100 that it was calibrated to find, and found for queries that were held out. */
+      /**
+       * Share of the true top 100 that the index was calibrated to find, and the share that it
+       * found for queries that were held out.
+       */
       readonly recallTarget: number;
       readonly recallAt100: number;
     }
@@ -22,12 +23,15 @@ export type IndexSettings =
       readonly kind: 'hnsw';
       readonly connectivity: number;
       readonly expansionAdd: number;
-      /** Candidates that a search keeps in view, and the share of the true top 100 found with them. */
+      /**
+       * Candidates that a search keeps in view, and the share of the true top 100 that it finds
+       * with them.
+       */
       readonly expansionSearch: number;
       readonly recallAt100: number;
     };
 
-/** An index on its way to another thread, good for one: attachIndex(). */
+/** An index that is passed to another thread, which can attachIndex() it once. */
 export type SharedIndex =
   | { readonly kind: 'clusters'; readonly ticket: Ticket<NativeClusterIndex> }
   | {
@@ -41,8 +45,8 @@ export interface ApproximateIndex {
   readonly size: number;
   readonly dimensions: number;
   /**
-   * Approximate top k; contract of NativeExactIndex for queries, allow and out. A graph may find fewer than k although
-   * k are allowed, partitions never do.
+   * Finds the approximate top k. Queries, allow and out are as for NativeExactIndex. A graph may
+   * find fewer than k although k are allowed; partitions never do.
    *
    * @param selectivity - share of the items that `allow` leaves, in [0, 1]; 1 for null.
    */
@@ -58,17 +62,21 @@ export interface ApproximateIndex {
   share(): SharedIndex;
 }
 
-/** What every native index calls a search in each mode. */
+/** The method of every native index that searches in each mode. */
 export const NATIVE_SEARCH = { inline: 'search', async: 'searchAsync' } as const;
 
-/** A walk that passes over items left out must keep more in view to find as many; this much more at most. */
+/**
+ * Under a filter a graph search must keep more candidates in view to find as many items. This is
+ * the largest factor.
+ */
 const MAX_EXPANSION_FACTOR = 16;
 
 /**
- * Opens the bytes of an index, off this thread.
+ * Opens the bytes of an index, on a worker thread.
  *
- * @param vectors - [N, D] what it was built over; partitions refer to it, a graph brings its own copy.
- * @throws ERR_INDEX_INVALID when they are not what `settings` says, or damaged.
+ * @param vectors - [N, D] the vectors that it was built over. Partitions refer to them; a graph has
+ *   its own copy.
+ * @throws ERR_INDEX_INVALID for damaged bytes, or bytes that are not what `settings` states.
  */
 export async function openIndex(
   settings: IndexSettings,
@@ -83,9 +91,9 @@ export async function openIndex(
 }
 
 /**
- * The index that another thread shares, at once.
+ * Makes the index that another thread has shared.
  *
- * @param vectors - this thread's view of what it was built over.
+ * @param vectors - this thread's view of the vectors that it was built over.
  */
 export function attachIndex(shared: SharedIndex, vectors: Float32Array): ApproximateIndex {
   const addon = nativeAddon();

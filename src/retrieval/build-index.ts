@@ -1,7 +1,8 @@
-// Builds the index of a bundle and measures what it finds, so that the bundle can state it.
+// Builds the index of a bundle and measures its recall, which the bundle states.
 
 import { availableParallelism } from 'node:os';
-import { nativeAddon, type SearchOutput } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
 import {
   clusterIndex,
@@ -13,15 +14,17 @@ import { newSearchOutput, type IndexKind } from './search-plan.ts';
 
 export interface IndexBuild {
   readonly index: ApproximateIndex;
-  /** File bytes, for the bundle. */
+  /** Bytes of the index file. */
   readonly bytes: Uint8Array;
   readonly settings: IndexSettings;
 }
 
 export interface IndexBuildOptions {
-  /** clusters unless given. */
+  /** Kind of index, `clusters` by default. */
   readonly kind?: IndexKind;
-  /** [Q, D] unit rows from the distribution that will be searched with; noisy copies of vectors unless given. */
+  /**
+   * [Q, D] unit rows from the distribution of later searches; by default noisy copies of vectors.
+   */
   readonly queries?: Float32Array;
   /** Called with the share of the work done, at most ten times a second. */
   readonly onProgress?: (share: number) => void;
@@ -30,17 +33,24 @@ export interface IndexBuildOptions {
 const RECALL_TARGET = 0.99;
 const CONNECTIVITY = 16;
 const EXPANSION_ADD = 128;
-/** Building 100,000 x 64 on one thread takes well under a minute; up to there a reproducible graph is worth it. */
+/**
+ * Up to this size a graph is built on one thread, which makes it reproducible. 100,000 x 64 takes
+ * well under a minute.
+ */
 const REPRODUCIBLE_ITEMS = 100_000;
 const FIRST_EXPANSION = 64;
 const LAST_EXPANSION = 4096;
 const SAMPLE_QUERIES = 512;
 const SAMPLE_SEED = 7;
-/** Length of the noise against the vector's 1: a query lands near items, as a trained tower's does, but on none. */
+/**
+ * Length of the noise relative to the vector's length of 1. Such a query lies near items but on
+ * none, like one of a trained tower.
+ */
 const SAMPLE_NOISE = 0.3;
 
 /**
- * Builds an index over unit vectors and sets how far its searches look: recall@100 of RECALL_TARGET.
+ * Builds an index over unit vectors, and sets how far its searches look to reach a recall@100 of
+ * RECALL_TARGET.
  *
  * @param vectors - [N, D] f32 unit rows; partitions refer to them.
  * @throws ERR_NON_FINITE naming the row for NaN, infinite or zero rows.
@@ -117,7 +127,7 @@ async function buildGraph(
   };
 }
 
-/** Share of the true top k that the index finds for the queries; 1 is all. */
+/** Share of the true top k that the index finds for the queries, in [0, 1]. */
 export async function measureRecall(
   index: ApproximateIndex,
   vectors: Float32Array,
@@ -152,10 +162,10 @@ async function recallOf(
   await index.search(queries, count, k, null, 1, found, 'inline');
   let hits = 0;
   let wanted = 0;
-  for (let row = 0; row < count; row++) {
-    const begin = row * k;
-    const expected = new Set(truth.rows.subarray(begin, begin + truth.counts[row]!));
-    for (const itemRow of found.rows.subarray(begin, begin + found.counts[row]!))
+  for (let q = 0; q < count; q++) {
+    const begin = q * k;
+    const expected = new Set(truth.rows.subarray(begin, begin + truth.counts[q]!));
+    for (const itemRow of found.rows.subarray(begin, begin + found.counts[q]!))
       if (expected.has(itemRow)) hits++;
     wanted += expected.size;
   }

@@ -1,37 +1,41 @@
-// How a search runs and how its answer was found.
+// How a search runs, and how its hits were found.
 
-import type { SearchOutput } from '../native/binding.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 
 /** Kinds of approximate indexes that a bundle can have. */
 export type IndexKind = 'clusters' | 'hnsw';
 
-/** exact: every allowed vector was looked at; else the kind of the bundle's index, whose recall the bundle states. */
+/**
+ * `exact`: every allowed vector was read. Else the kind of the bundle's index, whose recall the
+ * bundle states.
+ */
 export type PlanName = 'exact' | IndexKind;
 
 export type PlanReason =
-  /** The configuration asks for this plan. */
+  /** The settings ask for this plan. */
   | 'forced'
-  /** So few vectors are allowed, by size or by filter, that looking at all of them is cheap. */
+  /** So few vectors are allowed, by size or by filter, that reading all of them is cheap. */
   | 'few-vectors'
-  /** More vectors than an exact scan should touch. */
+  /** More vectors are allowed than an exact scan should read. */
   | 'many-vectors'
   /** The bundle's index was not loaded. */
   | 'no-index'
-  /** The index gave fewer items than asked for and allowed, so the exact scan answered. */
+  /** The index found fewer items than asked for and allowed, so the exact scan answered. */
   | 'index-fell-short';
 
+/** The plan that answered a search. */
 export interface SearchPlan {
   readonly plan: PlanName;
   readonly reason: PlanReason;
 }
 
 /**
- * Where a search runs: on the calling thread, before search() returns; or apart from it, on a thread of libuv's pool: then the arrays
- * and the list must be left alone until it resolves.
+ * Where a search runs. `inline`: on the calling thread, before search() returns. `async`: on a
+ * thread of libuv's pool; do not change the arrays and the allow list until the promise resolves.
  */
 export type SearchMode = 'inline' | 'async';
 
-/** Arrays for the results of B queries. */
+/** New arrays for the best k hits of each of `count` queries. */
 export function newSearchOutput(count: number, k: number): SearchOutput {
   return {
     rows: new Int32Array(count * k).fill(-1),

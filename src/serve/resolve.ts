@@ -1,15 +1,15 @@
-// What waits for an answer, and how its ids become rows of the bundle that answers it.
+// Resolves requests: the ids in them become rows of the bundle that answers.
 
 import { TandemError } from '../errors.ts';
-import type { Engine } from './engine/engine.ts';
-import type { Stage } from './metrics/metrics.ts';
-import type { AnswerFacts } from './answer/answer-parts.ts';
-import type { Endpoint } from './answer/endpoint.ts';
-import type { PipelineRequest } from './request/request-types.ts';
-import type { ResolvedQuery } from './retrieve/resolved-query.ts';
 import type { BundleVersion, Pending, Resolved } from './answer/pending.ts';
+import type { Engine } from './engine/engine.ts';
 
-/** TurnScheduler ids into rows of the bundle; requests that cannot be answered are settled here, aborted ones dropped. */
+/**
+ * Resolves the requests of a micro-batch. It rejects requests that cannot be answered and those
+ * whose client has disconnected.
+ *
+ * @returns the other requests, in order.
+ */
 export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[] {
   const resolved: Resolved[] = [];
   for (const pending of batch)
@@ -17,7 +17,7 @@ export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[
       if (pending.caller.aborted)
         throw new TandemError(
           'ERR_INVALID_REQUEST',
-          'Expected a client that waits, but it has gone.',
+          'Expected a client that waits for the answer, but it has disconnected.',
         );
       resolved.push(resolveOne(engine, pending, 'current'));
     } catch (error) {
@@ -26,13 +26,18 @@ export function resolveAll(engine: Engine, batch: readonly Pending[]): Resolved[
   return resolved;
 }
 
-/** @throws TandemError ERR_UNKNOWN_ITEM. */
+/**
+ * Resolves one request.
+ *
+ * @param version - why this bundle answers it.
+ * @throws TandemError ERR_UNKNOWN_ITEM when the bundle lacks the subject's item.
+ */
 export function resolveOne(engine: Engine, pending: Pending, version: BundleVersion): Resolved {
   const { request } = pending;
   const filter = request.kind === 'candidates' ? request.filter : undefined;
-  const resolvedSubject = engine.resolveSubject(request.subject);
+  const subject = engine.resolveSubject(request.subject);
   const excluded = new Set<number>();
-  if (resolvedSubject.itemRow >= 0) excluded.add(resolvedSubject.itemRow);
+  if (subject.itemRow >= 0) excluded.add(subject.itemRow);
   for (const id of filter?.exclude_items ?? []) {
     const row = engine.items.row(id);
     if (row >= 0) excluded.add(row);
@@ -47,7 +52,7 @@ export function resolveOne(engine: Engine, pending: Pending, version: BundleVers
     deadlineMs: pending.deadlineMs,
     resolve: pending.resolve,
     reject: pending.reject,
-    subject: resolvedSubject,
+    subject,
     filter: engine.items.compile(filter),
     excluded,
     version,

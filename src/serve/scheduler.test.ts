@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { TurnScheduler } from './scheduler.ts';
 
-test('turns are given in order, one in each iteration of the event loop, whenever they are asked for', async () => {
+test('callbacks run in order, one in each iteration of the event loop', async () => {
   /** Each asks for so many more when it is its turn. */
   const asks = fc.array(fc.nat(3), { minLength: 1, maxLength: 10 });
   await fc.assert(
@@ -15,7 +15,7 @@ test('turns are given in order, one in each iteration of the event loop, wheneve
       let iteration = 0;
       const ask = (extra: number): void => {
         const number = asked.push(extra);
-        turns.ask(() => {
+        turns.schedule(() => {
           given.push(number);
           iterations.push(iteration);
           for (let i = 0; i < extra; i++) ask(0);

@@ -1,4 +1,5 @@
-// Hydration: the states of a micro-batch's users. A store that fails costs the history of these users, never their answer.
+// Hydration: reads the states of a micro-batch's users. When the store fails, these users are
+// answered without their history; no request fails.
 
 import { TandemError } from '../errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -16,10 +17,11 @@ export class StateReader {
   }
 
   /**
-   * Reads the states of users in one go; where a record is damaged, one by one, so that it takes no other's history with it.
+   * Reads the states of users in one call. If a record is damaged, it reads them one by one, so
+   * that only the user of that record loses the state.
    *
-   * @param states - gets them, in the order of `users`.
-   * @returns per user why there is none, or nothing at all when every one could be read.
+   * @param states - receives the states, in the order of `users`.
+   * @returns per user why the state could not be read; an empty list if all could be read.
    */
   async read(
     encoderId: EncoderId,
@@ -28,12 +30,12 @@ export class StateReader {
   ): Promise<readonly StateFailure[]> {
     try {
       await this.#store.read(encoderId, users, states);
-      this.#note(undefined);
+      this.#logOnce(undefined);
       return [];
     } catch (error) {
       states.lengths.fill(0);
       if (!(error instanceof TandemError) || error.code !== 'ERR_STORE_CORRUPT') {
-        this.#note(error);
+        this.#logOnce(error);
         return users.map(() => 'store_unavailable');
       }
       if (users.length === 1) {
@@ -42,15 +44,15 @@ export class StateReader {
       }
     }
     const failures: StateFailure[] = [];
-    for (const [row, user] of users.entries()) {
-      const [failure] = await this.read(encoderId, [user], onlyState(states, row));
+    for (const [i, user] of users.entries()) {
+      const [failure] = await this.read(encoderId, [user], onlyState(states, i));
       failures.push(failure);
     }
     return failures;
   }
 
-  /** Logs the first failure and the recovery, not every request between them. */
-  #note(error: unknown): void {
+  /** Logs the first failure and the recovery, not each request in between. */
+  #logOnce(error: unknown): void {
     const failing = error !== undefined;
     if (failing && !this.#failing)
       logger.error({ err: error }, 'feature store fails: answering from context alone');

@@ -5,7 +5,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { packageRoot } from '../../src/native/binding.ts';
+import { packageRoot } from '../../src/package-root.ts';
 
 const MAIN = join(packageRoot(), 'dist', 'cli', 'main.js');
 

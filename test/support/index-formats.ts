@@ -1,7 +1,8 @@
 // The serialised indexes that the addon loads, for tests that cover all of them. A new format
 // becomes an entry here.
 
-import { nativeAddon, type SearchOutput } from '../../src/native/binding.ts';
+import { nativeAddon } from '../../src/native/addon.ts';
+import type { SearchOutput } from '../../src/native/search-output.ts';
 import { Random } from '../../src/random.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';
 import type { HeaderField } from './corruption.ts';

@@ -9,7 +9,7 @@ import { embedGoldens } from '../../src/bundle/verify.ts';
 import { headWeights } from '../../src/bundle/weights/head-weights.ts';
 import type { GoldenRequest } from '../../src/bundle/manifest.ts';
 import { tensorSpecs } from '../../src/model/network/weights.ts';
-import { nativeAddon } from '../../src/native/binding.ts';
+import { nativeAddon } from '../../src/native/addon.ts';
 import { Random } from '../../src/random.ts';
 import { buildIndex } from '../../src/retrieval/build-index.ts';
 import { newSearchOutput } from '../../src/retrieval/search-plan.ts';

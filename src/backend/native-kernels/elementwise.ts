@@ -1,6 +1,6 @@
 // Elementwise kernels: functions of one tensor, and of two tensors with broadcasting.
 
-import type { TensorOps } from '../../native/binding.ts';
+import type { TensorOps } from '../../native/tensor-ops.ts';
 import { tf } from '../tf.ts';
 import { allFloat, floats, newFloat, type KernelFactory } from './kernel.ts';
 

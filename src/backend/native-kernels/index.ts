@@ -1,7 +1,7 @@
 // The tfjs kernels that the addon computes. Shapes and attributes are checked here; the arithmetic
 // is in native/core. Integers and booleans are left to tfjs's CPU kernel of the same name.
 
-import type { TensorOps } from '../../native/binding.ts';
+import type { TensorOps } from '../../native/tensor-ops.ts';
 import type { tf } from '../tf.ts';
 import { elementwiseKernels } from './elementwise.ts';
 import { KernelFactory } from './kernel.ts';

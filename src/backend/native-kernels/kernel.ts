@@ -1,6 +1,6 @@
 // Shared by all kernel files: how to declare a kernel, and how to reach the memory of the backend.
 
-import type { TensorOps } from '../../native/binding.ts';
+import type { TensorOps } from '../../native/tensor-ops.ts';
 import { tf } from '../tf.ts';
 
 /** The arguments that tfjs passes to a kernel: inputs, attributes and the backend. */

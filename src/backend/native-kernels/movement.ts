@@ -1,7 +1,7 @@
 // Kernels that move values without arithmetic: slice, pad, concat, split and transpose, by whole
 // runs of contiguous values; gather of rows, and its gradient, which adds rows into segments.
 
-import type { TensorOps } from '../../native/binding.ts';
+import type { TensorOps } from '../../native/tensor-ops.ts';
 import { tf } from '../tf.ts';
 import {
   allFloat,

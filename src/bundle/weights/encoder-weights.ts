@@ -3,7 +3,7 @@
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import { GAP_BUCKETS, type CompactSchema } from '../../features/schema.ts';
-import type { EncoderBlockWeights, EncoderWeights } from '../../native/binding.ts';
+import type { EncoderBlockWeights, EncoderWeights } from '../../native/encoder.ts';
 import { itemInputWeights } from './item-input-weights.ts';
 import { BUNDLE_FILES, type ModelConfig } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';

@@ -1,7 +1,7 @@
 // From the tensors of a bundle to the weights of the native head. Every shape is checked.
 
 import { subjectRows, type FeatureSchema } from '../../features/schema.ts';
-import type { ContextWeights, HeadWeights } from '../../native/binding.ts';
+import type { ContextWeights, HeadWeights } from '../../native/head.ts';
 import type { ItemCatalogue } from '../catalogue.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import { itemInputWeights } from './item-input-weights.ts';

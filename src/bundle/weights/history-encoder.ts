@@ -3,14 +3,9 @@
 
 import type { CompactSchema } from '../../features/schema.ts';
 import type { HistoryBatch } from '../../features/sequence.ts';
-import {
-  nativeAddon,
-  type Precision,
-  type EncoderWeights,
-  type Isa,
-  type NativeEncoder,
-  type StateRows,
-} from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
+import type { EncoderWeights, NativeEncoder, StateEvents } from '../../native/encoder.ts';
+import type { Precision, Isa } from '../../native/isa.ts';
 import { encoderWeights } from './encoder-weights.ts';
 import { catalogueItemFeatures } from './item-features.ts';
 import type { Bundle } from '../load.ts';
@@ -28,14 +23,18 @@ export class HistoryEncoder {
   readonly embeddingWidth: number;
   /** T: longest history that `encode` accepts. */
   readonly maxHistory: number;
-  readonly #stateRows: StateRows;
+  readonly #stateRows: StateEvents;
   readonly #native: NativeEncoder;
 
   /**
    * @param stateRows - which events have a row in a state.
    * @throws RangeError or ERR_NON_FINITE naming the weight that is wrong.
    */
-  constructor(weights: EncoderWeights, stateRows: StateRows, options: HistoryEncoderOptions = {}) {
+  constructor(
+    weights: EncoderWeights,
+    stateRows: StateEvents,
+    options: HistoryEncoderOptions = {},
+  ) {
     this.embeddingWidth = weights.embeddingWidth;
     this.maxHistory = weights.maxHistory;
     this.#stateRows = stateRows;

@@ -3,7 +3,8 @@
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import type { CompactSchema } from '../../features/schema.ts';
-import type { ItemInputWeights, ItemTables } from '../../native/binding.ts';
+import type { ItemInputWeights } from '../../native/item-inputs.ts';
+import type { ItemTables } from '../../native/item-tower.ts';
 import { BUNDLE_FILES } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 

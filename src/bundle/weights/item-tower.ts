@@ -8,12 +8,9 @@ import {
 } from '../../features/item-features.ts';
 import type { CompactSchema } from '../../features/schema.ts';
 import { Vocabulary } from '../../features/vocabulary.ts';
-import {
-  nativeAddon,
-  type Isa,
-  type ItemTowerWeights,
-  type NativeItemTower,
-} from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
+import type { Isa } from '../../native/isa.ts';
+import type { ItemTowerWeights, NativeItemTower } from '../../native/item-tower.ts';
 import { itemIdTable, itemTables } from './item-input-weights.ts';
 import type { Bundle } from '../load.ts';
 import { BUNDLE_FILES, type ModelConfig } from '../manifest.ts';

@@ -13,7 +13,7 @@ import { oneShard } from '../../data/shards.ts';
 import { timeCutSplit } from '../../data/splits.ts';
 import { buildItemFeatures } from '../../features/item-features.ts';
 import { ContextFeatures } from '../../features/context.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import { ShardSampler } from './sampling/shard-sampler.ts';
 import { schemaOf } from './train.ts';
 import { parseTrainConfig, type TrainConfig } from '../train-config.ts';

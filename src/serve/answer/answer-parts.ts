@@ -1,19 +1,21 @@
-// What an answer is written from, and what it says about itself.
+// The parts that an answer is written from, and the facts about it that are logged.
 
 import type { ResolvedSubject } from '../engine/engine.ts';
 import type { CompiledFilter } from '../engine/filters.ts';
 import type { Hits, HitsPlan } from '../retrieve/hits.ts';
 import type { PipelineRequest } from '../request/request-types.ts';
 
-/** Why the store could not read a state; undefined when it read the state or there is none. */
+/** Why the store could not read a state; undefined if it read the state or the user has none. */
 export type StateFailure = 'store_unavailable' | 'store_corrupt' | undefined;
 
+/** The user's state as the answer reports it. */
 export interface StateSummary {
   readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
+  /** Seconds since the state was known to be complete; null without a state. */
   readonly ageSeconds: number | null;
 }
 
-/** What an answer was computed without, and why. */
+/** The fallback that an answer was computed with, and the reason for it. */
 export interface Degradation {
   readonly mode: 'previous-bundle' | 'context-only' | 'popular';
   readonly reason: string;
@@ -26,10 +28,12 @@ export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
   readonly filter: CompiledFilter | undefined;
   readonly state: StateSummary;
   readonly degraded: Degradation | undefined;
-  /** [D] query embedding; valid until the answer is written. */
+  /** [D] query embedding, valid until the answer is written. */
   readonly embedding: Float32Array;
   readonly hits: Hits;
+  /** Requests in the micro-batch. */
   readonly batchSize: number;
+  /** Milliseconds in each stage. */
   readonly stagesMs: Readonly<Record<string, number>>;
 }
 

@@ -1,12 +1,15 @@
-// From hits to answers: what a state was worth, what an answer lacks, the body as its endpoint writes it, and what is counted of all that.
+// The last stage of the pipeline: writes the answers of a micro-batch, sends them and counts them.
+// It decides the status and age of states and which fallback an answer reports. The endpoint of a
+// request decides how the body is written.
 
 import type { EncoderId } from '../../ids.ts';
 import { boostsOf, type StateBatch } from '../../store/state-batch.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
+import type { StageClock } from '../metrics/stage-clock.ts';
+import type { Hits, HitsPlan } from '../retrieve/hits.ts';
 import { RecallCanary } from '../retrieve/recall-canary.ts';
 import { rowOf } from '../retrieve/row-of.ts';
-import type { StageClock } from '../metrics/stage-clock.ts';
 import type {
   AnswerFacts,
   AnswerParts,
@@ -14,42 +17,47 @@ import type {
   StateFailure,
   StateSummary,
 } from './answer-parts.ts';
-import type { Hits, HitsPlan } from '../retrieve/hits.ts';
 import type { BundleVersion, Resolved } from './pending.ts';
 
-/** A micro-batch that has its hits; arrays by row of `requests`. */
+/** A micro-batch after retrieval. Its arrays have the order of `requests`. */
 export interface FoundBatch {
   readonly engine: Engine;
   readonly requests: readonly Resolved[];
   readonly states: StateBatch;
   readonly failures: readonly StateFailure[];
-  /** [B, D]. */
+  /** [B, D] query embeddings. */
   readonly embeddings: Float32Array;
   readonly hits: readonly Hits[];
-  /** When states aged and heads ran, Unix seconds. */
+  /** Unix seconds at which the head ran. The ages of states refer to it. */
   readonly nowSeconds: number;
   readonly clock: StageClock;
+  /** Milliseconds in the stages so far. */
   readonly stateMs: number;
   readonly headMs: number;
   readonly retrieveMs: number;
 }
 
 export interface AnswerWriterOptions {
+  /** Age from which a state counts as stale. */
   readonly staleAfterSeconds: number;
-  /** Answers of approximate searches to one that is checked against an exact one. */
+  /** One in this many answers of approximate searches is checked against an exact search. */
   readonly canaryEvery: number;
 }
 
-/** Answers are written for so long in a turn: its end sends them, which takes as long again. */
-const WRITING_MS = 1;
+/**
+ * Longest time for which answers are written in one iteration of the event loop. The iteration then
+ * sends them, which takes about as long again.
+ */
+const MAX_WRITING_MS = 1;
 
 export class AnswerWriter {
   readonly #metrics: ServerMetrics;
   readonly #nextTurn: () => Promise<void>;
   readonly #staleAfterSeconds: number;
   readonly #canary: RecallCanary;
-  readonly #watermarkSeconds = new Map<EncoderId, number>();
+  readonly #watermarksSeconds = new Map<EncoderId, number>();
 
+  /** @param nextTurn - resolves in a later iteration of the event loop. */
   constructor(
     metrics: ServerMetrics,
     nextTurn: () => Promise<void>,
@@ -61,21 +69,26 @@ export class AnswerWriter {
     this.#canary = new RecallCanary(metrics, canaryEvery);
   }
 
-  /** A state is as fresh as the last job that looked at all users, also when that user had nothing new. */
+  /**
+   * Sets the Unix time up to which batch jobs have encoded the events of all users. A state is at
+   * least as fresh as that, also if the user has had no event since.
+   */
   setWatermark(encoderId: EncoderId, untilSeconds: number): void {
-    this.#watermarkSeconds.set(encoderId, untilSeconds);
+    this.#watermarksSeconds.set(encoderId, untilSeconds);
   }
 
-  /** Settles every request of the micro-batch, in as many turns of the loop as that takes. */
+  /**
+   * Answers every request of the micro-batch, in as many iterations of the event loop as it needs.
+   */
   async write(batch: FoundBatch): Promise<void> {
     const { engine, requests, states, failures, embeddings, hits, clock } = batch;
     let turnMs = performance.now();
-    for (const [row, pending] of requests.entries()) {
-      if (performance.now() - turnMs >= WRITING_MS) {
+    for (const [i, pending] of requests.entries()) {
+      if (performance.now() - turnMs >= MAX_WRITING_MS) {
         await this.#nextTurn();
         turnMs = performance.now();
       }
-      const failure = failures[row];
+      const failure = failures[i];
       const stagesMs = {
         parse: pending.parseMs,
         queue: clock.startedMs - pending.queuedAtMs,
@@ -89,34 +102,39 @@ export class AnswerWriter {
         requestId: pending.requestId,
         subject: pending.subject,
         filter: pending.filter,
-        state: this.#summarise(engine, pending, states, row, batch.nowSeconds),
-        degraded: degradation(hits[row]!.plan, pending.version, failure),
-        embedding: rowOf(embeddings, row, engine.width),
-        hits: hits[row]!,
+        state: this.#summariseState(engine, pending, states, i, batch.nowSeconds),
+        degraded: degradationOf(hits[i]!.plan, pending.version, failure),
+        embedding: rowOf(embeddings, i, engine.width),
+        hits: hits[i]!,
         batchSize: requests.length,
         stagesMs,
       };
-      const body = pending.endpoint.encode(engine, parts) as never;
+      const body = pending.endpoint.encode(engine, parts);
       stagesMs.encode = clock.sinceLapMs();
       pending.resolve({ body, stagesMs, facts: factsOf(engine, parts) });
       this.#record(parts, failure);
-      const { plan, rows } = parts.hits;
-      const { items: listed } = boostsOf(states, row);
-      this.#canary.observe({ asked: pending, engine, plan, query: parts.embedding, rows, listed });
+      this.#canary.observe({
+        resolved: pending,
+        engine,
+        plan: parts.hits.plan,
+        query: parts.embedding,
+        rows: parts.hits.rows,
+        boostedItems: boostsOf(states, i).items,
+      });
     }
   }
 
-  #summarise(
+  #summariseState(
     { encoderId }: Engine,
     { version }: Resolved,
     states: StateBatch,
-    row: number,
+    index: number,
     nowSeconds: number,
   ): StateSummary {
-    if (states.lengths[row] === 0)
+    if (states.lengths[index] === 0)
       return { status: version === 'mismatch' ? 'version_mismatch' : 'missing', ageSeconds: null };
-    const watermark = this.#watermarkSeconds.get(encoderId) ?? Number.NEGATIVE_INFINITY;
-    const knownUntil = Math.max(states.encodedAtSeconds[row]!, watermark);
+    const watermark = this.#watermarksSeconds.get(encoderId) ?? Number.NEGATIVE_INFINITY;
+    const knownUntil = Math.max(states.encodedAtSeconds[index]!, watermark);
     const ageSeconds = Math.max(0, Math.round(nowSeconds - knownUntil));
     return {
       status: ageSeconds > this.#staleAfterSeconds ? 'stale' : 'fresh',
@@ -149,8 +167,8 @@ function factsOf({ bundle }: Engine, { request, state, degraded, hits }: AnswerP
   };
 }
 
-/** What an answer lacks that the request allowed, the furthest step down first. */
-function degradation(
+/** The fallback that an answer reports. If several apply, it is the one that personalises least. */
+function degradationOf(
   plan: HitsPlan,
   version: BundleVersion,
   failure: StateFailure,

@@ -1,20 +1,18 @@
-// From what the pipeline found to the JSON of an answer, by hand where the loop is hot.
+// Writes answers as JSON. Candidates are written by hand, because that loop is hot.
 
 import { TandemError } from '../../errors.ts';
 import type { Engine, ResolvedSubject } from '../engine/engine.ts';
 import { describeError } from '../request/error-body.ts';
-import type { CompiledFilter } from '../engine/filters.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
 import { TextWriter } from '../engine/text-writer.ts';
 import type {
   CandidatesRequest,
   EmbeddingsRequest,
-  PipelineRequest,
   ScoreRequest,
 } from '../request/request-types.ts';
 import type { AnswerParts } from './answer-parts.ts';
 
-/** One for the event loop: an answer is written in one go. */
+/** One writer serves the whole event loop, because an answer is written without interruption. */
 const OUT = new TextWriter();
 
 /** @returns the CandidatesResponse as JSON. */
@@ -40,15 +38,19 @@ export function encodeCandidates(engine: Engine, parts: AnswerParts<CandidatesRe
 /** @returns the EmbeddingsResponse as JSON. */
 export function encodeEmbedding(engine: Engine, parts: AnswerParts<EmbeddingsRequest>): string {
   const values = nineDigits(parts.embedding);
-  return `${answerHead(engine, parts)},"embedding":[${values.join()}]${ignoredJson(engine, parts)}}`;
+  const head = answerHead(engine, parts);
+  return `${head},"embedding":[${values.join()}]${ignoredJson(engine, parts)}}`;
 }
 
-/** Short to print, and enough to give the same f32 back. */
+/** Rounds to nine significant digits: short to print, and enough to read back the same f32. */
 export function nineDigits(values: Float32Array): number[] {
   return Array.from(values, (value) => Number(value.toPrecision(9)));
 }
 
-/** @returns the ScoreResponse as JSON; an item that the bundle lacks has an error in its place. */
+/**
+ * @returns the ScoreResponse as JSON. An item that the bundle lacks has an error instead of a
+ *   score.
+ */
 export function encodeScores(engine: Engine, parts: AnswerParts<ScoreRequest>): string {
   const { request, requestId, hits } = parts;
   OUT.clear();
@@ -72,12 +74,16 @@ export function unknownItem(engine: Engine, id: string, field: string | null): T
   const bundle = engine.bundle.manifest.bundleId.slice(0, 12);
   return new TandemError(
     'ERR_UNKNOWN_ITEM',
-    `Expected an item of bundle ${bundle}, received "${id}". Leave it out, or publish a bundle that has it.`,
+    `Expected an item of bundle ${bundle}, received "${id}". ` +
+      'Leave it out, or publish a bundle that has it.',
     { details: { field } },
   );
 }
 
-/** Six decimals are more than f32 arithmetic agrees on between two CPUs, and short to print. */
+/**
+ * Writes a score with six decimals. Scores of two CPUs agree on fewer, because they are computed in
+ * f32.
+ */
 export function writeScore(score: number, out: TextWriter): void {
   const millionths = Math.round(score * 1e6);
   const size = Math.abs(millionths);
@@ -88,8 +94,10 @@ export function writeScore(score: number, out: TextWriter): void {
 }
 
 /**
- * The CandidatesResponse as a change: `base` in place of the bundle, and of each candidate its position in the base or, if it is
- * new there, its id.
+ * Writes candidates as a change of an earlier answer: `base` instead of the bundle, and for each
+ * candidate its position in the base, or its id if it is not in the base.
+ *
+ * @returns the delta as JSON.
  */
 export function encodeDelta(
   engine: Engine,
@@ -114,12 +122,12 @@ export function encodeDelta(
   return OUT.toString();
 }
 
-/** The members that every answer begins with; the object is left open. */
+/** The first members of every answer. The JSON object stays open. */
 function answerHead(engine: Engine, parts: AnswerParts): string {
   return openHead(parts, `"bundle_id":"${engine.bundle.manifest.bundleId}"`);
 }
 
-/** @param origin - the member that tells which bundle the items are of. */
+/** @param origin - the member that names the bundle or the base. */
 function openHead({ requestId, state, degraded }: AnswerParts, origin: string): string {
   return (
     `{"request_id":${JSON.stringify(requestId)},${origin},` +
@@ -133,7 +141,10 @@ function ignoredJson(engine: Engine, parts: AnswerParts): string {
   return ignored.length === 0 ? '' : `,"ignored":${JSON.stringify(ignored)}`;
 }
 
-/** Members of the request that made no difference to the scores: of a bundle without context layer, or all unknown. */
+/**
+ * Members of the request that did not change the scores: the bundle has no context layer or knows
+ * none of their values.
+ */
 export function ignoredMembers(engine: Engine, { request, subject }: AnswerParts): string[] {
   const ignored: string[] = [];
   const subjectCounts = subject.bag.rows.length > 0 || subject.inputRow >= 0;
@@ -149,8 +160,9 @@ function explainCandidate(engine: Engine, subject: ResolvedSubject, row: number)
   const shared = Array.from(items.categoryRows(row)).filter((category) =>
     subjectRows.has(category),
   );
-  const names = shared.map((category) => schema.categories[category]!);
-  return `,"title":${JSON.stringify(items.title(row))},"shared_categories":${JSON.stringify(names)}`;
+  const title = JSON.stringify(items.title(row));
+  const names = JSON.stringify(shared.map((category) => schema.categories[category]!));
+  return `,"title":${title},"shared_categories":${names}`;
 }
 
 function explainAnswer({ hits, filter, batchSize, stagesMs }: AnswerParts): string {

@@ -1,4 +1,5 @@
-// application/x-tandem: candidates in little-endian bytes. docs/binary.md has the layout, examples/ readers of it.
+// Writes candidates as application/x-tandem: little-endian bytes. docs/binary.md describes the
+// layout, and examples/ has readers.
 
 import { invalid } from '../request/parse-body.ts';
 import { parseCandidates } from '../request/query-requests.ts';
@@ -22,15 +23,25 @@ export interface BinaryAnswer {
   readonly truncated: boolean;
   /** [n], best first. */
   readonly scores: Float32Array;
-  /** request_id, bundle_id, plan, mode and reason of degraded, names of ignored members joined by commas; then n item ids. */
+  /**
+   * The strings of the answer: request_id, bundle_id, plan, mode and reason of the degradation,
+   * names of ignored members joined by commas, and n item ids.
+   */
   readonly texts: TextWriter;
-  /** Where each of them ends. */
+  /** End of each string. */
   readonly ends: readonly number[];
-  /** [n] of a delta, whose texts have the id of the base in place of the bundle's, and ids of new items alone. */
+  /**
+   * [n] positions, in a delta alone. Its strings have the id of the base instead of bundle_id, and
+   * ids of new items alone.
+   */
   readonly positions?: Uint16Array;
 }
 
-/** As parseCandidates(); an explanation has no binary form. @throws TandemError ERR_INVALID_REQUEST. */
+/**
+ * Checks a body as parseCandidates() does, and refuses `explain`, which has no binary form.
+ *
+ * @throws TandemError ERR_INVALID_REQUEST.
+ */
 export function parseBinaryCandidates(value: unknown): CandidatesRequest {
   const request = parseCandidates(value);
   if (request.explain)
@@ -41,6 +52,7 @@ export function parseBinaryCandidates(value: unknown): CandidatesRequest {
   return request;
 }
 
+/** @returns the CandidatesResponse in bytes. */
 export function encodeBinaryCandidates(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
@@ -48,7 +60,7 @@ export function encodeBinaryCandidates(
   return packAnswer(binaryAnswer(engine, parts, engine.bundle.manifest.bundleId, parts.hits.rows));
 }
 
-/** The same as a change against the answer before: encodeDelta() in bytes. */
+/** @returns candidates as a change of an earlier answer, in bytes: encodeDelta() in binary. */
 export function encodeBinaryDelta(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
@@ -59,10 +71,13 @@ export function encodeBinaryDelta(
   return packAnswer({ ...binaryAnswer(engine, parts, JSON.stringify(base.id), added), positions });
 }
 
-/** One for the event loop: an answer is written in one go. */
+/** One writer serves the whole event loop, because an answer is written without interruption. */
 const TEXTS = new TextWriter();
 
-/** @param origin - the text that tells which bundle the items are of; @param spelledOut - rows whose ids are given. */
+/**
+ * @param origin - the string that names the bundle or the base.
+ * @param spelledOut - rows whose ids are in the answer.
+ */
 function binaryAnswer(
   engine: Engine,
   parts: AnswerParts<CandidatesRequest>,
@@ -86,7 +101,7 @@ function binaryAnswer(
   return { state: parts.state, truncated, scores, texts: TEXTS, ends };
 }
 
-/** The bytes of an answer. */
+/** @returns the bytes of an answer, in a new array. */
 export function packAnswer(answer: BinaryAnswer): Uint8Array {
   const { state, truncated, scores, texts, ends, positions = NO_POSITIONS } = answer;
   const fixedBytes = HEADER_BYTES + 4 * scores.length + 2 * positions.length + 4 * ends.length;

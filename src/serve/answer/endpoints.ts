@@ -1,14 +1,11 @@
-// Endpoints of the pipeline: each pairs the body that is expected with the way its answer is written.
+// The endpoints of the pipeline. Each pairs the parser of a body with the encoder of its answer.
 
 import { encodeCandidates, encodeEmbedding, encodeScores } from './encode-answer.ts';
 import { BINARY_TYPE, encodeBinaryCandidates, parseBinaryCandidates } from './encode-binary.ts';
-import type { Engine } from '../engine/engine.ts';
 import { parseCandidates, parseEmbeddings, parseScore } from '../request/query-requests.ts';
-import type { AnswerParts } from './answer-parts.ts';
 import type {
   CandidatesRequest,
   EmbeddingsRequest,
-  PipelineRequest,
   ScoreRequest,
 } from '../request/request-types.ts';
 import type { Endpoint } from './endpoint.ts';

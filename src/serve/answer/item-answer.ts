@@ -1,13 +1,16 @@
-// GET /v1/items/{id}: what is known of an item, in the words of requests and filters.
+// The answer to GET /v1/items/{id}: an item with the names that requests and filters use.
 
 import { unknownItem } from './encode-answer.ts';
 import type { Engine } from '../engine/engine.ts';
 import { invalid } from '../request/parse-body.ts';
 
 /**
- * @param encodedId - the id as it stands in the path, percent-encoded (RFC 3986).
- * @returns an ItemResponse as JSON; null stands for what is unknown, no countries for every country.
- * @throws TandemError ERR_UNKNOWN_ITEM; ERR_INVALID_REQUEST when the encoding is wrong.
+ * Describes an item.
+ *
+ * @param encodedId - the id from the path, percent-encoded (RFC 3986).
+ * @returns an ItemResponse as JSON. Unknown values are null; an empty list of countries means every
+ *   country.
+ * @throws TandemError ERR_UNKNOWN_ITEM; ERR_INVALID_REQUEST for a wrong encoding.
  */
 export function describeItem(engine: Engine, encodedId: string): string {
   const id = decodeId(encodedId);

@@ -1,19 +1,25 @@
-// The answer before, on a WebSocket: what a delta counts on the client having.
+// The base of a delta: the previous answer on a WebSocket, which the client still has.
 
 export interface SentAnswer {
-  /** Of its subject. */
+  /** Id of the frame that asked for it. */
   readonly id: string | number;
   readonly bundleId: string;
-  /** Of its items. */
+  /** Version of the item changes that it was computed with. */
   readonly itemsVersion: number;
-  /** [n], of that bundle and version. */
+  /** [n] rows of that bundle with these changes. */
   readonly rows: Int32Array;
 }
 
-/** In place of a position: not in the base. Answers have MAX_CANDIDATES, 1,000, at most. */
+/**
+ * Stands for "not in the base" instead of a position. Positions are below MAX_CANDIDATES, 1,000.
+ */
 export const NEW_ITEM = 0xffff;
 
-/** @returns for each row its position in the base, or NEW_ITEM. */
+/**
+ * Finds the position of each row in the base.
+ *
+ * @returns NEW_ITEM for a row that is not in it.
+ */
 export function positionsIn(base: SentAnswer, rows: Int32Array): Uint16Array {
   const positions = new Map<number, number>();
   for (const [position, row] of base.rows.entries()) positions.set(row, position);

@@ -1,4 +1,5 @@
-// The thread of bundle-loader.ts: reads, checks, replays goldens, makes an engine, and shares it.
+// The thread of bundle-loader.ts: it reads and checks a bundle, replays its golden requests, makes
+// an engine and shares it.
 
 import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -6,12 +7,12 @@ import { ItemCatalogue, type CatalogueParts } from '../../bundle/catalogue.ts';
 import { loadBundle, type Bundle } from '../../bundle/load.ts';
 import { replayGoldens } from '../../bundle/verify.ts';
 import { TandemError } from '../../errors.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import type { LoaderAnswer, LoaderOrder } from './bundle-loader.ts';
 import { Engine, type SharedEngine } from './engine.ts';
 
 async function load({ directory, plan, behindRequests }: LoaderOrder): Promise<SharedEngine> {
-  // On Linux a thread has a priority of its own; elsewhere it would be that of the whole server.
+  // On Linux this sets the priority of the thread; elsewhere it would be that of the whole server.
   if (behindRequests && process.platform === 'linux')
     setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const bundle = await loadBundle(directory);
@@ -21,7 +22,10 @@ async function load({ directory, plan, behindRequests }: LoaderOrder): Promise<S
   return engine.share();
 }
 
-/** A bundle that this build answers differently than training did would give plausible, wrong candidates. */
+/**
+ * Replays the golden requests. A bundle that this build answers differently than training did would
+ * give plausible but wrong candidates.
+ */
 function checkGoldens(bundle: Bundle): void {
   const head = new (nativeAddon().Head)(bundle.headWeights);
   const { failures, isa } = replayGoldens(bundle, head);
@@ -29,13 +33,17 @@ function checkGoldens(bundle: Bundle): void {
   const { bundleId } = bundle.manifest;
   throw new TandemError(
     'ERR_BUNDLE_INVALID',
-    `Expected bundle ${bundleId.slice(0, 12)} to give its golden answers on ISA ${isa}, but ${failures.length} differ; ${failures[0]!}. ` +
+    `Expected bundle ${bundleId.slice(0, 12)} to give its golden answers on ISA ${isa}, but ` +
+      `${failures.length} differ; ${failures[0]!}. ` +
       'Run "tandem verify" for all of them, or publish the bundle again with this version.',
     { details: { bundleId, failures } },
   );
 }
 
-/** The value with its arrays in memory that threads share: those of files are there already, the others are copied. */
+/**
+ * Moves the arrays in a value to memory that threads share. Arrays of files are there already; the
+ * others are copied.
+ */
 function inSharedMemory(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(inSharedMemory);
   if (ArrayBuffer.isView(value)) return sharedArray(value as Column);

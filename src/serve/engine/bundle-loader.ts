@@ -1,22 +1,23 @@
-// Makes the engine of a bundle on a thread of its own, through every gate, in memory that all event loops share: at a million items
-// checking takes seconds, in which they answer requests.
+// Opens the engine of a bundle on a thread of its own, with every check, in memory that all event
+// loops share. The checks of a bundle of a million items take seconds. Meanwhile the event loops
+// answer requests.
 
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { TandemError, type ErrorCode } from '../../errors.ts';
-import { packageRoot } from '../../native/binding.ts';
-import type { PlanMode } from '../../retrieval/plan.ts';
+import { packageRoot } from '../../package-root.ts';
+import type { PlanMode } from '../../retrieval/planned-index.ts';
 import { Engine, type SharedEngine } from './engine.ts';
 
 export interface LoaderOrder {
-  /** Of the bundle. */
+  /** Directory of the bundle. */
   readonly directory: string;
   readonly plan: PlanMode;
-  /** Whether requests are answered meanwhile: where cores are busy, they come first. */
+  /** Whether the server answers requests meanwhile. Then the thread gets a lower priority. */
   readonly behindRequests: boolean;
 }
 
-/** What the thread answers: an engine to attach to, or why there is none. */
+/** The answer of the thread: a shared engine, or the error. */
 export type LoaderAnswer =
   | { readonly engine: SharedEngine }
   | {
@@ -28,14 +29,15 @@ export type LoaderAnswer =
     };
 
 /**
- * The engine of a bundle whose files, ids and formats are checked, whose golden requests were replayed on this machine and
- * whose index passed its own gate.
+ * Opens a bundle on a thread of its own. Its files, ids and formats are checked, its golden
+ * requests are replayed on this machine, and its index is checked.
  *
- * @throws TandemError what loadBundle throws; ERR_BUNDLE_INVALID when a golden is answered differently than training did;
- *   ERR_INDEX_INVALID.
+ * @throws TandemError as loadBundle(); ERR_BUNDLE_INVALID when a golden request is answered
+ *   differently than after training; ERR_INDEX_INVALID.
  */
 export async function openEngineOnThread(order: LoaderOrder): Promise<Engine> {
-  // What is built, like the addon, also where this file runs from its source: loaders of TypeScript do not reach threads.
+  // The compiled file, also when this file runs from its source: loaders of TypeScript do not reach
+  // threads.
   const file = join(packageRoot(), 'dist', 'serve', 'engine', 'bundle-loader-thread.js');
   const answer = await new Promise<LoaderAnswer>((resolve, reject) => {
     const worker = new Worker(file, { workerData: order, execArgv: [] });
@@ -44,7 +46,8 @@ export async function openEngineOnThread(order: LoaderOrder): Promise<Engine> {
       reject(
         new TandemError(
           'ERR_INTERNAL',
-          `Expected the loading thread ${file} to run, but: ${cause.message}. Run "npm run build".`,
+          `Expected the loading thread ${file} to run, but it failed: ${cause.message}. ` +
+            'Run "npm run build".',
           { cause },
         ),
       );
@@ -53,7 +56,8 @@ export async function openEngineOnThread(order: LoaderOrder): Promise<Engine> {
       reject(
         new TandemError(
           'ERR_INTERNAL',
-          `Expected the loading thread to answer for ${order.directory}, but it ended with code ${code}. Check the memory of this machine; "tandem verify" loads the same bundle.`,
+          `Expected the loading thread to answer for ${order.directory}, but it ended with code ` +
+            `${code}. Check the memory of this machine; "tandem verify" loads the same bundle.`,
         ),
       );
     });

@@ -1,4 +1,5 @@
-// Engine: one bundle made ready to answer. It knows ids, features, head and index; it knows nothing of users or HTTP.
+// An engine is a bundle that is ready to answer requests: ids, features, head and index. It knows
+// nothing of users or HTTP.
 
 import { ItemCatalogue, type CatalogueParts } from '../../bundle/catalogue.ts';
 import type { Bundle } from '../../bundle/load.ts';
@@ -11,31 +12,47 @@ import {
 } from '../../features/context.ts';
 import type { CompactSchema } from '../../features/schema.ts';
 import type { EncoderId } from '../../ids.ts';
-import { nativeAddon, type NativeHead, type Ticket } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
+import type { NativeHead } from '../../native/head.ts';
+import type { Ticket } from '../../native/ticket.ts';
 import { openIndex } from '../../retrieval/approximate-index.ts';
-import { PlannedIndex, scansAll, type PlanMode, type SharedPlan } from '../../retrieval/plan.ts';
+import {
+  PlannedIndex,
+  scansAll,
+  type PlanMode,
+  type SharedPlan,
+} from '../../retrieval/planned-index.ts';
 import { FilterCompiler } from './filters.ts';
 import { LiveItems, type ItemOverlay } from './live-items.ts';
 import type { RequestDemographics, RequestSubject } from '../request/request-types.ts';
 
-/** What a subject is to the head, and which row must not come back as its own candidate. */
+/** A subject in rows of the bundle. */
 export interface ResolvedSubject {
   readonly bag: SubjectBag;
-  /** Row of LiveItems when the subject is an item, else -1. */
+  /** Row of LiveItems if the subject is an item, else -1. This item is no candidate. */
   readonly itemRow: number;
-  /** The row that the head reads of it: -1 where it reads none, or the bundle's weights do not know the item. */
+  /**
+   * Row of the item that the head reads; -1 if the head reads none, or the bundle's weights do not
+   * know the item.
+   */
   readonly inputRow: number;
 }
 
-const NOTHING: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1, inputRow: -1 };
-const UNKNOWN: readonly [number, number, number] = [0, 0, 0];
+const NO_RESOLVED_SUBJECT: ResolvedSubject = { bag: NO_SUBJECT, itemRow: -1, inputRow: -1 };
+const UNKNOWN_DEMOGRAPHICS: readonly [number, number, number] = [0, 0, 0];
 
-/** What of a bundle is read for as long as it is served; head and index have their own copies of the rest. */
+/**
+ * The parts of a bundle that are read while it is served. Head and index have copies of the other
+ * parts.
+ */
 export type ServedBundle = Pick<Bundle, 'directory' | 'manifest' | 'catalogue' | 'vectors'> & {
   readonly schema: CompactSchema;
 };
 
-/** An engine on its way to another event loop, good for one: Engine.attach(). Weights, vectors and index are there once. */
+/**
+ * An engine that is passed to another event loop. Engine.attach() can use it once. Weights, vectors
+ * and index are shared, not copied.
+ */
 export interface SharedEngine {
   readonly bundle: Omit<ServedBundle, 'catalogue'> & { readonly catalogue: CatalogueParts };
   readonly features: ContextParts;
@@ -43,7 +60,7 @@ export interface SharedEngine {
   readonly index: SharedPlan;
 }
 
-/** What the engines of one bundle have in common, whatever became of its items. */
+/** The parts that all engines of one bundle share, whatever changes of items they have. */
 interface EngineCore {
   readonly bundle: ServedBundle;
   readonly head: NativeHead;
@@ -57,13 +74,13 @@ export class Engine {
   readonly encoderId: EncoderId;
   readonly head: NativeHead;
   readonly index: PlannedIndex;
-  /** As requests see them. */
+  /** The items that requests see. */
   readonly items: LiveItems;
-  /** D. */
+  /** D, width of an embedding. */
   readonly width: number;
-  /** False for fusion "none": subject and demographics of a request change nothing. */
+  /** False for fusion `none`: then subject and demographics of a request change nothing. */
   readonly usesContext: boolean;
-  /** The head reads the item in view itself, besides its categories. */
+  /** Whether the head reads the subject's item itself, in addition to its categories. */
   readonly usesSubjectItem: boolean;
   readonly #core: EngineCore;
 
@@ -81,16 +98,15 @@ export class Engine {
     this.items = new LiveItems(catalogue, filters, schema.categories, this.width, overlay);
   }
 
-  static #of(parts: Pick<EngineCore, 'bundle' | 'head' | 'index' | 'features'>): Engine {
+  static #of(parts: Omit<EngineCore, 'filters'>): Engine {
     const { catalogue, schema } = parts.bundle;
-    return new Engine({
-      ...parts,
-      filters: new FilterCompiler(catalogue, schema.categories),
-    });
+    const filters = new FilterCompiler(catalogue, schema.categories);
+    return new Engine({ ...parts, filters });
   }
 
   /**
-   * Makes a checked bundle ready; the index, the largest part, is checked and loaded off this thread.
+   * Makes an engine of a checked bundle. The index, which is the largest part, is checked and
+   * loaded off this thread.
    *
    * @throws TandemError ERR_INDEX_INVALID.
    */
@@ -102,16 +118,21 @@ export class Engine {
     const head = new (nativeAddon().Head)(headWeights);
     return Engine.#of({
       bundle: { directory, manifest, schema, catalogue, vectors },
-      ...{ features, head, index },
+      features,
+      head,
+      index,
     });
   }
 
-  /** This engine with other items; it shares everything else, also what is found out later. */
+  /**
+   * An engine of the same bundle with other changes of items. It shares all other parts with this
+   * one.
+   */
   withItems(overlay: ItemOverlay): Engine {
     return overlay.version === this.items.version ? this : new Engine(this.#core, overlay);
   }
 
-  /** Without what became of the items after the bundle was published. */
+  /** Prepares the engine for another event loop, without its changes of items. */
   share(): SharedEngine {
     const { catalogue, ...rest } = this.bundle;
     return {
@@ -122,7 +143,7 @@ export class Engine {
     };
   }
 
-  /** What another event loop shares, at once. */
+  /** Makes an engine of one that another event loop has shared, without loading anything. */
   static attach({ bundle, features, head, index }: SharedEngine): Engine {
     const { catalogue, ...rest } = bundle;
     return Engine.#of({
@@ -133,20 +154,26 @@ export class Engine {
     });
   }
 
-  /** @throws TandemError ERR_UNKNOWN_ITEM. */
+  /**
+   * Resolves the subject of a request.
+   *
+   * @throws TandemError ERR_UNKNOWN_ITEM for an item that the bundle does not have.
+   */
   resolveSubject(subject: RequestSubject | undefined): ResolvedSubject {
-    if (subject === undefined) return NOTHING;
+    if (subject === undefined) return NO_RESOLVED_SUBJECT;
     const { items } = this;
     const { features } = this.#core;
     let itemRow = -1;
     if (subject.item !== undefined) {
       itemRow = items.row(subject.item);
-      // What was deleted is no candidate any more, but may be in view still.
+      // A deleted item is no candidate any more, but a user may still view it.
       if (itemRow < 0) itemRow = items.base.row(subject.item);
       if (itemRow < 0)
         throw new TandemError(
           'ERR_UNKNOWN_ITEM',
-          `Expected an item of bundle ${this.bundle.manifest.bundleId.slice(0, 12)} as subject, received "${subject.item}". Give its categories as "interests" instead, or publish a bundle that has it.`,
+          `Expected an item of bundle ${this.bundle.manifest.bundleId.slice(0, 12)} as subject, ` +
+            `received "${subject.item}". Give its categories as "interests" instead, or publish ` +
+            'a bundle that has it.',
           { details: { field: 'subject.item' } },
         );
     }
@@ -158,14 +185,15 @@ export class Engine {
         inputRow: this.usesSubjectItem ? items.baseRow(itemRow) : -1,
       };
     if (subject.interests !== undefined)
-      return { ...NOTHING, bag: features.interestBag(subject.interests) };
-    return { ...NOTHING, bag: features.queryBag(subject.query ?? '') };
+      return { bag: features.interestBag(subject.interests), itemRow: -1, inputRow: -1 };
+    return { bag: features.queryBag(subject.query ?? ''), itemRow: -1, inputRow: -1 };
   }
 
+  /** Rows of age, country and gender for the head; 0 is unknown. */
   demographicRows(
     demographics: RequestDemographics | undefined,
   ): readonly [number, number, number] {
-    if (demographics === undefined || !this.usesContext) return UNKNOWN;
+    if (demographics === undefined || !this.usesContext) return UNKNOWN_DEMOGRAPHICS;
     return this.#core.features.demographicRows(demographics);
   }
 }

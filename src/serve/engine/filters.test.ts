@@ -10,8 +10,7 @@ import {
   tinyBundleInput,
   tinyItem,
 } from '../../../test/support/tiny-bundle.ts';
-import { FilterCompiler } from './filters.ts';
-import { LruCache } from './lru-cache.ts';
+import { CACHED_FILTERS, FilterCompiler } from './filters.ts';
 import type { Filter } from '../request/request-types.ts';
 
 const ITEMS = 70;
@@ -80,13 +79,13 @@ test('equal filters are compiled once, whatever their order and excluded items',
   assert.equal(compiler.compile({ exclude_items: ['x'], advertisers: {} }), undefined);
 });
 
-test('the cache forgets what was used longest ago', () => {
-  const cache = new LruCache<number>(2);
-  let made = 0;
-  const get = (key: string): number => cache.getOrMake(key, () => ++made);
-  assert.deepEqual(
-    [get('a'), get('b'), get('a'), get('c'), get('a'), get('b')],
-    [1, 2, 1, 3, 1, 4],
-  );
-  assert.equal(cache.size, 2);
+test('the compiler forgets the filters that were used longest ago', () => {
+  const filter = (price: number): Filter => ({ min_price: 1000 + price });
+  const often = compiler.compile(filter(0));
+  const seldom = compiler.compile(filter(1));
+  for (let price = 2; price < 2 + CACHED_FILTERS; price++) {
+    compiler.compile(filter(price));
+    assert.equal(compiler.compile(filter(0)), often);
+  }
+  assert.notEqual(compiler.compile(filter(1)), seldom);
 });

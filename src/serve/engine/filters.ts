@@ -1,15 +1,16 @@
-// Filters: from the filter of a request to the set of items that pass, made once per distinct filter and bundle.
-// exclude_items and advertisers.max_each are no part of that set: the one differs by user, the other depends on the
-// ranking, so the pipeline fetches more and drops what they rule out.
+// Compiles the filter of a request into the set of items that pass. Each distinct filter is
+// compiled once per bundle. exclude_items and advertisers.max_each are not part of that set: the
+// first differs by user, and the second depends on the ranking. For these two, retrieval searches
+// for more candidates and drops those that the filter rules out.
 
+import { LRUCache } from 'lru-cache';
 import type { ItemCatalogue, Ragged } from '../../bundle/catalogue.ts';
 import { canonicalJson } from '../../json.ts';
 import { AllowList } from '../../retrieval/allow-list.ts';
-import { LruCache } from './lru-cache.ts';
 import type { Filter } from '../request/request-types.ts';
 
-/** At one bit an item, 256 filters of a catalogue of a million items hold 32 MB. */
-const CACHED_FILTERS = 256;
+/** One bit an item: 256 filters of a catalogue of a million items take 32 MB. */
+export const CACHED_FILTERS = 256;
 
 export interface CompiledFilter {
   readonly allow: AllowList;
@@ -23,19 +24,22 @@ type Test = (row: number) => boolean;
 export class FilterCompiler {
   readonly #catalogue: ItemCatalogue;
   readonly #categoryNames: readonly string[];
-  readonly #cache = new LruCache<CompiledFilter>(CACHED_FILTERS);
+  readonly #cache = new LRUCache<string, CompiledFilter>({ max: CACHED_FILTERS });
 
-  /** @param categoryNames - what the catalogue's category rows stand for. */
+  /** @param categoryNames - names of the category rows that the catalogue refers to. */
   constructor(catalogue: ItemCatalogue, categoryNames: readonly string[]) {
     this.#catalogue = catalogue;
     this.#categoryNames = categoryNames;
   }
 
   /**
-   * The items that pass every clause; undefined when no clause restricts anything. Equal filters give the same object.
+   * The items that pass every clause. Equal filters give the same object.
    *
-   * Names that the catalogue does not know match nothing: a filter on an advertiser of tomorrow's bundle is no error.
-   * The first use of a filter reads columns of the whole catalogue, later uses look a key up.
+   * A name that the catalogue does not know matches no item and is no error, so a client may
+   * already filter on an advertiser of tomorrow's bundle. The first use of a filter reads columns
+   * of the whole catalogue; later uses are one look-up.
+   *
+   * @returns undefined when no clause restricts anything.
    */
   compile(filter: Filter | undefined): CompiledFilter | undefined {
     if (filter === undefined) return undefined;
@@ -46,13 +50,21 @@ export class FilterCompiler {
       advertisers: advertisers && { in: advertisers.in, out: advertisers.out },
     };
     if (!restricts(clauses)) return undefined;
-    return this.#cache.getOrMake(canonicalJson(clauses), () => {
-      const tests = this.#tests(clauses);
-      const { count } = this.#catalogue;
-      const allow = AllowList.none(count);
-      for (let row = 0; row < count; row++) if (tests.every((test) => test(row))) allow.set(row);
-      return { allow, selectivity: allow.count / count };
-    });
+    const key = canonicalJson(clauses);
+    let compiled = this.#cache.get(key);
+    if (compiled === undefined) {
+      compiled = this.#compileClauses(clauses);
+      this.#cache.set(key, compiled);
+    }
+    return compiled;
+  }
+
+  #compileClauses(clauses: Filter): CompiledFilter {
+    const tests = this.#tests(clauses);
+    const { count } = this.#catalogue;
+    const allow = AllowList.none(count);
+    for (let row = 0; row < count; row++) if (tests.every((test) => test(row))) allow.set(row);
+    return { allow, selectivity: allow.count / count };
   }
 
   #tests(clauses: Filter): Test[] {
@@ -80,7 +92,7 @@ export class FilterCompiler {
       const unwanted = flags(this.#categoryNames, clauses.categories.none);
       tests.push((row) => !hasAny(categories, row, unwanted));
     }
-    // A price that is not known is NaN, which passes neither comparison.
+    // An unknown price is NaN, which passes neither comparison.
     if (minPrice !== undefined) tests.push((row) => prices[row]! >= minPrice);
     if (maxPrice !== undefined) tests.push((row) => prices[row]! <= maxPrice);
     return tests;
@@ -100,7 +112,7 @@ function restricts(clauses: Filter): boolean {
   ].some((clause) => clause !== undefined);
 }
 
-/** [known.length], 1 where the name is among `chosen`. */
+/** @returns [known.length] flags, 1 where the name is among `chosen`. */
 function flags(known: readonly string[], chosen: readonly string[]): Uint8Array {
   const set = new Set(chosen);
   return Uint8Array.from(known, (name) => (set.has(name) ? 1 : 0));

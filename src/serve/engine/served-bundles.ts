@@ -1,5 +1,6 @@
-// The bundles that requests are answered from: the one that counts, and the one before it, for users whose state is still
-// of its encoder. Another one is taken in only after every gate, and replaces the old between two micro-batches.
+// Decides which bundles answer requests: the active bundle, and the one before it for users whose
+// state was made by the encoder of that bundle. A new bundle replaces the active one between two
+// micro-batches, after it has passed every check.
 
 import { basename, join, resolve } from 'node:path';
 import {
@@ -13,55 +14,62 @@ import {
 import { readManifest } from '../../bundle/files.ts';
 import type { ServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
+import { SerialQueue } from '../../serial-queue.ts';
 import { logger } from '../../telemetry.ts';
 import { openEngineOnThread } from './bundle-loader.ts';
-import type { Engine } from './engine.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
+import type { Engine } from './engine.ts';
+import { ItemOverlays } from './item-overlays.ts';
 import { summarise, type Served } from './served.ts';
 
 export class ServedBundles {
   readonly #path: string;
   readonly #plan: ServerSettings['plan'];
   readonly #metrics: ServerMetrics;
+  readonly #overlays: ItemOverlays;
+  readonly #listeners: ((served: Served) => Promise<unknown>)[] = [];
+  readonly #swaps = new SerialQueue();
   #served: Served;
-  /** Swaps happen one after the other. */
-  #last: Promise<unknown> = Promise.resolve();
-  /** What `current` named when it was refused: not tried again until it names something else. */
+  /**
+   * The directory that `current` named when it was refused. It is not tried again until `current`
+   * names another.
+   */
   #refused: string | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Gives an engine the items that came after its bundle was published. */
-  withItems: (engine: Engine) => Engine = (engine) => engine;
-  /** Tells the other event loops; a swap is over when they answer from the new bundle, too. */
-  onServe: (served: Served) => Promise<unknown> = () => Promise.resolve();
 
   private constructor(
     path: string,
     plan: ServerSettings['plan'],
     metrics: ServerMetrics,
+    overlays: ItemOverlays,
     active: Engine,
   ) {
-    // As resolveBundle() names bundles: two names of one directory would be two bundles.
+    // An absolute path, as in resolveBundle(): engines in memory are found by their directory.
     this.#path = resolve(path);
     this.#plan = plan;
     this.#metrics = metrics;
+    this.#overlays = overlays;
     this.#served = { active, previous: undefined };
     metrics.describeBundles(summarise(this.#served));
   }
 
   /**
-   * Opens what `path` stands for.
+   * Opens the bundle at `path`, or the current one of a directory of bundles.
    *
-   * @param path - a directory of bundles, or a bundle, which then is served for good.
+   * @param path - a directory of bundles, or one bundle, which is then served until the server
+   *   stops.
+   * @param overlays - the changes of items; call refreshItems() when they change.
    * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_INDEX_INVALID.
    */
   static async open(
     path: string,
     plan: ServerSettings['plan'],
     metrics: ServerMetrics,
+    overlays: ItemOverlays = new ItemOverlays(),
   ): Promise<ServedBundles> {
     const directory = resolveBundle(path);
     const active = await openEngineOnThread({ directory, plan, behindRequests: false });
-    return new ServedBundles(path, plan, metrics, active);
+    return new ServedBundles(path, plan, metrics, overlays, active);
   }
 
   get served(): Served {
@@ -69,41 +77,44 @@ export class ServedBundles {
   }
 
   /**
-   * Takes a published bundle into service and makes it current, in this order: one that a gate refuses is never named.
+   * Serves a published bundle and then makes it current, so that `current` never names a bundle
+   * that was refused.
    *
-   * @param name - of its directory.
-   * @throws TandemError ERR_BUNDLE_NOT_FOUND; what a gate throws, and then the old bundle serves on.
+   * @param name - name of the bundle's directory.
+   * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_INDEX_INVALID. Then the old
+   *   bundle stays active.
    */
   activate(name: string): Promise<Engine> {
-    return this.#inTurn(() => {
-      this.#requireMany();
+    return this.#swaps.run(() => {
+      this.#requireDirectory();
       requireBundle(this.#path, name);
-      return this.#take(join(this.#path, name), () => {
+      return this.#swapTo(join(this.#path, name), () => {
         activateBundle(this.#path, name);
       });
     });
   }
 
   /**
-   * Takes the bundle that was current before back into service; at once where it is still in memory.
+   * Serves the bundle that was current before, without loading it if it is still in memory.
    *
    * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
    */
   rollback(): Promise<Engine> {
-    return this.#inTurn(() => {
-      this.#requireMany();
-      return this.#take(join(this.#path, bundleBefore(this.#path)), () => {
+    return this.#swaps.run(() => {
+      this.#requireDirectory();
+      return this.#swapTo(join(this.#path, bundleBefore(this.#path)), () => {
         rollbackBundle(this.#path);
       });
     });
   }
 
   /**
-   * Loads the bundle before the current one when its encoder is another: after a restart, too, users who have not been
-   * encoded again are answered by the bundle that their state belongs to. A failure costs these states and is logged.
+   * Loads the bundle before the current one if it has another encoder. So after a restart, too,
+   * users whose states were not encoded again are answered by the bundle of their state. A failure
+   * is logged and costs these users their state.
    */
   restorePrevious(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#swaps.run(async () => {
       const { active, previous } = this.#served;
       const directory = this.#directoryBefore();
       if (previous !== undefined || directory === undefined) return;
@@ -117,29 +128,41 @@ export class ServedBundles {
     });
   }
 
-  /** Items have changed. Resolves when every event loop answers from them; waits for no swap under way, which takes them, too. */
+  /**
+   * Serves changed items. Resolves when every event loop answers with them. It does not wait for a
+   * swap under way: the new bundle of that swap gets the items, too.
+   */
   refreshItems(): Promise<void> {
     return this.#serve(this.#served);
   }
 
-  /** Looks at intervals whether another bundle has become current, and takes it into service. */
+  /**
+   * Tells `listener` which engines are served, now and after every change. A change is complete
+   * when the listener's promise has resolved.
+   */
+  async announceTo(listener: (served: Served) => Promise<unknown>): Promise<void> {
+    this.#listeners.push(listener);
+    await listener(this.#served);
+  }
+
+  /** Polls whether another bundle has become current, and serves it. */
   follow(intervalMs: number): void {
-    this.#timer = setInterval(() => void this.#inTurn(() => this.#look()), intervalMs);
+    this.#timer = setInterval(() => void this.#swaps.run(() => this.#poll()), intervalMs);
     this.#timer.unref();
   }
 
-  /** Stops following, and waits for a swap under way. */
+  /** Stops polling and waits for a swap under way. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#last;
+    await this.#swaps.idle();
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     let directory: string | undefined;
     try {
       directory = resolveBundle(this.#path);
       if (directory === this.#served.active.bundle.directory || directory === this.#refused) return;
-      await this.#take(directory, () => undefined);
+      await this.#swapTo(directory, () => undefined);
     } catch (error) {
       if (this.#refused !== (directory ?? this.#path))
         logger.error({ err: error, directory }, 'bundle refused: the old one serves on');
@@ -148,21 +171,23 @@ export class ServedBundles {
   }
 
   /**
-   * The swap. No more than two bundles are kept: the one before last is let go before the new one comes, and is read again if
-   * that one is refused.
+   * Swaps to a bundle. At most two bundles are in memory: the previous one is released before the
+   * new one is loaded, and is loaded again if the new one is refused.
+   *
+   * @param onLoaded - called when the new bundle has passed every check, before it is served.
    */
-  async #take(directory: string, passed: () => void): Promise<Engine> {
+  async #swapTo(directory: string, onLoaded: () => void): Promise<Engine> {
     const startedMs = performance.now();
     const { active } = this.#served;
     if (directory === active.bundle.directory) {
-      passed();
+      onLoaded();
       return active;
     }
     const before = this.#served.previous?.bundle.directory;
     let next: Engine;
     try {
       next = this.#inMemory(directory) ?? (await this.#openInPlaceOfPrevious(directory));
-      passed();
+      onLoaded();
     } catch (error) {
       this.#metrics.bundleSwaps.inc({ outcome: 'refused' });
       if (before !== undefined && this.#served.previous === undefined)
@@ -192,7 +217,10 @@ export class ServedBundles {
     return previous?.bundle.directory === directory ? previous : undefined;
   }
 
-  /** Nothing here may hold on to the previous engine: it is garbage while the new one is read. */
+  /**
+   * No variable may refer to the previous engine here: its memory must be free while the new one is
+   * loaded.
+   */
   async #openInPlaceOfPrevious(directory: string): Promise<Engine> {
     await this.#serve({ active: this.#served.active, previous: undefined });
     return this.#open(directory);
@@ -203,12 +231,13 @@ export class ServedBundles {
   }
 
   async #serve({ active, previous }: Served): Promise<void> {
-    this.#served = {
-      active: this.withItems(active),
-      previous: previous && this.withItems(previous),
+    const served = {
+      active: this.#overlays.apply(active),
+      previous: previous && this.#overlays.apply(previous),
     };
-    this.#metrics.describeBundles(summarise(this.#served));
-    await this.onServe(this.#served);
+    this.#served = served;
+    this.#metrics.describeBundles(summarise(served));
+    await Promise.all(this.#listeners.map((listener) => listener(served)));
   }
 
   #directoryBefore(): string | undefined {
@@ -220,17 +249,12 @@ export class ServedBundles {
     }
   }
 
-  #requireMany(): void {
+  #requireDirectory(): void {
     if (readHistory(this.#path).length > 0) return;
     throw new TandemError(
       'ERR_BUNDLE_NOT_FOUND',
-      `Expected a directory of bundles to choose from, but this server serves ${basename(this.#path)} alone. Start it on the directory that bundles are published to.`,
+      'Expected a directory of bundles to choose from, but this server serves ' +
+        `${basename(this.#path)} alone. Start it on the directory that bundles are published to.`,
     );
-  }
-
-  #inTurn<T>(swap: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(swap);
-    this.#last = turn.catch(() => undefined);
-    return turn;
   }
 }

@@ -1,14 +1,16 @@
-import type { Engine } from './engine.ts';
-import type { BundlesSummary } from '../metrics/metrics.ts';
+// The engines that answer requests, and the summary of them that the metrics show.
 
-/** The engines that answer requests. A micro-batch takes them once, at its start. */
+import type { BundlesSummary } from '../metrics/metrics.ts';
+import type { Engine } from './engine.ts';
+
+/** The engines that answer requests. A micro-batch reads them once, at its start. */
 export interface Served {
   readonly active: Engine;
-  /** The bundle before the active one, for users whose state belongs to its encoder. */
+  /** The bundle before the active one, for users whose state was made by its encoder. */
   readonly previous: Engine | undefined;
 }
 
-/** What the metrics show of the served bundles. */
+/** The served bundles as metrics show them. */
 export function summarise({ active, previous }: Served): BundlesSummary {
   const { items } = active;
   return {

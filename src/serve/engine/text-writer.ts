@@ -1,5 +1,6 @@
-// UTF-8 put together in one buffer that is used again: an answer names a hundred items, whose ids are there as bytes. As strings they
-// would be made, joined, made bytes again and collected: bench/serve/answer-bodies.ts prints what an answer costs.
+// Writes UTF-8 text into one buffer that is used again. An answer names a hundred items, whose ids
+// the catalogue has as bytes, so the bytes are copied and no strings are made, joined, encoded and
+// collected. bench/serve/answer-bodies.ts measures an answer.
 
 import type { TextColumn } from '../../text-column.ts';
 
@@ -9,7 +10,7 @@ const BACKSLASH = 0x5c;
 const FIRST_PRINTED = 0x20;
 const FIRST_BEYOND_ASCII = 0x80;
 const ZERO = 0x30;
-/** UTF-8 of a UTF-16 unit is that long at most. */
+/** Most UTF-8 bytes of a UTF-16 unit. */
 const BYTES_OF_UNIT = 3;
 
 export class TextWriter {
@@ -17,7 +18,7 @@ export class TextWriter {
   #length = 0;
   #isAscii = true;
 
-  /** Bytes so far. */
+  /** Number of bytes written so far. */
   get length(): number {
     return this.#length;
   }
@@ -27,7 +28,7 @@ export class TextWriter {
     this.#isAscii = true;
   }
 
-  /** @param text - short, and of ASCII alone. */
+  /** Writes a short string of ASCII characters. */
   ascii(text: string): void {
     this.#reserve(text.length);
     const bytes = this.#bytes;
@@ -36,6 +37,7 @@ export class TextWriter {
     this.#length = at;
   }
 
+  /** Writes any string. */
   text(text: string): void {
     this.#reserve(BYTES_OF_UNIT * text.length);
     const written = this.#bytes.write(text, this.#length, 'utf8');
@@ -43,7 +45,11 @@ export class TextWriter {
     this.#length += written;
   }
 
-  /** The string of a row. @returns whether JSON would write these bytes as they are. */
+  /**
+   * Writes the string of a row.
+   *
+   * @returns whether JSON would write these bytes unchanged.
+   */
   copy({ bytes: { blob, offsets } }: TextColumn, row: number): boolean {
     const begin = offsets[row]!;
     const end = offsets[row + 1]!;
@@ -63,7 +69,7 @@ export class TextWriter {
     return isPlain;
   }
 
-  /** The string of a row as JSON. */
+  /** Writes the string of a row as JSON. */
   quote(column: TextColumn, row: number): void {
     const start = this.#length;
     this.ascii('"');
@@ -75,7 +81,7 @@ export class TextWriter {
     this.text(JSON.stringify(column.at(row)));
   }
 
-  /** A whole number from 0 to 2^31 - 1, in so many digits. */
+  /** Writes a whole number from 0 to 2^31 - 1 with `places` digits and leading zeros. */
   digits(value: number, places: number): void {
     this.#reserve(places);
     const bytes = this.#bytes;
@@ -92,13 +98,17 @@ export class TextWriter {
     return this.#bytes.toString(this.#isAscii ? 'latin1' : 'utf8', 0, this.#length);
   }
 
-  /** @param target - with room for `length` from `at` on. */
-  copyTo(target: Uint8Array, at: number): void {
-    this.#bytes.copy(target, at, 0, this.#length);
+  /**
+   * Copies all bytes.
+   *
+   * @param target - must have room for `length` bytes from `offset` on.
+   */
+  copyTo(target: Uint8Array, offset: number): void {
+    this.#bytes.copy(target, offset, 0, this.#length);
   }
 
-  #reserve(more: number): void {
-    const wanted = this.#length + more;
+  #reserve(extraBytes: number): void {
+    const wanted = this.#length + extraBytes;
     if (wanted <= this.#bytes.length) return;
     const larger = Buffer.allocUnsafe(2 ** Math.ceil(Math.log2(wanted)));
     this.#bytes.copy(larger, 0, 0, this.#length);

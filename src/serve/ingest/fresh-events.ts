@@ -1,5 +1,6 @@
-// Conversions as they happen: appended to the user's history, durably, and encoded at once by the native encoder, so that the next request
-// of that user is answered from a state that is seconds old. One event loop of a server does this; requests are taken in turn.
+// Accepts events as they happen: appends them to the user's history durably and encodes the history
+// at once, so that the user's next request is answered from a state that is seconds old. One event
+// loop of a server does this, one request after the other.
 
 import { bundleHistoryEncoder, type HistoryEncoder } from '../../bundle/weights/history-encoder.ts';
 import { EventRows } from '../../bundle/weights/event-rows.ts';
@@ -8,28 +9,35 @@ import { bundleTensors } from '../../bundle/load.ts';
 import { maxStateRows } from '../../bundle/manifest.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import type { UserId } from '../../ids.ts';
+import { SerialQueue } from '../../serial-queue.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../../store/history.ts';
 import { makeUserState, type StateFormat } from '../../features/user-state.ts';
 import { newStateBatch } from '../../store/state-batch.ts';
 import type { HistoryStore, StateStore } from '../../store/store.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { IngestedEvent } from '../request/request-types.ts';
-import type { Served } from '../engine/served.ts';
 
-/** What became of the events of one request. */
+/** The outcome of a request with events. */
 export interface IngestReport {
-  /** Events that are in histories now, on disk. */
+  /** Events that were added to histories on disk. */
   readonly accepted: number;
-  /** Events that were there already, by their event_id or by what happened when. */
+  /** Events that were in the history already: same event_id, or same item, action and time. */
   readonly duplicates: number;
-  /** Users whose state has seen their newest event. */
+  /** Users whose state now includes their newest event. */
   readonly encoded_users: number;
-  /** Users whose history is not all here, or of whose items the bundle knows none: their state waits for the next batch job. */
+  /**
+   * Users whose state waits for the next batch job: their history is incomplete here, or the bundle
+   * knows none of its items.
+   */
   readonly waiting_users: number;
 }
 
-/** Users that are encoded before the event loop answers somebody else: some milliseconds. */
+/**
+ * Users that are encoded before the event loop turns to other requests. It takes a few
+ * milliseconds.
+ */
 const USERS_AT_ONCE = 16;
 
 interface Encoding {
@@ -42,9 +50,9 @@ export class FreshEvents {
   readonly #bundles: { readonly served: Served };
   readonly #store: StateStore & HistoryStore;
   readonly #metrics: ServerMetrics;
-  /** Made when first needed: an encoder holds its own table of the catalogue. */
+  readonly #queue = new SerialQueue();
+  /** Made on first use, because an encoder holds its own table of the catalogue. */
   readonly #encodings = new WeakMap<Engine['bundle'], Encoding>();
-  #last: Promise<unknown> = Promise.resolve();
 
   constructor(
     bundles: { readonly served: Served },
@@ -57,36 +65,32 @@ export class FreshEvents {
   }
 
   /**
-   * Resolves when the events survive a crash and the states that can be made of them are readable.
+   * Adds events to histories and encodes the users. The promise resolves when the events survive a
+   * crash and the new states can be read.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT: then no event of the call was kept.
+   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. Then no event of the call was
+   *   kept.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
-    const turn = this.#last.then(() => this.#ingest(events));
-    this.#last = turn.catch(() => undefined);
-    return turn;
+    return this.#queue.run(() => this.#ingest(events));
   }
 
   async #ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     const { active, previous } = this.#bundles.served;
-    const byUser = new Map<UserId, HistoryEvent[]>();
-    for (const { user, item, action, time, event_id: id } of events) {
-      const own = byUser.get(user as UserId) ?? [];
-      own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
-      byUser.set(user as UserId, own);
-    }
-    const users = [...byUser.keys()];
-    const withState = await this.#withState(active, previous, users);
-    const most = active.bundle.manifest.model.maxHistory + 1;
+    const eventsByUser = groupByUser(events);
+    const users = [...eventsByUser.keys()];
+    const withState = await this.#usersWithState(active, previous, users);
+    const maxEvents = active.bundle.manifest.model.maxHistory + 1;
     const histories = new Map<UserId, UserHistory>();
     let accepted = 0;
     await this.#store.changeHistories(users, (user, history) => {
-      // A state without a history is one of a batch job that knew more than has come in here.
+      // A user with a state but no history was encoded by a batch job, which knew events that are
+      // not here.
       const complete = history?.complete ?? !withState.has(user);
       const known = history?.events ?? [];
-      const { events: together, added } = mergeEvents(known, byUser.get(user)!, most);
+      const { events: merged, added } = mergeEvents(known, eventsByUser.get(user)!, maxEvents);
       accepted += added;
-      const next = { complete, events: together };
+      const next = { complete, events: merged };
       histories.set(user, next);
       return next;
     });
@@ -102,8 +106,8 @@ export class FreshEvents {
     };
   }
 
-  /** Users with a state of either bundle. */
-  async #withState(
+  /** The users that have a state of either bundle. */
+  async #usersWithState(
     active: Engine,
     previous: Engine | undefined,
     users: readonly UserId[],
@@ -116,20 +120,20 @@ export class FreshEvents {
         maxStateRows(engine.bundle.manifest.model),
       );
       await this.#store.read(engine.encoderId, users, states);
-      for (const [row, user] of users.entries()) if (states.lengths[row]! > 0) found.add(user);
+      for (const [i, user] of users.entries()) if (states.lengths[i]! > 0) found.add(user);
     }
     return found;
   }
 
-  /** @returns how many states were written. */
+  /** @returns the number of states that were written. */
   async #encode(engine: Engine, histories: ReadonlyMap<UserId, UserHistory>): Promise<number> {
     const { encoder, rows, format } = this.#encodingOf(engine);
     const due = [...histories]
       .filter(([, { complete }]) => complete)
       .map(([user, { events }]) => ({ user, columns: rows.columns(events) }))
       .filter(({ columns }) => columns.times.length > 0);
-    for (let at = 0; at < due.length; at += USERS_AT_ONCE) {
-      const part = due.slice(at, at + USERS_AT_ONCE);
+    for (let begin = 0; begin < due.length; begin += USERS_AT_ONCE) {
+      const part = due.slice(begin, begin + USERS_AT_ONCE);
       const batch = new HistoryBatchBuilder(format.maxHistory);
       for (const { columns } of part) batch.add(columns, 0, columns.times.length);
       const states = encoder.encode(batch.batch());
@@ -160,4 +164,15 @@ export class FreshEvents {
     }
     return encoding;
   }
+}
+
+/** The events of each user, in the order of the request. An event without a time happens now. */
+function groupByUser(events: readonly IngestedEvent[]): ReadonlyMap<UserId, HistoryEvent[]> {
+  const byUser = new Map<UserId, HistoryEvent[]>();
+  for (const { user, item, action, time, event_id: id } of events) {
+    const own = byUser.get(user as UserId) ?? [];
+    own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
+    byUser.set(user as UserId, own);
+  }
+  return byUser;
 }

@@ -1,24 +1,25 @@
-// One event loop of a server, on the thread that runs it: store, pipeline and listener, and how they stop without losing an answer.
+// One event loop of a server, on the thread that runs it: store, pipeline and listener, and how
+// they stop without losing an answer.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerSettings } from '../../config.ts';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import type { FeatureStore } from '../../store/store.ts';
 import { packageVersion } from '../../version.ts';
-import type { AccessLog } from '../web/access-log.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
 import { CANDIDATES } from '../answer/endpoints.ts';
 import type { Engine } from '../engine/engine.ts';
-import { httpHandlers } from '../web/http.ts';
-import type { HttpServices } from '../web/routes/route.ts';
-import { STREAM_PATH } from '../web/routes/stream.ts';
+import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
-import { openApiDocument } from '../web/openapi.ts';
 import { Pipeline } from '../pipeline.ts';
+import type { AccessLog } from '../web/access-log.ts';
+import { httpHandlers } from '../web/http.ts';
+import { openApiDocument } from '../web/openapi.ts';
+import { STREAM_PATH } from '../web/routes/stream.ts';
 import { tlsFiles } from '../web/tls.ts';
 import type { Transport, TransportOptions } from '../web/transport.ts';
 import { streamHandler } from '../web/websocket.ts';
-import type { Served } from '../engine/served.ts';
+import type { Writers } from './writers.ts';
 
 const WATERMARK_INTERVAL_MS = 30_000;
 const DRAIN_POLL_MS = 5;
@@ -29,42 +30,40 @@ export interface EventLoopOptions {
   /** Read at the start of every micro-batch. */
   readonly bundles: { readonly served: Served };
   readonly keys: ApiKeys;
-  /** Of this loop. */
+  /** The metrics of this loop alone. */
   readonly metrics: ServerMetrics;
   readonly accessLog: AccessLog | undefined;
-  /** Undefined where the server takes no events. */
-  readonly ingest: HttpServices['ingest'];
-  /** Undefined where the server takes no items. */
-  readonly changeItems: HttpServices['changeItems'];
-  /** The metrics of all loops, as Prometheus reads them. */
+  /** User states are read from it. The caller closes it, after the loop. */
+  readonly store: FeatureStore;
+  readonly writers: Writers;
+  /** The metrics of all loops in Prometheus' text format. */
   readonly scrape: () => Promise<string>;
   /** The port, and whether other loops of this process listen on it, too. */
   readonly port: number;
   readonly portSharing: TransportOptions['portSharing'];
-  /** Where user states are read. */
-  readonly store: FeatureStore;
 }
 
 export interface EventLoop {
   readonly port: number;
   readonly transport: Transport['name'];
-  /** Not ready from now on; requests that come are still answered. */
+  /** Reports "not ready" from now on. Requests are still answered. */
   drain(): void;
   /**
-   * Answers what is open (within drainTimeoutSeconds), then closes sockets.
+   * Answers open requests for at most drainTimeoutSeconds, then closes sockets.
    *
-   * @returns requests that stayed unanswered.
+   * @returns the number of requests that were not answered.
    */
   close(): Promise<number>;
 }
 
 /**
- * Starts a loop; it answers when the promise resolves.
+ * Starts an event loop. It answers requests when the promise resolves.
  *
- * @throws TandemError ERR_NATIVE_UNAVAILABLE, ERR_CONFIG_INVALID (address in use, certificate).
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE; ERR_CONFIG_INVALID for an address in use or a bad
+ *   certificate.
  */
 export async function startEventLoop(options: EventLoopOptions): Promise<EventLoop> {
-  const { settings, bundles, keys, metrics, accessLog, store } = options;
+  const { settings, bundles, metrics, store } = options;
   const tls = tlsFiles(settings);
   const pipeline = new Pipeline(bundles, store, metrics, {
     maxMicroBatch: settings.maxMicroBatch,
@@ -73,79 +72,123 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
     staleAfterSeconds: settings.staleAfterHours * 3600,
     canaryEvery: settings.canaryEvery,
   });
-  const readWatermarks = async (): Promise<void> => {
-    for (const engine of Object.values(bundles.served) as (Engine | undefined)[]) {
-      if (engine === undefined) continue;
-      // A store that is down costs freshness of this number only; reads of states report the failure.
-      const until = await store.readWatermark(engine.encoderId).catch(() => undefined);
-      if (until !== undefined) pipeline.setWatermark(engine.encoderId, until);
-    }
-  };
-  await readWatermarks();
+  await readWatermarks(bundles.served, store, pipeline);
   await warmUp(pipeline);
   metrics.registry.resetMetrics();
   metrics.describeLimit(() => pipeline.admission.limit);
-  const watermarkTimer = setInterval(() => void readWatermarks(), WATERMARK_INTERVAL_MS);
-  watermarkTimer.unref();
+  const readiness = new Readiness();
+  const transport = await listen(settings.transport, {
+    host: settings.host,
+    port: options.port,
+    portSharing: options.portSharing,
+    maxBodyBytes: settings.maxBodyBytes,
+    maxFrameBytes: settings.maxFrameBytes,
+    socketPath: STREAM_PATH,
+    socketIdleSeconds: settings.socketIdleSeconds,
+    tls,
+    ...handlers(options, pipeline, readiness),
+  });
+  return new ListeningLoop(options, pipeline, readiness, transport);
+}
 
-  let ready = true;
-  let openApi: string | undefined;
-  let transport: Transport;
-  try {
-    transport = await listen(settings.transport, {
-      host: settings.host,
-      port: options.port,
-      portSharing: options.portSharing,
-      maxBodyBytes: settings.maxBodyBytes,
-      maxFrameBytes: settings.maxFrameBytes,
-      socketPath: STREAM_PATH,
-      socketIdleSeconds: settings.socketIdleSeconds,
-      tls,
-      handleUpgrade: streamHandler(pipeline, keys, {
-        maxInFlight: settings.maxSocketInFlight,
-        accessLog,
-      }),
-      ...httpHandlers({
-        engine: () => bundles.served.active,
-        pipeline,
-        keys,
-        metrics,
-        accessLog,
-        ingest: options.ingest,
-        changeItems: options.changeItems,
-        scrape: options.scrape,
-        isReady: () => ready,
-        openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),
-        version: () => describeVersion(settings, bundles.served.active),
-      }),
-    });
-  } catch (error) {
-    clearInterval(watermarkTimer);
-    throw error;
+/** Whether a load balancer should send requests here. */
+class Readiness {
+  isReady = true;
+}
+
+class ListeningLoop implements EventLoop {
+  readonly port: number;
+  readonly transport: Transport['name'];
+  readonly #options: EventLoopOptions;
+  readonly #pipeline: Pipeline;
+  readonly #readiness: Readiness;
+  readonly #listener: Transport;
+  readonly #watermarkTimer: NodeJS.Timeout;
+
+  constructor(
+    options: EventLoopOptions,
+    pipeline: Pipeline,
+    readiness: Readiness,
+    listener: Transport,
+  ) {
+    this.port = listener.port;
+    this.transport = listener.name;
+    this.#options = options;
+    this.#pipeline = pipeline;
+    this.#readiness = readiness;
+    this.#listener = listener;
+    const { bundles, store } = options;
+    this.#watermarkTimer = setInterval(
+      () => void readWatermarks(bundles.served, store, pipeline),
+      WATERMARK_INTERVAL_MS,
+    );
+    this.#watermarkTimer.unref();
   }
-  return {
-    port: transport.port,
-    transport: transport.name,
-    drain: () => {
-      ready = false;
-    },
-    close: async () => {
-      ready = false;
-      pipeline.admission.drain();
-      transport.stopAccepting();
-      const deadlineMs = performance.now() + settings.drainTimeoutSeconds * 1000;
-      while (
-        pipeline.admission.open + transport.openRequests() > 0 &&
-        performance.now() < deadlineMs
-      )
-        await sleep(DRAIN_POLL_MS);
-      const unanswered = pipeline.admission.open + transport.openRequests();
-      await transport.close();
-      clearInterval(watermarkTimer);
-      accessLog?.close();
-      return unanswered;
-    },
-  };
+
+  drain(): void {
+    this.#readiness.isReady = false;
+  }
+
+  async close(): Promise<number> {
+    this.drain();
+    this.#pipeline.admission.drain();
+    this.#listener.stopAccepting();
+    const { drainTimeoutSeconds } = this.#options.settings;
+    const deadlineMs = performance.now() + drainTimeoutSeconds * 1000;
+    while (this.#openRequests() > 0 && performance.now() < deadlineMs) await sleep(DRAIN_POLL_MS);
+    const unanswered = this.#openRequests();
+    await this.#listener.close();
+    clearInterval(this.#watermarkTimer);
+    this.#options.accessLog?.close();
+    return unanswered;
+  }
+
+  #openRequests(): number {
+    return this.#pipeline.admission.open + this.#listener.openRequests();
+  }
+}
+
+/** The functions that answer requests of the transport. */
+function handlers(
+  options: EventLoopOptions,
+  pipeline: Pipeline,
+  readiness: Readiness,
+): Pick<TransportOptions, 'handleHead' | 'handleRequest' | 'handleUpgrade'> {
+  const { settings, bundles, keys, metrics, accessLog, writers, scrape } = options;
+  let openApi: string | undefined;
+  const { handleHead, handleRequest } = httpHandlers({
+    engine: () => bundles.served.active,
+    pipeline,
+    keys,
+    metrics,
+    accessLog,
+    ingest: writers.ingest,
+    changeItems: writers.changeItems,
+    scrape,
+    isReady: () => readiness.isReady,
+    openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),
+    version: () => describeVersion(settings, bundles.served.active),
+  });
+  const handleUpgrade = streamHandler(pipeline, keys, {
+    maxInFlight: settings.maxSocketInFlight,
+    accessLog,
+  });
+  return { handleHead, handleRequest, handleUpgrade };
+}
+
+/**
+ * Tells the pipeline up to which time the states of each served encoder are known to be complete.
+ */
+async function readWatermarks(
+  { active, previous }: Served,
+  store: FeatureStore,
+  pipeline: Pipeline,
+): Promise<void> {
+  for (const engine of previous === undefined ? [active] : [active, previous]) {
+    // An unavailable store only makes states look older here. Reads of states report the failure.
+    const until = await store.readWatermark(engine.encoderId).catch(() => undefined);
+    if (until !== undefined) pipeline.setWatermark(engine.encoderId, until);
+  }
 }
 
 function describeVersion({ transport, eventLoops }: ServerSettings, engine: Engine): object {
@@ -168,12 +211,15 @@ async function listen(
   name: ServerSettings['transport'],
   options: TransportOptions,
 ): Promise<Transport> {
-  // Imported here so that a machine without the uWebSockets binary can serve on node:http.
+  // Imported here, so that a machine without the uWebSockets binary can serve on node:http.
   if (name === 'uws') return (await import('../web/transport-uws.ts')).listenUws(options);
   return (await import('../web/transport-node.ts')).listenNode(options);
 }
 
-/** The first requests compile validators and hot loops (tens of milliseconds): nobody should wait for that. */
+/**
+ * The first requests compile validators and hot loops, which takes tens of milliseconds. No client
+ * waits for that.
+ */
 async function warmUp(pipeline: Pipeline): Promise<void> {
   const body = {
     user: 'warm-up',

@@ -1,23 +1,26 @@
-// Further event loops of a server, each on a thread of its own: they share port, native objects, catalogue columns and rates with
-// the first one, which leads. It loads bundles and keys and tells them; nothing else is shared, so that no request waits for a lock.
+// The further event loops of a server, each on its own thread. They share the port, native objects,
+// catalogue columns and rates with the leading loop. Bundles and keys are loaded by the leading
+// loop alone, which sends them here by message, so no request waits for a lock.
 
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { MetricObject } from 'prom-client';
+import { AggregatorRegistry, type MetricObject } from 'prom-client';
 import type { ServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
-import { packageRoot } from '../../native/binding.ts';
+import { packageRoot } from '../../package-root.ts';
 import { logger } from '../../telemetry.ts';
 import type { SharedKey } from '../admission/api-keys.ts';
 import type { Engine, SharedEngine } from '../engine/engine.ts';
+import type { ItemOverlay } from '../engine/live-items.ts';
+import type { Served } from '../engine/served.ts';
 import type { IngestReport } from '../ingest/fresh-events.ts';
 import type { ItemsReport } from '../ingest/fresh-items.ts';
-import type { ItemOverlay } from '../engine/live-items.ts';
-import { ThreadCalls } from './thread-calls.ts';
+import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { ChangedItem, IngestedEvent } from '../request/request-types.ts';
-import type { Served } from '../engine/served.ts';
+import { ThreadCalls, type Answers } from './thread-calls.ts';
+import type { Writers } from './writers.ts';
 
-/** An engine by the number of its bundle, and with what of it the thread has not seen. */
+/** An engine, by the number of its bundle. Members that the thread has already are undefined. */
 export interface EngineReference {
   readonly number: number;
   readonly shared: SharedEngine | undefined;
@@ -29,9 +32,8 @@ export interface ServedReferences {
   readonly previous: EngineReference | undefined;
 }
 
-/** What loop-thread.ts answers. */
-export interface LoopAnswers {
-  readonly [name: string]: (argument: never) => unknown;
+/** The functions that a loop thread answers. */
+export interface LoopAnswers extends Answers {
   readonly serve: (served: ServedReferences) => void;
   readonly adoptKeys: (keys: readonly SharedKey[]) => void;
   readonly listen: (port: number) => Promise<void>;
@@ -42,17 +44,16 @@ export interface LoopAnswers {
   readonly close: (argument: undefined) => Promise<number>;
 }
 
-/** What a thread starts with. */
+/** What a loop thread is started with. */
 export interface LoopData {
   readonly settings: ServerSettings;
-  /** Of the access log. */
+  /** Salt of the user hashes in the access log. */
   readonly salt: Uint8Array;
 }
 
-/** What the leading loop answers. */
-export interface LeaderAnswers {
-  readonly [name: string]: (argument: never) => unknown;
-  /** The metrics of all loops, as Prometheus reads them. */
+/** The functions that the leading loop answers. */
+export interface LeaderAnswers extends Answers {
+  /** The metrics of all loops in Prometheus' text format. */
   readonly scrape: (argument: undefined) => Promise<string>;
   readonly ingest: (events: readonly IngestedEvent[]) => Promise<IngestReport>;
   readonly changeItems: (items: readonly ChangedItem[]) => Promise<ItemsReport>;
@@ -61,12 +62,12 @@ export interface LeaderAnswers {
 class LoopThread {
   readonly calls: ThreadCalls<LoopAnswers>;
   readonly ended: Promise<void>;
-  /** Bundles that the thread has engines of: their numbers, and which items. */
+  /** The bundles that the thread has engines of: their numbers, and the version of their items. */
   #engines = new Map<Engine['bundle'], { readonly number: number; readonly version: number }>();
   #lastNumber = 0;
 
-  constructor(data: LoopData, answers: LeaderAnswers, isClosing: () => boolean) {
-    // What is built, as in bundle-loader.ts.
+  constructor(data: LoopData, answers: Answers, isClosing: () => boolean) {
+    // The compiled file, as in bundle-loader.ts.
     const file = join(packageRoot(), 'dist', 'serve', 'process', 'loop-thread.js');
     const worker = new Worker(file, { workerData: data, execArgv: [] });
     this.calls = new ThreadCalls(worker, answers);
@@ -76,18 +77,23 @@ class LoopThread {
     });
     this.ended = new Promise((resolve) => {
       worker.once('exit', (code) => {
-        const error = failure ?? new Error(`Expected it to run until closed, ended with ${code}.`);
+        const error =
+          failure ??
+          new Error(
+            `Expected the event loop to run until it is closed, but it ended with ${code}.`,
+          );
         this.calls.abandon(error);
         resolve();
         if (isClosing()) return;
-        // Its share of connections is lost, and the kernel would go on to give it new ones: only a new process helps.
+        // Its connections are lost, and the kernel would still give it new ones. Only a new process
+        // helps.
         logger.fatal({ err: error }, 'an event loop has died');
         process.exit(1);
       });
     });
   }
 
-  /** Resolves when the thread's next micro-batch is answered from these. */
+  /** Resolves when the thread answers its next micro-batch from these engines. */
   serve({ active, previous }: Served): Promise<void> {
     const before = this.#engines;
     this.#engines = new Map();
@@ -109,25 +115,56 @@ class LoopThread {
   }
 }
 
+/**
+ * @throws TandemError ERR_CONFIG_INVALID when the transport cannot share a port among the event
+ *   loops.
+ */
+export function requirePortSharing({ eventLoops, transport }: ServerSettings): void {
+  if (eventLoops === 1 || transport === 'uws') return;
+  throw new TandemError(
+    'ERR_CONFIG_INVALID',
+    `Expected eventLoops 1 with transport "${transport}", received ${eventLoops}: several loops ` +
+      'on one port need transport "uws". Start several processes behind a balancer instead.',
+    { details: { setting: 'eventLoops' } },
+  );
+}
+
 export class LoopThreads {
   readonly #threads: readonly LoopThread[];
+  readonly #metrics: ServerMetrics;
   #closing = false;
 
-  constructor(count: number, data: LoopData, answers: LeaderAnswers) {
-    const { settings } = data;
-    if (count > 0 && settings.transport !== 'uws')
-      throw new TandemError(
-        'ERR_CONFIG_INVALID',
-        `Expected eventLoops 1 with transport "${settings.transport}", received ${count + 1}: several loops on one port need transport "uws". Start several processes behind a balancer instead.`,
-        { details: { setting: 'eventLoops' } },
-      );
+  /**
+   * Starts the threads. They answer requests after serve() and listen().
+   *
+   * @param metrics - the metrics of the leading loop.
+   * @param writers - of the leading loop; the threads pass events and items to them.
+   */
+  constructor(count: number, data: LoopData, metrics: ServerMetrics, writers: Writers) {
+    this.#metrics = metrics;
+    const answers = {
+      scrape: () => this.scrape(),
+      ...(writers.ingest && { ingest: writers.ingest }),
+      ...(writers.changeItems && { changeItems: writers.changeItems }),
+    };
     this.#threads = Array.from(
       { length: count },
       () => new LoopThread(data, answers, () => this.#closing),
     );
   }
 
-  /** Nothing once they are closing, as #tell(): a bundle that was being loaded then serves nobody. */
+  /** The metrics of all loops, the leading one included, in Prometheus' text format. */
+  async scrape(): Promise<string> {
+    const { registry } = this.#metrics;
+    if (this.#threads.length === 0) return registry.metrics();
+    const [own, others] = await Promise.all([
+      registry.getMetricsAsJSON(),
+      this.#callAll('metrics', undefined),
+    ]);
+    return AggregatorRegistry.aggregate([own, ...others]).metrics();
+  }
+
+  /** Sends engines to the threads. While they close, it does nothing, as #tell(). */
   async serve(served: Served): Promise<void> {
     if (!this.#closing) await Promise.all(this.#threads.map((thread) => thread.serve(served)));
   }
@@ -136,9 +173,9 @@ export class LoopThreads {
     return this.#tell('adoptKeys', keys);
   }
 
-  /** @throws what an event loop throws that cannot start. */
-  listen(port: number): Promise<unknown> {
-    return this.#all('listen', port);
+  /** @throws the error of an event loop that cannot start. */
+  async listen(port: number): Promise<void> {
+    await this.#callAll('listen', port);
   }
 
   drain(): Promise<void> {
@@ -153,27 +190,30 @@ export class LoopThreads {
     return this.#tell('reopenLog', undefined);
   }
 
-  metrics(): Promise<MetricObject[][]> {
-    return this.#all('metrics', undefined);
-  }
-
-  /** Each as EventLoop.close(); resolves when the threads have ended. @returns requests that stayed unanswered. */
+  /**
+   * Closes every loop, as EventLoop.close(), and resolves when the threads have ended.
+   *
+   * @returns the number of requests that were not answered.
+   */
   async close(): Promise<number> {
     this.#closing = true;
-    const unanswered = await this.#all('close', undefined);
+    const unanswered = await this.#callAll('close', undefined);
     await Promise.all(this.#threads.map(({ ended }) => ended));
     return unanswered.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Nothing once they are closing: nobody is left to hear what a watched file or a signal says late. */
+  /**
+   * Calls every thread. While they close, it does nothing: a watched file or a signal may still
+   * come then.
+   */
   async #tell<Name extends keyof LoopAnswers & string>(
     name: Name,
     argument: Parameters<LoopAnswers[Name]>[0],
   ): Promise<void> {
-    if (!this.#closing) await this.#all(name, argument);
+    if (!this.#closing) await this.#callAll(name, argument);
   }
 
-  #all<Name extends keyof LoopAnswers & string>(
+  #callAll<Name extends keyof LoopAnswers & string>(
     name: Name,
     argument: Parameters<LoopAnswers[Name]>[0],
   ): Promise<Awaited<ReturnType<LoopAnswers[Name]>>[]> {

@@ -1,47 +1,73 @@
-// The server: opens what all its event loops share, starts them, and takes everything down in the order that loses no answer.
+// The server: opens what all its event loops share, starts the loops, and stops everything in an
+// order that loses no answer.
 
 import { randomBytes } from 'node:crypto';
-import { AggregatorRegistry } from 'prom-client';
 import type { ServerSettings } from '../../config.ts';
 import { openStore } from '../../store/open-store.ts';
 import type { FeatureStore } from '../../store/store.ts';
 import { logger } from '../../telemetry.ts';
-import { adminHandler } from '../web/admin.ts';
-import { openAccessLog } from '../web/access-log.ts';
 import { ApiKeys } from '../admission/api-keys.ts';
-import { startEventLoop, type EventLoop } from './event-loop.ts';
-import { FreshEvents, type IngestReport } from '../ingest/fresh-events.ts';
-import { FreshItems, type ItemsReport } from '../ingest/fresh-items.ts';
-import { LoopThreads } from './loop-threads.ts';
-import { ServerMetrics } from '../metrics/metrics.ts';
-import { checkSearchThreads } from './search-threads.ts';
-import { ServedBundles } from '../engine/served-bundles.ts';
-import { tlsFiles } from '../web/tls.ts';
-import type { RequestHandler, Transport } from '../web/transport.ts';
-import type { ChangedItem, IngestedEvent } from '../request/request-types.ts';
+import { ItemOverlays } from '../engine/item-overlays.ts';
 import { summarise } from '../engine/served.ts';
+import { ServedBundles } from '../engine/served-bundles.ts';
+import { ServerMetrics } from '../metrics/metrics.ts';
+import { openAccessLog, type AccessLog } from '../web/access-log.ts';
+import { listenAdmin } from './admin-port.ts';
+import { startEventLoop, type EventLoop } from './event-loop.ts';
+import { LoopThreads, requirePortSharing } from './loop-threads.ts';
+import { checkSearchThreads } from './search-threads.ts';
+import type { Transport } from '../web/transport.ts';
+import { openWriters, type OpenWriters } from './writers.ts';
 
 const SALT_BYTES = 16;
 
 export interface RunningServer {
   readonly port: number;
-  /** Port of the admin listener; undefined where it is off. */
+  /** Port of the admin listener; undefined if it is off. */
   readonly adminPort: number | undefined;
-  /** Reads the file of API keys again, which is also read when it changes, and opens the access log anew. */
+  /**
+   * Reads the file of API keys again, which is also read when it changes, and reopens the access
+   * log.
+   */
   readonly reload: () => void;
   /**
-   * Stops: not ready, no new connections, answers what is open (within drainTimeoutSeconds), closes sockets and store.
-   * Calling it again gives the same promise.
+   * Stops the server: it reports "not ready", accepts no new connections, answers open requests for
+   * at most drainTimeoutSeconds, and closes sockets and store. Further calls return the same
+   * promise.
    */
   close(): Promise<void>;
 }
 
+/** What all event loops of a server share. */
+interface Shared {
+  readonly settings: ServerSettings;
+  readonly keys: ApiKeys;
+  /** The metrics of the leading loop. */
+  readonly metrics: ServerMetrics;
+  /** Salt of the user hashes in the access log. */
+  readonly salt: Uint8Array;
+  readonly accessLog: AccessLog | undefined;
+  readonly bundles: ServedBundles;
+  readonly overlays: ItemOverlays;
+  readonly store: FeatureStore;
+}
+
+/** The event loops of a server: the leading one, which runs on this thread, and the others. */
+interface Loops {
+  readonly leading: EventLoop;
+  readonly threads: LoopThreads;
+  readonly writers: OpenWriters;
+  readonly admin: Transport | undefined;
+}
+
 /**
- * Starts a server; it answers when the promise resolves.
+ * Starts a server. It answers requests when the promise resolves.
  *
- * @param store - where user states are read, for a server of one event loop; by default at settings.store. close() closes it.
- * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_STORE_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE,
- *   ERR_CONFIG_INVALID (address in use, key file, certificate, event loops).
+ * @param store - the store of user states, for a server of one event loop; by default the one at
+ *   settings.store. close() closes it.
+ * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_STORE_UNAVAILABLE,
+ *   ERR_NATIVE_UNAVAILABLE; ERR_CONFIG_INVALID for an address in use, the key file, the certificate
+ *   or the number of event loops.
  */
 export async function startServer(
   settings: ServerSettings,
@@ -49,154 +75,130 @@ export async function startServer(
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   checkSearchThreads(settings.eventLoops);
+  requirePortSharing(settings);
   const keys = new ApiKeys(settings.keys);
   const metrics = new ServerMetrics();
+  metrics.describeProcess();
   const salt = randomBytes(SALT_BYTES);
   const accessLog = openAccessLog(settings.accessLog, salt);
-  metrics.describeProcess();
-  const scrape = async (): Promise<string> => {
-    const { registry } = metrics;
-    if (settings.eventLoops === 1) return registry.metrics();
-    const [own, others] = await Promise.all([registry.getMetricsAsJSON(), threads.metrics()]);
-    return AggregatorRegistry.aggregate([own, ...others]).metrics();
-  };
-  let fresh: FreshEvents | undefined;
-  const ingest = (events: readonly IngestedEvent[]): Promise<IngestReport> => fresh!.ingest(events);
-  let freshItems: FreshItems | undefined;
-  const changeItems = (items: readonly ChangedItem[]): Promise<ItemsReport> =>
-    freshItems!.change(items);
-  const threads = new LoopThreads(
-    settings.eventLoops - 1,
-    { settings, salt },
-    { scrape, ingest, changeItems },
-  );
-  let first: EventLoop | undefined;
-  let opened: FeatureStore | undefined;
+  const overlays = new ItemOverlays();
+  const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics, overlays);
+  const opened = store ?? (await openOwnStore(settings));
+  const shared = { settings, keys, metrics, salt, accessLog, bundles, overlays, store: opened };
   try {
-    const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics);
-    const takesEvents = settings.freshEvents === 'on';
-    const takesItems = settings.freshItems === 'on';
-    // Before other loops open it: one environment of LMDB serves the whole process.
-    const states =
-      store ??
-      (await openStore(settings.store, {
-        readOnly: !takesEvents && !takesItems,
-        timeoutMs: settings.storeTimeoutMs,
-      }));
-    opened = states;
-    if (takesEvents) fresh = new FreshEvents(bundles, states, metrics);
-    if (takesItems) {
-      freshItems = new FreshItems(bundles, states, metrics);
-      await freshItems.follow();
-    }
-    const own = await startEventLoop({
-      ...{ settings, bundles, keys, metrics, accessLog, scrape, port: settings.port },
-      store: states,
-      ingest: takesEvents ? ingest : undefined,
-      changeItems: takesItems ? changeItems : undefined,
-      portSharing: settings.eventLoops === 1 ? 'none' : 'first',
-    });
-    first = own;
-    metrics.describeBundles(summarise(bundles.served));
-    await threads.serve(bundles.served);
-    await threads.adoptKeys(keys.share());
-    await threads.listen(own.port);
-    const handleAdmin = adminHandler({
-      ...{ bundles, keys, directory: settings.bundles },
-      drain: async () => {
-        own.drain();
-        await threads.drain();
-      },
-      setLogLevel: async (level) => {
-        logger.level = level;
-        await threads.setLogLevel(level);
-      },
-    });
-    const { adminPort } = settings;
-    const admin =
-      adminPort === 'off' ? undefined : await listenAdmin(settings, adminPort, handleAdmin);
-
-    bundles.onServe = (served) => threads.serve(served);
-    bundles.follow(settings.bundlePollSeconds * 1000);
-    void bundles.restorePrevious();
-    keys.onChange = (shared) => void threads.adoptKeys(shared);
-    keys.watch();
-    if (keys.isOpen && !isLoopback(settings.host))
-      logger.warn(
-        { host: settings.host },
-        'no API keys (setting keys): whoever reaches this address is served',
-      );
-    const { bundle, head } = bundles.served.active;
-    logger.info(
-      {
-        host: settings.host,
-        port: own.port,
-        transport: own.transport,
-        event_loops: settings.eventLoops,
-        ...(admin !== undefined && { admin_port: admin.port }),
-        tls: settings.tlsCert !== undefined,
-        bundle: bundle.manifest.bundleId,
-        items: bundle.catalogue.count,
-        isa: head.isa,
-        startup_ms: Math.round(performance.now() - startedMs),
-      },
-      'serving',
-    );
-
-    const stop = async (): Promise<void> => {
-      const unanswered = await Promise.all([own.close(), threads.close()]);
-      await freshItems?.close();
-      await states.close();
-      await admin?.close();
-      await bundles.close();
-      keys.unwatch();
-      logger.info({ unanswered: unanswered[0] + unanswered[1] }, 'stopped');
-    };
-    let stopping: Promise<void> | undefined;
-    return {
-      port: own.port,
-      adminPort: admin?.port,
-      reload: () => {
-        keys.reload();
-        accessLog?.reopen();
-        void threads.reopenLog();
-      },
-      close: () => (stopping ??= stop()),
-    };
+    const loops = await startLoops(shared);
+    followChanges(shared, loops);
+    logStart(shared, loops, performance.now() - startedMs);
+    return runningServer(shared, loops);
   } catch (error) {
-    await Promise.all([first?.close(), threads.close()]);
-    await opened?.close();
+    await opened.close();
     throw error;
   }
 }
 
-/** Whether only this machine reaches the address. */
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+/** Opened before other loops open it: one LMDB environment serves the whole process. */
+async function openOwnStore(settings: ServerSettings): Promise<FeatureStore> {
+  return openStore(settings.store, {
+    readOnly: settings.freshEvents !== 'on' && settings.freshItems !== 'on',
+    timeoutMs: settings.storeTimeoutMs,
+  });
 }
 
-/** On node:http whatever the public transport is: it is asked seldom, and sockets of both would share uWebSockets' loop. */
-async function listenAdmin(
-  settings: ServerSettings,
-  port: number,
-  handleRequest: RequestHandler,
-): Promise<Transport> {
-  const { adminHost, maxBodyBytes, maxFrameBytes, socketIdleSeconds } = settings;
-  const { listenNode } = await import('../web/transport-node.ts');
-  return listenNode({
-    host: adminHost,
-    port,
-    maxBodyBytes,
-    maxFrameBytes,
-    socketIdleSeconds,
-    // No path leads to a socket.
-    socketPath: '',
-    handleUpgrade: () => {
-      throw new Error('Expected no WebSocket on the admin port.');
+/** Starts the leading loop first: it takes the port, which the others then share. */
+async function startLoops(shared: Shared): Promise<Loops> {
+  const { settings, bundles, overlays, keys, metrics, salt, accessLog, store } = shared;
+  const writers = await openWriters(settings, bundles, overlays, store, metrics);
+  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, metrics, writers);
+  let leading: EventLoop | undefined;
+  try {
+    leading = await startEventLoop({
+      settings,
+      bundles,
+      keys,
+      metrics,
+      accessLog,
+      store,
+      writers,
+      scrape: () => threads.scrape(),
+      port: settings.port,
+      portSharing: settings.eventLoops === 1 ? 'none' : 'first',
+    });
+    metrics.describeBundles(summarise(bundles.served));
+    await bundles.announceTo((served) => threads.serve(served));
+    await threads.adoptKeys(keys.share());
+    await threads.listen(leading.port);
+    const admin = await listenAdmin(settings, { bundles, keys, leading, threads });
+    return { leading, threads, writers, admin };
+  } catch (error) {
+    await Promise.all([leading?.close(), threads.close()]);
+    await writers.close();
+    throw error;
+  }
+}
+
+/** From now on the server follows bundles that become current, and changes of the key file. */
+function followChanges({ settings, bundles, keys }: Shared, { threads }: Loops): void {
+  bundles.follow(settings.bundlePollSeconds * 1000);
+  void bundles.restorePrevious();
+  keys.onChange = (shared) => void threads.adoptKeys(shared);
+  keys.watch();
+  if (keys.isOpen && !isLoopback(settings.host))
+    logger.warn(
+      { host: settings.host },
+      'no API keys (setting keys): whoever reaches this address is served',
+    );
+}
+
+function logStart(
+  { settings, bundles }: Shared,
+  { leading, admin }: Loops,
+  startupMs: number,
+): void {
+  const { bundle, head } = bundles.served.active;
+  logger.info(
+    {
+      host: settings.host,
+      port: leading.port,
+      transport: leading.transport,
+      event_loops: settings.eventLoops,
+      ...(admin !== undefined && { admin_port: admin.port }),
+      tls: settings.tlsCert !== undefined,
+      bundle: bundle.manifest.bundleId,
+      items: bundle.catalogue.count,
+      isa: head.isa,
+      startup_ms: Math.round(startupMs),
     },
-    handleHead: () => undefined,
-    handleRequest,
-    tls: tlsFiles(settings),
-    portSharing: 'none',
-  });
+    'serving',
+  );
+}
+
+function runningServer(
+  { bundles, keys, accessLog, store }: Shared,
+  { leading, threads, writers, admin }: Loops,
+): RunningServer {
+  const stop = async (): Promise<void> => {
+    const unanswered = await Promise.all([leading.close(), threads.close()]);
+    await writers.close();
+    await store.close();
+    await admin?.close();
+    await bundles.close();
+    keys.unwatch();
+    logger.info({ unanswered: unanswered[0] + unanswered[1] }, 'stopped');
+  };
+  let stopping: Promise<void> | undefined;
+  return {
+    port: leading.port,
+    adminPort: admin?.port,
+    reload: () => {
+      keys.reload();
+      accessLog?.reopen();
+      void threads.reopenLog();
+    },
+    close: () => (stopping ??= stop()),
+  };
+}
+
+/** Whether the address can be reached from this machine alone. */
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }

@@ -1,5 +1,6 @@
-// Keeps a server running: starts it again when it dies, at once the first time, and rolls back to the bundle before when a bundle keeps
-// it from living. What it does is decided by when the server died and which bundle was current; this file knows no more of it.
+// Keeps a server running. It restarts a server that dies, the first time at once. In a crash loop
+// it rolls back to the previous bundle. It decides by the times of the deaths and the current
+// bundle alone.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,17 +9,17 @@ import { TandemError } from '../../errors.ts';
 import { logger } from '../../telemetry.ts';
 import { withSearchThreads } from './search-threads.ts';
 
-/** So many deaths within the window are a crash loop. */
+/** This many deaths within the window are a crash loop. */
 const LOOP_DEATHS = 3;
 const LOOP_WINDOW_MS = 60_000;
-/** Waits before a restart, doubling from the second death within the window on. */
+/** Waiting time before a restart. It doubles with each death in the window, from the second on. */
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 10_000;
 
 export interface Supervised {
   /** Arguments of node: the program and its own. */
   readonly command: readonly string[];
-  /** Directory of bundles, or one bundle, for which there is no rollback. */
+  /** A directory of bundles, or one bundle, which cannot be rolled back. */
   readonly bundles: string;
 }
 
@@ -26,16 +27,23 @@ export class Supervisor {
   readonly #supervised: Supervised;
   #child: ChildProcess | undefined;
   readonly #stopped = new AbortController();
-  /** When the server died, the recent ones. */
+  /** Times of the deaths within the window. */
   #deathsMs: number[] = [];
-  /** Rolled back in this crash loop: once is help, twice would undo the work of days because a port is taken. */
+  /**
+   * Whether this crash loop has rolled back already. One rollback may help. Further ones would undo
+   * the work of days because, say, a port is in use.
+   */
   #rolledBack = false;
 
   constructor(supervised: Supervised) {
     this.#supervised = supervised;
   }
 
-  /** Runs until the server ends by itself or is told to. @returns the exit status to end with. */
+  /**
+   * Runs until the server ends by itself or is told to stop.
+   *
+   * @returns the exit status to end with.
+   */
   async run(): Promise<number> {
     for (;;) {
       const startedMs = performance.now();
@@ -56,7 +64,7 @@ export class Supervisor {
     }
   }
 
-  /** Passes a signal on; the one that stops the server stops the supervisor, too. */
+  /** Passes a signal to the server. A signal that stops the server stops the supervisor, too. */
   signal(signal: NodeJS.Signals): void {
     if (signal === 'SIGTERM' || signal === 'SIGINT') this.#stopped.abort();
     this.#child?.kill(signal);

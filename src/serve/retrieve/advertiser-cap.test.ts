@@ -11,7 +11,7 @@ test('keeps the best of each advertiser, in order, and all of unknown ones', () 
       fc.uniqueArray(fc.nat(39), { maxLength: 5 }),
       (advertisers, maxEach, excludedRows) => {
         const advertiserRows = Int32Array.from(advertisers);
-        // Rows in reverse, so that a row is not its own place in the list.
+        // Rows in reverse, so that a row differs from its position.
         const rows = Int32Array.from(advertisers, (_, i) => advertisers.length - 1 - i);
         const scores = Float32Array.from(advertisers, (_, i) => -i);
         const excluded = new Set(excludedRows);

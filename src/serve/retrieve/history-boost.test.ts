@@ -19,7 +19,7 @@ const WIDTH = 16;
 /** Fresh items: some replace one of the bundle, some are new. */
 const REPLACED = [3, 17, 40, -1, -1];
 const TOMBSTONES = [3, 17, 40, 5, 59];
-const folder = mkdtempSync(join(tmpdir(), 'tandem-listed-'));
+const folder = mkdtempSync(join(tmpdir(), 'tandem-boosts-'));
 let engines: Record<string, Engine>;
 
 function unitVector(random: Random): Float32Array {
@@ -29,7 +29,7 @@ function unitVector(random: Random): Float32Array {
 }
 
 /** Up to a dozen rows of the bundle; some boosts outweigh any cosine, some are 0. */
-const lists: fc.Arbitrary<HistoryBoosts> = fc
+const drawnBoosts: fc.Arbitrary<HistoryBoosts> = fc
   .uniqueArray(fc.nat(ITEMS - 1), { maxLength: 12 })
   .chain((rows) =>
     fc
@@ -78,21 +78,21 @@ after(() => {
 });
 
 for (const name of ['items as they were published', 'items that changed'])
-  describe(`searchItems with lists, ${name}`, () => {
-    it('gives the best of all items that pass, by dot product plus boost, ties by lower row', async () => {
+  describe(`searchItems with history boosts, ${name}`, () => {
+    it('gives the best items that pass, by score plus boost, ties by lower row', async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.nat(),
-          fc.array(lists, { minLength: 1, maxLength: 3 }),
+          fc.array(drawnBoosts, { minLength: 1, maxLength: 3 }),
           fc.constantFrom(undefined, { countries: ['DE'] }, { categories: { any: ['games'] } }),
           fc.integer({ min: 1, max: ITEMS + REPLACED.length }),
-          async (seed, drawn, asked, most) => {
+          async (seed, drawn, requestFilter, maxHits) => {
             const engine = engines[name]!;
             const random = new Random(seed);
             const queries = new Float32Array(drawn.length * WIDTH);
             for (let q = 0; q < drawn.length; q++) queries.set(unitVector(random), q * WIDTH);
-            const filter = engine.items.compile(asked);
-            const hits = await searchItems(engine, filter, queries, drawn, most, 'inline');
+            const filter = engine.items.compile(requestFilter);
+            const hits = await searchItems(engine, filter, queries, drawn, maxHits, 'inline');
             for (const [q, { rows: found, scores }] of hits.entries()) {
               const query = queries.subarray(q * WIDTH, (q + 1) * WIDTH);
               const rows = Int32Array.from({ length: engine.items.count }, (_, row) => row);
@@ -110,7 +110,7 @@ for (const name of ['items as they were published', 'items that changed'])
                   ),
                 }))
                 .sort((a, b) => b.score - a.score || a.row - b.row)
-                .slice(0, most);
+                .slice(0, maxHits);
               assert.deepEqual(
                 [...found],
                 expected.map(({ row }) => row),

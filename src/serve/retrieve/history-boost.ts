@@ -1,79 +1,85 @@
-// The items of a user's list: scored one by one, with their boosts, and merged into what the index found. An index ranks by
-// dot products alone; a boost only ever lifts an item, so the best k of all are among its best k and the list.
+// Adds the boosts of items in the user's history to their scores. The index ranks by dot products
+// alone, so boosted items are scored one by one and merged into its hits. A boost never lowers a
+// score: the best k of all items are among the best k of the index and the boosted items.
 
 import type { HistoryBoosts } from '../../features/item-frequency.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
-import { scoreItems } from './score-items.ts';
 import type { RankedHits } from './hits.ts';
+import { scoreItems } from './score-items.ts';
 
 /**
- * The best `most` of all items with boosts, best first, ties by lower row.
+ * The best `maxHits` items by score plus boost, best first, ties by lower row.
  *
- * @param hits - the best without boosts: `most` of them, or all that pass.
- * @param list - of the user; rows of the bundle.
- * @param filter - that `hits` were found under.
+ * @param hits - the best items by score alone: `maxHits` of them, or all that pass the filter.
+ * @param historyBoosts - of the user, by rows of the bundle.
+ * @param filter - the filter that `hits` were found under.
  */
 export function withHistoryBoosts(
   engine: Engine,
   filter: LiveFilter | undefined,
   query: Float32Array,
   hits: RankedHits,
-  list: HistoryBoosts,
-  most: number,
+  historyBoosts: HistoryBoosts,
+  maxHits: number,
 ): RankedHits {
-  const listed = scoreBoosted(engine, filter, query, list);
-  const rows = new Int32Array(Math.min(most, hits.rows.length + listed.rows.length));
+  const { items } = engine;
+  const boosted = scoreBoosted(engine, filter, query, historyBoosts);
+  const rows = new Int32Array(Math.min(maxHits, hits.rows.length + boosted.rows.length));
   const scores = new Float32Array(rows.length);
   let count = 0;
-  for (let h = 0, l = 0; count < rows.length;) {
-    // It is among the listed ones: it passed the filter, as they did.
-    while (h < hits.rows.length && placeOf(list, engine.items.baseRow(hits.rows[h]!)) >= 0) h++;
-    const ended = h === hits.rows.length;
-    if (ended && l === listed.rows.length) break;
-    const fromList = ended || (l < listed.rows.length && isBefore(listed, l, hits, h));
-    const from = fromList ? listed : hits;
-    const at = fromList ? l++ : h++;
-    rows[count] = from.rows[at]!;
-    scores[count++] = from.scores[at]!;
+  for (let h = 0, b = 0; count < rows.length;) {
+    // A hit with a boost is also in `boosted`, because it passed the same filter.
+    while (h < hits.rows.length && indexOf(historyBoosts, items.baseRow(hits.rows[h]!)) >= 0) h++;
+    const noMoreHits = h === hits.rows.length;
+    if (noMoreHits && b === boosted.rows.length) break;
+    const isBoosted = noMoreHits || (b < boosted.rows.length && isBefore(boosted, b, hits, h));
+    const from = isBoosted ? boosted : hits;
+    const i = isBoosted ? b++ : h++;
+    rows[count] = from.rows[i]!;
+    scores[count++] = from.scores[i]!;
   }
   return { rows: rows.subarray(0, count), scores: scores.subarray(0, count) };
 }
 
-/** Boost of an item, 0 for what is not on the list. @param row - of the bundle, -1 for an item that it does not know. */
-export function boostOf(list: HistoryBoosts, row: number): number {
-  const place = placeOf(list, row);
-  return place < 0 ? 0 : list.boosts[place]!;
+/**
+ * Boost of an item; 0 if it is not in the user's history.
+ *
+ * @param baseRow - row of the bundle, -1 for an item that the bundle does not know.
+ */
+export function boostOf(historyBoosts: HistoryBoosts, baseRow: number): number {
+  const index = indexOf(historyBoosts, baseRow);
+  return index < 0 ? 0 : historyBoosts.boosts[index]!;
 }
 
-/** Place of a row of the bundle on the list, -1 where it is not. */
-function placeOf({ items }: HistoryBoosts, row: number): number {
+/** Index of a row of the bundle among the boosted items, which ascend; -1 if it is not one. */
+function indexOf({ items }: HistoryBoosts, baseRow: number): number {
   let low = 0;
   let high = items.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (items[middle]! < row) low = middle + 1;
+    if (items[middle]! < baseRow) low = middle + 1;
     else high = middle;
   }
-  return items[low] === row ? low : -1;
+  return items[low] === baseRow ? low : -1;
 }
 
-/** The items of a list that are there and pass, best first, ties by lower row. */
+/** The boosted items that exist and pass the filter, best first, ties by lower row. */
 function scoreBoosted(
   engine: Engine,
   filter: LiveFilter | undefined,
   query: Float32Array,
-  list: HistoryBoosts,
+  historyBoosts: HistoryBoosts,
 ): RankedHits {
   const { items } = engine;
-  const rows = new Int32Array(list.items.length);
+  const rows = new Int32Array(historyBoosts.items.length);
   const boosts = new Float32Array(rows.length);
   let count = 0;
   for (let i = 0; i < rows.length; i++) {
-    const row = items.liveRow(list.items[i]!);
+    const row = items.liveRow(historyBoosts.items[i]!);
     if (row < 0 || (filter !== undefined && !passes(filter, row, items.base.count))) continue;
     rows[count] = row;
-    boosts[count++] = list.boosts[i]!;
+    boosts[count++] = historyBoosts.boosts[i]!;
   }
   const passing = rows.subarray(0, count);
   const scores = scoreItems(engine, query, passing);

@@ -10,12 +10,18 @@ export interface RankedHits {
   readonly scores: Float32Array;
 }
 
-/** How hits were found: by an index, by popularity, or not at all because the request asks for none. */
+/**
+ * How hits were found: by an index, by popularity, or not at all because the request asks for none.
+ */
 export type HitsPlan = PlanName | 'popular' | 'none';
 
 export type HitsPlanReason = PlanReason | 'given-items' | 'no-history-no-context' | 'not-asked';
 
-/** Candidates best first. For given items: in their order, -1 and NaN where the bundle lacks the item. */
+/**
+ * The hits of a request for candidates, best first. For a request with given items: one entry for
+ * each item in the order of the request, with row -1 and score NaN for an item that the bundle
+ * lacks.
+ */
 export interface Hits extends RankedHits {
   readonly plan: HitsPlan;
   readonly planReason: HitsPlanReason;

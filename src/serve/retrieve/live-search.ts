@@ -1,57 +1,62 @@
-// A search over the items that requests see: the bundle's index, an exact scan of the fresh items, and what the users' lists
-// lift, merged by score.
+// Searches the items that requests see: the index of the bundle and an exact scan of the fresh
+// items, merged by score, then history boosts.
 
-import { newSearchOutput, type SearchMode, type SearchPlan } from '../../retrieval/search-plan.ts';
-import type { PlannedIndex } from '../../retrieval/plan.ts';
-import type { HistoryBoosts } from '../../features/item-frequency.ts';
 import type { AllowList } from '../../retrieval/allow-list.ts';
+import type { PlannedIndex } from '../../retrieval/planned-index.ts';
+import { newSearchOutput, type SearchMode, type SearchPlan } from '../../retrieval/search-plan.ts';
 import type { Engine } from '../engine/engine.ts';
-import { withHistoryBoosts } from './history-boost.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
-import { rowOf } from './row-of.ts';
+import { withHistoryBoosts } from './history-boost.ts';
 import type { Hits, RankedHits } from './hits.ts';
+import { rowOf } from './row-of.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
 
 /**
- * At most `candidateCount` hits of each of `count` queries, best first, ties by lower row. Leave queries and lists alone until it resolves.
+ * Finds at most `candidateCount` hits for each of B queries, best first, ties by lower row. Do not
+ * change the arrays until the promise resolves.
  *
- * @param queries - [count, D]; @param lists - one for each.
+ * @param queries - [B, D] query embeddings.
+ * @param historyBoosts - [B], of the user of each query.
  */
 export async function searchItems(
   engine: Engine,
   filter: LiveFilter | undefined,
   queries: Float32Array,
-  lists: readonly HistoryBoosts[],
+  historyBoosts: readonly HistoryBoosts[],
   candidateCount: number,
   mode: SearchMode,
 ): Promise<Hits[]> {
   const { index, items, width } = engine;
-  const { length: count } = lists;
-  const { plan: found, hits } = await searchOne(
-    index,
-    filter?.allow ?? null,
-    queries,
-    count,
-    candidateCount,
-    mode,
-  );
-  const { plan, reason: planReason } = found;
+  const { length: count } = historyBoosts;
+  const allow = filter?.allow ?? null;
+  const found = await searchIndex(index, allow, queries, count, candidateCount, mode);
+  const { plan, reason: planReason } = found.plan;
   const { freshIndex } = items;
-  const allowed = filter?.fresh ?? null;
   const fresh =
-    freshIndex && (await searchOne(freshIndex, allowed, queries, count, candidateCount, mode)).hits;
-  return hits.map((own, i) => {
-    const all =
-      fresh === undefined ? own : mergeHits(own, fresh[i]!, items.base.count, candidateCount);
-    const list = lists[i]!;
-    const lifted =
-      list.items.length === 0
-        ? all
-        : withHistoryBoosts(engine, filter, rowOf(queries, i, width), all, list, candidateCount);
-    return { plan, planReason, ...lifted };
+    freshIndex &&
+    (await searchIndex(freshIndex, filter?.fresh ?? null, queries, count, candidateCount, mode));
+  return found.hits.map((baseHits, i) => {
+    const merged =
+      fresh === undefined
+        ? baseHits
+        : mergeHits(baseHits, fresh.hits[i]!, items.base.count, candidateCount);
+    const boosts = historyBoosts[i]!;
+    const { rows, scores } =
+      boosts.items.length === 0
+        ? merged
+        : withHistoryBoosts(
+            engine,
+            filter,
+            rowOf(queries, i, width),
+            merged,
+            boosts,
+            candidateCount,
+          );
+    return { plan, planReason, rows, scores };
   });
 }
 
-async function searchOne(
+async function searchIndex(
   index: PlannedIndex,
   allow: AllowList | null,
   queries: Float32Array,
@@ -68,16 +73,25 @@ async function searchOne(
   return { plan, hits };
 }
 
-/** The best `most` of both; rows of `fresh` count from `first`. */
-function mergeHits(base: RankedHits, fresh: RankedHits, first: number, most: number): RankedHits {
-  const length = Math.min(most, base.rows.length + fresh.rows.length);
+/**
+ * Merges hits of the bundle and of the fresh items by score.
+ *
+ * @param freshStart - row of the first fresh item; rows of `fresh` count from there.
+ */
+function mergeHits(
+  base: RankedHits,
+  fresh: RankedHits,
+  freshStart: number,
+  maxHits: number,
+): RankedHits {
+  const length = Math.min(maxHits, base.rows.length + fresh.rows.length);
   const rows = new Int32Array(length);
   const scores = new Float32Array(length);
-  for (let at = 0, b = 0, f = 0; at < length; at++) {
+  for (let i = 0, b = 0, f = 0; i < length; i++) {
     const isBase =
       f === fresh.rows.length || (b < base.rows.length && base.scores[b]! >= fresh.scores[f]!);
-    rows[at] = isBase ? base.rows[b]! : first + fresh.rows[f]!;
-    scores[at] = isBase ? base.scores[b++]! : fresh.scores[f++]!;
+    rows[i] = isBase ? base.rows[b]! : freshStart + fresh.rows[f]!;
+    scores[i] = isBase ? base.scores[b++]! : fresh.scores[f++]!;
   }
   return { rows, scores };
 }

@@ -1,11 +1,14 @@
-// What is answered when nothing is known of a user and of the moment: the most popular items of the user's country. The
-// last step down: state, context, and then this.
+// The answer for a user without state in a request without context: the most popular items of the
+// user's country. It is the last fallback, after the user's state and the context.
 
 import type { Engine, ResolvedSubject } from '../engine/engine.ts';
-import type { Hits } from './hits.ts';
 import type { CandidatesRequest, PipelineRequest } from '../request/request-types.ts';
+import type { Hits } from './hits.ts';
 
-/** Whether the head has anything but a country to go by, besides the state. */
+/**
+ * Whether the request gives the head anything but a country to personalise by, apart from the
+ * user's state.
+ */
 export function hasContext(
   engine: Engine,
   { request, subject }: { readonly request: PipelineRequest; readonly subject: ResolvedSubject },
@@ -17,8 +20,9 @@ export function hasContext(
 }
 
 /**
- * The most popular items that pass the request's filter and target its country, best first, `candidateCount` where there are as many;
- * scores are events of the last 30 days of the training data over those of the most popular item.
+ * The `candidateCount` most popular items that pass the request's filter and target its country,
+ * best first; all of them if there are fewer. A score is the number of events with the item in the
+ * last 30 days of the training data, divided by that of the most popular item.
  */
 export function popularHits(
   engine: Engine,
@@ -36,11 +40,11 @@ export function popularHits(
   const rows = new Int32Array(Math.min(candidateCount, compiled?.allow.count ?? order.length));
   for (let i = 0, found = 0; found < rows.length; i++)
     if (compiled === undefined || compiled.allow.has(order[i]!)) rows[found++] = order[i]!;
-  const most = Math.max(1, popularity[order[0]!]!);
+  const highest = Math.max(1, popularity[order[0]!]!);
   return {
     plan: 'popular',
     planReason: 'no-history-no-context',
     rows,
-    scores: Float32Array.from(rows, (row) => popularity[row]! / most),
+    scores: Float32Array.from(rows, (row) => popularity[row]! / highest),
   };
 }

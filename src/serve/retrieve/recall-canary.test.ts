@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nativeAddon } from '../../native/binding.ts';
+import { nativeAddon } from '../../native/addon.ts';
 import { Random } from '../../random.ts';
 import { graphIndex } from '../../retrieval/approximate-index.ts';
 import { newSearchOutput } from '../../retrieval/search-plan.ts';
-import { PlannedIndex } from '../../retrieval/plan.ts';
+import { PlannedIndex } from '../../retrieval/planned-index.ts';
 import { ServerMetrics } from '../metrics/metrics.ts';
 import { RecallCanary } from './recall-canary.ts';
 import type { ResolvedQuery } from './resolved-query.ts';
@@ -24,10 +24,14 @@ function unitRows(count: number, seed: number): Float32Array {
   return rows;
 }
 
-function asking(excluded: readonly number[] = [], maxEach?: number): ResolvedQuery {
+function resolvedQuery(excluded: readonly number[] = [], maxEach?: number): ResolvedQuery {
   return {
     request: {
-      ...{ kind: 'candidates', user: 'u', surface: 'related', k: K, explain: false },
+      kind: 'candidates',
+      user: 'u',
+      surface: 'related',
+      k: K,
+      explain: false,
       ...(maxEach !== undefined && { filter: { advertisers: { max_each: maxEach } } }),
     },
     subject: { bag: { rows: [], weights: [] }, itemRow: -1, inputRow: -1 },
@@ -36,7 +40,7 @@ function asking(excluded: readonly number[] = [], maxEach?: number): ResolvedQue
   };
 }
 
-test('the metric is the share of the true best that was answered, of one answer in so many', async () => {
+test('the metric is the share of the true best items in every third answer', async () => {
   const vectors = unitRows(SIZE, 1);
   const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
   // A graph too sparse to find everything.
@@ -63,11 +67,11 @@ test('the metric is the share of the true best that was answered, of one answer 
     // The best of all is excluded, as the item in view is.
     const excluded = best.rows[0]!;
     const rows = found.rows.filter((row) => row !== excluded).subarray(0, K);
-    const answer = { engine: { index }, plan, query, rows, listed: new Int32Array(0) };
-    canary.observe({ ...answer, asked: asking([excluded]) });
-    // These are not counted: nothing was approximate, or others than the nearest were asked for.
-    canary.observe({ ...answer, asked: asking(), plan: 'exact' });
-    canary.observe({ ...answer, asked: asking([], 1) });
+    const answer = { engine: { index }, plan, query, rows, boostedItems: new Int32Array(0) };
+    canary.observe({ ...answer, resolved: resolvedQuery([excluded]) });
+    // These are not counted: the first is exact, and the second did not ask for the nearest items.
+    canary.observe({ ...answer, resolved: resolvedQuery(), plan: 'exact' });
+    canary.observe({ ...answer, resolved: resolvedQuery([], 1) });
     if (q % 3 !== 2) continue;
     const truth = new Set(best.rows.subarray(1));
     expected += rows.filter((row) => truth.has(row)).length / K;
@@ -80,7 +84,7 @@ test('the metric is the share of the true best that was answered, of one answer 
   assert.ok(sum < count, 'a graph that finds everything tests nothing');
 });
 
-test("items of the user's list, which are found without the index, are not what is measured", async () => {
+test('boosted items, which are found without the index, are not measured', async () => {
   const vectors = unitRows(SIZE, 1);
   const exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
   const options = { connectivity: 8, expansionAdd: 64, threads: 1 };
@@ -91,11 +95,19 @@ test("items of the user's list, which are found without the index, are not what 
   const query = unitRows(1, 3);
   const best = newSearchOutput(1, SIZE);
   exact.search(query, 1, SIZE, null, best);
-  // The worst of all, and some of the best, are on the list: all of them lifted to the top of a perfect answer.
-  const listed = Int32Array.of(...best.rows.subarray(-4), best.rows[2]!, best.rows[30]!);
-  const others = best.rows.filter((row) => !listed.includes(row));
-  const rows = Int32Array.of(...listed, ...others).subarray(0, K);
-  canary.observe({ asked: asking(), engine: { index }, plan: 'hnsw', query, rows, listed });
+  // The worst four items and two of the best have boosts, which lift them to the top of a perfect
+  // answer.
+  const boostedItems = Int32Array.of(...best.rows.subarray(-4), best.rows[2]!, best.rows[30]!);
+  const others = best.rows.filter((row) => !boostedItems.includes(row));
+  const rows = Int32Array.of(...boostedItems, ...others).subarray(0, K);
+  canary.observe({
+    resolved: resolvedQuery(),
+    engine: { index },
+    plan: 'hnsw',
+    query,
+    rows,
+    boostedItems,
+  });
   const sum = async (): Promise<string> => {
     const text = await metrics.registry.metrics();
     return /^tandem_ann_recall_ratio_sum (.*)$/m.exec(text)![1]!;

@@ -1,5 +1,6 @@
-// How well the index answers the requests that come: one answer of an approximate search in so many is searched again, exactly, on a
-// thread of its own, and what share of the true best was found becomes a metric. One at a time, so that it cannot pile up.
+// Measures the recall of the approximate index on live traffic. One in `canaryEvery` of its answers
+// is searched again with an exact scan on a worker thread, and the share of the true best items
+// that the answer had becomes a metric. At most one check runs at a time, so checks cannot pile up.
 
 import { logger } from '../../telemetry.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -7,55 +8,69 @@ import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { HitsPlan } from './hits.ts';
 import type { ResolvedQuery } from './resolved-query.ts';
 
+/**
+ * A search whose answer was sent. Its arrays may be reused afterwards: observe() copies what it
+ * keeps.
+ */
 export interface AnsweredSearch {
-  readonly asked: ResolvedQuery;
+  readonly resolved: ResolvedQuery;
   readonly engine: Pick<Engine, 'index'>;
   readonly plan: HitsPlan;
-  /** [D]; copied. */
+  /** [D] query embedding. */
   readonly query: Float32Array;
-  /** What was answered, best first; copied. */
+  /** Rows of the answer, best first. */
   readonly rows: Int32Array;
-  /** Items of the user's list, rows of the bundle; copied. */
-  readonly listed: Int32Array;
+  /** Items with a history boost, as rows of the bundle. */
+  readonly boostedItems: Int32Array;
 }
 
 export class RecallCanary {
   readonly #metrics: ServerMetrics;
   readonly #every: number;
-  #passed = 0;
-  #running = false;
+  #unchecked = 0;
+  #checking = false;
 
-  /** @param every - answers of approximate searches to one that is checked. */
+  /** @param every - number of answers of approximate searches of which one is checked. */
   constructor(metrics: ServerMetrics, every: number) {
     this.#metrics = metrics;
     this.#every = every;
   }
 
-  /** Call with every answer that was sent. */
+  /** Call it with every answer that was sent. */
   observe(search: AnsweredSearch): void {
-    const { plan, asked } = search;
+    const { plan, resolved } = search;
     if (plan !== 'clusters' && plan !== 'hnsw') return;
-    // A cap on advertisers answers with others than the nearest, and is meant to.
-    if (asked.request.kind !== 'candidates' || asked.request.filter?.advertisers?.max_each) return;
-    if (++this.#passed < this.#every || this.#running) return;
-    this.#passed = 0;
-    this.#running = true;
-    const { query, rows, listed } = search;
-    const kept = { query: query.slice(), rows: rows.slice(), listed: listed.slice() };
-    this.#check({ ...search, ...kept })
+    const { request } = resolved;
+    if (request.kind !== 'candidates') return;
+    // With a cap on advertisers the answer is not meant to be the nearest items.
+    if (request.filter?.advertisers?.max_each) return;
+    if (++this.#unchecked < this.#every || this.#checking) return;
+    this.#unchecked = 0;
+    this.#checking = true;
+    this.#check({
+      resolved,
+      engine: search.engine,
+      plan,
+      query: search.query.slice(),
+      rows: search.rows.slice(),
+      boostedItems: search.boostedItems.slice(),
+    })
       .catch((error: unknown) => {
         logger.error({ err: error }, 'an answer could not be checked against an exact search');
       })
       .finally(() => {
-        this.#running = false;
+        this.#checking = false;
       });
   }
 
-  /** Fresh items are not in the index, and listed ones are found without it: what is checked is the rest of the answer. */
-  async #check({ asked, engine, query, rows, listed }: AnsweredSearch): Promise<void> {
-    const { request, filter, excluded } = asked;
+  /**
+   * Checks the part of an answer that came from the index. Fresh items are not in the index, and
+   * boosted items are found without it.
+   */
+  async #check({ resolved, engine, query, rows, boostedItems }: AnsweredSearch): Promise<void> {
+    const { request, filter, excluded } = resolved;
     const { index } = engine;
-    const without = new Set([...excluded, ...listed]);
+    const without = new Set([...excluded, ...boostedItems]);
     const others = rows.reduce(
       (count, row) => count + Number(row >= index.size || without.has(row)),
       0,

@@ -1,33 +1,38 @@
-// From query embeddings to hits: one search for the requests that share one, exact scores for given items, the popular for
-// those of whom nothing is known; then excluded items fall away and the best k stay.
+// Retrieval for a micro-batch. Requests with the same filter and candidate count share one search.
+// Requests with given items get exact scores. Requests with neither history nor context get popular
+// items. Then excluded items are dropped and the best k are kept.
 
 import type { SearchMode } from '../../retrieval/search-plan.ts';
-import type { HistoryBoosts } from '../../features/item-frequency.ts';
-import { boostsOf } from '../../store/state-batch.ts';
-import { capAdvertisers } from './advertiser-cap.ts';
-import type { Engine, ResolvedSubject } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { LiveFilter } from '../engine/live-items.ts';
+import type { Workspace } from '../engine/workspace.ts';
+import type { CandidatesRequest, PipelineRequest, ScoreRequest } from '../request/request-types.ts';
+import { capAdvertisers } from './advertiser-cap.ts';
 import { boostOf } from './history-boost.ts';
+import type { Hits } from './hits.ts';
 import { searchItems } from './live-search.ts';
 import { hasContext, popularHits } from './popular.ts';
+import type { ResolvedQuery } from './resolved-query.ts';
 import { rowOf } from './row-of.ts';
 import { scoreItems } from './score-items.ts';
-import type { Workspace } from '../engine/workspace.ts';
-import type { Hits } from './hits.ts';
-import type { CandidatesRequest, PipelineRequest, ScoreRequest } from '../request/request-types.ts';
-import type { ResolvedQuery } from './resolved-query.ts';
+import { boostsOf } from '../../store/state-batch.ts';
+import type { HistoryBoosts } from '../../features/item-frequency.ts';
 
-/** Retrieval of some rows of a micro-batch that share filter and number of hits. */
-interface Group {
+/** Requests of a micro-batch that share one search. */
+interface SearchGroup {
   readonly filter: LiveFilter | undefined;
   readonly candidateCount: number;
-  readonly rows: number[];
+  /** Indexes of the requests in the micro-batch. */
+  readonly requestIndexes: number[];
 }
 
-/** Hits beyond k are fetched in these steps, so that requests with a few excluded items still share a search. */
+/**
+ * The candidate count grows in steps of 64 excluded items, so that requests with a few of them
+ * still share a search.
+ */
 const EXCLUSION_STEP = 64;
-/** How many times more hits are fetched when a cap on advertisers leaves fewer than k. */
-const WIDER = 4;
+/** Factor by which the candidate count grows when a cap on advertisers leaves fewer than k. */
+const WIDENING_FACTOR = 4;
 const NO_HITS: Hits = {
   plan: 'none',
   planReason: 'not-asked',
@@ -36,9 +41,12 @@ const NO_HITS: Hits = {
 };
 
 /**
- * The hits of every request, best first; none for embeddings. Searches run one after the other.
+ * Finds the hits of every request. Searches run one after the other.
  *
- * @param embeddings - [B, D] queries; @param workspace - with the states that they were made of. Leave both alone until it resolves.
+ * @param embeddings - [B, D] query embeddings.
+ * @param workspace - with the states that the embeddings were made of. Do not change either until
+ *   the promise resolves.
+ * @returns [B] hits, best first; none for requests for embeddings.
  */
 export async function retrieveAll(
   engine: Engine,
@@ -47,66 +55,65 @@ export async function retrieveAll(
   workspace: Workspace,
   mode: SearchMode,
 ): Promise<Hits[]> {
+  const { states } = workspace;
   const hits = new Array<Hits | undefined>(requests.length);
-  for (const [row, asked] of requests.entries()) {
-    const { request } = asked;
-    if (request.kind === 'score')
-      hits[row] = score(
-        engine,
-        request,
-        rowOf(embeddings, row, engine.width),
-        boostsOf(workspace.states, row),
-      );
-    else if (request.kind === 'candidates' && workspace.states.lengths[row] === 0)
-      if (!hasContext(engine, asked)) hits[row] = await popular(engine, asked, request);
+  for (const [i, resolved] of requests.entries()) {
+    const { request } = resolved;
+    if (request.kind === 'score') {
+      const query = rowOf(embeddings, i, engine.width);
+      hits[i] = score(engine, request, query, boostsOf(states, i));
+    } else if (request.kind === 'candidates' && states.lengths[i] === 0)
+      if (!hasContext(engine, resolved)) hits[i] = await popular(engine, resolved, request);
   }
   for (const group of groupBySearch(requests, hits, engine.items.count))
-    await retrieve(engine, requests, group, embeddings, workspace, hits, mode);
-  return requests.map((asked, row) => select(asked, hits[row] ?? NO_HITS));
+    await searchGroup(engine, requests, group, embeddings, workspace, hits, mode);
+  return requests.map((resolved, i) => selectBest(resolved, hits[i] ?? NO_HITS));
 }
 
 async function popular(
   engine: Engine,
-  asked: ResolvedQuery,
+  resolved: ResolvedQuery,
   request: CandidatesRequest,
 ): Promise<Hits> {
-  const candidateCount = Math.min(engine.items.count, request.k + asked.excluded.size);
+  const candidateCount = Math.min(engine.items.count, request.k + resolved.excluded.size);
   const hits = popularHits(engine, request, candidateCount);
   const cap = capOf(request);
   if (cap === undefined) return hits;
-  return spread(engine, asked, cap, candidateCount, hits, (wider) =>
+  return applyCap(engine, resolved, cap, candidateCount, hits, (wider) =>
     popularHits(engine, request, wider),
   );
 }
 
 /**
- * Requests without hits that can be searched in one call. Excluded items are fetched and dropped afterwards: the best k + e
- * of the items that pass, less e of them, are the best k.
+ * Groups the requests without hits that one search can answer. A search finds k items and one more
+ * for each of the e excluded items, which are dropped afterwards: the best k + e items without e of
+ * them contain the best k.
  */
 function groupBySearch(
   requests: readonly ResolvedQuery[],
   found: readonly (Hits | undefined)[],
   items: number,
-): Group[] {
-  const groups: Group[] = [];
-  for (const [row, { request, filter, excluded }] of requests.entries()) {
-    if (request.kind !== 'candidates' || found[row] !== undefined) continue;
+): SearchGroup[] {
+  const groups: SearchGroup[] = [];
+  for (const [i, { request, filter, excluded }] of requests.entries()) {
+    if (request.kind !== 'candidates' || found[i] !== undefined) continue;
     const extra =
       excluded.size <= 1 ? 1 : Math.ceil(excluded.size / EXCLUSION_STEP) * EXCLUSION_STEP;
     const candidateCount = Math.min(items, request.k + extra);
     const group = groups.find(
       (other) => other.filter === filter && other.candidateCount === candidateCount,
     );
-    if (group === undefined) groups.push({ filter, candidateCount, rows: [row] });
-    else group.rows.push(row);
+    if (group === undefined) groups.push({ filter, candidateCount, requestIndexes: [i] });
+    else group.requestIndexes.push(i);
   }
   return groups;
 }
 
-async function retrieve(
+/** Searches for a group of requests and writes their hits into `hits`. */
+async function searchGroup(
   engine: Engine,
   requests: readonly ResolvedQuery[],
-  { filter, candidateCount, rows }: Group,
+  { filter, candidateCount, requestIndexes }: SearchGroup,
   embeddings: Float32Array,
   workspace: Workspace,
   hits: (Hits | undefined)[],
@@ -114,44 +121,47 @@ async function retrieve(
 ): Promise<void> {
   const { width } = engine;
   let queries = embeddings;
-  if (rows.length * width !== embeddings.length) {
-    queries = workspace.queriesFor(rows.length);
-    for (const [i, row] of rows.entries())
-      queries.set(embeddings.subarray(row * width, (row + 1) * width), i * width);
+  if (requestIndexes.length * width !== embeddings.length) {
+    queries = workspace.queriesFor(requestIndexes.length);
+    for (const [q, i] of requestIndexes.entries())
+      queries.set(rowOf(embeddings, i, width), q * width);
   }
-  const lists = rows.map((row) => boostsOf(workspace.states, row));
-  const found = await searchItems(engine, filter, queries, lists, candidateCount, mode);
-  for (const [i, row] of rows.entries()) {
-    const asked = requests[row]!;
-    const cap = capOf(asked.request);
-    hits[row] = found[i]!;
+  const historyBoosts = requestIndexes.map((i) => boostsOf(workspace.states, i));
+  const found = await searchItems(engine, filter, queries, historyBoosts, candidateCount, mode);
+  for (const [q, i] of requestIndexes.entries()) {
+    const resolved = requests[i]!;
+    const cap = capOf(resolved.request);
+    hits[i] = found[q]!;
     if (cap === undefined) continue;
-    const query = rowOf(queries, i, width);
-    hits[row] = await spread(engine, asked, cap, candidateCount, found[i]!, async (wider) => {
-      const [hit] = await searchItems(engine, filter, query, [lists[i]!], wider, mode);
-      return hit!;
+    const query = rowOf(queries, q, width);
+    hits[i] = await applyCap(engine, resolved, cap, candidateCount, found[q]!, async (wider) => {
+      const boosts = [historyBoosts[q]!];
+      const [widerHits] = await searchItems(engine, filter, query, boosts, wider, mode);
+      return widerHits!;
     });
   }
 }
 
-/** k candidates, of each advertiser so many at most. */
-interface Cap {
+/** The cap of a request: k candidates, at most `maxEach` of one advertiser. */
+interface AdvertiserCap {
   readonly k: number;
   readonly maxEach: number;
 }
 
-/** Undefined where a request does not ask for one. */
-function capOf(request: PipelineRequest): Cap | undefined {
+/** @returns undefined if the request has no cap. */
+function capOf(request: PipelineRequest): AdvertiserCap | undefined {
   if (request.kind !== 'candidates') return undefined;
   const maxEach = request.filter?.advertisers?.max_each;
   return maxEach === undefined ? undefined : { k: request.k, maxEach };
 }
 
-/** Hits under the request's cap on advertisers, looked for further down as long as there are fewer than k and more to see. */
-async function spread(
+/**
+ * The hits under a cap on advertisers. It searches wider until there are k hits or no more items.
+ */
+async function applyCap(
   engine: Engine,
   { excluded }: ResolvedQuery,
-  { k, maxEach }: Cap,
+  { k, maxEach }: AdvertiserCap,
   firstCount: number,
   firstHits: Hits,
   searchWider: (candidateCount: number) => Hits | Promise<Hits>,
@@ -160,33 +170,37 @@ async function spread(
   let candidateCount = firstCount;
   let hits = firstHits;
   for (;;) {
-    const kept = capAdvertisers(engine.items, hits, maxEach, excluded);
+    const { rows, scores } = capAdvertisers(engine.items, hits, maxEach, excluded);
     const seenAll = hits.rows.length < candidateCount || candidateCount === items;
-    if (kept.rows.length >= k || seenAll) return { ...hits, ...kept };
-    candidateCount = Math.min(items, candidateCount * WIDER);
+    if (rows.length >= k || seenAll)
+      return { plan: hits.plan, planReason: hits.planReason, rows, scores };
+    candidateCount = Math.min(items, candidateCount * WIDENING_FACTOR);
     hits = await searchWider(candidateCount);
   }
 }
 
-/** Scores of the items that a request names, in its order; an item that the bundle lacks has row -1 and score NaN. */
+/**
+ * Scores the items of a request, in its order. An item that the bundle lacks gets row -1 and score
+ * NaN.
+ */
 function score(
   engine: Engine,
   { items }: ScoreRequest,
   query: Float32Array,
-  list: HistoryBoosts,
+  historyBoosts: HistoryBoosts,
 ): Hits {
   const rows = Int32Array.from(items, (id) => engine.items.row(id));
   const known = rows.filter((row) => row >= 0);
   const knownScores = scoreItems(engine, query, known);
   let next = 0;
   const scores = Float32Array.from(rows, (row) =>
-    row < 0 ? Number.NaN : knownScores[next++]! + boostOf(list, engine.items.baseRow(row)),
+    row < 0 ? Number.NaN : knownScores[next++]! + boostOf(historyBoosts, engine.items.baseRow(row)),
   );
   return { plan: 'exact', planReason: 'given-items', rows, scores };
 }
 
-/** The best k of the hits that are not excluded, in the place of the hits. */
-function select({ request, excluded }: ResolvedQuery, hits: Hits): Hits {
+/** The best k hits that are not excluded. It overwrites the arrays of `hits`. */
+function selectBest({ request, excluded }: ResolvedQuery, hits: Hits): Hits {
   if (request.kind !== 'candidates') return hits;
   const { plan, planReason, rows, scores } = hits;
   let kept = 0;

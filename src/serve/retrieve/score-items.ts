@@ -1,9 +1,9 @@
-// Exact scores of given items, whether they are the bundle's or came later.
+// Exact scores of given items: items of the bundle and fresh items.
 
-import type { PlannedIndex } from '../../retrieval/plan.ts';
+import type { PlannedIndex } from '../../retrieval/planned-index.ts';
 import type { Engine } from '../engine/engine.ts';
 
-/** Inner products of a query [D] with the items at these rows. */
+/** Inner products of a query [D] with the items at `rows` of LiveItems, in the order of `rows`. */
 export function scoreItems(
   { index, items }: Pick<Engine, 'index' | 'items'>,
   query: Float32Array,
@@ -15,21 +15,21 @@ export function scoreItems(
     index.score(query, rows, scores);
     return scores;
   }
-  const scoreThose = (
-    among: PlannedIndex,
-    first: number,
-    isOne: (row: number) => boolean,
+  const scorePart = (
+    part: PlannedIndex,
+    firstRow: number,
+    isInPart: (row: number) => boolean,
   ): void => {
-    const places = Array.from(rows.keys()).filter((i) => isOne(rows[i]!));
-    const own = new Float32Array(places.length);
-    among.score(
+    const positions = Array.from(rows.keys()).filter((i) => isInPart(rows[i]!));
+    const partScores = new Float32Array(positions.length);
+    part.score(
       query,
-      Int32Array.from(places, (i) => rows[i]! - first),
-      own,
+      Int32Array.from(positions, (i) => rows[i]! - firstRow),
+      partScores,
     );
-    for (const [n, i] of places.entries()) scores[i] = own[n]!;
+    for (const [n, i] of positions.entries()) scores[i] = partScores[n]!;
   };
-  scoreThose(index, 0, (row) => row < base.count);
-  scoreThose(freshIndex, base.count, (row) => row >= base.count);
+  scorePart(index, 0, (row) => row < base.count);
+  scorePart(freshIndex, base.count, (row) => row >= base.count);
   return scores;
 }

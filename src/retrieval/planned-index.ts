@@ -1,12 +1,10 @@
-// Which index answers a search: every allowed vector where they are few, the bundle's index where they are not, and the
-// exact scan again where a graph falls short under a filter.
+// Decides which index answers a search: an exact scan if few vectors are allowed, else the bundle's
+// approximate index, and the exact scan again if a graph finds too few items under a filter.
 
-import {
-  nativeAddon,
-  type NativeExactIndex,
-  type SearchOutput,
-  type Ticket,
-} from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeExactIndex } from '../native/exact-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
+import type { Ticket } from '../native/ticket.ts';
 import type { AllowList } from './allow-list.ts';
 import {
   attachIndex,
@@ -17,45 +15,50 @@ import {
 import { newSearchOutput, type SearchMode, type SearchPlan } from './search-plan.ts';
 
 /**
- * Vectors that an exact scan may touch before the bundle's index takes over: a count, for catalogues and for filters
- * alike. `npm run bench -- retrieval filters` measures both sides of it.
+ * Most vectors that an exact scan may read before the bundle's index takes over. It is a count, not
+ * a share, for catalogues and for filters. `npm run bench -- retrieval filters` measures both sides
+ * of it.
  */
 export const EXACT_LIMIT = 20_000;
 /**
- * A filter's rows are scored one by one, which costs as many reads as there are; under the same filter the index must
- * look at about k / selectivity items around the query. The two meet where allowed = sqrt(FILTERED_READS k N).
+ * The allowed rows of a filter are scored one by one, which costs one read each. Under the same
+ * filter the index must look at about k / selectivity items around the query. The costs are equal
+ * at allowed = sqrt(FILTERED_READS k N).
  */
 const FILTERED_READS = 4;
-/** Scoring one row by itself costs about as much as eight in a scan. */
+/** Scoring one row by itself costs about as much as eight rows in a scan. */
 const DENSE_FRACTION = 8;
 
 export type PlanMode = 'auto' | 'exact' | 'approximate';
 
 export interface PlannedIndexOptions {
-  /** Scan of all vectors; also scores given items. */
+  /** The exact scan; it also scores given items. */
   readonly exact: NativeExactIndex;
-  /** Index over the same vectors, row for row. */
+  /** The approximate index over the same vectors in the same order. */
   readonly approximate?: ApproximateIndex | undefined;
-  /** `auto` decides for each search; the others force one plan (approximate still falls back when it falls short). */
+  /**
+   * `auto` decides for each search. The others force one plan, but `approximate` still falls back
+   * to the scan if a graph finds too few.
+   */
   readonly plan?: PlanMode | undefined;
-  /** EXACT_LIMIT unless a measurement on your machine says otherwise. */
-  readonly exactLimit?: number | undefined;
 }
 
-/** Whether a search without a filter scans every vector: then 8-bit codes of them are worth their memory. */
+/**
+ * Whether a search without a filter scans every vector. Then 8-bit codes of the vectors are worth
+ * their memory.
+ */
 export function scansAll(size: number, plan: PlanMode): boolean {
   return plan === 'exact' || (plan === 'auto' && size <= EXACT_LIMIT);
 }
 
-/** A planned index on its way to another thread, good for one. */
+/** A planned index that is passed to another thread, which can attach() it once. */
 export interface SharedPlan {
   readonly exact: Ticket<NativeExactIndex>;
   readonly approximate: SharedIndex | undefined;
   readonly plan: PlanMode;
-  readonly exactLimit: number;
 }
 
-// One object for each outcome: nothing is allocated on the request path.
+// One object for each outcome, so that the request path allocates none.
 const FORCED_EXACT: SearchPlan = { plan: 'exact', reason: 'forced' };
 const FEW_VECTORS: SearchPlan = { plan: 'exact', reason: 'few-vectors' };
 const NO_INDEX: SearchPlan = { plan: 'exact', reason: 'no-index' };
@@ -70,16 +73,18 @@ const MANY_VECTORS = {
 } as const;
 
 export class PlannedIndex {
-  /** N. */
+  /** N, number of vectors. */
   readonly size: number;
-  /** D. */
+  /** D, width of a vector. */
   readonly dimensions: number;
   readonly #exact: NativeExactIndex;
   readonly #approximate: ApproximateIndex | undefined;
   readonly #mode: PlanMode;
-  readonly #exactLimit: number;
 
-  /** @throws RangeError when the two indexes differ in size, or `approximate` is forced without an index. */
+  /**
+   * @throws RangeError when the two indexes differ in size, or `approximate` is forced without an
+   *   index.
+   */
   constructor(options: PlannedIndexOptions) {
     const { exact, approximate, plan = 'auto' } = options;
     if (
@@ -87,7 +92,8 @@ export class PlannedIndex {
       (approximate.size !== exact.size || approximate.dimensions !== exact.dimensions)
     )
       throw new RangeError(
-        `Expected an index of ${exact.size} x ${exact.dimensions} like the vectors, received ${approximate.size} x ${approximate.dimensions}.`,
+        `Expected an index of ${exact.size} x ${exact.dimensions} like the vectors, ` +
+          `received ${approximate.size} x ${approximate.dimensions}.`,
       );
     if (plan === 'approximate' && approximate === undefined)
       throw new RangeError(
@@ -98,38 +104,44 @@ export class PlannedIndex {
     this.#exact = exact;
     this.#approximate = approximate;
     this.#mode = plan;
-    this.#exactLimit = options.exactLimit ?? EXACT_LIMIT;
   }
 
+  /** Prepares the index for another thread. */
   share(): SharedPlan {
     return {
       exact: this.#exact.share(),
       approximate: this.#approximate?.share(),
       plan: this.#mode,
-      exactLimit: this.#exactLimit,
     };
   }
 
-  /** @param vectors - this thread's view of the indexed vectors, in shared memory. */
-  static attach({ exact, approximate, ...rest }: SharedPlan, vectors: Float32Array): PlannedIndex {
+  /**
+   * Makes the index that another thread has shared.
+   *
+   * @param vectors - this thread's view of the indexed vectors, in shared memory.
+   */
+  static attach({ exact, approximate, plan }: SharedPlan, vectors: Float32Array): PlannedIndex {
     return new PlannedIndex({
-      ...rest,
+      plan,
       exact: new (nativeAddon().ExactIndex)(vectors, exact),
       approximate: approximate && attachIndex(approximate, vectors),
     });
   }
 
   /**
-   * The best k allowed items for each of B queries, by inner product, ties by lower row.
+   * Finds the best k allowed items for each of B queries, by inner product, ties by lower row.
    *
-   * Fewer than k only when fewer are allowed: then counts[b] says how many. k may exceed the size of the index.
+   * A query has fewer than k hits only if fewer items are allowed; counts[b] states how many. k may
+   * exceed the size of the index.
    *
    * @param queries - [B, D] f32 unit rows.
    * @param count - B.
    * @param allow - one list for all B queries; null allows every item.
-   * @param out - arrays of at least [B, k], written in full; owned by the caller.
-   * @returns how the answer was found and why so.
-   * @throws RangeError for sizes that do not fit; ERR_NON_FINITE for a query that is NaN, infinite or zero.
+   * @param out - arrays of at least [B, k], written in full, owned by the caller.
+   * @param mode - for `async`, do not change the arrays until the promise resolves.
+   * @returns which plan answered, and why.
+   * @throws RangeError for sizes that do not fit; ERR_NON_FINITE for a query that is NaN, infinite
+   *   or zero.
    */
   async search(
     queries: Float32Array,
@@ -147,28 +159,33 @@ export class PlannedIndex {
       );
     if (k <= this.size) return this.#search(queries, count, k, allow, out, mode);
 
-    // The indexes fill rows of min(k, size); spread them over the caller's rows of k.
+    // The indexes find at most `size` hits a query; copy them into the caller's rows of k.
     const width = this.size;
-    const narrow = newSearchOutput(count, width);
-    const plan = await this.#search(queries, count, width, allow, narrow, mode);
+    const found = newSearchOutput(count, width);
+    const plan = await this.#search(queries, count, width, allow, found, mode);
     out.rows.fill(-1, 0, count * k);
     out.scores.fill(Number.NEGATIVE_INFINITY, 0, count * k);
-    for (let row = 0; row < count; row++) {
-      out.rows.set(narrow.rows.subarray(row * width, (row + 1) * width), row * k);
-      out.scores.set(narrow.scores.subarray(row * width, (row + 1) * width), row * k);
-      out.counts[row] = narrow.counts[row]!;
+    for (let q = 0; q < count; q++) {
+      out.rows.set(found.rows.subarray(q * width, (q + 1) * width), q * k);
+      out.scores.set(found.scores.subarray(q * width, (q + 1) * width), q * k);
+      out.counts[q] = found.counts[q]!;
     }
     return plan;
   }
 
-  /** The true best of one query, off this thread: at most k rows, best first. Leave query and allow list alone meanwhile. */
+  /**
+   * Finds the true best items of one query, on a worker thread. Do not change query and allow list
+   * until the promise resolves.
+   *
+   * @returns at most k rows, best first.
+   */
   async nearest(query: Float32Array, k: number, allow: AllowList | null): Promise<Int32Array> {
     const out = newSearchOutput(1, Math.min(k, this.size));
     await this.#exact.searchAsync(query, 1, out.rows.length, allow?.words ?? null, out);
     return out.rows.subarray(0, out.counts[0]);
   }
 
-  /** Inner products of one query [D] with the given rows; out [rows.length]. */
+  /** Writes the inner products of one query [D] with the given rows into out [rows.length]. */
   score(query: Float32Array, rows: Int32Array, out: Float32Array): void {
     this.#exact.score(query, rows, out);
   }
@@ -187,12 +204,12 @@ export class PlannedIndex {
       const words = allow === null ? null : allow.words;
       await this.#approximate!.search(queries, count, k, words, allowed / this.size, out, mode);
       const wanted = Math.min(k, allowed);
-      let short = false;
-      for (let row = 0; row < count; row++) short ||= out.counts[row]! < wanted;
-      if (!short) return chosen;
+      let isShort = false;
+      for (let q = 0; q < count; q++) isShort ||= out.counts[q]! < wanted;
+      if (!isShort) return chosen;
     }
-    const narrow = allow !== null && allowed < this.size / DENSE_FRACTION;
-    const allowedItems = narrow ? allow.rows() : (allow?.words ?? null);
+    const isSparse = allow !== null && allowed < this.size / DENSE_FRACTION;
+    const allowedItems = isSparse ? allow.rows() : (allow?.words ?? null);
     await this.#exact[NATIVE_SEARCH[mode]](queries, count, k, allowedItems, out);
     return chosen.plan === 'exact' ? chosen : FELL_SHORT;
   }
@@ -203,8 +220,8 @@ export class PlannedIndex {
     if (this.#mode === 'approximate') return FORCED[approximate!.kind];
     const limit =
       allowed === this.size
-        ? this.#exactLimit
-        : Math.max(this.#exactLimit / DENSE_FRACTION, Math.sqrt(FILTERED_READS * k * this.size));
+        ? EXACT_LIMIT
+        : Math.max(EXACT_LIMIT / DENSE_FRACTION, Math.sqrt(FILTERED_READS * k * this.size));
     if (allowed <= limit) return FEW_VECTORS;
     return approximate === undefined ? NO_INDEX : MANY_VECTORS[approximate.kind];
   }

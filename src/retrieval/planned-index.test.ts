@@ -1,25 +1,33 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import fc from 'fast-check';
-import { nativeAddon, type NativeExactIndex } from '../native/binding.ts';
+import { nativeAddon } from '../native/addon.ts';
+import type { NativeExactIndex } from '../native/exact-index.ts';
+import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
 import { AllowList } from './allow-list.ts';
 import { openIndex, type ApproximateIndex } from './approximate-index.ts';
 import { buildIndex, measureRecall } from './build-index.ts';
 import { newSearchOutput, type IndexKind } from './search-plan.ts';
-import { PlannedIndex } from './plan.ts';
+import { EXACT_LIMIT, PlannedIndex } from './planned-index.ts';
 
 const WIDTH = 16;
 const SIZE = 2000;
+/** More vectors than an exact scan should read. */
+const MANY = 24_000;
 
 let vectors: Float32Array;
 let exact: NativeExactIndex;
+let manyVectors: Float32Array;
+let manyExact: NativeExactIndex;
 const KINDS: readonly IndexKind[] = ['clusters', 'hnsw'];
 let indexes: Record<IndexKind, ApproximateIndex>;
 
 before(async () => {
   vectors = unitRows(SIZE, 1);
   exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
+  manyVectors = unitRows(MANY, 10);
+  manyExact = new (nativeAddon().ExactIndex)(manyVectors, WIDTH);
   indexes = {
     clusters: (await buildIndex(vectors, WIDTH)).index,
     hnsw: (await buildIndex(vectors, WIDTH, { kind: 'hnsw' })).index,
@@ -37,17 +45,36 @@ function unitRows(count: number, seed: number): Float32Array {
   return rows;
 }
 
+/** An index whose searches write what the test wants. */
+function stubIndex(
+  kind: IndexKind,
+  size: number,
+  write: (out: SearchOutput) => unknown,
+): ApproximateIndex {
+  return {
+    kind,
+    size,
+    dimensions: WIDTH,
+    search: (_queries, _count, _k, _allow, _selectivity, out) => {
+      write(out);
+      return Promise.resolve();
+    },
+    share: () => assert.fail('Expected no share.'),
+  };
+}
+
 /** Top k by a plain loop in f64: rows, and their scores. */
 function reference(
   query: Float32Array,
   k: number,
   allow: AllowList | null,
+  searched = vectors,
 ): { rows: number[]; scores: number[] } {
   const scored: [number, number][] = [];
-  for (let itemRow = 0; itemRow < SIZE; itemRow++) {
+  for (let itemRow = 0; itemRow < searched.length / WIDTH; itemRow++) {
     if (allow !== null && !allow.has(itemRow)) continue;
     let score = 0;
-    for (let i = 0; i < WIDTH; i++) score += query[i]! * vectors[itemRow * WIDTH + i]!;
+    for (let i = 0; i < WIDTH; i++) score += query[i]! * searched[itemRow * WIDTH + i]!;
     scored.push([itemRow, score]);
   }
   const top = scored.sort((a, b) => b[1] - a[1]).slice(0, k);
@@ -56,7 +83,7 @@ function reference(
 
 for (const mode of ['inline', 'async'] as const)
   describe(`PlannedIndex, searched ${mode}`, () => {
-    it('answers exactly for any k and filter under the limit, k past the size included', async () => {
+    it('answers exactly below the limit for any filter and k, past the size, too', async () => {
       const index = new PlannedIndex({ exact, approximate: indexes.clusters });
       const queries = unitRows(3, 2);
       await fc.assert(
@@ -78,7 +105,8 @@ for (const mode of ['inline', 'async'] as const)
               const found = [...out.rows.subarray(row * k, (row + 1) * k)];
               const count = Math.min(k, allow?.count ?? SIZE);
               assert.equal(out.counts[row], count);
-              // Near ties may change places between f32 and f64: scores by position, and distinct allowed rows.
+              // Near ties may change places between f32 and f64: scores by position, and distinct
+              // allowed rows.
               assert.equal(new Set(found.slice(0, count)).size, count);
               for (let i = 0; i < count; i++) {
                 assert.ok(allow === null || allow.has(found[i]!));
@@ -95,25 +123,30 @@ for (const mode of ['inline', 'async'] as const)
     });
 
     for (const kind of KINDS) {
-      it(`takes the ${kind} above the limit, the scan below it, by count and not by share`, async () => {
-        const index = new PlannedIndex({ exact, approximate: indexes[kind], exactLimit: 100 });
+      it(`takes the ${kind} above the limit, by count and not by share`, async () => {
+        const index = new PlannedIndex({
+          exact: manyExact,
+          approximate: stubIndex(kind, MANY, (out) => out.counts.fill(10)),
+        });
         const query = unitRows(1, 3);
         const out = newSearchOutput(1, 10);
         const plan = (allow: AllowList | null): Promise<unknown> =>
           index.search(query, 1, 10, allow, out, mode);
         assert.deepEqual(await plan(null), { plan: kind, reason: 'many-vectors' });
         const few = AllowList.of(
-          SIZE,
-          Array.from({ length: 100 }, (_, i) => i * 7),
+          MANY,
+          Array.from({ length: EXACT_LIMIT / 8 }, (_, i) => i * 7),
         );
         assert.deepEqual(await plan(few), { plan: 'exact', reason: 'few-vectors' });
-        assert.deepEqual([...out.rows], reference(query, 10, few).rows);
+        assert.deepEqual([...out.rows], reference(query, 10, few, manyVectors).rows);
+        few.set(1);
+        assert.deepEqual(await plan(few), { plan: kind, reason: 'many-vectors' });
         const half = AllowList.of(
-          SIZE,
-          Array.from({ length: SIZE / 2 }, (_, i) => i * 2),
+          MANY,
+          Array.from({ length: MANY / 2 }, (_, i) => i * 2),
         );
         assert.deepEqual(await plan(half), { plan: kind, reason: 'many-vectors' });
-        const none = AllowList.none(SIZE);
+        const none = AllowList.none(MANY);
         assert.deepEqual(await plan(none), { plan: 'exact', reason: 'few-vectors' });
         assert.equal(out.counts[0], 0);
         assert.deepEqual([...out.rows], Array<number>(10).fill(-1));
@@ -140,16 +173,7 @@ for (const mode of ['inline', 'async'] as const)
     }
 
     it('falls back to the scan when the index falls short', async () => {
-      const short: ApproximateIndex = {
-        kind: 'hnsw',
-        size: SIZE,
-        dimensions: WIDTH,
-        search: (_queries, _count, _k, _allow, _selectivity, out) => {
-          out.counts.fill(3);
-          return Promise.resolve();
-        },
-        share: () => assert.fail('not asked for'),
-      };
+      const short = stubIndex('hnsw', SIZE, (out) => out.counts.fill(3));
       const index = new PlannedIndex({ exact, approximate: short, plan: 'approximate' });
       const query = unitRows(1, 5);
       const out = newSearchOutput(1, 10);
@@ -179,7 +203,7 @@ for (const mode of ['inline', 'async'] as const)
         plan: 'clusters',
         reason: 'forced',
       });
-      assert.deepEqual(await plan({ exactLimit: 10 }), { plan: 'exact', reason: 'no-index' });
+      assert.deepEqual(await plan({ exact: manyExact }), { plan: 'exact', reason: 'no-index' });
       await assert.rejects(plan({ plan: 'approximate' }), RangeError);
     });
 
