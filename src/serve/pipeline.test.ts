@@ -1,4 +1,5 @@
-// What the pipeline decides by itself: micro-batches, refusals, and that one bad request or record fails alone.
+// What the pipeline decides by itself: micro-batches, refusals, and that one bad request or record
+// fails alone.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -96,7 +97,7 @@ test('requests of one turn share micro-batches of at most the limit', async () =
   assert.equal(pipeline.admission.open, 0);
 });
 
-test('what arrives while a micro-batch is searched is the next one, and nothing else waits', async () => {
+test('requests that arrive during a search form the next micro-batch', async () => {
   const pipeline = newPipeline();
   const { index } = engine;
   const searches: { readonly count: number; readonly go: () => void }[] = [];

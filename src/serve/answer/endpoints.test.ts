@@ -1,4 +1,5 @@
-// Embeddings, scores and items against the candidates of the same server: one query tower, read in four ways.
+// Embeddings, scores and items against the candidates of the same server: one query tower, read in
+// four ways.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Bundles that change while requests run: what is answered from which, what is refused, and that no state ever meets
-// another encoder's items.
+// Bundles that change while requests run: what is answered from which, what is refused, and that no
+// state ever meets another encoder's items.
 
 import assert from 'node:assert/strict';
 import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
@@ -108,7 +108,7 @@ async function until(what: () => boolean): Promise<void> {
   assert.ok(what());
 }
 
-test('a user whose state is of the encoder before is answered by the bundle before, whole', async () => {
+test('the previous bundle answers a user whose state was made by its encoder', async () => {
   const { bundles } = await openAt(ownDirectory());
   const pipeline = pipelineOf(bundles);
   await bundles.activate(published[1]!.name);
@@ -137,7 +137,7 @@ test('a subject that the bundle before does not know is answered without that st
   assert.deepEqual(body.degraded, { mode: 'context-only', reason: 'version_mismatch' });
 });
 
-test('whatever is activated and rolled back, an answer is one bundle from state to items', async () => {
+test('across activations and rollbacks, an answer comes from one bundle', async () => {
   const step = fc.oneof(
     fc.constantFrom(0, 1, 2).map((i) => ({ activate: i })),
     fc.constant('rollback' as const),
@@ -168,7 +168,7 @@ test('whatever is activated and rolled back, an answer is one bundle from state 
   );
 });
 
-test('a damaged bundle is refused, the old one serves on, and current does not name it', async () => {
+test('a damaged bundle is refused; the old one stays active and current', async () => {
   const directory = ownDirectory();
   const { bundles, metrics } = await openAt(directory);
   await bundles.activate(published[1]!.name);
@@ -226,7 +226,7 @@ test('after a restart the bundle before is there again for the users it knows', 
   assert.equal(body.bundle_id, published[0]!.bundleId);
 });
 
-test('with nothing to go by, the popular of the country that pass the filter are answered', async () => {
+test('without state and context, the answer is popular items of the country', async () => {
   const { alone } = published[0]!;
   const { catalogue } = await loadBundle(join(root, published[0]!.name));
   const targets = (item: string, country: string): boolean => {

@@ -1,4 +1,5 @@
-// The server starts fast because nothing of training or ingestion is on its path: loading them must fail here.
+// The server starts fast because nothing of training or ingestion is on its path: loading them must
+// fail here.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -19,6 +20,7 @@ test('a server that starts, answers and stops loads neither tfjs nor DuckDB nor 
   await LmdbStore.open(join(folder, 'store')).close();
   const server = new URL('server.ts', import.meta.url).href;
   const config = new URL('../../config.ts', import.meta.url).href;
+  const flags = { bundles: join(folder, 'bundles'), store: join(folder, 'store'), port: '0' };
   const script = `
     import Module, { register } from 'node:module';
     const forbidden = /@tensorflow|@duckdb|vega/;
@@ -29,10 +31,12 @@ test('a server that starts, answers and stops loads neither tfjs nor DuckDB nor 
       }\`));
     const { resolveServerSettings } = await import(${JSON.stringify(config)});
     const { startServer } = await import(${JSON.stringify(server)});
-    const flags = ${JSON.stringify({ bundles: join(folder, 'bundles'), store: join(folder, 'store'), port: '0' })};
+    const flags = ${JSON.stringify(flags)};
     const running = await startServer(resolveServerSettings({ flags }).settings);
     const response = await fetch('http://127.0.0.1:' + running.port + '/v1/candidates', {
-      method: 'POST', body: '{"user":"a","surface":"related","k":3}', headers: { connection: 'close' },
+      method: 'POST',
+      body: '{"user":"a","surface":"related","k":3}',
+      headers: { connection: 'close' },
     });
     const { candidates } = await response.json();
     await running.close();

@@ -66,7 +66,8 @@ class TestStore extends MemoryStore {
     this.reads++;
     if (this.failure !== undefined) throw this.failure;
     if (this.gate === undefined) super.read(encoderId, users, out);
-    // MemoryStore reads at once, and the interface allows a promise: this is a slow store in its place.
+    // MemoryStore reads at once, and the interface allows a promise: this is a slow store in its
+    // place.
     else return this.#readLater(this.gate, encoderId, users, out) as unknown as undefined;
   }
 
@@ -105,7 +106,8 @@ async function filledStore(): Promise<TestStore> {
       state,
       dimensions: state.length,
       type: 'f32',
-      // Years ago, where stateAge() has stopped growing: the same request then gives the same score every time.
+      // Years ago, where stateAge() has stopped growing: the same request then gives the same score
+      // every time.
       lastEventSeconds: nowSeconds - 1e8,
       encodedAtSeconds: nowSeconds - ageSeconds,
     },
@@ -398,7 +400,8 @@ for (const transport of ['uws', 'node'] as const)
         const socket = connect(server.port, '127.0.0.1');
         socket.on('error', () => undefined);
         socket.write(
-          `POST /v1/candidates HTTP/1.1\r\nHost: a\r\nContent-Length: ${text.length}\r\n\r\n${i % 2 === 0 ? text : '{'}`,
+          `POST /v1/candidates HTTP/1.1\r\nHost: a\r\nContent-Length: ${text.length}\r\n\r\n` +
+            (i % 2 === 0 ? text : '{'),
         );
         await sleep(i % 3);
         socket.destroy();
@@ -499,7 +502,7 @@ for (const transport of ['uws', 'node'] as const)
       client.close();
     });
 
-    it('refuses at the head over the limit, whoever asks, and answers what is no work', async () => {
+    it('refuses all requests over the limit at their headers, except health checks', async () => {
       const own = await filledStore();
       const full = await start(transport, own, { maxQueue: '1' });
       const { promise, resolve } = gate();
