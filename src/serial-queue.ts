@@ -1,5 +1,6 @@
-// Runs asynchronous tasks one at a time. This is not the package p-limit because the request path uses it:
-// an empty task takes 0.7 us here and 2.9 us with pLimit(1) (Node 20, mean of 200,000 tasks).
+// Runs asynchronous tasks one at a time. The package p-limit does the same, but the request path
+// uses this queue: an empty task takes 0.7 us here and 2.9 us with pLimit(1) (Node 20, mean of
+// 200,000 tasks).
 
 /** Tasks run in the order in which they were added, each after the one before it has ended. */
 export class SerialQueue {

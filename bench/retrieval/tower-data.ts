@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { useBackend } from '../../src/backend/select.ts';
 import { buildCatalogue } from '../../src/bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../../src/bundle/weights/item-features.ts';
-import { WORLD_DEMO } from '../../src/cli/demo-settings.ts';
+import { WORLD_DEMO } from '../../src/cli/demo/demo-settings.ts';
 import type { Dataset } from '../../src/data/dataset.ts';
 import { readDataset } from '../../src/data/read-dataset.ts';
 import { oneShard } from '../../src/data/shards.ts';

@@ -22,7 +22,7 @@ export const EMBEDDING_TOLERANCE = 1e-4;
  * Items with scores this close may swap positions: the order of a sum decides the last bits of a
  * score.
  */
-export const SCORE_TOLERANCE = 1e-5;
+const SCORE_TOLERANCE = 1e-5;
 
 export interface GoldenReport {
   readonly isa: Isa;

@@ -5,7 +5,6 @@ import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { EncodeEngine } from '../encode/open-encoder.ts';
-import type { StateType } from '../features/user-state.ts';
 import { indexOption } from './index-option.ts';
 import type { Precision } from '../native/isa.ts';
 

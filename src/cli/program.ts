@@ -33,7 +33,7 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, LoadCommand>>>> = 
     items: async () => (await import('./items.ts')).itemsCommand(),
   },
   'Getting started:': {
-    demo: async () => (await import('./demo.ts')).demoCommand(),
+    demo: async () => (await import('./demo/demo.ts')).demoCommand(),
     doctor: async () => (await import('./doctor.ts')).doctorCommand(),
   },
 };

@@ -32,7 +32,8 @@ export function publishCommand(): Command {
     )
     .option(
       '--keep <count>',
-      `then keep the last <count> bundles that were current, at least ${MIN_KEPT_BUNDLES}, and delete older ones`,
+      `then keep the last <count> bundles that were current, at least ${MIN_KEPT_BUNDLES}, ` +
+        'and delete older ones',
       countToKeep,
     )
     .action(async ({ checkpoint, bundles, index, stateType, activate, keep }: PublishFlags) => {

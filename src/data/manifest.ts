@@ -104,7 +104,7 @@ export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRul
   },
 };
 
-export const TABLES: readonly TableName[] = ['events', 'items', 'users', 'requests'];
+const TABLES: readonly TableName[] = ['events', 'items', 'users', 'requests'];
 const REFERENCE_KEYS: Readonly<Record<FieldKind, readonly string[]>> = {
   text: ['column'],
   number: ['column'],

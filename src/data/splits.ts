@@ -42,7 +42,7 @@ export interface EventSplit {
 }
 
 /** With fewer events, no past is left to predict from once the last two are held out. */
-export const MIN_EVENTS_TO_HOLD_OUT = 3;
+const MIN_EVENTS_TO_HOLD_OUT = 3;
 
 /**
  * tableProtocol: leave one out. A user's last event is for testing, the event before it for

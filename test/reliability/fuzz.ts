@@ -49,7 +49,7 @@ export const FUZZ: Row = {
   fault: 'Random HTTP, JSON and binary bodies, bytes that are almost HTTP, random frames',
   method:
     'Cases are drawn from the schemas of /openapi.json, and most of them are then damaged. ' +
-    'Answers to all cases are counted together. FUZZ_SEED repeats a run with the seed that it printed.',
+    'Answers to all cases are counted together. FUZZ_SEED repeats a run with the seed it printed.',
   targets: [
     'The server never exits and never answers with status 500.',
     'Every complete request is answered within 10 s.',

@@ -31,7 +31,7 @@ interface Bundles {
 }
 
 /** An exact scan of this many items takes 0.1 ms. More of them belong in a bundle. */
-export const MAX_FRESH_ITEMS = 10_000;
+const MAX_FRESH_ITEMS = 10_000;
 /** Interval at which this server looks for changes that other servers wrote. */
 const POLL_INTERVAL_MS = 500;
 /**

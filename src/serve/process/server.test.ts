@@ -435,7 +435,11 @@ for (const transport of ['uws', 'node'] as const)
     it('counts what it does', async () => {
       const metrics = await (await fetch(`${server.base}/metrics`)).text();
       for (const pattern of [
-        /^tandem_http_request_duration_seconds_count\{route="\/v1\/candidates",status="200"\} [1-9]/m,
+        new RegExp(
+          '^tandem_http_request_duration_seconds_count' +
+            '\\{route="/v1/candidates",status="200"\\} [1-9]',
+          'm',
+        ),
         /^tandem_stage_duration_seconds_count\{stage="retrieve"\} [1-9]/m,
         /^tandem_store_requests_total\{outcome="found"\} [1-9]/m,
         /^tandem_store_requests_total\{outcome="store_unavailable"\} [1-9]/m,
@@ -443,7 +447,11 @@ for (const transport of ['uws', 'node'] as const)
         /^tandem_state_age_seconds_count [1-9]/m,
         /^tandem_candidates_returned_count [1-9]/m,
         /^tandem_filter_selectivity_ratio_count [1-9]/m,
-        /^tandem_bundle_info\{role="active",bundle_id="[0-9a-f]{64}",encoder_id="[0-9a-f]{64}"\} 1/m,
+        new RegExp(
+          '^tandem_bundle_info' +
+            '\\{role="active",bundle_id="[0-9a-f]{64}",encoder_id="[0-9a-f]{64}"\\} 1',
+          'm',
+        ),
       ])
         assert.match(metrics, pattern);
     });

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 
-export const MAX_ROWS = 1024;
+const MAX_ROWS = 1024;
 
 /** Inputs of the query tower. Each has one value per row, and only `user` is required. */
 export const INPUT_TYPES = {

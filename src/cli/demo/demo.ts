@@ -8,24 +8,24 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
-import { loadBundle } from '../bundle/load.ts';
-import { importDataset } from '../data/import.ts';
-import { readDataset } from '../data/read-dataset.ts';
-import type { Dataset } from '../data/dataset.ts';
-import { dayStart } from '../data/splits.ts';
-import { oneShard } from '../data/shards.ts';
-import { generateWorld, SIMULATION_NOTICE } from '../world/generate.ts';
-import { DEFAULT_WORLD } from '../world/law.ts';
-import { encodeUsers } from '../encode/users.ts';
-import { publish } from '../encode/publish.ts';
-import { TandemError } from '../errors.ts';
-import { evaluate, type EvaluatedModel, type EvaluationReport } from '../evaluate/evaluate.ts';
-import { formatReport, writeReport } from '../evaluate/report/report.ts';
-import { loadModel } from '../model/training/checkpoint.ts';
-import { packageRoot } from '../package-root.ts';
-import { LmdbStore } from '../store/lmdb-store.ts';
+import { loadBundle } from '../../bundle/load.ts';
+import { importDataset } from '../../data/import.ts';
+import { readDataset } from '../../data/read-dataset.ts';
+import type { Dataset } from '../../data/dataset.ts';
+import { dayStart } from '../../data/splits.ts';
+import { oneShard } from '../../data/shards.ts';
+import { generateWorld, SIMULATION_NOTICE } from '../../world/generate.ts';
+import { DEFAULT_WORLD } from '../../world/law.ts';
+import { encodeUsers } from '../../encode/users.ts';
+import { publish } from '../../encode/publish.ts';
+import { TandemError } from '../../errors.ts';
+import { evaluate, type EvaluatedModel, type EvaluationReport } from '../../evaluate/evaluate.ts';
+import { formatReport, writeReport } from '../../evaluate/report/report.ts';
+import { loadModel } from '../../model/training/checkpoint.ts';
+import { packageRoot } from '../../package-root.ts';
+import { LmdbStore } from '../../store/lmdb-store.ts';
 import { ONLINE_RETAIL_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
-import { trainForProtocol } from '../experiment/training-recipe.ts';
+import { trainForProtocol } from '../../experiment/training-recipe.ts';
 
 type DataName = 'world' | 'online-retail';
 
@@ -218,7 +218,7 @@ function startServer(folder: string, fusion: Fusion, port: number): Promise<Runn
   const child = spawn(
     process.execPath,
     [
-      fileURLToPath(new URL('main.js', import.meta.url)),
+      fileURLToPath(new URL('../main.js', import.meta.url)),
       'serve',
       '--bundles',
       join(folder, `bundles-${fusion}`),

@@ -1,7 +1,7 @@
 // The training settings of the demo. Those of the synthetic world fit into six minutes on two
 // cores. All were chosen on validation data; docs/explanation/evaluation.md has the results.
 
-import { DEFAULT_TRAINING, type TrainConfig } from '../model/train-config.ts';
+import { DEFAULT_TRAINING, type TrainConfig } from '../../model/train-config.ts';
 
 export interface DemoSettings {
   readonly training: Omit<TrainConfig, 'model'> & {
