@@ -105,8 +105,7 @@ export class Client {
  */
 export class ApiKeys {
   readonly #path: string | undefined;
-  /** Called after the file was read again. */
-  onChange: (keys: readonly SharedKey[]) => void = () => undefined;
+  #listener: (keys: readonly SharedKey[]) => Promise<void> = () => Promise.resolve();
   /** The client of requests that need no key. */
   readonly anonymous: Client = new Client(undefined);
   #clients: ReadonlyMap<string, Client> = new Map();
@@ -163,6 +162,15 @@ export class ApiKeys {
   }
 
   /**
+   * Tells a listener the keys now, and again each time that the file has been read. The promise
+   * resolves when the listener has the present keys.
+   */
+  announceTo(listener: (keys: readonly SharedKey[]) => Promise<void>): Promise<void> {
+    this.#listener = listener;
+    return listener(this.share());
+  }
+
+  /**
    * Checks the file once a second and reads it again when it has changed. Polling also notices a
    * change behind the symbolic links of a mounted secret.
    */
@@ -180,7 +188,7 @@ export class ApiKeys {
     if (this.#path === undefined) return;
     try {
       this.#read(this.#path);
-      this.onChange(this.share());
+      void this.#listener(this.share());
       logger.info({ keys: this.#clients.size }, 'API keys read again');
     } catch (error) {
       logger.error({ err: error }, 'API keys could not be read again: the old ones stay');

@@ -82,19 +82,21 @@ export class FreshEvents {
     const withState = await this.#usersWithState(active, previous, users);
     const maxEvents = active.bundle.manifest.model.maxHistory + 1;
     const histories = new Map<UserId, UserHistory>();
-    let accepted = 0;
+    // By user, because the store may ask for a history a second time.
+    const added = new Map<UserId, number>();
     await this.#store.changeHistories(users, (user, history) => {
       // A user with a state but no history was encoded by a batch job, which knew events that are
       // not here.
       const complete = history?.complete ?? !withState.has(user);
       const known = history?.events ?? [];
-      const { events: merged, added } = mergeEvents(known, eventsByUser.get(user)!, maxEvents);
-      accepted += added;
-      const next = { complete, events: merged };
+      const merged = mergeEvents(known, eventsByUser.get(user)!, maxEvents);
+      added.set(user, merged.added);
+      const next = { complete, events: merged.events };
       histories.set(user, next);
       return next;
     });
     const encoded = await this.#encode(active, histories);
+    const accepted = [...added.values()].reduce((sum, count) => sum + count, 0);
     const duplicates = events.length - accepted;
     this.#metrics.freshEvents.inc({ outcome: 'accepted' }, accepted);
     this.#metrics.freshEvents.inc({ outcome: 'duplicate' }, duplicates);

@@ -87,7 +87,7 @@ export async function startServer(
   const shared = { settings, keys, metrics, salt, accessLog, bundles, overlays, store: opened };
   try {
     const loops = await startLoops(shared);
-    followChanges(shared, loops);
+    followChanges(shared);
     logStart(shared, loops, performance.now() - startedMs);
     return runningServer(shared, loops);
   } catch (error) {
@@ -125,7 +125,7 @@ async function startLoops(shared: Shared): Promise<Loops> {
     });
     metrics.describeBundles(summarise(bundles.served));
     await bundles.announceTo((served) => threads.serve(served));
-    await threads.adoptKeys(keys.share());
+    await keys.announceTo((shared) => threads.adoptKeys(shared));
     await threads.listen(leading.port);
     const admin = await listenAdmin(settings, { bundles, keys, leading, threads });
     return { leading, threads, writers, admin };
@@ -137,10 +137,9 @@ async function startLoops(shared: Shared): Promise<Loops> {
 }
 
 /** From now on the server follows bundles that become current, and changes of the key file. */
-function followChanges({ settings, bundles, keys }: Shared, { threads }: Loops): void {
+function followChanges({ settings, bundles, keys }: Shared): void {
   bundles.follow(settings.bundlePollSeconds * 1000);
   void bundles.restorePrevious();
-  keys.onChange = (shared) => void threads.adoptKeys(shared);
   keys.watch();
   if (keys.isOpen && !isLoopback(settings.host))
     logger.warn(
