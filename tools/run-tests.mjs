@@ -31,6 +31,8 @@ const run = spawnSync(
   [
     '--import',
     'tsx',
+    '--import',
+    join(import.meta.dirname, 'property-seed.mjs'),
     '--test',
     '--test-reporter=spec',
     '--test-concurrency=2',

@@ -1,6 +1,9 @@
 // Provides a software Vulkan device, so that tests of the webgpu backend run on machines without a
-// GPU. The device is SwiftShader with a Vulkan loader, from Debian's package chromium-common, which
-// is unpacked into build/ and not installed. A machine with a Vulkan driver does not need it.
+// GPU. The device is SwiftShader with a Vulkan loader, from Debian's package chromium-common. A
+// machine with a Vulkan driver does not need it.
+//
+// Usage: node tools/software-vulkan.mjs. It downloads the package with apt-get and unpacks it into
+// build/, without installing it. The test runner only uses what is there.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +14,7 @@ const PACKAGE = 'chromium-common';
 const FILES = ['libvk_swiftshader.so', 'vk_swiftshader_icd.json', 'libvulkan.so.1'];
 
 /**
- * Finds or unpacks the device.
+ * Finds the device.
  *
  * @returns `env`, the environment of a process that uses the device; or `reason`, why there is no
  * device.
@@ -19,10 +22,8 @@ const FILES = ['libvk_swiftshader.so', 'vk_swiftshader_icd.json', 'libvulkan.so.
 export function softwareVulkan() {
   if (process.platform !== 'linux')
     return { reason: `there is no SwiftShader package for ${process.platform}` };
-  if (!FILES.every((file) => existsSync(join(folder, file)))) {
-    const reason = unpack();
-    if (reason !== undefined) return { reason };
-  }
+  if (!FILES.every((file) => existsSync(join(folder, file))))
+    return { reason: '"node tools/software-vulkan.mjs" downloads one' };
   return {
     env: { VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json'), LD_LIBRARY_PATH: folder },
   };
@@ -49,4 +50,12 @@ function unpack() {
   rmSync(partial, { recursive: true });
   writeFileSync(join(folder, 'ORIGIN'), `${archive}\n`);
   return undefined;
+}
+
+if (process.argv[1] === import.meta.filename && softwareVulkan().env === undefined) {
+  const reason = process.platform === 'linux' ? unpack() : softwareVulkan().reason;
+  if (reason !== undefined) {
+    console.error(`No software Vulkan device: ${reason}.`);
+    process.exit(1);
+  }
 }

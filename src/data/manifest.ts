@@ -104,7 +104,6 @@ export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRul
   },
 };
 
-const TABLES: readonly TableName[] = ['events', 'items', 'users', 'requests'];
 const REFERENCE_KEYS: Readonly<Record<FieldKind, readonly string[]>> = {
   text: ['column'],
   number: ['column'],

@@ -17,7 +17,7 @@ const skip =
     : !existsSync(source) && `there is no ${source}`;
 
 /** Recall@10, @50, @100. */
-const FLOORS: Readonly<Record<'all' | 'discovery', Readonly<Record<string, readonly number[]>>>> = {
+const BASELINES: Readonly<Record<'all' | 'discovery', Readonly<Record<string, readonly number[]>>>> = {
   all: {
     'popular, last 30 days': [0.105, 0.178, 0.259],
     'history only: item-item cosine': [0.163, 0.257, 0.348],
@@ -54,7 +54,7 @@ it('Online Retail gives the documented requests and baselines', { skip }, async 
         const row = report.rows.find((each) => each.name === name)!;
         return ['10', '50', '100'].map((k) => row.metrics.recall[k]!);
       };
-      for (const [name, expected] of Object.entries(FLOORS[form]))
+      for (const [name, expected] of Object.entries(BASELINES[form]))
         for (const [i, value] of recall(name).entries())
           assert.ok(
             Math.abs(value - expected[i]!) < 0.0026,

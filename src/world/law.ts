@@ -10,10 +10,7 @@ export const WORLD_DAYS = 90;
 /** 2026-01-01T00:00:00Z. */
 export const WORLD_START: number = Date.UTC(2026, 0, 1) / 1000;
 export const WORLD_END: number = WORLD_START + WORLD_DAYS * DAY_SECONDS;
-/**
- * Requests in [VALIDATION_FROM, TEST_FROM) are for choices, later requests for reported numbers.
- */
-const VALIDATION_FROM: number = WORLD_END - 14 * DAY_SECONDS;
+/** Requests from here on are for reported numbers, earlier ones for choices. */
 export const TEST_FROM: number = WORLD_END - 7 * DAY_SECONDS;
 
 // Catalogue.
@@ -67,7 +64,6 @@ export const TASTE_STRENGTH = 0.6;
 export const REPEAT_FACTOR = 0.05;
 /** Cumulative chances of 1, 2, 3 and 4 conversions in a session: 2.15 on average. */
 export const CONVERSIONS: readonly number[] = [0.35, 0.65, 0.85, 1];
-const MAX_CONVERSIONS: number = CONVERSIONS.length;
 export const SEARCH_RATE = 0.35;
 export const TYPO_RATE = 0.08;
 /** Least time between the starts of two sessions of a user; sessions are much shorter. */
