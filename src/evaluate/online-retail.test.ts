@@ -17,7 +17,9 @@ const skip =
     : !existsSync(source) && `there is no ${source}`;
 
 /** Recall@10, @50, @100. */
-const BASELINES: Readonly<Record<'all' | 'discovery', Readonly<Record<string, readonly number[]>>>> = {
+const BASELINES: Readonly<
+  Record<'all' | 'discovery', Readonly<Record<string, readonly number[]>>>
+> = {
   all: {
     'popular, last 30 days': [0.105, 0.178, 0.259],
     'history only: item-item cosine': [0.163, 0.257, 0.348],
