@@ -110,8 +110,8 @@ export function rollbackBundle(bundlesDirectory: string): string {
 }
 
 /**
- * Deletes the bundles that were current once, except the `keep` that were current last. Bundles
- * that never were current stay. A server can continue, because it holds its bundle in memory.
+ * Deletes the bundles that the file `current` names, except its first `keep`. Bundles that the file
+ * does not name stay. A server can continue, because it holds its bundle in memory.
  *
  * @returns names of the deleted directories.
  * @throws RangeError for fewer than MIN_KEPT_BUNDLES.
