@@ -1,6 +1,6 @@
-// Adam, in place: one pass over parameter, gradient and both moments on the native backend, the
-// same formula in tfjs ops on the others. Moments are plain tensors, so that a checkpoint can hold
-// them.
+// The Adam optimiser, which updates variables in place. The native backend makes one pass over
+// parameter, gradient and both moments; other backends compute the same formula with tfjs ops. The
+// moments are plain tensors, so that a checkpoint can hold them.
 
 import { nativeAddon } from '../native/addon.ts';
 import { NATIVE_BACKEND, type NativeBackend } from './native-backend.ts';
@@ -8,8 +8,8 @@ import { tf } from './tf.ts';
 
 const BETA1 = 0.9;
 /**
- * As in SASRec and its successors: the second moment of sparse embeddings must not go stale for
- * thousands of steps.
+ * The decay rate of the second moment, as in SASRec and its successors. With 0.999, the second
+ * moment of rarely read embedding rows would stay out of date for thousands of steps.
  */
 const BETA2 = 0.98;
 const EPSILON = 1e-8;
@@ -28,13 +28,14 @@ export interface RowGradient {
 /** The loss that a step minimises, and the table rows that it reads. */
 export interface GradientTask {
   /**
-   * The loss. It reads the rows in `rows` in place of the variables that `lookups` names, and the
-   * other variables as they are.
+   * Computes the loss. For a variable that `lookups` names, it reads the rows in `rows` instead of
+   * the variable. It reads all other variables directly.
    */
   readonly loss: (rows: ReadonlyMap<string, tf.Tensor>) => tf.Scalar;
   /**
-   * By variable name, the rows that the loss reads of a table, each at most once. These rows [R,
-   * width] are leaves of the graph, so gradient and update have R rows, however long the table is.
+   * By variable name, the R rows of a table that the loss reads, each at most once. The gathered
+   * rows [R, width] are leaves of the graph, so gradient and update have R rows, however long the
+   * table is.
    */
   readonly lookups: ReadonlyMap<string, Int32Array>;
 }
@@ -107,8 +108,8 @@ export class Adam {
   /**
    * Applies one step.
    *
-   * @param gradients - by variable name. A variable without a gradient, or a row of one, keeps its
-   *   value and its moments.
+   * @param gradients - by variable name. A variable or a row without a gradient keeps its value and
+   *   its moments.
    * @param step - counts from 1, for the bias correction.
    */
   apply(

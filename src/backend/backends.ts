@@ -1,7 +1,8 @@
 // Names of the tfjs backends. Does not load tfjs, so that command lines can import it.
 
 /**
- * The backends: our kernels, libtensorflow, WebGPU through Dawn on any GPU, tfjs's own JavaScript.
+ * The backends: `native` uses our kernels, `tensorflow` uses libtensorflow, `webgpu` uses Dawn on
+ * any GPU, and `cpu` is tfjs's own JavaScript.
  */
 export const BACKENDS = ['native', 'tensorflow', 'webgpu', 'cpu'] as const;
 

@@ -94,8 +94,9 @@ export function unitRows(x: tf.Tensor2D, epsilon: number): tf.Tensor2D {
 }
 
 /**
- * Dropout: sets a share `rate` of the elements to 0 and divides the rest by 1 - rate. A hash of
- * `seed` and the index of an element decides, the same on every backend, so no mask is stored.
+ * Dropout: sets each element to 0 with probability `rate` and divides the others by 1 - rate. A
+ * hash of `seed` and the index of the element decides, and is the same on every backend. So no mask
+ * is stored.
  *
  * @param rate - in [0, 1).
  * @param seed - 32 bits.
@@ -199,7 +200,7 @@ export function causalAttention(
   }) as tf.Tensor2D;
 }
 
-/** Pairs of a query and a candidate: cells of the score matrix [E, C]. */
+/** Pairs of a query and a candidate, which are cells of the score matrix [E, C]. */
 export interface ScorePairs {
   /** Indices of queries, ascending. */
   readonly rows: Int32Array;
@@ -207,9 +208,9 @@ export interface ScorePairs {
   readonly columns: Int32Array;
 }
 
-/** Pairs with a number that is added to their score. */
+/** Pairs of a query and a candidate, each with a boost that is added to its score. */
 export interface Boosts extends ScorePairs {
-  /** [pairs], with a gradient. */
+  /** [pairs] the boosts. Gradients flow to this tensor. */
   readonly values: tf.Tensor1D;
 }
 
@@ -217,13 +218,13 @@ export interface Boosts extends ScorePairs {
  * ln sum_c exp(q_e . v_c + bias_c) for each query, computed in blocks: the scores [E, C] are never
  * held as a whole.
  *
- * A softmax cross-entropy is this minus the score of the positive. Gradients go to queries,
- * candidates and boosts. Candidates in a variable that is not trainable are constants, and their
- * gradient is not computed.
+ * A softmax cross-entropy is this value minus the score of the positive. Queries, candidates and
+ * boosts get gradients. Candidates in a variable that is not trainable are constants and get none.
  *
  * @param queries - [E, D], already divided by tau.
  * @param candidates - [C, D].
- * @param bias - [C] added to the scores of each candidate: -ln Q for a logQ correction.
+ * @param bias - [C] added to all scores of a candidate: minus ln of its expected count for a logQ
+ *   correction.
  * @param masked - pairs that are left out; at least one candidate of every query must remain.
  * @param boosts - added to the scores of single pairs.
  * @returns [E].

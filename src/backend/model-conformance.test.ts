@@ -33,8 +33,8 @@ const GRADIENT_TOLERANCE = 1e-3;
 /** Tolerance of a weight after three steps of at most the learning rate each. */
 const WEIGHT_TOLERANCE = 1e-4;
 /**
- * A softmax ignores a bias of its keys. The gradient of that bias is 0 up to rounding, and Adam
- * moves along rounding errors as fast as along other gradients.
+ * The bias of the keys does not change the softmax of an attention. The gradient of that bias is 0
+ * up to rounding, and Adam turns rounding errors into steps as large as those of other gradients.
  */
 const WITHOUT_GRADIENT = /\.key\.bias$/;
 const STEPS = 3;

@@ -13,7 +13,7 @@ const require = createRequire(import.meta.url);
  */
 export async function optionalPackage(name: string, remedy: string): Promise<unknown> {
   try {
-    // By path: TypeScript would try to resolve the name of the package.
+    // The import is by path, because TypeScript would try to resolve the name of the package.
     return await import(require.resolve(name));
   } catch (cause) {
     const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');

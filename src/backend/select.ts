@@ -8,8 +8,8 @@ import { tf } from './tf.ts';
 import { registerWebgpuBackend } from './webgpu-backend.ts';
 
 /**
- * How to register each backend with tfjs, once: returns a description of what it computes on, or
- * throws a TandemError with the remedy.
+ * Functions that register each backend with tfjs, once. They return a description of the device
+ * that the backend computes on, or throw a TandemError with the remedy.
  */
 const REGISTER: Readonly<Record<BackendName, () => string | Promise<string>>> = {
   native: registerNativeBackend,

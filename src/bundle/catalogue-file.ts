@@ -1,5 +1,5 @@
-// The catalogue as items.safetensors: columns, with text as one UTF-8 blob and offsets. Layout in
-// docs/reference/bundle-format.md.
+// Encodes the catalogue as items.safetensors: columns, with text as one UTF-8 blob and offsets.
+// docs/reference/bundle-format.md has the layout.
 
 import { isUtf8 } from 'node:buffer';
 import { TandemError } from '../errors.ts';
@@ -74,7 +74,7 @@ function checkedText(blob: Uint8Array, offsets: Int32Array, name: string): TextC
   const count = offsets.length - 1;
   if (count < 0 || !isAscending(offsets) || offsets[count] !== blob.length)
     throw invalid(`Expected ascending offsets that end at ${blob.length} for "${name}".`);
-  // An offset must not lie within a character, half of which would be on either side.
+  // An offset inside a character would split the character between two texts.
   const cut = offsets.subarray(0, count).some((begin) => (blob[begin]! & 0xc0) === 0x80);
   if (cut || !isUtf8(blob)) throw invalid(`Expected UTF-8 in "${name}".`);
   return new TextColumn({ blob, offsets });

@@ -1,9 +1,9 @@
-// The catalogue: what serving knows of the items behind the rows of an index, in columns that hold
-// a million items and more.
+// The catalogue: the data that serving has of each item of an index, by row, in columns that can
+// hold more than a million items.
 
 import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
 
-/** Items in catalogue order as an import has them: ItemTable of data/ has this form. */
+/** Items in catalogue order, as an import has them. ItemTable of data/ has this form. */
 export interface CatalogueInput {
   readonly ids: readonly string[];
   readonly titles: readonly string[];

@@ -1,6 +1,6 @@
-// The file `current` of a directory of bundles, replaced atomically. Its first line names the
-// bundle to serve, the lines below name the bundles that were current before. So a rollback means
-// the same to every process that reads it.
+// The file `current` of a directory of bundles, which is replaced atomically. Its first line names
+// the bundle to serve; the lines below name the bundles that were current before, the latest first.
+// So every process goes back to the same bundle on a rollback.
 
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -95,8 +95,9 @@ export function bundleBefore(bundlesDirectory: string): string {
 }
 
 /**
- * Makes the bundle before the current one current again and removes the current one from `current`.
- * So another rollback goes further back. Its directory stays: it can be activated by name.
+ * Makes the bundle before the current one current again, and removes the name of the current one
+ * from the file `current`. So another rollback goes further back. The directory of the removed
+ * bundle stays, and the bundle can be activated by name.
  *
  * @returns the name of the bundle that is current now.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND when there is none.
@@ -109,8 +110,8 @@ export function rollbackBundle(bundlesDirectory: string): string {
 }
 
 /**
- * Deletes all but the `keep` bundles that were current last. Bundles that never were current stay.
- * A server is not disturbed, because it holds its bundle in memory.
+ * Deletes the bundles that the file `current` names, except its first `keep`. Bundles that the file
+ * does not name stay. A server can continue, because it holds its bundle in memory.
  *
  * @returns names of the deleted directories.
  * @throws RangeError for fewer than MIN_KEPT_BUNDLES.

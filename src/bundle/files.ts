@@ -18,9 +18,9 @@ import {
 export type BundleFile = keyof typeof BUNDLE_FILES;
 
 /**
- * Bytes of one read call. A kernel without preemption, as servers have it, leaves a call only when
- * it ends or yields, which is tens of megabytes into a large read. An event loop on the same core
- * could not run for so long.
+ * Bytes of one read call. Server kernels often run without preemption: a system call then keeps its
+ * core until it ends or yields, which can take tens of megabytes of a large read. During that time,
+ * an event loop on the same core could not run.
  */
 const READ_BYTES = 1 << 20;
 

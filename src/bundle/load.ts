@@ -29,7 +29,7 @@ export interface Bundle {
   readonly catalogue: ItemCatalogue;
   /** [N, D] f32 unit rows in catalogue order. */
   readonly vectors: Float32Array;
-  /** File of the index; manifest.index says of which kind. */
+  /** Content of the index file; manifest.index has its kind. */
   readonly indexBytes: Uint8Array;
   readonly goldens: readonly GoldenRequest[];
   /**
@@ -38,8 +38,8 @@ export interface Bundle {
    */
   readonly headWeights: HeadWeights;
   /**
-   * Reads and checks every weight again at each call: a server needs those of the head and does not
-   * keep the others.
+   * Reads and checks every weight again at each call, because a server keeps only the weights of
+   * the head in memory.
    *
    * @throws TandemError ERR_BUNDLE_INVALID when the file has changed since loading.
    */
@@ -49,8 +49,8 @@ export interface Bundle {
 /**
  * Reads and checks a bundle: sizes, digests, formats, counts, schema hash, and every id.
  *
- * The content of the index file and the goldens are checked by verifyBundle and by a server, which
- * replays the goldens.
+ * This function does not check the content of the index file and does not replay the goldens.
+ * verifyBundle and a server do both.
  *
  * @param path - a bundle directory, or a directory of bundles.
  * @throws TandemError ERR_BUNDLE_NOT_FOUND; ERR_BUNDLE_INVALID naming the file, the expected value
@@ -98,8 +98,8 @@ export async function loadBundle(path: string): Promise<Bundle> {
     BUNDLE_FILES.vectors,
   );
   checkUnitRows(vectors, model.embeddingWidth, (row) => catalogue.id(row));
-  // The id of an index is the digest of its file, which was checked above. It may have gigabytes
-  // and is not digested again.
+  // The id of an index is the digest of its file, which was checked above. The file may have
+  // gigabytes, so it is not digested again.
   same(BUNDLE_FILES.index, 'indexId', manifest.indexId, manifest.files[BUNDLE_FILES.index]!.sha256);
   const goldens = parseGoldens(parseJson(files.goldens, BUNDLE_FILES.goldens));
   for (const golden of goldens) {

@@ -73,16 +73,16 @@ export function fusedWidth({ fusion, embeddingWidth, contextWidth }: ModelConfig
 }
 
 /**
- * Largest number of items with a history boost in a user state: those of the events that the
- * encoder reads.
+ * Largest number of items with a history boost in a user state: one per event that the encoder
+ * reads.
  */
 export function maxBoostedItems({ itemFrequency, maxHistory }: ModelConfig): number {
   return itemFrequency === true ? maxHistory : 0;
 }
 
 /**
- * Largest number of rows of a user state: one, of the newest event, or one per event for fusion
- * attention, where the context attends over them.
+ * Largest number of rows of a user state: one row, of the newest event, or for fusion attention one
+ * row per event, because the context attends over them.
  */
 export function maxStateRows({ fusion, maxHistory }: ModelConfig): number {
   return fusion === 'attention' ? maxHistory : 1;
@@ -215,7 +215,7 @@ export function parseManifest(value: unknown): BundleManifest {
   return parseOrThrow(manifestSchema, value, MANIFEST_FILE);
 }
 
-/** The canonical text of a manifest. A manifest file with another text was edited. */
+/** The canonical text of a manifest. A manifest file that differs from it was edited. */
 export function manifestText(manifest: BundleManifest): string {
   return `${JSON.stringify(JSON.parse(canonicalJson(manifest)), null, 2)}\n`;
 }

@@ -39,7 +39,7 @@ export interface BundleInput {
   readonly catalogue: ItemCatalogue;
   /** [N, D] unit rows in catalogue order, from the item tower. */
   readonly vectors: Float32Array;
-  /** File of the index, with the same rows. */
+  /** Content of the index file; the index has the same rows as `vectors`. */
   readonly indexBytes: Uint8Array;
   readonly index: BundleManifest['index'];
   readonly stateType: BundleManifest['stateType'];

@@ -1,4 +1,4 @@
-// The check of item vectors at publishing and at loading.
+// Checks item vectors when a bundle is published and when it is loaded.
 
 import { TandemError } from '../errors.ts';
 

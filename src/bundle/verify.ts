@@ -92,7 +92,7 @@ export async function verifyBundle(path: string): Promise<VerifyReport> {
 }
 
 /**
- * Replays a bundle's goldens at the instruction set of a head. A server does so, too, before it
+ * Replays a bundle's goldens at the instruction set of a head. A server also does this before it
  * serves a bundle.
  */
 export function replayGoldens(

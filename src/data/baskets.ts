@@ -1,5 +1,5 @@
-// Baskets: sets of items that were converted together, in one visit or, where visits hold single
-// items, by one user. Baselines count them, and training may start from their co-occurrences.
+// Baskets: sets of items that one user converted in one visit or, when most visits hold single
+// items, at any time. Baselines count them, and training can start from their co-occurrences.
 
 import type { EventTable } from './dataset.ts';
 
@@ -7,7 +7,7 @@ import type { EventTable } from './dataset.ts';
 export const BASKET_PAUSE_SECONDS = 60;
 /** When visits hold fewer items on average, a user's whole past is one basket instead. */
 export const MIN_MEAN_BASKET = 2;
-/** Only the newest events of a basket count: bounds the quadratic cost of a heavy user. */
+/** Largest number of newest events that count for a basket; bounds the quadratic cost of a user. */
 const MAX_BASKET = 512;
 
 export interface Baskets {

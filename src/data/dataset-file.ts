@@ -36,7 +36,7 @@ export interface RejectedCount {
   readonly table: TableName;
   readonly reason: string;
   /**
-   * row: the whole row was left out; value: the row was kept without this value; excluded: an
+   * `row`: the whole row was left out; `value`: the row was kept without this value; `excluded`: an
    * adapter left the row out on purpose.
    */
   readonly effect: 'row' | 'value' | 'excluded';
@@ -106,7 +106,7 @@ const schema = z.object({
   files: z.record(z.string(), z.object({ bytes: count, sha256: z.string() })),
 });
 
-/** The digest of a dataset. It changes with the data and with all that changes their meaning. */
+/** The digest of a dataset. It changes with the data and with their meaning. */
 export function datasetDigest(file: Omit<DatasetFile, 'digest'>): string {
   return sha256Hex(canonicalJson(file));
 }

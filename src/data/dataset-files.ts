@@ -52,7 +52,8 @@ export class DatasetFiles {
   }
 
   /**
-   * Opens and verifies the dataset in `directory`, about one gigabyte per second; close() it.
+   * Opens and verifies the dataset in `directory`, at about one gigabyte per second. The caller
+   * closes it.
    *
    * @throws TandemError ERR_DATASET_NOT_FOUND when nothing was imported there; ERR_DATASET_INVALID
    *   when a file is missing, changed or of another version.

@@ -65,8 +65,8 @@ export class Database {
   /**
    * Passes a result to sinks column by column, without building row objects.
    *
-   * DuckDB computes the whole result on its own threads before the first value is passed. So a job
-   * that runs meanwhile is interrupted once, for the copying.
+   * DuckDB computes the whole result on its own threads before the first value is passed. So this
+   * thread is blocked only once, while the values are copied.
    *
    * @param open - called once with the number of rows; returns one sink per column. A sink is
    *   called with the value, null for NULL, and its row in the result.

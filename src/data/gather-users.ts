@@ -1,4 +1,5 @@
-// Collects some users of several shards into one dataset, which stays when the shards are released.
+// Copies some users of several shards into one dataset, which stays in memory when the shards are
+// released.
 
 import type { Dataset, ItemTable, UserTable } from './dataset.ts';
 

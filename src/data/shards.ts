@@ -54,7 +54,7 @@ export function oneShard(dataset: Dataset): DatasetShards {
 }
 
 /**
- * Opens and verifies the dataset in `directory`; close() it.
+ * Opens and verifies the dataset in `directory`. The caller closes it.
  *
  * @param shardEvents - N: a shard ends with the user of the N-th event after the last cut.
  * @throws TandemError what readDataset throws.

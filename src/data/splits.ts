@@ -1,5 +1,5 @@
-// Where the past of each user ends, for the two protocols of evaluation: pure functions over the
-// event table.
+// Decides where the past of each user ends, for the two evaluation protocols. All functions are
+// pure functions of the event table.
 
 import { TandemError } from '../errors.ts';
 import { DAY_SECONDS } from '../time.ts';
@@ -41,7 +41,7 @@ export interface EventSplit {
   readonly heldOut: Int32Array;
 }
 
-/** With fewer events, no past is left to predict from once the last two are held out. */
+/** A user with fewer events has no past to predict from when the last two events are held out. */
 const MIN_EVENTS_TO_HOLD_OUT = 3;
 
 /**

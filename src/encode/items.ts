@@ -20,12 +20,15 @@ import { makeRequests } from './made-up-requests.ts';
 export interface EncodedItems {
   /** [N, D] f32 unit rows in catalogue order. */
   readonly vectors: Float32Array;
-  /** File of the index. */
+  /** Content of the index file. */
   readonly indexBytes: Uint8Array;
   readonly index: IndexSettings;
 }
 
-/** One half sets how far a search looks, the other half measures the recall of that. */
+/**
+ * Number of queries that calibrate an index. One half sets how much of the index a search scans;
+ * the other half measures the recall with that setting.
+ */
 const CALIBRATION_QUERIES = 512;
 const CALIBRATION_SEED = 12;
 
@@ -34,7 +37,8 @@ const VECTORS = 'item-vectors';
 const indexFolder = (kind: IndexKind): string => `item-index-${kind}`;
 
 /**
- * Gives vectors and index of a finished run, and computes those that are missing.
+ * Returns the item vectors and the index of a finished run, and computes them when they are
+ * missing.
  *
  * @param directory - checkpoint directory.
  * @param kind - kind of the index.

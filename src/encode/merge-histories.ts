@@ -1,4 +1,4 @@
-// Brings the histories in the store and the events of a dataset together: both may have events that
+// Merges the histories in the store with the events of a dataset. Each of them may have events that
 // the other does not have yet.
 
 import type { Bundle } from '../bundle/load.ts';
@@ -19,7 +19,7 @@ export interface UserToMerge {
   readonly id: UserId;
   /** Row of the dataset's users. */
   readonly user: number;
-  /** Unix seconds: later events of the dataset are left out. */
+  /** Unix seconds of the newest event to use; later events of the dataset are left out. */
   readonly lastEventSeconds: number;
 }
 
@@ -59,8 +59,8 @@ export async function mergeHistories(
 /**
  * A user's newest events of the dataset, by name, oldest first.
  *
- * Events of items that the bundle does not know are left out: they would take the place of events
- * that it can encode, and a later bundle that knows them finds them in the data.
+ * Events of items that the bundle does not know are left out, because they would take the place of
+ * events that it can encode. A later bundle that knows these items finds the events in the data.
  */
 function newestEvents(
   { bundle, dataset }: MergeSources,

@@ -1,4 +1,5 @@
-// Chooses what computes user states: the native addon, or the model on tfjs as training runs it.
+// Opens the engine that computes user states: the native addon, or the model on tfjs that training
+// uses.
 
 import { bundleHistoryEncoder } from '../bundle/weights/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
@@ -12,8 +13,8 @@ export type EncodeEngine = 'native' | 'tfjs';
 export interface EncoderOptions {
   readonly bundle: Bundle;
   /**
-   * What computes the states: the addon, or the model as training runs it, for comparisons and for
-   * GPUs. Default native.
+   * The engine that computes the states: `native` is the addon, `tfjs` is the model that training
+   * uses, for comparisons and for GPUs. Default native.
    */
   readonly engine?: EncodeEngine;
   /** Precision of the native engine. Default f32. */

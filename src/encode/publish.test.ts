@@ -41,8 +41,7 @@ describe('encodeItems', () => {
     const model = await loadModel(run('concat'));
     assert.deepEqual(first.vectors, await model.itemVectors());
     model.dispose();
-    // Other settings in place of the index's: a job that built the index again would not return
-    // them.
+    // Replaces the settings of the index. A job that built the index again would not return these.
     writeFileSync(join(run('concat'), 'item-index-clusters', 'index.json'), '{"connectivity":7}');
     assert.deepEqual((await encodeItems(run('concat'))).index, { connectivity: 7 });
     rmSync(join(run('concat'), 'item-index-clusters'), { recursive: true });

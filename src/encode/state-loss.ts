@@ -1,5 +1,5 @@
-// Measures what a bundle's answers lose when user states are stored in fewer bits: answers the same
-// requests from states of every type. `publish --state-type` chooses the type.
+// Measures how much a bundle's answers change when user states are stored in fewer bits. It answers
+// the same requests from states of every type. `publish --state-type` chooses the type.
 
 import type { Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';

@@ -129,8 +129,8 @@ describe('encodeUsers', () => {
       ),
     );
     assert.deepEqual([...statesOf(store, half).lengths], known);
-    // With stored histories, too, the newest events of known items count, however many others lie
-    // in between.
+    // With stored histories, the newest events of known items count as well, whatever the number of
+    // events of unknown items between them.
     const kept = new MemoryStore();
     await encodeUsers({ bundle, dataset: half, store: kept, histories: true });
     assert.deepEqual(statesOf(kept, half).states, statesOf(store, half).states);

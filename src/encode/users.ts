@@ -1,6 +1,7 @@
 // The daily batch: encodes the histories of users with new activity into the feature store. It
-// needs no record of its progress: a user whose stored state covers the newest event is skipped. So
-// a job that was killed does the rest when it runs again, and ends in the same states.
+// keeps no record of its progress, because it skips users whose stored state covers their newest
+// event. So a job that was killed encodes the remaining users when it runs again, and ends in the
+// same states.
 
 import type { Bundle } from '../bundle/load.ts';
 import { maxStateRows } from '../bundle/manifest.ts';
@@ -20,11 +21,11 @@ import { openEncoder, type EncoderOptions } from './open-encoder.ts';
 export interface EncodeUsersOptions extends EncoderOptions {
   readonly dataset: Dataset;
   readonly store: StateStore & HistoryStore & WatermarkStore;
-  /** Unix seconds: the job sees only events before it, as if it ran then. Default: all events. */
+  /** Unix seconds: the job reads only events before this time. Default: all events. */
   readonly untilSeconds?: number;
   /**
-   * Unix seconds: the job encodes users with an event at or after it, even when their states are up
-   * to date. Default: the watermark in the store, without users whose states are up to date.
+   * Unix seconds: the job encodes all users with an event at or after this time. By default, it
+   * starts from the watermark in the store, and skips users whose states are up to date.
    */
   readonly sinceSeconds?: number;
   /**

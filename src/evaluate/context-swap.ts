@@ -1,5 +1,5 @@
-// The swap test: a model that uses context and history must lose recall when either comes from
-// another request.
+// The swap test: gives each request the context or the history of another request. A model that
+// uses both must lose recall in both cases.
 
 import { Random } from '../random.ts';
 import type { EvaluationQuery } from './query.ts';

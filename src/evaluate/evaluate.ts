@@ -65,8 +65,8 @@ interface SwapCheck {
   readonly recallAt100: number;
   readonly recallAt100Swapped: number;
   /**
-   * Whether it fell below the 95 % interval of the row without the swap. A smaller fall can be
-   * chance.
+   * Whether Recall@100 fell below the 95 % interval of the row without the swap. A smaller fall can
+   * be chance.
    */
   readonly fell: boolean;
 }
@@ -235,7 +235,7 @@ function validationSetOrNone(
 }
 
 /**
- * Refuses a model that has seen the answers.
+ * Refuses a model whose training data or features contain the events that it is asked to predict.
  *
  * @throws TandemError when the model has trained on other data or on events that `set` asks it to
  *   predict, or when its item frequencies reveal the label.

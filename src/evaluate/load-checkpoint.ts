@@ -1,5 +1,5 @@
-// Loads a finished training run as a model to evaluate. tfjs is loaded only when called, so that
-// baselines alone start at once.
+// Loads a finished training run as a model to evaluate. It imports tfjs only when it is called, so
+// that an evaluation of baselines alone starts at once.
 
 import { basename, resolve } from 'node:path';
 import type { EvaluatedModel } from './evaluate.ts';

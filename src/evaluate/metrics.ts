@@ -38,7 +38,8 @@ export interface ScorerMetrics extends Metrics {
 }
 
 /**
- * Hits among the best K divided by min(positives, K): 1 when as many were found as possible.
+ * Recall@K: the positives among the best K items, divided by min(positives, K). It is 1 when as
+ * many positives as possible are among the best K.
  *
  * @param ranks - [positives], 0 = best.
  */

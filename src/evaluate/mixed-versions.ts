@@ -30,7 +30,7 @@ export function mixVersions(
   };
 }
 
-/** The six ways to mix two versions. The two pure ones are the rows of the models themselves. */
+/** The six mixtures of two versions. The two unmixed models have rows of their own. */
 export function mixtures(first: string, second: string): Versions[] {
   const names = [first, second];
   return names

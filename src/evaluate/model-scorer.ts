@@ -1,5 +1,5 @@
-// The model as a scorer. It decides which state and which context each row of a report gets.
-// Features come from features/ only.
+// Uses a model as a scorer. This file decides which state and which context each row of a report
+// gets. All features come from features/.
 
 import type { ModelConfig } from '../bundle/manifest.ts';
 import type { Dataset } from '../data/dataset.ts';
@@ -58,7 +58,7 @@ export class ModelEvaluation {
   readonly #logged: LoggedContext;
   /** Row of the action table, by event. */
   readonly #actions: Int32Array;
-  /** User states by historyEnd: the last event that a state knows also identifies the user. */
+  /** User states by historyEnd, which identifies both the user and the events of the state. */
   readonly #states = new Map<number, Float32Array>();
   #vectors: Float32Array | undefined;
 

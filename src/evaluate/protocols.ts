@@ -57,8 +57,8 @@ export interface TimeProtocolOptions {
  * of its day.
  *
  * Candidates are the items with an event before the cut (the start of `from`'s day), without the
- * request's subject. Other positives are dropped; requests without a remaining positive are dropped
- * and counted.
+ * request's subject. Positives that are not candidates are dropped. Requests without a remaining
+ * positive are dropped and counted.
  *
  * @throws TandemError ERR_DATASET_INVALID without times, requests or a cut.
  */
@@ -105,8 +105,8 @@ export function validationWindow(dataset: TimedData): { from: number; until: num
 }
 
 /**
- * Refuses a model with itemFrequency in the table protocol. There, the only item of the user's
- * history that is ranked is a positive, so a frequency reveals the label.
+ * Refuses a model with itemFrequency in the table protocol. This protocol ranks an item of the
+ * user's history only if it is a positive, so the frequency of an item reveals the label.
  *
  * @throws TandemError ERR_CONFIG_INVALID for itemFrequency in the table protocol.
  */

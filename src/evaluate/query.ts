@@ -10,8 +10,8 @@ export interface EvaluationQuery {
   /** Row of UserTable, or -1 for a user without events and attributes. */
   readonly user: number;
   /**
-   * The state knows the events [historyBegin, historyEnd) of EventTable; they are equal for a cold
-   * start.
+   * The state is computed from the events [historyBegin, historyEnd) of EventTable. Both are equal
+   * for a cold start.
    */
   readonly historyBegin: number;
   readonly historyEnd: number;

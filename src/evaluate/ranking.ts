@@ -4,7 +4,7 @@
 import { TandemError } from '../errors.ts';
 import type { EvaluationQuery, EvaluationSet, Scorer } from './query.ts';
 
-/** Printed in every report. */
+/** The tie rule as every report prints it. */
 export const TIE_RULE = 'higher score first, then lower catalogue row';
 
 /** Size of one block of scores, which bounds memory for any Q and N. */

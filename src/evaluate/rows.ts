@@ -159,7 +159,7 @@ export function modelRows(
       { context },
       swapHistories(queries, seed),
     );
-  // Leave-one-out has no clock, so no batch can be late.
+  // Leave-one-out has no batch times, so no state can be late.
   if (set.protocol === 'time')
     for (const days of STALE_DAYS)
       add(

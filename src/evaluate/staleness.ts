@@ -6,7 +6,8 @@ import { DAY_SECONDS } from '../time.ts';
 import type { EvaluationQuery } from './query.ts';
 
 /**
- * How many days late states are, besides 0, which is the state of 00:00 UTC of the request's day.
+ * The numbers of days by which states are late. Day 0, the state of 00:00 UTC of the request's day,
+ * is the main row of a model.
  */
 export const STALE_DAYS = [1, 3, 7, 14] as const;
 

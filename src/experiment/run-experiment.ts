@@ -34,8 +34,9 @@ export interface ExperimentPlaces {
 /**
  * Runs the missing parts of an experiment, and writes its result after every run.
  *
- * The folder of a run is named by its settings and its data, so a changed row trains anew beside
- * the old run. Changes of the code are not noticed: delete the work folder to measure again.
+ * The name of a run's folder depends on its settings and its data, so a changed row trains again in
+ * another folder. Changes of the code do not change the name: delete the work folder to measure
+ * again.
  *
  * @throws TandemError as import, training and evaluation do.
  */
@@ -72,7 +73,8 @@ export async function runExperiment(
     })),
     runs,
   });
-  // Ordered by seed, so that the table has all rows, without deviations, as early as possible.
+  // Runs are ordered by seed, so that the table has all rows as early as possible. Deviations
+  // follow with the second seed.
   for (const seed of experiment.seeds)
     for (const row of experiment.rows) {
       const config = rowSettings(experiment, row, seed);

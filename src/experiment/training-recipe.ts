@@ -1,5 +1,5 @@
-// How to train for a protocol: where training ends, and which number stops it. Only validation data
-// is used; the test period is never read.
+// How to train for a protocol: this file decides where training ends, and which metric stops it. It
+// uses validation data only and never reads the test period.
 
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
@@ -25,9 +25,9 @@ export interface TrainingPlan {
    * best on validation data.
    */
   readonly refit: boolean;
-  /** The start of a warm start; weights are drawn when absent. */
+  /** The finished run that training starts from; weights are drawn when absent. */
   readonly start?: WarmStart;
-  /** Backend of tfjs; `native` when absent. */
+  /** The tfjs backend; `native` when absent. */
   readonly backend?: TrainOptions['backend'];
 }
 

@@ -1,5 +1,6 @@
-// The number that stops training, on the same random validation requests in every validation of
-// every run. Requests are gathered shard by shard; only their users and histories stay in memory.
+// Computes the metric that stops training, on the same random validation requests in every
+// validation of every run. Requests are gathered shard by shard; only their users and histories
+// stay in memory.
 
 import type { Dataset } from '../data/dataset.ts';
 import { UserGatherer } from '../data/gather-users.ts';
@@ -81,7 +82,7 @@ export async function gatherValidation(
         ? heldOutQueries(dataset, 'validation')
         : requestQueries(dataset, { form, ...window }, candidates).queries;
     before += shards.userCounts[shard]!;
-    // The next shards make up for rounding, and for requests that a shard lacks.
+    // The next shards compensate for rounding, and for shards with too few requests.
     const quota = Math.round((MEASURES[protocol].requests * before) / users) - queries.length;
     const sample = new Random(17).shuffle(all).slice(0, quota);
     queries.push(...moved(sample, dataset, gatherer));
@@ -95,7 +96,7 @@ export async function gatherValidation(
   return { protocol, dataset: gatherer.dataset(shards), queries, candidates };
 }
 
-/** Rewrites the queries of a shard as queries of the gathered users. */
+/** Rewrites the rows of users and events in a shard's queries as rows of the gathered dataset. */
 function moved(
   queries: readonly EvaluationQuery[],
   from: Dataset,

@@ -1,5 +1,5 @@
-// From the names of actions to rows of the action table: the only implementation, for training,
-// batch encoding, fresh events and evaluation.
+// Maps the names of actions to rows of the action table. Training, batch encoding, fresh events and
+// evaluation share this implementation.
 
 import type { CompactSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';

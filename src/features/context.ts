@@ -1,6 +1,6 @@
-// Context features: from a subject and demographics to rows and weights of the context layer's
-// tables. The only implementation, for pseudo-context in training, logged context in evaluation and
-// live context in serving.
+// Context features: maps a subject and demographics to rows and weights of the context layer's
+// tables. Pseudo-context in training, logged context in evaluation and live context in serving
+// share this implementation.
 
 import { TextColumn, TextIndex, type TextBytes } from '../text-column.ts';
 import { boundedBucket, type CompactSchema, type FeatureSchema } from './schema.ts';
@@ -90,9 +90,9 @@ export class ContextFeatures {
   }
 
   /**
-   * A search query as the rows of its known n-grams, ascending, each of weight 1: words of the
-   * catalogue, and the trigrams that other words share with them. A query without a known n-gram is
-   * no subject.
+   * The bag of a search query: the rows of its known n-grams, ascending, each with weight 1. Words
+   * that the catalogue does not have can still share trigrams with its words. A query without a
+   * known n-gram gives no subject.
    */
   queryBag(query: string): SubjectBag {
     const base = this.schema.categories.length;

@@ -1,5 +1,5 @@
-// A micro-batch of requests in the layout that the head reads: the same arrays for tfjs, C++ and
-// goldens.
+// A micro-batch of requests in the layout that the head reads. tfjs, the native head and the
+// goldens use the same arrays.
 
 import type { SubjectBag } from './context.ts';
 
@@ -24,9 +24,9 @@ export interface HeadBatch {
   /** [B] catalogue row of the item in view, -1 without one; read by models with subjectItem. */
   readonly subjectItems?: Int32Array;
   /**
-   * [B + 1] offsets into sequenceRows, ascending from 0, for fusion attention alone, which ignores
-   * states and hasState. Request b has the rows [offsets[b], offsets[b + 1]), oldest first; its
-   * state is the last row, and without rows it is a cold start.
+   * [B + 1] offsets into sequenceRows, ascending from 0; only for fusion attention. Request b has
+   * the rows [offsets[b], offsets[b + 1]), oldest first. Its state is the last row; without rows it
+   * is a cold start. The native head then reads the sequences instead of states and hasState.
    */
   readonly sequenceOffsets?: Int32Array;
   /** [sequenceOffsets[B], D] states of all events of the histories, one history after another. */
@@ -34,7 +34,8 @@ export interface HeadBatch {
 }
 
 /**
- * Collects requests in reusable arrays, which grow when needed. batch() views those since clear().
+ * Collects requests in reusable arrays, which grow when needed. batch() gives views of the requests
+ * that were added since clear().
  */
 export class HeadBatchBuilder {
   readonly #width: number;

@@ -1,7 +1,7 @@
-// Personalised item frequency: how often a user has had each item lately, and the boost that this
-// adds to the item's score. A vector of fixed width cannot tell hundreds of items apart; a list of
-// boosts beside it can. @see Hu et al., Modeling Personalized Item Frequency Information for
-// Next-basket Recommendation, SIGIR 2020.
+// Personalised item frequency: the decayed number of a user's events with each item, and the
+// history boost that it adds to the item's score. A user state of fixed width cannot tell hundreds
+// of items apart; one boost per item of the history can. @see Hu et al., Modeling Personalized Item
+// Frequency Information for Next-basket Recommendation, SIGIR 2020.
 
 import { DAY_SECONDS } from '../time.ts';
 import type { EventColumns } from './sequence.ts';
@@ -13,15 +13,15 @@ import type { EventColumns } from './sequence.ts';
 const HALF_LIFE_SECONDS = 90 * DAY_SECONDS;
 
 /**
- * Distinct items of a history, by first occurrence, with n_i = sum over its events of 2^(-age /
- * half-life).
+ * The distinct items of a history, in the order of their first occurrence, with their decayed
+ * counts: n_i is the sum of 2^(-age / half-life) over the events with item i.
  */
 export interface ItemFrequencies {
   readonly items: Int32Array;
   readonly counts: Float64Array;
 }
 
-/** What is added to the scores of a user's items, in units of the cosine. */
+/** The history boosts of a user, which are added to the cosine scores of the user's items. */
 export interface HistoryBoosts {
   /** Rows of the encoder's catalogue, ascending. */
   readonly items: Int32Array;
@@ -38,11 +38,11 @@ export interface FrequencyWeights {
 }
 
 /**
- * Counts the items of the last T events of [begin, end), which are those that the history encoder
- * reads.
+ * Counts the items of the last T events of [begin, end), which are the events that the history
+ * encoder reads.
  *
- * Ages are counted from the newest event, not from the request. So the counts are part of the state
- * and change only when the state does.
+ * The age of an event counts back from the newest event, not from the request. So the counts are
+ * part of the state and change only when the state changes.
  *
  * @param maxHistory - T.
  */

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { queryNgrams, queryVocabulary, queryWords } from './query.ts';
 
-// Without ß, which upper case would turn into another word.
+// Letters without ß, because its upper case SS is another word.
 const word = fc.stringMatching(/^[a-zäñ0-9]{1,8}$/);
 
 describe('queryNgrams', () => {

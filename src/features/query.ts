@@ -2,8 +2,8 @@
 // parts with seen words. Also the vocabulary of n-grams in the texts of a catalogue.
 
 /**
- * Largest number of words of a query that are read: the rest of a pasted text says little of
- * intent.
+ * Largest number of words of a query that are read. The rest of a long pasted text says little
+ * about the user's intent.
  */
 const MAX_WORDS = 16;
 

@@ -1,5 +1,5 @@
-// Sequence features: from a user's events to the rows that the history encoder reads, and the age
-// of a state.
+// Sequence features: maps a user's events to the rows that the history encoder reads, and computes
+// the age of a state.
 
 import { GAP_BUCKETS } from './schema.ts';
 
@@ -44,9 +44,9 @@ export class HistoryBatchBuilder {
   /**
    * Adds the last T events of [begin, end) as the next history.
    *
-   * The gap of an event is counted from the event before it, also when that event is older than the
-   * last T. So an event at the same position of a history has the same features in training, batch
-   * encoding and fresh encoding.
+   * The gap of an event is the time since the event before it, also when the event before it is not
+   * among the last T. So an event has the same features in training, in the daily batch and in the
+   * encoding of fresh events.
    */
   add(events: EventColumns, begin: number, end: number): void {
     for (let event = Math.max(begin, end - this.#maxHistory); event < end; event++) {

@@ -1,5 +1,5 @@
-// What is cached of a user: the encoder's output, the history boosts and the times that say how old
-// it is. The batch job and fresh events make these records with the same function.
+// The cached state of a user: the encoder's output, the history boosts, and the times from which
+// its age follows. The batch job and fresh events make these records with the same function.
 
 import { historyBoosts, type FrequencyWeights, type HistoryBoosts } from './item-frequency.ts';
 import type { EventColumns } from './sequence.ts';
@@ -16,7 +16,7 @@ export interface UserState {
   readonly type: StateType;
   /** Score boosts of the user's items; absent when the model has no `itemFrequency`. */
   readonly historyBoosts?: HistoryBoosts;
-  /** Unix seconds of the newest event that the state has seen. */
+  /** Unix seconds of the newest event that the state was computed from. */
   readonly lastEventSeconds: number;
   /** Unix seconds at which the state was computed. */
   readonly encodedAtSeconds: number;

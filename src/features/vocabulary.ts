@@ -1,4 +1,4 @@
-// Vocabularies: from names to rows and back. The schema decides which row stands for unknown names.
+// Vocabularies map names to rows and back. The schema decides which row stands for unknown names.
 
 /** An immutable list of distinct names with constant-time lookup. */
 export class Vocabulary {

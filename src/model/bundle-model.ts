@@ -1,5 +1,5 @@
-// The model of a published bundle, for batch jobs. Its weights are those of the server's head and
-// index.
+// Loads the model of a published bundle on tfjs, for batch jobs. The server's head and index were
+// made from the same weights.
 
 import type { BackendName } from '../backend/backends.ts';
 import { useBackend } from '../backend/select.ts';
@@ -13,8 +13,9 @@ export type { BackendName };
 /**
  * Loads the model of a bundle. The caller disposes it.
  *
- * @param backend - of tfjs; `native` when absent.
- * @throws TandemError ERR_BACKEND_UNAVAILABLE; the errors of TwoTower.
+ * @param backend - the tfjs backend; `native` when absent.
+ * @throws TandemError ERR_BACKEND_UNAVAILABLE; ERR_CHECKPOINT_INVALID as the constructor of
+ *   TwoTower does.
  */
 export async function loadBundleModel(bundle: Bundle, backend?: BackendName): Promise<TwoTower> {
   await useBackend(backend);

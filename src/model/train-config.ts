@@ -18,15 +18,16 @@ export const TEMPERATURE_BOUNDS: { readonly low: number; readonly high: number }
   high: 1,
 };
 
-/** Where sampled candidates come from, besides the positives. */
+/** How the sampled candidates of a step are drawn, in addition to in-batch positives. */
 interface CandidateSampling {
   /**
-   * Number of negatives per step, shared by its examples, from a mixture of unigram and uniform.
+   * Number of negatives per step, drawn from a mixture of the unigram and the uniform distribution.
+   * All examples of a step share them.
    */
   readonly negatives: number;
   /** Share of the mixture that follows item frequency (1 = popularity); the rest is uniform. */
   readonly unigramShare: number;
-  /** Number of hard negatives per step, from the categories of positives. */
+  /** Number of hard negatives per step: items from the categories of positives. */
   readonly hardNegatives: number;
 }
 
@@ -44,24 +45,24 @@ export type LossConfig =
   /** Binary cross-entropy. */
   | (CandidateSampling & {
       readonly kind: 'bce';
-      /** t of gBCE: 0 is plain BCE, 1 fully undoes the overconfidence of sampling. */
+      /** t of gBCE: 0 is plain BCE, 1 fully corrects the overconfidence due to sampling. */
       readonly calibration: number;
     });
 
 /**
- * The future window of a position: its next events, its next days, or both. Without either, all
- * later training events.
+ * The future window of a position in a history: the next `windowEvents` events, limited to the next
+ * `windowDays` days. A limit that is absent does not apply.
  */
 export interface FutureWindow {
   readonly windowEvents?: number;
   readonly windowDays?: number;
 }
 
-/** Which later events are positives of a position. */
+/** Which later events are the positives of a position in a history. */
 export type Objective =
-  /** The event that follows each drawn position. */
+  /** The next event after each drawn position. */
   | { readonly kind: 'next' }
-  /** Several events of the future window of one position, the last encoded one. */
+  /** Several events of the future window of one position per user, where the encoded events end. */
   | (FutureWindow & { readonly kind: 'all' })
   /** One event of the future window of each drawn position. */
   | (FutureWindow & { readonly kind: 'denseAll' });
@@ -71,56 +72,56 @@ export interface TrainConfig {
   readonly seed: number;
   readonly model: ModelConfig;
   /**
-   * Norm of item rows that start from the items' co-occurrence in training baskets. The larger, the
-   * longer they stay near it. 0 = they start small and at random.
+   * Norm of the item rows that start from the co-occurrence of items in training baskets. Rows of a
+   * larger norm stay near their start for longer. 0 = all item rows start small and at random.
    */
   readonly coOccurrenceStart: number;
   /** Users per step; their histories are encoded. */
   readonly usersPerStep: number;
   readonly objective: Objective;
   /**
-   * Positives drawn for each user; `all` takes every position (objective `all`: every event of the
-   * window).
+   * Largest number of positives that a step draws for each user. `all` takes every position or, for
+   * objective `all`, every event of the future window.
    */
   readonly positivesPerUser: number | 'all';
   /**
-   * What has equal weight.
+   * Which unit has equal weight in the loss.
    *
-   * - `user`: users. They are drawn evenly, and the examples of a user share its weight.
-   * - `example`: examples of users that are drawn evenly.
-   * - `event`: events. Users are drawn in proportion to their events, and their examples share the
-   *   weight.
+   * - `user`: each user. Users are drawn uniformly, and the examples of a user share one weight.
+   * - `example`: each example. Users are drawn uniformly, and each of their examples has weight 1.
+   * - `event`: each event. Users are drawn in proportion to their number of events, at most
+   *   maxHistory + 1, and the examples of a user share one weight.
    */
   readonly userWeighting: 'user' | 'example' | 'event';
   readonly steps: number;
-  /** Adam's learning rate after warm-up; it falls to a tenth along a cosine. */
+  /** Peak learning rate of Adam; after a linear warm-up it decays to a tenth along a cosine. */
   readonly learningRate: number;
   readonly warmupSteps: number;
   /**
-   * Mean age of the averaged weights, as a share of the steps so far. The average is validated and
-   * kept. 0 = no average.
+   * Mean age of the averaged weights, as a share of the steps so far. The averaged weights are
+   * validated and kept instead of the last ones. 0 = no averaging.
    */
   readonly averagedShare: number;
   readonly loss: LossConfig;
-  /** tau, which divides the scores. A learned one starts here. */
+  /** The temperature tau, which divides the scores. A learned tau starts at this value. */
   readonly temperature: number;
   /** Whether tau is learned, within [0.01, 1]. */
   readonly learnTemperature: boolean;
   /**
-   * Dropout rate inside the history encoder, and share of events left out of the mean of a history.
+   * Dropout rate inside the history encoder, and rate of events left out of the mean of a history.
    */
   readonly encoderDropout: number;
-  /** Whether the encoder sees the time since the previous event; if not, its table is zero. */
+  /** Whether the encoder reads the time since the previous event; if not, the gap table is zero. */
   readonly gapFeature: boolean;
-  /** Whether the encoder sees positions; if not, its table is zero. */
+  /** Whether the encoder reads positions; if not, the position table is zero. */
   readonly positionFeature: boolean;
-  /** Dropout rate of the context vector, which keeps the history important. */
+  /** Dropout rate of the context vector, so that the head does not rely on the context alone. */
   readonly contextDropout: number;
   /** Dropout rate of the input of the head's hidden layer. */
   readonly headDropout: number;
-  /** Share of examples without a subject, so that the model learns requests without context. */
+  /** Share of examples whose subject is removed, so that the model learns requests without one. */
   readonly subjectDropout: number;
-  /** Share of examples with unknown demographics. */
+  /** Share of examples whose demographics are set to unknown. */
   readonly demographicDropout: number;
   /**
    * Share of examples with the context of their logged request (no subject if none was logged). The
@@ -130,26 +131,26 @@ export interface TrainConfig {
   /** Share of pseudo-contexts that are a synthetic search query instead of categories. */
   readonly queryShare: number;
   /**
-   * Share of pseudo-contexts taken from a neighbour, another conversion near the positive, instead
-   * of the positive itself.
+   * Share of pseudo-contexts that are made from a neighbour instead of the positive itself. A
+   * neighbour is another conversion of the user near the positive in time.
    */
   readonly neighbourShare: number;
-  /** The largest time between neighbours, in seconds. */
+  /** The largest time between a positive and its neighbour, in seconds. */
   readonly neighbourSeconds: number;
   /**
-   * Whether items that the user has had before the state are positives again, and candidates. False
-   * leaves them out of the loss, as protocols leave them out of the ranking; the scores of such
-   * items are then undefined.
+   * Whether items of the user's history can be positives again, and candidates. False leaves them
+   * out of the loss, as the protocols without repeats leave them out of the ranking. The model then
+   * learns nothing about their scores.
    */
   readonly repeats: boolean;
   /**
-   * R: the state lacks the last U(0, R) hours before a positive, as with a daily batch. 0 = the
-   * state is complete.
+   * R: the state of an example lacks the events of the last U(0, R) hours before its request, as a
+   * state from a daily batch does. 0 = the state is complete.
    */
   readonly recencyMaskHours: number;
   /**
-   * Half-life of a positive's weight, in days before the newest training event; 0 = all weigh the
-   * same.
+   * Half-life of the weight of a positive, in days; its age counts back from the newest training
+   * event. 0 = all positives have the same weight.
    */
   readonly halfLifeDays: number;
   /** Steps between validations. Each validation also saves a checkpoint. */

@@ -25,13 +25,13 @@ export interface AuctionOutcome {
   readonly relevances: Float64Array;
   /** Expected payments for the slots that own candidates won. */
   readonly spend: number;
-  /** Expected price of what is bought in those slots. */
+  /** Expected price of the items that are bought in those slots. */
   readonly revenue: number;
 }
 
 /**
- * Ranker and auction of one world. An item gets the same prediction in a request whoever proposes
- * it.
+ * The ranker and the auction of one world. In a request, an item gets the same prediction from the
+ * ranker, whichever generator proposes it.
  */
 export class Auction {
   readonly population: Population;
@@ -131,8 +131,8 @@ export class Auction {
       if (ranked.length > law.SLOTS + 1) ranked.pop();
     };
     for (let i = 0; i < candidates.length; i++) enter(candidates[i]!, i);
-    // An item that both propose counts as ours. A scan finds it faster than a set among few
-    // candidates.
+    // An item that both sides propose counts as the generator's own. Among few candidates, a scan
+    // is faster than a set.
     const own = candidates.length > 32 ? new Set(candidates) : undefined;
     const rivals = this.#rivals(user, profile, session);
     for (let i = 0; i < rivals.length; i++) {

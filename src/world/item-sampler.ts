@@ -28,9 +28,10 @@ export class ItemSampler {
    * exact in leaves of at most EXACT_LEAF_ITEMS; larger leaves use importance resampling of popular
    * items.
    *
-   * @param count - at most MIN_LEAF_ITEMS, so many items every leaf offers in every country.
-   * @param converted - items that the user converted before; they count REPEAT_FACTOR of their
-   *   weight.
+   * @param count - at most MIN_LEAF_ITEMS, which is the number of items that every leaf offers in
+   *   every country at least.
+   * @param converted - items that the user converted before; their weight is multiplied by
+   *   REPEAT_FACTOR.
    */
   drawItems(
     stream: RandomStream,

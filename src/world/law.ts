@@ -19,7 +19,8 @@ export const LEAF_SIZE_EXPONENT = 0.5;
 /** The item of rank r within its leaf has popularity r^-0.6. */
 export const ITEM_ZIPF_EXPONENT = 0.6;
 /**
- * Every leaf has at least so many items, and offers so many of the most popular in every country.
+ * Least number of items of a leaf. A leaf offers this many of its most popular items in every
+ * country.
  */
 export const MIN_LEAF_ITEMS = 8;
 /** Width of the latent taste of users and items; dimension 0 is the price level. */

@@ -34,7 +34,8 @@ export class LineWriter {
     const text = `${this.#lines.join('\n')}\n`;
     this.#lines = [];
     this.#characters = 0;
-    // writeFile() on a handle continues at its position and repeats short writes; write() does not.
+    // writeFile() on a handle continues at its position and completes short writes; write() does
+    // not.
     await this.#file.writeFile(text);
   }
 

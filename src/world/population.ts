@@ -1,5 +1,5 @@
-// Users and what they do in 90 days. A user is a function of (seed, user) and does not depend on
-// other users. So a million users need the memory of one.
+// Users and their sessions in 90 days. A user is a function of (seed, user) and does not depend on
+// other users. So simulating a million users needs the memory of one.
 
 import { DAY_SECONDS } from '../time.ts';
 import type { Catalogue } from './catalogue.ts';
@@ -11,7 +11,7 @@ import { drawQuery } from './search-query.ts';
 
 /** One visit with one intent: a request, and the conversions that follow it. */
 export interface Session {
-  /** Position among the user's sessions, by time. */
+  /** Index among the user's sessions, in order of time. */
   readonly number: number;
   /** The intent. */
   readonly leaf: number;

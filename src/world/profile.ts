@@ -1,4 +1,4 @@
-// Users of the synthetic world: who they are, and which leaves they are interested in for long.
+// Draws the profiles of users of the synthetic world: demographics, taste and long-term interests.
 
 import type { Catalogue } from './catalogue.ts';
 import * as law from './law.ts';
@@ -9,9 +9,9 @@ const COUNTRY_CUMULATIVE = [0.3, 0.45, 0.57, 0.67, 0.77, 0.87, 0.94, 1];
 const GENDER_CUMULATIVE = [0.49, 0.97, 1];
 const UNKNOWN_AGE_SHARE = 0.06;
 
-/** What does not change about a user. */
+/** The properties of a user that do not change. */
 export interface Profile {
-  /** Years. The world knows it also where `ageKnown` is false. */
+  /** Years. The simulation uses it even when `ageKnown` is false. */
   readonly age: number;
   /** Whether the dataset has the age. */
   readonly ageKnown: boolean;

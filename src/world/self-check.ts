@@ -1,6 +1,6 @@
-// Checks that a synthetic world can measure what we claim: with its true parameters, context must
-// gain what we claim a model can gain, history must help, and nothing may leak. No model is
-// trained.
+// Checks that a synthetic world can measure the gains that we claim for a model. With the world's
+// true parameters, context must gain as much as we claim, history must help, and no label may leak.
+// No model is trained.
 
 import { DAY_SECONDS } from '../time.ts';
 import { Catalogue } from './catalogue.ts';
@@ -227,7 +227,8 @@ function judge(
   const recall = (slice: string, ranking: Ranking): number =>
     rows.find((row) => row.slice === slice && row.ranking === ranking)!.recallAt10;
   const [differs, same] = SLICES;
-  // At least one hit in all requests: a sample cannot show a smaller recall, and it must not be 0.
+  // The smallest recall that a sample can show is one hit in all requests. The divisor must not be
+  // 0.
   const withoutContext = Math.max(
     recall(differs, 'history only'),
     recall(differs, 'history only, told the slice'),

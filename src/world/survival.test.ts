@@ -29,7 +29,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** Scores by a function of (request, item). */
+/** A generator whose scores are a function of (request, item). */
 function generator(name: string, scoreOf: (request: number, item: number) => number): Scorer {
   return {
     name,
@@ -47,7 +47,7 @@ function simulate(generators: readonly Scorer[]): Promise<SurvivalReport> {
   return simulateSurvival({ dataset, set, generators, candidates: K, seed: 1 });
 }
 
-/** The true relevance, which an omniscient generator would rank by. */
+/** The true relevances, by which an ideal generator would rank. */
 function truth(): Float64Array[] {
   const delivery = openWorldDelivery(dataset)!;
   const all = Int32Array.from({ length: dataset.items.count }, (_, slot) => slot);

@@ -1,6 +1,6 @@
-// Simulates which candidates survive ranker and auction, and what their delivery is worth. Every
-// generator proposes for the same requests of the synthetic world, against the same rivals, ranker
-// and budgets.
+// Simulates which candidates survive ranker and auction, and the value of their delivery. Every
+// generator proposes candidates for the same requests of the synthetic world, against the same
+// rivals, ranker and budgets.
 
 import type { Dataset, RequestRecord } from '../data/dataset.ts';
 import { openWorldDelivery } from './auction.ts';

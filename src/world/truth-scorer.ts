@@ -1,5 +1,5 @@
-// Scores all items of a world by what the simulation knows: by the true intent, by what a request
-// shows of it, by history alone, and by popularity.
+// Scores all items of a world with the true parameters of the simulation: by the true intent, by
+// the part of it that a request shows, by history alone, and by popularity.
 
 import * as law from './law.ts';
 import type { Population, Session } from './population.ts';
@@ -115,8 +115,8 @@ export class TruthScorer {
   }
 
   /**
-   * P(leaf) given also whether the intent differs from all known intents: the best that history can
-   * do in a slice.
+   * P(leaf) when it is also given whether the intent differs from all known intents. This is the
+   * best ranking by history alone in a slice.
    */
   #sliceLeaves(session: Session): Float64Array {
     const known = new Set(this.#profile!.interests);

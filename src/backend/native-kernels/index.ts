@@ -1,5 +1,5 @@
-// The tfjs kernels that the addon computes. Shapes and attributes are checked here; the arithmetic
-// is in native/core. Integers and booleans are left to tfjs's CPU kernel of the same name.
+// The tfjs kernels that the addon computes. These files check shapes and attributes; the arithmetic
+// is in native/core. For integers and booleans, tfjs's CPU kernel of the same name is used.
 
 import type { TensorOps } from '../../native/tensor-ops.ts';
 import type { tf } from '../tf.ts';

@@ -106,8 +106,8 @@ function transpose(factory: KernelFactory): tf.KernelConfig {
       const x = inputs['x']!;
       const { perm } = attrs as unknown as tf.TransposeAttrs;
       const shape = perm.map((axis) => x.shape[axis]!);
-      // Without a move of the axes longer than 1 the values stay where they are. The gradient of a
-      // gather transposes there and back even when its axis is the first one.
+      // When no axis longer than 1 moves, the values stay where they are. In the gradient of a
+      // gather, tfjs makes two such transposes even along the first axis.
       const moved = perm.filter((axis) => x.shape[axis] !== 1);
       if (moved.every((axis, i) => i === 0 || axis > moved[i - 1]!))
         return sameData(backend, x, shape);
@@ -192,7 +192,8 @@ function whole(values: Float32Array, shape: readonly number[]): Block {
 
 /** Copies a block of `size` in runs that are contiguous on both sides. */
 function copyBlock(ops: TensorOps, from: Block, to: Block, size: readonly number[]): void {
-  // Trailing axes that the block fills on both sides form one run; the axis before counts runs.
+  // Trailing axes that the block fills on both sides form one run, together with the axis before
+  // them. copyRows copies all runs along the axis before the run.
   let axis = size.length - 1;
   while (axis > 0 && size[axis] === from.shape[axis] && size[axis] === to.shape[axis]) axis--;
   const run = product(size, Math.max(axis, 0), size.length);

@@ -1,5 +1,5 @@
-// From the tensors of a bundle or checkpoint to the weights of the native history encoder. Every
-// shape is checked.
+// Turns the tensors of a bundle or checkpoint into the weights of the native history encoder, and
+// checks every shape.
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import { GAP_BUCKETS, type CompactSchema } from '../../features/schema.ts';

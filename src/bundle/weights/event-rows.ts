@@ -1,4 +1,4 @@
-// From events that name items and actions to the rows that a bundle's history encoder reads.
+// Turns events that name items and actions into the rows that a bundle's history encoder reads.
 
 import { ActionRows } from '../../features/action-rows.ts';
 import type { CompactSchema } from '../../features/schema.ts';

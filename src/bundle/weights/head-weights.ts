@@ -1,4 +1,4 @@
-// From the tensors of a bundle to the weights of the native head. Every shape is checked.
+// Turns the tensors of a bundle into the weights of the native head, and checks every shape.
 
 import { subjectRows, type FeatureSchema } from '../../features/schema.ts';
 import type { ContextWeights, HeadWeights } from '../../native/head.ts';
@@ -12,7 +12,7 @@ import { expectTensor, type Tensor } from '../safetensors.ts';
  * Copies the `head.*` and `context.*` tensors, so that the other weights can be freed. With
  * subjectItem the result also refers to `items.*`, which are not copied.
  *
- * @param catalogue - source of item features, read with subjectItem alone.
+ * @param catalogue - source of item features; read only with subjectItem.
  * @throws TandemError ERR_BUNDLE_INVALID naming a tensor that is missing or of another shape.
  */
 export function headWeights(

@@ -17,7 +17,10 @@ export interface HistoryEncoderOptions {
   readonly isa?: Isa;
 }
 
-/** Computes the function of TwoTower.encodeHistories, to 1e-4 of a state's largest value in f32. */
+/**
+ * Computes the same function as TwoTower.encodeHistories. With f32, the difference is at most 1e-4
+ * of a state's largest value.
+ */
 export class HistoryEncoder {
   /** D. */
   readonly embeddingWidth: number;

@@ -1,5 +1,5 @@
-// The tables of item input embeddings for native code. The history encoder, the item tower and a
-// head with subjectItem read them.
+// Turns tensors into the tables of item input embeddings for native code. The history encoder, the
+// item tower and a head with subjectItem read these tables.
 
 import type { ItemFeatures } from '../../features/item-features.ts';
 import type { CompactSchema } from '../../features/schema.ts';

@@ -16,7 +16,7 @@ import type { Bundle } from '../load.ts';
 import { BUNDLE_FILES, type ModelConfig } from '../manifest.ts';
 import { expectTensor, type Tensor } from '../safetensors.ts';
 
-/** Computes TwoTower.itemTower of TwoTower.itemInputs, to 1e-5. */
+/** Computes the same vectors as TwoTower.itemTower on TwoTower.itemInputs, to within 1e-5. */
 export class ItemTower {
   /** D. */
   readonly embeddingWidth: number;

@@ -1,4 +1,4 @@
-// How the user states of a bundle are recorded: from its manifest and two of its tensors.
+// Reads the format of a bundle's user states from its manifest and two of its tensors.
 
 import type { FrequencyWeights } from '../../features/item-frequency.ts';
 import type { StateFormat } from '../../features/user-state.ts';

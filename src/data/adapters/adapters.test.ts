@@ -93,8 +93,8 @@ describe('online-retail', () => {
       ],
     );
     assert.equal(dataset.testFrom, Date.UTC(2011, 10, 10) / 1000);
-    // B has two descriptions, once each, of which the later counts. So "red" is in one item and
-    // "candle" in two.
+    // Item B has two descriptions that occur once each, and the later one counts. So "red" is in
+    // one item and "candle" is in two.
     assert.deepEqual(dataset.items.titles, [
       'RED BOX 3 BOXES',
       'BLUE, CANDLE',

@@ -1,4 +1,4 @@
-// Gives every event a time when the order is known and only some times are.
+// Gives every event a time when the order of all events is known, but only some of their times.
 
 /**
  * SELECT of all columns of `relation` in which each NULL of `time` is replaced: by the user's last

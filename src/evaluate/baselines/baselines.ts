@@ -1,6 +1,6 @@
-// The baselines: scorers without learning that every report prints. A model must beat all of them.
-// The formulas are in docs/explanation/evaluation.md, which also says which of them reproduce
-// published baselines.
+// The baselines: scorers without learning, which every report prints. A model must beat all of
+// them. docs/explanation/evaluation.md has the formulas, and says which of them reproduce published
+// baselines.
 
 import { BASKET_PAUSE_SECONDS, buildBaskets } from '../../data/baskets.ts';
 import type { Dataset, Subject } from '../../data/dataset.ts';
@@ -134,9 +134,9 @@ export class Baselines {
   }
 
   /**
-   * The weighted sum of MIXTURE_PARTS. Repeat purchases are left out when seen items are not
-   * ranked: there, the only item of a history that is a candidate is a positive, so its count would
-   * reveal the label.
+   * The weighted sum of MIXTURE_PARTS. Repeat purchases are left out when the protocol does not
+   * rank items of the user's history. An item of the history can then be a candidate only if it is
+   * a positive, so its count would reveal the label.
    */
   mixed(weights: MixtureWeights): Scorer {
     const parts = MIXTURE_PARTS.map(() => new Float32Array(this.#dataset.items.count));

@@ -22,11 +22,11 @@ const MAX_QUERIES = 500;
 const PARTS_BYTES = 256 * 1024 * 1024;
 
 /**
- * Coordinate ascent on Recall@10 + Recall@100 of `validation`, starting from DEFAULT_MIXTURE: one
- * part after the other takes the best value of a grid, and keeps its own among equals.
+ * Maximises Recall@10 + Recall@100 of `validation` by coordinate ascent from DEFAULT_MIXTURE. One
+ * part after the other takes the best weight of a grid, and keeps its current weight on a tie.
  *
- * When items that a user has had are not ranked, repeat purchases are no part of the mixture, and
- * their weight stays.
+ * When the protocol does not rank items of the user's history, repeat purchases are not part of the
+ * mixture, and their weight stays.
  */
 export function chooseMixture(dataset: Dataset, validation: EvaluationSet): MixtureWeights {
   const { candidates } = validation;

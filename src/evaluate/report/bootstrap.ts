@@ -11,7 +11,7 @@ export interface ConfidenceInterval {
   readonly high: number;
 }
 
-/** A statistic of requests: sum(values) / sum(per), or the mean of the values without `per`. */
+/** A statistic of requests: sum(values) / sum(per), or mean(values) when `per` is absent. */
 export interface Ratio {
   /** [requests]. */
   readonly values: readonly number[];
@@ -25,8 +25,8 @@ export function ratioOf({ values, per }: Ratio): number {
 }
 
 /**
- * Statistics of 1,000 resamples of users, with replacement. Users and not requests are resampled,
- * because requests of one user resemble each other.
+ * Statistics of 1,000 resamples of users, with replacement. Users are resampled and not requests,
+ * because requests of one user are not independent.
  *
  * @param ratios - [S] statistics over the same requests.
  * @param users - [requests], -1 = a user of its own.

@@ -1,4 +1,4 @@
-// The only use of vega: renders the specification of a chart as SVG text.
+// Renders the specification of a chart as SVG text. Only this file uses vega.
 
 import type { TopLevelSpec } from 'vega-lite';
 

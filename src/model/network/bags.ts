@@ -16,8 +16,8 @@ export interface Bags {
 /**
  * Category bags of items.
  *
- * @param catalogueRows - [n] items, or undefined for the whole catalogue.
- * @returns n bags of rows of `items.category`.
+ * @param catalogueRows - [n] items, or undefined for the whole catalogue of N items.
+ * @returns n bags (N for the whole catalogue) of rows of the table `items.category`.
  */
 export function categoryBags(items: ItemFeatures, catalogueRows: Int32Array | undefined): Bags {
   const { categoryOffsets, categoryRows, categoryWeights } = items;
@@ -40,7 +40,8 @@ export function categoryBags(items: ItemFeatures, catalogueRows: Int32Array | un
 /**
  * Subject bags of a batch of B requests.
  *
- * @returns bags whose weights sum to 1 or 0, and [B] flags: 1 where the weights of a bag sum to 0.
+ * @returns `bags`: B bags of rows of `context.subjectTable`, with the weights of each bag divided
+ *   by their sum; `empty`: [B] 1 for a bag whose weights sum to 0, else 0.
  */
 export function subjectBags(batch: HeadBatch): { bags: Bags; empty: Float32Array } {
   const { count, subjectOffsets, subjectRows, subjectWeights } = batch;

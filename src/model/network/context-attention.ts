@@ -7,7 +7,10 @@ import { gatherOrZero, padRows } from '../../backend/ragged.ts';
 import { tf } from '../../backend/tf.ts';
 import { dense } from './layers.ts';
 
-/** Hidden states of U histories, one history after the other, and which of them E examples see. */
+/**
+ * Hidden states of U histories, one history after the other, and the history and newest state of
+ * each of E examples.
+ */
 export interface HistoryStates {
   /** [R, D] hidden states, one row per event. */
   readonly hidden: tf.Tensor2D;
@@ -19,26 +22,32 @@ export interface HistoryStates {
   readonly newest: Int32Array;
 }
 
-/** Heads, and the tensors of the attention. D is the width of a state, F that of the context. */
+/**
+ * The number of heads, and the tensors of the attention. D is the width of a hidden state, F the
+ * width of the context vector.
+ */
 export interface ContextAttentionWeights {
   readonly heads: number;
   /** [D, F]. */
   readonly query: tf.Tensor;
-  /** [D, D], as `value` and `output`. */
+  /** [D, D]. */
   readonly key: tf.Tensor;
+  /** [D, D]. */
   readonly value: tf.Tensor;
+  /** [D, D]. */
   readonly output: tf.Tensor;
-  /** [1, D]: the only row that an example without a state attends to. */
+  /** [1, D] cold-start vector: the only row that an example without a state attends to. */
   readonly coldStart: tf.Tensor;
 }
 
 /**
- * Multi-head attention with the context as query, for each example: a = Wo' [.. ; sum_t
- * softmax_t((Wk_p h_t) . (Wq_p c) / sqrt(D / P)) Wv_p h_t ; ..] over P heads p.
+ * Multi-head attention with P heads, for each example. The query is the context vector c; keys and
+ * values are the hidden states h_t of the history. The result is a = Wo' [z_1 ; .. ; z_P] with
+ * z_p = sum_t softmax_t((Wk_p h_t) . (Wq_p c) / sqrt(D / P)) Wv_p h_t for head p.
  *
- * @param context - [E, F] c, the context vectors.
+ * @param context - [E, F] the context vectors c.
  * @param known - [E, 1] f32: 1 where the example has a state, 0 for a cold start.
- * @returns [E, D].
+ * @returns [E, D] the attended vectors a.
  */
 export function attendContext(
   states: HistoryStates,
@@ -77,7 +86,10 @@ export function attendContext(
 }
 
 /**
- * Lays the examples out as a table [U, most], one row per history: example e is in cell cells[e].
+ * Lays the examples out as a table [U, most], one row per history. `most` is the largest number of
+ * examples that share a history, at least 1.
+ *
+ * @returns `cells`: [E] the cell of each example in the flattened table.
  */
 function cellsOf(histories: Int32Array, count: number): { cells: Int32Array; most: number } {
   const used = new Int32Array(count);
@@ -87,8 +99,11 @@ function cellsOf(histories: Int32Array, count: number): { cells: Int32Array; mos
 }
 
 /**
- * [U, 1, most, T], added to the scores: 0 for events that an example sees, MASKED for later events
- * and padding.
+ * The mask that is added to the attention scores: 0 for events that an example sees, MASKED for
+ * later events and padding.
+ *
+ * @param length - L, the length of the longest history.
+ * @returns [U, 1, most, L].
  */
 function seenMask(
   { offsets, histories, newest }: HistoryStates,

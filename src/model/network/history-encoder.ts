@@ -1,5 +1,5 @@
-// The history encoder: a causal Transformer over the events of a history. Its states are what the
-// feature store keeps.
+// The history encoder: a causal, pre-norm Transformer over the events of a history. The feature
+// store keeps its hidden states as user states.
 
 import { causalAttention } from '../../backend/fused.ts';
 import { tf } from '../../backend/tf.ts';
@@ -9,13 +9,15 @@ import { dense, dropout, layerNorm, type TrainingNoise, type WeightOf } from './
 import { positionRows } from './ragged-histories.ts';
 
 /**
- * Hidden states of B histories. An event attends to itself and to earlier events of its history.
- * Positions count back from the newest event.
+ * Computes the hidden states of B histories. An event attends to itself and to earlier events of
+ * its history. Positions count back from the newest event.
  *
+ * @param weightOf - looks up the tensors `encoder.*`.
  * @param inputs - [M, D] input embeddings of items.
- * @param batch - R events; `items` are rows of `inputs`, not of the catalogue.
- * @param weightOf - tensors `encoder.*`.
- * @returns [R, D], one row per event.
+ * @param batch - B histories with R events in total; `items` are rows of `inputs`, not of the
+ *   catalogue.
+ * @param noise - dropout of a training step; absent at inference.
+ * @returns [R, D] hidden states, one row per event.
  */
 export function encodeEvents(
   config: ModelConfig,
@@ -66,9 +68,10 @@ export function encodeEvents(
 }
 
 /**
- * The input of the first block: a projection of item and action, plus time gap and position.
+ * The input of the first Transformer block: a projection of the concatenated embeddings of item and
+ * action, plus the embeddings of the time gap and of the position.
  *
- * @param items - [R, D] input embeddings by event.
+ * @param items - [R, D] the input embedding of each event's item.
  * @returns [R, D].
  */
 function embedEvents(
@@ -91,10 +94,10 @@ function embedEvents(
 }
 
 /**
- * Wm times the mean of the inputs up to each event. In training, a random share of the events is
- * left out of the means.
+ * Wm times the mean of the item inputs up to each event. In training, dropout removes whole events
+ * from the means at `encoderRate` and scales the other events by 1 / (1 - encoderRate).
  *
- * @param items - [R, D] input embeddings by event.
+ * @param items - [R, D] the input embedding of each event's item.
  * @returns [R, D].
  */
 function historyMeans(

@@ -1,5 +1,5 @@
-// Draws the first values of the model's tensors as weights.ts describes them. train.ts decides
-// which of them a run starts from.
+// Draws the initial values of the model's tensors, as weights.ts describes them. train.ts decides
+// whether a run starts from them or from a checkpoint.
 
 import { Random } from '../../random.ts';
 import type { TensorSpec } from './weights.ts';
@@ -8,8 +8,8 @@ import type { TensorSpec } from './weights.ts';
 export type NewWeights = Map<string, { readonly shape: readonly number[]; data: Float32Array }>;
 
 /**
- * Draws all tensors. The same seed gives the same values, and the values of a tensor do not depend
- * on which other tensors there are.
+ * Draws all tensors. The same seed gives the same values. The values of a tensor do not depend on
+ * which other tensors the model has.
  */
 export function initialWeights(specs: ReadonlyMap<string, TensorSpec>, seed: number): NewWeights {
   return new Map(

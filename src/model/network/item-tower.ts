@@ -7,12 +7,13 @@ import { categoryBags } from './bags.ts';
 import { dense, unitRows, weightedBag, type WeightOf } from './layers.ts';
 
 /**
- * Input embeddings of items: the sum of id, weighted categories, advertiser and price band.
+ * Input embeddings of items: the sum of the embeddings of id, categories (weighted by confidence),
+ * advertiser and price band.
  *
- * @param weightOf - tensors `items.*`.
- * @param catalogueRows - [n] items, or undefined for the whole catalogue.
- * @param idRows - [n, D] rows of `items.id` for `catalogueRows`, when gradients are wanted towards
- *   these rows alone; looked up when absent.
+ * @param weightOf - looks up the tensors `items.*`.
+ * @param catalogueRows - [n] items, or undefined for the whole catalogue of N items.
+ * @param idRows - [n, D] the rows of `items.id` for `catalogueRows`. A caller passes them to get
+ *   gradients with respect to these rows only. They are looked up when absent.
  * @returns [n, D], or [N, D] for the whole catalogue.
  */
 export function itemInputs(
@@ -40,9 +41,9 @@ export function itemInputs(
 }
 
 /**
- * Item vectors: v = normalise(x + MLP(x)).
+ * Item vectors: v = normalise(x + MLP(x)). The MLP has one hidden layer with relu.
  *
- * @param weightOf - tensors `tower.*`.
+ * @param weightOf - looks up the tensors `tower.*`.
  * @param x - [n, D] input embeddings.
  * @returns [n, D] unit rows.
  */

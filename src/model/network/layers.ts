@@ -9,10 +9,10 @@ import type { Bags } from './bags.ts';
 /** Looks up a tensor of the model by its name in weights.ts. */
 export type WeightOf = (name: string) => tf.Variable;
 
-/** Dropout rates of a training step. Absent at inference. */
+/** The dropout rates of a training step, and the random stream that draws its masks. */
 export interface TrainingNoise {
   readonly random: Random;
-  /** Rate inside the history encoder, and share of events left out of the mean of a history. */
+  /** Rate inside the history encoder, and rate of events left out of the mean of a history. */
   readonly encoderRate: number;
   /** Rate of the input of the head's hidden layer. */
   readonly headRate: number;
@@ -29,11 +29,11 @@ const NORM_EPSILON = 1e-5;
 const UNIT_EPSILON = 1e-12;
 
 /**
- * A dense layer: y = x Wᵀ + b, followed by relu if `activation` says so.
+ * A dense layer: y = x Wᵀ + b, followed by relu when `activation` is `relu`.
  *
  * @param x - [n, in].
  * @param weight - [out, in].
- * @param bias - [out].
+ * @param bias - [out]; undefined for none.
  * @returns [n, out].
  */
 export function dense(
@@ -60,18 +60,17 @@ export function layerNorm(x: tf.Tensor2D, scale: tf.Tensor, offset: tf.Tensor): 
   return fused.layerNorm(x, scale, offset, NORM_EPSILON);
 }
 
-/** The rows of x [n, D], each divided by its L2 norm. */
+/** Divides each row of x [n, D] by its L2 norm. Returns [n, D]. */
 export function unitRows(x: tf.Tensor2D): tf.Tensor2D {
   return fused.unitRows(x, UNIT_EPSILON);
 }
 
 /**
- * Weighted sum of table rows per bag: out[b] = sum over its entries of weight * table[row]. An
- * empty bag gives zeros.
+ * Weighted sum of table rows per bag: out[b] is the sum of weight * table[row] over the entries of
+ * bag b. An empty bag gives zeros.
  *
- * The gradient goes to the table alone and is our own: bags stay ragged in both directions. The
- * gradient that tfjs has for a segment sum would mask every element against negative ids, which do
- * not occur here.
+ * Only the table gets a gradient. This function defines that gradient itself, because the gradient
+ * of a segment sum in tfjs masks every element against negative ids, which do not occur here.
  *
  * @param table - [R, width].
  * @param bags - B bags of rows of `table`.
@@ -82,7 +81,8 @@ export function weightedBag(table: tf.Tensor, bags: Bags): tf.Tensor2D {
   const count = offsets.length - 1;
   const segments = new Int32Array(rows.length);
   for (let b = 0; b < count; b++) segments.fill(b, offsets[b], offsets[b + 1]);
-  // Each pass makes its own: tfjs disposes tensors that the forward pass made and did not save.
+  // Each pass creates its own index tensors, because tfjs disposes tensors that the forward pass
+  // creates and does not save.
   const rowIds = (): tf.Tensor1D => tf.tensor1d(rows, 'int32');
   const bagIds = (): tf.Tensor1D => tf.tensor1d(segments, 'int32');
   const scale = (): tf.Tensor2D => tf.tensor2d(weights, [weights.length, 1]);
@@ -99,10 +99,11 @@ export function weightedBag(table: tf.Tensor, bags: Bags): tf.Tensor2D {
 }
 
 /**
- * Dropout: sets a share `rate` of the elements to 0 and divides the rest by 1 - rate. Returns x
- * itself without a random stream.
+ * Dropout: sets each element to 0 with probability `rate` and divides the others by 1 - rate.
  *
  * @param rate - in [0, 1).
+ * @param random - draws the seed of the mask; undefined at inference.
+ * @returns a tensor of the shape of x; x itself without `random` or at rate 0.
  */
 export function dropout<T extends tf.Tensor>(x: T, rate: number, random: Random | undefined): T {
   if (random === undefined || rate === 0) return x;

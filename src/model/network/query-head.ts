@@ -1,5 +1,5 @@
-// The part of the query tower that runs at every request: context layer, fusion of state and
-// context, and head. The history encoder runs before it.
+// The part of the query tower that runs at every request: the context layer, the fusion of state
+// and context, and the head. The history encoder runs earlier, in a batch or on fresh events.
 
 import { tf } from '../../backend/tf.ts';
 import type { ModelConfig } from '../../bundle/manifest.ts';
@@ -15,18 +15,19 @@ import {
   type WeightOf,
 } from './layers.ts';
 
-/** Input embeddings [B, D] of items in view, by their catalogue rows [B]. */
+/** Gives the input embeddings [B, D] of items in view, from their catalogue rows [B]. */
 type SubjectInputs = (catalogueRows: Int32Array) => tf.Tensor2D;
 
 /**
  * Query embeddings: u = normalise(Wo relu(Wh z + bh) + bo + Ws z). The input z is h for fusion
- * `none`, [h ; c ; stateAge] for `concat` and [a ; h ; c ; stateAge] for `attention`, where h is
- * the state, c the context vector and a the history that the context attends to.
+ * `none`, [h ; c ; stateAge] for `concat` and [a ; h ; c ; stateAge] for `attention`. Here h is the
+ * state, c the context vector, and a the result of the attention of c over the history.
  *
- * @param weightOf - tensors `context.*` and `head.*`.
+ * @param weightOf - looks up the tensors `context.*` and `head.*`.
  * @param histories - hidden states, and which of them belong to the B requests.
- * @param batch - contexts of the requests; its states and sequences are not read.
- * @param subjectInputs - called with subjectItem only.
+ * @param batch - the contexts of the B requests; its states and sequences are not read.
+ * @param subjectInputs - called only for a model with subjectItem.
+ * @param noise - dropout of a training step; absent at inference.
  * @returns [B, D] unit rows.
  */
 export function embedRequests(
@@ -88,7 +89,7 @@ export function embedRequests(
  * The context layer: c = relu(Wc [bag(subject) ; age ; country ; gender ; item in view] + bc). The
  * item in view is an input only with subjectItem.
  *
- * @returns [B, F].
+ * @returns [B, F] the context vectors c.
  */
 function contextVectors(
   { subjectItem }: ModelConfig,

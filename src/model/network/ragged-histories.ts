@@ -3,9 +3,12 @@
 
 import type { HistoryBatch } from '../../features/sequence.ts';
 
-/** The most histories in one block. */
+/** Largest number of histories in one block. */
 const BLOCK_HISTORIES = 512;
-/** WebGPU guarantees this much for one binding, and any GPU has room for it. */
+/**
+ * Largest size of a padded tensor of a block. WebGPU guarantees this size for one binding, and it
+ * fits into the memory of any GPU.
+ */
 const TENSOR_BYTES = 128 * 1024 * 1024;
 
 /**
@@ -54,8 +57,9 @@ export function lengthBlocks(
  * The newest events of each history.
  *
  * @param offsets - [B + 1]: history b has the events [offsets[b], offsets[b + 1]).
- * @param most - events to keep of one history.
- * @returns [R] the indices of the kept events, and [B + 1] where those of each history begin.
+ * @param most - the largest number of events to keep of one history.
+ * @returns `rows`: [R] the indices of the kept events; `offsets`: [B + 1], history b has the kept
+ *   events [offsets[b], offsets[b + 1]).
  */
 export function newestRows(
   offsets: Int32Array,
@@ -71,11 +75,13 @@ export function newestRows(
 }
 
 /**
- * Some histories of a batch, over the distinct items that occur in them.
+ * Extracts some histories of a batch and numbers the distinct items that occur in them, so that
+ * each item is embedded once.
  *
- * @param batch - items are catalogue rows.
+ * @param batch - its items are catalogue rows.
  * @param histories - indices of histories in `batch`.
- * @returns the distinct catalogue rows, and the histories, whose items are indices into those.
+ * @returns `catalogueRows`: [M] the distinct items; `part`: the histories, with items as indices
+ *   into `catalogueRows`.
  */
 export function compactHistories(
   batch: HistoryBatch,
@@ -102,11 +108,14 @@ export function compactHistories(
 
 /** The distinct items of two arrays, and both arrays as indices into them. */
 export interface DistinctItems {
-  /** Distinct catalogue rows in the order of their first occurrence; at least one, for tfjs. */
+  /**
+   * [M] distinct catalogue rows in the order of their first occurrence. Row 0 alone when both
+   * arrays are empty, because tfjs does not gather from an empty table.
+   */
   readonly catalogueRows: Int32Array;
-  /** [items] index into catalogueRows of each of `items`. */
+  /** [items] the index into catalogueRows of each element of `items`. */
   readonly indices: Int32Array;
-  /** [also] index into catalogueRows of each of `also`. */
+  /** [also] the index into catalogueRows of each element of `also`. */
   readonly alsoIndices: Int32Array;
 }
 

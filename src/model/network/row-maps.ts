@@ -1,5 +1,6 @@
-// Which rows of a model's tables mean the same under two schemas and catalogues: rows with the same
-// name. Bands of a number have no names; a band maps to the band with the nearest lower bound.
+// Maps the rows of a model's tables from one schema and catalogue to another. Rows with the same
+// name have the same meaning. Age and price bands have no names; a band maps to the band with the
+// nearest lower bound.
 
 import type { FeatureSchema } from '../../features/schema.ts';
 import { Vocabulary } from '../../features/vocabulary.ts';
@@ -15,11 +16,12 @@ export interface TableNames {
 const UNKNOWN = '';
 
 /**
- * For each table whose rows come from a vocabulary: the row of `from` with the same meaning.
+ * For each row of `to`, finds the row of `from` with the same meaning, in every table whose rows
+ * come from a vocabulary or from bands.
  *
- * Other tables (gaps, positions) are absent: their rows are the same in all schemas.
+ * The tables of gaps and positions are absent, because their rows are the same in all schemas.
  *
- * @returns by tensor name, [rows in `to`] rows in `from`, or -1 where there is none.
+ * @returns by tensor name: [rows in `to`] the row in `from`, or -1 where there is none.
  */
 export function rowMaps(from: TableNames, to: TableNames): ReadonlyMap<string, Int32Array> {
   const named = (names: (of: TableNames) => readonly string[]): Int32Array => {
@@ -50,7 +52,10 @@ function subjectNames({ categories, queryNgrams }: FeatureSchema): string[] {
 }
 
 /**
- * Rows in `from` for the bands of `to`. Row 0 is the unknown value; row i + 1 begins at bounds[i].
+ * For each row of a table of bands, the row of `from` with the nearest lower bound. Row 0 is for
+ * unknown values; row i + 1 is for the band that begins at bounds[i].
+ *
+ * @returns [1 + bands of `to`] rows in `from`, -1 when `from` has no bands.
  */
 function nearestBands(from: readonly number[], to: readonly number[]): Int32Array {
   const nearest = (bound: number): number =>

@@ -1,7 +1,6 @@
 // The two-tower model. The query tower (history-encoder.ts, query-head.ts) embeds a user with a
-// context, the item tower (item-tower.ts) embeds the catalogue. This file holds the weights and
-// runs the towers in blocks for inference. weights.ts lists the tensors; train.ts finds their
-// values.
+// context; the item tower (item-tower.ts) embeds the catalogue. This file holds the weights and
+// runs the towers in blocks for inference. weights.ts lists the tensors; train.ts trains them.
 
 import { tf, valuesOf } from '../../backend/tf.ts';
 import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
@@ -20,13 +19,13 @@ import { embedRequests } from './query-head.ts';
 import { compactHistories, lengthBlocks, newestRows } from './ragged-histories.ts';
 import { tensorSpecs } from './weights.ts';
 
-/** Weights by tensor name, outside of tfjs. */
+/** Weights by tensor name, as plain f32 arrays outside of tfjs. */
 export type WeightMap = ReadonlyMap<
   string,
   { readonly shape: readonly number[]; readonly data: Float32Array }
 >;
 
-/** Catalogue rows that itemVectors computes at once; bounds the memory of a large catalogue. */
+/** Number of catalogue rows that are embedded at once; bounds the memory of a large catalogue. */
 const ITEM_BLOCK = 8192;
 
 /** One model: its weights as tfjs variables, its towers, and inference in blocks. */
@@ -84,16 +83,16 @@ export class TwoTower {
   /**
    * Input embeddings of items, see item-tower.ts.
    *
-   * @param catalogueRows - [n] items, or undefined for the whole catalogue.
-   * @param idRows - [n, D] rows of `items.id` for `catalogueRows`, when gradients are wanted
-   *   towards these rows alone; looked up when absent.
+   * @param catalogueRows - [n] items, or undefined for the whole catalogue of N items.
+   * @param idRows - [n, D] the rows of `items.id` for `catalogueRows`. A caller passes them to get
+   *   gradients with respect to these rows only. They are looked up when absent.
    * @returns [n, D], or [N, D] for the whole catalogue.
    */
   itemInputs(catalogueRows?: Int32Array, idRows?: tf.Tensor): tf.Tensor2D {
     return itemInputs(this.schema, this.items, this.#weightOf, catalogueRows, idRows);
   }
 
-  /** The item tower: input embeddings [n, D] to unit item vectors [n, D]. */
+  /** The item tower: maps input embeddings [n, D] to item vectors [n, D], which are unit rows. */
   itemTower(x: tf.Tensor2D): tf.Tensor2D {
     return embedItems(this.#weightOf, x);
   }
@@ -102,7 +101,9 @@ export class TwoTower {
    * The history encoder, see history-encoder.ts.
    *
    * @param inputs - [M, D] input embeddings of items.
-   * @param batch - R events; `items` are rows of `inputs`, not of the catalogue.
+   * @param batch - B histories with R events in total; `items` are rows of `inputs`, not of the
+   *   catalogue.
+   * @param noise - dropout of a training step; absent at inference.
    * @returns [R, D] hidden states, one row per event.
    */
   encode(inputs: tf.Tensor2D, batch: HistoryBatch, noise?: TrainingNoise): tf.Tensor2D {
@@ -110,11 +111,12 @@ export class TwoTower {
   }
 
   /**
-   * History boosts: w ln(1 + g n), which is added to scores, in units of the cosine. Has gradients
-   * towards w and g.
+   * The history boosts w ln(1 + g n), which are added to cosine scores. The result has gradients
+   * with respect to w and g, through their logarithms.
    *
-   * @param counts - [P] n: how often a user has had an item.
-   * @returns [P].
+   * @param counts - [P] n: the decayed number of a user's events with an item; see
+   *   item-frequency.ts.
+   * @returns [P] boosts, >= 0.
    */
   frequencyBoost(counts: Float32Array): tf.Tensor1D {
     const gain = tf.exp(this.#weightOf('encoder.frequencyGain'));
@@ -131,12 +133,13 @@ export class TwoTower {
   }
 
   /**
-   * Context layer, fusion and head, see query-head.ts.
+   * The context layer, the fusion and the head; see query-head.ts.
    *
    * @param histories - hidden states, and which of them belong to the B requests.
-   * @param batch - contexts of the requests; its states and sequences are not read.
-   * @param subjectInputs - [B, D] input embeddings of the items in view, for a caller that needs
-   *   gradients towards them; computed when absent.
+   * @param batch - the contexts of the B requests; its states and sequences are not read.
+   * @param noise - dropout of a training step; absent at inference.
+   * @param subjectInputs - [B, D] input embeddings of the items in view. A caller passes them to
+   *   get gradients with respect to them. They are computed when absent.
    * @returns [B, D] unit query embeddings.
    */
   fuse(
@@ -156,16 +159,16 @@ export class TwoTower {
   }
 
   /**
-   * User states of histories, as the feature store keeps them. Computed in blocks of histories of
-   * similar length.
+   * Computes the user states of histories, as the feature store keeps them, in blocks of histories
+   * of similar length.
    *
-   * The backend gets the first block before this returns its promise, and each block is read while
-   * the next one is computed. This keeps a GPU busy.
+   * The backend gets the first block before this method returns its promise. Each block is read
+   * while the backend computes the next one, which keeps a GPU busy.
    *
-   * @param batch - items are catalogue rows.
-   * @returns one array per history: the hidden state of its newest event [1, D], or for fusion
-   *   `attention` those of all its events [L, D], oldest first. An empty history has an empty
-   *   array.
+   * @param batch - its items are catalogue rows.
+   * @returns one array per history: [1, D] the hidden state of its newest event, or for fusion
+   *   `attention` [L, D] the hidden states of all its events, oldest first. An empty history has an
+   *   empty array.
    */
   async encodeHistories(batch: HistoryBatch): Promise<Float32Array[]> {
     const { embeddingWidth: width, heads, feedForwardWidth } = this.config;
@@ -193,14 +196,14 @@ export class TwoTower {
     return states;
   }
 
-  /** Query embeddings of a micro-batch of B requests with their states: [B, D] unit rows. */
+  /** Query embeddings of a micro-batch of B requests, from the states in it: [B, D] unit rows. */
   async embedQueries(batch: HeadBatch): Promise<Float32Array> {
     return tidyValues(() => this.fuse(this.#statesOf(batch), batch));
   }
 
   /**
-   * The states inside a batch, as one history per request. For fusion `attention` a history is the
-   * request's sequence of states; otherwise it is its one state.
+   * The states in a batch, as one history per request. For fusion `attention` the history of a
+   * request is its sequence of hidden states; for other fusions it is its single state.
    */
   #statesOf(batch: HeadBatch): HistoryStates {
     const { embeddingWidth: width, fusion } = this.config;
@@ -232,7 +235,9 @@ export class TwoTower {
     return out;
   }
 
-  /** The same as a tensor [N, D] on the backend. The caller disposes it. */
+  /**
+   * Item vectors of the whole catalogue as a tensor [N, D] of unit rows. The caller disposes it.
+   */
   itemVectorTable(): tf.Tensor2D {
     const blocks = this.#catalogueBlocks().map((rows) =>
       tf.tidy(() => this.itemTower(this.itemInputs(rows))),
@@ -274,8 +279,9 @@ export class TwoTower {
 }
 
 /**
- * The values of a tensor. `compute` runs before this returns its promise. It returns a tensor,
- * because tf.tidy would walk an array element by element.
+ * Runs `compute` in tf.tidy and reads the values of its tensor. `compute` runs before this function
+ * returns its promise. It returns a tensor and not an array, because tf.tidy would walk an array
+ * element by element.
  */
 async function tidyValues(compute: () => tf.Tensor): Promise<Float32Array> {
   const tensor = tf.tidy(compute);

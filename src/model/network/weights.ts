@@ -1,13 +1,13 @@
-// Names, shapes and first values of every tensor of the model. Training, bundles and native code
-// agree on this list.
+// The names, shapes and initial values of every tensor of the model. Training, bundles and native
+// code agree on this list.
 
 import { fusedWidth, type ModelConfig } from '../../bundle/manifest.ts';
 import { GAP_BUCKETS, subjectRows, type FeatureSchema } from '../../features/schema.ts';
 
-/** The shape and the first values of a tensor. */
+/** The shape and the initial values of a tensor. */
 export interface TensorSpec {
   readonly shape: readonly number[];
-  /** The first values: a constant, or normally distributed with this deviation, plus diagonals. */
+  /** A constant, or draws from N(0, deviation^2) with diagonals added to them. */
   readonly initial:
     | { readonly constant: number }
     | {
@@ -18,7 +18,7 @@ export interface TensorSpec {
       };
 }
 
-/** `scale` added at (row + i, column + i), i < size. */
+/** A diagonal block: `scale` is added at (row + i, column + i) for 0 <= i < size. */
 interface Diagonal {
   readonly row: number;
   readonly column: number;
@@ -27,45 +27,47 @@ interface Diagonal {
 }
 
 /**
- * Small, so that Adam's first steps turn a row instead of nudging it. The towers normalise their
- * output, so only the direction of a row counts.
+ * Standard deviation of the initial rows of a table. It is small, so that the first steps of Adam,
+ * which have about the size of the learning rate, can change the direction of a row. The towers
+ * normalise their output, so mainly the direction of a row counts.
  */
 const TABLE_DEVIATION = 0.02;
 /**
- * Brings the rows of a table to unit scale. They then outweigh what untrained blocks add to the
- * residual stream.
+ * Initial scale of the layers that read a table. It brings small rows to about unit scale, so that
+ * they outweigh what untrained Transformer blocks add to the residual stream.
  */
 const TABLE_GAIN = 30;
-/** Twice that for a mean of rows, which is shorter than the rows. */
+/** Twice TABLE_GAIN for a mean of rows, because a mean has a smaller norm than the rows. */
 const MEAN_GAIN = 2 * TABLE_GAIN;
 /**
- * First scale of the encoder's last norm when a mean of the history is added to the state: small,
- * because the Transformer refines what the mean says.
+ * Initial scale of the encoder's last layer norm with historyMean. It is small, so that a state
+ * starts close to the mean of the history and the Transformer learns a correction to it.
  */
 const QUIET_NORM = 0.1;
 /**
- * First parameters of the history boost, near the best on validation data: w = 0.1 in units of the
- * cosine, g = 10.
+ * Initial parameters of the history boost, near the best on validation data: w = 0.1 on the scale
+ * of the cosine, g = 10.
  */
 const LOG_FREQUENCY_WEIGHT = Math.log(0.1);
 const LOG_FREQUENCY_GAIN = Math.log(10);
-/** Deviation of matrices that start as their diagonals, or as nearly zero. */
+/** Standard deviation of the noise in matrices that start as diagonals or near zero. */
 const QUIET_DEVIATION = 0.02;
 
 /**
- * The weight [out, in] of a dense layer, with the deviation that keeps the variance of its input
- * (Glorot).
+ * The weight [out, in] of a dense layer with Glorot initialisation: a normal distribution with
+ * variance 2 / (in + out), which roughly keeps the variance of the input.
  */
 function dense(outputs: number, inputs: number): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: Math.sqrt(2 / (inputs + outputs)) } };
 }
 
 /**
- * The weight [out, in] of a dense layer that starts as a copy of (parts of) its input.
+ * The weight [out, in] of a dense layer that starts as scaled copies of parts of its input, or near
+ * zero without diagonals.
  *
- * With it the towers agree from the start: an item's own vector, and its categories as a subject,
- * retrieve similar items before the first step. Training then improves a direction instead of
- * finding one.
+ * Query tower and item tower then agree before the first step: a query from an item's history, or
+ * with the item's categories as subject, is close to similar items. Training improves these
+ * directions instead of finding them.
  */
 function copying(outputs: number, inputs: number, ...diagonals: readonly Diagonal[]): TensorSpec {
   return { shape: [outputs, inputs], initial: { deviation: QUIET_DEVIATION, diagonals } };
@@ -85,9 +87,11 @@ function constant(value: number, ...shape: number[]): TensorSpec {
 /**
  * Every tensor by name, in a fixed order.
  *
- * History encoder and item tower share `items.*`. `encoder.*`, `tower.*`, `context.*` and `head.*`
- * belong to one part each. encoderId covers items and encoder; itemTowerId covers items and tower;
- * headId covers context and head, and with subjectItem items as well.
+ * The history encoder and the item tower share `items.*`. `encoder.*` belongs to the history
+ * encoder, `tower.*` to the item tower, `context.*` to the context layer and `head.*` to the head.
+ *
+ * encoderId covers `items.*` and `encoder.*`. itemTowerId covers `items.*` and `tower.*`. headId
+ * covers `context.*` and `head.*`, and with subjectItem `items.*` as well.
  *
  * @param itemCount - N, items of the catalogue.
  */
@@ -152,7 +156,7 @@ export function tensorSpecs(
   specs.set('head.hiddenBias', constant(0, hiddenWidth));
   specs.set('head.outputWeight', copying(width, hiddenWidth));
   specs.set('head.outputBias', constant(0, width));
-  // The attended history comes before the state and starts with the same weight.
+  // The attended vector comes before the state and starts with the same weight.
   const at = config.fusion === 'attention' ? width : 0;
   const state: Diagonal = { row: 0, column: at, size: width, scale: 1 };
   if (config.fusion === 'none') {

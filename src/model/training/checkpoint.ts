@@ -1,13 +1,14 @@
 // The checkpoint: a directory that holds a training run, before and after it is finished. Every
-// part is written to a temporary path and renamed, so a run that was killed continues from its last
-// complete part.
+// part is written to a temporary path and renamed, so a run that was killed continues from its
+// newest complete part.
 //
 //   run.json          settings and data of the run: its identity
 //   schema.json       feature schema
 //   items.safetensors catalogue
-//   step-000300/      where a killed run continues: weights, their mean, best weights, optimiser
-//                     moments, progress.json
-//   final/            weights of the best step, result.json: encoded, evaluated and published
+//   step-000300/      state after step 300, from which a killed run continues: weights, averaged
+//                     weights, best weights, optimiser moments, progress.json
+//   final/            weights of the best step, and result.json. They are encoded, evaluated and
+//                     published.
 
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +30,10 @@ import { canonicalJson, firstDifference, sha256Hex } from '../../json.ts';
 import { parseTrainConfig, type TrainConfig } from '../train-config.ts';
 import { TwoTower, type WeightMap } from '../network/two-tower.ts';
 
-/** Since version 2 the schema has the n-grams of queries. */
+/**
+ * Version 2 added the n-grams of search queries to the schema. Version 3 added settings such as
+ * historyMean.
+ */
 export const CHECKPOINT_VERSION = 3;
 
 /** The identity of a run: its settings, its data and its start. */
@@ -40,17 +44,19 @@ export interface RunSettings {
   readonly schemaHash: string;
   readonly datasetName: string;
   readonly datasetDigest: string;
-  /** Unix seconds (or position) of the newest training event. */
+  /** Unix seconds of the newest training event; its position when the dataset has no times. */
   readonly dataUntilSeconds: number;
-  /** Number of training events. Runs with different events are different runs. */
+  /** Number of training events. Runs with different numbers are different runs. */
   readonly trainingEvents: number;
-  /** Events per shard: what a step draws depends on it. Absent when the dataset is one shard. */
+  /**
+   * Events per shard, on which the draws of a step depend. Absent when the dataset is one shard.
+   */
   readonly shardEvents?: number;
-  /** The start of a warm start; absent when weights were drawn. */
+  /** The run that a warm start starts from; absent when weights were drawn at random. */
   readonly start?: StartIdentity;
 }
 
-/** Identifies the start of a warm start. */
+/** Identifies the run that a warm start starts from. */
 export interface StartIdentity {
   /** runDigest of the finished run that the weights come from. */
   readonly digest: string;
@@ -61,7 +67,7 @@ export interface StartIdentity {
 /** The result of one validation during training. */
 export interface ValidationResult {
   readonly step: number;
-  /** Mean training loss since the validation before, in nats. */
+  /** Mean training loss since the previous validation, in nats. */
   readonly loss: number;
   /** Higher is better. */
   readonly metric: number;
@@ -74,7 +80,7 @@ export interface TrainingState {
   readonly weights: WeightMap;
   readonly best: WeightMap;
   readonly moments: WeightMap;
-  /** Mean of the last weights, if the run keeps one. */
+  /** The averaged weights; absent when `averagedShare` is 0. */
   readonly averages?: WeightMap;
 }
 
@@ -248,7 +254,7 @@ export function loadCheckpoint(directory: string): Checkpoint {
   };
 }
 
-/** A digest of a finished run: of its settings, data and start, and of its weights. */
+/** The digest of a finished run. It covers run.json (settings, data and start) and the weights. */
 export function runDigest(directory: string): string {
   return sha256Hex(
     readFileSync(join(directory, 'run.json')),

@@ -1,6 +1,6 @@
-// First values of item rows from co-occurrence: the leading eigenvectors of the items'
-// co-occurrence. Items that share baskets are then near each other before the first step. This
-// includes rare ones, whose few examples training would need many steps to remember.
+// Initial values of item rows from co-occurrence: the leading eigenvectors of the co-occurrence
+// matrix of items. Items that share baskets are then close to each other before the first step.
+// This helps rare items most, because training has few examples of them.
 
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { buildBaskets, MIN_MEAN_BASKET, type Baskets } from '../../data/baskets.ts';
@@ -9,24 +9,28 @@ import { Random } from '../../random.ts';
 import { eachShard, type TrainingEnds } from './training-statistics.ts';
 
 /**
- * Extra vectors and rounds of the subspace iteration: with them the wanted vectors are accurate to
- * three digits.
+ * Number of extra vectors and of rounds of the subspace iteration. With them the leading
+ * eigenvectors are accurate to three digits.
  */
 const SPARE_VECTORS = 16;
 const ROUNDS = 8;
-/** Rows that are processed together because they fit into the cache of a core. */
+/** Number of rows that are processed together, so that they stay in the cache of a core. */
 const ROW_BLOCK = 32;
-/** A row with a smaller norm is rounding error. */
+/** A row with a smaller norm is rounding error and is set to 0. */
 const LEAST_NORM = 1e-4;
-/** A smaller share of a matrix's trace is the remainder of a direction that other columns span. */
+/**
+ * A squared pivot of the Cholesky factor below this share of the trace is rounding error: the
+ * column is linearly dependent on the columns before it.
+ */
 const NOTHING = 1e-12;
 
 /**
- * Item rows whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i n_j):
- * item i gets row i of V sqrt(Lambda), from the `width` leading eigenvectors.
+ * Computes item rows whose inner products follow the cosine of the items' baskets, n_ij / sqrt(n_i
+ * n_j). Item i gets row i of V sqrt(Lambda), where V has the `width` leading eigenvectors, scaled
+ * to norm 1.
  *
- * @param trainingEnds - only training events are counted.
- * @returns [N, width] rows of unit norm; zeros for an item that shares no basket.
+ * @param trainingEnds - where training ends; later events are not counted.
+ * @returns [N, width] rows of unit norm; zeros for an item that shares no basket with another item.
  */
 export async function coOccurrenceRows(
   shards: DatasetShards,
@@ -153,8 +157,8 @@ function innerProducts(a: Float64Array, b: Float64Array, vectors: number): Float
 }
 
 /**
- * Makes the columns of y [N, K] orthonormal, in place, by the Cholesky factor of y'y. A column that
- * the others span becomes 0.
+ * Makes the columns of y [N, K] orthonormal, in place, with the Cholesky factor of y'y. A column
+ * that is linearly dependent on the columns before it becomes 0.
  */
 function orthonormalise(y: Float64Array, vectors: number): void {
   const gram = innerProducts(y, y, vectors);

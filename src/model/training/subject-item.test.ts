@@ -100,7 +100,7 @@ describe('subjectItem', () => {
       minLength: 1,
       maxLength: 20,
     });
-    // Every later purchase, so that many events have a logged request.
+    // Every later purchase is a positive, so that many events have a logged request.
     const requests = fc.array(fc.record({ user, time: hour, subject: item }), { maxLength: 6 });
     let inView = 0;
     fc.assert(

@@ -1,6 +1,6 @@
-// Training: takes steps (trainer.ts), validates, keeps the best weights and stops early. A run can
-// be killed at any moment: started again, it continues from its last checkpoint and ends with the
-// same weights.
+// The training loop: takes steps (trainer.ts), validates, keeps the best weights and stops early. A
+// run can be killed at any moment. When it is started again, it continues from its last checkpoint
+// and ends with the same weights.
 
 import type { BackendName } from '../../backend/backends.ts';
 import { useBackend } from '../../backend/select.ts';
@@ -42,11 +42,11 @@ export interface TrainOptions {
   readonly config: TrainConfig;
   /** Checkpoint directory. A run that is already there with the same settings continues. */
   readonly directory: string;
-  /** Measures the model on validation data; higher is better. Without it the last step wins. */
+  /** Measures the model on validation data; higher is better. Without it the last step counts. */
   readonly validate?: (model: TwoTower) => number | Promise<number>;
   /** The run whose weights this run starts from; weights are drawn when absent. */
   readonly start?: WarmStart;
-  /** Backend of tfjs; `native` when absent. A run can continue on another backend. */
+  /** The tfjs backend; `native` when absent. A run can continue on another backend. */
   readonly backend?: BackendName | undefined;
 }
 
@@ -54,8 +54,8 @@ export interface TrainOptions {
  * Trains a model, continues an interrupted run, or returns a finished one. At most two shards are
  * in memory at any time.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the start
- *   does not fit this one; ERR_TRAINING_DIVERGED when the loss is not finite;
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the directory holds another run, or the run of a
+ *   warm start does not fit this run; ERR_TRAINING_DIVERGED when the loss is not finite;
  *   ERR_BACKEND_UNAVAILABLE; the errors of trainingStatistics.
  */
 export async function train(options: TrainOptions): Promise<Checkpoint> {
@@ -157,8 +157,8 @@ export async function train(options: TrainOptions): Promise<Checkpoint> {
 }
 
 /**
- * The model that holds the mean of the weights; undefined when the settings ask for none. Created
- * after the trainer has set tables that are switched off to zero.
+ * The model that holds the averaged weights; undefined when averagedShare is 0. The caller creates
+ * it after the trainer, which sets tables of unused features to zero.
  */
 async function averagedModel(
   model: TwoTower,
@@ -171,8 +171,8 @@ async function averagedModel(
 }
 
 /**
- * First weights of a run without a start: drawn at random, with item rows from co-occurrence if the
- * settings ask for it.
+ * Initial weights of a run without a warm start: drawn at random, with item rows from co-occurrence
+ * when coOccurrenceStart is above 0.
  */
 async function drawnWeights(
   { shards, trainingEnds, config }: TrainOptions,

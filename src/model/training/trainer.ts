@@ -1,5 +1,5 @@
-// Gradient steps: what a step computes, for the whole model or for the head alone, and Adam on its
-// gradient.
+// Gradient steps: computes the loss of a step, for the whole model or for the head alone, and
+// updates the weights with Adam.
 
 import { Adam, type GradientTask } from '../../backend/adam.ts';
 import { tf, valuesOf } from '../../backend/tf.ts';
@@ -21,9 +21,12 @@ import type { TrainingNoise } from '../network/layers.ts';
 import { distinctItems } from '../network/ragged-histories.ts';
 import type { TwoTower, WeightMap } from '../network/two-tower.ts';
 
-/** The table of which a sampled step reads only a few rows. */
+/** The table of learned item rows. A step with a sampled loss reads and updates few of its rows. */
 const ITEM_TABLE = 'items.id';
-/** The learned temperature, among the optimiser's moments: part of the run, not of a bundle. */
+/**
+ * Name of the learned temperature. Checkpoints save it with the optimiser's moments, because it is
+ * part of the run and not of a bundle.
+ */
 const TEMPERATURE = 'loss.temperature';
 
 export interface TrainerOptions {
@@ -40,7 +43,7 @@ export class Trainer {
   readonly #optimiser: Adam;
   readonly #loss: CatalogueLoss | SampledLoss;
   readonly #temperature: tf.Variable | undefined;
-  /** [N, D] item vectors when only the head is trained: they do not change. */
+  /** [N, D] item vectors, which do not change when only the head is trained; else undefined. */
   readonly #frozenVectors: tf.Variable<tf.Rank.R2> | undefined;
 
   constructor(
@@ -77,7 +80,8 @@ export class Trainer {
    * Takes one step.
    *
    * @param step - counts from 1.
-   * @returns the loss before the update, in mean nats per example.
+   * @param drawn - the histories and examples of the step.
+   * @returns the loss before the update: the weighted mean over the examples, in nats.
    * @throws TandemError ERR_TRAINING_DIVERGED when the loss is not finite.
    */
   async step(step: number, drawn: TrainingStep): Promise<number> {
@@ -133,8 +137,8 @@ export class Trainer {
         const noise = this.#noise(random);
         const hidden = this.#model.encode(inputs, histories, noise);
         const queries = this.#queries(hidden, drawn, noise, rowsOf(inputs, end));
-        // The item tower runs on distinct items: one item can be positive at many positions of a
-        // step.
+        // The item tower runs once per distinct item, because one item can be the positive of many
+        // examples.
         const vectors = this.#model.itemTower(inputs);
         return loss.value(
           queries,
@@ -150,8 +154,8 @@ export class Trainer {
   }
 
   /**
-   * A step of the head alone. States and item vectors are computed before the graph is recorded, so
-   * they have no gradient, and without dropout, as serving reads them.
+   * A step of the head alone. Hidden states and item vectors are computed without dropout, as
+   * serving computes them, and before tfjs records the graph. So they get no gradient.
    *
    * @param vectors - [N, D] item vectors of the catalogue.
    */
@@ -192,10 +196,9 @@ export class Trainer {
   /**
    * Query embeddings of the examples, divided by tau.
    *
-   * @param hidden - [R, D] states of the step's histories.
-   * @param subjectInputs - [E, D] input embeddings of the items in view, for gradients towards
-   *   them.
-   * @returns [E, D].
+   * @param hidden - [R, D] hidden states of the step's histories.
+   * @param subjectInputs - [E, D] input embeddings of the items in view, when these get gradients.
+   * @returns [E, D] unit rows divided by tau.
    */
   #queries(
     hidden: tf.Tensor2D,
@@ -216,7 +219,7 @@ export class Trainer {
   }
 
   /**
-   * History boosts of the examples' logits, divided by tau as the cosines are; undefined without
+   * History boosts of the examples' logits, divided by tau like the cosines; undefined without
    * itemFrequency.
    */
   #boosts({ frequencies }: TrainingStep): ExampleBoosts | undefined {
@@ -275,14 +278,17 @@ export class Trainer {
   }
 }
 
-/** [E] catalogue rows of the items in view. Row 0 stands for none; the model masks it. */
+/**
+ * [E] catalogue rows of the items in view. An example without one gets row 0, and the model masks
+ * its embedding.
+ */
 function subjectRows({ contexts, positives }: TrainingStep): Int32Array {
   return positives.map((_, e) => Math.max(0, contexts.subjectItems?.[e] ?? -1));
 }
 
 /**
- * The variables that a step trains: the weights of the model, or of the head alone, and the learned
- * temperature. A table that is switched off is left out and set to zero.
+ * The variables that a step trains: the weights of the model, or of context layer and head alone,
+ * and the learned temperature. The table of an unused feature is set to zero and is not trained.
  */
 function trainedVariables(
   model: TwoTower,

@@ -103,7 +103,7 @@ describe('trainingStatistics', () => {
       code: 'ERR_CONFIG_INVALID',
       message: /loggedShare to 0/,
     });
-    // One in the last shard is enough.
+    // One logged request in the last shard is enough.
     await trainingStatistics(withRequests([first]), ends, config);
   });
 });

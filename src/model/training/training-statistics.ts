@@ -13,26 +13,27 @@ import type { TrainConfig } from '../train-config.ts';
 const POPULARITY_DAYS = 30;
 
 /**
- * Where training ends, for a dataset or a shard: [users], training sees the events [userOffsets[u],
- * ends[u]) of user u.
+ * Gives the training ends of a dataset or a shard: [users] `ends`, so that the training events of
+ * user u are [userOffsets[u], ends[u]).
  */
 export type TrainingEnds = (dataset: Dataset) => Int32Array;
 
-/** What a run needs to know of all its training events. */
+/** Statistics over all training events of a run. */
 export interface TrainingStatistics {
   /** Number of training events. */
   readonly events: number;
   /** Time of the newest training event. */
   readonly untilSeconds: number;
-  /** Time of the oldest event that training does not see; Infinity when it sees all. */
+  /** Time of the oldest event that is not a training event; Infinity when all are. */
   readonly heldOutFrom: number;
   /** Number of users with training events. */
   readonly users: number;
   /**
-   * [shards] the proportion in which steps draw from each shard: the sum of its users' drawWeight.
+   * [shards] the weight of each shard: the sum of drawWeight over its users. Steps draw from shards
+   * in proportion to it.
    */
   readonly weightOfShards: readonly number[];
-  /** What negatives are drawn and corrected by (logQ). */
+  /** The item counts by which negatives are drawn, and corrected with logQ. */
   readonly items: ItemStatistics;
   /**
    * [N] training events of each item in the last 30 days before `untilSeconds`; all training events
@@ -138,8 +139,8 @@ export function trainingUsers(dataset: Dataset, ends: Int32Array): Int32Array {
 }
 
 /**
- * The proportion in which steps draw a user with `events` training events: the same for all, or
- * with userWeighting `event` the number of events that a window can hold.
+ * The draw weight of a user with `events` training events. Steps draw users in proportion to it. It
+ * is 1, or with userWeighting `event` the number of the events, at most maxHistory + 1.
  */
 export function drawWeight(events: number, { userWeighting, model }: TrainConfig): number {
   return userWeighting === 'event' ? Math.min(events, model.maxHistory + 1) : 1;
@@ -164,14 +165,15 @@ export async function eachShard(
 }
 
 /**
- * How many positives a step draws of a user whose history is long enough.
+ * The number of positives that a step draws from a user whose history is long enough.
  *
- * When users are drawn evenly, an event of a user with few events counts for more among positives
- * than among all events. This assumes that every event of a user that can be a positive is drawn
+ * Users are drawn uniformly by default. An event of a user with few events is then a positive more
+ * often than an event of a user with many events, so the distribution of positives is not the item
+ * frequency. The statistics assume that all events of a user that can be positives are drawn
  * equally often.
  */
 function positivesOfUser({ positivesPerUser, model }: TrainConfig): number {
-  // A window has this many positions: maxHistory events, and the one after them.
+  // A window has maxHistory encoded events, and the position after them.
   const positions = model.maxHistory + 1;
   return positivesPerUser === 'all' ? positions : Math.min(positivesPerUser, positions);
 }

@@ -46,7 +46,7 @@ const shop = makeShop({ items: 64, users: 60, seed: 3 });
 const dataset = { ...shopDataset(shop), digest: 'now' };
 const earlier = { ...shopDataset(earlierShop(shop, 48, EARLIER)), digest: 'earlier' };
 const SHORT: TrainConfig = { ...SHOP_TRAINING, steps: 4, validateEvery: 2, usersPerStep: 8 };
-/** Adam's steps are about as large as the rate; with this rate they vanish in f32. */
+/** Adam's steps are about as large as the learning rate; steps of this size vanish in f32. */
 const STILL: TrainConfig = { ...SHORT, steps: 1, learningRate: 1e-30, warmupSteps: 0 };
 
 function run(
@@ -311,7 +311,7 @@ describe('weights carried to another schema', () => {
       itemTowerId(of, config, 'schema'),
     ];
     assert.deepEqual(ids(carried, model), ids(weights, modelWith('none')));
-    // The head reads the state with the columns that it had, wherever they lie now.
+    // The head reads the state with the same weights as before; only their columns have moved.
     const attention = startingWeights(
       openStart(modelWith('none'), weights),
       modelWith('attention'),

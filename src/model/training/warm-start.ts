@@ -1,6 +1,6 @@
-// A warm start: a run starts from the weights of a finished one, which are mapped by name to the
-// tables of the new data. This file decides what may differ between the two runs; row-maps.ts finds
-// the rows with the same meaning.
+// A warm start: a run starts from the weights of a finished run, whose table rows are mapped by
+// name to the tables of the new data. This file decides what may differ between the two runs;
+// row-maps.ts finds the rows with the same meaning.
 
 import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import { TandemError } from '../../errors.ts';
@@ -18,19 +18,19 @@ import { rowMaps } from '../network/row-maps.ts';
 import type { WeightMap } from '../network/two-tower.ts';
 import { tensorSpecs } from '../network/weights.ts';
 
-/** Where a run starts from. */
+/** The finished run that a run starts from, which this file calls the start. */
 export interface WarmStart {
   /** Directory of a finished run. */
   readonly directory: string;
   /**
-   * Trains only context layer and head. What encoderId and itemTowerId cover stays the same byte
-   * for byte, so the states and item vectors of the start remain valid. The schema must be the
-   * start's.
+   * Trains only context layer and head. The tensors that encoderId and itemTowerId cover stay the
+   * same byte for byte, so user states and item vectors of the start remain valid. Both runs must
+   * have the same schema.
    */
   readonly headOnly: boolean;
 }
 
-/** The run that starts. */
+/** The new run, which begins with a warm start. */
 export interface NewRun {
   readonly settings: Omit<RunSettings, 'start'>;
   readonly schema: FeatureSchema;
@@ -40,23 +40,23 @@ export interface NewRun {
   readonly hasTime: boolean;
 }
 
-/** A start that this run can use. */
+/** The start after it has been read and checked for the new run. */
 export interface OpenStart {
   readonly identity: StartIdentity;
   readonly checkpoint: Checkpoint;
 }
 
-/** Each fusion reads everything that the fusion before it reads, and more. */
+/** The fusions in order: each one reads all inputs of the one before it, and more. */
 const FUSIONS: readonly ModelConfig['fusion'][] = ['none', 'concat', 'attention'];
-/** Tensors that read [h ; c ; age]. Fusion `attention` puts D columns before these. */
+/** Tensors [.., Z] that read z = [h ; c ; stateAge]. Fusion `attention` adds D columns before h. */
 const FUSED_READERS: readonly string[] = ['head.hiddenWeight', 'head.skipWeight'];
 
 /**
- * Reads the run to start from, and checks that this run can start from it.
+ * Reads the start, and checks that the new run can start from it.
  *
- * @throws TandemError ERR_CHECKPOINT_INVALID when there is no finished run, when it has other
- *   layers or has seen events that this run holds out, or, for headOnly, when its schema or states
- *   differ.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the start is not a finished run, has other
+ *   layers, or was trained on events that the new run holds out; for headOnly also when its schema
+ *   or its states differ.
  */
 export function openStart({ directory, headOnly }: WarmStart, run: NewRun): OpenStart {
   const checkpoint = loadCheckpoint(directory);
@@ -67,13 +67,13 @@ export function openStart({ directory, headOnly }: WarmStart, run: NewRun): Open
 }
 
 /**
- * First weights of a run with a warm start: rows and tensors with the same meaning are copied, new
- * ones are drawn.
+ * Initial weights of a run with a warm start. Rows and tensors with the same meaning are copied
+ * from the start; new ones are drawn.
  *
- * A new item starts with a small row of its own; nearly all of its input comes from what its
- * categories, advertiser and price have learned. The draw depends on the start as well as on the
- * seed: with the seed alone, a new row would equal the first value of the start's row at that
- * index, which can belong to an item that has not moved since.
+ * A new item starts with a small row of its own, so its input embedding comes almost entirely from
+ * the learned rows of its categories, advertiser and price. The draw depends on the start and on
+ * the seed. With the seed alone, a new row would equal the initial value of the start's row at the
+ * same index, and the item of that row may still have its initial value.
  */
 export function startingWeights(
   { checkpoint, identity }: OpenStart,
@@ -105,10 +105,10 @@ export function startingWeights(
 type Tensor = WeightMap extends ReadonlyMap<string, infer T> ? T : never;
 
 /**
- * Copies rows of `from` into `to`, starting at `column`. Columns behind a shorter row stay as they
- * are.
+ * Copies rows of `from` into `to`, starting at `column`. Columns of `to` outside of the copied row
+ * stay as they are.
  *
- * @param rows - [rows of `to`] rows of `from`, -1 for none; the same rows when absent.
+ * @param rows - [rows of `to`] the row of `from` to copy, -1 for none; the same row when undefined.
  */
 function copyRows(from: Tensor, to: Tensor, rows: Int32Array | undefined, column: number): void {
   const width = from.data.length / from.shape[0]!;
@@ -144,8 +144,9 @@ function sizes(model: ModelConfig, fusion: ModelConfig['fusion']): object {
 }
 
 /**
- * Refuses a start that may have learned events that this run holds out. That is so unless these are
- * newer than all events of the start, or both runs have the same training events.
+ * Refuses a start that may have been trained on events that the new run holds out. A start is
+ * accepted when all held-out events are newer than its training events, or when both runs have the
+ * same training events.
  */
 function refuseSeenAnswers(
   { directory, settings }: Checkpoint,

@@ -1,13 +1,13 @@
-// The mean of a run's weights over its last steps. It generalises better than the last weights, and
-// is validated and kept in their place. The window grows with the run, so that the first steps
-// leave it.
+// The average of a run's weights over its last steps. It generalises better than the last weights,
+// so it is validated and kept instead of them. The window of the average grows with the run, and
+// the weights of the first steps lose their influence.
 
 import { tf } from '../../backend/tf.ts';
 import type { TwoTower } from '../network/two-tower.ts';
 
 /**
- * Steps between two averaged ones: neighbouring steps differ little, and a pass over a long item
- * table costs time.
+ * Number of steps between two updates of the average. Weights of neighbouring steps differ little,
+ * and each update costs a pass over the item table.
  */
 const STRIDE = 8;
 
@@ -28,7 +28,7 @@ export function averageWeights(
 ): void {
   if (step % STRIDE !== 0) return;
   const perStep = (1 / share - 1) / (step + 1 / share - 2);
-  // The first averaged step replaces all earlier values.
+  // The first update replaces the initial values.
   const rate = step === STRIDE ? 1 : 1 - (1 - perStep) ** STRIDE;
   tf.tidy(() => {
     for (const [name, mean] of averaged.variables) {

@@ -1,5 +1,5 @@
-// The context of a training example: that of the logged request that led to its positive, or a
-// pseudo-context.
+// Draws the context of a training example: the context of the logged request that led to its
+// positive, or a pseudo-context.
 
 import type { Dataset, RequestRecord } from '../../../data/dataset.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
@@ -8,17 +8,17 @@ import { LoggedContext, requestsOfEvents } from './logged-context.ts';
 import { PseudoContext } from './pseudo-context.ts';
 import type { TrainConfig } from '../../train-config.ts';
 
-/** Conversions on either side of a positive that can be its neighbour. */
+/** Number of conversions before a positive, and after it, that can be its neighbour. */
 const NEIGHBOUR_REACH = 50;
 
 /** The context of one training example. */
 export interface ExampleContext {
   readonly subject: SubjectBag;
-  /** Catalogue row of the item in view, -1 when there is none; never the positive. */
+  /** Catalogue row of the item in view, -1 when there is none. It is never the positive. */
   readonly subjectItem: number;
   /** Rows of the three demographic tables. */
   readonly demographics: readonly [number, number, number];
-  /** Time of the request, or of the conversion without one. Unix seconds. */
+  /** Unix seconds of the logged request, or of the positive when there is no request. */
   readonly timeSeconds: number;
 }
 
@@ -33,8 +33,8 @@ export class ExampleContexts {
   readonly #logged: LoggedContext;
   readonly #pseudo: PseudoContext;
   /**
-   * [events] row of the request that led to the event, -1 without one. Empty when no logged
-   * contexts are drawn.
+   * [events] row of the request that led to each event, -1 without one. Empty when loggedShare is
+   * 0.
    */
   readonly #requests: Int32Array;
 
@@ -55,8 +55,8 @@ export class ExampleContexts {
   /**
    * Draws the context of an example.
    *
-   * @param event - the positive.
-   * @param user - its user, whose training events are [first, end).
+   * @param event - index of the positive in the event table.
+   * @param user - the user of the positive, whose training events are [first, end).
    */
   draw(event: number, user: number, first: number, end: number, random: Random): ExampleContext {
     const { model, loggedShare, subjectDropout, demographicDropout } = this.#config;
@@ -81,7 +81,8 @@ export class ExampleContexts {
   }
 
   /**
-   * The subject of the request; none when it is the positive itself, which no answer would contain.
+   * The subject of the request; none when the item in view is the positive itself, because serving
+   * never returns the item in view.
    */
   #viewOf({ subject }: RequestRecord, event: number): View {
     const subjectItem = subject.kind === 'item' ? subject.item : -1;
@@ -90,9 +91,10 @@ export class ExampleContexts {
   }
 
   /**
-   * A pseudo-context: what the user may have looked at. A neighbour counts as the item in view,
-   * like a logged one. Categories of the positive itself come without an item in view, which would
-   * be the label; a query has none either.
+   * A pseudo-context: a subject that the user may have looked at. A subject from the categories of
+   * a neighbour has the neighbour as the item in view, like a logged subject. A subject from the
+   * categories of the positive has no item in view, because that item would be the label. A query
+   * has no item in view.
    */
   #pseudoView(event: number, first: number, end: number, random: Random): View {
     const { neighbourShare, queryShare } = this.#config;
@@ -108,8 +110,8 @@ export class ExampleContexts {
   }
 
   /**
-   * Another conversion of the user, close in time and of another item; the event itself when there
-   * is none.
+   * A random conversion of the user on another item, close to the event in time; the event itself
+   * when there is none.
    */
   #neighbour(event: number, first: number, end: number, random: Random): number {
     const { times, items } = this.#dataset.events;

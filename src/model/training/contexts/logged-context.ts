@@ -34,7 +34,7 @@ export class LoggedContext {
   /**
    * The subject of an item in view: its strongest categories.
    *
-   * @param row - of the catalogue.
+   * @param row - catalogue row of the item.
    */
   item(row: number): SubjectBag {
     const { categoryOffsets, categoryValues, categoryConfidences } = this.#dataset.items;
@@ -47,7 +47,8 @@ export class LoggedContext {
   }
 
   /**
-   * Rows of the three demographic tables. The user's attributes fill in what the request lacks.
+   * Rows of the three demographic tables. A field that the request lacks comes from the user's
+   * attributes.
    *
    * @param user - row of UserTable, or -1.
    * @param logged - demographics logged with the request.
@@ -64,11 +65,11 @@ export class LoggedContext {
 }
 
 /**
- * For each training event, the request that led to it.
+ * Finds for each training event the request that led to it.
  *
- * A request led to the first event on each of its positives by its user, at the time of the request
- * or later; if several requests qualify, the latest counts. Requests of training events therefore
- * came before the training cut.
+ * For each of its positives, a request led to the user's first event on that item at or after the
+ * time of the request. When several requests led to one event, the latest request counts. So every
+ * request that is found came before the training cut.
  *
  * @param trainingEnds - [users]: the training events of user u are [userOffsets[u],
  *   trainingEnds[u]).

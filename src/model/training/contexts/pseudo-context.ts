@@ -1,6 +1,6 @@
-// Pseudo-context: most conversions come without a logged request, so training synthesises what the
-// user looked at from the positive, or from another conversion near it. Nothing in evaluation or
-// serving imports this file.
+// Pseudo-context: most conversions come without a logged request. Training therefore synthesises
+// the subject that the user looked at, from the positive or from another conversion near it.
+// Nothing in evaluation or serving imports this file.
 
 import type { ItemTable } from '../../../data/dataset.ts';
 import { NO_SUBJECT, type ContextFeatures, type SubjectBag } from '../../../features/context.ts';
@@ -27,8 +27,8 @@ export class PseudoContext {
   }
 
   /**
-   * The categories of an item as a noisy classifier would report them; no subject for an item
-   * without categories.
+   * The categories of an item as a noisy classifier would report them, at least one. An item
+   * without categories gives no subject.
    */
   categories(item: number, random: Random): SubjectBag {
     const begin = this.#items.categoryOffsets[item]!;

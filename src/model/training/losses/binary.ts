@@ -1,5 +1,5 @@
-// Binary cross-entropy over shared negatives, and gBCE, its generalised form, which undoes the
-// overconfidence that sampling brings.
+// Binary cross-entropy over shared negatives, and its generalised form gBCE, which corrects the
+// overconfidence that negative sampling causes.
 
 import { MASKED, scatterBoosts, type ScorePairs } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
@@ -13,12 +13,12 @@ import {
 import { positiveLogits, weightedMean } from './softmax.ts';
 
 /**
- * The power beta to which gBCE raises the probability of the positive; 1 for plain BCE: beta = a (t
- * (1 - 1/a) + 1/a), with a = negatives / (N - 1).
+ * The power beta to which gBCE raises the probability of the positive: beta = a (t (1 - 1/a) +
+ * 1/a), with the sampling rate a = negatives / (N - 1). It is 1 for plain BCE.
  *
- * @param negatives - drawn for a step.
- * @param itemCount - N, items of the catalogue.
- * @param calibration - t in [0, 1]: 0 is plain BCE, 1 recovers the probabilities of full softmax.
+ * @param negatives - number of negatives drawn for a step.
+ * @param itemCount - N, number of items of the catalogue.
+ * @param calibration - t in [0, 1]: 0 is plain BCE, 1 fully corrects for the sampling rate.
  * @see Petrov and Macdonald, gSASRec: Reducing Overconfidence, RecSys 2023, equation 12.
  */
 export function positivePower(negatives: number, itemCount: number, calibration: number): number {
@@ -28,15 +28,15 @@ export function positivePower(negatives: number, itemCount: number, calibration:
 }
 
 /**
- * The gBCE loss: -(beta ln sigmoid(s) + sum_j ln(1 - sigmoid(s_j))) / (C + 1), with j over the
- * candidates that are negatives of the example.
+ * The gBCE loss: -(beta ln sigmoid(s) + sum_j ln(1 - sigmoid(s_j))) / (C + 1). Here s is the logit
+ * of the positive, and j runs over the candidates that are negatives of the example.
  *
- * @param queries - [E, D] unit rows divided by tau.
- * @param positives - [E, D] unit rows of the examples' positives.
- * @param vectors - [C, D] unit rows of `candidates`.
+ * @param queries - [E, D] query embeddings: unit rows divided by tau.
+ * @param positives - [E, D] item vectors of the examples' positives, unit rows.
+ * @param vectors - [C, D] item vectors of `candidates`, unit rows.
  * @param power - beta, from positivePower.
- * @param boosts - divided by tau as well.
- * @returns the weighted mean in nats.
+ * @param boosts - history boosts, also divided by tau.
+ * @returns the weighted mean over the examples, in nats.
  */
 export function binaryLoss(
   queries: tf.Tensor2D,
@@ -65,7 +65,9 @@ export function binaryLoss(
   );
 }
 
-/** Logits [E, C] with MASKED added at some pairs: still finite, and 0 after exp. */
+/**
+ * Adds MASKED to the logits [E, C] of some pairs. They stay finite, and their softplus is 0.
+ */
 function masked(logits: tf.Tensor2D, { rows, columns }: ScorePairs): tf.Tensor2D {
   const [height, width] = logits.shape;
   const mask = new Float32Array(height * width);

@@ -1,6 +1,6 @@
-// The sampled candidates of a step: the items that all examples of the step are scored against, and
-// how often each is expected among them. All examples share them, so that the scores are one matrix
-// product.
+// The sampled candidates of a step: the items that its examples are scored against, and the
+// expected count of each item among them. All examples share the candidates, so that the scores are
+// one matrix product.
 
 import type { Random } from '../../../random.ts';
 import type { Proposal } from './proposals.ts';
@@ -18,7 +18,7 @@ export interface SampledCandidates {
   readonly logExpectedCount: (rows: Int32Array) => Float32Array;
 }
 
-/** `count` candidates of a step come from this proposal. */
+/** A proposal, and the number of candidates that each step draws from it. */
 interface CandidateSource {
   readonly count: number;
   readonly proposal: Proposal;
@@ -28,9 +28,10 @@ interface CandidateSource {
  * Draws the candidates of a step from the positives of its examples (in-batch) and from proposals.
  *
  * The correction of a candidate depends on its item only, not on the source that it came from. With
- * n_k draws from proposal Q_k an item is expected sum_k n_k Q_k(item) times, and the sum over
- * candidates of exp(score) / expected count is an unbiased estimate of the sum over the catalogue.
- * This is the logQ correction with ln n added, so that its scale is right as well.
+ * n_k draws from each proposal Q_k, the expected count of an item is sum_k n_k Q_k(item). The sum
+ * of exp(score) / expected count over the candidates is an unbiased estimate of the sum of
+ * exp(score) over the catalogue. For one proposal with n draws, ln of the expected count is ln Q +
+ * ln n: the logQ correction, plus a constant that makes the scale of the estimate right.
  *
  * @see Veach and Guibas, Optimally Combining Sampling Techniques, SIGGRAPH 1995 (the balance
  *   heuristic).

@@ -1,10 +1,13 @@
-// The examples of a step as a loss sees them, and which candidates are not negatives of an example
-// or have a history boost.
+// The examples of a step in the form that losses read. This file also finds the candidates that are
+// not negatives of an example, and the candidates that have a history boost.
 
 import type { Boosts, ScorePairs } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
 
-/** E examples. Positives of one user are never negatives of each other. */
+/**
+ * E examples. In sampled losses, a positive of a user is never a negative of another example of
+ * that user. In the full softmax it stays in the sum over the catalogue.
+ */
 export interface LossExamples {
   /** [E] catalogue rows of the positives. */
   readonly positives: Int32Array;
@@ -20,18 +23,19 @@ export interface LossExamples {
 }
 
 /**
- * History boosts of a step's logits: what is added for items that the examples' users have had
- * before.
+ * The history boosts of a step: numbers that are added to the logits of items in the histories of
+ * the examples' users.
  */
 export interface ExampleBoosts {
   /** By example and catalogue row; each pair at most once. */
   readonly pairs: Boosts;
-  /** [E] the boosts of the examples' positives. */
+  /** [E] the boosts of the examples' positives; 0 for an item that is not in the history. */
   readonly ofPositives: tf.Tensor1D;
 }
 
 /**
- * Boosts of candidates, from boosts of items.
+ * Turns boosts of items into boosts of candidates. An item that is several candidates gets its
+ * boost at each of them.
  *
  * @param boosts - by example and catalogue row.
  * @param candidateRows - [C] catalogue row of each candidate.
@@ -59,8 +63,9 @@ export function candidateBoosts(
 }
 
 /**
- * Candidates that are not negatives of an example: accidental hits, which are a positive of the
- * same user in this step, and items that are left out for the example.
+ * Finds the candidates that are not negatives of an example. They are accidental hits (candidates
+ * that are a positive of the same user in this step) and the items that are left out for the
+ * example.
  *
  * @param candidateRows - [C] catalogue row of each candidate.
  * @returns pairs of example and candidate by ascending example, each once.

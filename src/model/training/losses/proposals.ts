@@ -43,9 +43,9 @@ export class FrequencyProposal implements Proposal {
  * Hard negatives: draws a category in proportion to how often positives have it, weighted by
  * confidence, then any of its items.
  *
- * An example therefore meets negatives of its own category as often as that category is asked for,
- * and cannot tell its positive from them by the context alone. Positives without a category stand
- * for the whole catalogue.
+ * Negatives of a category are therefore as frequent as positives of that category. The context
+ * alone cannot tell the positive from negatives of its own category. For positives without a
+ * category, the draw is uniform over the whole catalogue.
  */
 export class CategoryProposal implements Proposal {
   readonly #items: ItemTable;

@@ -85,7 +85,7 @@ function isLeftOut({ leftOut }: LossExamples, e: number, row: number): boolean {
   return leftOut!.rows.some((example, pair) => example === e && leftOut!.columns[pair] === row);
 }
 
-/** Scores of example e, corrected as logQ says: its positive's, and those of its negatives. */
+/** The scores of example e with logQ correction: of its positive and of its negatives. */
 function scoresOf(
   { examples, candidates, counts }: Case,
   logQ: LogQ,

@@ -1,6 +1,6 @@
 // Softmax cross-entropy over the catalogue, or over sampled candidates with logQ correction. The
-// order is: divide by tau (done by the caller), correct, mask. Each loss is one logSumExp over
-// scores, which alone sees [E, C], and arithmetic over [E].
+// order is: divide by tau (the caller does this), correct, mask. Each loss is one call of
+// logSumExpScores, the only operation over all [E, C] scores, and arithmetic on vectors [E].
 
 import { logSumExpScores, rowProducts } from '../../../backend/fused.ts';
 import { tf } from '../../../backend/tf.ts';
@@ -14,13 +14,13 @@ import {
 } from './examples.ts';
 
 /**
- * Softmax cross-entropy over the catalogue without the items that `examples` leaves out. If a user
- * has several positives in the step, they share the target evenly.
+ * Softmax cross-entropy over the catalogue without the items that `examples` leaves out. Examples
+ * of one user with the same query act as one example whose target is spread over their positives.
  *
- * @param queries - [E, D] unit rows divided by tau.
- * @param items - [N, D] unit rows.
- * @param boosts - divided by tau as well.
- * @returns the weighted mean in nats; ln N when all items look the same.
+ * @param queries - [E, D] query embeddings: unit rows divided by tau.
+ * @param items - [N, D] item vectors of the catalogue, unit rows.
+ * @param boosts - history boosts, also divided by tau.
+ * @returns the weighted mean over the examples, in nats; ln N when all items have the same score.
  */
 export function fullSoftmaxLoss(
   queries: tf.Tensor2D,
@@ -39,11 +39,11 @@ export function fullSoftmaxLoss(
  * positive, Z_e = sum_j exp(q_e . c_j / tau - ln n_j) runs over the candidates that are negatives
  * of e, and n_j is the expected count of candidate j.
  *
- * @param queries - [E, D] unit rows divided by tau.
- * @param positives - [E, D] unit rows of the examples' positives.
- * @param vectors - [C, D] unit rows of `candidates`.
- * @param boosts - divided by tau as well.
- * @returns the weighted mean in nats; an example without a negative contributes 0.
+ * @param queries - [E, D] query embeddings: unit rows divided by tau.
+ * @param positives - [E, D] item vectors of the examples' positives, unit rows.
+ * @param vectors - [C, D] item vectors of `candidates`, unit rows.
+ * @param boosts - history boosts, also divided by tau.
+ * @returns the weighted mean over the examples, in nats; an example without a negative adds 0.
  * @see Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019.
  * @see Khrylchenko et al., Correcting the LogQ Correction, RecSys 2025. Their loss leaves the
  *   positive out of Z and weights the example by 1 - P; it has the gradient of `negativesOnly`.
@@ -74,7 +74,11 @@ export function sampledSoftmaxLoss(
 }
 
 /**
- * Logits of the examples' positives with their boosts. Queries and positives [E, D]; returns [E].
+ * Logits of the examples' positives, with their history boosts.
+ *
+ * @param queries - [E, D] query embeddings: unit rows divided by tau.
+ * @param positives - [E, D] item vectors of the positives, unit rows.
+ * @returns [E].
  */
 export function positiveLogits(
   queries: tf.Tensor2D,
@@ -85,7 +89,7 @@ export function positiveLogits(
   return boosts === undefined ? products : tf.add(products, boosts.ofPositives);
 }
 
-/** The sum of values [E] times weights [E]. */
+/** The weighted mean of values [E]: the sum of values times weights [E], which sum to 1. */
 export function weightedMean(values: tf.Tensor, weights: Float32Array): tf.Scalar {
   return tf.sum(tf.mul(values, tf.tensor1d(weights)));
 }

@@ -1,5 +1,5 @@
-// The loss of a training step: makes what train-config.ts names. It decides which candidates a step
-// needs; softmax.ts and binary.ts hold the formulas.
+// Makes the loss of a training step from its settings in train-config.ts. This file decides which
+// candidates a step draws; softmax.ts and binary.ts have the formulas.
 
 import type { tf } from '../../../backend/tf.ts';
 import type { ItemTable } from '../../../data/dataset.ts';
@@ -13,7 +13,7 @@ import { fullSoftmaxLoss, sampledSoftmaxLoss } from './softmax.ts';
 
 /** How often each item occurs in training. */
 export interface ItemStatistics {
-  /** [N] training events. */
+  /** [N] number of training events of each item. */
   readonly counts: Float64Array;
   /** [N] probability that a positive of a step is this item. */
   readonly positives: Float64Array;

@@ -1,6 +1,6 @@
-// The temperature tau, which divides the scores: fixed, or learned as ln tau = ln low + sigmoid(x)
-// (ln high - ln low), which keeps it within its bounds for any x. A learned tau is part of the
-// training run only; serving does not need it.
+// The learned temperature tau, which divides the scores: ln tau = ln low + sigmoid(x) (ln high - ln
+// low). This keeps tau within its bounds for any x. A learned tau is part of the training run only;
+// serving does not need it.
 
 import { tf } from '../../../backend/tf.ts';
 import { TEMPERATURE_BOUNDS } from '../../train-config.ts';
@@ -19,7 +19,7 @@ export function temperatureVariable(temperature: number): tf.Variable {
   return tf.tidy(() => tf.variable(tf.tensor1d([Math.log(share / (1 - share))])));
 }
 
-/** 1 / tau, from the variable x. [1] to [1]. */
+/** Computes 1 / tau [1] from the variable x [1]. */
 export function inverseTemperature(variable: tf.Tensor): tf.Tensor {
   return tf.div(1 / low, tf.exp(tf.mul(tf.sigmoid(variable), LOG_RANGE)));
 }

@@ -1,14 +1,14 @@
-// Pairs of example and catalogue row, collected while a step is drawn: items that are left out of
-// the loss, and how often users have had items.
+// Pairs of example and catalogue row, collected while a step is drawn: the items that are left out
+// of the loss, and the item frequencies of the examples' histories.
 
 import type { ScorePairs } from '../../../backend/fused.ts';
 import type { ItemFrequencies } from '../../../features/item-frequency.ts';
 
-/** How often the examples' users have had items before the state. Each pair occurs once. */
+/** Frequencies of the items in the history of each example's state. Each pair occurs once. */
 export interface ExampleFrequencies extends ScorePairs {
   /** [pairs] frequencies as item-frequency.ts counts them. */
   readonly counts: Float32Array;
-  /** [E] frequencies of the examples' positives; 0 for an item that the user has not had. */
+  /** [E] frequencies of the examples' positives; 0 for an item that is not in the history. */
   readonly ofPositives: Float32Array;
 }
 
@@ -18,9 +18,11 @@ export class LeftOutPairs {
   readonly #columns: number[] = [];
 
   /**
-   * Leaves an item out, unless it is the positive or -1. Examples come in ascending order.
+   * Leaves an item out of the loss of an example, unless it is the example's positive or -1.
    *
+   * @param example - index of the example; calls come in ascending order.
    * @param item - catalogue row, or -1 for none.
+   * @param positive - catalogue row of the example's positive.
    */
   add(example: number, item: number, positive: number): void {
     if (item < 0 || item === positive) return;
@@ -40,7 +42,11 @@ export class FrequencyPairs {
   readonly #counts: number[] = [];
   readonly #ofPositives: number[] = [];
 
-  /** Adds the next example. */
+  /**
+   * Adds the next example.
+   *
+   * @param positive - catalogue row of the example's positive.
+   */
   add({ items, counts }: ItemFrequencies, positive: number): void {
     const example = this.#ofPositives.length;
     let ofPositive = 0;

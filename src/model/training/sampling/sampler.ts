@@ -1,4 +1,4 @@
-// The sampler: which users, positives and states make up a training step. example-contexts.ts draws
+// The sampler draws the users, positives and states of a training step. example-contexts.ts draws
 // the contexts. A step is a pure function of (seed, step), so a resumed run draws the same steps as
 // an uninterrupted one.
 
@@ -25,12 +25,13 @@ import { drawWeight, trainingUsers } from '../training-statistics.ts';
 export interface TrainingStep extends LossExamples {
   readonly histories: HistoryBatch;
   /**
-   * [E] index of the event in `histories` whose hidden state is the example's; -1 for a cold start.
+   * [E] for each example, the event in `histories` whose hidden state is the example's state; -1
+   * for a cold start.
    */
   readonly stateRows: Int32Array;
-  /** The contexts of the E examples. They hold no states; stateRows says where those are. */
+  /** The contexts of the E examples. They hold no states; stateRows locates the states. */
   readonly contexts: HeadBatch;
-  /** With itemFrequency only. */
+  /** Item frequencies of the examples; only with itemFrequency. */
   readonly frequencies?: ExampleFrequencies;
 }
 
@@ -45,8 +46,8 @@ interface Example {
   /** Index of the positive in the event table. */
   readonly event: number;
   /**
-   * Index of the event whose hidden state is the example's; below the user's first event for a cold
-   * start.
+   * Index in the event table of the event whose hidden state is the example's state; smaller than
+   * the index of the user's first event for a cold start.
    */
   readonly state: number;
   readonly context: ExampleContext;
@@ -60,7 +61,7 @@ export class TrainingSampler {
   readonly #columns: EventColumns;
   /** Users with at least one training event. */
   readonly #users: Int32Array;
-  /** By position in #users: the draw weights of this user and all before it, added up. */
+  /** Cumulative draw weights, in the order of #users. */
   readonly #weightUntil: Float64Array;
   /** [users] where the training events of each user end. */
   readonly #ends: Int32Array;
@@ -69,7 +70,7 @@ export class TrainingSampler {
 
   /**
    * @param dataset - the dataset or one shard of it, with at least one training event.
-   * @param trainingEnds - [users]: the sampler sees only the events [userOffsets[u],
+   * @param trainingEnds - [users]: the sampler reads only the events [userOffsets[u],
    *   trainingEnds[u]) of user u.
    * @param untilSeconds - time of the newest training event of all shards.
    */
@@ -94,7 +95,11 @@ export class TrainingSampler {
     this.#untilSeconds = untilSeconds;
   }
 
-  /** Draws a step. */
+  /**
+   * Draws a step.
+   *
+   * @param step - counts from 1.
+   */
   sample(step: number): TrainingStep {
     const { usersPerStep, userWeighting, repeats, model } = this.#config;
     const random = new Random(this.#config.seed, 1, step);
@@ -156,15 +161,15 @@ export class TrainingSampler {
     return this.#users[firstAbove(this.#weightUntil, target)]!;
   }
 
-  /** Whether the user has had the item of `event` among the events [first, end). */
+  /** Whether the item of `event` also occurs in the events [first, end) of the same user. */
   #had(event: number, first: number, end: number): boolean {
     const { items } = this.#dataset.events;
     return items.subarray(first, end).includes(items[event]!);
   }
 
   /**
-   * The weight of a positive by its age: 2^(-age / halfLife), because what users buy changes with
-   * the seasons. The age counts from the newest training event.
+   * The weight of a positive by its age: 2^(-age / halfLife). Older positives weigh less because
+   * the demand of users changes with the seasons. The age counts from the newest training event.
    */
   #recencyWeight(event: number): number {
     const { halfLifeDays } = this.#config;
@@ -182,8 +187,8 @@ export class TrainingSampler {
     const { objective, positivesPerUser, repeats, model } = this.#config;
     const wanted = positivesPerUser === 'all' ? Infinity : positivesPerUser;
     const examples: Example[] = [];
-    // A long history is seen through a random window, a short one as a whole. The last event is
-    // only a positive.
+    // Of a long history, a step encodes a random window; a short history is encoded as a whole. The
+    // last training event is only a positive: no example has it in its state.
     const spare = Math.max(0, end - first - (model.maxHistory + 1));
     const encodedEnd =
       objective.kind === 'all'
@@ -193,7 +198,7 @@ export class TrainingSampler {
     const add = (event: number, position: number): void => {
       const context = this.#contexts.draw(event, user, first, end, random);
       const state = this.#stateBefore(event, position, first, context.timeSeconds, random);
-      // The encoder does not output states from before the window.
+      // The encoder gives no states for events before the window.
       if (state >= first && state < windowBegin) return;
       if (repeats || !this.#had(event, first, state + 1)) examples.push({ event, state, context });
     };
@@ -208,7 +213,8 @@ export class TrainingSampler {
         if (window > 0) add(position + random.integer(window), position);
         if (examples.length === wanted) break;
       }
-    // Every user of a step has at least one example: the next event, as if the batch had just run.
+    // Every user of a step has at least one example. Without another one, it is the event after the
+    // encoded events, with the state that a batch just before it would give.
     if (examples.length === 0) {
       const context = this.#contexts.draw(encodedEnd, user, first, end, random);
       examples.push({ event: encodedEnd, state: encodedEnd - 1, context });
@@ -235,8 +241,10 @@ export class TrainingSampler {
   }
 
   /**
-   * The last event before the position that a batch run U(0, R) hours before the request had seen;
-   * first - 1 without one.
+   * The event whose hidden state is the example's state: the last event before the position that a
+   * batch knew U(0, R) hours before the request. R is recencyMaskHours.
+   *
+   * @returns index in the event table; first - 1 when the batch knew no event.
    */
   #stateBefore(
     event: number,
@@ -250,15 +258,19 @@ export class TrainingSampler {
     let state = position - 1;
     if (!this.#dataset.hasTime) return state;
     const seen = requestSeconds - random.uniform() * recencyMaskHours * 3600;
-    // Without a mask and without a request all earlier events are known, also those of the same
-    // second.
+    // Without a mask and without a logged request, all earlier events are known, also events in the
+    // same second as the positive.
     if (recencyMaskHours === 0 && requestSeconds === times[event]) return state;
     while (state >= first && times[state]! >= seen) state--;
     return state;
   }
 }
 
-/** Index of the first of ascending values that is above `value`. The last value is. */
+/**
+ * Index of the first value above `value`, by binary search.
+ *
+ * @param values - ascending; the last one is above `value`.
+ */
 function firstAbove(values: Float64Array, value: number): number {
   let low = 0;
   let high = values.length - 1;
@@ -270,10 +282,10 @@ function firstAbove(values: Float64Array, value: number): number {
   return low;
 }
 
-/** Marks an example as having a state; stateRows says which one. */
+/** Marks an example as having a state; TrainingStep.stateRows locates the state. */
 const NO_VALUES = new Float32Array(0);
 
-/** The integers [begin, end) in random order. Shuffles only as far as the caller reads. */
+/** The integers [begin, end) in random order. It shuffles only as far as the caller reads. */
 function* shuffled(begin: number, end: number, random: Random): Generator<number> {
   const order = new Int32Array(end - begin);
   for (let i = 0; i < order.length; i++) order[i] = begin + i;

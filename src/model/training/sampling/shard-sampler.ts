@@ -1,5 +1,5 @@
-// Draws steps from shards. Holds the shard of the current step, and reads the next one in the
-// background.
+// Draws training steps from shards. It holds the shard of the current step, and reads the next
+// shard in the background.
 
 import { setImmediate } from 'node:timers/promises';
 import type { Dataset } from '../../../data/dataset.ts';
@@ -18,7 +18,7 @@ interface Reading {
   done: boolean;
 }
 
-/** Draws training steps from all shards in turn. */
+/** Draws training steps from all shards, in the order of shard-schedule.ts. */
 export class ShardSampler {
   readonly #shards: DatasetShards;
   readonly #trainingEnds: TrainingEnds;
@@ -60,7 +60,7 @@ export class ShardSampler {
       const after = this.#visits[index + 1];
       if (after !== undefined) this.#next = this.#read(after);
     }
-    // Steps block this thread, so the reader runs between two of them.
+    // A step blocks this thread. Giving way to the event loop lets the background read continue.
     if (this.#next?.done === false) await setImmediate();
     return this.#current.sampler.sample(step);
   }

@@ -13,11 +13,11 @@ export interface ShardVisit {
 }
 
 /**
- * The visits of a run. The run has one round for each pass over all users, at least one. A round
- * visits all shards in its own random order, each for a number of steps in proportion to the weight
- * of its training users.
+ * The visits of a run. A run has rounds, about as many as its draws of users make passes over all
+ * users, and at least one. A round visits all shards in its own random order, each shard for a
+ * number of steps in proportion to the weight of its training users.
  *
- * @param statistics - weights are whole numbers, not all 0.
+ * @param statistics - its `weightOfShards` are whole numbers, not all 0.
  * @returns visits by step, covering the steps 1 to config.steps. A shard whose weight is too small
  *   for one step has no visit.
  */
