@@ -38,8 +38,8 @@ const QUICK_SWEEP: SweepPlan = { rates: [50, 100], rounds: 1, seconds: 1, refine
 const QUESTIONS = 1000;
 const RECALL_QUESTIONS = 200;
 /**
- * The recall that our indexes are built for. The peer has to reach ours or this, whichever is
- * lower.
+ * The recall that our indexes are built for. The peer has to reach this recall or the recall that
+ * we measure for our server, whichever is lower.
  */
 const RECALL_TARGET = 0.99;
 /** The values of ef that the peer tries. */

@@ -61,8 +61,8 @@ struct Avx512 : X86 {
   static F PowerOfTwo(__m512i n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
   }
-  /// An explicit instruction, because GCC 12 may spill the mask's 16 bits and read back 32, the
-  /// upper ones of which are whatever lay beside them (seen at -O1 with -fsanitize=thread).
+  /// An explicit instruction. Without it, GCC 12 may spill the mask's 16 bits and read back 32, and
+  /// the upper 16 are then undefined (seen at -O1 with -fsanitize=thread).
   /// Emulated masks are plain integers.
   static uint32_t BitsOf(Mask mask) {
 #if defined(__AVX512F__)

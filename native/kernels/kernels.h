@@ -112,9 +112,8 @@ struct KernelTable {
   ///
   /// queries  [query_count, depth] in [-kMaxQueryCode, kMaxQueryCode]; depth is a multiple of
   ///   kCodeGroup, at most 8192.
-  /// codes    blocks of kCodeBlock items, each [depth / kCodeGroup, kCodeBlock, kCodeGroup],
-  /// 64-byte
-  ///          aligned.
+  /// codes    64-byte aligned blocks of kCodeBlock items, each [depth / kCodeGroup, kCodeBlock,
+  ///   kCodeGroup].
   void (*scan_codes)(const int8_t* queries, size_t query_count, size_t depth, const uint8_t* codes,
                      size_t block_count, int32_t* sums, size_t sum_stride);
 

@@ -1,6 +1,7 @@
 // Random input, drawn from a seed that is printed: requests of every path and method, bytes that
-// are almost HTTP, and WebSocket frames. The server must answer what is wrong (4xx) or that it is
-// overloaded; it never fails, never exits, and leaves no client waiting. FUZZ_SEED replays a run.
+// are almost HTTP, and WebSocket frames. The server must answer wrong input with an error that says
+// why (4xx), or say that it is overloaded. It must never fail, never exit, and leave no client
+// waiting. FUZZ_SEED replays a run.
 // uWebSockets closes a connection without a complete request at its idle timeout of 10 s, on a
 // clock with 4 s ticks.
 

@@ -25,7 +25,7 @@ export interface Figure {
   readonly unit?: string;
   /** Absent for a figure that is only reported. */
   readonly target?: string;
-  /** False where the target was only an aim: a bound on speed in the quick form. */
+  /** False when a miss does not fail the run: bounds on speed in the quick form. */
   readonly enforced?: false;
 }
 

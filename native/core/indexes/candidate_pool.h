@@ -30,8 +30,8 @@ class CandidatePool {
 
   void Add(float score, std::uint32_t row) { candidates_.push_back(MakeRankKey(score, row)); }
 
-  /// Raises the threshold when enough candidates were added since the last time. Call it now and
-  /// then.
+  /// Raises the threshold when enough candidates were added since the last time. Call it
+  /// regularly while candidates are added, to bound the memory.
   void Settle() {
     if (candidates_.size() >= room_) Compact();
   }

@@ -21,8 +21,8 @@
 namespace tandem {
 namespace {
 
-/// One cluster in so many is sampled. The second best bound of the sample decides which clusters
-/// are scanned first: about twice this many lie above it.
+/// Of each group of this many clusters, one is sampled. The second best bound of the sample decides
+/// which clusters are scanned first: about twice this many clusters have a higher bound.
 constexpr std::size_t kSampleStep = 32;
 /// Blocks of codes that are summed at once.
 constexpr std::size_t kScanBlocks = 64;

@@ -60,9 +60,9 @@ class ClusterIndex {
                      std::size_t size, std::size_t dimensions, const KernelTable& kernels,
                      std::unique_ptr<ClusterIndex>* index);
 
-  /// Sets the smallest radius factors that meet the target against the true top k. Half of the
-  /// queries determine them, with two standard errors to spare; likewise for an eighth of k, 2 k
-  /// and 16 k. recall() is then that of the other half, for k.
+  /// Sets the smallest radius factors whose recall of the true top k meets the target. One half of
+  /// the queries determines the factors, with a margin of two standard errors. There is a factor
+  /// for each depth in kDepths. The other half of the queries then measures recall(), for k.
   Status Calibrate(const ClusterTarget& target);
 
   /// Top k of the allowed vectors by inner product, among the clusters that the radius factor

@@ -8,8 +8,8 @@ namespace tandem {
 
 /// Marks the padding of a cluster's last block.
 constexpr std::uint32_t kNoRow = 0xffffffffu;
-/// A vector this many radii off its centroid, straight towards the query. No cluster extends
-/// further in practice.
+/// The largest radius factor that calibration tries. It assumes a vector this many radii away from
+/// its centroid, straight towards the query; no cluster extends further in practice.
 constexpr float kGreatestRadiusFactor = 4.0f;
 constexpr int kCalibrationSteps = 10;
 

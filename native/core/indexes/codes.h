@@ -61,8 +61,8 @@ struct QueryCode {
   float error;
 };
 
-/// The greatest sum whose score, base + scale * (sum - zero), certainly does not lie above
-/// `threshold`. It is one less than the quotient says, so that rounding hides no candidate.
+/// The greatest sum whose score, base + scale * (sum - zero), is certainly not above `threshold`.
+/// The result is one less than the exact quotient, so that rounding never drops a candidate.
 inline std::int32_t SumLimit(float threshold, float base, float scale, std::int32_t zero) {
   const double steps = std::floor((static_cast<double>(threshold) - static_cast<double>(base)) /
                                   static_cast<double>(scale)) +

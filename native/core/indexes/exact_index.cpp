@@ -149,7 +149,7 @@ bool ExactIndex::SearchCodes(const float* queries, std::size_t count, std::size_
     const float* query = queries + q * dimensions_;
     s->codes[q] = WriteQueryCode(query, dimensions_, s->query_codes.data() + q * depth);
     const float length = std::sqrt(kernels_->dot(query, query, dimensions_));
-    // With q' and v' for what the codes say: q . v - q' . v' = (q - q') . v' + q . (v - v'), and
+    // Let q' and v' be q and v decoded: q . v - q' . v' = (q - q') . v' + q . (v - v'), and
     // |v'| <= |v| + |v - v'|. Of two candidates, the one that is worse by twice the bound cannot be
     // the better one.
     const float bound =

@@ -28,8 +28,8 @@ Status KMeans(const KernelTable& kernels, const float* rows, std::size_t count,
 
 /// KMeans for many clusters: finds coarse clusters first, splits each in proportion to its rows,
 /// and moves all centroids once more to the means of the nearest rows of the whole. Costs about one
-/// assignment of all rows to all centroids. Rounding may make the number of centroids differ from
-/// the one asked for.
+/// assignment of all rows to all centroids. Because of rounding, the number of centroids may differ
+/// from the requested number.
 Status SplitKMeans(const KernelTable& kernels, const float* rows, std::size_t count,
                    std::size_t dimensions, const KMeansOptions& options,
                    std::atomic<std::size_t>* done, AlignedBuffer* centroids, std::size_t* found);

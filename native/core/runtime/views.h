@@ -15,7 +15,7 @@ template <class T>
 struct ArrayView {
   ArrayView() = default;
   ArrayView(T* first, std::size_t count) : data(first), size(count) {}
-  /// A view that reads an array may be made of one that writes it.
+  /// Converts a view of mutable elements to a view of const elements.
   template <class U, class = std::enable_if_t<std::is_same<const U, T>::value>>
   ArrayView(const ArrayView<U>& other) : data(other.data), size(other.size) {}
 

@@ -275,11 +275,11 @@ void Encoder::Attend(const float* projected, std::size_t length, Worker& worker,
 /// Runs the last block for the newest event of each user, into last_x [users, D].
 ///
 /// Nobody reads the other rows, so queries, attention output and feed-forward are computed for one
-/// row a user. Keys and values would be needed of every event, at 2 D^2 multiplications each, but
-/// with a single query both matrices can move to its side: q . (K n) = (K^T q) . n, and
-/// sum p (V n) = V (sum p n). That leaves 2 heads D multiplications for each event, and only its
-/// normed row is read. With two blocks, 100 events and D = 64, all this together halves the
-/// encoder's multiplications.
+/// row of each user. Keys and values of every event would cost 2 D^2 multiplications an event. With
+/// a single query, both matrices can be applied on the side of the query instead:
+/// q . (K n) = (K^T q) . n, and sum p (V n) = V (sum p n). That leaves 2 heads D multiplications
+/// for each event, and only its normed row is read. With two blocks, 100 events and D = 64, this
+/// halves the encoder's multiplications.
 void Encoder::RunLast(const HistoryViews& batch, const UserRange& users, Worker& worker) const {
   const std::size_t d = width_;
   const std::size_t tokens =

@@ -140,8 +140,8 @@ Status Encoder::TryCreate(const EncoderWeightViews& w, Precision precision, Stat
 ///
 /// The sum and its projection are the same in every event of an item, so each item has one row that
 /// is computed once. This saves a twelfth of the multiplications of an event, and the tables of a
-/// catalogue need not stay in memory. A million items of width 64 take 8 GFLOP once, and the 256 MB
-/// that their ids alone took.
+/// catalogue need not stay in memory. A million items of width 64 take 8 GFLOP once. The rows take
+/// 256 MB, as much as the table of their ids alone.
 Status Encoder::SetItems(const EncoderWeightViews& w, ThreadPool& pool) {
   const std::size_t d = width_;
   const Status status = CheckItemInputs(*kernels_, w.items, d, &items_);

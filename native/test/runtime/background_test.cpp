@@ -1,5 +1,5 @@
-// A background thread lowers its priority once, however often it is asked to, and that of no other
-// thread. Work that runs at a niceness is no more urgent than that.
+// Tests that a background thread lowers its own priority once, even after several calls, and leaves
+// other threads alone, and that RunAtNiceness never raises a priority.
 
 #include "core/runtime/background.h"
 

@@ -1,6 +1,6 @@
-// The history encoder of every instruction set against the formula of docs/explanation/model.md in
-// f64, in full width and length. Also that a state depends on its own events alone, and what is
-// refused.
+// Compares the history encoder of every instruction set with the formula of
+// docs/explanation/model.md in f64, in full width and length. Also tests that a state depends only
+// on the events of its user, and that wrong inputs are refused.
 
 #include "core/towers/encoder.h"
 

@@ -1,5 +1,5 @@
-// The item tower of every instruction set against the formula of docs/explanation/model.md in f64.
-// Also that a vector depends on its item alone, and what is refused.
+// Compares the item tower of every instruction set with the formula of docs/explanation/model.md in
+// f64. Also tests that a vector depends on its item alone, and that wrong inputs are refused.
 
 #include "core/towers/item_tower.h"
 

@@ -1,5 +1,5 @@
-// Fused training operations: values against f64 formulas, and gradients against central differences
-// of those, over shapes that reach every block edge.
+// Compares the values of fused training operations with f64 formulas, and their gradients with
+// central differences of these formulas. The shapes reach every block edge.
 
 #include "core/training/training_ops.h"
 
