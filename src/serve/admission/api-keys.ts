@@ -188,11 +188,14 @@ export class ApiKeys {
     if (this.#path === undefined) return;
     try {
       this.#read(this.#path);
-      void this.#listener(this.share());
       logger.info({ keys: this.#clients.size }, 'API keys read again');
     } catch (error) {
       logger.error({ err: error }, 'API keys could not be read again: the old ones stay');
+      return;
     }
+    this.#listener(this.share()).catch((error: unknown) => {
+      logger.error({ err: error }, 'other event loops could not be told the API keys');
+    });
   };
 
   #read(path: string): void {

@@ -1,5 +1,5 @@
-// Writes candidates as application/x-tandem: little-endian bytes. docs/binary.md describes the
-// layout, and examples/ has readers.
+// Writes candidates as application/x-tandem: little-endian bytes. The layout is in
+// docs/reference/binary-protocol.md, and examples/ has readers.
 
 import { invalid } from '../request/parse-body.ts';
 import { parseCandidates } from '../request/query-requests.ts';

@@ -2,7 +2,7 @@
 // state ever meets another encoder's items.
 
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -197,6 +197,26 @@ test('a rollback takes the engine in memory, by whatever path the bundles were n
   const second = await bundles.activate(published[1]!.name);
   assert.equal(await bundles.rollback(), first);
   assert.deepEqual(bundles.served, { active: first, previous: second });
+});
+
+test('a refused bundle is tried again once current has named another one', async () => {
+  const directory = ownDirectory();
+  const { bundles } = await openAt(directory);
+  const [first, second] = [published[0]!, published[1]!];
+  const served = (): string => bundles.served.active.bundle.manifest.bundleId;
+  const goldens = join(directory, second.name, 'goldens.json');
+  const bytes = readFileSync(goldens);
+  bundles.follow(10);
+  appendFileSync(goldens, 'x');
+  activateBundle(directory, second.name);
+  await sleep(100);
+  assert.equal(served(), first.bundleId);
+  writeFileSync(goldens, bytes);
+  activateBundle(directory, first.name);
+  await sleep(100);
+  activateBundle(directory, second.name);
+  await until(() => served() === second.bundleId);
+  await bundles.close();
 });
 
 test('a server follows current, wherever it was changed, and passes a bad bundle by', async () => {

@@ -77,8 +77,8 @@ export class ServedBundles {
   }
 
   /**
-   * Serves a published bundle and then makes it current, so that `current` never names a bundle
-   * that was refused.
+   * Loads and checks a published bundle, makes it current, and serves it. A bundle that is refused
+   * never becomes current.
    *
    * @param name - name of the bundle's directory.
    * @throws TandemError ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_INDEX_INVALID. Then the old
@@ -161,7 +161,9 @@ export class ServedBundles {
     let directory: string | undefined;
     try {
       directory = resolveBundle(this.#path);
-      if (directory === this.#served.active.bundle.directory || directory === this.#refused) return;
+      if (directory === this.#refused) return;
+      // Another bundle is current now, so one that was refused before gets another try.
+      this.#refused = undefined;
       await this.#swapTo(directory, () => undefined);
     } catch (error) {
       if (this.#refused !== (directory ?? this.#path))
