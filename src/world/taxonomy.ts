@@ -106,7 +106,7 @@ const TREE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   finance: {
     mortgages: 'house deposit fixed remortgage',
     cards: 'credit cashback contactless limit',
-    savings: 'account interest boost isa',
+    savings: 'account interest bonus isa',
     insurance: 'cover policy claim premium',
     investing: 'stocks shares fund portfolio',
     pensions: 'retirement annuity plan provider',
