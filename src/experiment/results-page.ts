@@ -25,8 +25,8 @@ How to read the tables:
 - A row with several seeds shows the mean ± the standard deviation over trainings.
 - The last column is the 95 % interval over requests (bootstrap over users, averaged over seeds).`;
 
-/** Reads one metric of a row. */
-type Read = (row: ResultRow) => number;
+/** Reads one metric of a row. A row that was not measured on a slice has no metric there. */
+type Read = (row: ResultRow) => number | undefined;
 
 const COLUMNS: readonly (readonly [name: string, read: Read])[] = [
   ...[10, 50, 100].map((k): [string, Read] => [`R@${k}`, (row) => row.metrics.recall[String(k)]!]),
@@ -101,7 +101,7 @@ function table(
     ...COLUMNS,
     ...labels.map((label): [string, Read] => [
       `R@10, ${label.slice('slice '.length)}`,
-      (row) => row.metrics.slices[label]?.recall['10'] ?? 0,
+      (row) => row.metrics.slices[label]?.recall['10'],
     ]),
   ];
   const line = (rows: readonly ResultRow[]): string[] => [
@@ -204,8 +204,10 @@ function grouped<T>(values: readonly T[], keyOf: (value: T) => string): Map<stri
   return groups;
 }
 
-/** Mean ± sample standard deviation; a single value without a deviation. */
-function spread(values: readonly number[]): string {
+/** Mean ± sample standard deviation; a single value without a deviation; `-` without a value. */
+function spread(measured: readonly (number | undefined)[]): string {
+  const values = measured.filter((value) => value !== undefined);
+  if (values.length === 0) return '-';
   const centre = mean(values);
   if (values.length < 2) return share(centre);
   const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0);
