@@ -1,7 +1,7 @@
 // The bytes of a text file as UTF-8: decompressed and decoded by what the file contains, not by
 // its name. A compressed file that was cut short is an error here, before a row of it is read.
 
-import { open } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Readable, type Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
@@ -25,24 +25,23 @@ const HEAD_BYTES = 4;
  * @throws TandemError ERR_DATASET_INVALID for a file that cannot be read, is cut short or damaged.
  */
 export async function* readText(file: string, encoding: TextEncoding): Blocks {
+  let handle: FileHandle | undefined;
   try {
-    yield* decoded(decompressed(fileBlocks(file), file), encoding);
+    handle = await open(file, 'r');
+    yield* decoded(decompressed(fileBlocks(handle), file), encoding);
   } catch (error) {
     throw error instanceof TandemError ? error : unreadable(file, error);
+  } finally {
+    await handle?.close();
   }
 }
 
-async function* fileBlocks(file: string): Blocks {
-  const handle = await open(file, 'r');
-  try {
-    for (;;) {
-      const block = Buffer.allocUnsafe(BLOCK_BYTES);
-      const { bytesRead } = await handle.read(block, 0, BLOCK_BYTES);
-      if (bytesRead === 0) return;
-      yield block.subarray(0, bytesRead);
-    }
-  } finally {
-    await handle.close();
+async function* fileBlocks(handle: FileHandle): Blocks {
+  for (;;) {
+    const block = Buffer.allocUnsafe(BLOCK_BYTES);
+    const { bytesRead } = await handle.read(block, 0, BLOCK_BYTES);
+    if (bytesRead === 0) return;
+    yield block.subarray(0, bytesRead);
   }
 }
 
@@ -112,13 +111,8 @@ async function withHead(source: Blocks): Promise<{ head: Buffer; blocks: Blocks 
     head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
   }
   async function* all(): Blocks {
-    try {
-      if (head.length > 0) yield head;
-      yield* source;
-    } finally {
-      // Closes the file also when the reader stops at the first block.
-      await source.return();
-    }
+    if (head.length > 0) yield head;
+    yield* source;
   }
   return { head, blocks: all() };
 }
