@@ -3,7 +3,8 @@
 
 import { Command, Option } from 'commander';
 import { ADAPTERS } from '../data/adapters/registry.ts';
-import { describePlace, importDataset, type ImportReport } from '../data/import.ts';
+import { importDataset, type ImportReport } from '../data/import.ts';
+import { describePlace } from '../data/source-stager.ts';
 import { TandemError } from '../errors.ts';
 import { startProgress } from '../telemetry.ts';
 
@@ -13,6 +14,7 @@ interface ImportFlags {
   readonly source?: string;
   readonly out: string;
   readonly force?: true;
+  readonly allowLoss?: true;
   readonly json?: true;
 }
 
@@ -34,6 +36,7 @@ export function importCommand(): Command {
     .option('--source <path>', 'file or folder of the public data set')
     .requiredOption('--out <directory>', 'directory for the dataset')
     .option('--force', 'replace a different dataset at --out')
+    .option('--allow-loss', 'import also when over 1 % of the rows of a table are left out')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', `\nAdapters:\n${adapterList()}`)
     .action(async (flags: ImportFlags) => {
@@ -72,6 +75,7 @@ async function runImport(flags: ImportFlags): Promise<ImportReport> {
         : { adapter: { name: flags.adapter, source: flags.source! } }),
       outputDirectory: flags.out,
       force: flags.force ?? false,
+      allowLoss: flags.allowLoss ?? false,
       onProgress(stage, done, total) {
         progress ??= startProgress('import', total, 'stages');
         progress.update(done, stage);
@@ -104,6 +108,11 @@ export function formatReport(report: ImportReport): string {
     `  actions ${report.actionNames.join(', ')}`,
     `  ${rows} source rows in ${seconds.toFixed(1)} s, ${Math.round(rows / seconds)} rows/s`,
   ];
+  for (const [table, read] of Object.entries(report.sourceRows)) {
+    const taken = report.takenRows[table as keyof typeof report.takenRows]!;
+    if (taken < read)
+      lines.push(`  ${table}: ${read} rows read, ${taken} taken, ${read - taken} left out`);
+  }
   if (report.rejected.length > 0) {
     lines.push('', 'Left out:');
     for (const { table, reason, effect, count, samples } of report.rejected) {

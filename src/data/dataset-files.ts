@@ -10,7 +10,7 @@ import {
   type DatasetCounts,
   type DatasetFile,
 } from './dataset-file.ts';
-import { Database, literal, type ColumnSink } from './duckdb.ts';
+import { Database, fileLiteral, type ColumnSink } from './duckdb.ts';
 
 type DataFile = (typeof DATA_FILES)[number];
 
@@ -97,7 +97,8 @@ export class DatasetFiles {
 
   /** A relation of the file's rows in order, with their numbers as file_row_number. */
   #from(name: DataFile): string {
-    return `read_parquet(${literal(join(this.directory, name))}, file_row_number = true)`;
+    return `read_parquet(${fileLiteral(join(this.directory, name))}, file_row_number = true,
+      hive_partitioning = false)`;
   }
 
   async #verifyCounts(): Promise<void> {

@@ -2,15 +2,23 @@
 // columns into typed arrays.
 
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { TandemError } from '../errors.ts';
 
 export type Row = Readonly<Record<string, string | number | boolean | null>>;
 
 /** One DuckDB with one connection; close() releases its memory and its file. */
 export class Database {
+  /** Folder for temporary files, when the database was opened with one. */
+  readonly folder: string | undefined;
   readonly #instance: DuckDBInstance;
   readonly #connection: DuckDBConnection;
 
-  private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
+  private constructor(
+    instance: DuckDBInstance,
+    connection: DuckDBConnection,
+    folder: string | undefined,
+  ) {
+    this.folder = folder;
     this.#instance = instance;
     this.#connection = connection;
   }
@@ -23,7 +31,7 @@ export class Database {
    */
   static async open(spillFolder?: string): Promise<Database> {
     const instance = await DuckDBInstance.create(':memory:');
-    const database = new Database(instance, await instance.connect());
+    const database = new Database(instance, await instance.connect(), spillFolder);
     if (spillFolder !== undefined)
       await database.run(`SET temp_directory = ${literal(spillFolder)}`);
     await database.run("SET TimeZone = 'UTC'");
@@ -122,6 +130,27 @@ export function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
+/** SQL string literal of a file to read: its name is a name, also where it looks like a pattern. */
+export function fileLiteral(path: string): string {
+  return literal(pathPattern(path));
+}
+
+/** SQL list of files to read, as fileLiteral. */
+export function fileLiterals(paths: readonly string[]): string {
+  return `[${paths.map(fileLiteral).join(', ')}]`;
+}
+
+/** The pattern that only this path matches. */
+export function pathPattern(path: string): string {
+  return path.replace(/[*?[]/g, '[$&]');
+}
+
+/** Columns of a relation, with their SQL types. */
+export async function describe(database: Database, relation: string): Promise<Map<string, string>> {
+  const rows = await database.rows(`DESCRIBE SELECT * FROM ${relation}`);
+  return new Map(rows.map((row) => [String(row['column_name']), String(row['column_type'])]));
+}
+
 /** SQL identifier. */
 export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
@@ -130,4 +159,25 @@ export function identifier(name: string): string {
 /** SQL list of string literals. */
 export function literalList(texts: readonly string[]): string {
   return `[${texts.map(literal).join(', ')}]`;
+}
+
+/**
+ * The error for what DuckDB or the file system refused while a source was read.
+ *
+ * @param source - the files, and the table that they are for.
+ * @returns TandemError ERR_DATASET_INVALID; `error` itself when it is a TandemError.
+ */
+export function databaseError(error: unknown, source: string): TandemError {
+  if (error instanceof TandemError) return error;
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  const reason = message.split('\n')[0]!.replace(/^(?:[A-Z]\w* )+Error: /, '');
+  const text = /ENOSPC|No space left/.test(`${code} ${message}`)
+    ? `Expected free disk space beside the output for rows of ${source}, found none. ` +
+      'Free some, or choose another --out.'
+    : /^Out of Memory/i.test(message)
+      ? `Expected enough memory to import ${source}, but DuckDB ran out of it (${reason}).`
+      : code === 'EACCES' || code === 'EPERM'
+        ? `Expected permission to read ${source}, which the system refused (${message}).`
+        : `Expected readable rows in ${source}, but reading failed: ${reason}`;
+  return new TandemError('ERR_DATASET_INVALID', text, { details: { source }, cause: error });
 }

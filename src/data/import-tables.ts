@@ -6,7 +6,12 @@ import { TandemError } from '../errors.ts';
 import type { DATA_FILES, DatasetCounts, Rejection } from './dataset-file.ts';
 import { literal, literalList, type Database } from './duckdb.ts';
 import type { TableName } from './manifest.ts';
-import { SourceStager, type RowRules, type ValueCheck } from './source-stager.ts';
+import {
+  describeRejections,
+  SourceStager,
+  type RowRules,
+  type ValueCheck,
+} from './source-stager.ts';
 import type { SourcePlan } from './sources.ts';
 
 export interface BuiltTables {
@@ -107,7 +112,7 @@ class TableBuilder {
       throw new TandemError(
         'ERR_DATASET_INVALID',
         `Expected at least one valid event in ${source.label}, found none in ` +
-          `${sourceRows.events ?? 0} rows.${this.#stager.summary()} ` +
+          `${sourceRows.events ?? 0} rows. Rejected: ${describeRejections(rejected)}. ` +
           'Check events.columns in the manifest.',
         { details: { rejected } },
       );
@@ -132,7 +137,7 @@ class TableBuilder {
     }
     await this.#database.run(`CREATE TABLE items AS
       SELECT (row_number() OVER (ORDER BY item) - 1)::INTEGER AS item_row,
-        source_row, source_file, item AS id,
+        source_row, item AS id,
         coalesce(title, '') AS title, coalesce(advertiser, '') AS advertiser,
         CASE WHEN isfinite(price) THEN price END AS price, price_text,
         list_sort(list_distinct(list_filter(coalesce(countries, []),
@@ -145,20 +150,20 @@ class TableBuilder {
     await this.#stager.reportValues('items', source, [
       {
         reason: 'non-finite price',
-        sql: `SELECT source_row, source_file, price_text AS detail FROM items
+        sql: `SELECT source_row, price_text AS detail FROM items
           WHERE price IS NULL AND price_text IS NOT NULL`,
       },
       {
         reason: 'confidences do not match categories',
-        sql: `SELECT source_row, source_file,
+        sql: `SELECT source_row,
             len(categories) || ' categories, ' || len(confidences) || ' confidences' AS detail
           FROM items WHERE mismatched`,
       },
     ]);
     await this.#database.run(`CREATE TABLE item_category_stage AS
-      SELECT item_row, source_row, source_file, trim(name) AS name, confidence_text,
+      SELECT item_row, source_row, trim(name) AS name, confidence_text,
         ${confidenceOf(source.fields.has('confidences'))} AS confidence
-      FROM (SELECT item_row, source_row, source_file, unnest(categories) AS name,
+      FROM (SELECT item_row, source_row, unnest(categories) AS name,
           unnest(coalesce(confidences, list_transform(categories, lambda c: NULL::VARCHAR)))
             AS confidence_text
         FROM items WHERE NOT mismatched) WHERE name IS NOT NULL AND trim(name) <> ''`);
@@ -195,8 +200,8 @@ class TableBuilder {
     await this.#stager.rejectDuplicates('requests', 'id', 'duplicate request id');
     for (const field of ['positives', 'delivered'])
       await this.#database.run(`CREATE TABLE request_${field} AS
-        SELECT r.source_row, r.source_file, r.name, items.item_row, r.rank
-        FROM (SELECT source_row, source_file,
+        SELECT r.source_row, r.name, items.item_row, r.rank
+        FROM (SELECT source_row,
             unnest(list_transform(${field}, lambda x: trim(x))) AS name,
             unnest(range(len(${field}))) AS rank
           FROM requests_stage WHERE reason IS NULL) AS r LEFT JOIN items ON items.id = r.name
@@ -209,15 +214,15 @@ class TableBuilder {
     await this.#stager.reportValues('requests', source, [
       ...['positives', 'delivered'].map((field) => ({
         reason: `unknown item in ${field}`,
-        sql: `SELECT source_row, source_file, name AS detail FROM request_${field}
+        sql: `SELECT source_row, name AS detail FROM request_${field}
           WHERE item_row IS NULL`,
       })),
       badAge('requests_stage'),
     ]);
     await this.#database.run(`CREATE TABLE request_interests AS
-      SELECT source_row, source_file, trim(name) AS name, confidence_text, rank,
+      SELECT source_row, trim(name) AS name, confidence_text, rank,
         ${confidenceOf(source.fields.has('interestConfidences'))} AS confidence
-      FROM (SELECT source_row, source_file, unnest(interests) AS name,
+      FROM (SELECT source_row, unnest(interests) AS name,
           unnest(range(len(interests))) AS rank,
           unnest(coalesce(interestConfidences,
             list_transform(interests, lambda c: NULL::VARCHAR))) AS confidence_text
@@ -394,7 +399,7 @@ function goodConfidence(column: string): string {
 function badConfidence(table: string): ValueCheck {
   return {
     reason: 'bad confidence',
-    sql: `SELECT source_row, source_file,
+    sql: `SELECT source_row,
         name || ' ' || coalesce(confidence_text, 'missing') AS detail
       FROM ${table} WHERE NOT ${goodConfidence('confidence')}`,
   };
@@ -407,7 +412,7 @@ function goodAge(table: string): string {
 function badAge(stage: string): ValueCheck {
   return {
     reason: 'bad age',
-    sql: `SELECT source_row, source_file, age_text AS detail FROM ${stage}
+    sql: `SELECT source_row, age_text AS detail FROM ${stage}
       WHERE reason IS NULL AND age_text IS NOT NULL
         AND NOT coalesce(age BETWEEN 0 AND ${MAX_AGE_YEARS}, false)`,
   };

@@ -4,7 +4,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
 import { syncFolder, TEMPORARY_PREFIX, writeFileSynced, writeFolderAtomic } from '../files.ts';
 import { openAdapter } from './adapters/registry.ts';
@@ -20,12 +20,12 @@ import {
   type DatasetCounts,
   type DatasetFile,
   type FileDigest,
-  type RejectedRow,
   type Rejection,
 } from './dataset-file.ts';
 import { Database, literal } from './duckdb.ts';
-import { readManifest, type SourceManifest, type TableName } from './manifest.ts';
+import { readManifest, type SourceManifest } from './manifest.ts';
 import { buildTables, type BuiltTables } from './import-tables.ts';
+import { checkLoss, takenRows, type TableRows } from './loss.ts';
 import type { SourcePlan } from './sources.ts';
 
 export interface ImportOptions {
@@ -38,6 +38,8 @@ export interface ImportOptions {
   readonly outputDirectory: string;
   /** Whether to replace another dataset at outputDirectory. Default false. */
   readonly force?: boolean;
+  /** Whether more than 1 % of the rows of a table may be left out. Default false. */
+  readonly allowLoss?: boolean;
   /** Called when a stage begins, with the number of finished stages and of all stages. */
   readonly onProgress?: (stage: string, done: number, total: number) => void;
 }
@@ -49,8 +51,10 @@ export interface ImportReport {
   /** created; replaced: another dataset was there; unchanged: the same dataset was there. */
   readonly outcome: 'created' | 'replaced' | 'unchanged';
   readonly counts: DatasetCounts;
-  /** Rows read from the source. */
-  readonly sourceRows: Readonly<Partial<Record<TableName, number>>>;
+  /** Rows read from the source; what is no row counts in lines. */
+  readonly sourceRows: TableRows;
+  /** Rows of the source that were not left out. */
+  readonly takenRows: TableRows;
   readonly rejected: readonly Rejection[];
   readonly hasTime: boolean;
   /** Unix seconds, NaN when the source names none. */
@@ -69,11 +73,12 @@ class Unchanged extends Error {}
  * Imports a source into `outputDirectory`. A failed import leaves the directory as it was.
  *
  * The same source gives the same digest. Bad rows are left out, counted by reason and sampled in
- * the report; only a source without a single good event fails.
+ * the report. The import fails when they are more than 1 % of a table, unless `allowLoss` is set,
+ * and when no event is good.
  *
  * @throws TandemError ERR_DATASET_NOT_FOUND for a missing file; ERR_DATASET_INVALID for a wrong
- *   manifest, column or file, for a source without events, and for an output directory that is not
- *   a dataset or holds another one.
+ *   manifest, column or file, for a file that is cut short, for a source without events or with too
+ *   many bad rows, and for an output directory that is not a dataset or holds another one.
  */
 export async function importDataset(options: ImportOptions): Promise<ImportReport> {
   const startedMs = performance.now();
@@ -90,6 +95,7 @@ export async function importDataset(options: ImportOptions): Promise<ImportRepor
     try {
       const { plan, baseDirectory } = await openPlan(database, options);
       const built = await buildTables(database, plan, baseDirectory, stage);
+      if (options.allowLoss !== true) checkLoss(built.sourceRows, built.rejected);
       stage('write');
       const outcome: { file?: DatasetFile; replaced?: boolean } = {};
       try {
@@ -111,6 +117,7 @@ export async function importDataset(options: ImportOptions): Promise<ImportRepor
           outcome.replaced === undefined ? 'unchanged' : outcome.replaced ? 'replaced' : 'created',
         counts: file.counts,
         sourceRows: built.sourceRows,
+        takenRows: takenRows(built.sourceRows, built.rejected),
         rejected: built.rejected,
         hasTime: file.hasTime,
         testFrom: file.testFrom ?? Number.NaN,
@@ -250,9 +257,4 @@ async function isIntact(target: string, file: DatasetFile): Promise<boolean> {
     if (error instanceof TandemError) return false;
     throw error;
   }
-}
-
-/** File and line of a rejected row, as reports show them. */
-export function describePlace(row: RejectedRow): string {
-  return `${basename(row.file)}:${row.line}`;
 }

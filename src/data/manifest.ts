@@ -19,14 +19,15 @@ export interface ColumnReference {
 }
 
 export interface CsvOptions {
-  /** One to four characters. Default a comma, for .tsv a tab. */
+  /** One to four characters, none of them a line break. Default a comma, for .tsv a tab. */
   readonly delimiter?: string | undefined;
   /** Whether the files have a header. Default true. */
   readonly header?: boolean | undefined;
   /** Column names of files without a header. */
   readonly columns?: readonly string[] | undefined;
-  /** Quote character; empty for none. Default a double quote. */
+  /** One ASCII character that the delimiter does not have; empty for none. Default a double quote. */
   readonly quote?: string | undefined;
+  /** Default utf-8. A byte order mark wins over it: UTF-8 and UTF-16 are read as such. */
   readonly encoding?: 'utf-8' | 'latin-1' | undefined;
 }
 
@@ -128,10 +129,16 @@ function reference(shape: z.ZodRawShape): z.ZodType<ColumnReference> {
 }
 
 const csvShape = {
-  delimiter: z.string().min(1).max(4).optional(),
+  delimiter: z
+    .string()
+    .regex(/^[^\r\n]{1,4}$/, 'expected one to four characters that are no line breaks')
+    .optional(),
   header: z.boolean().optional(),
   columns: z.array(columnName).min(1).optional(),
-  quote: z.string().max(1).optional(),
+  quote: z
+    .string()
+    .regex(/^[\x20-\x7e]?$/, 'expected one printable ASCII character, or an empty text for none')
+    .optional(),
   encoding: z.enum(['utf-8', 'latin-1']).optional(),
 };
 
@@ -139,7 +146,12 @@ const tableShape = (table: TableName): z.ZodRawShape => ({
   file: z.string().min(1).optional(),
   files: z.array(z.string().min(1)).min(1).optional(),
   format: z.enum(['csv', 'ndjson', 'parquet']).optional(),
-  csv: z.strictObject(csvShape).optional(),
+  csv: z
+    .strictObject(csvShape)
+    .refine(({ delimiter = ',', quote = '"' }) => quote === '' || !delimiter.includes(quote), {
+      message: 'expected a delimiter without the quote character',
+    })
+    .optional(),
   columns: z.strictObject(
     Object.fromEntries(
       Object.entries(FIELDS[table]).map(([field, rule]) => [

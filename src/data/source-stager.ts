@@ -2,9 +2,10 @@
 // every row has the first rule that it breaks, if any. Counts what is rejected and keeps a few
 // samples.
 
-import { TandemError } from '../errors.ts';
+import { rmSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { RejectedRow, Rejection } from './dataset-file.ts';
-import { literal, type Database, type Row } from './duckdb.ts';
+import { databaseError, literal, type Database, type Row } from './duckdb.ts';
 import type { TableName } from './manifest.ts';
 import { openSource, type OpenedSource, type SourcePlan } from './sources.ts';
 
@@ -24,7 +25,7 @@ export interface RowRule {
 /** Rules by the reason that the report gives; the first rule that a row breaks counts. */
 export type RowRules = Readonly<Record<string, RowRule>>;
 
-/** SELECT of source_row, source_file and detail, for the rows with one kind of bad value. */
+/** SELECT of source_row and detail, for the rows with one kind of bad value. */
 export interface ValueCheck {
   readonly reason: string;
   readonly sql: string;
@@ -85,15 +86,17 @@ export class SourceStager {
           CASE ${cases((_reason, { detail }) => detail)} END::VARCHAR AS detail
         FROM (${source.select})`);
     } catch (error) {
-      throw new TandemError(
-        'ERR_DATASET_INVALID',
-        `Expected readable rows in ${source.label} for ${table}: ` +
-          (error as Error).message.split('\n')[0]!,
-        { details: { table }, cause: error },
-      );
+      throw databaseError(error, `${source.label} for ${table}`);
     }
-    const read = await this.#database.number(`SELECT count(*) FROM ${table}_stage`);
-    this.#sourceRows[table] = read + (await this.#reportUnsplit(table, source));
+    const { rejected, temporary } = source.scan;
+    if (temporary !== undefined) rmSync(temporary);
+    let rows = await this.#database.number(`SELECT count(*) FROM ${table}_stage`);
+    for (const { reason, count, samples } of rejected) {
+      const shown = samples.map((sample) => ({ ...sample, value: shortText(sample.value) }));
+      this.#rejected.push({ table, reason, effect: 'row', count, samples: shown });
+      rows += count;
+    }
+    this.#sourceRows[table] = rows;
   }
 
   /** Rejects every row but the first of those with the same key. */
@@ -116,7 +119,7 @@ export class SourceStager {
     );
     for (const row of reasons) {
       const reason = String(row['reason']);
-      const sql = `SELECT source_row, source_file, detail FROM ${table}_stage
+      const sql = `SELECT source_row, detail FROM ${table}_stage
         WHERE reason = ${literal(reason)}`;
       await this.#report(table, source, { reason, sql }, 'row');
     }
@@ -131,40 +134,6 @@ export class SourceStager {
     for (const check of checks) await this.#report(table, source, check, 'value');
   }
 
-  /** The rejections so far in one sentence, for an error message; empty without any. */
-  summary(): string {
-    const parts = this.#rejected.map(({ reason, count, samples: [first] }) => {
-      const where = first === undefined ? '' : ` (first at line ${first.line}: "${first.value}")`;
-      return `${reason} ${count}${where}`;
-    });
-    return parts.length === 0 ? '' : ` Rejected: ${parts.join('; ')}.`;
-  }
-
-  /**
-   * Reports CSV lines that DuckDB could not split into the header's columns. They are in no table.
-   */
-  async #reportUnsplit(table: TableName, source: OpenedSource): Promise<number> {
-    if (source.rejectsTable === undefined) return 0;
-    const bad = `SELECT DISTINCT s.file_path AS file, e.line, e.csv_line
-      FROM ${source.rejectsTable} AS e
-      JOIN ${source.rejectsTable}_scan AS s USING (scan_id, file_id)`;
-    const count = await this.#database.number(
-      `SELECT count(*) FROM (SELECT DISTINCT file, line FROM (${bad}))`,
-    );
-    if (count === 0) return 0;
-    const rows = await this.#database.rows(
-      `SELECT file, line, any_value(csv_line) AS text FROM (${bad})
-       GROUP BY file, line ORDER BY file, line LIMIT ${SAMPLES_PER_REASON}`,
-    );
-    const samples = rows.map((row) => ({
-      file: String(row['file']),
-      line: Number(row['line']),
-      value: shortText(row['text']),
-    }));
-    this.#rejected.push({ table, reason: 'malformed line', effect: 'row', count, samples });
-    return count;
-  }
-
   async #report(
     table: TableName,
     source: OpenedSource,
@@ -174,41 +143,31 @@ export class SourceStager {
     const count = await this.#database.number(`SELECT count(*) FROM (${sql})`);
     if (count === 0) return;
     const rows = await this.#database.rows(
-      `SELECT source_row, source_file, detail FROM (${sql})
+      `SELECT source_row, detail FROM (${sql})
        ORDER BY source_row, detail LIMIT ${SAMPLES_PER_REASON}`,
     );
-    const samples: RejectedRow[] = [];
-    for (const row of rows) {
-      const file = String(row['source_file']);
-      const line = await this.#lineInFile(table, source, file, Number(row['source_row']));
-      samples.push({ file, line, value: shortText(row['detail']) });
-    }
+    const samples = rows.map((row) => ({
+      ...source.scan.place(Number(row['source_row'])),
+      value: shortText(row['detail']),
+    }));
     this.#rejected.push({ table, reason, effect, count, samples });
   }
+}
 
-  /**
-   * The line of a row in its file. Row numbers run through all files of a table and do not count
-   * lines that could not be split.
-   */
-  async #lineInFile(
-    table: TableName,
-    source: OpenedSource,
-    file: string,
-    row: number,
-  ): Promise<number> {
-    if (source.prepared) return row;
-    const first = await this.#database.number(
-      `SELECT min(source_row) FROM ${table}_stage WHERE source_file = ${literal(file)}`,
-    );
-    let line = row - first + 1 + source.headerLines;
-    if (source.rejectsTable === undefined) return line;
-    const unsplit = await this.#database.rows(`SELECT DISTINCT e.line
-      FROM ${source.rejectsTable} AS e
-      JOIN ${source.rejectsTable}_scan AS s USING (scan_id, file_id)
-      WHERE s.file_path = ${literal(file)} ORDER BY 1`);
-    for (const { line: skipped } of unsplit) if (Number(skipped) <= line) line++;
-    return line;
-  }
+/** Rejections in words, for an error message: reasons with their counts and first places. */
+export function describeRejections(rejected: readonly Rejection[]): string {
+  return rejected
+    .map(({ table, reason, count, samples: [first] }) => {
+      const where =
+        first === undefined ? '' : ` (first at ${describePlace(first)}: "${first.value}")`;
+      return `${table}: ${reason} ${count}${where}`;
+    })
+    .join('; ');
+}
+
+/** File and line of a rejected row, as reports show them. */
+export function describePlace(row: RejectedRow): string {
+  return `${basename(row.file)}:${row.line}`;
 }
 
 function shortText(value: Row[string] | undefined): string {

@@ -1,10 +1,11 @@
 // Opens the sources of a plan as SQL relations: finds the files, checks the mapped columns, and
 // gives one column per field of the table.
 
-import { existsSync } from 'node:fs';
-import { basename, isAbsolute, join } from 'node:path';
-import { nearestName, TandemError } from '../errors.ts';
-import { literal, type Database } from './duckdb.ts';
+import { existsSync, statSync } from 'node:fs';
+import { basename, isAbsolute, join, resolve } from 'node:path';
+import { TandemError } from '../errors.ts';
+import { missingColumn } from './columns.ts';
+import { databaseError, literal, pathPattern, type Database } from './duckdb.ts';
 import { emptyField, fieldExpression } from './field-sql.ts';
 import {
   FIELDS,
@@ -13,7 +14,9 @@ import {
   type TableManifest,
   type TableName,
 } from './manifest.ts';
-import { scanFiles, scanRelation, type Scan } from './scan.ts';
+import { scanParquet } from './scan-parquet.ts';
+import { scanCsv, scanNdjson } from './scan-text.ts';
+import { scanRelation, type Scan } from './scan.ts';
 
 /** A table that an adapter made in the database. A column `source_row` is its row in the file. */
 export interface RelationSource {
@@ -45,23 +48,18 @@ export interface SourcePlan {
   }[];
 }
 
-/** A source opened as a relation with `source_row`, `source_file` and one column per field. */
+/** A source opened as a relation with `source_row` and one column per field. */
 export interface OpenedSource {
   /** Name for messages. */
   readonly label: string;
   /** Fields that the source maps. */
   readonly fields: ReadonlySet<string>;
   /**
-   * SELECT of source_row BIGINT, source_file VARCHAR, malformed BOOLEAN, and each field in its type
-   * or NULL; numbers and times also as text in <field>_text.
+   * SELECT of source_row BIGINT, malformed BOOLEAN, and each field in its type or NULL; numbers and
+   * times also as text in <field>_text.
    */
   readonly select: string;
-  /** Rows before the first data row of a file: 1 for a CSV header. */
-  readonly headerLines: number;
-  /** Whether an adapter made it: source_row then is the row in the adapter's file. */
-  readonly prepared: boolean;
-  /** Table that DuckDB fills with CSV lines it could not split; undefined for other formats. */
-  readonly rejectsTable: string | undefined;
+  readonly scan: Scan;
 }
 
 /**
@@ -78,21 +76,21 @@ export async function openSource(
   baseDirectory: string,
 ): Promise<OpenedSource> {
   const { label, scan } = await openScan(database, table, source, baseDirectory);
-  checkColumns(table, source.columns, scan, label);
+  for (const [field, { column }] of Object.entries(source.columns))
+    if (!scan.columns.has(scan.columnOf(column)))
+      throw missingColumn(table, field, column, label, [...scan.columns.keys()]);
   const fields = Object.entries(FIELDS[table]).map(([field, rule]) => {
     const reference = source.columns[field];
     if (reference === undefined) return emptyField(field, rule.kind);
-    return fieldExpression(table, field, rule.kind, reference, scan);
+    const inScan = { ...reference, column: scan.columnOf(reference.column) };
+    return fieldExpression(table, field, rule.kind, inScan, scan);
   });
   return {
     label,
     fields: new Set(Object.keys(source.columns)),
-    select: `SELECT ${scan.row} AS source_row, ${scan.file} AS source_file,
-      ${scan.malformed} AS malformed,
+    select: `SELECT ${scan.row} AS source_row, ${scan.malformed} AS malformed,
       ${fields.join(',\n      ')} FROM ${scan.from}`,
-    headerLines: scan.headerLines,
-    prepared: 'relation' in source,
-    rejectsTable: scan.rejectsTable,
+    scan,
   };
 }
 
@@ -107,11 +105,22 @@ async function openScan(
     return { label, scan: await scanRelation(database, relation, label) };
   }
   const files = await findFiles(database, table, source.files, baseDirectory);
-  const format = source.format ?? inferFormat(table, files);
-  const wanted = Object.values(source.columns).map(({ column }) => column);
-  const scan = await scanFiles(database, table, files, format, source.csv ?? {}, wanted);
   const first = basename(files[0]!);
-  return { label: files.length === 1 ? first : `${first} and ${files.length - 1} more`, scan };
+  const label = files.length === 1 ? first : `${first} and ${files.length - 1} more`;
+  const { columns } = source;
+  const wanted = Object.values(columns).map(({ column }) => column);
+  try {
+    switch (source.format ?? inferFormat(table, files)) {
+      case 'parquet':
+        return { label, scan: await scanParquet(database, table, files, wanted) };
+      case 'ndjson':
+        return { label, scan: await scanNdjson(database, table, files, wanted) };
+      case 'csv':
+        return { label, scan: await scanCsv(database, table, files, source.csv ?? {}, columns) };
+    }
+  } catch (error) {
+    throw databaseError(error, `${label} for ${table}`);
+  }
 }
 
 async function findFiles(
@@ -122,24 +131,36 @@ async function findFiles(
 ): Promise<string[]> {
   const files: string[] = [];
   for (const pattern of patterns) {
-    const path = isAbsolute(pattern) ? pattern : join(baseDirectory, pattern);
+    const path = resolve(baseDirectory, pattern);
     if (existsSync(path)) {
+      if (statSync(path).isDirectory())
+        throw new TandemError(
+          'ERR_DATASET_INVALID',
+          `Expected a file for ${table} at ${path}, found a folder. ` +
+            `Name its files, for example "${join(pattern, '*.parquet')}".`,
+          { details: { table, path } },
+        );
       files.push(path);
       continue;
     }
-    const found = /[*?[{]/.test(pattern)
-      ? await database.rows(`SELECT file FROM glob(${literal(path)}) ORDER BY file`)
-      : [];
+    const found = /[*?[]/.test(pattern) ? await glob(database, baseDirectory, pattern) : [];
     if (found.length === 0)
       throw new TandemError(
         'ERR_DATASET_NOT_FOUND',
         `Expected a file for ${table} at ${path}, found none. ` +
-          'Paths in a manifest are relative to the manifest.',
+          'Paths in a manifest are local, and relative to the manifest.',
         { details: { table, path } },
       );
-    files.push(...found.map((row) => String(row['file'])));
+    files.push(...found);
   }
   return files;
+}
+
+/** The files that a pattern matches, by name. The base directory is a name and no pattern. */
+async function glob(database: Database, base: string, pattern: string): Promise<string[]> {
+  const path = isAbsolute(pattern) ? pattern : join(pathPattern(resolve(base)), pattern);
+  const rows = await database.rows(`SELECT file FROM glob(${literal(path)}) ORDER BY file`);
+  return rows.map((row) => String(row['file']));
 }
 
 function inferFormat(table: TableName, files: readonly string[]): SourceFormat {
@@ -166,37 +187,4 @@ function inferFormat(table: TableName, files: readonly string[]): SourceFormat {
       `Expected all files of ${table} in one format, received ${[...formats].join(' and ')}.`,
     );
   return [...formats][0]!;
-}
-
-function checkColumns(
-  table: TableName,
-  references: Readonly<Record<string, ColumnReference>>,
-  scan: Scan,
-  label: string,
-): void {
-  for (const [field, { column }] of Object.entries(references)) {
-    if (scan.columns.has(column)) continue;
-    const names = [...scan.columns.keys()].filter((name) => name !== 'source_path');
-    const nearest = nearestColumn(column, names);
-    const suggestion = nearest === undefined ? '' : ` Did you mean "${nearest}"?`;
-    throw new TandemError(
-      'ERR_DATASET_INVALID',
-      `Expected a column of ${label} for ${table}.columns.${field}, received "${column}".` +
-        `${suggestion} Columns: ${names.join(', ')}.`,
-      { details: { table, field, column, nearest, columns: names } },
-    );
-  }
-}
-
-/**
- * The column whose name is nearest: one that contains the name or is contained in it, else by edit
- * distance. So "user" suggests "user_id" and not "uses".
- */
-function nearestColumn(column: string, names: readonly string[]): string | undefined {
-  const wanted = column.toLowerCase();
-  const related = names.filter((name) => {
-    const known = name.toLowerCase();
-    return known.includes(wanted) || (known !== '' && wanted.includes(known));
-  });
-  return related.sort((a, b) => a.length - b.length)[0] ?? nearestName(column, names);
 }

@@ -4,7 +4,8 @@
 // just before.
 
 import { basename } from 'node:path';
-import { literal, type Database } from '../duckdb.ts';
+import { fileLiteral, literal, type Database } from '../duckdb.ts';
+import { csvRelation } from '../scan-text.ts';
 import type { RelationSource, SourcePlan } from '../sources.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter, AdapterFiles } from './adapter.ts';
@@ -54,16 +55,16 @@ async function prepare100k(database: Database, files: AdapterFiles): Promise<Sou
   const flags = GENRES_100K.map((_genre, i) => `g${i}`);
   const columns = ['item', 'title', 'released', 'video', 'url', ...flags];
   await database.run(`CREATE TABLE ml_events AS
-    SELECT row_number() OVER () AS source_row, "user", item, rating, time
-    FROM ${text(files.file('u.data'), '\t', ['user', 'item', 'rating', 'time'])}`);
+    SELECT source_row, "user", item, rating, time
+    FROM ${await text(database, files.file('u.data'), '\t', ['user', 'item', 'rating', 'time'])}`);
   const genres = GENRES_100K.map((name, i) => `CASE WHEN g${i} = '1' THEN ${literal(name)} END`);
   await database.run(`CREATE TABLE ml_items AS
-    SELECT row_number() OVER () AS source_row, item, title,
+    SELECT source_row, item, title,
       list_filter([${genres.join(', ')}], lambda genre: genre IS NOT NULL) AS genres
-    FROM ${text(files.file('u.item'), '|', columns)}`);
+    FROM ${await text(database, files.file('u.item'), '|', columns)}`);
   await database.run(`CREATE TABLE ml_users AS
-    SELECT row_number() OVER () AS source_row, "user", age, gender
-    FROM ${text(files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
+    SELECT source_row, "user", age, gender
+    FROM ${await text(database, files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
   return plan(database, '100k', 'u.data', 'u.item', 'u.user');
 }
 
@@ -71,26 +72,26 @@ async function prepare1m(database: Database, files: AdapterFiles): Promise<Sourc
   let ratings = 'ratings.dat';
   if (files.has(ratings)) {
     await database.run(`CREATE TABLE ml_events AS
-      SELECT row_number() OVER () AS source_row, "user", item, rating, time
-      FROM ${text(files.file(ratings), '::', ['user', 'item', 'rating', 'time'])}`);
+      SELECT source_row, "user", item, rating, time
+      FROM ${await text(database, files.file(ratings), '::', ['user', 'item', 'rating', 'time'])}`);
   } else {
     ratings = 'ratings_in_time_order.parquet';
     await database.run(`CREATE TABLE ml_raw AS
       SELECT row_number() OVER () AS source_row, user_id AS "user",
         movie_id AS item, rating, position, timestamp_s::DOUBLE AS time
-      FROM read_parquet(${literal(files.file(ratings))})`);
+      FROM read_parquet(${fileLiteral(files.file(ratings))})`);
     const filled = fillTimes('ml_raw', '"user"', 'position', '"user"');
     await database.run(`CREATE TABLE ml_events AS ${filled} ORDER BY source_row`);
   }
   await database.run(`CREATE TABLE ml_items AS
-    SELECT row_number() OVER () AS source_row, item, title, string_split(genres, '|') AS genres
-    FROM ${text(files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
+    SELECT source_row, item, title, string_split(genres, '|') AS genres
+    FROM ${await text(database, files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
   // Published ages are the lower ends of brackets, and 1 means "under 18": 17 is in our first
   // bracket.
   await database.run(`CREATE TABLE ml_users AS
-    SELECT row_number() OVER () AS source_row, "user",
+    SELECT source_row, "user",
       CASE WHEN age = '1' THEN '17' ELSE age END AS age, gender
-    FROM ${text(files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
+    FROM ${await text(database, files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
   return plan(database, '1m', ratings, 'movies.dat', 'users.dat');
 }
 
@@ -154,9 +155,13 @@ async function plan(
   };
 }
 
-/** Scans a text file of GroupLens: Latin-1, no header, no quoting. */
-function text(path: string, delimiter: string, columns: readonly string[]): string {
-  const types = columns.map((column) => `${literal(column)}: 'VARCHAR'`).join(', ');
-  return `read_csv(${literal(path)}, auto_detect = false, delim = ${literal(delimiter)},
-    header = false, quote = '', escape = '', encoding = 'latin-1', columns = {${types}})`;
+/** A relation of a text file of GroupLens: Latin-1, no header, no quoting. */
+function text(
+  database: Database,
+  path: string,
+  delimiter: string,
+  columns: readonly string[],
+): Promise<string> {
+  const csv = { delimiter, header: false, quote: '', encoding: 'latin-1', columns } as const;
+  return csvRelation(database, path, csv, columns);
 }

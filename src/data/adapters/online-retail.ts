@@ -4,7 +4,9 @@
 
 import { basename } from 'node:path';
 import { TandemError } from '../../errors.ts';
-import { literal, literalList, type Database } from '../duckdb.ts';
+import { fileLiteral, literal, literalList, type Database } from '../duckdb.ts';
+import { csvRelation } from '../scan-text.ts';
+import { NOT_UTF8 } from '../text/text-table.ts';
 import type { Adapter } from './adapter.ts';
 
 /** 2011-11-10T00:00:00Z: the last month of the data is for testing. */
@@ -25,6 +27,17 @@ const STOP_WORDS = [
   'pcs',
   'piece',
 ];
+/** The published columns that the adapter reads. */
+const COLUMNS = [
+  'InvoiceNo',
+  'StockCode',
+  'Description',
+  'Quantity',
+  'InvoiceDate',
+  'UnitPrice',
+  'CustomerID',
+  'Country',
+] as const;
 /** Formats of dates in exports of the sheet, tried in this order. */
 const DATE_FORMATS = [
   '%Y-%m-%d %H:%M:%S',
@@ -114,7 +127,7 @@ export const onlineRetail: Adapter = {
 
 async function readLines(database: Database, path: string): Promise<void> {
   const select = (source: string, time: string): string => `CREATE TABLE retail_raw AS
-    SELECT row_number() OVER () AS source_row, nullif(trim(InvoiceNo::VARCHAR), '') AS invoice,
+    SELECT source_row, nullif(trim(InvoiceNo::VARCHAR), '') AS invoice,
       nullif(trim(StockCode::VARCHAR), '') AS item, trim(Description::VARCHAR) AS description,
       try_cast(Quantity AS DOUBLE) AS quantity, epoch(${time}) AS time,
       try_cast(UnitPrice AS DOUBLE) AS price,
@@ -123,22 +136,20 @@ async function readLines(database: Database, path: string): Promise<void> {
       coalesce(InvoiceNo::VARCHAR ILIKE 'C%', false) AS cancelled
     FROM ${source}`;
   if (path.endsWith('.parquet')) {
-    await database.run(select(`read_parquet(${literal(path)})`, 'InvoiceDate::TIMESTAMP'));
+    const rows = `(SELECT *, row_number() OVER () AS source_row
+      FROM read_parquet(${fileLiteral(path)}, hive_partitioning = false))`;
+    await database.run(select(rows, 'InvoiceDate::TIMESTAMP'));
     return;
   }
   const time = `try_strptime(trim(InvoiceDate), ${literalList(DATE_FORMATS)})`;
-  const csv = (encoding: string): string =>
-    select(
-      `read_csv(${literal(path)}, header = true, delim = ',', quote = '"', escape = '"',
-        all_varchar = true, encoding = '${encoding}')`,
-      time,
-    );
+  const csv = async (encoding: 'utf-8' | 'latin-1'): Promise<string> =>
+    select(await csvRelation(database, path, { encoding }, COLUMNS), time);
   try {
-    await database.run(csv('utf-8'));
+    await database.run(await csv('utf-8'));
   } catch (error) {
     // The file may be in Latin-1: spreadsheets export the pound sign so.
-    if (!/utf-8|unicode/i.test((error as Error).message)) throw error;
-    await database.run(csv('latin-1'));
+    if (!(error instanceof TandemError) || error.details['reason'] !== NOT_UTF8) throw error;
+    await database.run(await csv('latin-1'));
   }
 }
 

@@ -2,7 +2,7 @@
 // published files and returns a plan as a manifest does, so both go through the same import.
 
 import { nearestName, TandemError } from '../../errors.ts';
-import type { Database } from '../duckdb.ts';
+import { databaseError, type Database } from '../duckdb.ts';
 import type { SourcePlan } from '../sources.ts';
 import { AdapterFiles, type Adapter } from './adapter.ts';
 import { movielens } from './movielens.ts';
@@ -39,12 +39,6 @@ export async function openAdapter(
   try {
     return await adapter.prepare(database, files);
   } catch (error) {
-    if (error instanceof TandemError) throw error;
-    throw new TandemError(
-      'ERR_DATASET_INVALID',
-      `Expected the published files of ${name} in ${files.path}: ` +
-        (error as Error).message.split('\n')[0]!,
-      { details: { adapter: name, path: files.path }, cause: error },
-    );
+    throw databaseError(error, `${files.path}, where the adapter ${name} reads published files`);
   }
 }

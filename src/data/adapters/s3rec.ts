@@ -3,7 +3,7 @@
 // for purchases; attributes have no names.
 
 import { basename } from 'node:path';
-import { literal } from '../duckdb.ts';
+import { fileLiteral } from '../duckdb.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter } from './adapter.ts';
 
@@ -18,7 +18,7 @@ export const s3rec: Adapter = {
     await database.run(`CREATE TABLE s3rec_raw AS
       SELECT row_number() OVER () AS source_row, user_id, item_id, position,
         timestamp_s::DOUBLE AS time
-      FROM read_parquet(${literal(events)})`);
+      FROM read_parquet(${fileLiteral(events)})`);
     // Users are numbered in the order of the published file. A few have no time at all and take
     // that of a neighbour.
     const userOrder = 'try_cast(user_id AS BIGINT), user_id';
@@ -28,7 +28,7 @@ export const s3rec: Adapter = {
     await database.run(`CREATE TABLE s3rec_items AS
       WITH items AS (
           SELECT row_number() OVER () AS source_row, item_id, categories
-          FROM read_parquet(${literal(items)})),
+          FROM read_parquet(${fileLiteral(items)})),
         entries AS (SELECT source_row, unnest(categories) AS category FROM items),
         weighted AS (
           SELECT category, ln(1 + (SELECT count(*) FROM items) / count(*)) AS idf
