@@ -8,6 +8,7 @@ import type { HistoryBatch } from '../features/sequence.ts';
 import type { BackendName } from '../model/bundle-model.ts';
 import type { Precision } from '../native/isa.ts';
 
+/** Code that computes user states: the native addon, or the model on tfjs. */
 export type EncodeEngine = 'native' | 'tfjs';
 
 export interface EncoderOptions {

@@ -18,7 +18,7 @@ import { rowMaps } from '../network/row-maps.ts';
 import type { WeightMap } from '../network/two-tower.ts';
 import { tensorSpecs } from '../network/weights.ts';
 
-/** The finished run that a run starts from, which this file calls the start. */
+/** The finished run that another run starts from. This file calls it the start. */
 export interface WarmStart {
   /** Directory of a finished run. */
   readonly directory: string;
