@@ -23,9 +23,9 @@ const onProgress = ({ job, done, total, unit }) => {
 };
 
 // Your own data: importDataset({ manifestPath, outputDirectory, onProgress }).
-const world = { users: 200, items: 1000, seed: 1 };
+const world = { users: 60, items: 1000, seed: 1 };
 const { counts } = await generateWorld({ ...world, outputDirectory: dataset, onProgress });
-const settings = { steps: 20, validateEvery: 20, usersPerStep: 16 };
+const settings = { steps: 10, validateEvery: 10, usersPerStep: 16 };
 const { bestStep } = await train({ dataset, checkpoint, settings, onProgress });
 const { rows } = await evaluate({ dataset, checkpoints: [checkpoint], onProgress });
 const { bundleId } = await publish({ checkpoint, bundles, onProgress });

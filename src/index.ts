@@ -68,8 +68,7 @@ export type {
   Objective,
   TrainConfig,
 } from './model/train-config.ts';
-export type { TrainingResult, ValidationResult } from './model/training/checkpoint.ts';
-export type { WarmStart } from './model/training/warm-start.ts';
+export type { TrainingResult, ValidationResult, WarmStart } from './model/training/run.ts';
 export type { BackendName } from './backend/backends.ts';
 export { evaluate, type EvaluateOptions } from './api/evaluate.ts';
 export type { EvaluationReport, SwapCheck } from './evaluate/evaluate.ts';

@@ -120,7 +120,8 @@ function listenedProgress(
       listener({ job, done, total, unit, note });
     },
     end(note = ''): void {
-      listener({ job, done: latest, total, unit, note });
+      // Every update has been reported, so only a note is news.
+      if (note !== '') listener({ job, done: latest, total, unit, note });
     },
   };
 }

@@ -2,8 +2,7 @@
 
 import type { BackendName } from '../backend/backends.ts';
 import type { SettingsLayer } from '../experiment/settings.ts';
-import type { TrainingResult } from '../model/training/checkpoint.ts';
-import type { WarmStart } from '../model/training/warm-start.ts';
+import type { TrainingResult, WarmStart } from '../model/training/run.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

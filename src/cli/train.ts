@@ -8,7 +8,7 @@ import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { DEFAULT_SHARD_EVENTS } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
 import type { SettingsLayer } from '../experiment/settings.ts';
-import type { WarmStart } from '../model/training/warm-start.ts';
+import type { WarmStart } from '../model/training/run.ts';
 
 interface TrainFlags {
   readonly data: string;
