@@ -35,7 +35,9 @@ export function readPublicApi(): PublicExport[] {
       statement.exportClause === undefined ||
       !ts.isNamedExports(statement.exportClause)
     )
-      throw new Error(`Expected only re-exports by name in ${INDEX}, found ${statement.getText()}.`);
+      throw new Error(
+        `Expected only re-exports by name in ${INDEX}, found ${statement.getText()}.`,
+      );
     const file = join(dirname(INDEX), (statement.moduleSpecifier as ts.StringLiteral).text);
     const declarations = declarationsOf(file);
     for (const { name, propertyName } of statement.exportClause.elements) {
@@ -78,11 +80,7 @@ function declarationsOf(path: string): Map<string, ts.DeclarationStatement> {
   return found;
 }
 
-function describe(
-  name: string,
-  heading: string,
-  declared: ts.DeclarationStatement,
-): PublicExport {
+function describe(name: string, heading: string, declared: ts.DeclarationStatement): PublicExport {
   const [doc] = ts.getJSDocCommentsAndTags(declared).filter(ts.isJSDoc);
   return {
     name,
