@@ -1,5 +1,5 @@
-// What the program reports while it runs: one logger, and the progress of long jobs. Progress goes to
-// the listener of the job; without one, it is a bar on a terminal and log records elsewhere.
+// What the program reports while it runs: one logger, and the progress of long jobs. Progress goes
+// to the listener of the job; without one, it is a bar on a terminal and log records elsewhere.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { pino, type Logger } from 'pino';

@@ -1,6 +1,6 @@
 // npm run docs: writes the generated parts of pages in docs/reference/: cli.md from the commands,
-// settings.md from the settings of the server, api.md and api-declarations.md from src/index.ts. All
-// other text of these pages stays as it is. test/docs.test.ts checks that the pages are up to date.
+// settings.md from the settings of the server, api.md and api-declarations.md from src/index.ts.
+// All other text of these pages stays as it is. test/docs.test.ts checks that they are up to date.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
