@@ -45,6 +45,12 @@ module.exports = {
     room('experiment', ['evaluate', 'model', 'data', 'world']),
     room('encode', ['model', 'native', 'bundle', 'store', 'retrieval', 'features', 'data']),
     room('serve', ['store', 'retrieval', 'native', 'bundle', 'features']),
+    {
+      name: 'api-below-cli',
+      severity: 'error',
+      from: { path: '^src/api/' },
+      to: { path: '^src/cli/' },
+    },
     wing('request', []),
     wing('metrics', []),
     wing('admission', ['metrics']),

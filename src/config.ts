@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { TandemError, nearestName } from './errors.ts';
 
+/** All settings of a server. docs/reference/settings.md explains each one. */
 export interface ServerSettings {
   readonly bundles: string;
   readonly store: string;
@@ -39,6 +40,7 @@ export interface ServerSettings {
 /** The longest timeout that a request may set for itself. */
 export const MAX_REQUEST_TIMEOUT_MS = 600_000;
 
+/** Where the value of a setting comes from. */
 export type SettingOrigin = 'flag' | 'environment' | 'file' | 'default';
 
 const port = z.int().min(0).max(65535);
@@ -141,6 +143,7 @@ const serverSchema = z.strictObject({
   tlsKey: text.optional().describe('private key (PEM) of the certificate'),
 });
 
+/** Name of a setting. */
 export type SettingName = keyof ServerSettings;
 export const SETTING_NAMES: readonly SettingName[] = Object.keys(
   serverSchema.shape,
@@ -149,6 +152,7 @@ export const SETTING_NAMES: readonly SettingName[] = Object.keys(
 /** TANDEM_* variables that other parts of the program read. */
 const FOREIGN_VARIABLES = ['TANDEM_LOG_LEVEL', 'TANDEM_ISA', 'TANDEM_THREADS', 'TANDEM_CONFIG'];
 
+/** Where resolveServerSettings() looks for values, the first one first. */
 export interface SettingSources {
   /** The values of the command line; undefined members were not given. */
   readonly flags?: Readonly<Partial<Record<string, string | number>>>;
@@ -157,6 +161,7 @@ export interface SettingSources {
   readonly file?: string | undefined;
 }
 
+/** Settings with their origins. */
 export interface ResolvedSettings {
   readonly settings: ServerSettings;
   readonly origins: Readonly<Record<SettingName, SettingOrigin>>;

@@ -37,8 +37,10 @@ export const ERROR_TABLE = {
   ERR_INTERNAL: { status: 500, retryable: false },
 } as const;
 
+/** Code of an error. docs/reference/errors.md explains each one. */
 export type ErrorCode = keyof typeof ERROR_TABLE;
 
+/** Facts and cause of an error. */
 export interface TandemErrorOptions {
   /** Machine-readable facts: the field, the file, the line, the ids involved. */
   readonly details?: Readonly<Record<string, unknown>>;

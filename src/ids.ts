@@ -1,7 +1,8 @@
 // Branded identifiers, so that the compiler refuses an id of one kind where another kind is meant.
 
 declare const brand: unique symbol;
-type Branded<Base, Name extends string> = Base & { readonly [brand]: Name };
+/** A `Base` that only code which checks its origin may call a `Name`; cast with `as`. */
+export type Branded<Base, Name extends string> = Base & { readonly [brand]: Name };
 
 /** A user as the caller names it. */
 export type UserId = Branded<string, 'UserId'>;

@@ -1,6 +1,7 @@
-// What the program reports while it runs: one logger, and the progress of long jobs. Progress is a
-// bar on a terminal and log records elsewhere.
+// What the program reports while it runs: one logger, and the progress of long jobs. Progress goes
+// to the listener of the job; without one, it is a bar on a terminal and log records elsewhere.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { pino, type Logger } from 'pino';
 
 /**
@@ -17,6 +18,37 @@ export interface Progress {
   update(done: number, note?: string): void;
   /** Reports the last state once more and ends the line. Call it after a failure too. */
   end(note?: string): void;
+}
+
+/** How far a job has come. */
+export interface JobProgress {
+  /** What the job does, e.g. "train concat". A job may consist of several, one after the other. */
+  readonly job: string;
+  /** Finished units. */
+  readonly done: number;
+  /** Units of work; 0 when unknown. */
+  readonly total: number;
+  /** Plural name of the unit, e.g. "steps". */
+  readonly unit: string;
+  /** A short note on the state, e.g. a loss; may be empty. */
+  readonly note: string;
+}
+
+/** Receives the progress of a job. It is called often, so it must be fast, and must not throw. */
+export type ProgressListener = (progress: JobProgress) => void;
+
+const listeners = new AsyncLocalStorage<ProgressListener>();
+
+/**
+ * Runs a job whose progress goes to `listener`, also that of the asynchronous calls in it.
+ *
+ * @param listener - undefined reports to standard error.
+ */
+export function reportProgressTo<Result>(
+  listener: ProgressListener | undefined,
+  job: () => Promise<Result>,
+): Promise<Result> {
+  return listener === undefined ? job() : listeners.run(listener, job);
 }
 
 const LOG_INTERVAL_MS = 5_000;
@@ -36,6 +68,8 @@ const BAR_WIDTH = 24;
  * @param unit - plural name of the unit, e.g. "steps".
  */
 export function startProgress(label: string, total: number, unit: string): Progress {
+  const listener = listeners.getStore();
+  if (listener !== undefined) return listenedProgress(listener, label, total, unit);
   const terminal = process.stderr.isTTY;
   const startedMs = performance.now();
   let lastMs = terminal ? -Infinity : startedMs;
@@ -69,6 +103,25 @@ export function startProgress(label: string, total: number, unit: string): Progr
     end(note = ''): void {
       report(latest, note);
       if (terminal) process.stderr.write('\n');
+    },
+  };
+}
+
+function listenedProgress(
+  listener: ProgressListener,
+  job: string,
+  total: number,
+  unit: string,
+): Progress {
+  let latest = 0;
+  return {
+    update(done: number, note = ''): void {
+      latest = done;
+      listener({ job, done, total, unit, note });
+    },
+    end(note = ''): void {
+      // Every update has been reported, so only a note is news.
+      if (note !== '') listener({ job, done: latest, total, unit, note });
     },
   };
 }

@@ -12,11 +12,8 @@ import { resolveServerSettings } from '../src/config.ts';
 import { readDataset } from '../src/data/read-dataset.ts';
 import { publish } from '../src/encode/publish.ts';
 import { encodeUsers } from '../src/encode/users.ts';
-import {
-  loadCheckpoint,
-  loadModel,
-  type TrainingResult,
-} from '../src/model/training/checkpoint.ts';
+import { loadCheckpoint, loadModel } from '../src/model/training/checkpoint.ts';
+import type { TrainingResult } from '../src/model/training/run.ts';
 import { startServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { runCli } from './support/cli.ts';

@@ -1,9 +1,10 @@
 // Names of the tfjs backends. Does not load tfjs, so that command lines can import it.
 
 /**
- * The backends: `native` uses our kernels, `tensorflow` uses libtensorflow, `webgpu` uses Dawn on
- * any GPU, and `cpu` is tfjs's own JavaScript.
+ * A backend of tfjs: `native` uses our kernels, `tensorflow` uses libtensorflow, `webgpu` uses Dawn
+ * on any GPU, and `cpu` is tfjs's own JavaScript.
  */
-export const BACKENDS = ['native', 'tensorflow', 'webgpu', 'cpu'] as const;
+export type BackendName = 'native' | 'tensorflow' | 'webgpu' | 'cpu';
 
-export type BackendName = (typeof BACKENDS)[number];
+/** All backends. */
+export const BACKENDS: readonly BackendName[] = ['native', 'tensorflow', 'webgpu', 'cpu'];

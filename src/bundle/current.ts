@@ -117,16 +117,21 @@ export function rollbackBundle(bundlesDirectory: string): string {
  * @throws RangeError for fewer than MIN_KEPT_BUNDLES.
  */
 export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
-  if (!Number.isInteger(keep) || keep < MIN_KEPT_BUNDLES)
-    throw new RangeError(
-      `Expected at least ${MIN_KEPT_BUNDLES} bundles to keep, received ${keep}: ` +
-        'a rollback needs them.',
-    );
+  checkKept(keep);
   const history = readHistory(bundlesDirectory);
   const old = history.slice(keep).filter((name) => isBundle(join(bundlesDirectory, name)));
   for (const name of old) rmSync(join(bundlesDirectory, name), { recursive: true, force: true });
   if (old.length > 0) writeHistory(bundlesDirectory, history.slice(0, keep));
   return old;
+}
+
+/** @throws RangeError unless that many bundles are enough to keep. */
+export function checkKept(keep: number): void {
+  if (!Number.isInteger(keep) || keep < MIN_KEPT_BUNDLES)
+    throw new RangeError(
+      `Expected at least ${MIN_KEPT_BUNDLES} bundles to keep, received ${keep}: ` +
+        'a rollback needs them.',
+    );
 }
 
 /** Names of all bundles in a directory of bundles, sorted. */

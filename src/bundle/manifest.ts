@@ -88,9 +88,10 @@ export function maxStateRows({ fusion, maxHistory }: ModelConfig): number {
   return fusion === 'attention' ? maxHistory : 1;
 }
 
+/** The content of manifest.json. docs/reference/bundle-format.md explains each member. */
 export interface BundleManifest {
-  readonly format: typeof BUNDLE_FORMAT;
-  readonly version: typeof BUNDLE_VERSION;
+  readonly format: 'tandem-bundle';
+  readonly version: 4;
   /** Digest over the manifest without this field. */
   readonly bundleId: string;
   /** Digest of encoder weights, their part of the config, and the schema. */

@@ -51,6 +51,7 @@ export interface BundleInput {
   readonly datasetDigest: string;
 }
 
+/** Id and place of a published bundle. */
 export interface PublishedBundle {
   readonly bundleId: BundleId;
   /** Absolute path. */

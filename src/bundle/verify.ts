@@ -24,6 +24,7 @@ export const EMBEDDING_TOLERANCE = 1e-4;
  */
 const SCORE_TOLERANCE = 1e-5;
 
+/** How the golden requests of a bundle went at one instruction set. */
 export interface GoldenReport {
   readonly isa: Isa;
   readonly goldens: number;
@@ -35,6 +36,7 @@ export interface GoldenReport {
   readonly failures: readonly string[];
 }
 
+/** The result of all checks of a bundle. */
 export interface VerifyReport {
   readonly directory: string;
   readonly bundleId: string;

@@ -1,11 +1,8 @@
 // tandem activate and tandem rollback: choose which bundle of a directory is current. Running
 // servers notice the change and follow it.
 
-import { join } from 'node:path';
 import { Command } from 'commander';
-import { activateBundle, rollbackBundle } from '../bundle/current.ts';
-import { verifyBundle } from '../bundle/verify.ts';
-import { TandemError } from '../errors.ts';
+import { activateBundle, rollbackBundle } from '../api/activate.ts';
 
 export function activateCommand(): Command {
   return new Command('activate')
@@ -13,14 +10,7 @@ export function activateCommand(): Command {
     .argument('<name>', 'name of its folder in the directory of bundles')
     .requiredOption('--bundles <directory>', 'directory of bundles')
     .action(async (name: string, { bundles }: { bundles: string }) => {
-      const report = await verifyBundle(join(bundles, name));
-      if (!report.passed)
-        throw new TandemError(
-          'ERR_BUNDLE_INVALID',
-          `Expected bundle ${name} to reproduce its golden requests, but it does not. ` +
-            'The current bundle was not changed. Run "tandem verify" for the differences.',
-        );
-      activateBundle(bundles, name);
+      const report = await activateBundle(bundles, name);
       process.stdout.write(`${JSON.stringify({ current: name, bundleId: report.bundleId })}\n`);
     });
 }

@@ -1,6 +1,8 @@
 // tandem encode: the batch jobs between training and serving, and the measurement of stored states.
 
 import { Command, Option } from 'commander';
+import { encodeItems } from '../api/encode-items.ts';
+import { encodeUsers } from '../api/encode-users.ts';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { TandemError } from '../errors.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
@@ -70,8 +72,7 @@ export function encodeCommand(): Command {
     .requiredOption('--checkpoint <directory>', 'finished training run')
     .addOption(indexOption())
     .action(async ({ checkpoint, index: kind }: { checkpoint: string; index: IndexKind }) => {
-      const { encodeItems } = await import('../encode/items.ts');
-      const { index } = await encodeItems(checkpoint, kind);
+      const index = await encodeItems({ checkpoint, index: kind });
       process.stdout.write(`${JSON.stringify({ checkpoint, ...index })}\n`);
     });
   command
@@ -95,33 +96,20 @@ export function encodeCommand(): Command {
 }
 
 async function runUsers(flags: UsersFlags): Promise<void> {
-  const [{ encodeUsers }, { loadBundle }, { readDataset }, { openStore }] = await Promise.all([
-    import('../encode/users.ts'),
-    import('../bundle/load.ts'),
-    import('../data/read-dataset.ts'),
-    import('../store/open-store.ts'),
-  ]);
   const since = flags.since === undefined ? undefined : parseTime(flags.since, '--since');
   const until = flags.until === undefined ? undefined : parseTime(flags.until, '--until');
-  const bundle = await loadBundle(flags.bundles);
-  const dataset = await readDataset(flags.data);
-  const store = await openStore(flags.store);
-  try {
-    const report = await encodeUsers({
-      bundle,
-      dataset,
-      store,
-      engine: flags.engine,
-      precision: flags.precision,
-      ...(flags.backend !== undefined && { backend: flags.backend }),
-      histories: flags.histories ?? false,
-      ...(since !== undefined && { sinceSeconds: since }),
-      ...(until !== undefined && { untilSeconds: until }),
-    });
-    process.stdout.write(`${JSON.stringify(report)}\n`);
-  } finally {
-    await store.close();
-  }
+  const report = await encodeUsers({
+    dataset: flags.data,
+    bundles: flags.bundles,
+    store: flags.store,
+    engine: flags.engine,
+    precision: flags.precision,
+    ...(flags.backend !== undefined && { backend: flags.backend }),
+    histories: flags.histories ?? false,
+    ...(since !== undefined && { sinceSeconds: since }),
+    ...(until !== undefined && { untilSeconds: until }),
+  });
+  process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 
 /** Unix seconds of a flag, which is a number or an ISO 8601 time. */

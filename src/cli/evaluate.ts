@@ -1,10 +1,8 @@
 // tandem evaluate: compares trained models with all baselines on a dataset, and writes the report.
 
 import { Command, Option } from 'commander';
-import { readDataset } from '../data/read-dataset.ts';
-import { evaluate } from '../evaluate/evaluate.ts';
-import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
-import { formatReport, REPORT_FILES, writeReport } from '../evaluate/report/report.ts';
+import { evaluate } from '../api/evaluate.ts';
+import { formatReport, REPORT_FILES } from '../evaluate/report/report.ts';
 
 interface EvaluateFlags {
   readonly data: string;
@@ -59,16 +57,15 @@ export function evaluateCommand(): Command {
 }
 
 async function run(flags: EvaluateFlags): Promise<void> {
-  const dataset = await readDataset(flags.data);
   const report = await evaluate({
-    dataset,
+    dataset: flags.data,
+    checkpoints: flags.checkpoint,
     protocol: flags.protocol,
     form: flags.form,
     split: flags.split,
-    models: await loadAllEvaluated(flags.checkpoint),
     oracle: flags.oracle ?? false,
     skew: flags.skew ?? false,
+    outputDirectory: flags.out,
   });
-  await writeReport(flags.out, report);
   process.stdout.write(`${formatReport(report)}\n`);
 }

@@ -2,11 +2,11 @@
 // which rows were left out and why.
 
 import { Command, Option } from 'commander';
+import { importDataset } from '../api/import-dataset.ts';
 import { ADAPTERS } from '../data/adapters/registry.ts';
-import { importDataset, type ImportReport } from '../data/import.ts';
+import type { ImportReport } from '../data/import.ts';
 import { describePlace } from '../data/source-stager.ts';
 import { TandemError } from '../errors.ts';
-import { startProgress } from '../telemetry.ts';
 
 interface ImportFlags {
   readonly manifest?: string;
@@ -66,24 +66,15 @@ async function runImport(flags: ImportFlags): Promise<ImportReport> {
       'ERR_INVALID_ARGUMENT',
       'Expected either --manifest FILE, or --adapter NAME with --source PATH.',
     );
-  let progress: ReturnType<typeof startProgress> | undefined;
-  try {
-    return await importDataset({
-      ...(flags.manifest === undefined ? {} : { manifestPath: flags.manifest }),
-      ...(flags.adapter === undefined
-        ? {}
-        : { adapter: { name: flags.adapter, source: flags.source! } }),
-      outputDirectory: flags.out,
-      force: flags.force ?? false,
-      allowLoss: flags.allowLoss ?? false,
-      onProgress(stage, done, total) {
-        progress ??= startProgress('import', total, 'stages');
-        progress.update(done, stage);
-      },
-    });
-  } finally {
-    progress?.end();
-  }
+  return importDataset({
+    ...(flags.manifest === undefined ? {} : { manifestPath: flags.manifest }),
+    ...(flags.adapter === undefined
+      ? {}
+      : { adapter: { name: flags.adapter, source: flags.source! } }),
+    outputDirectory: flags.out,
+    force: flags.force ?? false,
+    allowLoss: flags.allowLoss ?? false,
+  });
 }
 
 /** The report as text: the counts, then what was left out, with the first places of each reason. */

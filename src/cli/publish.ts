@@ -1,7 +1,8 @@
 // tandem publish: turns a finished training run into a bundle.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { MIN_KEPT_BUNDLES, pruneBundles } from '../bundle/current.ts';
+import { publish } from '../api/publish.ts';
+import { MIN_KEPT_BUNDLES } from '../bundle/current.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { StateType } from '../features/user-state.ts';
 import { indexOption } from './index-option.ts';
@@ -37,10 +38,15 @@ export function publishCommand(): Command {
       countToKeep,
     )
     .action(async ({ checkpoint, bundles, index, stateType, activate, keep }: PublishFlags) => {
-      const { publish } = await import('../encode/publish.ts');
-      const published = await publish(checkpoint, bundles, index, stateType, activate);
-      const deleted = keep === undefined ? [] : pruneBundles(bundles, keep);
-      process.stdout.write(`${JSON.stringify({ ...published, deleted })}\n`);
+      const report = await publish({
+        checkpoint,
+        bundles,
+        index,
+        stateType,
+        activate,
+        ...(keep !== undefined && { keep }),
+      });
+      process.stdout.write(`${JSON.stringify(report)}\n`);
     });
 }
 

@@ -2,13 +2,8 @@
 // auction of the synthetic world.
 
 import { Command, InvalidArgumentError } from 'commander';
-import { readDataset } from '../data/read-dataset.ts';
-import { Baselines } from '../evaluate/baselines/baselines.ts';
-import { evaluationSet, mixtureOf, refuseLeakage } from '../evaluate/evaluate.ts';
-import { loadAllEvaluated } from '../evaluate/load-checkpoint.ts';
-import { mainScorer } from '../evaluate/rows.ts';
+import { runSurvival } from '../world/run-survival.ts';
 import { formatSurvival, SURVIVAL_FILES, writeSurvival } from '../world/survival-report.ts';
-import { simulateSurvival } from '../world/survival.ts';
 
 interface SurvivalFlags {
   readonly data: string;
@@ -45,18 +40,9 @@ export function survivalCommand(): Command {
 }
 
 async function run(flags: SurvivalFlags): Promise<void> {
-  const dataset = await readDataset(flags.data);
-  const request = { dataset, protocol: 'time', form: 'all', split: 'test' } as const;
-  const set = evaluationSet(request);
-  const models = await loadAllEvaluated(flags.checkpoint);
-  for (const model of models) refuseLeakage(model, dataset, set);
-  const report = await simulateSurvival({
-    dataset,
-    set,
-    generators: [
-      ...models.map((model) => mainScorer(model, dataset)),
-      ...new Baselines(dataset, set).scorers(mixtureOf(request, set).weights),
-    ],
+  const report = await runSurvival({
+    data: flags.data,
+    checkpoints: flags.checkpoint,
     candidates: flags.candidates,
     seed: flags.seed,
   });

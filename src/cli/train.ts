@@ -3,14 +3,12 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { train } from '../api/train.ts';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
-import { DEFAULT_SHARD_EVENTS, openShards } from '../data/shards.ts';
+import { DEFAULT_SHARD_EVENTS } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
-import { loadRunSettings } from '../model/training/checkpoint.ts';
-import type { TrainConfig } from '../model/train-config.ts';
-import type { WarmStart } from '../model/training/warm-start.ts';
-import { layerSettings, type SettingsLayer } from '../experiment/settings.ts';
-import { trainForProtocol } from '../experiment/training-recipe.ts';
+import type { SettingsLayer } from '../experiment/settings.ts';
+import type { WarmStart } from '../model/training/run.ts';
 
 interface TrainFlags {
   readonly data: string;
@@ -82,23 +80,18 @@ export function trainCommand(): Command {
     .option('--settings <file>', 'JSON file with training settings')
     .action(async (flags: TrainFlags) => {
       const start = warmStart(flags);
-      const config = readSettings(flags);
-      const shards = await openShards(flags.data, flags.shardEvents);
-      try {
-        const { result } = await trainForProtocol({
-          shards,
-          protocol: flags.protocol,
-          form: flags.form,
-          config,
-          directory: flags.out,
-          refit: flags.refit ?? false,
-          backend: flags.backend,
-          ...(start !== undefined && { start }),
-        });
-        process.stdout.write(`${JSON.stringify({ checkpoint: flags.out, ...result })}\n`);
-      } finally {
-        shards.close();
-      }
+      const report = await train({
+        dataset: flags.data,
+        checkpoint: flags.out,
+        protocol: flags.protocol,
+        form: flags.form,
+        settings: readSettings(flags),
+        refit: flags.refit ?? false,
+        shardEvents: flags.shardEvents,
+        backend: flags.backend,
+        ...(start !== undefined && { warmStart: start }),
+      });
+      process.stdout.write(`${JSON.stringify(report)}\n`);
     });
 }
 
@@ -117,28 +110,17 @@ function warmStart({ warmStart: directory, headOnly }: TrainFlags): WarmStart | 
   );
 }
 
-/** The training settings: defaults, then those of the warm start, of the file, and of --fusion. */
-function readSettings(flags: TrainFlags): TrainConfig {
-  let given: SettingsLayer = {};
-  if (flags.settings !== undefined)
-    try {
-      given = JSON.parse(readFileSync(flags.settings, 'utf8')) as SettingsLayer;
-    } catch (cause) {
-      throw new TandemError(
-        'ERR_CONFIG_INVALID',
-        `Expected a JSON file of training settings at ${flags.settings}: ${String(cause)}.`,
-        { cause },
-      );
-    }
-  return layerSettings(
-    flags.warmStart === undefined ? {} : layersOf(flags.warmStart),
-    given,
-    flags.fusion === undefined ? {} : { model: { fusion: flags.fusion } },
-  );
-}
-
-/** The settings of a finished run on which its weights depend. */
-function layersOf(directory: string): SettingsLayer {
-  const { model, gapFeature, positionFeature } = loadRunSettings(directory).config;
-  return { model, gapFeature, positionFeature };
+/** The layers of settings: those of the file, then that of --fusion. */
+function readSettings({ settings: file, fusion }: TrainFlags): SettingsLayer[] {
+  const ofFlag = fusion === undefined ? [] : [{ model: { fusion } }];
+  if (file === undefined) return ofFlag;
+  try {
+    return [JSON.parse(readFileSync(file, 'utf8')) as SettingsLayer, ...ofFlag];
+  } catch (cause) {
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a JSON file of training settings at ${file}: ${String(cause)}.`,
+      { cause },
+    );
+  }
 }

@@ -2,7 +2,8 @@
 // meaningful.
 
 import { Command, InvalidArgumentError } from 'commander';
-import { generateWorld, SIMULATION_NOTICE } from '../world/generate.ts';
+import { generateWorld } from '../api/generate-world.ts';
+import { SIMULATION_NOTICE } from '../world/generate.ts';
 import { DEFAULT_WORLD } from '../world/law.ts';
 import { formatSelfCheck, selfCheckWorld } from '../world/self-check.ts';
 import { TandemError } from '../errors.ts';

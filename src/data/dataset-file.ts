@@ -23,6 +23,7 @@ export const DATA_FILES = [
   'requests.parquet',
 ] as const;
 
+/** Rows of the tables of a dataset. */
 export interface DatasetCounts {
   readonly items: number;
   readonly categories: number;
@@ -32,6 +33,7 @@ export interface DatasetCounts {
   readonly requests: number;
 }
 
+/** How many rows or values of a table were left out for one reason. */
 export interface RejectedCount {
   readonly table: TableName;
   readonly reason: string;
@@ -43,6 +45,7 @@ export interface RejectedCount {
   readonly count: number;
 }
 
+/** Place of a row or value that was left out. */
 export interface RejectedRow {
   readonly file: string;
   /** Line of a text file or row of a Parquet file, counted from 1. */
@@ -50,6 +53,7 @@ export interface RejectedRow {
   readonly value: string;
 }
 
+/** Rows or values that were left out for one reason, with samples. */
 export interface Rejection extends RejectedCount {
   /** The first three at most. */
   readonly samples: readonly RejectedRow[];

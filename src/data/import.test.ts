@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { TandemError } from '../errors.ts';
+import { reportProgressTo } from '../telemetry.ts';
 import type { Dataset } from './dataset.ts';
 import { Database, identifier, literal } from './duckdb.ts';
 import { importDataset, type ImportReport } from './import.ts';
@@ -567,14 +568,17 @@ describe('importDataset', () => {
       const directory = folder();
       write(directory, 'events.csv', ['user,item,time', 'u,i,1']);
       await assert.rejects(
-        importDataset({
-          manifest: parseManifest({ name: 'n', events: EVENTS }, 'the test'),
-          baseDirectory: directory,
-          outputDirectory: join(directory, 'out'),
-          onProgress(stage) {
-            if (stage === stop) throw new Error('stopped');
+        reportProgressTo(
+          ({ note }) => {
+            if (note === stop) throw new Error('stopped');
           },
-        }),
+          () =>
+            importDataset({
+              manifest: parseManifest({ name: 'n', events: EVENTS }, 'the test'),
+              baseDirectory: directory,
+              outputDirectory: join(directory, 'out'),
+            }),
+        ),
         /stopped/,
       );
       assert.deepEqual(readdirSync(directory), ['events.csv'], stop);

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
 import { syncFolder, TEMPORARY_PREFIX, writeFileSynced, writeFolderAtomic } from '../files.ts';
+import { startProgress } from '../telemetry.ts';
 import { openAdapter } from './adapters/registry.ts';
 import {
   DATA_FILES,
@@ -28,22 +29,24 @@ import { buildTables, type BuiltTables } from './import-tables.ts';
 import { checkLoss, takenRows, type TableRows } from './loss.ts';
 import type { SourcePlan } from './sources.ts';
 
+/** What to import, and where to. */
 export interface ImportOptions {
   /** Exactly one of manifestPath, manifest and adapter is given. */
   readonly manifestPath?: string;
   readonly manifest?: SourceManifest;
   /** Directory that relative paths of the manifest start from. Default: that of the manifest. */
   readonly baseDirectory?: string;
+  /** A public data set; docs/reference/data-format.md lists the names. */
   readonly adapter?: { readonly name: string; readonly source: string };
+  /** Directory for the dataset. */
   readonly outputDirectory: string;
   /** Whether to replace another dataset at outputDirectory. Default false. */
   readonly force?: boolean;
   /** Whether more than 1 % of the rows of a table may be left out. Default false. */
   readonly allowLoss?: boolean;
-  /** Called when a stage begins, with the number of finished stages and of all stages. */
-  readonly onProgress?: (stage: string, done: number, total: number) => void;
 }
 
+/** What an import read, and what it left out. */
 export interface ImportReport {
   readonly directory: string;
   readonly name: string;
@@ -84,8 +87,10 @@ export async function importDataset(options: ImportOptions): Promise<ImportRepor
   const startedMs = performance.now();
   const target = resolve(options.outputDirectory);
   checkOutput(target, options.force ?? false);
-  const stage = (name: (typeof STAGES)[number]): void =>
-    options.onProgress?.(name, STAGES.indexOf(name), STAGES.length);
+  const progress = startProgress('import', STAGES.length, 'stages');
+  const stage = (name: (typeof STAGES)[number]): void => {
+    progress.update(STAGES.indexOf(name), name);
+  };
   stage('open');
   mkdirSync(dirname(target), { recursive: true });
   const work = join(dirname(target), `${TEMPORARY_PREFIX}import-${randomUUID()}`);
@@ -130,6 +135,7 @@ export async function importDataset(options: ImportOptions): Promise<ImportRepor
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
+    progress.end();
   }
 }
 

@@ -7,8 +7,13 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { nearestName, TandemError } from '../errors.ts';
 
+/** A table of a source. */
 export type TableName = 'events' | 'items' | 'users' | 'requests';
+/** Format of a source file. */
 export type SourceFormat = 'csv' | 'ndjson' | 'parquet';
+/**
+ * Unit of a column of times: seconds, milliseconds or microseconds since 1970, or ISO 8601 text.
+ */
 export type TimeUnit = 's' | 'ms' | 'us' | 'iso';
 
 /** A column of the source; `unit` is for times, `delimiter` for lists in one text cell. */
@@ -18,6 +23,7 @@ export interface ColumnReference {
   readonly delimiter?: string | undefined;
 }
 
+/** How to read CSV files. */
 export interface CsvOptions {
   /** One to four characters, none of them a line break. Default a comma, for .tsv a tab. */
   readonly delimiter?: string | undefined;
@@ -31,6 +37,7 @@ export interface CsvOptions {
   readonly encoding?: 'utf-8' | 'latin-1' | undefined;
 }
 
+/** The files of a table, and which column holds which field. */
 export interface TableManifest {
   /** Paths or globs, relative to the manifest. */
   readonly files: readonly string[];
@@ -41,6 +48,7 @@ export interface TableManifest {
   readonly columns: Readonly<Record<string, ColumnReference>>;
 }
 
+/** The files of a source and what their columns mean. docs/reference/data-format.md explains it. */
 export interface SourceManifest {
   readonly name: string;
   /** Unix seconds. */

@@ -5,9 +5,10 @@ import { bundleHistoryEncoder } from '../bundle/weights/history-encoder.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TandemError } from '../errors.ts';
 import type { HistoryBatch } from '../features/sequence.ts';
-import type { BackendName } from '../model/bundle-model.ts';
+import type { BackendName } from '../model/backend-name.ts';
 import type { Precision } from '../native/isa.ts';
 
+/** Code that computes user states: the native addon, or the model on tfjs. */
 export type EncodeEngine = 'native' | 'tfjs';
 
 export interface EncoderOptions {

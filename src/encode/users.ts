@@ -35,6 +35,7 @@ export interface EncodeUsersOptions extends EncoderOptions {
   readonly histories?: boolean;
 }
 
+/** What a job of encodeUsers() did. */
 export interface EncodeUsersReport {
   /** Users with an event in [since, until). */
   readonly active: number;

@@ -59,7 +59,7 @@ export interface EvaluationOptions {
  * Result of a swap test: Recall@100 must fall when contexts or histories are swapped between
  * requests.
  */
-interface SwapCheck {
+export interface SwapCheck {
   readonly model: string;
   readonly swapped: 'contexts' | 'histories';
   readonly recallAt100: number;

@@ -19,7 +19,7 @@ import { STALE_DAYS, staleQueries } from './staleness.ts';
  * `baseline` and `model` are results. The others test the evaluation (`swap`, `leak`) or show how
  * serving can fail (`stale`, `skew`).
  */
-type RowKind = 'baseline' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
+export type RowKind = 'baseline' | 'model' | 'swap' | 'leak' | 'stale' | 'skew';
 
 /** Describes a row of a report. */
 export interface RowLabel {

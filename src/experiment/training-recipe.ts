@@ -9,7 +9,7 @@ import { cutOf, refuseItemFrequencyInTable, validationWindow } from '../evaluate
 import { isFinished, type Checkpoint } from '../model/training/checkpoint.ts';
 import { train, type TrainOptions } from '../model/training/train.ts';
 import type { TrainConfig } from '../model/train-config.ts';
-import type { WarmStart } from '../model/training/warm-start.ts';
+import type { WarmStart } from '../model/training/run.ts';
 import { gatherValidation, validationMetric } from './validation.ts';
 
 /** What to train, for which protocol. */

@@ -7,9 +7,6 @@ import { catalogueItemFeatures } from '../bundle/weights/item-features.ts';
 import type { Bundle } from '../bundle/load.ts';
 import { TwoTower, type WeightMap } from './network/two-tower.ts';
 
-/** Exported again for encode/, which does not import backend/. */
-export type { BackendName };
-
 /**
  * Loads the model of a bundle. The caller disposes it.
  *

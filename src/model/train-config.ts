@@ -5,12 +5,12 @@ import { z } from 'zod';
 import { parseModelConfig, type ModelConfig } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
 
-const LOG_Q = ['yi2019', 'negativesOnly', 'none'] as const;
+const LOG_Q = ['yi2019', 'negativesOnly', 'none'] as const satisfies readonly LogQ[];
 /**
  * Which logits the logQ correction applies to: `yi2019` all; `negativesOnly` those of the
  * negatives, so that the loss estimates the full softmax; `none` none.
  */
-export type LogQ = (typeof LOG_Q)[number];
+export type LogQ = 'yi2019' | 'negativesOnly' | 'none';
 
 /** Bounds of a learned temperature. */
 export const TEMPERATURE_BOUNDS: { readonly low: number; readonly high: number } = {
@@ -19,7 +19,7 @@ export const TEMPERATURE_BOUNDS: { readonly low: number; readonly high: number }
 };
 
 /** How the sampled candidates of a step are drawn, in addition to in-batch positives. */
-interface CandidateSampling {
+export interface CandidateSampling {
   /**
    * Number of negatives per step, drawn from a mixture of the unigram and the uniform distribution.
    * All examples of a step share them.

@@ -19,6 +19,7 @@ export interface HistoryEvent {
   readonly id: string;
 }
 
+/** The newest events of a user. */
 export interface UserHistory {
   /**
    * Whether these are all of the user's newest events. They are not when the state came from a

@@ -16,7 +16,10 @@ import { decodeItemChange, encodeItemChange, type ItemChange } from './item-chan
 import { markMissing, type StateBatch } from './state-batch.ts';
 import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
 
-/** Keeps the same records as every other store, so that it refuses and rounds the same values. */
+/**
+ * A feature store in the memory of this process. It keeps the same records as every other store, so
+ * it refuses and rounds the same values.
+ */
 export class MemoryStore implements FeatureStore {
   readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
   readonly #watermarks = new Map<EncoderId, Buffer>();

@@ -8,6 +8,7 @@ const REDIS = /^rediss?:\/\//;
 /** A batch job waits for a busy Redis; a server passes a shorter timeout. */
 const JOB_TIMEOUT_MS = 10_000;
 
+/** Options of openStore(). */
 export interface OpenStoreOptions {
   /** For LMDB alone; in Redis, the login decides who may write. Default false. */
   readonly readOnly?: boolean;

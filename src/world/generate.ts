@@ -6,10 +6,12 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { TEMPORARY_PREFIX, writeFileSynced } from '../files.ts';
 import { startProgress } from '../telemetry.ts';
-import { importDataset, type ImportReport } from '../data/import.ts';
+import type { DatasetCounts } from '../data/dataset-file.ts';
+import { importDataset } from '../data/import.ts';
 import { Auction } from './auction.ts';
 import { Catalogue } from './catalogue.ts';
 import * as law from './law.ts';
+import type { WorldSize } from './law.ts';
 import { LineWriter } from './line-writer.ts';
 import { Population, type UserLife } from './population.ts';
 import { COUNTRIES, GENDERS } from './taxonomy.ts';
@@ -18,7 +20,9 @@ import { COUNTRIES, GENDERS } from './taxonomy.ts';
 export const SIMULATION_NOTICE =
   'Simulation: a synthetic ads world with known ground truth, not real traffic.';
 
-export interface WorldOptions extends law.WorldSize {
+/** Size and place of a synthetic world. */
+export interface WorldOptions extends WorldSize {
+  /** Directory for the dataset. */
   readonly outputDirectory: string;
   /** Whether to keep the raw files in `<outputDirectory>-raw`. Default false. */
   readonly keepRaw?: boolean;
@@ -26,14 +30,16 @@ export interface WorldOptions extends law.WorldSize {
   readonly force?: boolean;
 }
 
+/** What was generated. */
 export interface WorldReport {
   /** Always true: no number here was observed. */
   readonly simulation: true;
-  /** Directory of the normalised dataset, for readDataset(). */
+  /** Directory of the dataset. */
   readonly directory: string;
   readonly name: string;
   readonly digest: string;
-  readonly counts: ImportReport['counts'];
+  readonly counts: DatasetCounts;
+  /** Unix seconds: requests from this time on are for testing. */
   readonly testFrom: number;
   /** Undefined unless keepRaw. */
   readonly rawDirectory: string | undefined;
@@ -83,7 +89,7 @@ export async function generateWorld(options: WorldOptions): Promise<WorldReport>
   }
 }
 
-async function writeRaw(folder: string, size: law.WorldSize): Promise<void> {
+async function writeRaw(folder: string, size: WorldSize): Promise<void> {
   const catalogue = new Catalogue(size.seed, size.items);
   const population = new Population(catalogue);
   await writeItems(join(folder, 'items.ndjson'), catalogue);
@@ -183,7 +189,7 @@ function addSessions(
   return count;
 }
 
-function sourceManifest(size: law.WorldSize): Record<string, unknown> {
+function sourceManifest(size: WorldSize): Record<string, unknown> {
   return {
     name: law.worldName(size),
     testFrom: law.TEST_FROM,

@@ -16,10 +16,17 @@ const REPEAT_HALF_LIFE_DAYS = 90;
 /** Weight of popularity (at most 1) that breaks ties and ranks items without another score. */
 const FILL = 1e-3;
 
-/** The parts of the mixed baseline. Each is scaled to a maximum of 1 per query. */
-export const MIXTURE_PARTS = ['history', 'conditional', 'cosine', 'repeat', 'popular'] as const;
+/** A part of the mixed baseline. Each is scaled to a maximum of 1 per query. */
+export type MixturePart = 'history' | 'conditional' | 'cosine' | 'repeat' | 'popular';
 
-type MixturePart = (typeof MIXTURE_PARTS)[number];
+/** All parts of the mixed baseline. */
+export const MIXTURE_PARTS: readonly MixturePart[] = [
+  'history',
+  'conditional',
+  'cosine',
+  'repeat',
+  'popular',
+];
 
 /**
  * The weight of each part: `history` is item-item cosine from the history; `conditional` and

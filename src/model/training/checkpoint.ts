@@ -29,6 +29,7 @@ import {
 import { canonicalJson, firstDifference, sha256Hex } from '../../json.ts';
 import { parseTrainConfig, type TrainConfig } from '../train-config.ts';
 import { TwoTower, type WeightMap } from '../network/two-tower.ts';
+import type { TrainingResult, ValidationResult } from './run.ts';
 
 /**
  * Version 2 added the n-grams of search queries to the schema. Version 3 added settings such as
@@ -64,15 +65,6 @@ export interface StartIdentity {
   readonly headOnly: boolean;
 }
 
-/** The result of one validation during training. */
-export interface ValidationResult {
-  readonly step: number;
-  /** Mean training loss since the previous validation, in nats. */
-  readonly loss: number;
-  /** Higher is better. */
-  readonly metric: number;
-}
-
 /** Everything besides the settings that an interrupted run needs to continue. */
 export interface TrainingState {
   readonly step: number;
@@ -82,14 +74,6 @@ export interface TrainingState {
   readonly moments: WeightMap;
   /** The averaged weights; absent when `averagedShare` is 0. */
   readonly averages?: WeightMap;
-}
-
-/** How a run went; stored with its final weights. */
-export interface TrainingResult {
-  /** Step whose weights are the final ones. */
-  readonly bestStep: number;
-  readonly stepsRun: number;
-  readonly validations: readonly ValidationResult[];
 }
 
 /** A finished run. */

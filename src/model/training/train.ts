@@ -23,7 +23,6 @@ import {
   type Checkpoint,
   type RunSettings,
   type TrainingState,
-  type ValidationResult,
 } from './checkpoint.ts';
 import { coOccurrenceRows } from './co-occurrence-start.ts';
 import { initialWeights, type NewWeights } from '../network/initial-weights.ts';
@@ -32,7 +31,8 @@ import type { TrainConfig } from '../train-config.ts';
 import { Trainer } from './trainer.ts';
 import { trainingStatistics, type TrainingEnds } from './training-statistics.ts';
 import { TwoTower, type WeightMap } from '../network/two-tower.ts';
-import { openStart, startingWeights, type WarmStart } from './warm-start.ts';
+import type { ValidationResult, WarmStart } from './run.ts';
+import { openStart, startingWeights } from './warm-start.ts';
 import { averageWeights } from './weight-average.ts';
 import { tensorSpecs } from '../network/weights.ts';
 

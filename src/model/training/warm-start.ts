@@ -1,6 +1,6 @@
 // A warm start: a run starts from the weights of a finished run, whose table rows are mapped by
-// name to the tables of the new data. This file decides what may differ between the two runs;
-// row-maps.ts finds the rows with the same meaning.
+// name to the tables of the new data. The finished run is called the start. This file decides what
+// may differ between the two runs; row-maps.ts finds the rows with the same meaning.
 
 import { maxStateRows, type ModelConfig } from '../../bundle/manifest.ts';
 import { TandemError } from '../../errors.ts';
@@ -13,22 +13,11 @@ import {
   type RunSettings,
   type StartIdentity,
 } from './checkpoint.ts';
+import type { WarmStart } from './run.ts';
 import { initialWeights, type NewWeights } from '../network/initial-weights.ts';
 import { rowMaps } from '../network/row-maps.ts';
 import type { WeightMap } from '../network/two-tower.ts';
 import { tensorSpecs } from '../network/weights.ts';
-
-/** The finished run that a run starts from, which this file calls the start. */
-export interface WarmStart {
-  /** Directory of a finished run. */
-  readonly directory: string;
-  /**
-   * Trains only context layer and head. The tensors that encoderId and itemTowerId cover stay the
-   * same byte for byte, so user states and item vectors of the start remain valid. Both runs must
-   * have the same schema.
-   */
-  readonly headOnly: boolean;
-}
 
 /** The new run, which begins with a warm start. */
 export interface NewRun {

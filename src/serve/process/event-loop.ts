@@ -7,11 +7,11 @@ import { nativeAddon } from '../../native/addon.ts';
 import type { FeatureStore } from '../../store/store.ts';
 import { packageVersion } from '../../version.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
-import { CANDIDATES } from '../answer/endpoints.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
-import { Pipeline } from '../pipeline.ts';
+import { followWatermarks, openPipeline } from '../open-pipeline.ts';
+import type { Pipeline } from '../pipeline.ts';
 import type { AccessLog } from '../web/access-log.ts';
 import { httpHandlers } from '../web/http.ts';
 import { openApiDocument } from '../web/openapi.ts';
@@ -21,9 +21,7 @@ import type { Transport, TransportOptions } from '../web/transport.ts';
 import { streamHandler } from '../web/websocket.ts';
 import type { Writers } from './writers.ts';
 
-const WATERMARK_INTERVAL_MS = 30_000;
 const DRAIN_POLL_MS = 5;
-const WARM_UP_ROUNDS = 20;
 
 export interface EventLoopOptions {
   readonly settings: ServerSettings;
@@ -65,16 +63,7 @@ export interface EventLoop {
 export async function startEventLoop(options: EventLoopOptions): Promise<EventLoop> {
   const { settings, bundles, metrics, store } = options;
   const tls = tlsFiles(settings);
-  const pipeline = new Pipeline(bundles, store, metrics, {
-    maxMicroBatch: settings.maxMicroBatch,
-    maxQueue: settings.maxQueue,
-    requestTimeoutMs: settings.requestTimeoutMs,
-    staleAfterSeconds: settings.staleAfterHours * 3600,
-    canaryEvery: settings.canaryEvery,
-  });
-  await readWatermarks(bundles.served, store, pipeline);
-  await warmUp(pipeline);
-  metrics.registry.resetMetrics();
+  const pipeline = await openPipeline(settings, bundles, store, metrics);
   metrics.describeLimit(() => pipeline.admission.limit);
   const readiness = new Readiness();
   const transport = await listen(settings.transport, {
@@ -117,12 +106,7 @@ class ListeningLoop implements EventLoop {
     this.#pipeline = pipeline;
     this.#readiness = readiness;
     this.#listener = listener;
-    const { bundles, store } = options;
-    this.#watermarkTimer = setInterval(
-      () => void readWatermarks(bundles.served, store, pipeline),
-      WATERMARK_INTERVAL_MS,
-    );
-    this.#watermarkTimer.unref();
+    this.#watermarkTimer = followWatermarks(pipeline, options.bundles, options.store);
   }
 
   drain(): void {
@@ -176,21 +160,6 @@ function handlers(
   return { handleHead, handleRequest, handleUpgrade };
 }
 
-/**
- * Tells the pipeline up to which time the states of each served encoder are known to be complete.
- */
-async function readWatermarks(
-  { active, previous }: Served,
-  store: FeatureStore,
-  pipeline: Pipeline,
-): Promise<void> {
-  for (const engine of previous === undefined ? [active] : [active, previous]) {
-    // An unavailable store only makes states look older here. Reads of states report the failure.
-    const until = await store.readWatermark(engine.encoderId).catch(() => undefined);
-    if (until !== undefined) pipeline.setWatermark(engine.encoderId, until);
-  }
-}
-
 function describeVersion({ transport, eventLoops }: ServerSettings, engine: Engine): object {
   const addon = nativeAddon();
   const { head, bundle } = engine;
@@ -214,19 +183,4 @@ async function listen(
   // Imported here, so that a machine without the uWebSockets binary can serve on node:http.
   if (name === 'uws') return (await import('../web/transport-uws.ts')).listenUws(options);
   return (await import('../web/transport-node.ts')).listenNode(options);
-}
-
-/**
- * The first requests compile validators and hot loops, which takes tens of milliseconds. No client
- * waits for that.
- */
-async function warmUp(pipeline: Pipeline): Promise<void> {
-  const body = {
-    user: 'warm-up',
-    surface: 'search',
-    subject: { query: 'warm up' },
-    filter: { min_price: 0 },
-  };
-  for (let round = 0; round < WARM_UP_ROUNDS; round++)
-    await pipeline.answer(CANDIDATES, () => body, 'warm-up', { aborted: false });
 }

@@ -21,6 +21,7 @@ import { openWriters, type OpenWriters } from './writers.ts';
 
 const SALT_BYTES = 16;
 
+/** A server that answers requests. */
 export interface RunningServer {
   readonly port: number;
   /** Port of the admin listener; undefined if it is off. */

@@ -10,12 +10,15 @@ export const MAX_SCORED_ITEMS = 1000;
 export const MAX_INGESTED_EVENTS = 1024;
 export const MAX_CHANGED_ITEMS = 1024;
 
+/** Which items may be candidates. Every clause must hold. */
 export interface Filter {
+  /** Items that target any of these countries, or every country. */
   readonly countries?: readonly string[] | undefined;
   readonly advertisers?:
     | {
         readonly in?: readonly string[] | undefined;
         readonly out?: readonly string[] | undefined;
+        /** The most candidates of one advertiser. The best of each advertiser are kept. */
         readonly max_each?: number | undefined;
       }
     | undefined;
@@ -26,19 +29,26 @@ export interface Filter {
       }
     | undefined;
   readonly exclude_items?: readonly string[] | undefined;
+  /** An item without a known price does not pass. */
   readonly min_price?: number | undefined;
+  /** An item without a known price does not pass. */
   readonly max_price?: number | undefined;
 }
 
-/** Exactly one member is present. */
+/** What the user looks at. Exactly one member is present. */
 export interface RequestSubject {
+  /** Id of an item of the catalogue. */
   readonly item?: string | undefined;
+  /** Categories with confidences in [0, 1]. Unknown categories are skipped. */
   readonly interests?:
     readonly { readonly category: string; readonly confidence: number }[] | undefined;
+  /** A search query as the user typed it. */
   readonly query?: string | undefined;
 }
 
+/** What is known about the user besides the history. Unknown values count as absent. */
 export interface RequestDemographics {
+  /** Years. */
   readonly age?: number | undefined;
   readonly country?: string | undefined;
   readonly gender?: string | undefined;
@@ -46,16 +56,33 @@ export interface RequestDemographics {
 
 /** The members that the query tower reads. */
 export interface QueryRequest {
+  /** Id of the user. A user without a state is a cold start. */
   readonly user: string;
+  /** Where the candidates are shown: beside an item, or in a search. */
   readonly surface: 'related' | 'search';
+  /** Without a subject, candidates follow from history alone. */
   readonly subject?: RequestSubject | undefined;
   readonly demographics?: RequestDemographics | undefined;
 }
 
-export interface CandidatesRequest extends QueryRequest {
+/** A request for candidates as a client sends it. */
+export interface CandidatesQuery extends QueryRequest {
+  /** Number of candidates, at most 1,000. Default 100. */
+  readonly k?: number | undefined;
+  readonly filter?: Filter | undefined;
+  /** Whether the answer says how it was found. Default false. */
+  readonly explain?: boolean | undefined;
+}
+
+/** A request for scores as a client sends it. */
+export interface ScoreQuery extends QueryRequest {
+  /** Ids of the items to score, 1 to 1,000. The scores have the same order. */
+  readonly items: readonly string[];
+}
+
+export interface CandidatesRequest extends CandidatesQuery {
   readonly kind: 'candidates';
   readonly k: number;
-  readonly filter?: Filter | undefined;
   readonly explain: boolean;
 }
 
@@ -63,9 +90,8 @@ export interface EmbeddingsRequest extends QueryRequest {
   readonly kind: 'embeddings';
 }
 
-export interface ScoreRequest extends QueryRequest {
+export interface ScoreRequest extends ScoreQuery {
   readonly kind: 'score';
-  readonly items: readonly string[];
 }
 
 /** A request to the pipeline. Its kind decides what happens after the head. */

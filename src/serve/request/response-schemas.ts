@@ -2,6 +2,7 @@
 // sends.
 
 import { z } from 'zod';
+import type { CandidatesResponse, EmbeddingsResponse, ScoreResponse } from './response-types.ts';
 
 const error = z.strictObject({
   code: z.string(),
@@ -35,7 +36,7 @@ const ignored = z
       'layer or does not know the subject.',
   );
 
-export const candidatesResponse: z.ZodType = z
+export const candidatesResponse: z.ZodType<CandidatesResponse> = z
   .strictObject({
     ...answerHead,
     plan: z.string(),
@@ -67,7 +68,7 @@ export const candidatesResponse: z.ZodType = z
   })
   .meta({ id: 'CandidatesResponse' });
 
-export const embeddingsResponse: z.ZodType = z
+export const embeddingsResponse: z.ZodType<EmbeddingsResponse> = z
   .strictObject({
     ...answerHead,
     embedding: z
@@ -80,7 +81,7 @@ export const embeddingsResponse: z.ZodType = z
   })
   .meta({ id: 'EmbeddingsResponse' });
 
-export const scoreResponse: z.ZodType = z
+export const scoreResponse: z.ZodType<ScoreResponse> = z
   .strictObject({
     ...answerHead,
     scores: z
