@@ -105,10 +105,7 @@ for (const [name, listen] of [
     it('answers pipelined requests in order, or closes and answers none', async () => {
       const packet = post('/slow', '1') + post('/async', '2') + post('/sync', '3');
       const answers = await raw(base, [packet]);
-      assert.deepEqual(
-        bodiesOf(answers),
-        answersAll ? ['/slow 1', '/async 2', '/sync 3'] : [],
-      );
+      assert.deepEqual(bodiesOf(answers), answersAll ? ['/slow 1', '/async 2', '/sync 3'] : []);
       if (!answersAll) assert.equal(answers, '');
       const later = await raw(base, [post('/slow', '1'), post('/async', '2')]);
       assert.deepEqual(bodiesOf(later), answersAll ? ['/slow 1', '/async 2'] : []);
@@ -117,11 +114,7 @@ for (const [name, listen] of [
     });
 
     it('answers the next request on a connection after each answer', async () => {
-      const answers = await raw(base, [
-        post('/sync', '1'),
-        post('/sync', '2'),
-        post('/sync', '3'),
-      ]);
+      const answers = await raw(base, [post('/sync', '1'), post('/sync', '2'), post('/sync', '3')]);
       assert.deepEqual(bodiesOf(answers), ['/sync 1', '/sync 2', '/sync 3']);
     });
 

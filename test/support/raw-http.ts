@@ -22,7 +22,10 @@ export function raw(
     const [host = '', port] = base.split(':');
     const socket = connect({ host, port: Number(port), allowHalfOpen: halfClose });
     let received = '';
-    socket.on('error', reject);
+    // A server that closes with unread bytes resets the connection.
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ECONNRESET') reject(error);
+    });
     socket.setTimeout(silenceMs, () => socket.destroy());
     socket.on('data', (data) => (received += data.toString('utf8')));
     socket.on('close', () => {

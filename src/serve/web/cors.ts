@@ -17,8 +17,7 @@ export class Cors {
 
   /** @param origins - the setting corsOrigins: origins separated by commas, or "*". */
   constructor(origins: string) {
-    if (origins !== '*')
-      this.#origins = new Set(origins.split(',').map((origin) => origin.trim()));
+    if (origins !== '*') this.#origins = new Set(origins.split(',').map((origin) => origin.trim()));
   }
 
   /**

@@ -269,7 +269,25 @@ function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBo
     raw.endWithoutBody();
   }
   // end() itself writes "Connection: close" when `last` is true, and closes after the body.
-  else raw.end(body, last);
+  else raw.end(bytesOf(body), last);
+}
+
+const encoder = new TextEncoder();
+/** uWebSockets copies what it is given, so one buffer serves every answer of this thread. */
+const scratch = new Uint8Array(256 * 1024);
+/** The largest number of bytes of UTF-8 for one unit of a JavaScript string. */
+const MAX_UTF8_BYTES = 3;
+
+/**
+ * Encodes text as UTF-8. The build for Node 24 writes a string with characters up to U+00FF as
+ * Latin-1.
+ *
+ * @returns bytes that are valid until the next call.
+ */
+function bytesOf(content: string | Uint8Array): Uint8Array {
+  if (typeof content !== 'string') return content;
+  if (content.length * MAX_UTF8_BYTES > scratch.length) return encoder.encode(content);
+  return scratch.subarray(0, encoder.encodeInto(content, scratch).written);
 }
 
 const STATUS_LINES = new Map(
@@ -327,7 +345,7 @@ class Connection implements SocketConnection {
   }
 
   send(frame: string | Uint8Array): void {
-    this.#socket?.send(frame, typeof frame !== 'string');
+    this.#socket?.send(bytesOf(frame), typeof frame !== 'string');
   }
 
   bufferedBytes(): number {
