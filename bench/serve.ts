@@ -1,7 +1,7 @@
 // Compares our server under load with a server made of well-known packages: latency quantiles at
 // rising rates over HTTP and WebSocket, the highest rate that keeps the p99 limit, the time of each
-// stage, the cost of swapping bundles, and the rates of both transports. The load generator is serve/generator.ts; it runs in a
-// process of its own.
+// stage, the cost of swapping bundles, and the rates of both transports. The load generator is
+// serve/generator.ts; it runs in a process of its own.
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -45,7 +45,8 @@ async function saturate(order: SaturationOrder): Promise<number> {
   const ask = (): void => {
     client.send(index++ % questions.length, (answer) => {
       if (answer === 'answered') answered++;
-      if (open) ask();
+      // The connection is free again after this callback.
+      if (open) process.nextTick(ask);
     });
   };
   for (let i = 0; i < order.connections; i++) ask();
