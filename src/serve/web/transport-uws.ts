@@ -269,7 +269,7 @@ function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBo
     raw.endWithoutBody();
   }
   // end() itself writes "Connection: close" when `last` is true, and closes after the body.
-  else raw.end(bytesOf(body), last);
+  else raw.end(inUtf8(body), last);
 }
 
 const encoder = new TextEncoder();
@@ -278,14 +278,16 @@ const scratch = new Uint8Array(256 * 1024);
 /** The largest number of bytes of UTF-8 for one unit of a JavaScript string. */
 const MAX_UTF8_BYTES = 3;
 
+/** The build for Node 24 writes a string with characters up to U+00FF as Latin-1. */
+const WRITES_UTF8 = Number(process.versions.modules) < 137;
+
 /**
- * Encodes text as UTF-8. The build for Node 24 writes a string with characters up to U+00FF as
- * Latin-1.
+ * Encodes text as UTF-8 where uWebSockets does not.
  *
- * @returns bytes that are valid until the next call.
+ * @returns content that is valid until the next call.
  */
-function bytesOf(content: string | Uint8Array): Uint8Array {
-  if (typeof content !== 'string') return content;
+function inUtf8(content: string | Uint8Array): string | Uint8Array {
+  if (typeof content !== 'string' || WRITES_UTF8) return content;
   if (content.length * MAX_UTF8_BYTES > scratch.length) return encoder.encode(content);
   return scratch.subarray(0, encoder.encodeInto(content, scratch).written);
 }
@@ -345,7 +347,7 @@ class Connection implements SocketConnection {
   }
 
   send(frame: string | Uint8Array): void {
-    this.#socket?.send(bytesOf(frame), typeof frame !== 'string');
+    this.#socket?.send(inUtf8(frame), typeof frame !== 'string');
   }
 
   bufferedBytes(): number {
