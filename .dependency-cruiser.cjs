@@ -85,7 +85,9 @@ module.exports = {
       to: { path: 'node_modules/@tensorflow', reachable: true },
     },
     only('tfjs', '@tensorflow', ['^src/backend/']),
-    only('uwebsockets', '(uWebSockets.js|@trufflesuite)', ['^src/serve/web/transport']),
+    only('uwebsockets', '(uWebSockets.js|uwebsockets|@trufflesuite)', [
+      '^src/serve/web/(transport-uws|uws-binary)\\.ts$',
+    ]),
     only('lmdb', 'lmdb', ['^src/store/lmdb-store\\.ts$']),
     only('ioredis', 'ioredis', ['^src/store/redis-store\\.ts$']),
     only('duckdb', '@duckdb', ['^src/data/duckdb\\.ts$']),

@@ -1,7 +1,7 @@
 // Compares our server under load with a server made of well-known packages: latency quantiles at
 // rising rates over HTTP and WebSocket, the highest rate that keeps the p99 limit, the time of each
-// stage, and the cost of swapping bundles. The load generator is serve/generator.ts; it runs in a
-// process of its own.
+// stage, the cost of swapping bundles, and the rates of both transports. The load generator is
+// serve/generator.ts; it runs in a process of its own.
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,6 +16,7 @@ import type { Question } from './serve/load.ts';
 import { recordOutcomes } from './serve/outcomes.ts';
 import { post, recallOf, trueBest, type Truth } from './serve/recall.ts';
 import { measureSteady } from './serve/steady.ts';
+import { compareTransports } from './serve/transports.ts';
 import {
   KNEE_P99_MS,
   SERVED_P99_MS,
@@ -137,6 +138,9 @@ async function measure(
     const rate = Math.round(STEADY_SHARE * knee);
     if (rate === 0) say(`serve: ${size}: no rate was served, nothing to swap bundles at`);
     else await measureSteady(recorder, options, setup, { ...http, rate }, generator);
+    await compareTransports(recorder, size, options, generator, (...flags) =>
+      startTandem(setup, cores?.[0], ...flags),
+    );
   } finally {
     for (const child of children) await child.stop();
   }
@@ -144,11 +148,15 @@ async function measure(
 
 const PEER = 'fastify, onnxruntime-node, hnswlib-node, HTTP';
 
-function startTandem({ bundles, store }: ServeSetup, core: number | undefined): Promise<Child> {
+function startTandem(
+  { bundles, store }: ServeSetup,
+  core: number | undefined,
+  ...more: string[]
+): Promise<Child> {
   const main = join(packageRoot(), 'dist', 'cli', 'main.js');
   if (!existsSync(main))
     throw new RangeError(`Expected the built command at dist/cli/main.js. Run "npm run build".`);
-  const flags = ['--bundles', bundles, '--store', store, '--port', '0'];
+  const flags = ['--bundles', bundles, '--store', store, '--port', '0', ...more];
   return startServer([main, 'serve', ...flags, '--bundle-poll-seconds', '0.05'], core);
 }
 

@@ -13,7 +13,7 @@ export interface ServerSettings {
   readonly storeTimeoutMs: number;
   readonly host: string;
   readonly port: number;
-  readonly transport: 'uws' | 'node';
+  readonly transport: 'auto' | 'uws' | 'node';
   readonly eventLoops: number;
   readonly plan: 'auto' | 'exact' | 'approximate';
   readonly staleAfterHours: number;
@@ -33,6 +33,8 @@ export interface ServerSettings {
   readonly freshItems: 'on' | 'off';
   readonly accessLog?: string | undefined;
   readonly keys?: string | undefined;
+  /** Origins separated by commas, or "*". */
+  readonly corsOrigins?: string | undefined;
   readonly tlsCert?: string | undefined;
   readonly tlsKey?: string | undefined;
 }
@@ -47,6 +49,15 @@ const port = z.int().min(0).max(65535);
 const text = z.string().min(1);
 const onOff = z.enum(['on', 'off']).default('off');
 
+/** Whether a text is "*" or a list of origins as browsers write them, separated by commas. */
+function areOrigins(list: string): boolean {
+  if (list === '*') return true;
+  return list.split(',').every((part) => {
+    const origin = part.trim();
+    return URL.canParse(origin) && new URL(origin).origin === origin;
+  });
+}
+
 const serverSchema = z.strictObject({
   bundles: text.describe('directory of published bundles, or one bundle'),
   store: text.describe('feature store: an LMDB directory, or redis://host:port/db'),
@@ -58,9 +69,9 @@ const serverSchema = z.strictObject({
   host: text.default('127.0.0.1').describe('address to listen on'),
   port: port.default(8080).describe('port to listen on; 0 = any free port'),
   transport: z
-    .enum(['uws', 'node'])
-    .default('uws')
-    .describe('web server: uWebSockets, or node:http with ws'),
+    .enum(['auto', 'uws', 'node'])
+    .default('auto')
+    .describe('web server: uWebSockets, or node:http with ws; auto = uWebSockets where it loads'),
   eventLoops: z
     .int()
     .min(1)
@@ -139,6 +150,10 @@ const serverSchema = z.strictObject({
   freshItems: onOff.describe('accept items over HTTP and serve them at once'),
   accessLog: text.optional().describe('file for one JSON line per request; - = standard output'),
   keys: text.optional().describe('file of API keys; without it, the server answers everybody'),
+  corsOrigins: text
+    .refine(areOrigins, 'each must be an origin such as https://shop.example, without a path')
+    .optional()
+    .describe('origins whose pages may read answers (CORS), separated by commas; * = every origin'),
   tlsCert: text.optional().describe('certificate chain (PEM); with tlsKey, turns TLS on'),
   tlsKey: text.optional().describe('private key (PEM) of the certificate'),
 });

@@ -15,6 +15,7 @@ import { newKey, writeKeyFile } from '../src/serve/admission/key-file.ts';
 import { ServerMetrics } from '../src/serve/metrics/metrics.ts';
 import { LoopThreads } from '../src/serve/process/loop-threads.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
+import { chooseTransport } from '../src/serve/web/choose-transport.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
@@ -207,7 +208,9 @@ test('messages to loops that have ended do not fail', async () => {
   const { settings } = resolveServerSettings({
     flags: { bundles, store: storePath, port: 0, eventLoops: 2 },
   });
-  const threads = new LoopThreads(1, { settings, salt: new Uint8Array(16) }, new ServerMetrics(), {
+  const transport = chooseTransport(settings.transport);
+  const data = { settings, transport, salt: new Uint8Array(16) };
+  const threads = new LoopThreads(1, data, new ServerMetrics(), {
     ingest: () => assert.fail(),
     changeItems: () => assert.fail(),
   });

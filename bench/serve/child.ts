@@ -4,7 +4,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { LoadOrder, LoadOutcome, Question } from './load.ts';
+import type { LoadOrder, LoadOutcome, Question, SaturationOrder } from './load.ts';
 
 export interface Child {
   /** The port of a server; 0 for the generator. */
@@ -15,6 +15,8 @@ export interface Child {
 export interface Generator extends Child {
   /** Runs one load and waits for its outcome. Only one load runs at a time. */
   readonly load: (order: LoadOrder) => Promise<LoadOutcome>;
+  /** Runs one load of clients that never wait. @returns good answers a second. */
+  readonly saturate: (saturation: SaturationOrder) => Promise<number>;
 }
 
 /** Returns two cores that this process may use; undefined without taskset or with one core only. */
@@ -60,25 +62,27 @@ export function startGenerator(
   const file = join(import.meta.dirname, 'generator.ts');
   const child = start(['--import', 'tsx', file], core, ['ignore', 'inherit', 'inherit', 'ipc']);
   child.send({ questions });
+  const ask = <Outcome extends object | number>(message: object): Promise<Outcome> =>
+    new Promise((resolve, reject) => {
+      const onExit = (code: number | null): void => {
+        reject(
+          new Error(
+            `Expected the load generator to answer, but it ended with code ${String(code)}.`,
+          ),
+        );
+      };
+      child.once('exit', onExit);
+      child.once('message', (outcome) => {
+        child.off('exit', onExit);
+        resolve(outcome as Outcome);
+      });
+      child.send(message);
+    });
   return {
     port: 0,
     stop: () => stop(child),
-    load: (order) =>
-      new Promise((resolve, reject) => {
-        const onExit = (code: number | null): void => {
-          reject(
-            new Error(
-              `Expected the load generator to answer, but it ended with code ${String(code)}.`,
-            ),
-          );
-        };
-        child.once('exit', onExit);
-        child.once('message', (outcome: LoadOutcome) => {
-          child.off('exit', onExit);
-          resolve(outcome);
-        });
-        child.send({ order });
-      }),
+    load: (order) => ask({ order }),
+    saturate: (saturation) => ask({ saturation }),
   };
 }
 

@@ -2,10 +2,11 @@
 // ones were answered, and records latencies in an HdrHistogram. It spins on a core of its own
 // instead of sleeping: timers of 1 ms would be part of every latency.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'hdr-histogram-js';
 import { Random } from '../../src/random.ts';
 import { openHttp } from './http-client.ts';
-import type { LoadOrder, LoadOutcome, Question } from './load.ts';
+import type { LoadOrder, LoadOutcome, Question, SaturationOrder } from './load.ts';
 import { openSockets } from './socket-client.ts';
 
 /** How long answers are awaited after the last request. Later answers count as failed. */
@@ -13,17 +14,50 @@ const PATIENCE_MS = 3000;
 
 let questions: readonly Question[] = [];
 
-process.on('message', (message: { questions?: readonly Question[]; order?: LoadOrder }) => {
+interface Message {
+  readonly questions?: readonly Question[];
+  readonly order?: LoadOrder;
+  readonly saturation?: SaturationOrder;
+}
+
+process.on('message', (message: Message) => {
   if (message.questions !== undefined) questions = message.questions;
-  if (message.order !== undefined)
-    load(message.order).then(
-      (outcome) => process.send!(outcome),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
+  if (message.order !== undefined) reply(load(message.order));
+  if (message.saturation !== undefined) reply(saturate(message.saturation));
 });
+
+function reply(outcome: Promise<LoadOutcome | number>): void {
+  outcome.then(
+    (value) => process.send!(value),
+    (error: unknown) => {
+      process.stderr.write(`${String(error)}\n`);
+      process.exit(1);
+    },
+  );
+}
+
+/** @returns good answers a second. */
+async function saturate(order: SaturationOrder): Promise<number> {
+  const client = openHttp(order.port, questions, false);
+  let answered = 0;
+  let index = 0;
+  let open = true;
+  const ask = (): void => {
+    client.send(index++ % questions.length, (answer) => {
+      if (answer === 'answered') answered++;
+      // The connection is free again after this callback.
+      if (open) process.nextTick(ask);
+    });
+  };
+  for (let i = 0; i < order.connections; i++) ask();
+  await sleep(order.warmUpSeconds * 1000);
+  const [before, startMs] = [answered, performance.now()];
+  await sleep(order.seconds * 1000);
+  const rate = ((answered - before) * 1000) / (performance.now() - startMs);
+  open = false;
+  client.close();
+  return rate;
+}
 
 async function load(order: LoadOrder): Promise<LoadOutcome> {
   const client =

@@ -26,6 +26,16 @@ export interface LoadOrder {
   readonly seed: number;
 }
 
+/** A load of clients that send their next request as soon as they have an answer. */
+export interface SaturationOrder {
+  readonly port: number;
+  /** How many requests are open at any time. */
+  readonly connections: number;
+  /** Length of the measured time, which begins after the warm-up. */
+  readonly seconds: number;
+  readonly warmUpSeconds: number;
+}
+
 /**
  * The outcome of one load. Latencies count from the time a request was due, also when no connection
  * was free.

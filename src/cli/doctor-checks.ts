@@ -13,6 +13,7 @@ import type { EncoderId } from '../ids.ts';
 import { nativeAddon } from '../native/addon.ts';
 import { packageRoot } from '../package-root.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
+import { chooseTransport, UWS_REMEDY } from '../serve/web/choose-transport.ts';
 import { withoutSecrets } from '../store/redis-location.ts';
 import { packageVersion } from '../version.ts';
 
@@ -33,7 +34,7 @@ export interface Places {
 
 const GIB = 2 ** 30;
 const LEAST_NODE = [20, 17] as const;
-/** The version that the binary of uWebSockets.js is linked against. */
+/** The version that the native addon is linked against. */
 const LEAST_GLIBC = [2, 34] as const;
 /** During a swap, a server holds two bundles and the memory for loading one of them. */
 const MEMORY_OF_A_BUNDLE = 3;
@@ -51,7 +52,7 @@ export async function runChecks({ bundles, store }: Places): Promise<Check[]> {
     ...(process.platform === 'linux' ? [glibc()] : []),
     addon(),
     instructionSet(),
-    await uWebSockets(),
+    transport(),
     memory(manifest),
     ...(bundles === undefined ? [] : [disk(bundles)]),
     ...(store === undefined || isRedis(store) ? [] : [disk(store)]),
@@ -68,7 +69,7 @@ function nodeVersion(): Check {
     status: atLeast(process.versions.node, LEAST_NODE) ? 'ok' : 'missing',
     expected: `Node ${LEAST_NODE.join('.')} or newer`,
     found: process.version,
-    remedy: 'Install Node 20 or 22.',
+    remedy: 'Install Node 24 or 22.',
   };
 }
 
@@ -80,9 +81,9 @@ function glibc(): Check {
   return {
     name: 'glibc',
     status: version !== undefined && atLeast(version, LEAST_GLIBC) ? 'ok' : 'warning',
-    expected: `glibc ${LEAST_GLIBC.join('.')} or newer, for uWebSockets.js`,
+    expected: `glibc ${LEAST_GLIBC.join('.')} or newer, for the native addon`,
     found: version ?? 'another C library',
-    remedy: 'Use Debian 12, Ubuntu 22.04 or newer, or serve with --transport node.',
+    remedy: 'Use Debian 12, Ubuntu 22.04 or newer.',
   };
 }
 
@@ -113,19 +114,15 @@ function instructionSet(): Check {
   }
 }
 
-async function uWebSockets(): Promise<Check> {
-  const check = { name: 'uWebSockets', expected: 'the native build of uWebSockets.js' };
-  try {
-    await (await import('../serve/web/transport-uws.ts')).loadUws();
-    return { ...check, status: 'ok', found: 'native build' };
-  } catch (error) {
-    return {
-      ...check,
-      status: 'warning',
-      found: messageOf(error),
-      remedy: 'Serve with --transport node.',
-    };
-  }
+function transport(): Check {
+  const check = { name: 'transport', expected: 'the native build of uWebSockets' };
+  const { name, reason } = chooseTransport('auto');
+  return {
+    ...check,
+    status: name === 'uws' ? 'ok' : 'warning',
+    found: `${name}: ${reason}`,
+    remedy: UWS_REMEDY,
+  };
 }
 
 function memory(manifest: BundleManifest | undefined): Check {

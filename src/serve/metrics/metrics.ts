@@ -167,6 +167,16 @@ export class ServerMetrics {
       this.registry.removeSingleMetric(`nodejs_active_${what}_total`);
   }
 
+  /** Adds a gauge whose label says which web server answers. */
+  describeTransport(transport: string): void {
+    new Gauge({
+      name: 'tandem_transport_info',
+      help: 'The transport of the server: uws (uWebSockets) or node (node:http).',
+      labelNames: ['transport'],
+      registers: [this.registry],
+    }).set({ transport }, 1);
+  }
+
   /** Sets the gauges that describe the bundles in memory and the items that have changed. */
   describeBundles({ bundles, freshItems, itemTombstones }: BundlesSummary): void {
     this.#bundleInfo.reset();

@@ -7,12 +7,13 @@ import { nativeAddon } from '../../native/addon.ts';
 import type { FeatureStore } from '../../store/store.ts';
 import { packageVersion } from '../../version.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
-import type { Engine } from '../engine/engine.ts';
 import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import { followWatermarks, openPipeline } from '../open-pipeline.ts';
 import type { Pipeline } from '../pipeline.ts';
 import type { AccessLog } from '../web/access-log.ts';
+import type { TransportChoice } from '../web/choose-transport.ts';
+import { Cors } from '../web/cors.ts';
 import { httpHandlers } from '../web/http.ts';
 import { openApiDocument } from '../web/openapi.ts';
 import { STREAM_PATH } from '../web/routes/stream.ts';
@@ -25,6 +26,7 @@ const DRAIN_POLL_MS = 5;
 
 export interface EventLoopOptions {
   readonly settings: ServerSettings;
+  readonly transport: TransportChoice;
   /** Read at the start of every micro-batch. */
   readonly bundles: { readonly served: Served };
   readonly keys: ApiKeys;
@@ -43,7 +45,6 @@ export interface EventLoopOptions {
 
 export interface EventLoop {
   readonly port: number;
-  readonly transport: Transport['name'];
   /** Reports "not ready" from now on. Requests are still answered. */
   drain(): void;
   /**
@@ -66,7 +67,7 @@ export async function startEventLoop(options: EventLoopOptions): Promise<EventLo
   const pipeline = await openPipeline(settings, bundles, store, metrics);
   metrics.describeLimit(() => pipeline.admission.limit);
   const readiness = new Readiness();
-  const transport = await listen(settings.transport, {
+  const transport = await listen(options.transport.name, {
     host: settings.host,
     port: options.port,
     portSharing: options.portSharing,
@@ -87,7 +88,6 @@ class Readiness {
 
 class ListeningLoop implements EventLoop {
   readonly port: number;
-  readonly transport: Transport['name'];
   readonly #options: EventLoopOptions;
   readonly #pipeline: Pipeline;
   readonly #readiness: Readiness;
@@ -101,7 +101,6 @@ class ListeningLoop implements EventLoop {
     listener: Transport,
   ) {
     this.port = listener.port;
-    this.transport = listener.name;
     this.#options = options;
     this.#pipeline = pipeline;
     this.#readiness = readiness;
@@ -146,12 +145,13 @@ function handlers(
     keys,
     metrics,
     accessLog,
+    cors: settings.corsOrigins === undefined ? undefined : new Cors(settings.corsOrigins),
     ingest: writers.ingest,
     changeItems: writers.changeItems,
     scrape,
     isReady: () => readiness.isReady,
     openApi: () => (openApi ??= JSON.stringify(openApiDocument(packageVersion()))),
-    version: () => describeVersion(settings, bundles.served.active),
+    version: () => describeVersion(options),
   });
   const handleUpgrade = streamHandler(pipeline, keys, {
     maxInFlight: settings.maxSocketInFlight,
@@ -160,27 +160,24 @@ function handlers(
   return { handleHead, handleRequest, handleUpgrade };
 }
 
-function describeVersion({ transport, eventLoops }: ServerSettings, engine: Engine): object {
+function describeVersion({ transport, settings, bundles }: EventLoopOptions): object {
   const addon = nativeAddon();
-  const { head, bundle } = engine;
+  const { head, bundle } = bundles.served.active;
   return {
     version: packageVersion(),
     addon: addon.version,
     usearch: addon.usearchVersion,
     isa: head.isa,
     node: process.version,
-    transport,
-    event_loops: eventLoops,
+    transport: transport.name,
+    transport_reason: transport.reason,
+    event_loops: settings.eventLoops,
     bundle_id: bundle.manifest.bundleId,
     encoder_id: bundle.manifest.encoderId,
   };
 }
 
-async function listen(
-  name: ServerSettings['transport'],
-  options: TransportOptions,
-): Promise<Transport> {
-  // Imported here, so that a machine without the uWebSockets binary can serve on node:http.
+async function listen(name: Transport['name'], options: TransportOptions): Promise<Transport> {
   if (name === 'uws') return (await import('../web/transport-uws.ts')).listenUws(options);
   return (await import('../web/transport-node.ts')).listenNode(options);
 }

@@ -12,7 +12,7 @@ import type { LeaderAnswers, LoopAnswers, LoopData } from './loop-threads.ts';
 import { ReceivedBundles } from './received-bundles.ts';
 import { ThreadCalls } from './thread-calls.ts';
 
-const { settings, salt } = workerData as LoopData;
+const { settings, transport, salt } = workerData as LoopData;
 const keys = new ApiKeys(settings.keys);
 const metrics = new ServerMetrics();
 const accessLog = openAccessLog(settings.accessLog, salt);
@@ -26,6 +26,7 @@ async function listen(port: number): Promise<void> {
   store = await openStore(location, { readOnly: true, timeoutMs });
   loop = await startEventLoop({
     settings,
+    transport,
     bundles,
     keys,
     metrics,

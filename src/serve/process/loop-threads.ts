@@ -17,6 +17,7 @@ import type { IngestReport } from '../ingest/fresh-events.ts';
 import type { ItemsReport } from '../ingest/fresh-items.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
 import type { ChangedItem, IngestedEvent } from '../request/request-types.ts';
+import type { TransportChoice } from '../web/choose-transport.ts';
 import { ThreadCalls, type Answers } from './thread-calls.ts';
 import type { Writers } from './writers.ts';
 
@@ -47,6 +48,7 @@ export interface LoopAnswers extends Answers {
 /** What a loop thread is started with. */
 export interface LoopData {
   readonly settings: ServerSettings;
+  readonly transport: TransportChoice;
   /** Salt of the user hashes in the access log. */
   readonly salt: Uint8Array;
 }
@@ -119,12 +121,13 @@ class LoopThread {
  * @throws TandemError ERR_CONFIG_INVALID when the transport cannot share a port among the event
  *   loops.
  */
-export function requirePortSharing({ eventLoops, transport }: ServerSettings): void {
-  if (eventLoops === 1 || transport === 'uws') return;
+export function requirePortSharing(eventLoops: number, { name, reason }: TransportChoice): void {
+  if (eventLoops === 1 || name === 'uws') return;
   throw new TandemError(
     'ERR_CONFIG_INVALID',
-    `Expected eventLoops 1 with transport "${transport}", received ${eventLoops}: several loops ` +
-      'on one port need transport "uws". Start several processes behind a balancer instead.',
+    `Expected eventLoops 1 with transport "node", received ${eventLoops}: several loops on one ` +
+      `port need transport "uws", and ${reason}. Start several processes behind a balancer ` +
+      'instead.',
     { details: { setting: 'eventLoops' } },
   );
 }

@@ -12,6 +12,7 @@ import { summarise } from '../engine/served.ts';
 import { ServedBundles } from '../engine/served-bundles.ts';
 import { ServerMetrics } from '../metrics/metrics.ts';
 import { openAccessLog, type AccessLog } from '../web/access-log.ts';
+import { chooseTransport, type TransportChoice } from '../web/choose-transport.ts';
 import { listenAdmin } from './admin-port.ts';
 import { startEventLoop, type EventLoop } from './event-loop.ts';
 import { LoopThreads, requirePortSharing } from './loop-threads.ts';
@@ -42,6 +43,7 @@ export interface RunningServer {
 /** What all event loops of a server share. */
 interface Shared {
   readonly settings: ServerSettings;
+  readonly transport: TransportChoice;
   readonly keys: ApiKeys;
   /** The metrics of the leading loop. */
   readonly metrics: ServerMetrics;
@@ -76,16 +78,28 @@ export async function startServer(
 ): Promise<RunningServer> {
   const startedMs = performance.now();
   checkSearchThreads(settings.eventLoops);
-  requirePortSharing(settings);
+  const transport = chooseTransport(settings.transport);
+  requirePortSharing(settings.eventLoops, transport);
   const keys = new ApiKeys(settings.keys);
   const metrics = new ServerMetrics();
   metrics.describeProcess();
+  metrics.describeTransport(transport.name);
   const salt = randomBytes(SALT_BYTES);
   const accessLog = openAccessLog(settings.accessLog, salt);
   const overlays = new ItemOverlays();
   const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics, overlays);
   const opened = store ?? (await openOwnStore(settings));
-  const shared = { settings, keys, metrics, salt, accessLog, bundles, overlays, store: opened };
+  const shared = {
+    settings,
+    transport,
+    keys,
+    metrics,
+    salt,
+    accessLog,
+    bundles,
+    overlays,
+    store: opened,
+  };
   try {
     const loops = await startLoops(shared);
     followChanges(shared);
@@ -107,13 +121,15 @@ async function openOwnStore(settings: ServerSettings): Promise<FeatureStore> {
 
 /** Starts the leading loop first: it takes the port, which the others then share. */
 async function startLoops(shared: Shared): Promise<Loops> {
-  const { settings, bundles, overlays, keys, metrics, salt, accessLog, store } = shared;
+  const { settings, transport, bundles, overlays, keys, metrics, salt, accessLog, store } = shared;
   const writers = await openWriters(settings, bundles, overlays, store, metrics);
-  const threads = new LoopThreads(settings.eventLoops - 1, { settings, salt }, metrics, writers);
+  const data = { settings, transport, salt };
+  const threads = new LoopThreads(settings.eventLoops - 1, data, metrics, writers);
   let leading: EventLoop | undefined;
   try {
     leading = await startEventLoop({
       settings,
+      transport,
       bundles,
       keys,
       metrics,
@@ -150,7 +166,7 @@ function followChanges({ settings, bundles, keys }: Shared): void {
 }
 
 function logStart(
-  { settings, bundles }: Shared,
+  { settings, transport, bundles }: Shared,
   { leading, admin }: Loops,
   startupMs: number,
 ): void {
@@ -159,7 +175,8 @@ function logStart(
     {
       host: settings.host,
       port: leading.port,
-      transport: leading.transport,
+      transport: transport.name,
+      transport_reason: transport.reason,
       event_loops: settings.eventLoops,
       ...(admin !== undefined && { admin_port: admin.port }),
       tls: settings.tlsCert !== undefined,

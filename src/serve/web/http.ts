@@ -29,6 +29,8 @@ interface Answered {
   readonly requestId: string;
   /** The header as the client sent it, empty when it sent none. */
   readonly traceparent: string;
+  /** The header as the client sent it, empty when it sent none. */
+  readonly origin: string;
 }
 
 /** The server's handlers of requests. They answer every request, and the promise never rejects. */
@@ -64,7 +66,9 @@ class HttpAnswers {
     const requestId = requestIdOf(header('x-request-id'));
     const traceparent = header('traceparent');
     const reply = this.#refusals.reply(path, refused, requestId);
-    return this.#finish({ method, route: path, requestId, traceparent }, reply, reply.status, 0);
+    const origin = this.#services.cors === undefined ? '' : header('origin');
+    const answered = { method, route: path, requestId, traceparent, origin };
+    return this.#finish(answered, reply, reply.status, 0);
   }
 
   async answer(request: HttpRequest): Promise<HttpReply> {
@@ -74,17 +78,28 @@ class HttpAnswers {
     const pattern = this.#router.patternOf(path);
     let reply: LoggedReply;
     try {
-      const route = this.#router.routeOf(method, path, pattern);
-      const client = this.#clientOf(route, headers.authorization);
-      if (route.admits === 'one') this.#services.pipeline.admission.admit(1, client);
-      reply = await route.handle(this.#services, request, requestId, client);
+      reply =
+        method === 'OPTIONS'
+          ? optionsReply(this.#router.methodsOf(path, pattern))
+          : await this.#handle(request, pattern, requestId);
     } catch (error) {
       reply = failureReply(path, error, requestId);
     }
     const status = request.aborted ? CLIENT_CLOSED_REQUEST : reply.status;
-    const { traceparent } = headers;
-    const answered = { method, route: pattern, requestId, traceparent };
+    const { traceparent, origin } = headers;
+    const answered = { method, route: pattern, requestId, traceparent, origin };
     return this.#finish(answered, reply, status, performance.now() - startedMs);
+  }
+
+  #handle(
+    request: HttpRequest,
+    pattern: string,
+    requestId: string,
+  ): LoggedReply | Promise<LoggedReply> {
+    const route = this.#router.routeOf(request.method, request.path, pattern);
+    const client = this.#clientOf(route, request.headers.authorization);
+    if (route.admits === 'one') this.#services.pipeline.admission.admit(1, client);
+    return route.handle(this.#services, request, requestId, client);
   }
 
   /** @throws TandemError ERR_UNAUTHENTICATED, ERR_FORBIDDEN. */
@@ -98,12 +113,12 @@ class HttpAnswers {
 
   /** Records a reply and adds the headers that every reply has. */
   #finish(
-    { method, route, requestId, traceparent }: Answered,
+    { method, route, requestId, traceparent, origin }: Answered,
     reply: LoggedReply,
     status: number,
     ms: number,
   ): HttpReply {
-    const { metrics, accessLog } = this.#services;
+    const { metrics, accessLog, cors } = this.#services;
     metrics.observeRequest(route, status, ms / 1000);
     const isTraced = TRACE_PARENT.test(traceparent);
     const { contentType, body, facts } = reply;
@@ -123,8 +138,19 @@ class HttpAnswers {
     for (const name in reply.headers) headers[name] = reply.headers[name]!;
     headers['X-Request-Id'] = requestId;
     if (isTraced) headers['traceparent'] = traceparent;
+    if (cors?.addTo(headers, origin) === true && method === 'OPTIONS')
+      cors.addPreflight(headers, headers['Allow'] ?? '');
     return { status: reply.status, contentType, body, headers };
   }
+}
+
+/**
+ * The answer to OPTIONS needs no API key: browsers send none with a preflight request.
+ *
+ * @param methods - the methods of the path, separated by commas.
+ */
+function optionsReply(methods: string): HttpReply {
+  return { status: 200, contentType: 'text/plain', body: '', headers: { Allow: methods } };
 }
 
 /** Below /v2 an error is one text, as KServe defines it. */

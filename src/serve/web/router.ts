@@ -53,6 +53,22 @@ export class Router {
     );
   }
 
+  /**
+   * Returns the methods of a path, separated by commas, for the header Allow. The path "*" stands
+   * for the whole server.
+   *
+   * @param pattern - what patternOf() returned for `path`.
+   * @throws TandemError ERR_NOT_FOUND.
+   */
+  methodsOf(path: string, pattern: string): string {
+    const methods = new Set<string>();
+    for (const [route, rows] of this.#routes)
+      if (path === '*' || route === pattern) for (const method of rows.keys()) methods.add(method);
+    if (methods.size === 0) throw unknownPath(path, this.#routes.keys());
+    if (methods.has('GET')) methods.add('HEAD');
+    return [...methods, 'OPTIONS'].join(', ');
+  }
+
   /** Whether admission control applies to a request. */
   isAdmitted(method: string, path: string): boolean {
     const route = this.#routes.get(path)?.get(method);

@@ -19,12 +19,13 @@ import {
   BodyCollector,
   HEAD_TOO_LARGE,
   HeadSize,
+  KEEP_ALIVE_MS,
   MAX_HEAD_BYTES,
   ReceivedRequest,
+  answer,
   copyHeaders,
   isBounded,
   type HttpReply,
-  type HttpRequest,
   type SocketConnection,
   type SocketHandler,
   type Transport,
@@ -57,6 +58,10 @@ export async function listenNode(options: TransportOptions): Promise<Transport> 
     clientTracking: true,
   });
   server.on('upgrade', upgradeListener(options, state, sockets));
+  server.on('connect', (_incoming, stream) => {
+    stream.on('error', () => stream.destroy());
+    refuse(stream, NO_CONNECT);
+  });
   await openPort(server, options);
   return new NodeTransport(server, sockets, state);
 }
@@ -98,6 +103,7 @@ function createHttpServer({ tls }: TransportOptions, listener: RequestListener):
   const limits = {
     requestTimeout: REQUEST_TIMEOUT_MS,
     headersTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: TIMEOUT_CHECK_MS,
     maxHeaderSize: MAX_HEAD_BYTES,
   };
@@ -160,15 +166,9 @@ function requestListener(options: TransportOptions, state: OpenState): RequestLi
         return;
       }
       const parts = { method, path, headers: copyHeaders(header), body: body.finish() };
-      const request = new ReceivedRequest(parts, response);
-      answer(options, request).then(
-        (reply) => {
-          if (!response.done) write(outgoing, reply, state.draining, method === 'HEAD');
-        },
-        () => {
-          if (!response.done) write(outgoing, FAILED, true, false);
-        },
-      );
+      answer(options.handleRequest, new ReceivedRequest(parts, response), (reply) => {
+        if (!response.done) write(outgoing, reply, state.draining, method === 'HEAD');
+      });
     });
   };
 }
@@ -199,13 +199,9 @@ function upgradeListener(
   };
 }
 
-const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 const NOT_FOUND: HttpReply = { status: 404, contentType: 'text/plain', body: '' };
-
-/** Turns an exception of the handler into a rejection. */
-async function answer(options: TransportOptions, request: HttpRequest): Promise<HttpReply> {
-  return options.handleRequest(request);
-}
+/** The server is no proxy. */
+const NO_CONNECT: HttpReply = { status: 405, contentType: 'text/plain', body: '' };
 
 /** @param last - whether the connection closes after this reply. */
 function write(
@@ -214,13 +210,13 @@ function write(
   last: boolean,
   withoutBody: boolean,
 ): void {
-  outgoing.writeHead(reply.status, {
-    'Content-Type': reply.contentType,
-    'Content-Length': Buffer.byteLength(reply.body),
-    ...reply.headers,
-    ...(last && { Connection: 'close' }),
-  });
-  outgoing.end(withoutBody ? undefined : reply.body);
+  const { status, contentType, body, headers } = reply;
+  // node:http writes a flat array as it is, and copies an object into a map first.
+  const lines = ['Content-Type', contentType, 'Content-Length', String(Buffer.byteLength(body))];
+  for (const name in headers) lines.push(name, headers[name]!);
+  if (last) lines.push('Connection', 'close');
+  outgoing.writeHead(status, lines);
+  outgoing.end(withoutBody ? undefined : body);
 }
 
 /** Answers an upgrade request without an upgrade. node:http gives only the bare stream for it. */
@@ -280,8 +276,9 @@ function headFits({ method = '', url = '', rawHeaders }: IncomingMessage): boole
   return head.fits;
 }
 
-function pathOf(incoming: IncomingMessage): string {
-  const url = incoming.url ?? '/';
+/** The path of a request target, which proxies may send as an absolute URI (RFC 9112, 3.2.2). */
+function pathOf({ url = '/' }: IncomingMessage): string {
+  if (!url.startsWith('/') && URL.canParse(url)) return new URL(url).pathname;
   const end = url.indexOf('?');
   return end < 0 ? url : url.slice(0, end);
 }

@@ -1,26 +1,27 @@
-// The transport on uWebSockets.js, and the only file that imports that package.
+// The transport on uWebSockets. uws-binary.ts loads it.
 // Wrong use of its objects ends the process from C++. Therefore only Response and Connection below
 // know whether a response was aborted or ended and whether a socket was closed.
 
 import { STATUS_CODES } from 'node:http';
 import type * as Uws from 'uWebSockets.js';
 import { TandemError } from '../../errors.ts';
+import { noNativeUws } from './choose-transport.ts';
 import {
   BodyCollector,
   HEAD_TOO_LARGE,
   HeadSize,
   ReceivedRequest,
+  answer,
   copyHeaders,
   isBounded,
   type HttpReply,
-  type HttpRequest,
-  type RequestHandler,
   type SocketConnection,
   type SocketHandler,
   type SocketSession,
   type Transport,
   type TransportOptions,
 } from './transport.ts';
+import { findUws, type NativeUws } from './uws-binary.ts';
 
 const MAX_SOCKET_BACKPRESSURE_BYTES = 16 * 1024 * 1024;
 /**
@@ -43,7 +44,9 @@ interface OpenState {
  *   ERR_CONFIG_INVALID when the port is in use.
  */
 export async function listenUws(options: TransportOptions): Promise<Transport> {
-  const uws = await loadUws();
+  const found = findUws();
+  if (found.uws === undefined) throw noNativeUws(found.reason);
+  const { uws } = found;
   const { tls } = options;
   const app = (
     tls === undefined
@@ -168,7 +171,9 @@ function requestHandler(
         return;
       }
       const parts = { method, path, headers, body: body.finish() };
-      answer(options.handleRequest, new ReceivedRequest(parts, response), response);
+      answer(options.handleRequest, new ReceivedRequest(parts, response), (reply) => {
+        response.send(reply);
+      });
     });
   };
 }
@@ -238,34 +243,6 @@ interface ClosableApp extends Uws.TemplatedApp {
   close(): this;
 }
 
-export interface NativeUws extends Pick<
-  typeof Uws,
-  'App' | 'SSLApp' | 'us_listen_socket_close' | 'us_socket_local_port'
-> {
-  readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
-}
-
-/**
- * Loads the native build of uWebSockets.
- *
- * Without a native build the package falls back to a slow JavaScript imitation, which lacks SSLApp,
- * and says so only on the console.
- *
- * @throws TandemError ERR_NATIVE_UNAVAILABLE.
- */
-export async function loadUws(): Promise<NativeUws> {
-  const { default: uws } = (await import('uWebSockets.js')) as unknown as { default: NativeUws };
-  if ('SSLApp' in uws && String(uws.App).includes('[native code]')) return uws;
-  throw new TandemError(
-    'ERR_NATIVE_UNAVAILABLE',
-    `Expected the native build of uWebSockets.js for Node ${process.version} on ` +
-      `${process.platform}-${process.arch}, but only its JavaScript fallback loads. ` +
-      'Use Node 20 with glibc 2.34 or newer, or choose the node:http transport with ' +
-      '--transport node.',
-    { details: { node: process.version } },
-  );
-}
-
 /** uWebSockets accepts a head of any size when it arrives in one piece, so the size is checked. */
 function headFits(request: Uws.HttpRequest): boolean {
   const query = request.getQuery();
@@ -276,28 +253,6 @@ function headFits(request: Uws.HttpRequest): boolean {
   });
   return head.fits;
 }
-
-function answer(handle: RequestHandler, request: HttpRequest, response: Response): void {
-  let reply: HttpReply | Promise<HttpReply>;
-  try {
-    reply = handle(request);
-  } catch {
-    response.send(FAILED);
-    return;
-  }
-  if (reply instanceof Promise)
-    reply.then(
-      (value) => {
-        response.send(value);
-      },
-      () => {
-        response.send(FAILED);
-      },
-    );
-  else response.send(reply);
-}
-
-const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 
 /** @param last - whether the connection closes after this reply. */
 function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBody: boolean): void {
@@ -314,7 +269,27 @@ function write(raw: Uws.HttpResponse, reply: HttpReply, last: boolean, withoutBo
     raw.endWithoutBody();
   }
   // end() itself writes "Connection: close" when `last` is true, and closes after the body.
-  else raw.end(body, last);
+  else raw.end(inUtf8(body), last);
+}
+
+const encoder = new TextEncoder();
+/** uWebSockets copies what it is given, so one buffer serves every answer of this thread. */
+const scratch = new Uint8Array(256 * 1024);
+/** The largest number of bytes of UTF-8 for one unit of a JavaScript string. */
+const MAX_UTF8_BYTES = 3;
+
+/** The build for Node 24 writes a string with characters up to U+00FF as Latin-1. */
+const WRITES_UTF8 = Number(process.versions.modules) < 137;
+
+/**
+ * Encodes text as UTF-8 where uWebSockets does not.
+ *
+ * @returns content that is valid until the next call.
+ */
+function inUtf8(content: string | Uint8Array): string | Uint8Array {
+  if (typeof content !== 'string' || WRITES_UTF8) return content;
+  if (content.length * MAX_UTF8_BYTES > scratch.length) return encoder.encode(content);
+  return scratch.subarray(0, encoder.encodeInto(content, scratch).written);
 }
 
 const STATUS_LINES = new Map(
@@ -372,7 +347,7 @@ class Connection implements SocketConnection {
   }
 
   send(frame: string | Uint8Array): void {
-    this.#socket?.send(frame, typeof frame !== 'string');
+    this.#socket?.send(inUtf8(frame), typeof frame !== 'string');
   }
 
   bufferedBytes(): number {

@@ -8,6 +8,7 @@ export const COPIED_HEADERS = [
   'traceparent',
   'accept',
   'authorization',
+  'origin',
   'x-request-timeout-ms',
   'content-encoding',
   'inference-header-content-length',
@@ -148,6 +149,12 @@ export interface TransportOptions {
   readonly tls: TlsFiles | undefined;
 }
 
+/**
+ * A connection without a request is closed after this time. uWebSockets has it compiled in. A load
+ * balancer must close its idle connections earlier.
+ */
+export const KEEP_ALIVE_MS = 10_000;
+
 export interface Transport {
   readonly name: 'uws' | 'node';
   /** The port it listens on. */
@@ -188,6 +195,28 @@ export class HeadSize {
     return this.#bytes <= MAX_HEAD_BYTES && this.#headers <= MAX_HEADERS;
   }
 }
+
+/** Sends the reply of the handler, at once if the handler returns no promise. */
+export function answer(
+  handle: RequestHandler,
+  request: HttpRequest,
+  send: (reply: HttpReply) => void,
+): void {
+  let reply: HttpReply | Promise<HttpReply>;
+  try {
+    reply = handle(request);
+  } catch {
+    send(FAILED);
+    return;
+  }
+  if (reply instanceof Promise)
+    reply.then(send, () => {
+      send(FAILED);
+    });
+  else send(reply);
+}
+
+const FAILED: HttpReply = { status: 500, contentType: 'text/plain', body: '' };
 
 /** The answer to a head over the limits (RFC 6585). The connection closes after it. */
 export const HEAD_TOO_LARGE: HttpReply = { status: 431, contentType: 'text/plain', body: '' };

@@ -12,6 +12,7 @@ import type { ServerMetrics } from '../../metrics/metrics.ts';
 import type { Pipeline } from '../../pipeline.ts';
 import type { ChangedItem, IngestedEvent } from '../../request/request-types.ts';
 import type { AccessLog } from '../access-log.ts';
+import type { Cors } from '../cors.ts';
 import type { HttpReply, HttpRequest } from '../transport.ts';
 import type { Operation } from './operation.ts';
 
@@ -21,6 +22,8 @@ export interface HttpServices {
   readonly keys: ApiKeys;
   readonly metrics: ServerMetrics;
   readonly accessLog: AccessLog | undefined;
+  /** Undefined when pages of other origins may read no answer. */
+  readonly cors: Cors | undefined;
   /** Undefined when the server does not accept events. */
   readonly ingest: ((events: readonly IngestedEvent[]) => Promise<IngestReport>) | undefined;
   /** Undefined when the server does not accept changes of items. */
