@@ -135,6 +135,7 @@ test('text has the verdict of ids.ts', async () => {
       await checkAll(texts, 'VARCHAR', textCell);
       await checkAll(texts, 'VARCHAR', textCell, 'text');
     }),
+    FEW_RUNS,
   );
 });
 
@@ -169,6 +170,7 @@ test('JSON has the verdict of ids.ts over the parsed value', async () => {
       await checkAll(whole, 'JSON', jsonCell);
       await checkAll(whole, 'JSON', jsonCell, 'text');
     }),
+    FEW_RUNS,
   );
 });
 
@@ -215,6 +217,7 @@ test('columns of numbers have the verdict of ids.ts, and are never rounded', asy
     fc.asyncProperty(fc.array(fc.double(), MANY), (values) =>
       checkAll(values, 'DOUBLE', doubleCell),
     ),
+    FEW_RUNS,
   );
   const inexact = 'a number that floating point does not hold exactly';
   const types: readonly (readonly [string, string, Verdict])[] = [
