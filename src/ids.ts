@@ -33,8 +33,8 @@ export const NAN_TEXTS: readonly string[] = ['nan', 'NaN'];
 
 /** Regular expressions that mean the same in JavaScript and in RE2, which DuckDB uses. */
 export const ID_PATTERNS = {
-  /** Most ids: unless it is one of NAN_TEXTS, such a text is an id as it is. */
-  plain: '^[0-9A-Za-z_:/-]+$',
+  /** Most ids: unless it is one of NAN_TEXTS, a text of this form is an id as it is. */
+  plain: '[0-9A-Za-z_:/-]+',
   control: '\\p{Cc}',
   /**
    * A whole number as a float is written. Data frames turn a column of integers with gaps into
@@ -84,7 +84,7 @@ export class Refusal {
   }
 }
 
-const plain = new RegExp(ID_PATTERNS.plain);
+const plain = new RegExp(`^${ID_PATTERNS.plain}$`);
 /** Half of a surrogate pair. UTF-8 cannot write it, so no text of a file has one. */
 const surrogate = /\p{Surrogate}/u;
 const control = new RegExp(ID_PATTERNS.control, 'u');

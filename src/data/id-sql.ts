@@ -25,6 +25,9 @@ type CellKind = 'id' | 'text';
 
 const nanTexts = NAN_TEXTS.map(literal).join(', ');
 const plain = literal(ID_PATTERNS.plain);
+/** The JSON of most ids. */
+const plainJson = literal(`"${ID_PATTERNS.plain}"|[1-9][0-9]*`);
+const nanJson = NAN_TEXTS.map((text) => literal(JSON.stringify(text))).join(', ');
 const control = literal(ID_PATTERNS.control);
 const exponent = literal(ID_PATTERNS.exponent);
 const wholeFloat = literal(ID_PATTERNS.wholeFloat);
@@ -100,7 +103,7 @@ function readText(kind: CellKind, cell: string): ReadCell {
       received: `CASE WHEN ${isLong} THEN ${literal(RECEIVED.longText)} END`,
     };
   }
-  const isPlain = `regexp_matches(${cell}, ${plain}) AND ${cell} NOT IN (${nanTexts})
+  const isPlain = `regexp_full_match(${cell}, ${plain}) AND ${cell} NOT IN (${nanTexts})
     AND strlen(${cell}) <= ${MAX_ID_BYTES}`;
   // In the order of readId().
   const received = `CASE WHEN ${isPlain} OR ${text} IN ('', ${nanTexts}) THEN NULL
@@ -150,19 +153,25 @@ function readDecimal(cell: string): ReadCell {
 function readJson(kind: CellKind, cell: string): ReadCell {
   const unquoted = `(${cell} ->> '$')`;
   const text = readText(kind, unquoted);
+  const json = `${cell}::VARCHAR`;
+  // Three times as fast as taking every cell apart.
+  const isPlain = `regexp_full_match(${json}, ${plainJson}) AND ${json} NOT IN (${nanJson})
+    AND strlen(${json}) <= ${MAX_ID_BYTES}`;
   const isDigits = `regexp_matches(${unquoted}, '^-?[0-9]+$')`;
   const isLong = `strlen(${unquoted}) > ${MAX_ID_BYTES}`;
   const float = readFloat(`try_cast(${unquoted} AS DOUBLE)`, MAX_EXACT_DOUBLE);
   return {
-    value: `CASE json_type(${cell}) WHEN 'VARCHAR' THEN ${text.value}
+    value: `CASE WHEN ${isPlain} THEN replace(${json}, '"', '')
+      ELSE CASE json_type(${cell}) WHEN 'VARCHAR' THEN ${text.value}
       WHEN 'BIGINT' THEN ${unquoted} WHEN 'UBIGINT' THEN ${unquoted}
       WHEN 'DOUBLE' THEN CASE WHEN NOT ${isDigits} THEN ${float.value}
-        WHEN NOT ${isLong} THEN ${unquoted} END END`,
-    received: `CASE json_type(${cell}) WHEN 'VARCHAR' THEN ${text.received}
+        WHEN NOT ${isLong} THEN ${unquoted} END END END`,
+    received: `CASE WHEN ${isPlain} THEN NULL
+      ELSE CASE json_type(${cell}) WHEN 'VARCHAR' THEN ${text.received}
       WHEN 'DOUBLE' THEN CASE WHEN NOT ${isDigits} THEN ${float.received}
         WHEN ${isLong} THEN ${literal(RECEIVED.longId)} END
       WHEN 'BOOLEAN' THEN ${literal(RECEIVED.boolean)}
       WHEN 'OBJECT' THEN ${literal(RECEIVED.object)}
-      WHEN 'ARRAY' THEN ${literal(RECEIVED.list)} END`,
+      WHEN 'ARRAY' THEN ${literal(RECEIVED.list)} END END`,
   };
 }
