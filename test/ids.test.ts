@@ -164,7 +164,7 @@ test('an integer of any length in a file can be named as text', async () => {
   assert.deepEqual(users, digits);
   assert.deepEqual(digits.map(requestedId), digits);
   assert.throws(
-    () => parseCandidates({ user: 1795641378000000001, surface: 'related' }),
+    () => parseCandidates(JSON.parse('{"user":1795641378000000001,"surface":"related"}')),
     /Expected text or an integer for user, received a number that .* exactly\. Send it as text\.$/,
   );
 });

@@ -117,7 +117,7 @@ const oddTexts = [
   ),
   `${' '.repeat(MAX_TEXT_BYTES)}x`,
   `${'9'.repeat(MAX_ID_BYTES - 2)}.0`,
-  ...WHITE_SPACE,
+  ...Array.from(WHITE_SPACE),
 ];
 const text = fc.oneof(
   fc.constantFrom(...oddTexts),
