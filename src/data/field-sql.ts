@@ -3,24 +3,38 @@
 
 import { TandemError } from '../errors.ts';
 import { identifier, literal } from './duckdb.ts';
+import { readCell, readListCell } from './id-sql.ts';
 import type { ColumnReference, FieldKind, TableName } from './manifest.ts';
 import type { Scan } from './scan.ts';
 
 const DEFAULT_LIST_DELIMITER = '|';
+/** Characters of an unusable cell that are kept for the report. */
+const SHOWN_CHARACTERS = 60;
+
+/** The SQL of a mapped field: `columns` are computed over a relation that has `cell`. */
+export interface FieldSql {
+  /** Column with what the source holds for the field. */
+  readonly cell: string;
+  readonly columns: string;
+}
 
 /** Columns of a field that the source does not map: NULL. */
 export function emptyField(field: string, kind: FieldKind): string {
-  if (kind === 'text') return `NULL::VARCHAR AS ${identifier(field)}`;
-  if (kind === 'list') return `NULL::VARCHAR[] AS ${identifier(field)}`;
-  const text = identifier(`${field}_text`);
-  return `NULL::DOUBLE AS ${identifier(field)}, NULL::VARCHAR AS ${text}`;
+  const name = identifier(field);
+  if (kind === 'id' || kind === 'text') return `NULL::VARCHAR AS ${name}`;
+  if (kind === 'ids' || kind === 'numbers') return `NULL::VARCHAR[] AS ${name}`;
+  return `NULL::DOUBLE AS ${name}, NULL::VARCHAR AS ${identifier(`${field}_text`)}`;
 }
 
 /**
- * Columns of a mapped field. Text is trimmed, and NULL when empty. Numbers and times are NULL when
- * they cannot be parsed, and keep their text in <field>_text.
+ * Columns of a mapped field.
  *
- * @throws TandemError ERR_DATASET_INVALID for a time in a number column without a unit.
+ * - Ids, names and texts are as id-sql.ts reads them. They are NULL when there are none, and
+ *   <field>_received then says what came instead, unless nothing came.
+ * - Numbers and times are NULL when they cannot be parsed, and keep their text in <field>_text.
+ *
+ * @throws TandemError ERR_DATASET_INVALID for a time in a number column without a unit, and for a
+ *   column whose type holds no text and no numbers, where an id, a name or a text is expected.
  */
 export function fieldExpression(
   table: TableName,
@@ -28,37 +42,64 @@ export function fieldExpression(
   kind: FieldKind,
   reference: ColumnReference,
   scan: Scan,
-): string {
+): FieldSql {
   const type = scan.columns.get(reference.column)!;
   const path = literal(`$."${reference.column.replaceAll('"', '\\"')}"`);
-  const raw = scan.json ? `json_extract_string(json, ${path})` : identifier(reference.column);
-  const isFloat = type === 'DOUBLE' || type === 'FLOAT';
-  const text = `nullif(trim(${isFloat ? integralText(raw) : `${raw}::VARCHAR`}), '')`;
+  const source = scan.json ? `json_extract(json, ${path})` : identifier(reference.column);
   const name = identifier(field);
   const nameText = identifier(`${field}_text`);
-  if (kind === 'text') return `${text} AS ${name}`;
-  if (kind === 'number') return `try_cast(${text} AS DOUBLE) AS ${name}, ${text} AS ${nameText}`;
-  if (kind === 'list') {
-    const delimiter = literal(reference.delimiter ?? DEFAULT_LIST_DELIMITER);
-    const split = `list_transform(string_split(${text}, ${delimiter}), lambda x: trim(x))`;
-    if (scan.json)
-      return `CASE json_type(json, ${path})
-        WHEN 'ARRAY' THEN from_json(json_extract(json, ${path}), '["VARCHAR"]')
-        ELSE ${split} END AS ${name}`;
-    if (type.endsWith(']')) return `${raw}::VARCHAR[] AS ${name}`;
-    return `${split} AS ${name}`;
+  const cellName = identifier(`${field}_cell`);
+  const cell = `${source} AS ${cellName}`;
+  const delimiter = reference.delimiter ?? DEFAULT_LIST_DELIMITER;
+  if (kind === 'id' || kind === 'ids' || kind === 'text') {
+    const read =
+      kind === 'ids' ? readListCell(cellName, type, delimiter) : readCell(kind, cellName, type);
+    if (read === undefined) throw unusableColumn(table, field, reference.column, type);
+    const shown = `(${read.received}) || ': ' || left(${cellName}::VARCHAR, ${SHOWN_CHARACTERS})`;
+    const received = identifier(`${field}_received`);
+    return { cell, columns: `${read.value} AS ${name}, ${shown} AS ${received}` };
   }
+  const raw = scan.json ? `(${cellName} ->> '$')` : cellName;
+  const text = `nullif(trim(${raw}::VARCHAR), '')`;
+  if (kind === 'number')
+    return {
+      cell,
+      columns: `try_cast(${text} AS DOUBLE) AS ${name}, ${text} AS ${nameText}`,
+    };
+  if (kind === 'numbers')
+    return { cell, columns: `${numberTexts(cellName, raw, text, type, delimiter)} AS ${name}` };
   const time = timeExpression({ table, field }, raw, text, type, reference);
-  return `${time} AS ${name}, ${text} AS ${nameText}`;
+  return { cell, columns: `${time} AS ${name}, ${text} AS ${nameText}` };
 }
 
-/**
- * A float as text, without ".0" for whole numbers: spreadsheets and data frames turn a column of
- * integer ids with gaps into floats, and the identifier in 17850.0 is 17850.
- */
-function integralText(raw: string): string {
-  const isIntegral = `${raw} = trunc(${raw}) AND abs(${raw}) < 9e15`;
-  return `CASE WHEN ${isIntegral} THEN (${raw}::BIGINT)::VARCHAR ELSE ${raw}::VARCHAR END`;
+/** A list of numbers as texts, of which the checks of import-tables.ts show the bad ones. */
+function numberTexts(
+  cell: string,
+  raw: string,
+  text: string,
+  type: string,
+  delimiter: string,
+): string {
+  const list = `string_split(${text}, ${literal(delimiter)})`;
+  const split = `list_transform(${list}, lambda x: trim(x))`;
+  if (type === 'JSON')
+    return `CASE json_type(${cell}) WHEN 'ARRAY' THEN from_json(${cell}, '["VARCHAR"]')
+      ELSE ${split} END`;
+  return type.endsWith(']') ? `${raw}::VARCHAR[]` : split;
+}
+
+function unusableColumn(
+  table: TableName,
+  field: string,
+  column: string,
+  type: string,
+): TandemError {
+  return new TandemError(
+    'ERR_DATASET_INVALID',
+    `Expected text or integers in the column "${column}" for ${table}.columns.${field}, ` +
+      `received ${type}. Map another column, or convert this one to text.`,
+    { details: { table, field, column, type } },
+  );
 }
 
 /** Unix seconds of a time in any unit. */

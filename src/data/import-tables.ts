@@ -141,7 +141,7 @@ class TableBuilder {
         coalesce(title, '') AS title, coalesce(advertiser, '') AS advertiser,
         CASE WHEN isfinite(price) THEN price END AS price, price_text,
         list_sort(list_distinct(list_filter(coalesce(countries, []),
-          lambda c: c IS NOT NULL AND c <> ''))) AS countries,
+          lambda c: c IS NOT NULL))) AS countries,
         categories, confidences,
         confidences IS NOT NULL AND len(confidences) <> len(coalesce(categories, []))
           AS mismatched
@@ -161,12 +161,12 @@ class TableBuilder {
       },
     ]);
     await this.#database.run(`CREATE TABLE item_category_stage AS
-      SELECT item_row, source_row, trim(name) AS name, confidence_text,
+      SELECT item_row, source_row, name, confidence_text,
         ${confidenceOf(source.fields.has('confidences'))} AS confidence
       FROM (SELECT item_row, source_row, unnest(categories) AS name,
           unnest(coalesce(confidences, list_transform(categories, lambda c: NULL::VARCHAR)))
             AS confidence_text
-        FROM items WHERE NOT mismatched) WHERE name IS NOT NULL AND trim(name) <> ''`);
+        FROM items WHERE NOT mismatched) WHERE name IS NOT NULL`);
     await this.#stager.reportValues('items', source, [badConfidence('item_category_stage')]);
     await this.#database.run(`CREATE TABLE item_category_good AS
       SELECT item_row, name, least(max(confidence), 1)::FLOAT AS confidence
@@ -201,11 +201,9 @@ class TableBuilder {
     for (const field of ['positives', 'delivered'])
       await this.#database.run(`CREATE TABLE request_${field} AS
         SELECT r.source_row, r.name, items.item_row, r.rank
-        FROM (SELECT source_row,
-            unnest(list_transform(${field}, lambda x: trim(x))) AS name,
-            unnest(range(len(${field}))) AS rank
+        FROM (SELECT source_row, unnest(${field}) AS name, unnest(range(len(${field}))) AS rank
           FROM requests_stage WHERE reason IS NULL) AS r LEFT JOIN items ON items.id = r.name
-        WHERE r.name IS NOT NULL AND r.name <> ''`);
+        WHERE r.name IS NOT NULL`);
     await this.#database.run(`UPDATE requests_stage SET reason = 'empty positives',
         detail = array_to_string(positives, '|')
       WHERE reason IS NULL AND source_row NOT IN
@@ -220,14 +218,14 @@ class TableBuilder {
       badAge('requests_stage'),
     ]);
     await this.#database.run(`CREATE TABLE request_interests AS
-      SELECT source_row, trim(name) AS name, confidence_text, rank,
+      SELECT source_row, name, confidence_text, rank,
         ${confidenceOf(source.fields.has('interestConfidences'))} AS confidence
       FROM (SELECT source_row, unnest(interests) AS name,
           unnest(range(len(interests))) AS rank,
           unnest(coalesce(interestConfidences,
             list_transform(interests, lambda c: NULL::VARCHAR))) AS confidence_text
         FROM requests_stage WHERE reason IS NULL)
-      WHERE name IS NOT NULL AND trim(name) <> ''`);
+      WHERE name IS NOT NULL`);
     await this.#stager.reportValues('requests', source, [badConfidence('request_interests')]);
   }
 

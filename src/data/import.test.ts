@@ -456,6 +456,69 @@ describe('importDataset', () => {
     assert.equal(time.samples[0]!.value, 'yesterday');
   });
 
+  it('leaves out rows whose ids, names and texts cannot be read, and says what came', async () => {
+    const { report, dataset } = await run({
+      files: {
+        'events.ndjson': [
+          '{"user":17850.0,"item":"i1","time":1,"action":"buy"}',
+          '{"user":" 17850 ","item":"i1","time":2,"action":"buy"}',
+          '{"user":{"id":"u1"},"item":"i1","time":3,"action":"buy"}',
+          '{"user":"u","item":["i1"],"time":3,"action":"buy"}',
+          '{"user":"u","item":"i1","time":3,"action":true}',
+          '{"user":1.5,"item":"i1","time":3,"action":"buy"}',
+          '{"user":NaN,"item":"i1","time":3,"action":"buy"}',
+        ],
+        'items.ndjson': [
+          '{"item":"i1","title":" A 2.0\\nof it ","categories":["a ", 2.0, null]}',
+          '{"item":"i2","title":"","categories":[{"category":"a","confidence":0.9}]}',
+          '{"item":"i3","title":{"en":"A"},"categories":[]}',
+          '{"item":"i4","title":"","categories":{"a":0.9}}',
+        ],
+        'users.csv': ['user,gender', '17850.0,f', 'u,"f\u0007"'],
+      },
+      manifest: {
+        events: {
+          file: 'events.ndjson',
+          columns: { ...EVENTS.columns, action: 'action' },
+        },
+        items: {
+          file: 'items.ndjson',
+          columns: { item: 'item', title: 'title', categories: 'categories' },
+        },
+        users: { file: 'users.csv', columns: { user: 'user', gender: 'gender' } },
+      },
+    });
+    const found = report.rejected.map(({ table, reason, effect, samples: [first] }) =>
+      [table, effect, reason, first!.line, first!.value].join(' '),
+    );
+    assert.deepEqual(found.sort(), [
+      'events row missing user 7 ',
+      'events row unusable action 5 a boolean: true',
+      'events row unusable item 4 a list: ["i1"]',
+      'events row unusable user 3 an object: {"id":"u1"}',
+      'items row unusable categories 2 an object: [{"category":"a","confidence":0.9}]',
+      'items row unusable title 3 an object: {"en":"A"}',
+      'users row unusable gender 3 a control character: f\u0007',
+    ]);
+    assert.equal(report.rejected.find(({ reason }) => reason === 'unusable user')!.count, 2);
+    assert.deepEqual(dataset.users.ids, ['17850']);
+    assert.deepEqual(dataset.items.ids, ['i1']);
+    assert.deepEqual(dataset.items.titles, ['A 2.0\nof it']);
+    assert.deepEqual(dataset.items.categoryNames, ['2', 'a']);
+  });
+
+  it('refuses a column whose type holds no ids', async () => {
+    const directory = folder();
+    const database = await Database.open();
+    await database.run(`COPY (SELECT {'id': 'u'} AS "user", 'i' AS item, 1 AS time)
+      TO ${literal(join(directory, 'events.parquet'))} (FORMAT parquet)`);
+    database.close();
+    await assert.rejects(
+      run({ files: {}, manifest: { events: { ...EVENTS, file: 'events.parquet' } } }, directory),
+      withCode('ERR_DATASET_INVALID', /column "user" for events\.columns\.user, received STRUCT/),
+    );
+  });
+
   it('numbers rows within each file, and counts NDJSON lines that are not objects', async () => {
     const { report } = await run({
       allowLoss: true,

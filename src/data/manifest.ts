@@ -59,7 +59,8 @@ export interface SourceManifest {
   readonly requests?: TableManifest | undefined;
 }
 
-export type FieldKind = 'text' | 'number' | 'time' | 'list';
+/** `id` also stands for names: of actions, categories, countries. `text` is a title or a query. */
+export type FieldKind = 'id' | 'ids' | 'text' | 'number' | 'numbers' | 'time';
 export interface FieldRule {
   readonly kind: FieldKind;
   readonly required: boolean;
@@ -73,59 +74,65 @@ const optional = (kind: FieldKind): FieldRule => ({ kind, required: false });
  */
 export const FIELDS: Readonly<Record<TableName, Readonly<Record<string, FieldRule>>>> = {
   events: {
-    user: required('text'),
-    item: required('text'),
+    user: required('id'),
+    item: required('id'),
     time: optional('time'),
     position: optional('number'),
-    action: optional('text'),
+    action: optional('id'),
     value: optional('number'),
   },
   items: {
-    item: required('text'),
+    item: required('id'),
     title: optional('text'),
-    categories: optional('list'),
-    confidences: optional('list'),
-    advertiser: optional('text'),
+    categories: optional('ids'),
+    confidences: optional('numbers'),
+    advertiser: optional('id'),
     price: optional('number'),
-    countries: optional('list'),
+    countries: optional('ids'),
   },
   users: {
-    user: required('text'),
+    user: required('id'),
     age: optional('number'),
-    gender: optional('text'),
-    country: optional('text'),
+    gender: optional('id'),
+    country: optional('id'),
   },
   requests: {
-    id: required('text'),
-    user: required('text'),
+    id: required('id'),
+    user: required('id'),
     time: required('time'),
-    positives: required('list'),
-    surface: optional('text'),
-    subjectItem: optional('text'),
-    interests: optional('list'),
-    interestConfidences: optional('list'),
+    positives: required('ids'),
+    surface: optional('id'),
+    subjectItem: optional('id'),
+    interests: optional('ids'),
+    interestConfidences: optional('numbers'),
     query: optional('text'),
-    delivered: optional('list'),
+    delivered: optional('ids'),
     age: optional('number'),
-    gender: optional('text'),
-    country: optional('text'),
-    slice: optional('text'),
+    gender: optional('id'),
+    country: optional('id'),
+    slice: optional('id'),
   },
 };
 
 const REFERENCE_KEYS: Readonly<Record<FieldKind, readonly string[]>> = {
+  id: ['column'],
+  ids: ['column', 'delimiter'],
   text: ['column'],
   number: ['column'],
+  numbers: ['column', 'delimiter'],
   time: ['column', 'unit'],
-  list: ['column', 'delimiter'],
 };
 
 const columnName = z.string().min(1);
+const cellReference = reference({ column: columnName });
+const listReference = reference({ column: columnName, delimiter: z.string().min(1).optional() });
 const references: Readonly<Record<FieldKind, z.ZodType<ColumnReference>>> = {
-  text: reference({ column: columnName }),
-  number: reference({ column: columnName }),
+  id: cellReference,
+  ids: listReference,
+  text: cellReference,
+  number: cellReference,
+  numbers: listReference,
   time: reference({ column: columnName, unit: z.enum(['s', 'ms', 'us', 'iso']).optional() }),
-  list: reference({ column: columnName, delimiter: z.string().min(1).optional() }),
 };
 
 /** Schema of a column reference; a plain text is short for { column: text }. */

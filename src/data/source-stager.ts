@@ -5,8 +5,8 @@
 import { rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { RejectedRow, Rejection } from './dataset-file.ts';
-import { databaseError, literal, type Database, type Row } from './duckdb.ts';
-import type { TableName } from './manifest.ts';
+import { databaseError, identifier, literal, type Database, type Row } from './duckdb.ts';
+import { FIELDS, type TableName } from './manifest.ts';
 import { openSource, type OpenedSource, type SourcePlan } from './sources.ts';
 
 const SAMPLES_PER_REASON = 3;
@@ -24,6 +24,17 @@ export interface RowRule {
 
 /** Rules by the reason that the report gives; the first rule that a row breaks counts. */
 export type RowRules = Readonly<Record<string, RowRule>>;
+
+/** Rows with an id, a name or a text that cannot be read. PUT /v1/items refuses such an item, too. */
+function unusableRules(table: TableName, fields: ReadonlySet<string>): RowRules {
+  const rules: Record<string, RowRule> = {};
+  for (const field of fields) {
+    if (!['id', 'ids', 'text'].includes(FIELDS[table][field]!.kind)) continue;
+    const received = identifier(`${field}_received`);
+    rules[`unusable ${field}`] = { breaks: `${received} IS NOT NULL`, detail: received };
+  }
+  return rules;
+}
 
 /** SELECT of source_row and detail, for the rows with one kind of bad value. */
 export interface ValueCheck {
@@ -71,13 +82,14 @@ export class SourceStager {
 
   /**
    * Reads a source into <table>_stage, with two more columns: `reason`, the first rule that the row
-   * breaks, and `detail`, the text to show for it.
+   * breaks, and `detail`, the text to show for it. The first rules are those about ids, names and
+   * texts that cannot be read.
    *
    * @throws TandemError ERR_DATASET_INVALID when DuckDB cannot read the rows.
    */
   async stage(table: TableName, source: OpenedSource, rules: RowRules): Promise<void> {
     const cases = (then: (reason: string, rule: RowRule) => string): string =>
-      Object.entries(rules)
+      Object.entries({ ...unusableRules(table, source.fields), ...rules })
         .map(([reason, rule]) => `WHEN ${rule.breaks} THEN ${then(reason, rule)}`)
         .join(' ');
     try {

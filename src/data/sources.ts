@@ -55,8 +55,8 @@ export interface OpenedSource {
   /** Fields that the source maps. */
   readonly fields: ReadonlySet<string>;
   /**
-   * SELECT of source_row BIGINT, malformed BOOLEAN, and each field in its type or NULL; numbers and
-   * times also as text in <field>_text.
+   * SELECT of source_row BIGINT, malformed BOOLEAN, and each field in its type or NULL; the columns
+   * <field>_text and <field>_received are those of fieldExpression.
    */
   readonly select: string;
   readonly scan: Scan;
@@ -79,17 +79,22 @@ export async function openSource(
   for (const [field, { column }] of Object.entries(source.columns))
     if (!scan.columns.has(scan.columnOf(column)))
       throw missingColumn(table, field, column, label, [...scan.columns.keys()]);
+  const cells: string[] = [];
   const fields = Object.entries(FIELDS[table]).map(([field, rule]) => {
     const reference = source.columns[field];
     if (reference === undefined) return emptyField(field, rule.kind);
     const inScan = { ...reference, column: scan.columnOf(reference.column) };
-    return fieldExpression(table, field, rule.kind, inScan, scan);
+    const { cell, columns } = fieldExpression(table, field, rule.kind, inScan, scan);
+    cells.push(cell);
+    return columns;
   });
   return {
     label,
     fields: new Set(Object.keys(source.columns)),
-    select: `SELECT ${scan.row} AS source_row, ${scan.malformed} AS malformed,
-      ${fields.join(',\n      ')} FROM ${scan.from}`,
+    select: `SELECT source_row, malformed,
+      ${fields.join(',\n      ')}
+      FROM (SELECT ${scan.row} AS source_row, ${scan.malformed} AS malformed, ${cells.join(', ')}
+        FROM ${scan.from})`,
     scan,
   };
 }

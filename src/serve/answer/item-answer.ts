@@ -2,7 +2,8 @@
 
 import { unknownItem } from './encode-answer.ts';
 import type { Engine } from '../engine/engine.ts';
-import { invalid } from '../request/parse-body.ts';
+import { invalid, parseBody } from '../request/parse-body.ts';
+import { name } from '../request/shared-schemas.ts';
 
 /**
  * Describes an item.
@@ -37,8 +38,9 @@ export function describeItem(engine: Engine, encodedId: string): string {
 
 function decodeId(encoded: string): string {
   try {
-    return decodeURIComponent(encoded);
-  } catch {
+    return parseBody(name, decodeURIComponent(encoded));
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
     throw invalid('Expected an item id with percent-encoded UTF-8 in the path.', 'id');
   }
 }

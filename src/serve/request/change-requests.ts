@@ -9,7 +9,7 @@ import {
   type ChangedItem,
   type IngestedEvent,
 } from './request-types.ts';
-import { name, names } from './shared-schemas.ts';
+import { name, names, text } from './shared-schemas.ts';
 
 /** An item as a client puts it. */
 interface PutItem {
@@ -21,6 +21,15 @@ interface PutItem {
   readonly price?: number | undefined;
   readonly countries?: readonly string[] | undefined;
 }
+
+/** Bundles keep confidences in single precision, where the smallest numbers are 0. */
+const confidence = z
+  .number()
+  .gt(0)
+  .max(1)
+  .refine((value) => Math.fround(value) > 0, {
+    message: 'Expected a confidence above 0 in single precision (at least 1e-45)',
+  });
 
 /** How far the clock of a sender may be ahead of the server's clock. */
 const CLOCK_SKEW_SECONDS = 300;
@@ -56,9 +65,9 @@ export const putItemsRequest: z.ZodType<{ items: PutItem[] }> = z
       .array(
         z.strictObject({
           item: name.describe('Id of the item. An existing item is replaced.'),
-          title: z.string().max(1024).optional(),
+          title: text.optional(),
           categories: z
-            .array(z.strictObject({ category: name, confidence: z.number().gt(0).max(1) }))
+            .array(z.strictObject({ category: name, confidence }))
             .max(64)
             .optional()
             .describe('Categories that the item tower reads. Unknown categories are skipped.'),

@@ -33,7 +33,7 @@ export function parseBody<T>(schema: z.ZodType<T>, value: unknown): T {
     );
   }
   const field = path.join('.');
-  throw invalid(`${describe(issue)} for ${field || 'the body'}.`, field || null);
+  throw invalid(`${describe(issue)} for ${field || 'the body'}${outcome(issue)}`, field || null);
 }
 
 function describe(issue: z.core.$ZodIssue): string {
@@ -47,6 +47,13 @@ function describe(issue: z.core.$ZodIssue): string {
     default:
       return issue.message.replace(/^Invalid input: expected/, 'Expected');
   }
+}
+
+/** What came instead, and what to do about it, if the schema says so. */
+function outcome(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'custom' || issue.params === undefined) return '.';
+  const { received, remedy } = issue.params as { received: string; remedy: string };
+  return `, received ${received}.${remedy === '' ? '' : ` ${remedy}`}`;
 }
 
 function unitOf(origin: string, count: number | bigint): string {

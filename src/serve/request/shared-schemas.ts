@@ -1,6 +1,7 @@
 // Schemas of the members that several requests and frames have.
 
 import { z } from 'zod';
+import { MAX_ID_BYTES, MAX_TEXT_BYTES, readId, readText, type Refusal } from '../../ids.ts';
 import {
   MAX_CANDIDATES,
   type Filter,
@@ -8,8 +9,40 @@ import {
   type RequestSubject,
 } from './request-types.ts';
 
-export const name: z.ZodString = z.string().min(1).max(256);
-export const names: z.ZodArray<z.ZodString> = z.array(name).max(1000);
+/** An id or a name, read as imports read it. */
+export const name: z.ZodType<string> = readBy(readId, { minLength: 1, maxLength: MAX_ID_BYTES });
+export const names: z.ZodType<string[]> = z.array(name).max(1000);
+/** A title or a search query, read as imports read it. */
+export const text: z.ZodType<string> = readBy(readText, { maxLength: MAX_TEXT_BYTES });
+
+/**
+ * A schema that reads with a function of ids.ts.
+ *
+ * @param length - for the JSON Schema, which counts characters. The function counts bytes.
+ */
+function readBy(
+  read: (value: unknown) => string | Refusal,
+  length: { readonly minLength?: number; readonly maxLength: number },
+): z.ZodType<string> {
+  return z
+    .preprocess((value, context) => {
+      const found = read(value);
+      if (typeof found === 'string') return found;
+      const isEmpty = typeof value === 'string' && value.trim() === '';
+      if (isEmpty) context.addIssue({ code: 'too_small', origin: 'string', minimum: 1 });
+      else
+        context.addIssue({
+          code: 'custom',
+          message: 'Expected text or an integer',
+          params: {
+            received: found.received,
+            remedy: typeof value === 'number' ? 'Send it as text.' : '',
+          },
+        });
+      return z.NEVER;
+    }, z.any())
+    .meta({ anyOf: [{ type: 'string', ...length }, { type: 'integer' }] });
+}
 
 export const subject: z.ZodType<RequestSubject> = z
   .strictObject({
@@ -21,7 +54,7 @@ export const subject: z.ZodType<RequestSubject> = z
       .describe(
         'Categories with confidences. The strongest few are read; unknown categories are skipped.',
       ),
-    query: z.string().max(1024).optional().describe('A search query as the user typed it.'),
+    query: text.optional().describe('A search query as the user typed it.'),
   })
   .refine((value) => Object.values(value).filter((member) => member !== undefined).length === 1, {
     message: 'Expected exactly one of "item", "interests" and "query"',
