@@ -44,7 +44,8 @@ export function fieldExpression(
   scan: Scan,
 ): FieldSql {
   const type = scan.columns.get(reference.column)!;
-  const path = literal(`$."${reference.column.replaceAll('"', '\\"')}"`);
+  // A JSON pointer: in a JSON path of DuckDB, even a quoted * is a pattern.
+  const path = literal(`/${reference.column.replaceAll('~', '~0').replaceAll('/', '~1')}`);
   const source = scan.json ? `json_extract(json, ${path})` : identifier(reference.column);
   const name = identifier(field);
   const nameText = identifier(`${field}_text`);

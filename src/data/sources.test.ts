@@ -138,6 +138,18 @@ describe('sources', () => {
     await assert.rejects(run(dirname(path), 'e.parquet'), invalid(/User and user/));
   });
 
+  it('finds members of JSON objects by their exact names', async () => {
+    for (const name of ['*', '$.user', 'a"b', 'a/b', '~1', '\\', "it's", '0', 'User', ' user ']) {
+      const row = { user: 'wrong', x: 'wrong', [name]: 'u1', item: 'i', time: 1 };
+      const directory = folder({ 'e.ndjson': `${JSON.stringify(row)}\n` });
+      const columns = { ...COLUMNS, user: name };
+      const { users } = await run(directory, 'e.ndjson', {
+        rest: { events: { file: 'e.ndjson', columns } },
+      });
+      assert.deepEqual(users, ['u1'], name);
+    }
+  });
+
   it('refuses NDJSON that is not one object per line, and empty tables', async () => {
     const directory = folder({
       'array.json': '[{"user":"u1","item":"i","time":1}]',
