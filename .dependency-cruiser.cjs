@@ -1,7 +1,7 @@
 // Who may import whom. The picture is in docs/architecture.md; this file is what enforces it.
 const base =
-  '^src/(errors|config|ids|telemetry|json|files|package-root|random|serial-queue|text-column|time|' +
-  'version)\\.ts$';
+  '^src/(errors|config|ids|telemetry|json|files|offline-package|package-root|random|serial-queue|' +
+  'text-column|time|version)\\.ts$';
 const room = (from, to) => ({
   name: `${from}-imports-only-its-rooms`,
   severity: 'error',
@@ -21,6 +21,13 @@ const only = (name, packagePattern, files) => ({
   severity: 'error',
   from: { path: '^src/', pathNot: [...files, '\\.test\\.ts$'] },
   to: { path: `node_modules/${packagePattern}` },
+});
+/** A file of the package tandem-offline that is loaded in these files and nowhere else. */
+const offline = (file, files) => ({
+  name: `${file}-in-one-place`,
+  severity: 'error',
+  from: { path: '^src/', pathNot: [...files, '\\.test\\.ts$'] },
+  to: { path: `^packages/offline/${file}\\.` },
 });
 
 module.exports = {
@@ -78,20 +85,29 @@ module.exports = {
       to: { path: '^src/', pathNot: base },
     },
     {
-      name: 'serve-never-reaches-tfjs',
-      comment: 'The server starts in well under a second because no training code is on its path.',
+      name: 'serve-never-reaches-offline',
+      comment:
+        'A server is installed without tandem-offline, and starts in well under a second because ' +
+        'no training code is on its path.',
       severity: 'error',
       from: { path: '^src/serve/', pathNot: '\\.test\\.ts$' },
-      to: { path: 'node_modules/@tensorflow', reachable: true },
+      to: { path: '^packages/offline/', reachable: true },
     },
-    only('tfjs', '@tensorflow', ['^src/backend/']),
     only('uwebsockets', '(uWebSockets.js|uwebsockets|@trufflesuite)', [
       '^src/serve/web/(transport-uws|uws-binary)\\.ts$',
     ]),
     only('lmdb', 'lmdb', ['^src/store/lmdb-store\\.ts$']),
     only('ioredis', 'ioredis', ['^src/store/redis-store\\.ts$']),
-    only('duckdb', '@duckdb', ['^src/data/duckdb\\.ts$']),
-    only('vega', 'vega', ['^src/evaluate/report/svg\\.ts$']),
+    offline('duckdb', ['^src/data/duckdb\\.ts$']),
+    offline('tfjs', ['^src/backend/']),
+    offline('vega', ['^src/evaluate/report/svg\\.ts$']),
+    {
+      name: 'offline-through-its-package',
+      comment: 'A server install lacks these packages: import them from tandem-offline.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: 'node_modules/(@tensorflow|@duckdb|vega|ml-matrix|hdr-histogram-js)' },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -69,6 +69,8 @@ export default tseslint.config(
         console: 'readonly',
         module: 'writable',
         URL: 'readonly',
+        fetch: 'readonly',
+        performance: 'readonly',
         setTimeout: 'readonly',
       },
     },

@@ -6,7 +6,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BackendName } from '../src/backend/backends.ts';
 import { useBackend } from '../src/backend/select.ts';
-import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import type { MathBackendCPU } from 'tandem-offline/tfjs';
 import { tf } from '../src/backend/tf.ts';
 import { buildCatalogue } from '../src/bundle/catalogue.ts';
 import { catalogueItemFeatures } from '../src/bundle/weights/item-features.ts';

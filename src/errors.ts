@@ -32,6 +32,7 @@ export const ERROR_TABLE = {
   ERR_NON_FINITE: { status: 500, retryable: false },
   ERR_NATIVE_UNAVAILABLE: { status: 500, retryable: false },
   ERR_BACKEND_UNAVAILABLE: { status: 500, retryable: false },
+  ERR_PACKAGE_MISSING: { status: 500, retryable: false },
   ERR_TRAINING_DIVERGED: { status: 500, retryable: false },
   ERR_CONFIG_INVALID: { status: 500, retryable: false },
   ERR_INTERNAL: { status: 500, retryable: false },

@@ -1,36 +1,29 @@
-// Builds the addon with cmake-js into build/Release. cmake does nothing when nothing has changed.
-import { existsSync, mkdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
+// Builds the addon with CMake, as build/Release/tandem.node. CMake does nothing when nothing has
+// changed. In an installed package this is the way to get an addon for a platform without one.
+// Usage: node tools/build-native.mjs [TARGET]
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { requireTools } from './require-tools.mjs';
+import { lacks, requireTools } from './require-tools.mjs';
 
-const require = createRequire(import.meta.url);
-const { BuildSystem } = require('cmake-js');
 const root = join(import.meta.dirname, '..');
+const build = join(root, 'build');
+const target = process.argv[2] ?? 'tandem';
 
-if (process.platform !== 'win32') requireTools(['cmake', 'c++'], 'to build the native addon');
+requireTools(['cmake', 'c++'], 'to build the native addon');
 
-const build = new BuildSystem({
-  directory: root,
-  out: join(root, 'build'),
-  config: 'Release',
-  log: 'warn',
-});
-// The addon only uses Node-API, so cmake-js takes the headers of node-api-headers instead of
-// downloading Node's. cmake-js would read this from "binary.napi_versions" of package.json, but
-// other tools take that entry as a sign of prebuilt binaries.
-build.options.isNodeApi = true;
-mkdirSync(join(root, 'build'), { recursive: true });
-try {
-  await build.build();
-} catch (error) {
-  console.error(`Building the native addon failed: ${error.message}`);
-  process.exit(1);
-}
-const target = join(root, 'build', 'Release', 'tandem.node');
-if (!existsSync(target)) {
-  console.error(
-    `Expected the build to write ${target}, but it is not there. Remove build/ and try again.`,
-  );
+// CMake refuses another generator than that of the first run.
+const isNew = !existsSync(join(build, 'CMakeCache.txt'));
+const generator = isNew && !lacks('ninja') ? ['-G', 'Ninja'] : [];
+run('-S', root, '-B', build, ...generator, '-DCMAKE_BUILD_TYPE=Release', '-DTANDEM_ADDON=ON');
+run('--build', build, '--parallel', String(availableParallelism()), '--target', target);
+
+/** Runs cmake; prints its output only when it fails. */
+function run(...args) {
+  const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8' });
+  if (status === 0) return;
+  process.stderr.write(stdout + stderr);
+  console.error(`Expected "cmake ${args.join(' ')}" to build the native addon, but it failed.`);
   process.exit(1);
 }

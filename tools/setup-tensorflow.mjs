@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } f
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { headersOf } from './native-headers.mjs';
 import { Wheel, WheelError } from './wheel.mjs';
 
 const require = createRequire(import.meta.url);
@@ -36,7 +37,7 @@ async function main() {
   const unpacked = await unpack(path, cache);
   linkLibraries(unpacked, packageFolder);
   compile(unpacked, packageFolder);
-  verify();
+  verify(packageFolder);
 }
 
 function readFlags() {
@@ -67,11 +68,12 @@ function requirePlatform() {
       'Expected a C++17 compiler (c++), found none. On Debian: "apt-get install g++".',
     );
   try {
-    return dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
+    const offline = createRequire(require.resolve('tandem-offline/package.json'));
+    return dirname(offline.resolve('@tensorflow/tfjs-node-gpu/package.json'));
   } catch {
     throw new SetupError(
-      'Expected the optional package @tensorflow/tfjs-node-gpu, found none. ' +
-        'Run "npm install" without --omit=optional.',
+      'Expected the packages tandem-offline and @tensorflow/tfjs-node-gpu, found none. ' +
+        'Install them: npm install tandem-offline @tensorflow/tfjs-node-gpu@4.22.0',
     );
   }
 }
@@ -175,7 +177,7 @@ function compile(unpacked, packageFolder) {
     'c++',
     [
       ...['-std=c++17', '-O2', '-fPIC', '-shared', '-w', '-DNAPI_VERSION=8'],
-      ...['-I', require('node-api-headers').include_dir, '-I', join(unpacked, 'include')],
+      ...['-I', headersOf('node-api-headers'), '-I', join(unpacked, 'include')],
       ...['tfjs_backend.cc', 'tfjs_binding.cc'].map((file) => join(packageFolder, 'binding', file)),
       ...['-L', join(packageFolder, 'deps', 'lib'), '-ltensorflow', '-ltensorflow_framework'],
       ...['-Wl,-rpath,$ORIGIN/../../deps/lib', '-o', `${target}.partial`],
@@ -188,9 +190,9 @@ function compile(unpacked, packageFolder) {
 }
 
 /** Loads the package in a process of its own and multiplies two matrices. */
-function verify() {
+function verify(packageFolder) {
   const script = `
-    const tf = require('@tensorflow/tfjs-node-gpu');
+    const tf = require(${JSON.stringify(packageFolder)});
     const [value] = tf.matMul(tf.ones([3, 64]), tf.ones([64, 3])).dataSync();
     if (value !== 64) throw new Error('Expected 64, received ' + value);
     const { binding, isUsingGpuDevice } = tf.backend();

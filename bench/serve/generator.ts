@@ -3,7 +3,7 @@
 // instead of sleeping: timers of 1 ms would be part of every latency.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { build } from 'hdr-histogram-js';
+import { build } from 'tandem-offline/histogram';
 import { Random } from '../../src/random.ts';
 import { openHttp } from './http-client.ts';
 import type { LoadOrder, LoadOutcome, Question, SaturationOrder } from './load.ts';

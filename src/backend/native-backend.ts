@@ -2,7 +2,7 @@
 // replaced by the addon's kernels. The values of a tensor are a plain typed array, which the addon
 // reads in place.
 
-import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import { MathBackendCPU } from 'tandem-offline/tfjs';
 import { nativeAddon } from '../native/addon.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { nativeKernels } from './native-kernels/index.ts';

@@ -1,9 +1,7 @@
-// Loads optional dependencies, which npm leaves out on platforms where they do not install.
+// Loads packages that only some backends need. They are optional beside tandem-offline.
 
 import { createRequire } from 'node:module';
 import { TandemError } from '../errors.ts';
-
-const require = createRequire(import.meta.url);
 
 /**
  * The exports of an optional package.
@@ -13,8 +11,10 @@ const require = createRequire(import.meta.url);
  */
 export async function optionalPackage(name: string, remedy: string): Promise<unknown> {
   try {
+    const here = createRequire(import.meta.url);
+    const offline = createRequire(here.resolve('tandem-offline/package.json'));
     // The import is by path, because TypeScript would try to resolve the name of the package.
-    return await import(require.resolve(name));
+    return await import(offline.resolve(name));
   } catch (cause) {
     const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
     throw new TandemError(

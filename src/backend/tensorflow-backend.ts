@@ -1,8 +1,10 @@
 // The `tensorflow` backend: tfjs's binding (@tensorflow/tfjs-node-gpu) to libtensorflow, on a CPU
 // or with CUDA. tools/setup-tensorflow.mjs installs the library from a Python wheel.
 
+import { join } from 'node:path';
 import * as util from 'node:util';
 import { TandemError } from '../errors.ts';
+import { packageRoot } from '../package-root.ts';
 import { optionalPackage } from './optional-package.ts';
 import { tf } from './tf.ts';
 
@@ -30,7 +32,11 @@ export async function registerTensorflowBackend(): Promise<string> {
   // Hides its banner about instruction sets; TF_CPP_MIN_LOG_LEVEL=0 shows it.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
   const before = tf.engine().backendName;
-  await optionalPackage(PACKAGE, 'Run "npm run setup:tensorflow", with --gpu for CUDA.');
+  const setup = join(packageRoot(), 'tools', 'setup-tensorflow.mjs');
+  await optionalPackage(
+    PACKAGE,
+    `Install and set it up: npm install ${PACKAGE}@4.22.0 && node ${setup}, with --gpu for CUDA`,
+  );
   const backend: unknown = tf.findBackend('tensorflow');
   // Loading the package makes its backend the current one.
   if (before) await tf.setBackend(before);

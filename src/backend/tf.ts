@@ -1,8 +1,6 @@
-// The one import of TensorFlow.js. Tensors come from tfjs-core, gradients from the union package:
-// its side effect registers them in tfjs's global registry, and tfjs-core alone has none.
+// The one import of TensorFlow.js.
 
-import '@tensorflow/tfjs';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from 'tandem-offline/tfjs';
 
 /**
  * A copy of a tensor's values; the tensor may change afterwards.

@@ -1,12 +1,12 @@
 // The `webgpu` backend: tfjs's WebGPU kernels on Dawn (npm package webgpu), which reaches the GPUs
 // of any vendor through Vulkan, Metal or Direct3D 12. Its memory can be read only asynchronously.
 
-import type { KernelBackend } from '@tensorflow/tfjs-core';
+import type { KernelBackend } from 'tandem-offline/tfjs';
 import { TandemError } from '../errors.ts';
 import { optionalPackage } from './optional-package.ts';
 import { tf } from './tf.ts';
 
-const REMEDY = 'Run "npm install" without --omit=optional, on Linux, macOS or Windows.';
+const REMEDY = 'Install both: npm install webgpu@0.6.2 @tensorflow/tfjs-backend-webgpu@4.22.0';
 
 /** The part of WebGPU that we use; its types ship with browsers only. */
 interface Adapter {

@@ -10,7 +10,8 @@ import type { BundleManifest } from '../bundle/manifest.ts';
 import { verifyBundle } from '../bundle/verify.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
-import { nativeAddon } from '../native/addon.ts';
+import { addonRemedy, nativeAddon } from '../native/addon.ts';
+import { loadOffline } from '../offline-package.ts';
 import { packageRoot } from '../package-root.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
 import { chooseTransport, UWS_REMEDY } from '../serve/web/choose-transport.ts';
@@ -89,13 +90,13 @@ function glibc(): Check {
 
 function addon(): Check {
   const expected = `the native addon, version ${packageVersion()}`;
-  const remedy = 'Run "npm run build:native".';
+  const remedy = addonRemedy();
   try {
     const { version } = nativeAddon();
     const status = version === packageVersion() ? 'ok' : 'missing';
     return { name: 'addon', status, expected, found: version, remedy };
   } catch (error) {
-    return { name: 'addon', status: 'missing', expected, found: messageOf(error), remedy };
+    return { name: 'addon', status: 'missing', expected, found: messageOf(error) };
   }
 }
 
@@ -205,8 +206,14 @@ async function states(path: string, manifest: BundleManifest | undefined): Promi
 
 /** The available tfjs backends. `native` is used unless --backend names another. */
 async function backends(): Promise<Check[]> {
-  const { probeBackend } = await import('../backend/select.ts');
   const checks: Check[] = [];
+  let probeBackend;
+  try {
+    ({ probeBackend } = await loadOffline('Training', () => import('../backend/select.ts')));
+  } catch (error) {
+    const expected = 'the package tandem-offline, for import, training, evaluation and charts';
+    return [{ name: 'training', status: 'absent', expected, found: messageOf(error) }];
+  }
   for (const name of BACKENDS) {
     const { device, reason } = await probeBackend(name);
     checks.push({

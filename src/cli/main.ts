@@ -4,13 +4,17 @@
 
 import { CommanderError } from 'commander';
 import { TandemError } from '../errors.ts';
+import { loadOffline } from '../offline-package.ts';
 import { loadProgram } from './program.ts';
 import { throwUsageErrors, usageError } from './usage-error.ts';
 
 async function main(): Promise<void> {
-  const program = await loadProgram(process.argv[2]);
-  throwUsageErrors(program);
-  await program.parseAsync();
+  const args = process.argv.slice(2);
+  await loadOffline(`tandem ${args[0] ?? ''}`, async () => {
+    const program = await loadProgram(args);
+    throwUsageErrors(program);
+    await program.parseAsync();
+  });
 }
 
 function report(error: unknown): void {

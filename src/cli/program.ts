@@ -1,60 +1,130 @@
 // The tandem program: one command for each job, in the groups of `tandem --help`. The code of a
-// command is loaded only when the command is named, so `tandem serve` never loads tfjs.
+// command is loaded only when the command is named, so `tandem serve` never loads tfjs, and
+// `tandem --help` loads no command.
 
 import { Command } from 'commander';
 import { packageVersion } from '../version.ts';
 
-type LoadCommand = () => Promise<Command>;
+interface Entry {
+  /** The line of `tandem --help`. */
+  readonly summary: string;
+  readonly load: () => Promise<Command>;
+}
 
-const GROUPS: Readonly<Record<string, Readonly<Record<string, LoadCommand>>>> = {
+const GROUPS: Readonly<Record<string, Readonly<Record<string, Entry>>>> = {
   'Data:': {
-    import: async () => (await import('./import.ts')).importCommand(),
-    world: async () => (await import('./world.ts')).worldCommand(),
+    import: {
+      summary: 'make a dataset of CSV, NDJSON or Parquet files',
+      load: async () => (await import('./import.ts')).importCommand(),
+    },
+    world: {
+      summary: 'generate the synthetic ads world',
+      load: async () => (await import('./world.ts')).worldCommand(),
+    },
   },
   'Models:': {
-    train: async () => (await import('./train.ts')).trainCommand(),
-    evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
-    experiment: async () => (await import('./experiment.ts')).experimentCommand(),
-    survival: async () => (await import('./survival.ts')).survivalCommand(),
+    train: {
+      summary: 'train a two-tower model',
+      load: async () => (await import('./train.ts')).trainCommand(),
+    },
+    evaluate: {
+      summary: 'compare models with all baselines on held-out requests',
+      load: async () => (await import('./evaluate.ts')).evaluateCommand(),
+    },
+    experiment: {
+      summary: 'run experiments that a file describes',
+      load: async () => (await import('./experiment.ts')).experimentCommand(),
+    },
+    survival: {
+      summary: 'measure which candidates survive a simulated auction',
+      load: async () => (await import('./survival.ts')).survivalCommand(),
+    },
   },
   'Bundles and user states:': {
-    publish: async () => (await import('./publish.ts')).publishCommand(),
-    encode: async () => (await import('./encode.ts')).encodeCommand(),
-    activate: async () => (await import('./activate.ts')).activateCommand(),
-    rollback: async () => (await import('./activate.ts')).rollbackCommand(),
-    inspect: async () => (await import('./inspect.ts')).inspectCommand(),
-    verify: async () => (await import('./verify.ts')).verifyCommand(),
+    publish: {
+      summary: 'publish a training run as a bundle',
+      load: async () => (await import('./publish.ts')).publishCommand(),
+    },
+    encode: {
+      summary: 'encode users and items',
+      load: async () => (await import('./encode.ts')).encodeCommand(),
+    },
+    activate: {
+      summary: 'make a published bundle current',
+      load: async () => (await import('./activate.ts')).activateCommand(),
+    },
+    rollback: {
+      summary: 'make the previous bundle current again',
+      load: async () => (await import('./activate.ts')).rollbackCommand(),
+    },
+    inspect: {
+      summary: 'print what a bundle contains',
+      load: async () => (await import('./inspect.ts')).inspectCommand(),
+    },
+    verify: {
+      summary: 'check that a bundle computes what it was published with',
+      load: async () => (await import('./verify.ts')).verifyCommand(),
+    },
   },
   'Server:': {
-    serve: async () => (await import('./serve.ts')).serveCommand(),
-    supervise: async () => (await import('./supervise.ts')).superviseCommand(),
-    config: async () => (await import('./config.ts')).configCommand(),
-    keys: async () => (await import('./keys.ts')).keysCommand(),
-    items: async () => (await import('./items.ts')).itemsCommand(),
+    serve: {
+      summary: 'answer requests for candidates',
+      load: async () => (await import('./serve.ts')).serveCommand(),
+    },
+    supervise: {
+      summary: 'run a server and start it again when it fails',
+      load: async () => (await import('./supervise.ts')).superviseCommand(),
+    },
+    config: {
+      summary: 'show the settings of the server',
+      load: async () => (await import('./config.ts')).configCommand(),
+    },
+    keys: {
+      summary: 'create, list and revoke API keys',
+      load: async () => (await import('./keys.ts')).keysCommand(),
+    },
+    items: {
+      summary: 'print the items that were put over HTTP',
+      load: async () => (await import('./items.ts')).itemsCommand(),
+    },
   },
   'Getting started:': {
-    demo: async () => (await import('./demo/demo.ts')).demoCommand(),
-    doctor: async () => (await import('./doctor.ts')).doctorCommand(),
+    demo: {
+      summary: 'run all jobs in one go',
+      load: async () => (await import('./demo/demo.ts')).demoCommand(),
+    },
+    doctor: {
+      summary: 'check whether this machine can serve',
+      load: async () => (await import('./doctor.ts')).doctorCommand(),
+    },
   },
 };
 
 /**
- * Builds the program.
+ * The program for a command line. Of commands that are not named it knows name and summary only.
  *
- * @param named - first word of the command line. When it names a command, only that command is
- *   loaded; otherwise all commands are, e.g. for --help.
+ * @param args - the command line. Its first word names the command, or the second after `help`.
  */
-export async function loadProgram(named?: string): Promise<Command> {
+export function loadProgram(args: readonly string[]): Promise<Command> {
+  const named = args[0] === 'help' ? args[1] : args[0];
+  return makeProgram((name) => name === named);
+}
+
+/** The program with all of its commands, which the reference pages describe. */
+export function loadWholeProgram(): Promise<Command> {
+  return makeProgram(() => true);
+}
+
+async function makeProgram(isNeeded: (name: string) => boolean): Promise<Command> {
   const program = new Command('tandem')
     .description(
       'Candidate generator: trains, evaluates, publishes and serves a contextual two-tower model.',
     )
     .version(packageVersion(), '-V, --version', 'print the version');
-  const isKnown = Object.values(GROUPS).some(
-    (commands) => named !== undefined && Object.hasOwn(commands, named),
-  );
   for (const [heading, commands] of Object.entries(GROUPS))
-    for (const [name, load] of Object.entries(commands))
-      if (!isKnown || name === named) program.addCommand((await load()).helpGroup(heading));
+    for (const [name, { summary, load }] of Object.entries(commands)) {
+      const command = isNeeded(name) ? await load() : new Command(name);
+      program.addCommand(command.summary(summary).helpGroup(heading));
+    }
   return program;
 }

@@ -1,7 +1,7 @@
 // The only file that imports DuckDB: opens databases, quotes text for SQL, and copies result
 // columns into typed arrays.
 
-import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import { DuckDBInstance, type DuckDBConnection } from 'tandem-offline/duckdb';
 import { TandemError } from '../errors.ts';
 
 export type Row = Readonly<Record<string, string | number | boolean | null>>;

@@ -1,9 +1,11 @@
 // Loads the native addon, in this one place. What it computes is in native/core.
 
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { TandemError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
+import { packageVersion } from '../version.ts';
 import type { ClusterIndexFactory } from './cluster-index.ts';
 import type { EncoderWeights, NativeEncoder, StateEvents } from './encoder.ts';
 import type { NativeExactIndex } from './exact-index.ts';
@@ -67,28 +69,50 @@ export interface NativeAddon {
   readonly training: TrainingOps;
 }
 
+/** The platforms that a release has a compiled addon for, as packages tandem-<platform>-gnu. */
+const COMPILED = ['linux-x64', 'linux-arm64'];
+
 let loaded: NativeAddon | undefined;
 
 /**
- * The addon. It is loaded on first use.
+ * The addon, from the build of a checkout or else from the package of the platform. It is loaded on
+ * first use.
  *
- * @throws TandemError ERR_NATIVE_UNAVAILABLE with the path and the command that builds it.
+ * @throws TandemError ERR_NATIVE_UNAVAILABLE with the places and the remedies.
  */
 export function nativeAddon(): NativeAddon {
   if (loaded !== undefined) return loaded;
-  const path = join(packageRoot(), 'build', 'Release', 'tandem.node');
+  const require = createRequire(import.meta.url);
+  const built = join(packageRoot(), 'build', 'Release', 'tandem.node');
+  const path = existsSync(built) ? built : `tandem-${platform()}-gnu/tandem.node`;
   try {
-    const exported = createRequire(import.meta.url)(path) as Omit<NativeAddon, 'Head'> & {
+    const exported = require(path) as Omit<NativeAddon, 'Head'> & {
       readonly Head: NativeHeadClass;
     };
     loaded = { ...exported, Head: headClass(exported.Head) };
   } catch (cause) {
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
     throw new TandemError(
       'ERR_NATIVE_UNAVAILABLE',
-      `Expected the native addon at ${path}, but loading it failed: ${String(cause)}. ` +
-        'Run "npm run build:native" (needs CMake and a C++17 compiler).',
+      `Expected the native addon at ${built} or in the package of this platform, but loading ` +
+        `${path} failed: ${reason!}. ${addonRemedy()}`,
       { cause, details: { path } },
     );
   }
   return loaded;
+}
+
+/** How to get the addon, in sentences. */
+export function addonRemedy(): string {
+  const tool = join(packageRoot(), 'tools', 'build-native.mjs');
+  const build = `Compile it, which needs CMake and a C++17 compiler: node ${tool}`;
+  if (!COMPILED.includes(platform())) return build;
+  return (
+    `With glibc, install it: npm install tandem-${platform()}-gnu@${packageVersion()}. ` +
+    `Otherwise: ${build.replace(/^C/, 'c')}`
+  );
+}
+
+function platform(): string {
+  return `${process.platform}-${process.arch}`;
 }

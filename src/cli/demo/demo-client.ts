@@ -6,7 +6,7 @@
 
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { build } from 'hdr-histogram-js';
+import { build } from 'tandem-offline/histogram';
 import { WebSocket } from 'ws';
 
 interface Candidate {

@@ -2,6 +2,7 @@
 // cores. All were chosen on validation data; docs/explanation/evaluation.md has the results.
 
 import { DEFAULT_TRAINING, type TrainConfig } from '../../model/train-config.ts';
+import { DEFAULT_WORLD, type WorldSize } from '../../world/law.ts';
 
 export interface DemoSettings {
   readonly training: Omit<TrainConfig, 'model'> & {
@@ -10,12 +11,22 @@ export interface DemoSettings {
   /** Form of the time protocol with which training validates. */
   readonly form: 'all' | 'discovery';
   readonly refit: boolean;
+  /** The synthetic world to generate, if it is not a public data set. */
+  readonly world?: WorldSize;
 }
 
 export const WORLD_DEMO: DemoSettings = {
+  world: DEFAULT_WORLD,
   training: { ...DEFAULT_TRAINING, usersPerStep: 32, steps: 300, validateEvery: 100 },
   form: 'all',
   refit: false,
+};
+
+/** A demo of well under a minute, which shows that every job runs. Its models are hardly trained. */
+export const QUICK_DEMO: DemoSettings = {
+  ...WORLD_DEMO,
+  world: { ...DEFAULT_WORLD, users: 1_000, items: 1_000 },
+  training: { ...WORLD_DEMO.training, usersPerStep: 16, steps: 30, validateEvery: 30 },
 };
 
 /**

@@ -1,10 +1,11 @@
 // tandem demo: runs every job once, from raw events to candidates over HTTP and WebSocket, for a
-// history-only and for a contextual model. A job whose result exists already is skipped.
+// history-only and for a contextual model. It writes to .demo/ of the working folder, and skips a job
+// whose result exists there already.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
@@ -15,22 +16,21 @@ import type { Dataset } from '../../data/dataset.ts';
 import { dayStart } from '../../data/splits.ts';
 import { oneShard } from '../../data/shards.ts';
 import { generateWorld, SIMULATION_NOTICE } from '../../world/generate.ts';
-import { DEFAULT_WORLD } from '../../world/law.ts';
 import { encodeUsers } from '../../encode/users.ts';
 import { publish } from '../../encode/publish.ts';
 import { TandemError } from '../../errors.ts';
 import { evaluate, type EvaluatedModel, type EvaluationReport } from '../../evaluate/evaluate.ts';
 import { formatReport, writeReport } from '../../evaluate/report/report.ts';
 import { loadModel } from '../../model/training/checkpoint.ts';
-import { packageRoot } from '../../package-root.ts';
 import { LmdbStore } from '../../store/lmdb-store.ts';
-import { ONLINE_RETAIL_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
+import { ONLINE_RETAIL_DEMO, QUICK_DEMO, WORLD_DEMO, type DemoSettings } from './demo-settings.ts';
 import { trainForProtocol } from '../../experiment/training-recipe.ts';
 
 type DataName = 'world' | 'online-retail';
 
 interface DemoFlags {
   readonly data: DataName;
+  readonly quick?: true;
   readonly serve?: true;
   readonly port: string;
 }
@@ -51,6 +51,11 @@ export function demoCommand(): Command {
         .choices(['world', 'online-retail'])
         .default('world'),
     )
+    .addOption(
+      new Option('--quick', 'a small world and little training, in less than a minute').conflicts(
+        'data',
+      ),
+    )
     .option('--serve', 'keep the servers running afterwards')
     .option(
       '--port <number>',
@@ -61,11 +66,12 @@ export function demoCommand(): Command {
 }
 
 async function runDemo(flags: DemoFlags): Promise<void> {
-  const folder = join(packageRoot(), '.demo', flags.data);
-  const settings = flags.data === 'world' ? WORLD_DEMO : ONLINE_RETAIL_DEMO;
+  const folder = resolve('.demo', flags.quick === true ? 'quick' : flags.data);
+  const settings =
+    flags.quick === true ? QUICK_DEMO : flags.data === 'world' ? WORLD_DEMO : ONLINE_RETAIL_DEMO;
 
   say(1, flags.data === 'world' ? `data: ${SIMULATION_NOTICE}` : 'data: Online Retail');
-  const dataset = await makeDataset(flags.data, join(folder, 'dataset'));
+  const dataset = await makeDataset(settings, join(folder, 'dataset'));
   say(2, 'training: history only (fusion none), then contextual (fusion concat)');
   for (const fusion of FUSIONS) await trainModel(dataset, settings, fusion, folder);
 
@@ -104,10 +110,9 @@ function say(step: number, text: string): void {
   process.stderr.write(`\n[${step}/5] ${text}\n`);
 }
 
-async function makeDataset(name: DataName, directory: string): Promise<Dataset> {
-  if (name === 'world') {
-    if (!existsSync(directory))
-      await generateWorld({ ...DEFAULT_WORLD, outputDirectory: directory });
+async function makeDataset({ world }: DemoSettings, directory: string): Promise<Dataset> {
+  if (world !== undefined) {
+    if (!existsSync(directory)) await generateWorld({ ...world, outputDirectory: directory });
   } else
     await importDataset({
       adapter: { name: 'online-retail', source: findOnlineRetail() },
@@ -122,11 +127,11 @@ async function makeDataset(name: DataName, directory: string): Promise<Dataset> 
   return dataset;
 }
 
-/** Path of the public file, in online-retail/ of TANDEM_DATA_DIR or of the checkout's data/. */
+/** Path of the public file, in online-retail/ of TANDEM_DATA_DIR or of data/. */
 function findOnlineRetail(): string {
   const given = process.env['TANDEM_DATA_DIR'];
-  const folders = [...(given === undefined ? [] : [given]), join(packageRoot(), 'data')].map(
-    (root) => join(root, 'online-retail'),
+  const folders = [...(given === undefined ? [] : [given]), resolve('data')].map((root) =>
+    join(root, 'online-retail'),
   );
   for (const folder of folders)
     for (const file of ONLINE_RETAIL_FILES)

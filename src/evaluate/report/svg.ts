@@ -1,6 +1,6 @@
 // Renders the specification of a chart as SVG text. Only this file uses vega.
 
-import type { TopLevelSpec } from 'vega-lite';
+import type { TopLevelSpec } from 'tandem-offline/vega';
 
 type WithoutFrame<T> = T extends unknown ? Omit<T, '$schema' | 'background'> : never;
 
@@ -9,7 +9,7 @@ export type ChartSpec = WithoutFrame<TopLevelSpec>;
 
 /** Renders a chart as SVG text. Loads vega when called, which takes half a second. */
 export async function renderSvg(chart: ChartSpec): Promise<string> {
-  const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
+  const { vega, vegaLite } = await import('tandem-offline/vega');
   const { spec } = vegaLite.compile({
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     background: 'white',

@@ -2,7 +2,7 @@
 // matrix of items. Items that share baskets are then close to each other before the first step.
 // This helps rare items most, because training has few examples of them.
 
-import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import { EigenvalueDecomposition, Matrix } from 'tandem-offline/matrix';
 import { buildBaskets, MIN_MEAN_BASKET, type Baskets } from '../../data/baskets.ts';
 import type { DatasetShards } from '../../data/shards.ts';
 import { Random } from '../../random.ts';

@@ -15,7 +15,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-test('a server that starts, answers and stops loads neither tfjs nor DuckDB nor Vega', async () => {
+test('a server that starts, answers and stops loads nothing of tandem-offline: tfjs, DuckDB, Vega', async () => {
   await publishTinyBundle(join(folder, 'bundles'), { items: 50 });
   await LmdbStore.open(join(folder, 'store')).close();
   const server = new URL('server.ts', import.meta.url).href;
@@ -23,7 +23,7 @@ test('a server that starts, answers and stops loads neither tfjs nor DuckDB nor 
   const flags = { bundles: join(folder, 'bundles'), store: join(folder, 'store'), port: '0' };
   const script = `
     import Module, { register } from 'node:module';
-    const forbidden = /@tensorflow|@duckdb|vega/;
+    const forbidden = /tandem-offline|@tensorflow|@duckdb|vega/;
     register('data:text/javascript,' + encodeURIComponent(\`
       export async function resolve(specifier, context, next) {
         if (\${forbidden}.test(specifier)) throw new Error('forbidden module ' + specifier);

@@ -1,0 +1,1 @@
+export { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';

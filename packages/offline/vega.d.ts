@@ -1,0 +1,3 @@
+export * as vega from 'vega';
+export * as vegaLite from 'vega-lite';
+export type { TopLevelSpec } from 'vega-lite';

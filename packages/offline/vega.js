@@ -1,0 +1,2 @@
+export * as vega from 'vega';
+export * as vegaLite from 'vega-lite';
