@@ -2,6 +2,7 @@
 
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 
@@ -18,10 +19,11 @@ export interface EncodeItemsOptions extends JobOptions {
  * same when they are missing.
  *
  * @returns the settings of the index, with its measured recall.
- * @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished; ERR_NATIVE_UNAVAILABLE.
+ * @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished; ERR_NATIVE_UNAVAILABLE;
+ *   ERR_PACKAGE_MISSING without tandem-offline.
  */
 export async function encodeItems(options: EncodeItemsOptions): Promise<IndexSettings> {
-  const items = await import('../encode/items.ts');
+  const items = await loadOffline('tandem encode items', () => import('../encode/items.ts'));
   const { index } = await reportProgressTo(options.onProgress, () =>
     items.encodeItems(options.checkpoint, options.index),
   );

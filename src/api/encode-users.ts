@@ -6,6 +6,7 @@ import type { EncodeUsersReport } from '../encode/users.ts';
 import type { Precision } from '../native/isa.ts';
 import type { FeatureStore } from '../store/store.ts';
 import { openStore } from '../store/open-store.ts';
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 
@@ -44,14 +45,16 @@ export interface EncodeUsersOptions extends JobOptions {
  * @throws TandemError ERR_DATASET_INVALID when the bundle knows no item of the events;
  *   ERR_INVALID_ARGUMENT for bf16 with engine tfjs, or a backend with engine native;
  *   ERR_BUNDLE_NOT_FOUND, ERR_BUNDLE_INVALID, ERR_DATASET_NOT_FOUND, ERR_BACKEND_UNAVAILABLE;
- *   ERR_STORE_UNAVAILABLE.
+ *   ERR_STORE_UNAVAILABLE; ERR_PACKAGE_MISSING without tandem-offline.
  */
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
-  const [users, { loadBundle }, { readDataset }] = await Promise.all([
-    import('../encode/users.ts'),
-    import('../bundle/load.ts'),
-    import('../data/read-dataset.ts'),
-  ]);
+  const [users, { loadBundle }, { readDataset }] = await loadOffline('tandem encode users', () =>
+    Promise.all([
+      import('../encode/users.ts'),
+      import('../bundle/load.ts'),
+      import('../data/read-dataset.ts'),
+    ]),
+  );
   const { onProgress, bundles, dataset, store: place, ...rest } = options;
   const inputs = {
     ...rest,

@@ -1,6 +1,7 @@
 // The job of tandem evaluate: models and baselines are compared on a dataset.
 
 import type { EvaluationReport } from '../evaluate/evaluate.ts';
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 
@@ -37,14 +38,19 @@ export interface EvaluateOptions extends JobOptions {
  * @throws TandemError ERR_INVALID_ARGUMENT when a model has trained on events that it is asked to
  *   predict; ERR_CHECKPOINT_INVALID for a run that is not finished or of another dataset;
  *   ERR_CONFIG_INVALID for a model with itemFrequency in the table protocol; ERR_DATASET_NOT_FOUND,
- *   and ERR_DATASET_INVALID also when the protocol does not fit the data.
+ *   and ERR_DATASET_INVALID also when the protocol does not fit the data; ERR_PACKAGE_MISSING
+ *   without tandem-offline.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationReport> {
-  const [{ readDataset }, evaluation, { loadAllEvaluated }] = await Promise.all([
-    import('../data/read-dataset.ts'),
-    import('../evaluate/evaluate.ts'),
-    import('../evaluate/load-checkpoint.ts'),
-  ]);
+  const [{ readDataset }, evaluation, { loadAllEvaluated }] = await loadOffline(
+    'tandem evaluate',
+    () =>
+      Promise.all([
+        import('../data/read-dataset.ts'),
+        import('../evaluate/evaluate.ts'),
+        import('../evaluate/load-checkpoint.ts'),
+      ]),
+  );
   const dataset = await readDataset(options.dataset);
   const models = await loadAllEvaluated(options.checkpoints ?? []);
   try {

@@ -1,5 +1,6 @@
 // The job of tandem world: a synthetic ads world becomes a dataset.
 
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { WorldOptions, WorldReport } from '../world/generate.ts';
 import type { JobOptions } from './job-options.ts';
@@ -11,9 +12,9 @@ import type { JobOptions } from './job-options.ts';
  * Memory: 29 bytes per item, and one user at a time. Disk: raw files of about 200 bytes per event,
  * which are removed afterwards.
  *
- * @throws TandemError ERR_INVALID_ARGUMENT for a size out of range; as importDataset().
+ * @throws TandemError ERR_INVALID_ARGUMENT for a size out of range; as importDataset() otherwise.
  */
 export async function generateWorld(options: WorldOptions & JobOptions): Promise<WorldReport> {
-  const world = await import('../world/generate.ts');
+  const world = await loadOffline('tandem world', () => import('../world/generate.ts'));
   return reportProgressTo(options.onProgress, () => world.generateWorld(options));
 }

@@ -4,6 +4,7 @@ import { checkKept, pruneBundles } from '../bundle/current.ts';
 import type { PublishedBundle } from '../bundle/publish.ts';
 import type { StateType } from '../features/user-state.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 
@@ -33,13 +34,13 @@ export interface PublishReport extends PublishedBundle {
  * Publishes a finished run as an immutable bundle. The same run gives the same bundle.
  *
  * @throws TandemError ERR_CHECKPOINT_INVALID when the run is not finished; ERR_BUNDLE_INVALID when
- *   another bundle has its place; ERR_NON_FINITE.
+ *   another bundle has its place; ERR_NON_FINITE; ERR_PACKAGE_MISSING without tandem-offline.
  * @throws RangeError for `keep` below 3.
  */
 export async function publish(options: PublishOptions): Promise<PublishReport> {
   const { checkpoint, bundles, index, stateType, activate, keep } = options;
   if (keep !== undefined) checkKept(keep);
-  const publishing = await import('../encode/publish.ts');
+  const publishing = await loadOffline('tandem publish', () => import('../encode/publish.ts'));
   const published = await reportProgressTo(options.onProgress, () =>
     publishing.publish(checkpoint, bundles, index, stateType, activate),
   );

@@ -3,6 +3,7 @@
 import type { BackendName } from '../backend/backends.ts';
 import type { SettingsLayer } from '../experiment/settings.ts';
 import type { TrainingResult, WarmStart } from '../model/training/run.ts';
+import { loadOffline } from '../offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 
@@ -50,16 +51,19 @@ export interface TrainReport extends TrainingResult {
  *
  * @throws TandemError ERR_CONFIG_INVALID for wrong settings; ERR_DATASET_NOT_FOUND,
  *   ERR_DATASET_INVALID; ERR_CHECKPOINT_INVALID for a directory that holds another run;
- *   ERR_TRAINING_DIVERGED; ERR_BACKEND_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE.
+ *   ERR_TRAINING_DIVERGED; ERR_BACKEND_UNAVAILABLE, ERR_NATIVE_UNAVAILABLE; ERR_PACKAGE_MISSING
+ *   without tandem-offline.
  */
 export async function train(options: TrainOptions): Promise<TrainReport> {
   const [{ openShards }, { layerSettings }, { trainForProtocol }, { loadRunSettings }] =
-    await Promise.all([
-      import('../data/shards.ts'),
-      import('../experiment/settings.ts'),
-      import('../experiment/training-recipe.ts'),
-      import('../model/training/checkpoint.ts'),
-    ]);
+    await loadOffline('tandem train', () =>
+      Promise.all([
+        import('../data/shards.ts'),
+        import('../experiment/settings.ts'),
+        import('../experiment/training-recipe.ts'),
+        import('../model/training/checkpoint.ts'),
+      ]),
+    );
   const { dataset, checkpoint, settings = [], warmStart, backend } = options;
   const ofStart = (): SettingsLayer => {
     if (warmStart === undefined) return {};
