@@ -43,6 +43,7 @@ export {
 // Data
 export { importDataset } from './api/import-dataset.ts';
 export type { ImportOptions, ImportReport } from './data/import.ts';
+export type { TableRows } from './data/loss.ts';
 export type { DatasetCounts, RejectedCount, RejectedRow, Rejection } from './data/dataset-file.ts';
 export type {
   ColumnReference,

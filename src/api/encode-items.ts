@@ -23,7 +23,7 @@ export interface EncodeItemsOptions extends JobOptions {
  *   ERR_PACKAGE_MISSING without tandem-offline.
  */
 export async function encodeItems(options: EncodeItemsOptions): Promise<IndexSettings> {
-  const items = await loadOffline('tandem encode items', () => import('../encode/items.ts'));
+  const items = await loadOffline('tandem encode', () => import('../encode/items.ts'));
   const { index } = await reportProgressTo(options.onProgress, () =>
     items.encodeItems(options.checkpoint, options.index),
   );

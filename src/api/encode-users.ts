@@ -48,7 +48,7 @@ export interface EncodeUsersOptions extends JobOptions {
  *   ERR_STORE_UNAVAILABLE; ERR_PACKAGE_MISSING without tandem-offline.
  */
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
-  const [users, { loadBundle }, { readDataset }] = await loadOffline('tandem encode users', () =>
+  const [users, { loadBundle }, { readDataset }] = await loadOffline('tandem encode', () =>
     Promise.all([
       import('../encode/users.ts'),
       import('../bundle/load.ts'),

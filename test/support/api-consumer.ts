@@ -109,6 +109,7 @@ import {
   type SwapCheck,
   type TableManifest,
   type TableName,
+  type TableRows,
   type TandemErrorOptions,
   type TimeUnit,
   type TrainConfig,
@@ -162,7 +163,8 @@ export async function learn(folder: string): Promise<PublishedBundle> {
   const left: RejectedCount | undefined = first;
   const row: RejectedRow | undefined = first?.samples[0];
   const table: TableName | undefined = left?.table;
-  console.error(counts.events, row?.line, table);
+  const read: TableRows = report.sourceRows;
+  console.error(counts.events, row?.line, table, read.events);
 
   const sampling: CandidateSampling = { negatives: 64, unigramShare: 0.5, hardNegatives: 0 };
   const logQ: LogQ = 'negativesOnly';
