@@ -458,6 +458,7 @@ describe('importDataset', () => {
 
   it('leaves out rows whose ids, names and texts cannot be read, and says what came', async () => {
     const { report, dataset } = await run({
+      allowLoss: true,
       files: {
         'events.ndjson': [
           '{"user":17850.0,"item":"i1","time":1,"action":"buy"}',
