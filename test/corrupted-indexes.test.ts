@@ -1,4 +1,4 @@
-// Loads ten thousand damaged indexes. A server checks the bundle's digest first, which rejects
+// Loads thousands of damaged indexes. A server checks the bundle's digest first, which rejects
 // every one. Without that check the native loader must reject each of them, or load it harmlessly
 // where a format without checksum has only changed values. It must never crash or hang.
 
@@ -14,10 +14,12 @@ import { readBundleFiles, readManifest } from '../src/bundle/files.ts';
 import { loadBundle } from '../src/bundle/load.ts';
 import { BUNDLE_FILES } from '../src/bundle/manifest.ts';
 import { damage } from './support/corruption.ts';
+import { FORM } from './support/form.ts';
 import { FORMAT_SIZE, FORMAT_WIDTH, INDEX_FORMATS } from './support/index-formats.ts';
 import { publishTinyBundle } from './support/tiny-bundle.ts';
+import { TYPESCRIPT } from './support/typescript.ts';
 
-const COUNT = 10_000;
+const COUNT = { quick: 1000, long: 10_000 }[FORM];
 const SEED = 2026;
 /** The loader hangs when it takes longer than this; loading an index takes a millisecond. */
 const HANG_MS = 30_000;
@@ -85,7 +87,7 @@ function loadInChild(name: string, file: string): Promise<string[]> {
   const script = fileURLToPath(new URL('support/load-damaged.ts', import.meta.url));
   const child = spawn(
     process.execPath,
-    ['--import', 'tsx', script, name, file, String(SEED), String(COUNT)],
+    [...TYPESCRIPT, script, name, file, String(SEED), String(COUNT)],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const lines: string[] = [];

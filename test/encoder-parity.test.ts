@@ -21,6 +21,7 @@ import { TwoTower, type WeightMap } from '../src/model/network/two-tower.ts';
 import { nativeAddon } from '../src/native/addon.ts';
 import { packageRoot } from '../src/package-root.ts';
 import { Random } from '../src/random.ts';
+import { TYPESCRIPT } from './support/typescript.ts';
 
 /** Relative to the largest value of a state, because single values may be near 0. */
 const RELATIVE_TOLERANCE = 1e-4;
@@ -325,16 +326,12 @@ test('a state does not depend on the number of threads', () => {
     process.stdout.write(createHash('sha256').update(Buffer.from(states[0].buffer)).digest('hex'));
   `;
   const digests = ['1', '2', '5'].map((threads) => {
-    const run = spawnSync(
-      process.execPath,
-      ['--import', 'tsx', '--input-type=module', '-e', script],
-      {
-        cwd: packageRoot(),
-        encoding: 'utf8',
-        timeout: 60_000,
-        env: { ...process.env, TANDEM_THREADS: threads },
-      },
-    );
+    const run = spawnSync(process.execPath, [...TYPESCRIPT, '--input-type=module', '-e', script], {
+      cwd: packageRoot(),
+      encoding: 'utf8',
+      timeout: 60_000,
+      env: { ...process.env, TANDEM_THREADS: threads },
+    });
     assert.equal(run.status, 0, run.stderr);
     return run.stdout;
   });

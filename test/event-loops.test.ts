@@ -17,9 +17,11 @@ import { LoopThreads } from '../src/serve/process/loop-threads.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { chooseTransport } from '../src/serve/web/choose-transport.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
+import { FORM } from './support/form.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
 const LOOPS = 3;
+const SWAPS = { quick: 4, long: 24 }[FORM];
 /** With this many connections, the chance that one of three loops gets none is 1 in 10^10. */
 const CONNECTIONS = 60;
 /**
@@ -144,7 +146,7 @@ test('all loops answer like a server with one loop, also after a bundle is activ
     while (!asking.signal.aborted)
       for (const reply of await many(() => ask(server))) seen.add(essence(reply));
   })();
-  for (let swap = 0; swap < 6; swap++) {
+  for (let swap = 0; swap < SWAPS; swap++) {
     const body = { bundle: names[swap % 2]! };
     assert.equal((await call(server.adminPort!, '/bundles/activate', { body })).status, 200);
     for (const reply of await many(() => ask(server)))

@@ -12,6 +12,7 @@ import { resolveServerSettings } from '../src/config.ts';
 import type { EncoderId, UserId } from '../src/ids.ts';
 import { startServer, type RunningServer } from '../src/serve/process/server.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
+import { FORM } from './support/form.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
 
 interface Body {
@@ -20,7 +21,7 @@ interface Body {
 }
 
 const USERS = ['of-0', 'of-1', 'nobody'] as const;
-const SWAPS = 12;
+const SWAPS = { quick: 6, long: 60 }[FORM];
 /** A store that several servers share; servers close their store, so close does nothing here. */
 class SharedStore extends MemoryStore {
   override close(): Promise<void> {

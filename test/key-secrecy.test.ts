@@ -10,13 +10,14 @@ import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { publishTinyBundle } from './support/tiny-bundle.ts';
+import { TYPESCRIPT } from './support/typescript.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-secrecy-'));
 after(() => {
   rmSync(folder, { recursive: true });
 });
 const keyFile = join(folder, 'keys.json');
-const command = ['--import', 'tsx', 'src/cli/main.ts'];
+const command = [...TYPESCRIPT, 'src/cli/main.ts'];
 
 function addKey(name: string): string {
   const added = spawnSync(

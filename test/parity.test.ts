@@ -52,7 +52,9 @@ const items = catalogueItemFeatures(schema, catalogue);
 const width = fc.integer({ min: 1, max: 70 });
 const configs = fc
   .record({
-    headWidth: fc.integer({ min: 2, max: 30 }),
+    // A vector of two or three numbers is often nearly 0 before it is normalised, which multiplies
+    // rounding errors by hundreds. src/native/head.test.ts draws them and scales its tolerance.
+    headWidth: fc.integer({ min: 4, max: 30 }),
     hiddenWidth: width,
     contextWidth: width,
     subjectWidth: fc.integer({ min: 1, max: 20 }),

@@ -1,5 +1,6 @@
-// Trains in shards on 200,000 events; bench/scale.ts is the large version. At most two shards are
-// in memory, and a run that is killed and continued gives the same bytes as an undisturbed run.
+// Trains in four shards, of 200,000 events in the long form; bench/scale.ts is the large version. At
+// most two shards are in memory, and a run that is killed and continued gives the same bytes as an
+// undisturbed run.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -17,11 +18,13 @@ import { loadCheckpoint } from '../src/model/training/checkpoint.ts';
 import type { TrainConfig } from '../src/model/train-config.ts';
 import { runCli, spawnCli } from './support/cli.ts';
 import { contents } from './support/contents.ts';
+import { FORM } from './support/form.ts';
 import { makeShop, SHOP_TRAINING, writeShop } from './support/shop.ts';
 
-const SHARD_EVENTS = 50_000;
+const USERS = { quick: 5250, long: 21_000 }[FORM];
+const SHARD_EVENTS = { quick: 12_500, long: 50_000 }[FORM];
 const SHARDS = 4;
-const KILLS = 3;
+const KILLS = { quick: 2, long: 6 }[FORM];
 const CONFIG: TrainConfig = {
   ...SHOP_TRAINING,
   steps: 32,
@@ -33,7 +36,7 @@ const folder = mkdtempSync(join(tmpdir(), 'tandem-shards-'));
 const at = (name: string): string => join(folder, name);
 
 before(async () => {
-  writeShop(at('raw'), makeShop({ items: 96, users: 21_000, seed: 5 }));
+  writeShop(at('raw'), makeShop({ items: 96, users: USERS, seed: 5 }));
   await importDataset({
     manifestPath: join(at('raw'), 'source.json'),
     outputDirectory: at('dataset'),

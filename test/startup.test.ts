@@ -11,8 +11,10 @@ import { after, test } from 'node:test';
 import { packageRoot } from '../src/package-root.ts';
 import { LmdbStore } from '../src/store/lmdb-store.ts';
 import { spawnCli } from './support/cli.ts';
+import { FORM } from './support/form.ts';
 
-const MAX_STARTUP_MS = 1000;
+/** The quick form may share its machine with anything. */
+const MAX_STARTUP_MS = { quick: 10_000, long: 1000 }[FORM];
 /**
  * One of these starts must be fast: the machine may be busy, but a slow program is slow every time.
  */
@@ -89,7 +91,7 @@ async function startAndAsk(node: readonly string[]): Promise<Started> {
   }
 }
 
-test('tandem serve answers within a second', async () => {
+test('tandem serve answers soon after its start', async () => {
   await LmdbStore.open(join(folder, 'store')).close();
   const times: number[] = [];
   while (times.length < STARTS) {

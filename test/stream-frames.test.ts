@@ -6,7 +6,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { WebSocket } from 'ws';
 import type { Answer } from '../examples/binary-candidates.ts';
@@ -18,6 +17,7 @@ import { startServer, type RunningServer } from '../src/serve/process/server.ts'
 import { STREAM_ENDPOINTS, answerFrame } from '../src/serve/web/stream-frames.ts';
 import { MemoryStore } from '../src/store/memory-store.ts';
 import { publishTinyBundle, tinyItem } from './support/tiny-bundle.ts';
+import { until } from './support/until.ts';
 import type { AnswerParts } from '../src/serve/answer/answer-parts.ts';
 import type { CandidatesRequest } from '../src/serve/request/request-types.ts';
 
@@ -66,7 +66,7 @@ class Client {
   }
 
   async received(frames: number): Promise<void> {
-    for (let i = 0; i < 2000 && this.frames.length < frames; i++) await sleep(5);
+    await until(`${frames} frames`, () => this.frames.length >= frames);
     assert.equal(this.frames.length, frames);
   }
 

@@ -122,8 +122,9 @@ test('waits longer after each failed start, and rolls back once', async () => {
     times.push(performance.now());
   }
   const waits = times.slice(1).map((time, i) => time - times[i]!);
-  // The waits are 0, 100, 200, 400 and 800 ms, plus the start itself.
-  assert.ok(waits[4]! - waits[0]! > 600, waits.join());
+  // The time between two deaths is the wait and the start itself. Timers may fire 1 ms early.
+  for (const [i, waitMs] of [0, 100, 200, 400, 800].entries())
+    assert.ok(waits[i]! >= waitMs - 1, waits.join());
   assert.deepEqual(readHistory(bundles), [names[0]]);
   assert.equal(await supervised.stop(), 0);
 });

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { TYPESCRIPT } from '../../test/support/typescript.ts';
 import { packageRoot } from '../package-root.ts';
 import { Random } from '../random.ts';
 import {
@@ -48,6 +49,22 @@ async function check(
 ): Promise<void> {
   const expected = plain(...inputs);
   const dy = expected.map(() => random.normal());
+  const slopes = inputs.map((rows) => {
+    const width = rows[0]!.length;
+    return Array.from({ length: 8 }, () => {
+      const at = random.integer(rows.length * width);
+      const row = rows[Math.floor(at / width)]!;
+      const column = at % width;
+      const kept = row[column]!;
+      const step = 1e-5;
+      row[column] = kept + step;
+      const above = dot(plain(...inputs), dy);
+      row[column] = kept - step;
+      const below = dot(plain(...inputs), dy);
+      row[column] = kept;
+      return { at, slope: (above - below) / (2 * step) };
+    });
+  });
   for (const backend of BACKENDS) {
     await useBackend(backend);
     tf.tidy(() => {
@@ -63,20 +80,9 @@ async function check(
         tensors,
         tf.tensor(dy, output.shape, 'float32'),
       );
-      for (const [which, rows] of inputs.entries()) {
+      for (const [which, samples] of slopes.entries()) {
         const gradient = gradients[which]!.dataSync<'float32'>();
-        for (let sample = 0; sample < 8; sample++) {
-          const at = random.integer(gradient.length);
-          const row = rows[Math.floor(at / rows[0]!.length)]!;
-          const column = at % rows[0]!.length;
-          const kept = row[column]!;
-          const step = 1e-5;
-          row[column] = kept + step;
-          const above = dot(plain(...inputs), dy);
-          row[column] = kept - step;
-          const below = dot(plain(...inputs), dy);
-          row[column] = kept;
-          const slope = (above - below) / (2 * step);
+        for (const { at, slope } of samples) {
           assert.ok(
             Math.abs(gradient[at]! - slope) < 5e-4 * (1 + Math.abs(slope)),
             `${backend}, input ${which} at ${at}: expected ${slope}, received ${gradient[at]!}`,
@@ -424,7 +430,7 @@ test('a result does not depend on the number of threads', () => {
     process.stdout.write(hash.digest('hex'));
   `;
   const digests = ['1', '2', '5'].map((threads) =>
-    execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', program], {
+    execFileSync(process.execPath, [...TYPESCRIPT, '--input-type=module', '--eval', program], {
       cwd: packageRoot(),
       env: { ...process.env, TANDEM_THREADS: threads },
       encoding: 'utf8',

@@ -5,6 +5,7 @@ import { before, describe, it } from 'node:test';
 import { BACKENDS } from '../backend/backends.ts';
 import { probeBackend } from '../backend/select.ts';
 import { makeShop, shopDataset } from '../../test/support/shop.ts';
+import { TYPESCRIPT } from '../../test/support/typescript.ts';
 import { loadBundle, type Bundle } from '../bundle/load.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { EncoderId, UserId } from '../ids.ts';
@@ -195,11 +196,11 @@ describe('encodeUsers', () => {
       const loaded = Object.keys(Module._cache).filter((path) => forbidden.test(path));
       process.stdout.write(JSON.stringify({ encoded, refused, loaded }));
     `;
-    const run = spawnSync(
-      process.execPath,
-      ['--import', 'tsx', '--input-type=module', '-e', script],
-      { cwd: packageRoot(), encoding: 'utf8', timeout: 60_000 },
-    );
+    const run = spawnSync(process.execPath, [...TYPESCRIPT, '--input-type=module', '-e', script], {
+      cwd: packageRoot(),
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
     assert.equal(run.status, 0, run.stderr);
     const { encoded, refused, loaded } = JSON.parse(run.stdout) as Record<string, unknown>;
     assert.deepEqual([encoded, loaded], [5, []]);

@@ -7,7 +7,7 @@ import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
 import { AllowList } from './allow-list.ts';
 import { openIndex, type ApproximateIndex } from './approximate-index.ts';
-import { buildIndex, measureRecall } from './build-index.ts';
+import { buildIndex, measureRecall, type IndexBuild } from './build-index.ts';
 import { newSearchOutput, type IndexKind } from './search-plan.ts';
 import { EXACT_LIMIT, PlannedIndex } from './planned-index.ts';
 
@@ -21,6 +21,7 @@ let exact: NativeExactIndex;
 let manyVectors: Float32Array;
 let manyExact: NativeExactIndex;
 const KINDS: readonly IndexKind[] = ['clusters', 'hnsw'];
+let builds: Record<IndexKind, IndexBuild>;
 let indexes: Record<IndexKind, ApproximateIndex>;
 
 before(async () => {
@@ -28,10 +29,11 @@ before(async () => {
   exact = new (nativeAddon().ExactIndex)(vectors, WIDTH);
   manyVectors = unitRows(MANY, 10);
   manyExact = new (nativeAddon().ExactIndex)(manyVectors, WIDTH);
-  indexes = {
-    clusters: (await buildIndex(vectors, WIDTH)).index,
-    hnsw: (await buildIndex(vectors, WIDTH, { kind: 'hnsw' })).index,
+  builds = {
+    clusters: await buildIndex(vectors, WIDTH),
+    hnsw: await buildIndex(vectors, WIDTH, { kind: 'hnsw' }),
   };
+  indexes = { clusters: builds.clusters.index, hnsw: builds.hnsw.index };
 });
 
 function unitRows(count: number, seed: number): Float32Array {
@@ -239,7 +241,7 @@ for (const kind of KINDS)
         kind,
         onProgress: (share) => shares.push(share),
       });
-      const second = await buildIndex(vectors, WIDTH, { kind });
+      const second = builds[kind];
       assert.deepEqual(Buffer.from(first.bytes), Buffer.from(second.bytes));
       assert.deepEqual(first.settings, second.settings);
       assert.ok(first.settings.recallAt100 >= 0.98);
@@ -264,9 +266,8 @@ for (const kind of KINDS)
     });
 
     it('refuses the bytes of the other kind', async () => {
-      const { bytes } = await buildIndex(vectors, WIDTH, { kind });
-      const other = kind === 'hnsw' ? 'clusters' : 'hnsw';
-      const { settings } = await buildIndex(vectors, WIDTH, { kind: other });
+      const { bytes } = builds[kind];
+      const { settings } = builds[kind === 'hnsw' ? 'clusters' : 'hnsw'];
       await assert.rejects(openIndex(settings, bytes, vectors, WIDTH), {
         code: 'ERR_INDEX_INVALID',
       });

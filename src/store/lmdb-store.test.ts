@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { storeConformance, userId, userState } from '../../test/support/store-conformance.ts';
+import { TYPESCRIPT } from '../../test/support/typescript.ts';
 import type { EncoderId } from '../ids.ts';
 import { LmdbStore } from './lmdb-store.ts';
 import { newStateBatch } from './state-batch.ts';
@@ -37,7 +38,7 @@ describe('LmdbStore', () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     await store.close();
     console.log('closed');`;
-    const node = [process.execPath, '--import', 'tsx', '--input-type=module', '--eval', script];
+    const node = [process.execPath, ...TYPESCRIPT, '--input-type=module', '--eval', script];
     const { status, stdout, stderr } = spawnSync(
       'bash',
       ['-c', 'ulimit -f 256; exec "$@"', 'bash', ...node],
@@ -150,10 +151,8 @@ async function writeInChild(directory: string, ending: string): Promise<void> {
     const state = { state: Float32Array.of(9, 9, 9, 9), dimensions: 4, type: 'f32', ...times };
     await store.write(${JSON.stringify(ENCODER)}, [{ user: 'a', state }]);
     ${ending}`;
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '--eval', script],
-    { stdio: 'inherit' },
-  );
+  const child = spawn(process.execPath, [...TYPESCRIPT, '--input-type=module', '--eval', script], {
+    stdio: 'inherit',
+  });
   await new Promise((resolve) => child.once('exit', resolve));
 }

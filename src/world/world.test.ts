@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -196,6 +197,25 @@ describe('generateWorld', () => {
     assert.equal(first.simulation, true);
     assert.equal(first.counts.items, 1_000);
     assert.equal(first.counts.users, 40);
+  });
+
+  it('writes the bytes that earlier versions wrote', async () => {
+    // Published results name a world by its sizes and seed, so its data never changes.
+    await generate(40, 1, 'pinned');
+    const digests = Object.fromEntries(
+      ['events.csv', 'users.csv', 'requests.ndjson', 'items.ndjson'].map((file) => [
+        file,
+        createHash('sha256')
+          .update(readFileSync(join(folder, 'pinned-raw', file)))
+          .digest('hex'),
+      ]),
+    );
+    assert.deepEqual(digests, {
+      'events.csv': '19e171617e367b530dc41c5c3c15eda58781959cff95fc244c9788c14fb5eb7e',
+      'users.csv': '38014dec584e903029e989b3e9f53c18b4db04eca217fc00c01211873d0ef3ca',
+      'requests.ndjson': '89242d5702e9c0a6e60ad1d6ba5b30a11a3d343e740e8bf3feb2390f60be1931',
+      'items.ndjson': 'abc96878914d61996feed33380ba46fdca8e8ae8d35b738ac077fa34b553a5dd',
+    });
   });
 
   it('streams: the events of a user do not depend on the number of users', async () => {

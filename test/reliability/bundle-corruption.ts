@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BUNDLE_FILES } from '../../src/bundle/manifest.ts';
 import { publishTinyBundle } from '../support/tiny-bundle.ts';
+import { TYPESCRIPT } from '../support/typescript.ts';
 import type { DamageCounts } from './bundle-corruption-child.ts';
 import type { Row, Scale } from './row.ts';
 
@@ -62,7 +63,7 @@ export const BUNDLE_CORRUPTION: Row = {
 async function damageInChild(directory: string, file: string, scale: Scale): Promise<DamageCounts> {
   const script = fileURLToPath(new URL('bundle-corruption-child.ts', import.meta.url));
   const counts = [TRUNCATIONS_AT[scale], FLIPS_AT[scale]].map(String);
-  const child = spawn(process.execPath, ['--import', 'tsx', script, directory, file, ...counts], {
+  const child = spawn(process.execPath, [...TYPESCRIPT, script, directory, file, ...counts], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let last = '';

@@ -32,6 +32,8 @@ const COUNTS_AT: Readonly<Record<Scale, Counts>> = {
   quick: { requests: 2500, admin: 100, raw: 500, frames: 1500 },
   long: { requests: 500_000, admin: 5000, raw: 20_000, frames: 200_000 },
 };
+/** The quick form has the same verdict everywhere. The long form draws a seed. */
+const QUICK_SEED = 836591640;
 /** Cases that are drawn together, from one seed. */
 const CHUNK = 500;
 const AT_ONCE = 16;
@@ -57,7 +59,8 @@ export const FUZZ: Row = {
     'Every other connection is closed at the idle timeout: 10 s, on a clock with 4 s ticks.',
   ],
   run: async (scale, figures) => {
-    const seed = Number(process.env['FUZZ_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+    const drawn = scale === 'quick' ? QUICK_SEED : Math.floor(Math.random() * 2 ** 31);
+    const seed = Number(process.env['FUZZ_SEED'] ?? drawn);
     figures.report('seed', String(seed));
     const folder = mkdtempSync(join(tmpdir(), 'tandem-fuzz-'));
     const versions = await makeVersions(folder, { versions: 2, items: 60, users: 10 });

@@ -28,6 +28,7 @@ import {
   questionOf,
   type CandidatesBody,
 } from './versions.ts';
+import { TYPESCRIPT } from '../support/typescript.ts';
 
 /** Kills of each of the three processes. */
 const KILLS_AT = { quick: 7, long: 167 } as const;
@@ -63,7 +64,7 @@ async function killed(
   from: number,
 ): Promise<string[]> {
   const file = fileURLToPath(new URL('kills-child.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', file, job, directory, String(from)], {
+  const child = spawn(process.execPath, [...TYPESCRIPT, file, job, directory, String(from)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines: string[] = [];

@@ -1,6 +1,6 @@
 // The C++ tests, which need no Node, under sanitizers: for addresses, leaks, undefined behaviour,
-// and data races. `npm test` runs the first three every time, so the quick form looks only for
-// races, where threads meet.
+// and data races. CI runs `npm run test:native` for the first three, so the quick form looks only
+// for races, where threads meet.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

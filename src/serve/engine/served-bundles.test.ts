@@ -6,9 +6,10 @@ import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
+import { FORM } from '../../../test/support/form.ts';
 import { publishTinyBundle, tinyItem } from '../../../test/support/tiny-bundle.ts';
+import { until } from '../../../test/support/until.ts';
 import { activateBundle, rollbackBundle } from '../../bundle/current.ts';
 import { loadBundle } from '../../bundle/load.ts';
 import type { EncoderId, UserId } from '../../ids.ts';
@@ -103,10 +104,10 @@ async function openAt(
   return { metrics, bundles: await ServedBundles.open(directory, 'auto', metrics) };
 }
 
-async function until(what: () => boolean): Promise<void> {
-  for (let i = 0; i < 400 && !what(); i++) await sleep(10);
-  assert.ok(what());
-}
+const refusals = async (metrics: ServerMetrics): Promise<number> => {
+  const text = await metrics.registry.metrics();
+  return Number(/tandem_bundle_swaps_total\{outcome="refused"\} (\d+)/.exec(text)?.[1] ?? 0);
+};
 
 test('the previous bundle answers a user whose state was made by its encoder', async () => {
   const { bundles } = await openAt(ownDirectory());
@@ -164,7 +165,7 @@ test('across activations and rollbacks, an answer comes from one bundle', async 
       }
       await Promise.all(asked);
     }),
-    { numRuns: 15 },
+    { numRuns: { quick: 5, long: 50 }[FORM] },
   );
 });
 
@@ -201,38 +202,38 @@ test('a rollback takes the engine in memory, by whatever path the bundles were n
 
 test('a refused bundle is tried again once current has named another one', async () => {
   const directory = ownDirectory();
-  const { bundles } = await openAt(directory);
-  const [first, second] = [published[0]!, published[1]!];
+  const { bundles, metrics } = await openAt(directory);
+  const [first, second, third] = [published[0]!, published[1]!, published[2]!];
   const served = (): string => bundles.served.active.bundle.manifest.bundleId;
   const goldens = join(directory, second.name, 'goldens.json');
   const bytes = readFileSync(goldens);
   bundles.follow(10);
   appendFileSync(goldens, 'x');
   activateBundle(directory, second.name);
-  await sleep(100);
+  await until('a refusal', async () => (await refusals(metrics)) === 1);
   assert.equal(served(), first.bundleId);
   writeFileSync(goldens, bytes);
-  activateBundle(directory, first.name);
-  await sleep(100);
+  activateBundle(directory, third.name);
+  await until('the third bundle', () => served() === third.bundleId);
   activateBundle(directory, second.name);
-  await until(() => served() === second.bundleId);
+  await until('the second bundle', () => served() === second.bundleId);
   await bundles.close();
 });
 
 test('a server follows current, wherever it was changed, and passes a bad bundle by', async () => {
   const directory = ownDirectory();
-  const { bundles } = await openAt(directory);
+  const { bundles, metrics } = await openAt(directory);
   const served = (): string => bundles.served.active.bundle.manifest.bundleId;
   bundles.follow(10);
   activateBundle(directory, published[1]!.name);
-  await until(() => served() === published[1]!.bundleId);
+  await until('the second bundle', () => served() === published[1]!.bundleId);
   appendFileSync(join(directory, published[2]!.name, 'goldens.json'), 'x');
   activateBundle(directory, published[2]!.name);
-  await sleep(100);
+  await until('a refusal', async () => (await refusals(metrics)) === 1);
   assert.equal(served(), published[1]!.bundleId);
   rollbackBundle(directory);
   rollbackBundle(directory);
-  await until(() => served() === published[0]!.bundleId);
+  await until('the first bundle', () => served() === published[0]!.bundleId);
   await bundles.close();
 });
 

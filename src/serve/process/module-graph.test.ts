@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { publishTinyBundle } from '../../../test/support/tiny-bundle.ts';
+import { TYPESCRIPT } from '../../../test/support/typescript.ts';
 import { LmdbStore } from '../../store/lmdb-store.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-graph-'));
@@ -44,14 +45,10 @@ test('a server that starts, answers and stops loads nothing of tandem-offline: t
     process.stdout.write(JSON.stringify({ candidates: candidates.length, loaded }));
     process.exit(0);
   `;
-  const run = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '-e', script],
-    {
-      encoding: 'utf8',
-      timeout: 60_000,
-    },
-  );
+  const run = spawnSync(process.execPath, [...TYPESCRIPT, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
   assert.equal(run.status, 0, run.stderr);
   assert.deepEqual(JSON.parse(run.stdout), { candidates: 3, loaded: [] });
 });

@@ -10,7 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { WebSocket } from 'ws';
+import { FORM } from '../../../test/support/form.ts';
 import { TINY_CATEGORIES, publishTinyBundle, tinyItem } from '../../../test/support/tiny-bundle.ts';
+import { until } from '../../../test/support/until.ts';
 import { loadBundle, type Bundle } from '../../bundle/load.ts';
 import { resolveServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
@@ -390,7 +392,7 @@ for (const transport of ['uws', 'node'] as const)
           const { status } = await post(body, batch ? '/v1/candidates:batch' : '/v1/candidates');
           assert.ok(status < 500, `status ${status}`);
         }),
-        { numRuns: 300 },
+        { numRuns: { quick: 100, long: 1000 }[FORM] },
       );
     });
 
@@ -474,7 +476,7 @@ for (const transport of ['uws', 'node'] as const)
       send({ type: 'subject', id: 'odd', surface: 'related', subjct: 1 });
       send({ type: 'bye' });
       send('{');
-      for (let i = 0; i < 400 && frames.length < 26; i++) await sleep(5);
+      await until('26 frames', () => frames.length >= 26);
       const byId = new Map(frames.map((frame) => [frame['id'], frame]));
       const codeOf = (id: unknown): unknown =>
         (byId.get(id)?.['error'] as { code: string } | undefined)?.code;
@@ -501,10 +503,10 @@ for (const transport of ['uws', 'node'] as const)
       client.send(JSON.stringify({ type: 'hello', user: 'fresh', k: 1 }));
       for (let id = 0; id < 70; id++)
         client.send(JSON.stringify({ type: 'subject', id, surface: 'related' }));
-      for (let i = 0; i < 400 && codes.length < 7; i++) await sleep(5);
+      await until('7 frames', () => codes.length >= 7);
       store.gate = undefined;
       resolve();
-      for (let i = 0; i < 400 && codes.length < 71; i++) await sleep(5);
+      await until('71 frames', () => codes.length >= 71);
       assert.equal(codes.filter((code) => code === 'ERR_OVERLOADED').length, 6);
       assert.equal(codes.length, 71);
       client.close();
@@ -520,7 +522,7 @@ for (const transport of ['uws', 'node'] as const)
         method: 'POST',
         body: JSON.stringify(ASK),
       });
-      while (own.reads === reads) await sleep(5);
+      await until('a read of the store', () => own.reads > reads);
       const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
       for (const path of [
         '/v1/candidates',
@@ -560,10 +562,14 @@ for (const transport of ['uws', 'node'] as const)
         method: 'POST',
         body: JSON.stringify(ASK),
       });
-      while (own.reads === reads) await sleep(5);
+      await until('a read of the store', () => own.reads > reads);
       const closed = stopping.close();
-      await sleep(30);
-      await assert.rejects(fetch(`${stopping.base}/health/live`));
+      await until('a refused connection', () =>
+        fetch(`${stopping.base}/health/live`).then(
+          () => false,
+          () => true,
+        ),
+      );
       resolve();
       const response = await pending;
       assert.equal(response.status, 200);
@@ -587,12 +593,13 @@ for (const transport of ['uws', 'node'] as const)
       const gone = new Promise<number>((closed) => client.on('close', closed));
       const { promise, resolve } = gate();
       own.gate = promise;
+      const reads = own.reads;
       client.send(JSON.stringify({ type: 'hello', user: 'fresh', k: 1 }));
       client.send(JSON.stringify({ type: 'subject', id: 'first', surface: 'related' }));
-      await sleep(50);
+      await until('a read of the store', () => own.reads > reads);
       const closed = stopping.close();
       client.send(JSON.stringify({ type: 'subject', id: 'second', surface: 'related' }));
-      await sleep(50);
+      await until('a refused subject', () => frames.some(({ error }) => error !== undefined));
       resolve();
       await closed;
       assert.equal(await gone, 1001);

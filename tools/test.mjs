@@ -1,0 +1,95 @@
+// Runs all tests, and prints how long each part took.
+//
+// Usage: node tools/test.mjs [quick | long]. The quick form is `npm test`. The long form also runs
+// what takes too long there, and the tests of the quick form with more repetitions and other seeds.
+// .ci/run lists what CI runs between the two.
+import { Buffer } from 'node:buffer';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+
+const root = join(import.meta.dirname, '..');
+
+/** Rows of the reliability tests that take seconds. */
+const QUICK_ROWS = ['bundle-corruption', 'non-finite', 'kills', 'store-outage', 'mixed-versions'];
+const RELIABILITY = 'node --import ./tools/typescript.mjs test/reliability/main.ts';
+
+const BUILD = {
+  'build native': 'npm run --silent build:native',
+  // The lint checks the types.
+  'build and lint': 'npm run --silent build:ts -- --noCheck && npm run --silent lint:code',
+};
+const FORMS = {
+  // A stage runs its parts in parallel, and the next stage begins when all have ended.
+  quick: [
+    BUILD,
+    {
+      'native tests': 'node tools/test-native.mjs addon',
+      reliability: `${RELIABILITY} ${QUICK_ROWS.join(' ')}`,
+    },
+    { tests: 'node tools/run-tests.mjs' },
+  ],
+  long: [
+    BUILD,
+    { format: 'npm run --silent lint:format' },
+    { 'native tests, all presets': 'node tools/test-native.mjs' },
+    { tests: 'node tools/run-tests.mjs' },
+    { 'property tests, 20 seeds': 'node tools/test-seeds.mjs 20' },
+    { 'reliability, long form': `${RELIABILITY} --long` },
+    { 'other versions of Node': 'npm run --silent test:other-nodes' },
+    { package: 'npm run --silent test:package' },
+  ],
+};
+const form = process.argv[2] ?? 'quick';
+const stages = FORMS[form];
+if (stages === undefined) {
+  console.error(`Expected quick or long as form of the tests, received "${form}".`);
+  process.exit(1);
+}
+const isLong = form === 'long';
+// One seed for all files, so that one line says how to repeat them.
+const seed = process.env.TANDEM_PROPERTY_SEED ?? String(Math.floor(Math.random() * 2 ** 31));
+const env = {
+  ...process.env,
+  ...(isLong && { TANDEM_TESTS: 'long', TANDEM_PROPERTY_SEED: seed }),
+};
+
+/**
+ * Runs one part.
+ *
+ * @param isAlone - whether it writes to the terminal itself. Parts that run beside others are
+ *   printed when they end.
+ */
+async function runPart(name, command, isAlone) {
+  const startedMs = performance.now();
+  const child = spawn(command, { cwd: root, env, shell: true, stdio: stdioOf(isAlone) });
+  const output = [];
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk) => output.push(chunk));
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  process.stdout.write(Buffer.concat(output));
+  const seconds = Math.round((performance.now() - startedMs) / 1000);
+  return { name, seconds, code };
+}
+
+const stdioOf = (isAlone) => (isAlone ? 'inherit' : ['ignore', 'pipe', 'pipe']);
+
+const results = [];
+for (const stage of stages) {
+  const parts = Object.entries(stage);
+  const isAlone = parts.length === 1;
+  console.log(`# ${parts.map(([name]) => name).join(' | ')}`);
+  results.push(
+    ...(await Promise.all(parts.map(([name, command]) => runPart(name, command, isAlone)))),
+  );
+  if (results.some(({ code }) => code !== 0)) break;
+}
+console.log('');
+for (const { name, seconds, code } of results)
+  console.log(`# ${name}: ${code === 0 ? 'passed' : 'failed'} in ${seconds} s`);
+console.log(`# ${Math.round(performance.now() / 1000)} s`);
+if (isLong) console.log(`# property tests: TANDEM_PROPERTY_SEED=${seed} repeats these`);
+process.exit(results.every(({ code }) => code === 0) ? 0 : 1);
