@@ -24,8 +24,13 @@ import {
   encoderPrefix,
   hasSeenMore,
 } from './codec.ts';
-import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import { encodeHistory, historyIn, type UserHistory } from './history.ts';
+import {
+  decodeItemChanges,
+  encodeItemChange,
+  type ItemChange,
+  type ItemChanges,
+} from './item-changes.ts';
 import {
   historyKey,
   itemChangeCountKey,
@@ -36,7 +41,7 @@ import {
   watermarkKey,
 } from './keys.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;
@@ -143,8 +148,7 @@ export class LmdbStore implements FeatureStore {
   }
 
   #historyOf(user: UserId): UserHistory | undefined {
-    const record = this.#database.getBinary(historyKey(user));
-    return record === undefined ? undefined : decodeHistory(record, user);
+    return historyIn(this.#database.getBinary(historyKey(user)), user);
   }
 
   itemChangesVersion(): Promise<number> {
@@ -157,7 +161,7 @@ export class LmdbStore implements FeatureStore {
       const found = this.#database.getRange({ start, end: successor(start) });
       return {
         version: this.#itemChangesVersion(),
-        changes: Array.from(found, ({ value }) => decodeItemChange(Buffer.from(value))),
+        ...decodeItemChanges(found),
       };
     });
   }

@@ -15,8 +15,13 @@ import {
   encodeWatermark,
   encoderPrefix,
 } from './codec.ts';
-import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import { encodeHistory, historyIn, type UserHistory } from './history.ts';
+import {
+  decodeItemChanges,
+  encodeItemChange,
+  type ItemChange,
+  type ItemChanges,
+} from './item-changes.ts';
 import {
   historyKey,
   itemChangeCountKey,
@@ -28,7 +33,7 @@ import {
 } from './keys.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Records of one command: bounds how long one command keeps Redis from answering others. */
 const ENTRIES_PER_COMMAND = 512;
@@ -197,19 +202,19 @@ export class RedisStore implements FeatureStore {
     const version = await this.itemChangesVersion();
     const hash = this.#keyOf(itemChangeKeysPrefix());
     // HSCAN may return a field more than once.
-    const found = new Map<string, ItemChange>();
+    const found = new Map<string, { readonly key: Buffer; readonly value: Buffer }>();
     let cursor = '0';
     do {
       const [next, pairs] = await this.#ask('reading changes of items', () =>
         this.#redis.hscanBuffer(hash, cursor, 'COUNT', SCAN_COUNT),
       );
       for (let i = 1; i < pairs.length; i += 2) {
-        const change = decodeItemChange(pairs[i]!);
-        found.set(change.item, change);
+        const [key, value] = [pairs[i - 1]!, pairs[i]!];
+        found.set(key.toString('latin1'), { key, value });
       }
       cursor = next.toString();
     } while (cursor !== '0');
-    return { version, changes: [...found.values()] };
+    return { version, ...decodeItemChanges(found.values()) };
   }
 
   async writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
@@ -364,10 +369,6 @@ function messageOf(error: unknown): string {
 
 function isReply(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError';
-}
-
-function historyIn(record: Buffer | null | undefined, user: UserId): UserHistory | undefined {
-  return record === null || record === undefined ? undefined : decodeHistory(record, user);
 }
 
 /** The pattern of SCAN for keys that begin with these bytes. */
