@@ -31,6 +31,7 @@ import {
   stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
+import { isRefusedDatabase, isReply, reasonOf, redisRemedy } from './redis-errors.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
 import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
@@ -78,6 +79,11 @@ export class RedisStore implements FeatureStore {
   /** The reason why there is no connection; undefined while there is one. */
   #connectionError: Error | undefined;
   /**
+   * Why Redis refused the database of the location. While it is set, the connection is in database
+   * 0, where this store must not read or write.
+   */
+  #refusedDatabase: Error | undefined;
+  /**
    * One change of histories at a time: a change watches keys, and a connection has one watched set.
    */
   readonly #changes = new SerialQueue();
@@ -109,6 +115,10 @@ export class RedisStore implements FeatureStore {
     // process.
     this.#redis.on('error', (error: Error) => {
       this.#connectionError = error;
+      if (isRefusedDatabase(error)) this.#refusedDatabase = error;
+    });
+    this.#redis.on('connect', () => {
+      this.#refusedDatabase = undefined;
     });
     this.#redis.on('close', () => {
       this.#connectionError ??= new Error('the connection was closed');
@@ -125,17 +135,26 @@ export class RedisStore implements FeatureStore {
    * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for
    *   TLS.
    * @param timeoutMs - longest time to wait for the answer of a command.
-   * @throws TandemError ERR_CONFIG_INVALID for any other location.
+   * @throws TandemError ERR_CONFIG_INVALID for any other location, and for a database that Redis
+   *   refuses.
    */
   static async open(location: string, timeoutMs: number): Promise<RedisStore> {
     const store = new RedisStore(location, timeoutMs);
     await store.#redis.connect().catch((error: unknown) => {
       // Only the message: the error holds the failed command, and that of a login holds the
       // password.
-      const reason = messageOf(store.#connectionError ?? error);
+      const reason = reasonOf(store.#connectionError ?? error);
       logger.error({ store: store.#name, reason }, 'Redis does not answer yet');
     });
-    return store;
+    const refused = store.#refusedDatabase;
+    if (refused === undefined) return store;
+    await store.close();
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected the database of ${store.#name} in Redis, but selecting it failed: ` +
+        `${reasonOf(refused)}. ${redisRemedy(reasonOf(refused))}`,
+      { details: { setting: 'store' } },
+    );
   }
 
   async read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): Promise<void> {
@@ -317,6 +336,7 @@ export class RedisStore implements FeatureStore {
   /** Makes a call, or throws at once while the circuit breaker takes Redis for down. */
   async #ask<T>(doing: string, call: () => Promise<T>): Promise<T> {
     if (this.#closed) throw this.#unavailable(`${doing} after close()`);
+    if (this.#refusedDatabase !== undefined) throw this.#unavailable(doing, this.#refusedDatabase);
     try {
       return await this.#breaker.run(call, () => {
         throw this.#unavailable(`${doing} while it does not answer`);
@@ -349,11 +369,11 @@ export class RedisStore implements FeatureStore {
 
   #unavailable(doing: string, error?: unknown): TandemError {
     const reason = this.#connectionError ?? error;
-    const because = reason === undefined ? '' : `: ${messageOf(reason)}`;
+    const because = reason === undefined ? '' : reasonOf(reason);
     return new TandemError(
       'ERR_STORE_UNAVAILABLE',
-      `Expected the feature store at ${this.#name} to answer, but ${doing} failed${because}. ` +
-        'Check that Redis runs, its address, password and memory.',
+      `Expected the feature store at ${this.#name} to answer, but ${doing} failed` +
+        `${because && `: ${because}`}. ${redisRemedy(because)}`,
       { details: { store: this.#name } },
     );
   }
@@ -361,14 +381,6 @@ export class RedisStore implements FeatureStore {
   #keyOf(key: Buffer): Buffer {
     return Buffer.concat([this.#namespace, key]);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function isReply(error: unknown): boolean {
-  return error instanceof Error && error.name === 'ReplyError';
 }
 
 /** The pattern of SCAN for keys that begin with these bytes. */
