@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../errors.ts';
+import { reasonOf } from '../foreign-errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import {
   decodeRecord,
@@ -40,6 +41,7 @@ import {
   stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
+import { lmdbRemedy } from './lmdb-errors.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
 import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
@@ -234,7 +236,7 @@ export class LmdbStore implements FeatureStore {
       await this.#database.flushed;
     } catch (cause) {
       if (cause instanceof TandemError) throw cause;
-      throw unavailable(this.#directory, `writing ${records} records`, await reasonOf(cause));
+      throw unavailable(this.#directory, `writing ${records} records`, await commitErrorOf(cause));
     }
   }
 
@@ -308,7 +310,7 @@ function expectRoom(directory: string): void {
  * The reason why a commit failed. The binding reports it through a second promise, whose rejection
  * ends the process when nobody listens.
  */
-async function reasonOf(cause: unknown): Promise<unknown> {
+async function commitErrorOf(cause: unknown): Promise<unknown> {
   const { commitError } = cause as { readonly commitError?: Promise<never> };
   if (commitError === undefined) return cause;
   const reason = commitError.catch((error: unknown) => error);
@@ -317,11 +319,11 @@ async function reasonOf(cause: unknown): Promise<unknown> {
 }
 
 function unavailable(directory: string, doing: string, cause: unknown): TandemError {
-  const reason = cause instanceof Error ? `: ${cause.message}` : '';
+  const reason = cause === undefined ? '' : reasonOf(cause);
   return new TandemError(
     'ERR_STORE_UNAVAILABLE',
-    `Expected the LMDB store at ${directory} to answer, but ${doing} failed${reason}. ` +
-      'Check its path, permissions and disk space.',
+    `Expected the LMDB store at ${directory} to answer, but ${doing} failed` +
+      `${reason && `: ${reason}`}. ${lmdbRemedy(reason)}`,
     { cause, details: { directory } },
   );
 }

@@ -4,6 +4,7 @@
 import { createHmac } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { TandemError } from '../../errors.ts';
+import { reasonOf } from '../../foreign-errors.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
 
 export interface AccessEntry {
@@ -54,7 +55,7 @@ export class AccessLog {
       throw new TandemError(
         'ERR_CONFIG_INVALID',
         'Expected a writable file for the access log (setting accessLog), received ' +
-          `${path}: ${String(cause)}.`,
+          `${path}, but: ${reasonOf(cause)}. Name a file in a directory that exists.`,
         { cause, details: { setting: 'accessLog' } },
       );
     }
