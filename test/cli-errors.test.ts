@@ -38,13 +38,14 @@ writeFileSync(at('list.json'), '[]');
 writeFileSync(at('cut.json'), '{"port": 8080,\n "host": "127.0.0.1",\n');
 writeFileSync(at('typed.json'), '{"adminPort": {"port": 1}}');
 writeFileSync(at('keys.json'), '{"keys": [{"id": 1}]}');
-writeFileSync(at('batch.json'), '{"batchSize": "many"}');
+writeFileSync(at('batch.json'), '{"seed": "many"}');
 // A bundle and a run whose files were cut, and a store that another program wrote.
 cpSync(join(packageRoot(), 'models', 'tiny'), at('bundle'), { recursive: true });
 cpSync(at('bundle'), at('truncated'), { recursive: true });
 truncateSync(join(at('truncated'), 'weights.safetensors'), 1000);
 mkdirSync(join(at('run'), 'final'), { recursive: true });
 writeFileSync(join(at('run'), 'run.json'), '{"version": 3,');
+writeFileSync(join(at('run'), 'final', 'result.json'), '{}');
 mkdirSync(at('garbage'));
 writeFileSync(join(at('garbage'), 'data.mdb'), 'x'.repeat(8192));
 
@@ -234,7 +235,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'training settings of the wrong type': {
     args: ['train', '--data', 'x', '--out', at('run2'), '--settings', at('batch.json')],
     code: 'ERR_CONFIG_INVALID',
-    says: [/batchSize: Expected number, received string/],
+    says: [/seed: Expected number, received string/],
   },
   'training settings in a directory': {
     args: ['train', '--data', 'x', '--out', at('run2'), '--settings', at('folder')],
@@ -251,10 +252,10 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_DATASET_INVALID',
     says: [/EISDIR/],
   },
-  'a world in a file': {
-    args: ['world', '--out', at('file'), '--users', '1', '--items', '30'],
+  'keys in a directory that is a file': {
+    args: ['keys', 'add', join(at('file'), 'keys.json'), '--name', 'a', '--role', 'metrics'],
     code: 'ERR_SYSTEM',
-    says: [/file/, /Name a directory/],
+    says: [/mkdir .*file/, /\(EEXIST\)/, /Name another path/],
   },
   'a setting of the wrong type': {
     args: ['serve', '--bundles', 'x', '--store', 'y'],

@@ -133,10 +133,13 @@ export function rollbackBundle(bundlesDirectory: string): string {
  */
 export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
   checkKept(keep);
-  const history = readHistory(bundlesDirectory);
-  const old = history.slice(keep).filter((name) => isBundle(join(bundlesDirectory, name)));
+  // A directory that somebody has deleted does not take the place of a bundle to roll back to.
+  const there = readHistory(bundlesDirectory).filter((name) =>
+    isBundle(join(bundlesDirectory, name)),
+  );
+  const old = there.slice(keep);
   for (const name of old) rmSync(join(bundlesDirectory, name), { recursive: true, force: true });
-  if (old.length > 0) writeHistory(bundlesDirectory, history.slice(0, keep));
+  if (old.length > 0) writeHistory(bundlesDirectory, there.slice(0, keep));
   return old;
 }
 

@@ -18,8 +18,7 @@ export function itemsCommand(): Command {
     )
     .action(async ({ store: location }: { store: string }) => {
       const store = await openStore(location, { readOnly: true, timeoutMs: STORE_TIMEOUT_MS });
-      const { changes, damaged } = await store.readItemChanges();
-      await store.close();
+      const { changes, damaged } = await store.readItemChanges().finally(() => store.close());
       for (const { item, record } of [...changes].sort((a, b) => a.atSeconds - b.atSeconds)) {
         if (record === undefined) continue;
         const { title, categories, advertiser, price, countries } = record;

@@ -25,7 +25,8 @@ function report(error: unknown): void {
       : `ERR_INTERNAL: Expected no unexpected error. This is a defect of tandem: please report it.\n` +
         (error instanceof Error ? (error.stack ?? error.message) : String(error));
   process.stderr.write(`${text}\n`);
-  process.exitCode = 1;
+  // What the command left open, such as a connection that is tried again, must not keep it alive.
+  process.exit(1);
 }
 
 main().catch((reason: unknown) => {

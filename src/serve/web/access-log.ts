@@ -34,6 +34,7 @@ export class AccessLog {
   readonly #salt: Uint8Array;
   readonly #destination: ReturnType<typeof pino.destination>;
   readonly #logger: Logger;
+  #closed = false;
 
   /**
    * @param path - a file to append to; "-" means standard output.
@@ -89,7 +90,10 @@ export class AccessLog {
     this.#destination.reopen();
   }
 
+  /** Safe to call twice: a failed start closes it after its event loop did. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#destination.flushSync();
     this.#destination.end();
   }
