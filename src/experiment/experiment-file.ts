@@ -94,7 +94,7 @@ export function readExperiment(path: string): Experiment {
   try {
     value = readJsonFile(path);
   } catch (cause) {
-    throw invalid(path, reasonOf(cause));
+    throw invalid(path, `JSON, but: ${reasonOf(cause)}`);
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) {

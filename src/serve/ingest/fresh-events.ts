@@ -78,8 +78,8 @@ export class FreshEvents {
    *
    * A damaged record and a history that cannot be encoded concern their user alone.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE. Then no event of the call was kept, or it may be sent
-   *   again: events that were kept are duplicates.
+   * @throws TandemError ERR_STORE_UNAVAILABLE. The call may be sent again: events that were kept
+   *   are duplicates then.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     return this.#queue.run(() => this.#ingest(events));
