@@ -92,13 +92,21 @@ function jsonReason({ message }: SyntaxError, text: string): string {
 export function describeIssue(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'too_small':
-      return `Expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unitOf(issue.origin, issue.minimum)}`;
+      return (
+        `Expected ${issue.inclusive === false ? 'more than' : 'at least'} ` +
+        `${issue.minimum}${unitOf(issue.origin, issue.minimum)}`
+      );
     case 'too_big':
-      return `Expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unitOf(issue.origin, issue.maximum)}`;
+      return (
+        `Expected ${issue.inclusive === false ? 'less than' : 'at most'} ` +
+        `${issue.maximum}${unitOf(issue.origin, issue.maximum)}`
+      );
     case 'invalid_value':
       return `Expected one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
     case 'unrecognized_keys':
-      return `Expected only known fields, received ${issue.keys.map((key) => `"${key}"`).join(', ')}`;
+      return (
+        'Expected only known fields, received ' + issue.keys.map((key) => `"${key}"`).join(', ')
+      );
     case 'invalid_union': {
       // The alternative whose first issue lies deepest fits best.
       const firsts = issue.errors.flatMap(([first]) => (first === undefined ? [] : [first]));

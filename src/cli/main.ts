@@ -22,7 +22,8 @@ function report(error: unknown): void {
   const text =
     known !== undefined
       ? `${known.code}: ${known.message}`
-      : `ERR_INTERNAL: Expected no unexpected error. This is a defect of tandem: please report it.\n` +
+      : 'ERR_INTERNAL: Expected no unexpected error. This is a defect of tandem: ' +
+        'please report it.\n' +
         (error instanceof Error ? (error.stack ?? error.message) : String(error));
   process.stderr.write(`${text}\n`);
   // What the command left open, such as a connection that is tried again, must not keep it alive.
