@@ -2,9 +2,9 @@
 // a flag, then a TANDEM_* variable, then the settings file, then the default. --help and
 // docs/reference/settings.md are made from the same schema.
 
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { TandemError, nearestName } from './errors.ts';
+import { describeIssue, readJsonFile, reasonOf } from './foreign-errors.ts';
 
 /** All settings of a server. docs/reference/settings.md explains each one. */
 export interface ServerSettings {
@@ -230,7 +230,8 @@ export function resolveServerSettings(sources: SettingSources): ResolvedSettings
         ? `Expected a value for ${name} (${descriptionOf(name)}), received none. ` +
             `Give ${flagOf(name)}, ${variableOf(name)} or "${name}" in the settings file.`
         : `Expected a valid ${name} (${valuesOf(name)}), ` +
-            `received ${JSON.stringify(values[name])} from ${where}: ${issue.message}.`,
+            `received ${JSON.stringify(values[name])} from ${where}. ` +
+            `${describeIssue(issue)}.`,
       { details: { setting: name } },
     );
   }
@@ -323,18 +324,21 @@ function fromText(name: SettingName, value: unknown): unknown {
 function readSettingsFile(path: string): Record<string, unknown> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, 'utf8'));
+    parsed = readJsonFile(path);
   } catch (cause) {
     throw new TandemError(
       'ERR_CONFIG_INVALID',
       `Expected a JSON object of settings in ${path}, but reading it failed: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}.`,
+        `${reasonOf(cause)}. Name the file with --config or TANDEM_CONFIG.`,
       { cause, details: { path } },
     );
   }
   if (parsed === null || typeof parsed !== 'object' || Array.isArray(parsed))
-    throw new TandemError('ERR_CONFIG_INVALID', `Expected a JSON object of settings in ${path}.`, {
-      details: { path },
-    });
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected a JSON object of settings in ${path}, such as {"port": 8080}, received ` +
+        `${Array.isArray(parsed) ? 'an array' : JSON.stringify(parsed)?.slice(0, 40)}.`,
+      { details: { path } },
+    );
   return parsed as Record<string, unknown>;
 }

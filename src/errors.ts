@@ -35,6 +35,7 @@ export const ERROR_TABLE = {
   ERR_PACKAGE_MISSING: { status: 500, retryable: false },
   ERR_TRAINING_DIVERGED: { status: 500, retryable: false },
   ERR_CONFIG_INVALID: { status: 500, retryable: false },
+  ERR_SYSTEM: { status: 500, retryable: false },
   ERR_INTERNAL: { status: 500, retryable: false },
 } as const;
 

@@ -2,11 +2,20 @@
 // what to do.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { ERROR_TABLE } from '../src/errors.ts';
+import { packageRoot } from '../src/package-root.ts';
 import { runCli } from './support/cli.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tandem-cli-'));
@@ -22,7 +31,28 @@ writeFileSync(at('column.json'), source({ user: 'who', item: 'wat' }));
 writeFileSync(at('field.json'), source({ user: 'who', item: 'what', itm: 'what' }));
 writeFileSync(at('broken.json'), '{');
 
+mkdirSync(at('folder'));
+writeFileSync(at('file'), 'text');
+writeFileSync(at('empty.json'), '');
+writeFileSync(at('list.json'), '[]');
+writeFileSync(at('cut.json'), '{"port": 8080,\n "host": "127.0.0.1",\n');
+writeFileSync(at('typed.json'), '{"adminPort": {"port": 1}}');
+writeFileSync(at('keys.json'), '{"keys": [{"id": 1}]}');
+writeFileSync(at('batch.json'), '{"seed": "many"}');
+// A bundle and a run whose files were cut, and a store that another program wrote.
+cpSync(join(packageRoot(), 'models', 'tiny'), at('bundle'), { recursive: true });
+cpSync(at('bundle'), at('truncated'), { recursive: true });
+truncateSync(join(at('truncated'), 'weights.safetensors'), 1000);
+mkdirSync(join(at('run'), 'final'), { recursive: true });
+writeFileSync(join(at('run'), 'run.json'), '{"version": 3,');
+writeFileSync(join(at('run'), 'final', 'result.json'), '{}');
+mkdirSync(at('garbage'));
+writeFileSync(join(at('garbage'), 'data.mdb'), 'x'.repeat(8192));
+
 writeFileSync(at('experiment.json'), JSON.stringify({ about: '', datset: {} }));
+
+/** A command line that serves the sound bundle, up to the flag that is wrong. */
+const SERVE = ['serve', '--bundles', at('bundle'), '--store', at('store'), '--port', '0'];
 
 interface Case {
   readonly args: readonly string[];
@@ -132,6 +162,101 @@ const CASES: Readonly<Record<string, Case>> = {
     code: 'ERR_INVALID_ARGUMENT',
     says: [/from 3/],
   },
+  'serve with a file for the directory of bundles': {
+    args: ['serve', '--bundles', at('file'), '--store', at('store')],
+    code: 'ERR_BUNDLE_NOT_FOUND',
+    says: [/file and not a directory \(ENOTDIR\)/],
+  },
+  'serve with a truncated bundle': {
+    args: ['serve', '--bundles', at('truncated'), '--store', at('store')],
+    code: 'ERR_BUNDLE_INVALID',
+    says: [/weights\.safetensors/, /publish it again/],
+  },
+  'serve with a file for the store': {
+    args: ['serve', '--bundles', at('bundle'), '--store', at('file')],
+    code: 'ERR_STORE_UNAVAILABLE',
+    says: [/name a directory/],
+  },
+  'serve with a store that does not exist': {
+    args: ['serve', '--bundles', at('bundle'), '--store', at('nothing')],
+    code: 'ERR_STORE_UNAVAILABLE',
+    says: [/nothing/, /tandem encode users/],
+  },
+  'serve with a store of another program': {
+    args: ['serve', '--bundles', at('bundle'), '--store', at('garbage')],
+    code: 'ERR_STORE_UNAVAILABLE',
+    says: [/data\.mdb/, /not a store of this version/],
+  },
+  'items of a Redis that does not run': {
+    args: ['items', '--store', 'redis://127.0.0.1:1/0'],
+    code: 'ERR_STORE_UNAVAILABLE',
+    says: [/ECONNREFUSED/, /Check that Redis runs/],
+  },
+  'settings that do not exist': {
+    args: ['config', 'print', '--config', at('nothing.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/nothing\.json/, /no such file or directory \(ENOENT\)/, /--config/],
+  },
+  'settings in a directory': {
+    args: ['config', 'print', '--config', at('folder')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/a directory, not a file \(EISDIR\)/],
+  },
+  'settings with a syntax error': {
+    args: ['config', 'print', '--config', at('cut.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/cut\.json/, /line 3, column 1/],
+  },
+  'settings in an empty file': {
+    args: ['config', 'print', '--config', at('empty.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/it is empty/],
+  },
+  'settings that are a list': {
+    args: ['config', 'print', '--config', at('list.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/received an array/],
+  },
+  'a setting with a value of none of its types': {
+    args: ['config', 'print', '--bundles', 'x', '--store', 'y', '--config', at('typed.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/adminPort/, /Expected one of "off", or number, received object/],
+  },
+  'a directory for the access log': {
+    args: [...SERVE, '--access-log', at('folder')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/accessLog/, /EISDIR/],
+  },
+  'a file of keys with a wrong field': {
+    args: [...SERVE, '--keys', at('keys.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/keys\.0\.id: Expected string, received number/, /tandem keys add/],
+  },
+  'training settings of the wrong type': {
+    args: ['train', '--data', 'x', '--out', at('run2'), '--settings', at('batch.json')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/seed: Expected number, received string/],
+  },
+  'training settings in a directory': {
+    args: ['train', '--data', 'x', '--out', at('run2'), '--settings', at('folder')],
+    code: 'ERR_CONFIG_INVALID',
+    says: [/EISDIR/],
+  },
+  'publish from a damaged run': {
+    args: ['publish', '--checkpoint', at('run'), '--bundles', at('bundles')],
+    code: 'ERR_CHECKPOINT_INVALID',
+    says: [/run\.json/],
+  },
+  'import with a directory for the manifest': {
+    args: ['import', '--manifest', at('folder'), '--out', at('dataset')],
+    code: 'ERR_DATASET_INVALID',
+    says: [/EISDIR/],
+  },
+  'keys in a directory that is a file': {
+    args: ['keys', 'add', join(at('file'), 'keys.json'), '--name', 'a', '--role', 'metrics'],
+    code: 'ERR_SYSTEM',
+    says: [/mkdir .*file/, /\(EEXIST\)/, /Name another path/],
+  },
   'a setting of the wrong type': {
     args: ['serve', '--bundles', 'x', '--store', 'y'],
     env: { TANDEM_PORT: 'http' },
@@ -139,6 +264,8 @@ const CASES: Readonly<Record<string, Case>> = {
     says: [/TANDEM_PORT/, /received "http"/],
   },
 };
+
+const before = readdirSync(folder).sort();
 
 describe('a wrong command line', () => {
   for (const [name, { args, code, says, env }] of Object.entries(CASES))
@@ -152,13 +279,7 @@ describe('a wrong command line', () => {
     });
 
   it('leaves no files behind', () => {
-    assert.deepEqual(readdirSync(folder).sort(), [
-      'broken.json',
-      'column.json',
-      'events.csv',
-      'experiment.json',
-      'field.json',
-    ]);
+    assert.deepEqual(readdirSync(folder).sort(), before);
   });
 });
 

@@ -225,6 +225,11 @@ describe('an item that is put', () => {
       const ids = await idsOf(port, ask);
       assert.equal(ids.length, ITEMS - 2);
       assert.ok(!ids.includes(tinyItem(0).id));
+      // An item that was replaced keeps its place.
+      await put(port, [{ item: tinyItem(2).id, title: 'another', countries: ['DE'] }]);
+      assert.deepEqual(new Set(await idsOf(port, ask)), new Set(ids));
+      const french = { ...ask, demographics: { country: 'FR' } };
+      assert.ok(!(await idsOf(port, french)).includes(tinyItem(2).id));
     } finally {
       await server.close();
     }

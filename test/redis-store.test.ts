@@ -112,6 +112,50 @@ else {
       await store.close();
     });
 
+    it('refuses a database that Redis does not have, also after a reconnection', async () => {
+      const wrong = `redis://127.0.0.1:${port}/99`;
+      await assert.rejects(RedisStore.open(wrong, 2000), {
+        code: 'ERR_CONFIG_INVALID',
+        message: /99.*DB index is out of range.*"databases"/,
+      });
+      const empty = new Redis(`redis://127.0.0.1:${port}/0`);
+      const size = await empty.dbsize();
+      // A Redis that was down when the store was opened refuses the database later.
+      const later = await freePort();
+      const store = await RedisStore.open(`redis://127.0.0.1:${later}/99`, 2000);
+      const late = await startRedis(later);
+      const deadlineMs = performance.now() + RECOVERY_MS;
+      let reason = '';
+      while (!reason.includes('DB index') && performance.now() < deadlineMs) {
+        await sleep(50);
+        await store.writeItemChanges([{ item: 'a', atSeconds: 1 }]).catch((error: unknown) => {
+          reason = (error as Error).message;
+        });
+      }
+      assert.match(reason, /DB index/);
+      const client = new Redis(`redis://127.0.0.1:${later}/0`);
+      assert.deepEqual([await client.dbsize(), await empty.dbsize()], [0, size]);
+      client.disconnect();
+      empty.disconnect();
+      await store.close();
+      await stopRedis(late);
+    });
+
+    it('names the reason and the remedy when Redis refuses a command', async () => {
+      const client = new Redis(location());
+      const write = async (): Promise<void> => {
+        const store = await RedisStore.open(location(), 2000);
+        await store.writeItemChanges([{ item: 'a', atSeconds: 1 }]).finally(() => store.close());
+      };
+      await client.replicaof('127.0.0.1', await freePort());
+      await assert.rejects(write(), { message: /READONLY.*primary/ });
+      await client.replicaof('NO', 'ONE');
+      await client.config('SET', 'maxmemory', '1');
+      await assert.rejects(write(), { message: /OOM.*maxmemory/ });
+      await client.config('SET', 'maxmemory', '0');
+      client.disconnect();
+    });
+
     it('logs in, and reports a wrong password without showing it', async () => {
       const client = new Redis(location());
       await client.config('SET', 'requirepass', 'right one');

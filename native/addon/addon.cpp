@@ -6,9 +6,19 @@
 #include "addon/classes.h"
 #include "core/indexes/hnsw_index.h"
 #include "core/runtime/isa.h"
+#include "core/runtime/thread_pool.h"
 
 namespace tandem {
 namespace {
+
+/// The largest value of TANDEM_THREADS.
+constexpr std::size_t kMaxThreads = 1024;
+
+/// setThreads(count): the size of the thread pool, unless TANDEM_THREADS says it.
+Napi::Value SetThreads(const Napi::CallbackInfo& info) {
+  const std::size_t threads = SizeArgument(info[0], "threads", 1, kMaxThreads);
+  return Napi::Number::New(info.Env(), static_cast<double>(ThreadPool::SetSharedSize(threads)));
+}
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   const KernelTable* table = nullptr;
@@ -32,6 +42,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("HnswIndex", DefineHnswIndex(env));
   exports.Set("ops", DefineTensorOps(env));
   exports.Set("training", DefineTrainingOps(env));
+  exports.Set("setThreads", Napi::Function::New(env, SetThreads, "setThreads"));
   return exports;
 }
 

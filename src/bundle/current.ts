@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
+import { reasonOf } from '../foreign-errors.ts';
 import { writeFileAtomic } from '../files.ts';
 import { CURRENT_FILE, MANIFEST_FILE } from './manifest.ts';
 
@@ -30,7 +31,7 @@ export function resolveBundle(path: string): string {
   if (name === undefined)
     throw notFound(
       `Expected a bundle (${MANIFEST_FILE}) or a directory of bundles (a file "${CURRENT_FILE}") ` +
-        `at ${directory}, found neither.`,
+        `at ${directory}, ${whyNeither(directory)}.`,
       directory,
     );
   const current = join(directory, name);
@@ -40,6 +41,16 @@ export function resolveBundle(path: string): string {
       directory,
     );
   return current;
+}
+
+/** Tells a directory without bundles from a path that is no directory or may not be read. */
+function whyNeither(directory: string): string {
+  try {
+    readdirSync(directory);
+    return 'found neither';
+  } catch (error) {
+    return `but: ${reasonOf(error)}`;
+  }
 }
 
 /**
@@ -52,8 +63,12 @@ export function readHistory(bundlesDirectory: string): readonly string[] {
   let text: string;
   try {
     text = readFileSync(pointer, 'utf8');
-  } catch {
-    return [];
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) return [];
+    throw notFound(
+      `Expected a readable file ${pointer}, but: ${reasonOf(cause)}.`,
+      bundlesDirectory,
+    );
   }
   const names = text.trim().split('\n');
   for (const name of names)
@@ -118,10 +133,13 @@ export function rollbackBundle(bundlesDirectory: string): string {
  */
 export function pruneBundles(bundlesDirectory: string, keep: number): string[] {
   checkKept(keep);
-  const history = readHistory(bundlesDirectory);
-  const old = history.slice(keep).filter((name) => isBundle(join(bundlesDirectory, name)));
+  // A directory that somebody has deleted does not take the place of a bundle to roll back to.
+  const there = readHistory(bundlesDirectory).filter((name) =>
+    isBundle(join(bundlesDirectory, name)),
+  );
+  const old = there.slice(keep);
   for (const name of old) rmSync(join(bundlesDirectory, name), { recursive: true, force: true });
-  if (old.length > 0) writeHistory(bundlesDirectory, history.slice(0, keep));
+  if (old.length > 0) writeHistory(bundlesDirectory, there.slice(0, keep));
   return old;
 }
 

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
+import { describeIssue } from '../foreign-errors.ts';
 import type { FeatureSchema } from '../features/schema.ts';
 import type { StateType } from '../features/user-state.ts';
 import { canonicalJson } from '../json.ts';
@@ -275,7 +276,7 @@ function parseOrThrow<T>(schema: z.ZodType<T>, value: unknown, file: string): T 
 
 function firstIssue(error: z.ZodError): string {
   const issue = error.issues[0]!;
-  return `${issue.path.join('.') || '(root)'}: ${issue.message}`;
+  return `${issue.path.join('.') || '(root)'}: ${describeIssue(issue)}`;
 }
 
 /** A request whose answer is known, replayed on tfjs, at every instruction set and by servers. */

@@ -1,13 +1,14 @@
 // What Tandem needs of a machine. Each check says what it expected, what it found, and what to do.
 
 import { existsSync, statSync, statfsSync } from 'node:fs';
-import { freemem, totalmem } from 'node:os';
+import { availableParallelism, freemem, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
 import { bundleBytes, readManifest } from '../bundle/files.ts';
 import { resolveBundle } from '../bundle/current.ts';
 import type { BundleManifest } from '../bundle/manifest.ts';
 import { verifyBundle } from '../bundle/verify.ts';
+import { usableCpus } from '../cpus.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
 import { addonRemedy, nativeAddon } from '../native/addon.ts';
@@ -53,6 +54,7 @@ export async function runChecks({ bundles, store }: Places): Promise<Check[]> {
     ...(process.platform === 'linux' ? [glibc()] : []),
     addon(),
     instructionSet(),
+    cpus(),
     transport(),
     memory(manifest),
     ...(bundles === undefined ? [] : [disk(bundles)]),
@@ -112,6 +114,24 @@ function instructionSet(): Check {
     };
   } catch (error) {
     return { ...check, status: 'missing', found: messageOf(error) };
+  }
+}
+
+function cpus(): Check {
+  const [usable, visible] = [usableCpus(), availableParallelism()];
+  const quota = usable < visible ? `, the CPU quota of the control group (${visible} visible)` : '';
+  const check = {
+    name: 'CPUs',
+    expected: 'at most as many threads as CPUs that this process may use',
+    remedy: 'Unset TANDEM_THREADS, or raise the CPU limit of the container.',
+  };
+  try {
+    const { threads } = nativeAddon();
+    const status = threads > usable ? 'warning' : 'ok';
+    return { ...check, status, found: `${usable}${quota}; ${threads} threads for searches` };
+  } catch {
+    // The check of the addon reports the error.
+    return { ...check, status: 'ok', found: `${usable}${quota}` };
   }
 }
 

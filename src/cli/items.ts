@@ -2,7 +2,9 @@
 // has them.
 
 import { Command } from 'commander';
+import { TandemError } from '../errors.ts';
 import { openStore } from '../store/open-store.ts';
+import { withoutSecrets } from '../store/redis-location.ts';
 
 /** Longer than the server's limit, because no request waits here. */
 const STORE_TIMEOUT_MS = 10_000;
@@ -16,8 +18,7 @@ export function itemsCommand(): Command {
     )
     .action(async ({ store: location }: { store: string }) => {
       const store = await openStore(location, { readOnly: true, timeoutMs: STORE_TIMEOUT_MS });
-      const { changes } = await store.readItemChanges();
-      await store.close();
+      const { changes, damaged } = await store.readItemChanges().finally(() => store.close());
       for (const { item, record } of [...changes].sort((a, b) => a.atSeconds - b.atSeconds)) {
         if (record === undefined) continue;
         const { title, categories, advertiser, price, countries } = record;
@@ -32,5 +33,12 @@ export function itemsCommand(): Command {
         };
         process.stdout.write(`${JSON.stringify(row)}\n`);
       }
+      if (damaged.length > 0)
+        throw new TandemError(
+          'ERR_STORE_CORRUPT',
+          `Expected intact changes of items in ${withoutSecrets(location)}, received damaged ` +
+            `records of ${damaged.map((item) => `"${item}"`).join(', ')}. The other items were ` +
+            'printed. Put or delete these items again.',
+        );
     });
 }

@@ -3,7 +3,7 @@
 // error.
 
 import { CommanderError } from 'commander';
-import { TandemError } from '../errors.ts';
+import { translateError } from '../foreign-errors.ts';
 import { loadOffline } from '../offline-package.ts';
 import { loadProgram } from './program.ts';
 import { throwUsageErrors, usageError } from './usage-error.ts';
@@ -18,14 +18,16 @@ async function main(): Promise<void> {
 }
 
 function report(error: unknown): void {
+  const known = translateError(error);
   const text =
-    error instanceof TandemError
-      ? `${error.code}: ${error.message}`
-      : error instanceof Error
-        ? (error.stack ?? error.message)
-        : String(error);
+    known !== undefined
+      ? `${known.code}: ${known.message}`
+      : 'ERR_INTERNAL: Expected no unexpected error. This is a defect of tandem: ' +
+        'please report it.\n' +
+        (error instanceof Error ? (error.stack ?? error.message) : String(error));
   process.stderr.write(`${text}\n`);
-  process.exitCode = 1;
+  // What the command left open, such as a connection that is tried again, must not keep it alive.
+  process.exit(1);
 }
 
 main().catch((reason: unknown) => {

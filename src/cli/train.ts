@@ -1,7 +1,6 @@
 // tandem train: trains a model on a dataset. A run that was interrupted continues from its last
 // checkpoint.
 
-import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { train } from '../api/train.ts';
 import { BACKENDS, type BackendName } from '../backend/backends.ts';
@@ -9,6 +8,7 @@ import { DEFAULT_SHARD_EVENTS } from '../data/shards.ts';
 import { TandemError } from '../errors.ts';
 import type { SettingsLayer } from '../experiment/settings.ts';
 import type { WarmStart } from '../model/training/run.ts';
+import { readJsonFile, reasonOf } from '../foreign-errors.ts';
 
 interface TrainFlags {
   readonly data: string;
@@ -115,11 +115,12 @@ function readSettings({ settings: file, fusion }: TrainFlags): SettingsLayer[] {
   const ofFlag = fusion === undefined ? [] : [{ model: { fusion } }];
   if (file === undefined) return ofFlag;
   try {
-    return [JSON.parse(readFileSync(file, 'utf8')) as SettingsLayer, ...ofFlag];
+    return [readJsonFile(file) as SettingsLayer, ...ofFlag];
   } catch (cause) {
     throw new TandemError(
       'ERR_CONFIG_INVALID',
-      `Expected a JSON file of training settings at ${file}: ${String(cause)}.`,
+      `Expected a JSON file of training settings at ${file}, but: ${reasonOf(cause)}. ` +
+        'docs/reference/settings.md describes the settings.',
       { cause },
     );
   }

@@ -2,10 +2,11 @@
 // import writes it, and readers check the files against it.
 
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readFileSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
+import { describeIssue, readJsonFile, reasonOf } from '../foreign-errors.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
 import type { TableName } from './manifest.ts';
 
@@ -133,13 +134,9 @@ export function readDatasetFile(directory: string): DatasetFile {
     );
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = readJsonFile(path);
   } catch (error) {
-    throw invalidDataset(
-      directory,
-      `${DATASET_FILE} is not JSON: ${(error as Error).message}`,
-      error,
-    );
+    throw invalidDataset(directory, `${DATASET_FILE}: ${reasonOf(error)}`, error);
   }
   if (typeof value === 'object' && value !== null && !('format' in value))
     throw invalidDataset(
@@ -149,7 +146,10 @@ export function readDatasetFile(directory: string): DatasetFile {
   const result = schema.safeParse(value);
   if (!result.success) {
     const issue = result.error.issues[0]!;
-    throw invalidDataset(directory, `${DATASET_FILE}, ${issue.path.join('.')}: ${issue.message}`);
+    throw invalidDataset(
+      directory,
+      `${DATASET_FILE}, ${issue.path.join('.')}: ${describeIssue(issue)}`,
+    );
   }
   const { digest, ...rest } = result.data;
   if (datasetDigest(rest) !== digest)

@@ -2,10 +2,11 @@
 // mean. This file decides what a manifest may say; sources.ts opens the files, import-tables.ts
 // checks rows.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { nearestName, TandemError } from '../errors.ts';
+import { describeIssue, readJsonFile, reasonOf } from '../foreign-errors.ts';
 
 /** A table of a source. */
 export type TableName = 'events' | 'items' | 'users' | 'requests';
@@ -233,9 +234,12 @@ export function parseManifest(value: unknown, origin: string): SourceManifest {
       { field: [...path, key].join('.'), nearest },
     );
   }
-  throw invalid(`Expected a valid source manifest, ${at(path)} of ${origin}: ${issue.message}.`, {
-    field: path.join('.'),
-  });
+  throw invalid(
+    `Expected a valid source manifest, ${at(path)} of ${origin}: ${describeIssue(issue)}.`,
+    {
+      field: path.join('.'),
+    },
+  );
 }
 
 /**
@@ -253,9 +257,14 @@ export function readManifest(path: string): { manifest: SourceManifest; baseDire
     );
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = readJsonFile(path);
   } catch (error) {
-    throw invalid(`Expected JSON in ${path}: ${(error as Error).message}.`, {}, error);
+    throw invalid(
+      `Expected a source manifest in ${path}, but: ${reasonOf(error)}. ` +
+        'docs/reference/data-format.md shows one.',
+      {},
+      error,
+    );
   }
   return { manifest: parseManifest(value, path), baseDirectory: dirname(resolve(path)) };
 }

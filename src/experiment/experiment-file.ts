@@ -1,11 +1,11 @@
 // The format of an experiment file: data, protocol, rows of training settings, seeds, and published
 // numbers to compare with. A result depends on nothing else.
 
-import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import type { WorldSize } from '../world/law.ts';
 import { TandemError } from '../errors.ts';
+import { describeIssue, readJsonFile, reasonOf } from '../foreign-errors.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { layerSettings, type SettingsLayer } from './settings.ts';
 
@@ -92,14 +92,14 @@ export function readExperiment(path: string): Experiment {
   const name = basename(path).replace(/\.json$/, '');
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = readJsonFile(path);
   } catch (cause) {
-    throw invalid(path, `JSON: ${(cause as Error).message}`);
+    throw invalid(path, `JSON, but: ${reasonOf(cause)}`);
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
-    throw invalid(path, `${issue.path.join('.') || '(root)'}: ${issue.message}`);
+    throw invalid(path, `${issue.path.join('.') || '(root)'}: ${describeIssue(issue)}`);
   }
   const experiment = { ...parsed.data, name } as Experiment;
   const names = new Set(experiment.rows.map((row) => row.name));

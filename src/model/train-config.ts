@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { parseModelConfig, type ModelConfig } from '../bundle/manifest.ts';
 import { TandemError } from '../errors.ts';
+import { describeIssue } from '../foreign-errors.ts';
 
 const LOG_Q = ['yi2019', 'negativesOnly', 'none'] as const satisfies readonly LogQ[];
 /**
@@ -291,7 +292,8 @@ export function parseTrainConfig(value: unknown): TrainConfig {
     throw new TandemError(
       'ERR_CONFIG_INVALID',
       'Expected valid training settings, received ' +
-        `${issue.path.join('.') || '(root)'}: ${issue.message}.`,
+        `${issue.path.join('.') || '(root)'}: ${describeIssue(issue)}. ` +
+        'docs/reference/settings.md describes the settings.',
     );
   }
   const contradiction = contradictionOf(parsed.data);

@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { usableCpus } from '../cpus.ts';
 import { TandemError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
 import { packageVersion } from '../version.ts';
@@ -65,6 +66,8 @@ export interface NativeAddon {
   ) => NativeExactIndex;
   readonly ClusterIndex: ClusterIndexFactory;
   readonly HnswIndex: HnswIndexFactory;
+  /** Size of the thread pool: TANDEM_THREADS, else the CPUs that this process may use. */
+  readonly threads: number;
   readonly ops: TensorOps;
   readonly training: TrainingOps;
 }
@@ -86,10 +89,13 @@ export function nativeAddon(): NativeAddon {
   const built = join(packageRoot(), 'build', 'Release', 'tandem.node');
   const path = existsSync(built) ? built : `tandem-${platform()}-gnu/tandem.node`;
   try {
-    const exported = require(path) as Omit<NativeAddon, 'Head'> & {
+    const exported = require(path) as Omit<NativeAddon, 'Head' | 'threads'> & {
       readonly Head: NativeHeadClass;
+      /** Returns the size of the pool, which TANDEM_THREADS may decide. */
+      readonly setThreads: (threads: number) => number;
     };
-    loaded = { ...exported, Head: headClass(exported.Head) };
+    const { Head: nativeHead, setThreads, ...rest } = exported;
+    loaded = { ...rest, Head: headClass(nativeHead), threads: setThreads(usableCpus()) };
   } catch (cause) {
     const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n');
     throw new TandemError(

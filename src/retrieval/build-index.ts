@@ -1,6 +1,6 @@
 // Builds the index of a bundle and measures its recall, which the bundle states.
 
-import { availableParallelism } from 'node:os';
+import { usableCpus } from '../cpus.ts';
 import { nativeAddon } from '../native/addon.ts';
 import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';
@@ -104,7 +104,7 @@ async function buildGraph(
   const native = await nativeAddon().HnswIndex.build(vectors, dimensions, {
     connectivity: CONNECTIVITY,
     expansionAdd: EXPANSION_ADD,
-    threads: size <= REPRODUCIBLE_ITEMS ? 1 : availableParallelism(),
+    threads: size <= REPRODUCIBLE_ITEMS ? 1 : usableCpus(),
     ...(onProgress && { onProgress }),
   });
   const truth = trueTop(vectors, dimensions, queries, k);

@@ -29,6 +29,8 @@ export interface UserHistory {
   readonly complete: boolean;
   /** In order of time. */
   readonly events: readonly HistoryEvent[];
+  /** Whether the stored record was damaged, so that its events are lost; never stored. */
+  readonly damaged?: true;
 }
 
 const HEADER_BYTES = 8;
@@ -100,6 +102,25 @@ export function encodeHistory({ complete, events }: UserHistory): Buffer {
     at += item.length + action.length;
   }
   return sealRecord(record);
+}
+
+/**
+ * Decodes the record of a user's history.
+ *
+ * @param record - undefined or null when the store has none.
+ * @returns an incomplete history without events for a damaged record, so that the record of one
+ *   user stops neither other users nor the job that writes it again.
+ */
+export function historyIn(
+  record: Buffer | null | undefined,
+  user: string,
+): UserHistory | undefined {
+  if (record === null || record === undefined) return undefined;
+  try {
+    return decodeHistory(record, user);
+  } catch {
+    return { complete: false, events: [], damaged: true };
+  }
 }
 
 /**

@@ -4,6 +4,7 @@
 
 import { z } from 'zod';
 import { TandemError } from '../errors.ts';
+import { itemOfChangeKey } from './keys.ts';
 import { CHECKSUM_BYTES, MAGIC, isIntact, sealRecord } from './record.ts';
 
 /** The attributes of an item. */
@@ -28,6 +29,16 @@ export interface ItemChange {
   readonly record?: ItemRecord | undefined;
 }
 
+/** Items that changed since the store was created. */
+export interface ItemChanges {
+  /** Grows with every write by any process; 0 before the first. */
+  readonly version: number;
+  /** The newest change of each item, in no order. */
+  readonly changes: readonly ItemChange[];
+  /** Items whose change cannot be read, because its record is damaged. */
+  readonly damaged: readonly string[];
+}
+
 const record: z.ZodType<ItemRecord> = z.strictObject({
   title: z.string(),
   categories: z.array(z.strictObject({ category: z.string(), confidence: z.number() })),
@@ -50,6 +61,28 @@ export function encodeItemChange(value: ItemChange): Buffer {
   bytes.writeUInt32LE(MAGIC.itemChange, 0);
   bytes.write(text, HEADER_BYTES, 'utf8');
   return sealRecord(bytes);
+}
+
+/**
+ * Decodes what a store holds under the keys of item changes.
+ *
+ * @returns the changes, and the items of the records that are damaged. A damaged record says
+ *   nothing about any other.
+ */
+export function decodeItemChanges(
+  records: Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>,
+): Omit<ItemChanges, 'version'> {
+  const changes = new Map<string, ItemChange>();
+  const damaged: string[] = [];
+  for (const { key, value } of records)
+    try {
+      const change = decodeItemChange(Buffer.from(value));
+      changes.set(change.item, change);
+    } catch (error) {
+      if (!(error instanceof TandemError)) throw error;
+      damaged.push(itemOfChangeKey(key));
+    }
+  return { changes: [...changes.values()], damaged };
 }
 
 /**

@@ -72,6 +72,12 @@ export function itemChangeKey(item: string): Buffer {
   return key;
 }
 
+/** The item of an itemChangeKey, for messages; a digest when the key holds only that. */
+export function itemOfChangeKey(key: Uint8Array): string {
+  const id = Buffer.from(key.subarray(2));
+  return key[1] === PLAIN_USER ? id.toString('utf8') : `#${id.toString('hex')}`;
+}
+
 /**
  * The bytes that the keys of all changes of items begin with. In Redis, all changes are fields of
  * one hash, and this is its key.

@@ -15,6 +15,7 @@ import {
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../errors.ts';
+import { reasonOf } from '../foreign-errors.ts';
 import type { EncoderId, UserId } from '../ids.ts';
 import {
   decodeRecord,
@@ -24,8 +25,13 @@ import {
   encoderPrefix,
   hasSeenMore,
 } from './codec.ts';
-import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import { encodeHistory, historyIn, type UserHistory } from './history.ts';
+import {
+  decodeItemChanges,
+  encodeItemChange,
+  type ItemChange,
+  type ItemChanges,
+} from './item-changes.ts';
 import {
   historyKey,
   itemChangeCountKey,
@@ -35,8 +41,9 @@ import {
   stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
+import { lmdbRemedy } from './lmdb-errors.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;
@@ -143,8 +150,7 @@ export class LmdbStore implements FeatureStore {
   }
 
   #historyOf(user: UserId): UserHistory | undefined {
-    const record = this.#database.getBinary(historyKey(user));
-    return record === undefined ? undefined : decodeHistory(record, user);
+    return historyIn(this.#database.getBinary(historyKey(user)), user);
   }
 
   itemChangesVersion(): Promise<number> {
@@ -157,7 +163,7 @@ export class LmdbStore implements FeatureStore {
       const found = this.#database.getRange({ start, end: successor(start) });
       return {
         version: this.#itemChangesVersion(),
-        changes: Array.from(found, ({ value }) => decodeItemChange(Buffer.from(value))),
+        ...decodeItemChanges(found),
       };
     });
   }
@@ -230,7 +236,7 @@ export class LmdbStore implements FeatureStore {
       await this.#database.flushed;
     } catch (cause) {
       if (cause instanceof TandemError) throw cause;
-      throw unavailable(this.#directory, `writing ${records} records`, await reasonOf(cause));
+      throw unavailable(this.#directory, `writing ${records} records`, await commitErrorOf(cause));
     }
   }
 
@@ -260,7 +266,11 @@ function successor(prefix: Buffer): Buffer {
 
 /** Throws for a file that is not LMDB's, over which the binding would end the process. */
 function expectMagic(path: string, readOnly: boolean): void {
-  if (!existsSync(path)) return;
+  if (!existsSync(path)) {
+    // The binding would make the directory before it fails.
+    if (readOnly) throw new Error(`No such file: ${path}`);
+    return;
+  }
   const bytes = Buffer.alloc(MAGIC_AT + 4);
   const file = openSync(path, 'r');
   let length: number;
@@ -304,7 +314,7 @@ function expectRoom(directory: string): void {
  * The reason why a commit failed. The binding reports it through a second promise, whose rejection
  * ends the process when nobody listens.
  */
-async function reasonOf(cause: unknown): Promise<unknown> {
+async function commitErrorOf(cause: unknown): Promise<unknown> {
   const { commitError } = cause as { readonly commitError?: Promise<never> };
   if (commitError === undefined) return cause;
   const reason = commitError.catch((error: unknown) => error);
@@ -313,11 +323,11 @@ async function reasonOf(cause: unknown): Promise<unknown> {
 }
 
 function unavailable(directory: string, doing: string, cause: unknown): TandemError {
-  const reason = cause instanceof Error ? `: ${cause.message}` : '';
+  const reason = cause === undefined ? '' : reasonOf(cause);
   return new TandemError(
     'ERR_STORE_UNAVAILABLE',
-    `Expected the LMDB store at ${directory} to answer, but ${doing} failed${reason}. ` +
-      'Check its path, permissions and disk space.',
+    `Expected the LMDB store at ${directory} to answer, but ${doing} failed` +
+      `${reason && `: ${reason}`}. ${lmdbRemedy(reason)}`,
     { cause, details: { directory } },
   );
 }

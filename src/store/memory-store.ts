@@ -11,10 +11,16 @@ import {
   encoderPrefix,
   hasSeenMore,
 } from './codec.ts';
-import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import { encodeHistory, historyIn, type UserHistory } from './history.ts';
+import {
+  decodeItemChanges,
+  encodeItemChange,
+  type ItemChange,
+  type ItemChanges,
+} from './item-changes.ts';
+import { itemChangeKey } from './keys.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /**
  * A feature store in the memory of this process. It keeps the same records as every other store, so
@@ -70,8 +76,7 @@ export class MemoryStore implements FeatureStore {
   }
 
   #historyOf(user: UserId): UserHistory | undefined {
-    const record = this.#histories.get(user);
-    return record === undefined ? undefined : decodeHistory(record, user);
+    return historyIn(this.#histories.get(user), user);
   }
 
   itemChangesVersion(): Promise<number> {
@@ -81,7 +86,9 @@ export class MemoryStore implements FeatureStore {
   readItemChanges(): Promise<ItemChanges> {
     return this.#settle(() => ({
       version: this.#itemChangesVersion,
-      changes: Array.from(this.#itemChanges.values(), decodeItemChange),
+      ...decodeItemChanges(
+        Array.from(this.#itemChanges, ([item, value]) => ({ key: itemChangeKey(item), value })),
+      ),
     }));
   }
 

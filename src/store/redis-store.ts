@@ -15,8 +15,13 @@ import {
   encodeWatermark,
   encoderPrefix,
 } from './codec.ts';
-import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
-import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
+import { encodeHistory, historyIn, type UserHistory } from './history.ts';
+import {
+  decodeItemChanges,
+  encodeItemChange,
+  type ItemChange,
+  type ItemChanges,
+} from './item-changes.ts';
 import {
   historyKey,
   itemChangeCountKey,
@@ -26,9 +31,10 @@ import {
   stateKeysPrefix,
   watermarkKey,
 } from './keys.ts';
+import { isRefusedDatabase, isReply, reasonOf, redisRemedy } from './redis-errors.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Records of one command: bounds how long one command keeps Redis from answering others. */
 const ENTRIES_PER_COMMAND = 512;
@@ -73,6 +79,11 @@ export class RedisStore implements FeatureStore {
   /** The reason why there is no connection; undefined while there is one. */
   #connectionError: Error | undefined;
   /**
+   * Why Redis refused the database of the location. While it is set, the connection is in database
+   * 0, where this store must not read or write.
+   */
+  #refusedDatabase: Error | undefined;
+  /**
    * One change of histories at a time: a change watches keys, and a connection has one watched set.
    */
   readonly #changes = new SerialQueue();
@@ -104,6 +115,10 @@ export class RedisStore implements FeatureStore {
     // process.
     this.#redis.on('error', (error: Error) => {
       this.#connectionError = error;
+      if (isRefusedDatabase(error)) this.#refusedDatabase = error;
+    });
+    this.#redis.on('connect', () => {
+      this.#refusedDatabase = undefined;
     });
     this.#redis.on('close', () => {
       this.#connectionError ??= new Error('the connection was closed');
@@ -120,17 +135,26 @@ export class RedisStore implements FeatureStore {
    * @param location - redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for
    *   TLS.
    * @param timeoutMs - longest time to wait for the answer of a command.
-   * @throws TandemError ERR_CONFIG_INVALID for any other location.
+   * @throws TandemError ERR_CONFIG_INVALID for any other location, and for a database that Redis
+   *   refuses.
    */
   static async open(location: string, timeoutMs: number): Promise<RedisStore> {
     const store = new RedisStore(location, timeoutMs);
     await store.#redis.connect().catch((error: unknown) => {
       // Only the message: the error holds the failed command, and that of a login holds the
       // password.
-      const reason = messageOf(store.#connectionError ?? error);
+      const reason = reasonOf(store.#connectionError ?? error);
       logger.error({ store: store.#name, reason }, 'Redis does not answer yet');
     });
-    return store;
+    const refused = store.#refusedDatabase;
+    if (refused === undefined) return store;
+    await store.close();
+    throw new TandemError(
+      'ERR_CONFIG_INVALID',
+      `Expected the database of ${store.#name} in Redis, but selecting it failed: ` +
+        `${reasonOf(refused)}. ${redisRemedy(reasonOf(refused))}`,
+      { details: { setting: 'store' } },
+    );
   }
 
   async read(encoderId: EncoderId, userIds: readonly UserId[], out: StateBatch): Promise<void> {
@@ -197,19 +221,19 @@ export class RedisStore implements FeatureStore {
     const version = await this.itemChangesVersion();
     const hash = this.#keyOf(itemChangeKeysPrefix());
     // HSCAN may return a field more than once.
-    const found = new Map<string, ItemChange>();
+    const found = new Map<string, { readonly key: Buffer; readonly value: Buffer }>();
     let cursor = '0';
     do {
       const [next, pairs] = await this.#ask('reading changes of items', () =>
         this.#redis.hscanBuffer(hash, cursor, 'COUNT', SCAN_COUNT),
       );
       for (let i = 1; i < pairs.length; i += 2) {
-        const change = decodeItemChange(pairs[i]!);
-        found.set(change.item, change);
+        const [key, value] = [pairs[i - 1]!, pairs[i]!];
+        found.set(key.toString('latin1'), { key, value });
       }
       cursor = next.toString();
     } while (cursor !== '0');
-    return { version, changes: [...found.values()] };
+    return { version, ...decodeItemChanges(found.values()) };
   }
 
   async writeItemChanges(changes: readonly ItemChange[]): Promise<number> {
@@ -312,6 +336,7 @@ export class RedisStore implements FeatureStore {
   /** Makes a call, or throws at once while the circuit breaker takes Redis for down. */
   async #ask<T>(doing: string, call: () => Promise<T>): Promise<T> {
     if (this.#closed) throw this.#unavailable(`${doing} after close()`);
+    if (this.#refusedDatabase !== undefined) throw this.#unavailable(doing, this.#refusedDatabase);
     try {
       return await this.#breaker.run(call, () => {
         throw this.#unavailable(`${doing} while it does not answer`);
@@ -344,11 +369,11 @@ export class RedisStore implements FeatureStore {
 
   #unavailable(doing: string, error?: unknown): TandemError {
     const reason = this.#connectionError ?? error;
-    const because = reason === undefined ? '' : `: ${messageOf(reason)}`;
+    const because = reason === undefined ? '' : reasonOf(reason);
     return new TandemError(
       'ERR_STORE_UNAVAILABLE',
-      `Expected the feature store at ${this.#name} to answer, but ${doing} failed${because}. ` +
-        'Check that Redis runs, its address, password and memory.',
+      `Expected the feature store at ${this.#name} to answer, but ${doing} failed` +
+        `${because && `: ${because}`}. ${redisRemedy(because)}`,
       { details: { store: this.#name } },
     );
   }
@@ -356,18 +381,6 @@ export class RedisStore implements FeatureStore {
   #keyOf(key: Buffer): Buffer {
     return Buffer.concat([this.#namespace, key]);
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function isReply(error: unknown): boolean {
-  return error instanceof Error && error.name === 'ReplyError';
-}
-
-function historyIn(record: Buffer | null | undefined, user: UserId): UserHistory | undefined {
-  return record === null || record === undefined ? undefined : decodeHistory(record, user);
 }
 
 /** The pattern of SCAN for keys that begin with these bytes. */

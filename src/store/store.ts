@@ -4,7 +4,7 @@
 import type { EncoderId, UserId } from '../ids.ts';
 import type { UserState } from '../features/user-state.ts';
 import type { UserHistory } from './history.ts';
-import type { ItemChange } from './item-changes.ts';
+import type { ItemChange, ItemChanges } from './item-changes.ts';
 import type { StateBatch } from './state-batch.ts';
 
 /** A user and the state to write for that user. */
@@ -59,20 +59,12 @@ export interface HistoryStore {
   changeHistories(userIds: readonly UserId[], change: HistoryChange): Promise<void>;
 }
 
-/** Items that changed since the store was created. */
-export interface ItemChanges {
-  /** Grows with every write by any process; 0 before the first. */
-  readonly version: number;
-  /** The newest change of each item, in no order. */
-  readonly changes: readonly ItemChange[];
-}
-
 /** Items that were put or deleted after a bundle was published. */
 export interface ItemChangeStore {
   /** Reads the version alone, which is cheap enough for polling. */
   itemChangesVersion(): Promise<number>;
 
-  /** Reads the newest change of each item. */
+  /** Reads the newest change of each item. A damaged record does not hide the others. */
   readItemChanges(): Promise<ItemChanges>;
 
   /**

@@ -239,7 +239,7 @@ export function storeConformance(
     });
 
     test('stores the newest change of each item and counts the writes', async (store) => {
-      assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [] });
+      assert.deepEqual(await store.readItemChanges(), { version: 0, changes: [], damaged: [] });
       const shoe = {
         title: 'Rote Schuhe',
         advertiser: '',
@@ -278,6 +278,7 @@ export function storeConformance(
       assert.deepEqual(await store.readItemChanges(), {
         version: 2,
         changes: [{ item: 'a', atSeconds: 2, record: { ...shoe, price: 3 } }],
+        damaged: [],
       });
     });
 

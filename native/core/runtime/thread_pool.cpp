@@ -22,6 +22,9 @@ void Pause() {
 #endif
 }
 
+/// What SetSharedSize() was given; 0 before.
+std::atomic<std::size_t> shared_size{0};
+
 std::size_t UsableCpus() {
 #if defined(__linux__)
   cpu_set_t set;
@@ -40,7 +43,8 @@ std::size_t ConfiguredThreads() {
     const unsigned long value = std::strtoul(text, &end, 10);
     if (end != text && *end == '\0' && value >= 1 && value <= 1024) return value;
   }
-  return UsableCpus();
+  const std::size_t size = shared_size.load(std::memory_order_relaxed);
+  return size == 0 ? UsableCpus() : size;
 }
 
 }  // namespace
@@ -71,6 +75,11 @@ ThreadPool& ThreadPool::Shared() {
   // torn down.
   static ThreadPool* const pool = new ThreadPool(ConfiguredThreads());
   return *pool;
+}
+
+std::size_t ThreadPool::SetSharedSize(std::size_t threads) {
+  shared_size.store(threads, std::memory_order_relaxed);
+  return ConfiguredThreads();
 }
 
 void ThreadPool::TakeTasks(Job& job, std::size_t worker) {

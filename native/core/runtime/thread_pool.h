@@ -24,8 +24,14 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// The pool of the process, which lives until the process ends. Its size is TANDEM_THREADS, or
-  /// else the number of CPUs that this process may run on.
+  /// else what SetSharedSize() was given, or else the number of CPUs that this process may run on.
   static ThreadPool& Shared();
+
+  /// Says how many threads Shared() gets when it starts, unless TANDEM_THREADS says it. The caller
+  /// knows limits that the kernel does not show as CPUs, such as the quota of a container.
+  ///
+  /// Returns the size that Shared() has when it starts now.
+  static std::size_t SetSharedSize(std::size_t threads);
 
   std::size_t size() const { return workers_.size() + 1; }
 

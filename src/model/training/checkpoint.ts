@@ -18,6 +18,7 @@ import { decodeCatalogue, encodeCatalogue } from '../../bundle/catalogue-file.ts
 import { catalogueItemFeatures } from '../../bundle/weights/item-features.ts';
 import { decodeSafetensors, encodeSafetensors } from '../../bundle/safetensors.ts';
 import { TandemError } from '../../errors.ts';
+import { readJsonFile, reasonOf } from '../../foreign-errors.ts';
 import { schemaHash, type FeatureSchema } from '../../features/schema.ts';
 import {
   removeTemporaries,
@@ -200,7 +201,7 @@ export function loadRunSettings(directory: string): RunSettings {
         `${existsSync(join(directory, 'run.json')) ? 'an unfinished one' : 'none'}. ` +
         `Run "tandem train --out ${directory}" (it continues where it stopped).`,
     );
-  const settings = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8')) as RunSettings;
+  const settings = readRunFile(directory, 'run.json') as RunSettings;
   const version: number = settings.version;
   if (version !== CHECKPOINT_VERSION)
     throw new TandemError(
@@ -219,7 +220,7 @@ export function loadRunSettings(directory: string): RunSettings {
  */
 export function loadCheckpoint(directory: string): Checkpoint {
   const settings = loadRunSettings(directory);
-  const schema = JSON.parse(readFileSync(join(directory, 'schema.json'), 'utf8')) as FeatureSchema;
+  const schema = readRunFile(directory, 'schema.json') as FeatureSchema;
   if (schemaHash(schema) !== settings.schemaHash)
     throw new TandemError(
       'ERR_CHECKPOINT_INVALID',
@@ -231,11 +232,22 @@ export function loadCheckpoint(directory: string): Checkpoint {
     settings,
     schema,
     catalogue: decodeCatalogue(readFileSync(join(directory, 'items.safetensors'))),
-    result: JSON.parse(
-      readFileSync(join(directory, FINAL, 'result.json'), 'utf8'),
-    ) as TrainingResult,
+    result: readRunFile(directory, join(FINAL, 'result.json')) as TrainingResult,
     weights: readWeights(join(directory, FINAL, 'weights.safetensors')),
   };
+}
+
+function readRunFile(directory: string, name: string): unknown {
+  try {
+    return readJsonFile(join(directory, name));
+  } catch (cause) {
+    throw new TandemError(
+      'ERR_CHECKPOINT_INVALID',
+      `Expected ${name} of a training run in ${directory}, but: ${reasonOf(cause)}. ` +
+        'The directory was damaged after training: train again.',
+      { cause },
+    );
+  }
 }
 
 /** The digest of a finished run. It covers run.json (settings, data and start) and the weights. */

@@ -3,9 +3,9 @@
 // people choose.
 
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { TandemError } from '../../errors.ts';
+import { describeIssue, readJsonFile, reasonOf } from '../../foreign-errors.ts';
 import { writeFileAtomic } from '../../files.ts';
 import { sha256Hex } from '../../json.ts';
 
@@ -51,14 +51,15 @@ const keyFile = z.strictObject({ keys: z.array(record) });
 export function readKeyFile(path: string): readonly KeyRecord[] {
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = readJsonFile(path);
   } catch (cause) {
-    throw keyFileError(path, cause instanceof Error ? cause.message : String(cause), cause);
+    throw keyFileError(path, reasonOf(cause), cause);
   }
   const parsed = keyFile.safeParse(value);
   if (!parsed.success) {
-    const { path: at, message } = parsed.error.issues[0]!;
-    throw keyFileError(path, `${at.join('.') || 'the file'}: ${message}`);
+    const issue = parsed.error.issues[0]!;
+    const at = issue.path.join('.') || 'the file';
+    throw keyFileError(path, `${at}: ${describeIssue(issue)}`);
   }
   const { keys } = parsed.data;
   for (const member of ['id', 'name'] as const)

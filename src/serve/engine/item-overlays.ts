@@ -1,12 +1,15 @@
 // Turns the item changes of the store into the overlay of each served bundle: which of its rows are
-// tombstones, and the fresh items with their vectors. It does not read or write the store;
-// ingest/fresh-items.ts does.
+// tombstones, and the fresh items with their vectors. A change that a bundle cannot serve is left
+// out, so that it harms no other item. It does not read or write the store; ingest/fresh-items.ts
+// does.
 
 import { buildCatalogue, type ItemCatalogue } from '../../bundle/catalogue.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { catalogueItemColumns } from '../../bundle/weights/item-features.ts';
 import { bundleItemTower, type ItemTower } from '../../bundle/weights/item-tower.ts';
+import { TandemError } from '../../errors.ts';
 import type { ItemChange, ItemRecord } from '../../store/item-changes.ts';
+import { logger } from '../../telemetry.ts';
 import type { Engine } from './engine.ts';
 import type { FreshCatalogueParts } from './live-items.ts';
 
@@ -18,10 +21,18 @@ interface FreshItem {
   readonly baseRow: number;
 }
 
+/** An item that a bundle cannot serve, and why. */
+export interface UnusableItem {
+  readonly item: string;
+  readonly reason: Error;
+}
+
 export class ItemOverlays {
   readonly #towers = new WeakMap<Engine['bundle'], ItemTower>();
   #changes: ReadonlyMap<string, ItemChange> = new Map();
   #version = 0;
+  /** Number of changes that could not be read. */
+  #damaged = 0;
 
   /** The newest change of each item, by item id. */
   get changes(): ReadonlyMap<string, ItemChange> {
@@ -33,30 +44,77 @@ export class ItemOverlays {
     return this.#version;
   }
 
-  /** Replaces all changes. Engines that were made before keep their items: call apply() again. */
-  replace(changes: ReadonlyMap<string, ItemChange>, version: number): void {
+  get damaged(): number {
+    return this.#damaged;
+  }
+
+  /**
+   * Replaces all changes. Engines that were made before keep their items: call apply() again.
+   *
+   * @param damaged - number of changes that could not be read.
+   */
+  replace(changes: ReadonlyMap<string, ItemChange>, version: number, damaged: number): void {
     this.#changes = changes;
     this.#version = version;
+    this.#damaged = damaged;
   }
 
   /** The engine of the same bundle with these changes; the same engine if it has them already. */
   apply(engine: Engine): Engine {
     if (engine.items.version === this.#version) return engine;
-    const { catalogue } = engine.bundle;
-    const tombstones: number[] = [];
-    const fresh: FreshItem[] = [];
-    for (const change of this.#changes.values()) {
-      if (isInBundle(engine.bundle, change)) continue;
-      const { item, record } = change;
-      const baseRow = catalogue.row(item);
-      if (baseRow >= 0) tombstones.push(baseRow);
-      if (record !== undefined) fresh.push({ item, record, baseRow });
-    }
+    const changes = [...this.#changes.values()].filter(
+      (change) => !isInBundle(engine.bundle, change),
+    );
+    const { parts, unusable } = this.#embedUsable(engine, freshItems(engine, changes));
+    for (const { item, reason } of unusable)
+      logger.error({ item, reason: reason.message }, 'change of an item skipped: unusable');
+    const skipped = new Set(unusable.map(({ item }) => item));
+    const rows = changes.map(({ item }) =>
+      skipped.has(item) ? -1 : engine.bundle.catalogue.row(item),
+    );
     return engine.withItems({
       version: this.#version,
-      tombstones: Int32Array.from(tombstones),
-      fresh: fresh.length === 0 ? undefined : this.#embed(engine, fresh),
+      tombstones: Int32Array.from(rows.filter((row) => row >= 0)),
+      fresh: parts,
+      skipped: { damaged: this.#damaged, unusable: unusable.length },
     });
+  }
+
+  /**
+   * Finds the changes that the engine's bundle could not serve.
+   *
+   * @param changes - at most one for each item.
+   * @throws TandemError ERR_BUNDLE_INVALID when the bundle has no sound item tower.
+   */
+  unusable(engine: Engine, changes: readonly ItemChange[]): readonly UnusableItem[] {
+    return this.#embedUsable(engine, freshItems(engine, changes)).unusable;
+  }
+
+  /**
+   * Embeds the items that the bundle can serve. An error may not name its item, so the items are
+   * halved until those that fail are alone: a vector depends on its item alone.
+   */
+  #embedUsable(
+    engine: Engine,
+    fresh: readonly FreshItem[],
+  ): { readonly parts?: FreshCatalogueParts; readonly unusable: readonly UnusableItem[] } {
+    if (fresh.length === 0) return { unusable: [] };
+    try {
+      return { parts: this.#embed(engine, fresh), unusable: [] };
+    } catch (error) {
+      // The catalogue and the addon throw RangeError and Error; a TandemError is about the bundle.
+      if (error instanceof TandemError) throw error;
+      if (fresh.length === 1)
+        return { unusable: [{ item: fresh[0]!.item, reason: error as Error }] };
+      const half = fresh.length >>> 1;
+      const unusable = [fresh.slice(0, half), fresh.slice(half)].flatMap(
+        (part) => this.#embedUsable(engine, part).unusable,
+      );
+      if (unusable.length === 0) throw error;
+      const failed = new Set(unusable.map(({ item }) => item));
+      const usable = fresh.filter(({ item }) => !failed.has(item));
+      return { ...this.#embedUsable(engine, usable), unusable };
+    }
   }
 
   #embed(engine: Engine, fresh: readonly FreshItem[]): FreshCatalogueParts {
@@ -91,6 +149,13 @@ export function isInBundle(
 ): boolean {
   const has = catalogue.row(item) >= 0;
   return record === undefined ? !has : has && atSeconds < manifest.dataUntilSeconds;
+}
+
+/** The items that the changes put. */
+function freshItems({ bundle }: Engine, changes: readonly ItemChange[]): FreshItem[] {
+  return changes.flatMap(({ item, record }) =>
+    record === undefined ? [] : [{ item, record, baseRow: bundle.catalogue.row(item) }],
+  );
 }
 
 /** A catalogue of fresh items alone. Categories that the bundle does not know are dropped. */

@@ -7,6 +7,7 @@ import { nativeAddon } from '../../native/addon.ts';
 import { AllowList } from '../../retrieval/allow-list.ts';
 import { PlannedIndex } from '../../retrieval/planned-index.ts';
 import { FilterCompiler, type CompiledFilter } from './filters.ts';
+import type { BundlesSummary } from '../metrics/metrics.ts';
 import type { TextWriter } from './text-writer.ts';
 import type { Filter } from '../request/request-types.ts';
 
@@ -19,6 +20,8 @@ export interface ItemOverlay {
   /** Rows of the bundle whose items were deleted or replaced by a fresh item. */
   readonly tombstones: Int32Array;
   readonly fresh: FreshCatalogueParts | undefined;
+  /** Numbers of changes that are left out. */
+  readonly skipped: BundlesSummary['skippedItemChanges'];
 }
 
 /** The parts of a FreshCatalogue that threads share. */
@@ -55,7 +58,12 @@ export interface LiveFilter {
   readonly selectivity: number;
 }
 
-const NO_OVERLAY: ItemOverlay = { version: 0, tombstones: new Int32Array(0), fresh: undefined };
+const NO_OVERLAY: ItemOverlay = {
+  version: 0,
+  tombstones: new Int32Array(0),
+  fresh: undefined,
+  skipped: { damaged: 0, unusable: 0 },
+};
 
 export class LiveItems {
   /** The catalogue of the bundle. */

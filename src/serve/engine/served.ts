@@ -17,6 +17,7 @@ export function summarise({ active, previous }: Served): BundlesSummary {
     bundles: [describe('active', active), ...(previous ? [describe('previous', previous)] : [])],
     freshItems: items.count - items.base.count,
     itemTombstones: items.overlay.tombstones.length,
+    skippedItemChanges: items.overlay.skipped,
   };
 }
 

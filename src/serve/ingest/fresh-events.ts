@@ -8,12 +8,14 @@ import { bundleStateFormat } from '../../bundle/weights/state-format.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { maxStateRows } from '../../bundle/manifest.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
+import { TandemError } from '../../errors.ts';
 import type { UserId } from '../../ids.ts';
 import { SerialQueue } from '../../serial-queue.ts';
 import { mergeEvents, type HistoryEvent, type UserHistory } from '../../store/history.ts';
 import { makeUserState, type StateFormat } from '../../features/user-state.ts';
-import { newStateBatch } from '../../store/state-batch.ts';
+import { newStateBatch, onlyState } from '../../store/state-batch.ts';
 import type { HistoryStore, StateStore } from '../../store/store.ts';
+import { logger } from '../../telemetry.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
@@ -28,8 +30,8 @@ export interface IngestReport {
   /** Users whose state now includes their newest event. */
   readonly encoded_users: number;
   /**
-   * Users whose state waits for the next batch job: their history is incomplete here, or the bundle
-   * knows none of its items.
+   * Users whose state waits for the next batch job: their history is incomplete here or damaged,
+   * the bundle knows none of its items, or it could not be encoded.
    */
   readonly waiting_users: number;
 }
@@ -44,6 +46,12 @@ interface Encoding {
   readonly encoder: HistoryEncoder;
   readonly rows: EventRows;
   readonly format: StateFormat;
+}
+
+/** A user to encode, and the events of the user's history that the bundle knows. */
+interface DueUser {
+  readonly user: UserId;
+  readonly columns: ReturnType<EventRows['columns']>;
 }
 
 export class FreshEvents {
@@ -68,8 +76,10 @@ export class FreshEvents {
    * Adds events to histories and encodes the users. The promise resolves when the events survive a
    * crash and the new states can be read.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. Then no event of the call was
-   *   kept.
+   * A damaged record and a history that cannot be encoded concern their user alone.
+   *
+   * @throws TandemError ERR_STORE_UNAVAILABLE. The call may be sent again: events that were kept
+   *   are duplicates then.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     return this.#queue.run(() => this.#ingest(events));
@@ -84,10 +94,12 @@ export class FreshEvents {
     const histories = new Map<UserId, UserHistory>();
     // By user, because the store may ask for a history a second time.
     const added = new Map<UserId, number>();
+    const damaged = new Set<UserId>();
     await this.#store.changeHistories(users, (user, history) => {
       // A user with a state but no history was encoded by a batch job, which knew events that are
       // not here.
       const complete = history?.complete ?? !withState.has(user);
+      if (history?.damaged) damaged.add(user);
       const known = history?.events ?? [];
       const merged = mergeEvents(known, eventsByUser.get(user)!, maxEvents);
       added.set(user, merged.added);
@@ -95,6 +107,8 @@ export class FreshEvents {
       histories.set(user, next);
       return next;
     });
+    for (const user of damaged) logger.error({ user }, 'damaged history: it begins anew');
+    this.#metrics.damagedHistories.inc(damaged.size);
     const encoded = await this.#encode(active, histories);
     const accepted = [...added.values()].reduce((sum, count) => sum + count, 0);
     const duplicates = events.length - accepted;
@@ -108,7 +122,7 @@ export class FreshEvents {
     };
   }
 
-  /** The users that have a state of either bundle. */
+  /** The users that have a state of either bundle, or a damaged record of one. */
   async #usersWithState(
     active: Engine,
     previous: Engine | undefined,
@@ -121,7 +135,19 @@ export class FreshEvents {
         engine.width,
         maxStateRows(engine.bundle.manifest.model),
       );
-      await this.#store.read(engine.encoderId, users, states);
+      try {
+        await this.#store.read(engine.encoderId, users, states);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        // One record is damaged. The states of the others tell whether these users have one.
+        for (const [i, user] of users.entries())
+          try {
+            await this.#store.read(engine.encoderId, [user], onlyState(states, i));
+          } catch (ownError) {
+            if (!isDamage(ownError)) throw ownError;
+            states.lengths[i] = 1;
+          }
+      }
       for (const [i, user] of users.entries()) if (states.lengths[i]! > 0) found.add(user);
     }
     return found;
@@ -129,26 +155,46 @@ export class FreshEvents {
 
   /** @returns the number of states that were written. */
   async #encode(engine: Engine, histories: ReadonlyMap<UserId, UserHistory>): Promise<number> {
-    const { encoder, rows, format } = this.#encodingOf(engine);
+    const { rows } = this.#encodingOf(engine);
     const due = [...histories]
       .filter(([, { complete }]) => complete)
       .map(([user, { events }]) => ({ user, columns: rows.columns(events) }))
       .filter(({ columns }) => columns.times.length > 0);
-    for (let begin = 0; begin < due.length; begin += USERS_AT_ONCE) {
-      const part = due.slice(begin, begin + USERS_AT_ONCE);
+    let encoded = 0;
+    for (let begin = 0; begin < due.length; begin += USERS_AT_ONCE)
+      encoded += await this.#encodeUsers(engine, due.slice(begin, begin + USERS_AT_ONCE));
+    return encoded;
+  }
+
+  /**
+   * Encodes users together. If that fails, it encodes them one by one, so that a user whose history
+   * cannot be encoded waits alone for the next batch job.
+   */
+  async #encodeUsers(engine: Engine, users: readonly DueUser[]): Promise<number> {
+    const { encoder, format } = this.#encodingOf(engine);
+    try {
       const batch = new HistoryBatchBuilder(format.maxHistory);
-      for (const { columns } of part) batch.add(columns, 0, columns.times.length);
+      for (const { columns } of users) batch.add(columns, 0, columns.times.length);
       const states = encoder.encode(batch.batch());
       const encodedAtSeconds = Date.now() / 1000;
       await this.#store.write(
         engine.encoderId,
-        part.map(({ user, columns }, i) => {
+        users.map(({ user, columns }, i) => {
           const events = { columns, begin: 0, end: columns.times.length };
           return { user, state: makeUserState(states[i]!, events, format, encodedAtSeconds) };
         }),
       );
+      return users.length;
+    } catch (error) {
+      if (error instanceof TandemError && error.retryable) throw error;
+      if (users.length === 1) {
+        logger.error({ err: error, user: users[0]!.user }, 'history cannot be encoded');
+        return 0;
+      }
     }
-    return due.length;
+    let encoded = 0;
+    for (const user of users) encoded += await this.#encodeUsers(engine, [user]);
+    return encoded;
   }
 
   #encodingOf(engine: Engine): Encoding {
@@ -166,6 +212,10 @@ export class FreshEvents {
     }
     return encoding;
   }
+}
+
+function isDamage(error: unknown): boolean {
+  return error instanceof TandemError && error.code === 'ERR_STORE_CORRUPT';
 }
 
 /** The events of each user, in the order of the request. An event without a time happens now. */

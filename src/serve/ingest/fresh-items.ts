@@ -1,16 +1,18 @@
 // Accepts changes of items: writes them durably and shows them in the next answer. The store holds
-// the changes, so that servers which share one see each other's, and a restart loses none. One
+// the changes, so that servers which share one see each other's, and a restart loses none. A change
+// is built into a catalogue before it is written, so that every stored change can be served. One
 // event loop of a server does this.
 
 import { TandemError } from '../../errors.ts';
 import { SerialQueue } from '../../serial-queue.ts';
-import type { ItemChange } from '../../store/item-changes.ts';
+import { decodeItemChange, encodeItemChange, type ItemChange } from '../../store/item-changes.ts';
 import type { ItemChangeStore } from '../../store/store.ts';
 import { logger } from '../../telemetry.ts';
 import type { Engine } from '../engine/engine.ts';
 import { isInBundle, type ItemOverlays } from '../engine/item-overlays.ts';
 import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';
+import { invalid } from '../request/parse-body.ts';
 import type { ChangedItem } from '../request/request-types.ts';
 
 /** The outcome of a request that changes items. */
@@ -91,11 +93,13 @@ export class FreshItems {
    *
    * @param items - if an item is in it twice, the last change counts.
    * @throws TandemError ERR_STORE_UNAVAILABLE; ERR_ITEMS_FULL when the store would have more than
-   *   MAX_FRESH_ITEMS fresh items. Then nothing has changed.
+   *   MAX_FRESH_ITEMS fresh items; ERR_INVALID_REQUEST naming an item that a served bundle cannot
+   *   serve. Then nothing has changed.
    */
   async change(items: readonly ChangedItem[]): Promise<ItemsReport> {
     const { active } = this.#bundles.served;
     this.#requireRoom(active, items);
+    this.#requireUsable(items);
     const known = new Set(active.bundle.schema.categories);
     const named = items.flatMap(({ record }) => record?.categories ?? []);
     this.#waiting.push(...items);
@@ -129,6 +133,28 @@ export class FreshItems {
       );
   }
 
+  /** Builds the request's changes as they would be read from the store, and throws them away. */
+  #requireUsable(items: readonly ChangedItem[]): void {
+    const { active, previous } = this.#bundles.served;
+    const changes = new Map(
+      items.map((changed) => [
+        changed.item,
+        decodeItemChange(encodeItemChange({ ...changed, atSeconds: Date.now() / 1000 })),
+      ]),
+    );
+    for (const engine of previous === undefined ? [active] : [active, previous]) {
+      const [unusable] = this.#overlays.unusable(engine, [...changes.values()]);
+      if (unusable === undefined) continue;
+      const i = items.findLastIndex(({ item }) => item === unusable.item);
+      throw invalid(
+        `Expected an item that bundle ${engine.bundle.manifest.bundleId.slice(0, 16)} can serve ` +
+          `for items.${i}, but embedding it failed: ${unusable.reason.message} ` +
+          'Nothing was changed: leave out its categories, advertiser or price.',
+        `items.${i}`,
+      );
+    }
+  }
+
   async #writeWaiting(): Promise<void> {
     this.#writing = this.#waiting;
     this.#waiting = [];
@@ -151,7 +177,7 @@ export class FreshItems {
     }
     const next = new Map(this.#overlays.changes);
     for (const change of changes) next.set(change.item, change);
-    await this.#show(next, version);
+    await this.#show(next, version, this.#overlays.damaged);
   }
 
   async #poll(): Promise<void> {
@@ -168,12 +194,19 @@ export class FreshItems {
   }
 
   async #read(): Promise<void> {
-    const { version, changes } = await this.#store.readItemChanges();
-    await this.#show(new Map(changes.map((change) => [change.item, change])), version);
+    const { version, changes, damaged } = await this.#store.readItemChanges();
+    for (const item of damaged)
+      logger.error({ item }, 'change of an item skipped: damaged. Put or delete the item again');
+    const newest = new Map(changes.map((change) => [change.item, change]));
+    await this.#show(newest, version, damaged.length);
   }
 
-  async #show(changes: ReadonlyMap<string, ItemChange>, version: number): Promise<void> {
-    this.#overlays.replace(changes, version);
+  async #show(
+    changes: ReadonlyMap<string, ItemChange>,
+    version: number,
+    damaged: number,
+  ): Promise<void> {
+    this.#overlays.replace(changes, version, damaged);
     await this.#bundles.refreshItems();
   }
 

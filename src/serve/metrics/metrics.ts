@@ -23,6 +23,12 @@ export interface BundlesSummary {
   }[];
   readonly freshItems: number;
   readonly itemTombstones: number;
+  readonly skippedItemChanges: {
+    /** Changes whose records in the store are damaged. */
+    readonly damaged: number;
+    /** Changes that the active bundle cannot serve. */
+    readonly unusable: number;
+  };
 }
 
 export class ServerMetrics {
@@ -37,9 +43,11 @@ export class ServerMetrics {
   readonly bundleSwaps: Counter<'outcome'>;
   readonly annRecall: HistogramSeries;
   readonly freshEvents: Counter<'outcome'>;
+  readonly damagedHistories: Counter;
   readonly itemChanges: Counter;
   readonly #freshItems: Gauge;
   readonly #itemTombstones: Gauge;
+  readonly #skippedItemChanges: Gauge<'reason'>;
   readonly #bundleInfo: Gauge<'role' | 'bundle_id' | 'encoder_id'>;
   readonly #requests: TallyHistogram;
   readonly #stages: Readonly<Record<Stage, HistogramSeries>>;
@@ -111,6 +119,11 @@ export class ServerMetrics {
       labelNames: ['outcome'],
       registers,
     });
+    this.damagedHistories = new Counter({
+      name: 'tandem_damaged_histories_total',
+      help: 'Histories whose record was damaged when an event arrived; each began anew.',
+      registers,
+    });
     this.itemChanges = new Counter({
       name: 'tandem_item_changes_total',
       help: 'Items put or deleted over HTTP.',
@@ -124,6 +137,14 @@ export class ServerMetrics {
     this.#itemTombstones = new Gauge({
       name: 'tandem_item_tombstones',
       help: 'Items of the active bundle that were deleted or replaced after it was published.',
+      registers,
+    });
+    this.#skippedItemChanges = new Gauge({
+      name: 'tandem_skipped_item_changes',
+      help:
+        'Changes of items in the store that are not served, by reason: damaged (the record), ' +
+        'unusable (by the active bundle).',
+      labelNames: ['reason'],
       registers,
     });
     this.annRecall = new TallyHistogram({
@@ -178,12 +199,20 @@ export class ServerMetrics {
   }
 
   /** Sets the gauges that describe the bundles in memory and the items that have changed. */
-  describeBundles({ bundles, freshItems, itemTombstones }: BundlesSummary): void {
+  describeBundles({
+    bundles,
+    freshItems,
+    itemTombstones,
+    skippedItemChanges,
+  }: BundlesSummary): void {
     this.#bundleInfo.reset();
     for (const { role, bundleId, encoderId } of bundles)
       this.#bundleInfo.set({ role, bundle_id: bundleId, encoder_id: encoderId }, 1);
     this.#freshItems.set(freshItems);
     this.#itemTombstones.set(itemTombstones);
+    const { damaged, unusable } = skippedItemChanges;
+    this.#skippedItemChanges.set({ reason: 'damaged' }, damaged);
+    this.#skippedItemChanges.set({ reason: 'unusable' }, unusable);
   }
 
   /**

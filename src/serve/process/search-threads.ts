@@ -2,7 +2,7 @@
 // code runs. So the process that starts a server sets the size, and a server with too few threads
 // logs a warning.
 
-import { availableParallelism } from 'node:os';
+import { usableCpus } from '../../cpus.ts';
 import { logger } from '../../telemetry.ts';
 
 const VARIABLE = 'UV_THREADPOOL_SIZE';
@@ -19,7 +19,7 @@ const OTHER_THREADS = 2;
  * is set stays.
  */
 export function withSearchThreads(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const threads = Math.max(DEFAULT_THREADS, availableParallelism() + OTHER_THREADS);
+  const threads = Math.max(DEFAULT_THREADS, usableCpus() + OTHER_THREADS);
   return { [VARIABLE]: String(threads), ...env };
 }
 

@@ -87,26 +87,28 @@ export async function startServer(
   const salt = randomBytes(SALT_BYTES);
   const accessLog = openAccessLog(settings.accessLog, salt);
   const overlays = new ItemOverlays();
-  const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics, overlays);
-  const opened = store ?? (await openOwnStore(settings));
-  const shared = {
-    settings,
-    transport,
-    keys,
-    metrics,
-    salt,
-    accessLog,
-    bundles,
-    overlays,
-    store: opened,
-  };
+  let opened = store;
   try {
+    const bundles = await ServedBundles.open(settings.bundles, settings.plan, metrics, overlays);
+    opened ??= await openOwnStore(settings);
+    const shared = {
+      settings,
+      transport,
+      keys,
+      metrics,
+      salt,
+      accessLog,
+      bundles,
+      overlays,
+      store: opened,
+    };
     const loops = await startLoops(shared);
     followChanges(shared);
     logStart(shared, loops, performance.now() - startedMs);
     return runningServer(shared, loops);
   } catch (error) {
-    await opened.close();
+    accessLog?.close();
+    await opened?.close();
     throw error;
   }
 }

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { TandemError, nearestName } from '../../errors.ts';
+import { describeIssue } from '../../foreign-errors.ts';
 
 /** @param field - path of the member that is wrong; null for the request as a whole. */
 export function invalid(message: string, field: string | null): TandemError {
@@ -33,20 +34,7 @@ export function parseBody<T>(schema: z.ZodType<T>, value: unknown): T {
     );
   }
   const field = path.join('.');
-  throw invalid(`${describe(issue)} for ${field || 'the body'}${outcome(issue)}`, field || null);
-}
-
-function describe(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'too_small':
-      return `Expected at least ${issue.minimum}${unitOf(issue.origin, issue.minimum)}`;
-    case 'too_big':
-      return `Expected at most ${issue.maximum}${unitOf(issue.origin, issue.maximum)}`;
-    case 'invalid_value':
-      return `Expected one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
-    default:
-      return issue.message.replace(/^Invalid input: expected/, 'Expected');
-  }
+  throw invalid(`${describeIssue(issue)} for ${field || 'the body'}${outcome(issue)}`, field || null);
 }
 
 /** What came instead, and what to do about it, if the schema says so. */
@@ -54,12 +42,6 @@ function outcome(issue: z.core.$ZodIssue): string {
   if (issue.code !== 'custom' || issue.params === undefined) return '.';
   const { received, remedy } = issue.params as { received: string; remedy: string };
   return `, received ${received}.${remedy === '' ? '' : ` ${remedy}`}`;
-}
-
-function unitOf(origin: string, count: number | bigint): string {
-  if (origin === 'string') return count === 1 ? ' character' : ' characters';
-  if (origin === 'array') return count === 1 ? ' entry' : ' entries';
-  return '';
 }
 
 /** Returns the names of the members of the object schema at `path`. */

@@ -70,6 +70,7 @@ before(async () => {
       version: 1,
       tombstones: Int32Array.from(TOMBSTONES),
       fresh: { catalogue, vectors, baseRows: Int32Array.from(REPLACED) },
+      skipped: { damaged: 0, unusable: 0 },
     }),
   };
 });

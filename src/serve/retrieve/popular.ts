@@ -2,6 +2,7 @@
 // user's country. It is the last fallback, after the user's state and the context.
 
 import type { Engine, ResolvedSubject } from '../engine/engine.ts';
+import type { LiveFilter } from '../engine/live-items.ts';
 import type { CandidatesRequest, PipelineRequest } from '../request/request-types.ts';
 import type { Hits } from './hits.ts';
 
@@ -35,16 +36,27 @@ export function popularHits(
       ? filter
       : { ...filter, countries: [country] },
   );
-  const { popularity } = engine.items.base;
-  const order = engine.items.base.byPopularity();
-  const rows = new Int32Array(Math.min(candidateCount, compiled?.allow.count ?? order.length));
-  for (let i = 0, found = 0; found < rows.length; i++)
-    if (compiled === undefined || compiled.allow.has(order[i]!)) rows[found++] = order[i]!;
-  const highest = Math.max(1, popularity[order[0]!]!);
+  const { items } = engine;
+  const { base } = items;
+  const order = base.byPopularity();
+  const rows: number[] = [];
+  for (let i = 0; i < order.length && rows.length < candidateCount; i++) {
+    // An item that was replaced has the row of the fresh item, and its popularity.
+    const row = items.liveRow(order[i]!);
+    if (row >= 0 && passes(compiled, row, base.count)) rows.push(row);
+  }
+  const highest = Math.max(1, base.popularity[order[0]!]!);
   return {
     plan: 'popular',
     planReason: 'no-history-no-context',
-    rows,
-    scores: Float32Array.from(rows, (row) => popularity[row]! / highest),
+    rows: Int32Array.from(rows),
+    scores: Float32Array.from(rows, (row) => items.popularity(row) / highest),
   };
+}
+
+/** Whether a row passes a compiled filter; undefined passes every row that is no tombstone. */
+function passes(filter: LiveFilter | undefined, row: number, baseCount: number): boolean {
+  if (filter === undefined) return true;
+  if (row < baseCount) return filter.allow.has(row);
+  return filter.fresh?.has(row - baseCount) ?? true;
 }

@@ -4,6 +4,7 @@
 import { createHmac } from 'node:crypto';
 import { pino, type Logger } from 'pino';
 import { TandemError } from '../../errors.ts';
+import { reasonOf } from '../../foreign-errors.ts';
 import type { AnswerFacts } from '../answer/answer-parts.ts';
 
 export interface AccessEntry {
@@ -33,6 +34,7 @@ export class AccessLog {
   readonly #salt: Uint8Array;
   readonly #destination: ReturnType<typeof pino.destination>;
   readonly #logger: Logger;
+  #closed = false;
 
   /**
    * @param path - a file to append to; "-" means standard output.
@@ -54,7 +56,7 @@ export class AccessLog {
       throw new TandemError(
         'ERR_CONFIG_INVALID',
         'Expected a writable file for the access log (setting accessLog), received ' +
-          `${path}: ${String(cause)}.`,
+          `${path}, but: ${reasonOf(cause)}. Name a file in a directory that exists.`,
         { cause, details: { setting: 'accessLog' } },
       );
     }
@@ -88,7 +90,10 @@ export class AccessLog {
     this.#destination.reopen();
   }
 
+  /** Safe to call twice: a failed start closes it after its event loop did. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#destination.flushSync();
     this.#destination.end();
   }

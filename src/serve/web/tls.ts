@@ -5,6 +5,7 @@ import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ServerSettings } from '../../config.ts';
 import { TandemError } from '../../errors.ts';
+import { reasonOf } from '../../foreign-errors.ts';
 import type { TlsFiles } from './transport.ts';
 
 type TlsSetting = 'tlsCert' | 'tlsKey';
@@ -29,7 +30,7 @@ function attempt<T>(setting: TlsSetting, path: string, read: (pem: Buffer) => T)
   try {
     return read(readFileSync(path));
   } catch (cause) {
-    throw tlsError(setting, `${path}: ${cause instanceof Error ? cause.message : ''}`, cause);
+    throw tlsError(setting, `${path}: ${reasonOf(cause)}`, cause);
   }
 }
 
