@@ -19,14 +19,17 @@ import type { EncoderId, UserId } from '../ids.ts';
 import {
   decodeRecord,
   decodeWatermark,
+  encodeHistoryDigest,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
+  summaryOf,
 } from './codec.ts';
 import { decodeHistory, encodeHistory, type UserHistory } from './history.ts';
 import { decodeItemChange, encodeItemChange, type ItemChange } from './item-changes.ts';
 import {
+  historyDigestKey,
   historyKey,
   itemChangeCountKey,
   itemChangeKey,
@@ -36,7 +39,13 @@ import {
   watermarkKey,
 } from './keys.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, ItemChanges, UserStateEntry } from './store.ts';
+import type {
+  FeatureStore,
+  HistoryChange,
+  ItemChanges,
+  StateSummary,
+  UserStateEntry,
+} from './store.ts';
 
 /** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;
@@ -112,18 +121,40 @@ export class LmdbStore implements FeatureStore {
     const prefix = encoderPrefix(encoderId);
     // All are encoded before the first put: when one state is refused, nothing of the call is
     // written.
-    const records = entries.map(({ user, state }) => ({
-      key: stateKey(prefix, user),
+    const records = entries.map(({ user, state, historyDigest, replaces }) => ({
+      user,
       value: encodeRecord(prefix, state, user),
+      historyDigest,
+      replaces,
     }));
     for (let begin = 0; begin < records.length; begin += ENTRIES_PER_TRANSACTION) {
       const part = records.slice(begin, begin + ENTRIES_PER_TRANSACTION);
       await this.#transact(part.length, () => {
-        for (const { key, value } of part)
-          if (!hasSeenMore(this.#database.getBinaryFast(key), value))
-            void this.#database.put(key, value);
+        for (const { user, value, historyDigest, replaces } of part) {
+          const key = stateKey(prefix, user);
+          if (hasSeenMore(this.#database.getBinaryFast(key), value, replaces)) continue;
+          void this.#database.put(key, value);
+          if (historyDigest !== undefined)
+            void this.#database.put(
+              historyDigestKey(prefix, user),
+              encodeHistoryDigest(historyDigest, value),
+            );
+        }
       });
     }
+  }
+
+  readSummaries(
+    encoderId: EncoderId,
+    userIds: readonly UserId[],
+  ): Promise<(StateSummary | undefined)[]> {
+    const prefix = encoderPrefix(encoderId);
+    return this.#settle(() =>
+      userIds.map((user) => {
+        const digest = this.#database.getBinary(historyDigestKey(prefix, user));
+        return summaryOf(this.#database.getBinaryFast(stateKey(prefix, user)), digest);
+      }),
+    );
   }
 
   readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {

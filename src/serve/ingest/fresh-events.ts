@@ -7,6 +7,8 @@ import { EventRows } from '../../bundle/weights/event-rows.ts';
 import { bundleStateFormat } from '../../bundle/weights/state-format.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { maxStateRows } from '../../bundle/manifest.ts';
+import { impliedAction } from '../../features/action-rows.ts';
+import { historyDigest } from '../../features/history-digest.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import type { UserId } from '../../ids.ts';
 import { SerialQueue } from '../../serial-queue.ts';
@@ -68,8 +70,9 @@ export class FreshEvents {
    * Adds events to histories and encodes the users. The promise resolves when the events survive a
    * crash and the new states can be read.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. Then no event of the call was
-   *   kept.
+   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. The events may be in the
+   *   histories then, all of them or none: when they are sent again, they are duplicates, and their
+   *   users are encoded. If they are not sent again, the next batch job encodes the users.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     return this.#queue.run(() => this.#ingest(events));
@@ -77,7 +80,7 @@ export class FreshEvents {
 
   async #ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     const { active, previous } = this.#bundles.served;
-    const eventsByUser = groupByUser(events);
+    const eventsByUser = groupByUser(events, impliedAction(active.bundle.schema));
     const users = [...eventsByUser.keys()];
     const withState = await this.#usersWithState(active, previous, users);
     const maxEvents = active.bundle.manifest.model.maxHistory + 1;
@@ -144,7 +147,11 @@ export class FreshEvents {
         engine.encoderId,
         part.map(({ user, columns }, i) => {
           const events = { columns, begin: 0, end: columns.times.length };
-          return { user, state: makeUserState(states[i]!, events, format, encodedAtSeconds) };
+          return {
+            user,
+            state: makeUserState(states[i]!, events, format, encodedAtSeconds),
+            historyDigest: historyDigest(events, format.maxHistory),
+          };
         }),
       );
     }
@@ -168,12 +175,19 @@ export class FreshEvents {
   }
 }
 
-/** The events of each user, in the order of the request. An event without a time happens now. */
-function groupByUser(events: readonly IngestedEvent[]): ReadonlyMap<UserId, HistoryEvent[]> {
+/**
+ * The events of each user, in the order of the request. An event without a time happens now.
+ *
+ * @param implied - action of an event without one.
+ */
+function groupByUser(
+  events: readonly IngestedEvent[],
+  implied: string,
+): ReadonlyMap<UserId, HistoryEvent[]> {
   const byUser = new Map<UserId, HistoryEvent[]>();
   for (const { user, item, action, time, event_id: id } of events) {
     const own = byUser.get(user as UserId) ?? [];
-    own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
+    own.push({ item, action: action ?? implied, time: time ?? Date.now() / 1000, id: id ?? '' });
     byUser.set(user as UserId, own);
   }
   return byUser;
