@@ -29,7 +29,7 @@ const NUMBER = /^-?\d+(?:\.\d+)?$/;
 const DATE = /(\d{4})-(\d\d)-(\d\d)/;
 const CLOCK = /(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?/;
 const OFFSET = /(?:Z|([+-])(\d\d)(?::?(\d\d))?)/;
-const ISO = new RegExp(`^${DATE.source}(?:[T ]${CLOCK.source} ?${OFFSET.source}?)?$`, 'i');
+const ISO = new RegExp(`^${DATE.source}(?:[T ]${CLOCK.source}${OFFSET.source}?)?$`, 'i');
 
 /**
  * Unix seconds of a time as text: Unix seconds, a date, or a date and a time of day. A time without
@@ -55,7 +55,22 @@ export function parseTime(text: string): number {
     throw new RangeError(`there is no offset ${sign}${offsetHour}:${offsetMinute}`);
   const offset = (Number(offsetHour) * 60 + Number(offsetMinute)) * (sign === '-' ? -60 : 60);
   const ofDay = (Number(hour) * 60 + Number(minute)) * 60 + Number(second);
-  return checkedSeconds(date.getTime() / 1000 + ofDay - offset) + Number(`0.${fraction}`);
+  // DuckDB counts microseconds, too.
+  return date.getTime() / 1000 + ofDay - offset + Number(`0.${fraction.slice(0, 6)}`);
+}
+
+/**
+ * SQL of the Unix seconds of an ISO 8601 time; NULL for text of another form. It reads what
+ * parseTime() reads, and the other forms of DuckDB, such as names of time zones.
+ *
+ * DuckDB alone requires seconds, capital letters and a decimal point.
+ *
+ * @param text - SQL of the text. The session's time zone must be UTC.
+ */
+export function isoSecondsSql(text: string): string {
+  const complete = `regexp_replace(replace(upper(${text}), ',', '.'),
+    '^(\\d{4}-\\d\\d-\\d\\d[T ]\\d\\d:\\d\\d)(Z|[+-]\\d\\d(:?\\d\\d)?)?$', '\\1:00\\2')`;
+  return `epoch(coalesce(try_cast(${text} AS TIMESTAMPTZ), try_cast(${complete} AS TIMESTAMPTZ)))`;
 }
 
 /** @throws RangeError for a number that is no Unix time in seconds. */

@@ -2,6 +2,7 @@
 // from CSV, NDJSON or Parquet.
 
 import { TandemError } from '../errors.ts';
+import { isoSecondsSql } from '../time.ts';
 import { identifier, literal } from './duckdb.ts';
 import type { ColumnReference, FieldKind, TableName } from './manifest.ts';
 import type { Scan } from './scan.ts';
@@ -82,5 +83,5 @@ function timeExpression(
         `{"column": "${reference.column}", "unit": "s"}, or "ms" or "us".`,
       { details: { table, field, type } },
     );
-  return `epoch(try_cast(${text} AS TIMESTAMPTZ))`;
+  return isoSecondsSql(text);
 }

@@ -67,7 +67,7 @@ interface ActiveUser extends UserToMerge, EventRange {}
 interface DueUser extends ActiveUser {
   /** Whether the store has, or shall have, a history of the user. */
   readonly inHistories: boolean;
-  /** The outdated state. */
+  /** The state to replace; undefined when there is none, or when it may know more. */
   readonly state: StateSummary | undefined;
 }
 
@@ -148,8 +148,11 @@ class Job {
       const [state, history] = [states[i], kept[i]];
       const inHistories = histories || history !== undefined;
       const isMissing = inHistories && history?.complete !== true;
-      if (sinceSeconds !== undefined || isMissing || !this.#hasSeenAll(state, user, history))
-        due.push({ ...user, inHistories, state });
+      const knowsMore = history?.complete !== true && this.#hasSeenNewer(state, user);
+      const isUpToDate =
+        sinceSeconds === undefined && (knowsMore || this.#hasSeenAll(state, user, history));
+      if (isMissing || !isUpToDate)
+        due.push({ ...user, inHistories, state: knowsMore ? undefined : state });
     }
     return due;
   }
@@ -165,20 +168,19 @@ class Job {
       historyDigest(events, this.#format.maxHistory) === state.historyDigest;
     // Most histories have the events of the dataset, and need no merging.
     if (seen(user) && (history === undefined || seen(this.#merger.known(history)))) return true;
-    const events = history === undefined ? user : this.#merger.merged(user, history);
-    return seen(events) || this.#hasSeenNewer(state, events);
+    return history !== undefined && seen(this.#merger.merged(user, history));
   }
 
   /**
-   * Whether a state has seen a newer event than these: they are older data, or `--until` leaves the
-   * event out. A time in the future was a clock's mistake, and positions are no times.
+   * Whether a state has seen a newer event than the dataset has: the dataset is older, or `--until`
+   * leaves the event out. A time in the future was a clock's mistake, and positions are no times.
    */
-  #hasSeenNewer(state: StateSummary, { columns, end }: EventRange): boolean {
-    const { lastEventSeconds } = state;
+  #hasSeenNewer(state: StateSummary | undefined, { lastEventSeconds }: ActiveUser): boolean {
     return (
+      state !== undefined &&
       this.#options.dataset.hasTime &&
-      lastEventSeconds > columns.times[end - 1]! &&
-      lastEventSeconds <= latestSeconds()
+      state.lastEventSeconds > lastEventSeconds &&
+      state.lastEventSeconds <= latestSeconds()
     );
   }
 
