@@ -70,9 +70,9 @@ export class FreshEvents {
    * Adds events to histories and encodes the users. The promise resolves when the events survive a
    * crash and the new states can be read.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. The events may be in the
-   *   histories then, all of them or none: when they are sent again, they are duplicates, and their
-   *   users are encoded. If they are not sent again, the next batch job encodes the users.
+   * @throws TandemError ERR_STORE_UNAVAILABLE, ERR_STORE_CORRUPT. Then all or no events of the call
+   *   were kept. When they are sent again, those that were kept are duplicates, and their users are
+   *   encoded. The next batch job encodes them in any case.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     return this.#queue.run(() => this.#ingest(events));
