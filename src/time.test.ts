@@ -104,7 +104,13 @@ describe('isoSecondsSql', () => {
     ));
 
   it('gives NULL for days and seconds that do not exist', async () => {
-    for (const text of ['2024-02-30', '2016-12-31T23:59:60Z', '2024-01-01T10:61', 'yesterday', '']) {
+    for (const text of [
+      '2024-02-30',
+      '2016-12-31T23:59:60Z',
+      '2024-01-01T10:61',
+      'yesterday',
+      '',
+    ]) {
       const [row] = await database.rows(`SELECT ${isoSecondsSql(literal(text))} AS seconds`);
       assert.equal(row!['seconds'], null, text);
     }

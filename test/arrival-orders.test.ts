@@ -189,8 +189,11 @@ describe('the daily job', () => {
 
   it('is not stopped by a clock that was wrong, in the data or in the store', async () => {
     const at = (user: number, item: number, offset: number): Arrival => ({
-      ...{ user, item, offset },
-      ...{ action: 0, posted: false },
+      user,
+      item,
+      offset,
+      action: 0,
+      posted: false,
     });
     const good = [at(0, 1, 0), at(0, 2, 60), at(1, 3, 120)];
     const wrong = at(0, 4, IN_FUTURE - START);
@@ -249,8 +252,11 @@ describe('the daily job', () => {
 
   it('keeps states that have seen newer events than the data', async () => {
     const events = [0, 60, 120].map((offset, item) => ({
-      ...{ user: 0, item, action: 0, posted: false },
+      user: 0,
+      item,
       offset,
+      action: 0,
+      posted: false,
     }));
     const store = new MemoryStore();
     await encode(store, events);

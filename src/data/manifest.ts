@@ -183,10 +183,7 @@ const tableSchema = (table: TableName): z.ZodType<TableManifest> =>
 
 const schema = z.strictObject({
   name: z.string().min(1),
-  testFrom: z
-    .union([z.number(), z.string()])
-    .transform(secondsOf)
-    .optional(),
+  testFrom: z.union([z.number(), z.string()]).transform(secondsOf).optional(),
   events: tableSchema('events'),
   items: tableSchema('items').optional(),
   users: tableSchema('users').optional(),

@@ -6,7 +6,6 @@
 // times decide who is encoded. The job needs no record of its progress: a job that was killed
 // encodes the remaining users when it runs again, and ends in the same states.
 
-import type { Bundle } from '../bundle/load.ts';
 import { bundleStateFormat } from '../bundle/weights/state-format.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { historyDigest } from '../features/history-digest.ts';
@@ -88,7 +87,6 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
   const job = new Job(options, await openEncoder(options));
   const progress = startProgress('encode users', dataset.users.count, 'users');
   let skipped = 0;
-  let done = 0;
   try {
     for (const batch of activeUsers(dataset, known, options.sinceSeconds, times.until)) {
       const due = await job.outdated(batch);
@@ -96,8 +94,7 @@ export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUs
       for (const { id, lastEventSeconds } of batch)
         if (!isDue.has(id) && lastEventSeconds >= finishedUntil) skipped++;
       await job.encode(due);
-      done = batch.at(-1)!.user + 1;
-      progress.update(done);
+      progress.update(batch.at(-1)!.user + 1);
     }
     await job.finish();
     await store.writeWatermark(encoderId, times.watermark);
@@ -141,7 +138,8 @@ class Job {
   async outdated(batch: readonly ActiveUser[]): Promise<DueUser[]> {
     const { store, sinceSeconds, histories = false } = this.#options;
     const ids = batch.map(({ id }) => id);
-    const states = sinceSeconds === undefined ? await store.readSummaries(this.#encoderId, ids) : [];
+    const states =
+      sinceSeconds === undefined ? await store.readSummaries(this.#encoderId, ids) : [];
     const kept = await store.readHistories(ids);
     const due: DueUser[] = [];
     for (const [i, user] of batch.entries()) {

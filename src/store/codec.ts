@@ -155,11 +155,7 @@ export function decodeRecord(
  *
  * @param replaces - checksum of the record to replace in any case.
  */
-export function hasSeenMore(
-  stored: Buffer | undefined,
-  other: Buffer,
-  replaces?: number,
-): boolean {
+export function hasSeenMore(stored: Buffer | undefined, other: Buffer, replaces?: number): boolean {
   if (stored === undefined || stored.length < HEADER_BYTES + CHECKSUM_BYTES) return false;
   if (stored.readDoubleLE(LAST_EVENT_AT) <= other.readDoubleLE(LAST_EVENT_AT)) return false;
   return checksumOf(stored) !== replaces && isIntact(stored, HEADER_BYTES);

@@ -65,7 +65,10 @@ test('merged events are distinct and in order of time, also after a stored round
 
 test('an event without action is the same as one of its second and item with any action', () => {
   const one = (action: string, id = '', time = 5): HistoryEvent => ({
-    ...{ item: 'shoe', action, time, id },
+    item: 'shoe',
+    action,
+    time,
+    id,
   });
   const merge = (known: HistoryEvent[], added: HistoryEvent[]): unknown => {
     const { events, added: count } = mergeEvents(known, added, 9);

@@ -38,7 +38,11 @@ export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
               'Name of the action, as in the events of the training data. The default is their only ' +
                 'action. Without a default, the action is unknown.',
             ),
-          time: z.number().min(EARLIEST_SECONDS).optional().describe('Unix seconds. The default is now.'),
+          time: z
+            .number()
+            .min(EARLIEST_SECONDS)
+            .optional()
+            .describe('Unix seconds. The default is now.'),
           event_id: name
             .optional()
             .describe(
