@@ -517,6 +517,7 @@ describe('importDataset', () => {
         manifest: {
           events: { ...EVENTS, columns: { ...EVENTS.columns, time: { column: 'time', unit } } },
         },
+        allowLoss: true,
       });
       return [
         dataset.events.count,
