@@ -102,7 +102,6 @@ export type {
   FeatureStore,
   HistoryChange,
   HistoryStore,
-  ItemChanges,
   ItemChangeStore,
   StateStore,
   UserStateEntry,

@@ -9,6 +9,7 @@ import type { IndexKind } from '../retrieval/search-plan.ts';
 import type { EncodeEngine } from '../encode/open-encoder.ts';
 import { indexOption } from './index-option.ts';
 import type { Precision } from '../native/isa.ts';
+import { parseTime, TIME_TEXT } from '../time.ts';
 
 interface UsersFlags {
   readonly data: string;
@@ -40,7 +41,8 @@ export function encodeCommand(): Command {
     )
     .option(
       '--since <time>',
-      'encode users with events from this time on (ISO or Unix seconds); default: the watermark',
+      'encode all users with events from this time on (ISO or Unix seconds); default: users with ' +
+        'events that their states have not seen',
     )
     .option(
       '--until <time>',
@@ -96,8 +98,8 @@ export function encodeCommand(): Command {
 }
 
 async function runUsers(flags: UsersFlags): Promise<void> {
-  const since = flags.since === undefined ? undefined : parseTime(flags.since, '--since');
-  const until = flags.until === undefined ? undefined : parseTime(flags.until, '--until');
+  const since = flags.since === undefined ? undefined : timeOf(flags.since, '--since');
+  const until = flags.until === undefined ? undefined : timeOf(flags.until, '--until');
   const report = await encodeUsers({
     dataset: flags.data,
     bundles: flags.bundles,
@@ -112,13 +114,15 @@ async function runUsers(flags: UsersFlags): Promise<void> {
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 
-/** Unix seconds of a flag, which is a number or an ISO 8601 time. */
-function parseTime(text: string, flag: string): number {
-  const seconds = /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : Date.parse(text) / 1000;
-  if (Number.isFinite(seconds)) return seconds;
-  throw new TandemError(
-    'ERR_INVALID_ARGUMENT',
-    `Expected Unix seconds or an ISO time for ${flag}, received "${text}". ` +
-      'Example: 2026-03-01T00:00:00Z.',
-  );
+/** Unix seconds of a flag. */
+function timeOf(text: string, flag: string): number {
+  try {
+    return parseTime(text);
+  } catch (error) {
+    throw new TandemError(
+      'ERR_INVALID_ARGUMENT',
+      `Expected a time for ${flag}, received "${text}": ${(error as Error).message}. ` +
+        `Write ${TIME_TEXT}.`,
+    );
+  }
 }

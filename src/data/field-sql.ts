@@ -2,6 +2,7 @@
 // from CSV, NDJSON or Parquet.
 
 import { TandemError } from '../errors.ts';
+import { isoSecondsSql } from '../time.ts';
 import { identifier, literal } from './duckdb.ts';
 import { readCell, readListCell } from './id-sql.ts';
 import type { ColumnReference, FieldKind, TableName } from './manifest.ts';
@@ -124,5 +125,5 @@ function timeExpression(
         `{"column": "${reference.column}", "unit": "s"}, or "ms" or "us".`,
       { details: { table, field, type } },
     );
-  return `epoch(try_cast(${text} AS TIMESTAMPTZ))`;
+  return isoSecondsSql(text);
 }

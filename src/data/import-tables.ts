@@ -12,7 +12,8 @@ import {
   type RowRules,
   type ValueCheck,
 } from './source-stager.ts';
-import type { SourcePlan } from './sources.ts';
+import { EARLIEST_SECONDS, LARGEST_SECONDS, latestSeconds } from '../time.ts';
+import type { SourcePlan, TableSource } from './sources.ts';
 
 export interface BuiltTables {
   /** SELECT for each data file, in its final order. */
@@ -25,8 +26,10 @@ export interface BuiltTables {
   readonly timeRange: readonly number[];
 }
 
-/** The year 5138 in seconds: a later time was written in another unit. */
-const MAX_TIME_SECONDS = 1e11;
+/**
+ * March 1973 in seconds: an earlier time in milliseconds or microseconds was written in seconds.
+ */
+const SMALLEST_SCALED_SECONDS = 1e8;
 const DEFAULT_ACTION = 'event';
 const MAX_AGE_YEARS = 150;
 
@@ -79,7 +82,7 @@ class TableBuilder {
       'malformed line': { breaks: 'malformed', detail: 'NULL' },
       'missing user': { breaks: '"user" IS NULL', detail: 'NULL' },
       'missing item': { breaks: 'item IS NULL', detail: 'NULL' },
-      ...(source.fields.has('time') && timeRules()),
+      ...(source.fields.has('time') && timeRules(this.#plan.events)),
       ...(source.fields.has('position') && {
         'unparsable position': {
           breaks: 'position IS NULL OR NOT isfinite(position)',
@@ -196,7 +199,7 @@ class TableBuilder {
   async stageRequests(): Promise<void> {
     const source = await this.#stager.open('requests');
     if (source === undefined) return;
-    await this.#stager.stage('requests', source, requestRules());
+    await this.#stager.stage('requests', source, requestRules(this.#plan.requests!));
     await this.#stager.rejectDuplicates('requests', 'id', 'duplicate request id');
     for (const field of ['positives', 'delivered'])
       await this.#database.run(`CREATE TABLE request_${field} AS
@@ -351,12 +354,12 @@ class TableBuilder {
   }
 }
 
-function requestRules(): RowRules {
+function requestRules(plan: TableSource): RowRules {
   const subjects = 'subjectItem IS NOT NULL, query IS NOT NULL, len(coalesce(interests, [])) > 0';
   return {
     'malformed line': { breaks: 'malformed', detail: 'NULL' },
     'missing request id': { breaks: 'id IS NULL', detail: 'NULL' },
-    ...timeRules(),
+    ...timeRules(plan),
     'unknown surface': { breaks: `surface NOT IN ('related', 'search')`, detail: 'surface' },
     'ambiguous subject': {
       breaks: `len(list_filter([${subjects}], lambda given: given)) > 1`,
@@ -377,11 +380,16 @@ function requestRules(): RowRules {
   };
 }
 
-function timeRules(): RowRules {
+/** The times that POST /v1/events takes, for a source whose times have a known unit. */
+function timeRules({ columns }: TableSource): RowRules {
+  const outside = [`time < ${EARLIEST_SECONDS}`, `time > ${LARGEST_SECONDS}`];
+  if (['ms', 'us'].includes(columns['time']!.unit ?? 'iso'))
+    outside.push(`time < ${SMALLEST_SCALED_SECONDS}`);
   return {
     'missing time': { breaks: 'time IS NULL AND time_text IS NULL', detail: 'NULL' },
     'unparsable time': { breaks: 'time IS NULL OR NOT isfinite(time)', detail: 'time_text' },
-    'time out of range': { breaks: `abs(time) > ${MAX_TIME_SECONDS}`, detail: 'time_text' },
+    'time out of range': { breaks: outside.join(' OR '), detail: 'time_text' },
+    'time in the future': { breaks: `time > ${latestSeconds()}`, detail: 'time_text' },
   };
 }
 

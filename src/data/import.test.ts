@@ -90,7 +90,7 @@ describe('importDataset', () => {
     const event = fc.record({
       user: id,
       item: id,
-      time: fc.integer({ min: 0, max: 2_000_000_000 }),
+      time: fc.integer({ min: 0, max: 1_700_000_000 }),
       action: fc.constantFrom('buy', 'view', 'add to cart'),
       value: fc.integer({ min: -1000, max: 1000 }).map((value) => value / 4),
     });
@@ -569,6 +569,41 @@ describe('importDataset', () => {
       parse({ columns: EVENTS.columns }),
       withCode('ERR_DATASET_INVALID', /either "file" or "files"/),
     );
+  });
+
+  it('leaves out times that no event can have, by the rule of POST /v1/events', async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const times = async (unit: string, values: readonly (number | string)[]): Promise<unknown> => {
+      const { report, dataset } = await run({
+        files: {
+          'events.csv': ['user,item,time', ...values.map((time, i) => `u,i${i},${time}`)],
+        },
+        manifest: {
+          events: { ...EVENTS, columns: { ...EVENTS.columns, time: { column: 'time', unit } } },
+        },
+        allowLoss: true,
+      });
+      return [
+        dataset.events.count,
+        ...report.rejected
+          .filter(({ table }) => table === 'events')
+          .map(({ reason, count, samples: [first] }) => `${reason} ${count} ${first!.value}`),
+      ];
+    };
+    assert.deepEqual(await times('s', [0, now - 60, now + 200, now + 400, 4_102_444_800, -1]), [
+      3,
+      'time in the future 2 ' + String(now + 400),
+      'time out of range 1 -1',
+    ]);
+    // Seconds that are declared as milliseconds, and the other way round.
+    assert.deepEqual(await times('ms', [now * 1000, now]), [1, `time out of range 1 ${now}`]);
+    assert.deepEqual(await times('s', [now, now * 1000]), [1, `time out of range 1 ${now * 1000}`]);
+    assert.deepEqual(await times('iso', ['2024-05-01', '2100-01-01', '1969-12-31', '2024-02-30']), [
+      1,
+      'time in the future 1 2100-01-01',
+      'time out of range 1 1969-12-31',
+      'unparsable time 1 2024-02-30',
+    ]);
   });
 
   it('explains missing files, empty sources and number times without a unit', async () => {

@@ -7,6 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { nearestName, TandemError } from '../errors.ts';
 import { describeIssue, readJsonFile, reasonOf } from '../foreign-errors.ts';
+import { checkedSeconds, parseTime, TIME_TEXT } from '../time.ts';
 
 /** A table of a source. */
 export type TableName = 'events' | 'items' | 'users' | 'requests';
@@ -190,23 +191,25 @@ const tableSchema = (table: TableName): z.ZodType<TableManifest> =>
 
 const schema = z.strictObject({
   name: z.string().min(1),
-  testFrom: z.union([z.number(), z.string().transform(isoSeconds)]).optional(),
+  testFrom: z.union([z.number(), z.string()]).transform(secondsOf).optional(),
   events: tableSchema('events'),
   items: tableSchema('items').optional(),
   users: tableSchema('users').optional(),
   requests: tableSchema('requests').optional(),
 });
 
-function isoSeconds(text: string, context: z.RefinementCtx): number {
-  const zoned = /[T ].*(Z|[+-]\d\d(:?\d\d)?)$/i.test(text);
-  const seconds =
-    Date.parse(zoned ? text : text.includes(':') ? `${text}Z` : `${text}T00:00:00Z`) / 1000;
-  if (!Number.isFinite(seconds))
+function secondsOf(time: number | string, context: z.RefinementCtx): number {
+  try {
+    return typeof time === 'number' ? checkedSeconds(time) : parseTime(time);
+  } catch (error) {
     context.addIssue({
       code: 'custom',
-      message: `expected Unix seconds or ISO 8601, received "${text}"`,
+      message:
+        `expected a time, received ${JSON.stringify(time)}: ${(error as Error).message}. ` +
+        `Write ${TIME_TEXT}`,
     });
-  return seconds;
+    return z.NEVER;
+  }
 }
 
 /**

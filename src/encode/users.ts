@@ -1,31 +1,39 @@
-// The daily batch: encodes the histories of users with new activity into the feature store. It
-// keeps no record of its progress, because it skips users whose stored state covers their newest
-// event. So a job that was killed encodes the remaining users when it runs again, and ends in the
-// same states.
+// The daily batch: encodes the histories of users into the feature store, whenever they have events
+// that their stored states have not seen.
+//
+// The store keeps a digest of the events that each state was computed from. The job compares it
+// with the digest of the events at hand, so neither the order in which events arrive nor their
+// times decide who is encoded. The job needs no record of its progress: a job that was killed
+// encodes the remaining users when it runs again, and ends in the same states.
 
-import type { Bundle } from '../bundle/load.ts';
-import { maxStateRows } from '../bundle/manifest.ts';
 import { bundleStateFormat } from '../bundle/weights/state-format.ts';
 import type { Dataset } from '../data/dataset.ts';
-import { TandemError } from '../errors.ts';
-import { ActionRows } from '../features/action-rows.ts';
-import { HistoryBatchBuilder, type EventColumns } from '../features/sequence.ts';
-import { makeUserState, type EventRange } from '../features/user-state.ts';
-import type { EncoderId, UserId } from '../ids.ts';
-import { newStateBatch, type StateBatch } from '../store/state-batch.ts';
-import type { HistoryStore, StateStore, WatermarkStore } from '../store/store.ts';
+import { historyDigest } from '../features/history-digest.ts';
+import { HistoryBatchBuilder } from '../features/sequence.ts';
+import { makeUserState, type EventRange, type StateFormat } from '../features/user-state.ts';
+import type { EncoderId } from '../ids.ts';
+import type { UserHistory } from '../store/history.ts';
+import type {
+  HistoryStore,
+  StateStore,
+  StateSummary,
+  StateSummaryStore,
+  WatermarkStore,
+} from '../store/store.ts';
 import { startProgress } from '../telemetry.ts';
-import { mergeHistories, type UserToMerge } from './merge-histories.ts';
-import { openEncoder, type EncoderOptions } from './open-encoder.ts';
+import { latestSeconds } from '../time.ts';
+import { knownEvents, type KnownEvents } from './known-events.ts';
+import { HistoryMerger, type UserToMerge } from './merge-histories.ts';
+import { openEncoder, type EncoderOptions, type OpenEncoder } from './open-encoder.ts';
 
 export interface EncodeUsersOptions extends EncoderOptions {
   readonly dataset: Dataset;
-  readonly store: StateStore & HistoryStore & WatermarkStore;
+  readonly store: StateStore & StateSummaryStore & HistoryStore & WatermarkStore;
   /** Unix seconds: the job reads only events before this time. Default: all events. */
   readonly untilSeconds?: number;
   /**
-   * Unix seconds: the job encodes all users with an event at or after this time. By default, it
-   * starts from the watermark in the store, and skips users whose states are up to date.
+   * Unix seconds: the job encodes all users with an event at or after this time, whatever their
+   * states have seen. By default, it encodes users with events that their states have not seen.
    */
   readonly sinceSeconds?: number;
   /**
@@ -37,13 +45,14 @@ export interface EncodeUsersOptions extends EncoderOptions {
 
 /** What a job of encodeUsers() did. */
 export interface EncodeUsersReport {
-  /** Users with an event in [since, until). */
+  /** Users who were encoded or skipped. */
   readonly active: number;
   readonly encoded: number;
-  /** Active users whose stored state already covered their newest event. */
+  /** Users with an event since the last finished job whose states had seen it already. */
   readonly skipped: number;
   /** Events of items that the bundle's catalogue does not have. */
   readonly unknownItemEvents: number;
+  /** Unix seconds up to which the states now include the events of the data. */
   readonly watermarkSeconds: number;
   readonly seconds: number;
 }
@@ -51,17 +60,18 @@ export interface EncodeUsersReport {
 /** Users that are encoded together; their states are written while the next batch is encoded. */
 const USERS_PER_BATCH = 512;
 
-/** A user of the dataset with the events [begin, end) that the job sees. */
-interface ActiveUser {
-  readonly id: UserId;
-  /** Row of the dataset's users. */
-  readonly user: number;
-  readonly begin: number;
-  readonly end: number;
+/** A user of the dataset with the events [begin, end) that the job sees, at least one. */
+interface ActiveUser extends UserToMerge, EventRange {}
+
+interface DueUser extends ActiveUser {
+  /** Whether the store has, or shall have, a history of the user. */
+  readonly inHistories: boolean;
+  /** The state to replace; undefined when there is none, or when it may know more. */
+  readonly state: StateSummary | undefined;
 }
 
 /**
- * Encodes users with new activity and moves the encoder's watermark to `untilSeconds`.
+ * Encodes the users with events that their states have not seen, then sets the encoder's watermark.
  *
  * @throws TandemError ERR_DATASET_INVALID when the bundle knows no item of the events;
  *   ERR_INVALID_ARGUMENT for bf16 with engine tfjs, or a backend with engine native;
@@ -70,161 +80,196 @@ interface ActiveUser {
 export async function encodeUsers(options: EncodeUsersOptions): Promise<EncodeUsersReport> {
   const startedMs = performance.now();
   const { bundle, dataset, store } = options;
-  const encoderId = bundle.manifest.encoderId as EncoderId;
   const known = knownEvents(bundle, dataset);
-  const { columns } = known;
-  const untilSeconds = options.untilSeconds ?? newest(columns.times) + 1;
-  const since = options.sinceSeconds ?? (await store.readWatermark(encoderId)) ?? -Infinity;
-  const active = activeUsers(dataset, known, since, untilSeconds);
-
-  const encoder = await openEncoder(options);
-  const format = bundleStateFormat(bundle);
-  const progress = startProgress('encode users', active.length, 'users');
-  let encoded = 0;
-  let written: Promise<void> = Promise.resolve();
+  const times = timesOf(options, known);
+  const encoderId = bundle.manifest.encoderId as EncoderId;
+  const finishedUntil = (await store.readWatermark(encoderId)) ?? -Infinity;
+  const job = new Job(options, await openEncoder(options));
+  const progress = startProgress('encode users', dataset.users.count, 'users');
+  let skipped = 0;
   try {
-    const rows = maxStateRows(bundle.manifest.model);
-    const stored = newStateBatch(USERS_PER_BATCH, format.dimensions, rows);
-    for (let at = 0; at < active.length; at += USERS_PER_BATCH) {
-      const batch = active.slice(at, at + USERS_PER_BATCH);
-      const due = await dueUsers(options, batch, columns, stored);
-      const histories = new HistoryBatchBuilder(format.maxHistory);
-      for (const { events } of due) histories.add(events.columns, events.begin, events.end);
-      const states = encoder.encode(histories.batch());
-      const write = async (): Promise<void> => {
-        const encodedAtSeconds = Date.now() / 1000;
-        const all = await states;
-        const entries = due.map(({ id, events }, i) => ({
-          user: id,
-          state: makeUserState(all[i]!, events, format, encodedAtSeconds),
-        }));
-        await store.write(encoderId, entries);
-        encoded += due.length;
-        progress.update(Math.min(active.length, at + USERS_PER_BATCH));
-      };
-      await written;
-      written = write();
-      // The next batch, or the code below, awaits the promise and its error.
-      written.catch(() => undefined);
+    for (const batch of activeUsers(dataset, known, options.sinceSeconds, times.until)) {
+      const due = await job.outdated(batch);
+      const isDue = new Set(due.map(({ id }) => id));
+      for (const { id, lastEventSeconds } of batch)
+        if (!isDue.has(id) && lastEventSeconds >= finishedUntil) skipped++;
+      await job.encode(due);
+      progress.update(batch.at(-1)!.user + 1);
     }
-    await written;
-    await store.writeWatermark(encoderId, untilSeconds);
+    await job.finish();
+    await store.writeWatermark(encoderId, times.watermark);
   } finally {
-    await written.catch(() => undefined);
-    progress.end(`${encoded} encoded`);
-    encoder.dispose();
+    await job.settle();
+    progress.end(`${job.encoded} encoded`);
   }
   return {
-    active: active.length,
-    encoded,
-    skipped: active.length - encoded,
+    active: job.encoded + skipped,
+    encoded: job.encoded,
+    skipped,
     unknownItemEvents: known.unknown,
-    watermarkSeconds: untilSeconds,
+    watermarkSeconds: times.watermark,
     seconds: (performance.now() - startedMs) / 1000,
   };
 }
 
-/** Users with an event in [since, until), each with the events before `until`. */
-function activeUsers(
+/** Finds the users whose states are outdated, and encodes them in batches. */
+class Job {
+  readonly #options: EncodeUsersOptions;
+  readonly #encoder: OpenEncoder;
+  readonly #encoderId: EncoderId;
+  readonly #format: StateFormat;
+  readonly #merger: HistoryMerger;
+  /** Users who wait for a full batch. */
+  #due: DueUser[] = [];
+  /** The write of the last batch. */
+  #written: Promise<void> = Promise.resolve();
+  encoded = 0;
+
+  constructor(options: EncodeUsersOptions, encoder: OpenEncoder) {
+    const { bundle } = options;
+    this.#options = options;
+    this.#encoder = encoder;
+    this.#encoderId = bundle.manifest.encoderId as EncoderId;
+    this.#format = bundleStateFormat(bundle);
+    this.#merger = new HistoryMerger(options);
+  }
+
+  /** The users of a batch whose states, or histories, do not have all events at hand. */
+  async outdated(batch: readonly ActiveUser[]): Promise<DueUser[]> {
+    const { store, sinceSeconds, histories = false } = this.#options;
+    const ids = batch.map(({ id }) => id);
+    const states =
+      sinceSeconds === undefined ? await store.readSummaries(this.#encoderId, ids) : [];
+    const kept = await store.readHistories(ids);
+    const due: DueUser[] = [];
+    for (const [i, user] of batch.entries()) {
+      const [state, history] = [states[i], kept[i]];
+      const inHistories = histories || history !== undefined;
+      const isMissing = inHistories && history?.complete !== true;
+      const knowsMore = history?.complete !== true && this.#hasSeenNewer(state, user);
+      const isUpToDate =
+        sinceSeconds === undefined && (knowsMore || this.#hasSeenAll(state, user, history));
+      if (isMissing || !isUpToDate)
+        due.push({ ...user, inHistories, state: knowsMore ? undefined : state });
+    }
+    return due;
+  }
+
+  /** Whether a state has seen the events of the dataset and of the history. */
+  #hasSeenAll(
+    state: StateSummary | undefined,
+    user: ActiveUser,
+    history: UserHistory | undefined,
+  ): boolean {
+    if (state === undefined) return false;
+    const seen = (events: EventRange): boolean =>
+      historyDigest(events, this.#format.maxHistory) === state.historyDigest;
+    // Most histories have the events of the dataset, and need no merging.
+    if (seen(user) && (history === undefined || seen(this.#merger.known(history)))) return true;
+    return history !== undefined && seen(this.#merger.merged(user, history));
+  }
+
+  /**
+   * Whether a state has seen a newer event than the dataset has: the dataset is older, or `--until`
+   * leaves the event out. A time in the future was a clock's mistake, and positions are no times.
+   */
+  #hasSeenNewer(state: StateSummary | undefined, { lastEventSeconds }: ActiveUser): boolean {
+    return (
+      state !== undefined &&
+      this.#options.dataset.hasTime &&
+      state.lastEventSeconds > lastEventSeconds &&
+      state.lastEventSeconds <= latestSeconds()
+    );
+  }
+
+  /** Encodes all full batches of the users so far. */
+  async encode(due: readonly DueUser[]): Promise<void> {
+    this.#due.push(...due);
+    while (this.#due.length >= USERS_PER_BATCH) await this.#encodeNext();
+  }
+
+  /** Encodes the remaining users, and waits until everything is written. */
+  async finish(): Promise<void> {
+    if (this.#due.length > 0) await this.#encodeNext();
+    await this.#written;
+  }
+
+  /** Waits for the last write, whether it fails or not, and ends the encoder. */
+  async settle(): Promise<void> {
+    await this.#written.catch(() => undefined);
+    this.#encoder.dispose();
+  }
+
+  async #encodeNext(): Promise<void> {
+    const { store } = this.#options;
+    const batch = this.#due.splice(0, USERS_PER_BATCH);
+    const encodedAtSeconds = Date.now() / 1000;
+    const merged = await this.#merger.write(
+      store,
+      batch.filter(({ inHistories }) => inHistories),
+    );
+    const entries = batch.map((user) => ({ user, events: merged.get(user.id) ?? user }));
+    const histories = new HistoryBatchBuilder(this.#format.maxHistory);
+    for (const { events } of entries) histories.add(events.columns, events.begin, events.end);
+    const states = this.#encoder.encode(histories.batch());
+    const write = async (): Promise<void> => {
+      const all = await states;
+      await store.write(
+        this.#encoderId,
+        entries.map(({ user: { id, state }, events }, i) => ({
+          user: id,
+          state: makeUserState(all[i]!, events, this.#format, encodedAtSeconds),
+          historyDigest: historyDigest(events, this.#format.maxHistory),
+          ...(state !== undefined && { replaces: state.checksum }),
+        })),
+      );
+      this.encoded += entries.length;
+    };
+    await this.#written;
+    this.#written = write();
+    // The next batch, or finish(), awaits the promise and its error.
+    this.#written.catch(() => undefined);
+  }
+}
+
+/** The end of the events that the job reads, and the watermark that it leaves. */
+function timesOf(
+  { dataset, untilSeconds = Infinity }: EncodeUsersOptions,
+  { columns }: KnownEvents,
+): { readonly until: number; readonly watermark: number } {
+  const nowSeconds = Date.now() / 1000;
+  // Positions say nothing about the age of the data.
+  if (!dataset.hasTime) return { until: untilSeconds, watermark: nowSeconds };
+  // A dataset of an older version may have events of the future.
+  const until = Math.min(untilSeconds, latestSeconds(nowSeconds));
+  let newest = -Infinity;
+  for (const time of columns.times) if (time < until && time > newest) newest = time;
+  const watermark = Number.isFinite(untilSeconds) ? until : newest + 1;
+  return { until, watermark: Number.isFinite(watermark) ? watermark : until };
+}
+
+/**
+ * Users with an event in [since, until), each with the events before `until`, in batches in the
+ * order of the dataset.
+ */
+function* activeUsers(
   dataset: Dataset,
   { columns, offsets }: KnownEvents,
-  since: number,
+  since = -Infinity,
   until: number,
-): ActiveUser[] {
-  const active: ActiveUser[] = [];
+): Generator<ActiveUser[]> {
+  let batch: ActiveUser[] = [];
   for (let user = 0; user < dataset.users.count; user++) {
     const begin = offsets[user]!;
     let end = offsets[user + 1]!;
     while (end > begin && columns.times[end - 1]! >= until) end--;
-    if (end > begin && columns.times[end - 1]! >= since)
-      active.push({ id: dataset.users.ids[user]! as UserId, user, begin, end });
+    if (end === begin || columns.times[end - 1]! < since) continue;
+    const lastEventSeconds = columns.times[end - 1]!;
+    const id = dataset.users.ids[user]! as ActiveUser['id'];
+    batch.push({ id, user, columns, begin, end, lastEventSeconds });
+    if (batch.length < USERS_PER_BATCH) continue;
+    yield batch;
+    batch = [];
   }
-  return active;
-}
-
-/**
- * The users of a batch whose states must be computed, with the events to compute them from: those
- * of the dataset, merged with the events in the store where there are any.
- *
- * @param stored - room for the states of the batch; overwritten.
- */
-async function dueUsers(
-  options: EncodeUsersOptions,
-  batch: readonly ActiveUser[],
-  columns: KnownEvents['columns'],
-  stored: StateBatch,
-): Promise<{ readonly id: UserId; readonly events: EventRange }[]> {
-  const { bundle, store, sinceSeconds, histories = false } = options;
-  const ids = batch.map(({ id }) => id);
-  // With an explicit --since, every user of the batch is encoded, whatever is stored.
-  if (sinceSeconds === undefined)
-    await store.read(bundle.manifest.encoderId as EncoderId, ids, stored);
-  else stored.lengths.fill(0);
-  const kept = await store.readHistories(ids);
-  const outdated: (ActiveUser & UserToMerge)[] = [];
-  const toMerge: UserToMerge[] = [];
-  for (const [i, active] of batch.entries()) {
-    const lastEventSeconds = columns.times[active.end - 1]!;
-    const upToDate = stored.lengths[i]! > 0 && stored.lastEventSeconds[i]! >= lastEventSeconds;
-    if (upToDate && (!histories || kept[i]?.complete === true)) continue;
-    const user = { ...active, lastEventSeconds };
-    outdated.push(user);
-    if (histories || kept[i] !== undefined) toMerge.push(user);
-  }
-  const merged = await mergeHistories(options, toMerge);
-  return outdated.map(({ id, begin, end }) => ({
-    id,
-    events: merged.get(id) ?? { columns, begin, end },
-  }));
-}
-
-/** A dataset's events in the rows of a bundle, without events of items that it does not know. */
-interface KnownEvents {
-  readonly columns: EventColumns & { readonly times: Float64Array };
-  /** [users + 1]: the events of user u are [offsets[u], offsets[u + 1]). */
-  readonly offsets: Int32Array;
-  /** Number of events that were left out. */
-  readonly unknown: number;
-}
-
-function knownEvents(bundle: Bundle, dataset: Dataset): KnownEvents {
-  const { events } = dataset;
-  const rows = dataset.items.ids.map((id) => bundle.catalogue.row(id));
-  const allActions = new ActionRows(bundle.schema).column(events);
-  const items = new Int32Array(events.count);
-  const actions = new Int32Array(events.count);
-  const times = new Float64Array(events.count);
-  const offsets = new Int32Array(dataset.users.count + 1);
-  let kept = 0;
-  for (let user = 0; user < dataset.users.count; user++) {
-    for (let i = events.userOffsets[user]!; i < events.userOffsets[user + 1]!; i++) {
-      const row = rows[events.items[i]!]!;
-      if (row < 0) continue;
-      items[kept] = row;
-      actions[kept] = allActions[i]!;
-      times[kept] = events.times[i]!;
-      kept++;
-    }
-    offsets[user + 1] = kept;
-  }
-  if (kept === 0)
-    throw new TandemError(
-      'ERR_DATASET_INVALID',
-      `Expected events of the ${bundle.catalogue.count} items of bundle ` +
-        `${bundle.manifest.bundleId.slice(0, 16)} in dataset "${dataset.name}", found none in ` +
-        `${events.count}. Encode the data that the bundle was trained on.`,
-    );
-  return {
-    columns: {
-      items: items.subarray(0, kept),
-      actions: actions.subarray(0, kept),
-      times: times.subarray(0, kept),
-    },
-    offsets,
-    unknown: events.count - kept,
-  };
-}
-
-function newest(times: Float64Array): number {
-  return times.reduce((latest, time) => Math.max(latest, time), -Infinity);
+  if (batch.length > 0) yield batch;
 }

@@ -4,6 +4,16 @@
 import type { CompactSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';
 
+/**
+ * The action of an event that names none: the only action of the data, if there is one. Data without
+ * actions have one action, too, which the import names.
+ *
+ * @returns empty, an unknown action, when the data have several.
+ */
+export function impliedAction({ actions }: Pick<CompactSchema, 'actions'>): string {
+  return actions.length === 1 ? actions[0]! : '';
+}
+
 /** Row 0 stands for an unknown action, row i + 1 for `schema.actions[i]`. */
 export class ActionRows {
   readonly #actions: Vocabulary;

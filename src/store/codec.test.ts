@@ -5,10 +5,12 @@ import type { EncoderId } from '../ids.ts';
 import {
   decodeRecord,
   decodeWatermark,
+  encodeHistoryDigest,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
+  summaryOf,
 } from './codec.ts';
 import { crc32c } from './record.ts';
 import { markMissing } from './state-batch.ts';
@@ -243,6 +245,30 @@ describe('hasSeenMore', () => {
         assert.equal(hasSeenMore(stored.subarray(0, draw % stored.length), other), false);
       }),
     );
+  });
+});
+
+describe('history digest', () => {
+  it('is eight bytes and the checksum of its state, and holds for no other state', () => {
+    const state = Float32Array.of(1, 2);
+    const times = { lastEventSeconds: 7, encodedAtSeconds: 8 };
+    const common = { dimensions: 2, type: 'f32', ...times } as const;
+    const record = encodeRecord(PREFIX, { ...common, state }, 'u');
+    const other = encodeRecord(PREFIX, { ...common, state: state.map((x) => x + 1) }, 'u');
+    const digest = encodeHistoryDigest(0x0102_0304_0506_0708n, record);
+    const checksum = record.subarray(-4).toString('hex');
+    assert.equal(digest.toString('hex'), `0807060504030201${checksum}`);
+    assert.deepEqual(summaryOf(record, digest), {
+      historyDigest: 0x0102_0304_0506_0708n,
+      lastEventSeconds: 7,
+      checksum: record.readUInt32LE(record.length - 4),
+    });
+    for (const wrong of [undefined, digest.subarray(1), digest.subarray(0, 8), Buffer.alloc(0)])
+      assert.equal(summaryOf(record, wrong)!.historyDigest, undefined);
+    assert.equal(summaryOf(other, digest)!.historyDigest, undefined);
+    assert.equal(summaryOf(undefined, digest), undefined);
+    record[45]! ^= 1;
+    assert.equal(summaryOf(record, digest), undefined);
   });
 });
 

@@ -1,4 +1,5 @@
-// The records of user states and of watermarks: the same bytes in every store. Layout in
+// The records of user states, of the digests of their events, and of watermarks: the same bytes in
+// every store. Layout in
 // docs/reference/bundle-format.md.
 
 import { TandemError } from '../errors.ts';
@@ -8,6 +9,7 @@ import type { EncoderId } from '../ids.ts';
 import { CHECKSUM_BYTES, MAGIC, crc32c, isIntact, sealRecord } from './record.ts';
 import { ROW_CODECS } from './row-codecs.ts';
 import { stateOf, type StateBatch } from './state-batch.ts';
+import type { StateSummary } from './store.ts';
 
 /** Version of a record of rows alone, and of a record with history boosts behind the rows. */
 const VERSION = { rows: 1, boosts: 2 } as const;
@@ -17,6 +19,7 @@ const LAST_EVENT_AT = 32;
 /** One history boost: u32 row of the item, f32 boost. */
 const BOOST_BYTES = 8;
 const BOOST_COUNT_BYTES = 4;
+const HISTORY_DIGEST_BYTES = 12;
 const WATERMARK_BYTES = 8;
 const CODECS = new Map(Object.values(ROW_CODECS).map((codec) => [codec.code, codec]));
 
@@ -147,13 +150,59 @@ export function decodeRecord(
 }
 
 /**
- * Whether a stored record has seen a newer event than another record of the same encoder. A damaged
- * record has not, so that a write replaces it.
+ * Whether a stored record has seen a newer event than another record of the same encoder, so that
+ * a write keeps it. A damaged record has not.
+ *
+ * @param replaces - checksum of the record to replace in any case.
  */
-export function hasSeenMore(stored: Buffer | undefined, other: Buffer): boolean {
+export function hasSeenMore(stored: Buffer | undefined, other: Buffer, replaces?: number): boolean {
   if (stored === undefined || stored.length < HEADER_BYTES + CHECKSUM_BYTES) return false;
   if (stored.readDoubleLE(LAST_EVENT_AT) <= other.readDoubleLE(LAST_EVENT_AT)) return false;
-  return isIntact(stored, HEADER_BYTES);
+  return checksumOf(stored) !== replaces && isIntact(stored, HEADER_BYTES);
+}
+
+/**
+ * Encodes the digest of the events that a state was computed from: u64 digest, then the checksum of
+ * the state's record. So the digest holds for that record only, whoever writes the next one.
+ *
+ * @param record - of the state.
+ */
+export function encodeHistoryDigest(historyDigest: bigint, record: Buffer): Buffer {
+  const bytes = Buffer.alloc(HISTORY_DIGEST_BYTES);
+  bytes.writeBigUInt64LE(historyDigest, 0);
+  bytes.writeUInt32LE(checksumOf(record), 8);
+  return bytes;
+}
+
+/**
+ * Summary of a state's record; undefined when there is none, or a damaged one.
+ *
+ * @param digest - as stored for the user; it may belong to another record or be damaged.
+ */
+export function summaryOf(
+  record: Buffer | undefined,
+  digest: Buffer | undefined,
+): StateSummary | undefined {
+  if (record === undefined || !isIntact(record, HEADER_BYTES)) return undefined;
+  return makeSummary(record.readDoubleLE(LAST_EVENT_AT), checksumOf(record), digest);
+}
+
+/** Summary of a state from parts of its record. */
+export function makeSummary(
+  lastEventSeconds: number,
+  checksum: number,
+  digest: Buffer | undefined,
+): StateSummary {
+  const belongs = digest?.length === HISTORY_DIGEST_BYTES && digest.readUInt32LE(8) === checksum;
+  return {
+    historyDigest: belongs ? digest.readBigUInt64LE(0) : undefined,
+    lastEventSeconds,
+    checksum,
+  };
+}
+
+function checksumOf(record: Buffer): number {
+  return record.readUInt32LE(record.length - CHECKSUM_BYTES);
 }
 
 /** Encodes a watermark as the bytes that a store keeps: f64 Unix seconds, then their CRC32C. */

@@ -63,6 +63,27 @@ test('merged events are distinct and in order of time, also after a stored round
   );
 });
 
+test('an event without action is the same as one of its second and item with any action', () => {
+  const one = (action: string, id = '', time = 5): HistoryEvent => ({
+    item: 'shoe',
+    action,
+    time,
+    id,
+  });
+  const merge = (known: HistoryEvent[], added: HistoryEvent[]): unknown => {
+    const { events, added: count } = mergeEvents(known, added, 9);
+    return [count, ...events.map(({ action, id }) => `${action}/${id}`)];
+  };
+  assert.deepEqual(merge([one('view')], [one('')]), [0, 'view/']);
+  assert.deepEqual(merge([one('')], [one('view')]), [0, 'view/']);
+  // The action that came second is another event.
+  assert.deepEqual(merge([one('')], [one('view'), one('buy')]), [1, 'view/', 'buy/']);
+  assert.deepEqual(merge([one('view')], [one('view', 'x'), one('view', 'y')]), [0, 'view/x']);
+  // A repeated id is a repetition, also with another time, which changes nothing.
+  assert.deepEqual(merge([one('', 'x')], [one('view', 'x', 7)]), [0, '/x']);
+  assert.deepEqual(merge([one('view')], [one('', '', 6)]), [1, 'view/', '/']);
+});
+
 test('the newest events are kept', () => {
   const events = [5, 1, 4, 2, 3].map((time) => ({ item: `i${time}`, action: '', time, id: '' }));
   const { events: kept, added } = mergeEvents([], events, 3);

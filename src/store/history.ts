@@ -41,6 +41,11 @@ const NO_ID = 0n;
 /**
  * Merges two sets of events in order of time, drops repetitions and keeps the newest `maxEvents`.
  *
+ * Two events are the same when their ids are equal, or second, item and action. The data of a batch
+ * job has no ids, and a sender may leave out the action: an event without action is the same as one
+ * of the same second and item with any action. Of two events that are the same, the one of `known`
+ * stays, with the action and the id of the other if it has none of its own.
+ *
  * @returns the merged events, and how many events of `added` are not repetitions.
  */
 export function mergeEvents(
@@ -48,26 +53,59 @@ export function mergeEvents(
   added: readonly HistoryEvent[],
   maxEvents: number,
 ): { readonly events: readonly HistoryEvent[]; readonly added: number } {
-  const seen = new Set(known.flatMap(namesOf));
-  const fresh: HistoryEvent[] = [];
+  const merged = [...known];
+  /** Index in `merged` by name; of several events of one name, the first. */
+  const named = new Map<string, number>();
+  const remember = (event: HistoryEvent, index: number): void => {
+    for (const name of namesOf(event)) if (!named.has(name)) named.set(name, index);
+  };
+  for (const [index, event] of known.entries()) remember(event, index);
   for (const event of added) {
-    const names = namesOf(event);
-    if (names.some((name) => seen.has(name))) continue;
-    for (const name of names) seen.add(name);
-    fresh.push(event);
+    const index = findSame(event, named);
+    if (index === undefined) {
+      remember(event, merged.push(event) - 1);
+      continue;
+    }
+    const same = merged[index]!;
+    // A repeated id with another time or item is a mistake of the sender: the first one stays.
+    if (momentName(event) !== momentName(same)) continue;
+    const id = same.id === '' && !named.has(idName(event.id)) ? event.id : same.id;
+    const action = same.action === '' ? event.action : same.action;
+    if (id === same.id && action === same.action) continue;
+    merged[index] = { ...same, id, action };
+    named.delete(actionName(same, ''));
+    remember(merged[index], index);
   }
+  const count = merged.length - known.length;
   // The sort is stable: among events of one second, the known ones stay first.
-  const events = [...known, ...fresh].sort((a, b) => a.time - b.time);
-  return { events: events.slice(-maxEvents), added: fresh.length };
+  merged.sort((a, b) => a.time - b.time);
+  return { events: merged.slice(-maxEvents), added: count };
 }
 
-/**
- * The names of an event. Two events are the same when they share one: the id, or second, action and
- * item. The data of a batch job has no ids.
- */
-function namesOf({ item, action, time, id }: HistoryEvent): string[] {
-  const happened = `${Math.floor(time)}\n${action}\n${item}`;
-  return id === '' ? [happened] : [happened, `id\n${idOf(id)}`];
+/** The index of the event that is the same as `event`; undefined without one. */
+function findSame(event: HistoryEvent, named: ReadonlyMap<string, number>): number | undefined {
+  const { action, id } = event;
+  if (id !== '' && named.has(idName(id))) return named.get(idName(id));
+  if (action === '') return named.get(momentName(event));
+  return named.get(actionName(event, action)) ?? named.get(actionName(event, ''));
+}
+
+/** The names under which an event is found. */
+function namesOf(event: HistoryEvent): string[] {
+  const names = [momentName(event), actionName(event, event.action)];
+  return event.id === '' ? names : [...names, idName(event.id)];
+}
+
+function momentName({ item, time }: HistoryEvent): string {
+  return `${Math.floor(time)}\n${item}`;
+}
+
+function actionName(event: HistoryEvent, action: string): string {
+  return `action\n${action}\n${momentName(event)}`;
+}
+
+function idName(id: string): string {
+  return `id\n${idOf(id)}`;
 }
 
 /** An id as records keep it: 64 bits of its digest in hex. An id of that form stays as it is. */

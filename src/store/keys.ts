@@ -10,6 +10,7 @@ const WATERMARK_KEY = 2;
 const HISTORY_KEY = 3;
 const ITEM_CHANGE_KEY = 4;
 const ITEM_CHANGE_COUNT_KEY = 5;
+const HISTORY_DIGEST_KEY = 6;
 /** LMDB takes keys of up to 1,978 bytes; short keys keep its pages dense. */
 const MAX_PLAIN_USER_BYTES = 200;
 const PLAIN_USER = 0;
@@ -49,6 +50,18 @@ export function stateKey(prefix: Uint8Array, user: UserId): Buffer {
 function hashedKey(prefix: Uint8Array, user: UserId): Buffer {
   const hash = createHash('sha256').update(Buffer.from(user, 'utf16le')).digest();
   return Buffer.concat([Buffer.of(STATE_KEY), prefix, Buffer.of(HASHED_USER), hash]);
+}
+
+/**
+ * Key of the digest of the events that a user's state was computed from: kind, then the rest of the
+ * key of the state.
+ *
+ * @param prefix - encoderPrefix of the encoder.
+ */
+export function historyDigestKey(prefix: Uint8Array, user: UserId): Buffer {
+  const key = stateKey(prefix, user);
+  key[0] = HISTORY_DIGEST_KEY;
+  return key;
 }
 
 /** Key of an encoder's watermark. */

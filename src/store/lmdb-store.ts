@@ -20,10 +20,12 @@ import type { EncoderId, UserId } from '../ids.ts';
 import {
   decodeRecord,
   decodeWatermark,
+  encodeHistoryDigest,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
+  summaryOf,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -33,6 +35,7 @@ import {
   type ItemChanges,
 } from './item-changes.ts';
 import {
+  historyDigestKey,
   historyKey,
   itemChangeCountKey,
   itemChangeKey,
@@ -43,7 +46,7 @@ import {
 } from './keys.ts';
 import { lmdbRemedy } from './lmdb-errors.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
 
 /** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;
@@ -119,18 +122,40 @@ export class LmdbStore implements FeatureStore {
     const prefix = encoderPrefix(encoderId);
     // All are encoded before the first put: when one state is refused, nothing of the call is
     // written.
-    const records = entries.map(({ user, state }) => ({
-      key: stateKey(prefix, user),
+    const records = entries.map(({ user, state, historyDigest, replaces }) => ({
+      user,
       value: encodeRecord(prefix, state, user),
+      historyDigest,
+      replaces,
     }));
     for (let begin = 0; begin < records.length; begin += ENTRIES_PER_TRANSACTION) {
       const part = records.slice(begin, begin + ENTRIES_PER_TRANSACTION);
       await this.#transact(part.length, () => {
-        for (const { key, value } of part)
-          if (!hasSeenMore(this.#database.getBinaryFast(key), value))
-            void this.#database.put(key, value);
+        for (const { user, value, historyDigest, replaces } of part) {
+          const key = stateKey(prefix, user);
+          if (hasSeenMore(this.#database.getBinaryFast(key), value, replaces)) continue;
+          void this.#database.put(key, value);
+          if (historyDigest !== undefined)
+            void this.#database.put(
+              historyDigestKey(prefix, user),
+              encodeHistoryDigest(historyDigest, value),
+            );
+        }
       });
     }
+  }
+
+  readSummaries(
+    encoderId: EncoderId,
+    userIds: readonly UserId[],
+  ): Promise<(StateSummary | undefined)[]> {
+    const prefix = encoderPrefix(encoderId);
+    return this.#settle(() =>
+      userIds.map((user) => {
+        const digest = this.#database.getBinary(historyDigestKey(prefix, user));
+        return summaryOf(this.#database.getBinaryFast(stateKey(prefix, user)), digest);
+      }),
+    );
   }
 
   readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {

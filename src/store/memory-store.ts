@@ -6,10 +6,12 @@ import type { EncoderId, UserId } from '../ids.ts';
 import {
   decodeRecord,
   decodeWatermark,
+  encodeHistoryDigest,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
   hasSeenMore,
+  summaryOf,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -20,7 +22,7 @@ import {
 } from './item-changes.ts';
 import { itemChangeKey } from './keys.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
 
 /**
  * A feature store in the memory of this process. It keeps the same records as every other store, so
@@ -28,6 +30,7 @@ import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
  */
 export class MemoryStore implements FeatureStore {
   readonly #records = new Map<EncoderId, Map<UserId, Buffer>>();
+  readonly #digests = new Map<EncoderId, Map<UserId, Buffer>>();
   readonly #watermarks = new Map<EncoderId, Buffer>();
   readonly #histories = new Map<UserId, Buffer>();
   readonly #itemChanges = new Map<string, Buffer>();
@@ -48,13 +51,30 @@ export class MemoryStore implements FeatureStore {
   write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     return this.#settle(() => {
       const prefix = encoderPrefix(encoderId);
-      const encoded = entries.map(
-        ({ user, state }) => [user, encodeRecord(prefix, state, user)] as const,
-      );
+      const encoded = entries.map(({ state, ...entry }) => ({
+        ...entry,
+        record: encodeRecord(prefix, state, entry.user),
+      }));
       const records = this.#records.get(encoderId) ?? new Map<UserId, Buffer>();
-      for (const [user, record] of encoded)
-        if (!hasSeenMore(records.get(user), record)) records.set(user, record);
+      const digests = this.#digests.get(encoderId) ?? new Map<UserId, Buffer>();
+      for (const { user, record, historyDigest, replaces } of encoded) {
+        if (hasSeenMore(records.get(user), record, replaces)) continue;
+        records.set(user, record);
+        if (historyDigest !== undefined)
+          digests.set(user, encodeHistoryDigest(historyDigest, record));
+      }
       this.#records.set(encoderId, records);
+      this.#digests.set(encoderId, digests);
+    });
+  }
+
+  readSummaries(
+    encoderId: EncoderId,
+    userIds: readonly UserId[],
+  ): Promise<(StateSummary | undefined)[]> {
+    return this.#settle(() => {
+      const [records, digests] = [this.#records.get(encoderId), this.#digests.get(encoderId)];
+      return userIds.map((user) => summaryOf(records?.get(user), digests?.get(user)));
     });
   }
 
@@ -121,6 +141,7 @@ export class MemoryStore implements FeatureStore {
   close(): Promise<void> {
     this.#closed = true;
     this.#records.clear();
+    this.#digests.clear();
     this.#watermarks.clear();
     this.#histories.clear();
     this.#itemChanges.clear();

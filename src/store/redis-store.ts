@@ -11,9 +11,11 @@ import { CircuitBreaker } from './circuit-breaker.ts';
 import {
   decodeRecord,
   decodeWatermark,
+  encodeHistoryDigest,
   encodeRecord,
   encodeWatermark,
   encoderPrefix,
+  makeSummary,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -23,6 +25,7 @@ import {
   type ItemChanges,
 } from './item-changes.ts';
 import {
+  historyDigestKey,
   historyKey,
   itemChangeCountKey,
   itemChangeKey,
@@ -33,8 +36,9 @@ import {
 } from './keys.ts';
 import { isRefusedDatabase, isReply, reasonOf, redisRemedy } from './redis-errors.ts';
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
+import { PUT_UNLESS_OLDER, READ_SUMMARIES } from './redis-scripts.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
 
 /** Records of one command: bounds how long one command keeps Redis from answering others. */
 const ENTRIES_PER_COMMAND = 512;
@@ -50,19 +54,6 @@ const LONGEST_RECONNECT_MS = 1000;
 const LEAST_SILENCE_MS = 1000;
 /** Attempts to change histories: each fails when another process changes one of them meanwhile. */
 const CHANGE_ATTEMPTS = 20;
-/**
- * Sets each key unless its record has seen a newer event, as hasSeenMore() decides, except that the
- * checksum is not checked. The time of the newest event is the f64 at byte 32 of a record.
- */
-const PUT_UNLESS_OLDER = `
-  for i, key in ipairs(KEYS) do
-    local old = redis.call('GET', key)
-    if not old or #old < 44 or struct.unpack('<d', old, 33) <= struct.unpack('<d', ARGV[i], 33) then
-      redis.call('SET', key, ARGV[i])
-    end
-  end
-  return #KEYS`;
-
 export class RedisStore implements FeatureStore {
   readonly #redis: Redis;
   /** The location without user and password. */
@@ -173,23 +164,53 @@ export class RedisStore implements FeatureStore {
 
   async write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void> {
     const prefix = encoderPrefix(encoderId);
-    const records = entries.map(({ user, state }) => ({
-      key: this.#keyOf(stateKey(prefix, user)),
-      value: encodeRecord(prefix, state, user),
-    }));
+    const records = entries.map(({ user, state, historyDigest, replaces }) => {
+      const record = encodeRecord(prefix, state, user);
+      const digest =
+        historyDigest === undefined ? EMPTY : encodeHistoryDigest(historyDigest, record);
+      return { user, values: [record, digest, checksumBytes(replaces)] };
+    });
     for (let begin = 0; begin < records.length; begin += ENTRIES_PER_COMMAND) {
       const part = records.slice(begin, begin + ENTRIES_PER_COMMAND);
       await this.#ask('writing states', () =>
         this.#soon(
           this.#redis.eval(
             PUT_UNLESS_OLDER,
-            part.length,
-            ...part.map(({ key }) => key),
-            ...part.map(({ value }) => value),
+            2 * part.length,
+            ...part.flatMap(({ user }) => this.#stateKeys(prefix, user)),
+            ...part.flatMap(({ values }) => values),
           ),
         ),
       );
     }
+  }
+
+  async readSummaries(
+    encoderId: EncoderId,
+    userIds: readonly UserId[],
+  ): Promise<(StateSummary | undefined)[]> {
+    const prefix = encoderPrefix(encoderId);
+    const summaries: (StateSummary | undefined)[] = [];
+    for (let begin = 0; begin < userIds.length; begin += ENTRIES_PER_COMMAND) {
+      const keys = userIds
+        .slice(begin, begin + ENTRIES_PER_COMMAND)
+        .flatMap((user) => this.#stateKeys(prefix, user));
+      const found = (await this.#ask('reading summaries of states', () =>
+        this.#soon(this.#redis.callBuffer('EVAL', READ_SUMMARIES, keys.length, ...keys)),
+      )) as Buffer[];
+      for (const bytes of found)
+        summaries.push(
+          bytes.length === 0
+            ? undefined
+            : makeSummary(bytes.readDoubleLE(0), bytes.readUInt32LE(8), bytes.subarray(12)),
+        );
+    }
+    return summaries;
+  }
+
+  /** Keys of a user's state and of its history digest. */
+  #stateKeys(prefix: Uint8Array, user: UserId): Buffer[] {
+    return [stateKey(prefix, user), historyDigestKey(prefix, user)].map((key) => this.#keyOf(key));
   }
 
   async readHistories(userIds: readonly UserId[]): Promise<(UserHistory | undefined)[]> {
@@ -381,6 +402,16 @@ export class RedisStore implements FeatureStore {
   #keyOf(key: Buffer): Buffer {
     return Buffer.concat([this.#namespace, key]);
   }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** A checksum as the bytes at the end of a record; empty for none. */
+function checksumBytes(checksum: number | undefined): Buffer {
+  if (checksum === undefined) return EMPTY;
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(checksum);
+  return bytes;
 }
 
 /** The pattern of SCAN for keys that begin with these bytes. */

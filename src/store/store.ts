@@ -1,4 +1,4 @@
-// The feature store as four small interfaces. A consumer asks for the smallest one that it needs.
+// The feature store as five small interfaces. A consumer asks for the smallest one that it needs.
 // One conformance suite runs over every implementation.
 
 import type { EncoderId, UserId } from '../ids.ts';
@@ -11,6 +11,13 @@ import type { StateBatch } from './state-batch.ts';
 export interface UserStateEntry {
   readonly user: UserId;
   readonly state: UserState;
+  /** Digest of the events that the state was computed from. Without it, they are unknown. */
+  readonly historyDigest?: bigint;
+  /**
+   * Checksum of the stored state that the writer has read and found outdated. The write replaces
+   * that state whatever its times are.
+   */
+  readonly replaces?: number;
 }
 
 /** Cached user states, by encoder and user. */
@@ -32,13 +39,38 @@ export interface StateStore {
   /**
    * Writes states durably: when the promise resolves, they survive a crash.
    *
-   * A write replaces the user's state unless the stored state has seen a newer event. So a batch
-   * job does not overwrite a state that a fresh event has updated.
+   * A write replaces the user's state unless the stored state has seen a newer event and is not
+   * the one that the entry `replaces`. So a batch job does not overwrite a state that a fresh event
+   * has updated.
    */
   write(encoderId: EncoderId, entries: readonly UserStateEntry[]): Promise<void>;
 
   /** Counts the states of an encoder. */
   count(encoderId: EncoderId): Promise<number>;
+}
+
+/** What a stored state is known to be made of. */
+export interface StateSummary {
+  /** Digest of the events that the state was computed from; undefined when it is not stored. */
+  readonly historyDigest: bigint | undefined;
+  /** Unix seconds of the newest of these events. */
+  readonly lastEventSeconds: number;
+  /** CRC32C of the record: tells this state from every other state of the user. */
+  readonly checksum: number;
+}
+
+/** Summaries of cached user states, which cost less than the states. */
+export interface StateSummaryStore {
+  /**
+   * Reads the summaries of the states of many users, in the order of `userIds`.
+   *
+   * @returns undefined for a user without a state of this encoder, or with a damaged one. Redis
+   *   gives a summary of a damaged state, because it does not read the whole record.
+   */
+  readSummaries(
+    encoderId: EncoderId,
+    userIds: readonly UserId[],
+  ): Promise<readonly (StateSummary | undefined)[]>;
 }
 
 /**
@@ -78,7 +110,7 @@ export interface ItemChangeStore {
   forgetItemChanges(items: readonly string[]): Promise<void>;
 }
 
-/** How far the batch jobs of an encoder have come. */
+/** How far the batch jobs of an encoder have come. Servers compute the age of states from it. */
 export interface WatermarkStore {
   /**
    * Reads the Unix seconds up to which (exclusive) the encoder's finished jobs cover all events;
@@ -91,7 +123,8 @@ export interface WatermarkStore {
 }
 
 /** Everything that one location (LMDB, Redis, memory) stores. */
-export interface FeatureStore extends StateStore, HistoryStore, ItemChangeStore, WatermarkStore {
+export interface FeatureStore
+  extends StateStore, StateSummaryStore, HistoryStore, ItemChangeStore, WatermarkStore {
   /** Closes the store; safe to call twice. Later calls reject with ERR_STORE_UNAVAILABLE. */
   close(): Promise<void>;
 }

@@ -65,6 +65,50 @@ export function storeConformance(
       assert.equal(batch.states[0], 9);
     });
 
+    test('replaces the state that the writer has read, whatever its times are', async (store) => {
+      const user = userId('a');
+      const first = async (): Promise<number> => {
+        const batch = newStateBatch(1, WIDTH);
+        await store.read(ENCODER, [user], batch);
+        return batch.states[0]!;
+      };
+      await store.write(ENCODER, [{ user, state: userState(1, 2000) }]);
+      const [read] = await store.readSummaries(ENCODER, [user]);
+      await store.write(ENCODER, [{ user, state: userState(2, 1000), replaces: read!.checksum }]);
+      assert.equal(await first(), 2);
+      // Another writer comes in between.
+      const [older] = await store.readSummaries(ENCODER, [user]);
+      await store.write(ENCODER, [{ user, state: userState(3, 3000) }]);
+      await store.write(ENCODER, [{ user, state: userState(4, 1000), replaces: older!.checksum }]);
+      assert.equal(await first(), 3);
+    });
+
+    test('keeps the history digest with the state that it belongs to', async (store) => {
+      const users = ['a', 'b', 'c', 'missing', 'a'].map(userId);
+      const digests = async (): Promise<unknown[]> =>
+        (await store.readSummaries(ENCODER, users)).map(
+          (summary) => summary && [summary.lastEventSeconds, summary.historyDigest],
+        );
+      const largest = 2n ** 64n - 1n;
+      await store.write(ENCODER, [
+        { user: users[0]!, state: userState(1, 1000), historyDigest: 0n },
+        { user: users[1]!, state: userState(2, 2000), historyDigest: largest },
+        { user: users[2]!, state: userState(3, 3000) },
+      ]);
+      const a = [1000, 0n];
+      const c = [3000, undefined];
+      assert.deepEqual(await digests(), [a, [2000, largest], c, undefined, a]);
+      await store.write(ENCODER, [
+        // A refused write changes neither state nor digest.
+        { user: users[0]!, state: userState(4, 500), historyDigest: 4n },
+        { user: users[1]!, state: userState(5, 2000) },
+      ]);
+      assert.deepEqual(await digests(), [a, [2000, undefined], c, undefined, a]);
+      assert.deepEqual(await store.readSummaries(OTHER_ENCODER, [users[0]!]), [undefined]);
+      assert.deepEqual(await store.readSummaries(ENCODER, []), []);
+      assert.equal(await store.count(ENCODER), 3, 'a history digest is not a state');
+    });
+
     test('changes histories one at a time, each call whole or not at all', async (store) => {
       const users = ['a', 'b'].map(userId);
       const event = (item: string): HistoryEvent => ({ item, action: '', time: 1, id: '' });

@@ -19,6 +19,7 @@ export interface TinyBundleOptions {
   readonly fusion?: ModelConfig['fusion'];
   readonly subjectItem?: boolean;
   readonly stateType?: BundleInput['stateType'];
+  readonly actions?: readonly string[];
   readonly width?: number;
   readonly hiddenWidth?: number;
   /** Another seed gives another model over the same catalogue. */
@@ -94,7 +95,7 @@ export async function tinyBundleInput(options: TinyBundleOptions = {}): Promise<
   };
   const schema = buildSchema({
     maxHistory: model.maxHistory,
-    actionNames: ['click', 'purchase'],
+    actionNames: options.actions ?? ['click', 'purchase'],
     itemIds: columns.ids,
     titles: columns.titles,
     categoryNames: TINY_CATEGORIES,

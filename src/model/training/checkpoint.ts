@@ -88,7 +88,8 @@ export interface Checkpoint {
 }
 
 const FINAL = 'final';
-const STEP = /^step-(\d{6})$/;
+/** Six digits, or more for later steps. */
+const STEP = /^step-(\d{6,})$/;
 
 /**
  * Opens the directory of a run, or creates it.
@@ -135,7 +136,7 @@ export async function saveTrainingState(directory: string, state: TrainingState)
     );
   });
   for (const step of stepNames(directory))
-    if (step < name) rmSync(join(directory, step), { recursive: true });
+    if (stepOf(step) < state.step) rmSync(join(directory, step), { recursive: true });
   syncFolder(directory);
 }
 
@@ -274,10 +275,15 @@ export async function loadModel(directory: string): Promise<TwoTower> {
   return modelOf(loadCheckpoint(directory));
 }
 
+/** Names of the saved states, in order of their steps. */
 function stepNames(directory: string): string[] {
   return readdirSync(directory)
     .filter((name) => STEP.test(name))
-    .sort();
+    .sort((a, b) => stepOf(a) - stepOf(b));
+}
+
+function stepOf(name: string): number {
+  return Number(STEP.exec(name)![1]);
 }
 
 function readWeights(path: string): WeightMap {

@@ -1,4 +1,5 @@
-// Tests how events are counted when the store asks for a history more than once.
+// Tests how events are counted when the store asks for a history more than once, and which action an
+// event has that names none.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -9,6 +10,7 @@ import { publishTinyBundle, tinyItem } from '../../../test/support/tiny-bundle.t
 import { loadBundle } from '../../bundle/load.ts';
 import type { UserId } from '../../ids.ts';
 import { MemoryStore } from '../../store/memory-store.ts';
+import { newStateBatch } from '../../store/state-batch.ts';
 import type { HistoryChange } from '../../store/store.ts';
 import { Engine } from '../engine/engine.ts';
 import { ServerMetrics } from '../metrics/metrics.ts';
@@ -18,6 +20,15 @@ const folder = mkdtempSync(join(tmpdir(), 'tandem-ingest-'));
 after(() => {
   rmSync(folder, { recursive: true });
 });
+
+async function engineOf(
+  name: string,
+  actions?: readonly string[],
+): Promise<{ active: Engine; previous: undefined }> {
+  const bundles = join(folder, name);
+  await publishTinyBundle(bundles, { items: 20, ...(actions && { actions }) });
+  return { active: await Engine.open(await loadBundle(bundles), 'auto'), previous: undefined };
+}
 
 /** Calls `change` twice, as a Redis does when another server has written the history meanwhile. */
 class RetryingStore extends MemoryStore {
@@ -29,10 +40,7 @@ class RetryingStore extends MemoryStore {
 }
 
 test('an event counts once when the store asks for the history again', async () => {
-  const bundles = join(folder, 'bundles');
-  await publishTinyBundle(bundles, { items: 20 });
-  const active = await Engine.open(await loadBundle(bundles), 'auto');
-  const served = { active, previous: undefined };
+  const served = await engineOf('retries');
   const events = new FreshEvents({ served }, new RetryingStore(), new ServerMetrics());
   const batch = [
     { user: 'ada', item: tinyItem(1).id, time: 1000 },
@@ -43,4 +51,28 @@ test('an event counts once when the store asks for the history again', async () 
   assert.deepEqual([first.accepted, first.duplicates], [3, 0]);
   const again = await events.ingest(batch);
   assert.deepEqual([again.accepted, again.duplicates], [0, 3]);
+});
+
+test('an event without action has the only action of the data, or an unknown one', async () => {
+  const event = { user: 'ada', item: tinyItem(1).id, time: 1000 };
+  for (const actions of [['event'], ['purchase'], ['click', 'purchase']]) {
+    const served = await engineOf(actions.join('-'), actions);
+    const { encoderId, width } = served.active;
+    const ingest = async (store: MemoryStore, action?: string): Promise<unknown> => {
+      const events = new FreshEvents({ served }, store, new ServerMetrics());
+      const { accepted } = await events.ingest([{ ...event, ...(action && { action }) }]);
+      const states = newStateBatch(1, width);
+      store.read(encoderId, ['ada' as UserId], states);
+      const [history] = await store.readHistories(['ada' as UserId]);
+      return [accepted, history!.events.map(({ action: stored }) => stored), [...states.states]];
+    };
+    const [store, other] = [new MemoryStore(), new MemoryStore()];
+    const first = await ingest(store);
+    const named = (await ingest(other, actions[0])) as unknown[];
+    if (actions.length === 1) assert.deepEqual(first, named);
+    else assert.notDeepEqual(first, named);
+    // When the data bring the action, the event is still one.
+    const [, ...stored] = named;
+    assert.deepEqual(await ingest(store, actions[0]), [0, ...stored]);
+  }
 });

@@ -7,6 +7,8 @@ import { EventRows } from '../../bundle/weights/event-rows.ts';
 import { bundleStateFormat } from '../../bundle/weights/state-format.ts';
 import { bundleTensors } from '../../bundle/load.ts';
 import { maxStateRows } from '../../bundle/manifest.ts';
+import { impliedAction } from '../../features/action-rows.ts';
+import { historyDigest } from '../../features/history-digest.ts';
 import { HistoryBatchBuilder } from '../../features/sequence.ts';
 import { TandemError } from '../../errors.ts';
 import type { UserId } from '../../ids.ts';
@@ -78,8 +80,9 @@ export class FreshEvents {
    *
    * A damaged record and a history that cannot be encoded concern their user alone.
    *
-   * @throws TandemError ERR_STORE_UNAVAILABLE. The call may be sent again: events that were kept
-   *   are duplicates then.
+   * @throws TandemError ERR_STORE_UNAVAILABLE. Then all or no events of the call were kept. When
+   *   they are sent again, those that were kept are duplicates, and their users are encoded. The
+   *   next batch job encodes them in any case.
    */
   ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     return this.#queue.run(() => this.#ingest(events));
@@ -87,7 +90,7 @@ export class FreshEvents {
 
   async #ingest(events: readonly IngestedEvent[]): Promise<IngestReport> {
     const { active, previous } = this.#bundles.served;
-    const eventsByUser = groupByUser(events);
+    const eventsByUser = groupByUser(events, impliedAction(active.bundle.schema));
     const users = [...eventsByUser.keys()];
     const withState = await this.#usersWithState(active, previous, users);
     const maxEvents = active.bundle.manifest.model.maxHistory + 1;
@@ -181,7 +184,11 @@ export class FreshEvents {
         engine.encoderId,
         users.map(({ user, columns }, i) => {
           const events = { columns, begin: 0, end: columns.times.length };
-          return { user, state: makeUserState(states[i]!, events, format, encodedAtSeconds) };
+          return {
+            user,
+            state: makeUserState(states[i]!, events, format, encodedAtSeconds),
+            historyDigest: historyDigest(events, format.maxHistory),
+          };
         }),
       );
       return users.length;
@@ -218,12 +225,19 @@ function isDamage(error: unknown): boolean {
   return error instanceof TandemError && error.code === 'ERR_STORE_CORRUPT';
 }
 
-/** The events of each user, in the order of the request. An event without a time happens now. */
-function groupByUser(events: readonly IngestedEvent[]): ReadonlyMap<UserId, HistoryEvent[]> {
+/**
+ * The events of each user, in the order of the request. An event without a time happens now.
+ *
+ * @param implied - action of an event without one.
+ */
+function groupByUser(
+  events: readonly IngestedEvent[],
+  implied: string,
+): ReadonlyMap<UserId, HistoryEvent[]> {
   const byUser = new Map<UserId, HistoryEvent[]>();
   for (const { user, item, action, time, event_id: id } of events) {
     const own = byUser.get(user as UserId) ?? [];
-    own.push({ item, action: action ?? '', time: time ?? Date.now() / 1000, id: id ?? '' });
+    own.push({ item, action: action ?? implied, time: time ?? Date.now() / 1000, id: id ?? '' });
     byUser.set(user as UserId, own);
   }
   return byUser;

@@ -2,6 +2,7 @@
 // delete.
 
 import { z } from 'zod';
+import { EARLIEST_SECONDS, latestSeconds } from '../../time.ts';
 import { invalid, parseBody } from './parse-body.ts';
 import {
   MAX_CHANGED_ITEMS,
@@ -31,9 +32,6 @@ const confidence = z
     message: 'Expected a confidence above 0 in single precision (at least 1e-45)',
   });
 
-/** How far the clock of a sender may be ahead of the server's clock. */
-const CLOCK_SKEW_SECONDS = 300;
-
 export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
   .strictObject({
     events: z
@@ -45,8 +43,15 @@ export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
           ),
           action: name
             .optional()
-            .describe('Name of the action, as in the events of the training data.'),
-          time: z.number().min(0).optional().describe('Unix seconds. The default is now.'),
+            .describe(
+              'Name of the action, as in the events of the training data. The default is their only ' +
+                'action. Without a default, the action is unknown.',
+            ),
+          time: z
+            .number()
+            .min(EARLIEST_SECONDS)
+            .optional()
+            .describe('Unix seconds. The default is now.'),
           event_id: name
             .optional()
             .describe(
@@ -90,7 +95,7 @@ export const deleteItemsRequest: z.ZodType<{ items: string[] }> = z
 /** @throws TandemError ERR_INVALID_REQUEST, also for an event in the future. */
 export function parseIngest(value: unknown): readonly IngestedEvent[] {
   const { events } = parseBody(ingestRequest, value);
-  const latest = Date.now() / 1000 + CLOCK_SKEW_SECONDS;
+  const latest = latestSeconds();
   for (const [i, { time }] of events.entries())
     if (time !== undefined && time > latest)
       throw invalid(
