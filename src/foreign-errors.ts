@@ -24,7 +24,7 @@ const SYSTEM_ERRORS: Readonly<Record<string, readonly [reason: string, remedy: s
   ENAMETOOLONG: ['the name is too long', 'Name a shorter path.'],
   ELOOP: ['its symbolic links form a loop', 'Name the real path.'],
   EADDRINUSE: ['another program uses this address', 'Choose another port.'],
-  EADDRNOTAVAIL: ['this machine does not have this address', 'Choose an address of its own.'],
+  EADDRNOTAVAIL: ['this machine has no such address', 'Choose an address of its own.'],
   ECONNREFUSED: ['nothing listens at this address', 'Check that the other side runs.'],
   EPIPE: ['the reader of the output has gone', 'Keep the reader running.'],
 };

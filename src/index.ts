@@ -108,7 +108,7 @@ export type {
   WatermarkStore,
 } from './store/store.ts';
 export type { HistoryEvent, UserHistory } from './store/history.ts';
-export type { ItemChange, ItemRecord } from './store/item-changes.ts';
+export type { ItemChange, ItemChanges, ItemRecord } from './store/item-changes.ts';
 export type { StateBatch } from './store/state-batch.ts';
 export type { UserState } from './features/user-state.ts';
 export type { HistoryBoosts } from './features/item-frequency.ts';
