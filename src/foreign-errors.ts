@@ -29,7 +29,7 @@ const SYSTEM_ERRORS: Readonly<Record<string, readonly [reason: string, remedy: s
   EPIPE: ['the reader of the output has gone', 'Keep the reader running.'],
 };
 
-/** The reason of an error in a few words, without a full stop: for a system error, plain English. */
+/** The reason of an error in a few words of plain English, without a full stop. */
 export function reasonOf(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
   const known = isSystemError(error) ? SYSTEM_ERRORS[code!] : undefined;

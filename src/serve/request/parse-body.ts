@@ -34,7 +34,8 @@ export function parseBody<T>(schema: z.ZodType<T>, value: unknown): T {
     );
   }
   const field = path.join('.');
-  throw invalid(`${describeIssue(issue)} for ${field || 'the body'}${outcome(issue)}`, field || null);
+  const where = field || 'the body';
+  throw invalid(`${describeIssue(issue)} for ${where}${outcome(issue)}`, field || null);
 }
 
 /** What came instead, and what to do about it, if the schema says so. */
