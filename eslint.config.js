@@ -71,6 +71,7 @@ export default tseslint.config(
         URL: 'readonly',
         fetch: 'readonly',
         performance: 'readonly',
+        clearTimeout: 'readonly',
         setTimeout: 'readonly',
       },
     },

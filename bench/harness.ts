@@ -10,7 +10,7 @@ import Benchmark from 'benchmark';
 import type { BackendName } from '../src/backend/backends.ts';
 import { nativeAddon } from '../src/native/addon.ts';
 import { packageRoot } from '../src/package-root.ts';
-import { packageVersion } from '../src/version.ts';
+import { packageVersion } from '../src/platform/version.ts';
 
 /** One line of bench/results/<bench>.ndjson. */
 export interface BenchResult {

@@ -337,7 +337,7 @@ function readSettingsFile(path: string): Record<string, unknown> {
     throw new TandemError(
       'ERR_CONFIG_INVALID',
       `Expected a JSON object of settings in ${path}, such as {"port": 8080}, received ` +
-        `${Array.isArray(parsed) ? 'an array' : JSON.stringify(parsed)?.slice(0, 40)}.`,
+        `${Array.isArray(parsed) ? 'an array' : JSON.stringify(parsed).slice(0, 40)}.`,
       { details: { path } },
     );
   return parsed as Record<string, unknown>;

@@ -1,6 +1,6 @@
 // What an id is: the types of ids, so that the compiler refuses one kind where another is meant,
 // and the one rule by which ids, names and texts are read. Requests read with the functions of this
-// file. data/id-sql.ts makes the same rule in SQL, for imports, from the constants of this file.
+// file. For imports, data/fields/id-sql.ts makes the same rule in SQL from the same constants.
 
 declare const brand: unique symbol;
 /** A `Base` that only code which checks its origin may call a `Name`; cast with `as`. */

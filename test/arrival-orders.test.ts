@@ -228,7 +228,7 @@ describe('the daily job', () => {
     assert.equal((await encode(store, good))!.encoded, 0);
   });
 
-  it('encodes again what has no digest, was damaged or was encoded by another version', async () => {
+  it('encodes again what has no digest, was damaged or comes from another version', async () => {
     const event = { user: 1, item: 3, action: 0, offset: 0, posted: false };
     const store = new MemoryStore();
     await encode(store, [event]);

@@ -129,7 +129,7 @@ else {
           () => false,
           (error: unknown) => /DB index/.test((error as Error).message),
         );
-      await until(isRefused);
+      await until('a refused database', isRefused);
       const client = new Redis(`redis://127.0.0.1:${later}/0`);
       assert.deepEqual([await client.dbsize(), await empty.dbsize()], [0, size]);
       client.disconnect();

@@ -1,6 +1,6 @@
-// Trains in four shards, of 200,000 events in the long form; bench/scale.ts is the large version. At
-// most two shards are in memory, and a run that is killed and continued gives the same bytes as an
-// undisturbed run.
+// Trains in four shards, of 200,000 events in the long form; bench/scale.ts is the large version.
+// At most two shards are in memory, and a run that is killed and continued gives the same bytes as
+// an undisturbed run.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

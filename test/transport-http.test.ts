@@ -127,7 +127,7 @@ for (const [name, listen] of [
     it('joins chunks of any size, and reads the next request after them', async () => {
       const head = `POST /a HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n`;
       const bytes = `${head}1\r\na\r\n3\r\nbcd\r\n0\r\n\r\n`;
-      const bytewise = [bytes.slice(0, head.length), ...bytes.slice(head.length)];
+      const bytewise = [bytes.slice(0, head.length), ...bytes.slice(head.length).split('')];
       const answers = await raw(base, [...bytewise, post('/b', 'next')]);
       assert.deepEqual(bodiesOf(answers), ['/a abcd', '/b next']);
     });

@@ -109,7 +109,7 @@ const number = fc.oneof(
 const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), text, number);
 /** Mostly a value that fits, sometimes anything. */
 const mostly = <T>(fits: fc.Arbitrary<T>): fc.Arbitrary<unknown> =>
-  fc.oneof({ weight: 12, arbitrary: fits as fc.Arbitrary<unknown> }, anything);
+  fc.oneof({ weight: 12, arbitrary: fits }, anything);
 const item = fc.record(
   {
     item: mostly(text),

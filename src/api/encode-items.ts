@@ -2,7 +2,7 @@
 
 import type { IndexSettings } from '../retrieval/approximate-index.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

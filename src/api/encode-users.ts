@@ -6,7 +6,7 @@ import type { EncodeUsersReport } from '../encode/users.ts';
 import type { Precision } from '../native/isa.ts';
 import type { FeatureStore } from '../store/store.ts';
 import { openStore } from '../store/open-store.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

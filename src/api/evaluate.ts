@@ -1,7 +1,7 @@
 // The job of tandem evaluate: models and baselines are compared on a dataset.
 
 import type { EvaluationReport } from '../evaluate/evaluate.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

@@ -1,6 +1,6 @@
 // The job of tandem world: a synthetic ads world becomes a dataset.
 
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { WorldOptions, WorldReport } from '../world/generate.ts';
 import type { JobOptions } from './job-options.ts';

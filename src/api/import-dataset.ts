@@ -1,7 +1,7 @@
 // The job of tandem import: source files become a dataset.
 
 import type { ImportOptions, ImportReport } from '../data/import.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

@@ -4,7 +4,7 @@ import { checkKept, pruneBundles } from '../bundle/current.ts';
 import type { PublishedBundle } from '../bundle/publish.ts';
 import type { StateType } from '../features/user-state.ts';
 import type { IndexKind } from '../retrieval/search-plan.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

@@ -3,7 +3,7 @@
 import type { BackendName } from '../backend/backends.ts';
 import type { SettingsLayer } from '../experiment/settings.ts';
 import type { TrainingResult, WarmStart } from '../model/training/run.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { reportProgressTo } from '../telemetry.ts';
 import type { JobOptions } from './job-options.ts';
 

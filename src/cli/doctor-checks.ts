@@ -8,16 +8,16 @@ import { bundleBytes, readManifest } from '../bundle/files.ts';
 import { resolveBundle } from '../bundle/current.ts';
 import type { BundleManifest } from '../bundle/manifest.ts';
 import { verifyBundle } from '../bundle/verify.ts';
-import { usableCpus } from '../cpus.ts';
+import { usableCpus } from '../platform/cpus.ts';
 import { TandemError } from '../errors.ts';
 import type { EncoderId } from '../ids.ts';
 import { addonRemedy, nativeAddon } from '../native/addon.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { packageRoot } from '../package-root.ts';
 import { isRedis, openStore } from '../store/open-store.ts';
 import { chooseTransport, UWS_REMEDY } from '../serve/web/choose-transport.ts';
 import { withoutSecrets } from '../store/redis-location.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../platform/version.ts';
 
 export interface Check {
   readonly name: string;

@@ -4,7 +4,7 @@
 
 import { CommanderError } from 'commander';
 import { translateError } from '../foreign-errors.ts';
-import { loadOffline } from '../offline-package.ts';
+import { loadOffline } from '../platform/offline-package.ts';
 import { loadProgram } from './program.ts';
 import { throwUsageErrors, usageError } from './usage-error.ts';
 

@@ -3,7 +3,7 @@
 // `tandem --help` loads no command.
 
 import { Command } from 'commander';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../platform/version.ts';
 
 interface Entry {
   /** The line of `tandem --help`. */

@@ -7,7 +7,7 @@ import { describeRejections } from './source-stager.ts';
 import { remedyOf } from './text/text-table.ts';
 
 /** Largest share of the rows of a table that may be left out unless loss is allowed. */
-export const MAX_LOSS_SHARE = 0.01;
+const MAX_LOSS_SHARE = 0.01;
 
 /** Rows by table. */
 export type TableRows = Readonly<Partial<Record<TableName, number>>>;

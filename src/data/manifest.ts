@@ -33,7 +33,7 @@ export interface CsvOptions {
   readonly header?: boolean | undefined;
   /** Column names of files without a header. */
   readonly columns?: readonly string[] | undefined;
-  /** One ASCII character that the delimiter does not have; empty for none. Default a double quote. */
+  /** One ASCII character that the delimiter does not have; empty: none. Default: double quote. */
   readonly quote?: string | undefined;
   /** Default utf-8. A byte order mark wins over it: UTF-8 and UTF-16 are read as such. */
   readonly encoding?: 'utf-8' | 'latin-1' | undefined;

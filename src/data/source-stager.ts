@@ -25,7 +25,7 @@ export interface RowRule {
 /** Rules by the reason that the report gives; the first rule that a row breaks counts. */
 export type RowRules = Readonly<Record<string, RowRule>>;
 
-/** Rows with an id, a name or a text that cannot be read. PUT /v1/items refuses such an item, too. */
+/** Rows with an id, a name or a text that cannot be read. PUT /v1/items also refuses such items. */
 function unusableRules(table: TableName, fields: ReadonlySet<string>): RowRules {
   const rules: Record<string, RowRule> = {};
   for (const field of fields) {

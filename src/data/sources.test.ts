@@ -10,8 +10,8 @@ import { Database, literal } from './duckdb.ts';
 import { importDataset, type ImportReport } from './import.ts';
 import { parseManifest } from './manifest.ts';
 import { readDataset } from './read-dataset.ts';
-import { scanNdjson } from './scan-text.ts';
-import { scanParquet } from './scan-parquet.ts';
+import { scanNdjson } from './scan/scan-text.ts';
+import { scanParquet } from './scan/scan-parquet.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'tandem-sources-'));
 let database: Database;
@@ -109,7 +109,8 @@ describe('sources', () => {
     const { users } = await run(join(directory, 'a[1]'), 'e*.csv');
     assert.deepEqual(users, ['u1']);
     await database.run(
-      `COPY (SELECT 'u1' AS "user", 'i' AS item, 1 AS time) TO ${literal(join(directory, 'p.parquet'))}`,
+      `COPY (SELECT 'u1' AS "user", 'i' AS item, 1 AS time) ` +
+        `TO ${literal(join(directory, 'p.parquet'))}`,
     );
     const bytes = readFileSync(join(directory, 'p.parquet'));
     const parquet = folder({ 'user=9/p[1].parquet': bytes });

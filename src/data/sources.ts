@@ -4,9 +4,9 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { TandemError } from '../errors.ts';
-import { missingColumn } from './columns.ts';
+import { missingColumn } from './scan/columns.ts';
 import { databaseError, literal, pathPattern, type Database } from './duckdb.ts';
-import { emptyField, fieldExpression } from './field-sql.ts';
+import { emptyField, fieldExpression } from './fields/field-sql.ts';
 import {
   FIELDS,
   type ColumnReference,
@@ -14,9 +14,9 @@ import {
   type TableManifest,
   type TableName,
 } from './manifest.ts';
-import { scanParquet } from './scan-parquet.ts';
-import { scanCsv, scanNdjson } from './scan-text.ts';
-import { scanRelation, type Scan } from './scan.ts';
+import { scanParquet } from './scan/scan-parquet.ts';
+import { scanCsv, scanNdjson } from './scan/scan-text.ts';
+import { scanRelation, type Scan } from './scan/scan.ts';
 
 /** A table that an adapter made in the database. A column `source_row` is its row in the file. */
 export interface RelationSource {

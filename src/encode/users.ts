@@ -12,11 +12,11 @@ import { historyDigest } from '../features/history-digest.ts';
 import { HistoryBatchBuilder } from '../features/sequence.ts';
 import { makeUserState, type EventRange, type StateFormat } from '../features/user-state.ts';
 import type { EncoderId } from '../ids.ts';
+import type { StateSummary } from '../store/codec.ts';
 import type { UserHistory } from '../store/history.ts';
 import type {
   HistoryStore,
   StateStore,
-  StateSummary,
   StateSummaryStore,
   WatermarkStore,
 } from '../store/store.ts';

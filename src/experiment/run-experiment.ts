@@ -16,7 +16,7 @@ import { writeFileAtomic } from '../files.ts';
 import { canonicalJson, sha256Hex } from '../json.ts';
 import type { TrainConfig } from '../model/train-config.ts';
 import { logger } from '../telemetry.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../platform/version.ts';
 import { rowSettings, type Experiment } from './experiment-file.ts';
 import { resultRow, writeResult, type ExperimentResult, type RunResult } from './result.ts';
 import { trainForProtocol } from './training-recipe.ts';

@@ -5,8 +5,8 @@ import type { CompactSchema } from './schema.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 /**
- * The action of an event that names none: the only action of the data, if there is one. Data without
- * actions have one action, too, which the import names.
+ * The action of an event that names none: the only action of the data, if there is exactly one.
+ * Data without actions also have one action, which the import names.
  *
  * @returns empty, an unknown action, when the data have several.
  */

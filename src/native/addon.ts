@@ -3,10 +3,10 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { usableCpus } from '../cpus.ts';
+import { usableCpus } from '../platform/cpus.ts';
 import { TandemError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
-import { packageVersion } from '../version.ts';
+import { packageVersion } from '../platform/version.ts';
 import type { ClusterIndexFactory } from './cluster-index.ts';
 import type { EncoderWeights, NativeEncoder, StateEvents } from './encoder.ts';
 import type { NativeExactIndex } from './exact-index.ts';

@@ -141,9 +141,9 @@ interface Reference {
   /** [D]. */
   readonly embedding: readonly number[];
   /**
-   * How much larger than the vector before normalisation the terms are whose sum it is. Rounding
-   * errors are relative to the terms, so the normalisation multiplies them by this. The narrower the
-   * embedding, the likelier a large value.
+   * The vector before normalisation is a sum of terms. This is how much larger the terms are than
+   * the sum. Rounding errors are relative to the terms, so the normalisation multiplies them by
+   * this number. It is more often large when the embedding is narrow.
    */
   readonly condition: number;
 }

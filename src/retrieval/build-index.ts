@@ -1,6 +1,6 @@
 // Builds the index of a bundle and measures its recall, which the bundle states.
 
-import { usableCpus } from '../cpus.ts';
+import { usableCpus } from '../platform/cpus.ts';
 import { nativeAddon } from '../native/addon.ts';
 import type { SearchOutput } from '../native/search-output.ts';
 import { Random } from '../random.ts';

@@ -9,7 +9,16 @@ import type { EncoderId } from '../ids.ts';
 import { CHECKSUM_BYTES, MAGIC, crc32c, isIntact, sealRecord } from './record.ts';
 import { ROW_CODECS } from './row-codecs.ts';
 import { stateOf, type StateBatch } from './state-batch.ts';
-import type { StateSummary } from './store.ts';
+
+/** What a stored state is known to be made of. */
+export interface StateSummary {
+  /** Digest of the events that the state was computed from; undefined when it is not stored. */
+  readonly historyDigest: bigint | undefined;
+  /** Unix seconds of the newest of these events. */
+  readonly lastEventSeconds: number;
+  /** CRC32C of the record: tells this state from every other state of the user. */
+  readonly checksum: number;
+}
 
 /** Version of a record of rows alone, and of a record with history boosts behind the rows. */
 const VERSION = { rows: 1, boosts: 2 } as const;

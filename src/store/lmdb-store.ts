@@ -26,6 +26,7 @@ import {
   encoderPrefix,
   hasSeenMore,
   summaryOf,
+  type StateSummary,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -46,7 +47,7 @@ import {
 } from './keys.ts';
 import { lmdbRemedy } from './lmdb-errors.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Byte of LMDB's first page at which its magic number begins. */
 const MAGIC_AT = 24;

@@ -12,6 +12,7 @@ import {
   encoderPrefix,
   hasSeenMore,
   summaryOf,
+  type StateSummary,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -22,7 +23,7 @@ import {
 } from './item-changes.ts';
 import { itemChangeKey } from './keys.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /**
  * A feature store in the memory of this process. It keeps the same records as every other store, so

@@ -16,6 +16,7 @@ import {
   encodeWatermark,
   encoderPrefix,
   makeSummary,
+  type StateSummary,
 } from './codec.ts';
 import { encodeHistory, historyIn, type UserHistory } from './history.ts';
 import {
@@ -38,7 +39,7 @@ import { isRefusedDatabase, isReply, reasonOf, redisRemedy } from './redis-error
 import { parseRedisLocation, withoutSecrets } from './redis-location.ts';
 import { PUT_UNLESS_OLDER, READ_SUMMARIES } from './redis-scripts.ts';
 import { markMissing, type StateBatch } from './state-batch.ts';
-import type { FeatureStore, HistoryChange, StateSummary, UserStateEntry } from './store.ts';
+import type { FeatureStore, HistoryChange, UserStateEntry } from './store.ts';
 
 /** Records of one command: bounds how long one command keeps Redis from answering others. */
 const ENTRIES_PER_COMMAND = 512;

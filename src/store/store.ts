@@ -4,6 +4,7 @@
 import type { EncoderId, UserId } from '../ids.ts';
 import type { UserState } from '../features/user-state.ts';
 import type { UserHistory } from './history.ts';
+import type { StateSummary } from './codec.ts';
 import type { ItemChange, ItemChanges } from './item-changes.ts';
 import type { StateBatch } from './state-batch.ts';
 
@@ -47,16 +48,6 @@ export interface StateStore {
 
   /** Counts the states of an encoder. */
   count(encoderId: EncoderId): Promise<number>;
-}
-
-/** What a stored state is known to be made of. */
-export interface StateSummary {
-  /** Digest of the events that the state was computed from; undefined when it is not stored. */
-  readonly historyDigest: bigint | undefined;
-  /** Unix seconds of the newest of these events. */
-  readonly lastEventSeconds: number;
-  /** CRC32C of the record: tells this state from every other state of the user. */
-  readonly checksum: number;
 }
 
 /** Summaries of cached user states, which cost less than the states. */

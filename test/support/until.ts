@@ -10,7 +10,7 @@ const HANG_MS = 60_000;
  * Waits for a value that is neither undefined nor false.
  *
  * @param what - what is waited for, for the error.
- * @param limitMs - when the wait fails. The default detects a hang; a target on time states its own.
+ * @param limitMs - when the wait fails. The default detects a hang; tests of a time pass their own.
  */
 export async function until<T>(
   what: string,

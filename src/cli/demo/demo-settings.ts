@@ -22,7 +22,7 @@ export const WORLD_DEMO: DemoSettings = {
   refit: false,
 };
 
-/** A demo of well under a minute, which shows that every job runs. Its models are hardly trained. */
+/** A demo of less than a minute, which shows that every job runs. Its models are hardly trained. */
 export const QUICK_DEMO: DemoSettings = {
   ...WORLD_DEMO,
   world: { ...DEFAULT_WORLD, users: 1_000, items: 1_000 },

@@ -1,6 +1,6 @@
 // tandem demo: runs every job once, from raw events to candidates over HTTP and WebSocket, for a
-// history-only and for a contextual model. It writes to .demo/ of the working folder, and skips a job
-// whose result exists there already.
+// history-only and for a contextual model. It writes to .demo/ of the working folder, and skips
+// jobs whose results exist there already.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

@@ -5,7 +5,7 @@
 
 import { basename } from 'node:path';
 import { fileLiteral, literal, type Database } from '../duckdb.ts';
-import { csvRelation } from '../scan-text.ts';
+import { csvRelation } from '../scan/scan-text.ts';
 import type { RelationSource, SourcePlan } from '../sources.ts';
 import { fillTimes } from './fill-times.ts';
 import type { Adapter, AdapterFiles } from './adapter.ts';
@@ -62,9 +62,10 @@ async function prepare100k(database: Database, files: AdapterFiles): Promise<Sou
     SELECT source_row, item, title,
       list_filter([${genres.join(', ')}], lambda genre: genre IS NOT NULL) AS genres
     FROM ${await text(database, files.file('u.item'), '|', columns)}`);
+  const userColumns = ['user', 'age', 'gender', 'occupation', 'zip'];
   await database.run(`CREATE TABLE ml_users AS
     SELECT source_row, "user", age, gender
-    FROM ${await text(database, files.file('u.user'), '|', ['user', 'age', 'gender', 'occupation', 'zip'])}`);
+    FROM ${await text(database, files.file('u.user'), '|', userColumns)}`);
   return plan(database, '100k', 'u.data', 'u.item', 'u.user');
 }
 
@@ -88,10 +89,11 @@ async function prepare1m(database: Database, files: AdapterFiles): Promise<Sourc
     FROM ${await text(database, files.file('movies.dat'), '::', ['item', 'title', 'genres'])}`);
   // Published ages are the lower ends of brackets, and 1 means "under 18": 17 is in our first
   // bracket.
+  const userColumns = ['user', 'gender', 'age', 'occupation', 'zip'];
   await database.run(`CREATE TABLE ml_users AS
     SELECT source_row, "user",
       CASE WHEN age = '1' THEN '17' ELSE age END AS age, gender
-    FROM ${await text(database, files.file('users.dat'), '::', ['user', 'gender', 'age', 'occupation', 'zip'])}`);
+    FROM ${await text(database, files.file('users.dat'), '::', userColumns)}`);
   return plan(database, '1m', ratings, 'movies.dat', 'users.dat');
 }
 

@@ -5,7 +5,7 @@
 import { basename } from 'node:path';
 import { TandemError } from '../../errors.ts';
 import { fileLiteral, literal, literalList, type Database } from '../duckdb.ts';
-import { csvRelation } from '../scan-text.ts';
+import { csvRelation } from '../scan/scan-text.ts';
 import { NOT_UTF8 } from '../text/text-table.ts';
 import type { Adapter } from './adapter.ts';
 

@@ -2,7 +2,7 @@
 
 import { basename } from 'node:path';
 import { TandemError } from '../../errors.ts';
-import { missingColumn } from '../columns.ts';
+import { missingColumn } from '../scan/columns.ts';
 import type { ColumnReference, TableName } from '../manifest.ts';
 
 /** How the rows of a file map to the written columns. */

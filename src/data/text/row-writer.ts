@@ -77,8 +77,8 @@ export class RowWriter {
   }
 
   /**
-   * SELECT that reads a file of written rows back: source_row BIGINT, then c0, c1, ... VARCHAR, NULL
-   * where the cell is empty.
+   * SELECT that reads a file of written rows back: source_row BIGINT, then c0, c1, ... VARCHAR,
+   * which are NULL where the cell is empty.
    */
   select(path: string, columns: number): string {
     const names = Array.from({ length: columns }, (_, column) => `c${column}`);
@@ -88,7 +88,8 @@ export class RowWriter {
       this.#longestBytes >= DUCKDB_ROW_BYTES ? `, max_line_size = ${this.#longestBytes + 1}` : '';
     return `SELECT ${['source_row', ...cells].join(', ')}
       FROM read_csv(${path}, auto_detect = false, columns = {${types.join(', ')}},
-        delim = ${literal(String.fromCharCode(FIELD_SEPARATOR))}, quote = '', escape = '', header = false, new_line = '\\n',
+        delim = ${literal(String.fromCharCode(FIELD_SEPARATOR))}, quote = '', escape = '',
+        header = false, new_line = '\\n',
         hive_partitioning = false${limit})`;
   }
 

@@ -127,7 +127,7 @@ function unreadable(file: string, error: unknown): TandemError {
   const again = 'Copy or download it again.';
   const text =
     code === 'Z_BUF_ERROR'
-      ? `Expected a complete compressed file, but ${name} was cut short: its end is missing. ${again}`
+      ? `Expected a complete compressed file, but ${name} was cut short (no end). ${again}`
       : /^(Z_|ZSTD_|ERR_ZLIB)/.test(code)
         ? `Expected an intact compressed file, but ${name} is damaged (${message}). ${again}`
         : code === 'ERR_ENCODING_INVALID_ENCODED_DATA'

@@ -151,7 +151,8 @@ describe('readTextTable', () => {
   });
 
   it('refuses a compressed file that was cut anywhere, and one that is damaged', async () => {
-    const text = `a,b\n${Array.from({ length: 300 }, (_, i) => `u${(i * 7919) % 1009},${i}\n`).join('')}`;
+    const lines = Array.from({ length: 300 }, (_, i) => `u${(i * 7919) % 1009},${i}\n`);
+    const text = `a,b\n${lines.join('')}`;
     const whole = Buffer.concat([zlib.gzipSync(text), zlib.gzipSync('more,1\n')]);
     const member = zlib.gzipSync(text).length;
     await fc.assert(
@@ -175,7 +176,8 @@ describe('readTextTable', () => {
       await assert.rejects(read(frame, CSV, ['a']), refused(/Node\.js 22\.15/, /zstd -d/));
       return;
     }
-    const text = `a,b\n${Array.from({ length: 300 }, (_, i) => `u${(i * 7919) % 1009},${i}\n`).join('')}`;
+    const lines = Array.from({ length: 300 }, (_, i) => `u${(i * 7919) % 1009},${i}\n`);
+    const text = `a,b\n${lines.join('')}`;
     const whole = zstdCompressSync(text);
     assert.equal((await read(whole, CSV, ['a'])).rows.length, 300);
     for (let length = 1; length < whole.length; length += 37)

@@ -13,11 +13,11 @@ import { RowWriter } from './row-writer.ts';
 import { readText, type TextEncoding } from './text-bytes.ts';
 
 /** Longest row, in bytes of UTF-8. A longer one is left out. */
-export const MAX_ROW_BYTES = 2_097_152;
+const MAX_ROW_BYTES = 2_097_152;
 
-export const MALFORMED = 'malformed line';
+const MALFORMED = 'malformed line';
 export const NOT_UTF8 = 'not UTF-8';
-export const TOO_LONG = 'row longer than 2 MiB';
+const TOO_LONG = 'row longer than 2 MiB';
 
 const SAMPLES_PER_REASON = 3;
 const SAMPLE_BYTES = 240;
@@ -66,7 +66,8 @@ export interface TextTable {
  * a quote that nobody closes costs one line.
  *
  * @param references - mapped columns by field, in the order in which they are written.
- * @throws TandemError ERR_DATASET_INVALID for an empty file, a bad header, a file that is cut short.
+ * @throws TandemError ERR_DATASET_INVALID for an empty file, a bad header and a file that was cut
+ *   short.
  */
 export async function readTextTable(
   table: TableName,

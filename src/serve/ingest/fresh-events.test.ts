@@ -1,5 +1,5 @@
-// Tests how events are counted when the store asks for a history more than once, and which action an
-// event has that names none.
+// Tests how events are counted when the store asks for a history more than once, and which action
+// an event without one gets.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerSettings } from '../../config.ts';
 import { nativeAddon } from '../../native/addon.ts';
 import type { FeatureStore } from '../../store/store.ts';
-import { packageVersion } from '../../version.ts';
+import { packageVersion } from '../../platform/version.ts';
 import type { ApiKeys } from '../admission/api-keys.ts';
 import type { Served } from '../engine/served.ts';
 import type { ServerMetrics } from '../metrics/metrics.ts';

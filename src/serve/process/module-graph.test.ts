@@ -16,7 +16,7 @@ after(() => {
   rmSync(folder, { recursive: true });
 });
 
-test('a server that starts, answers and stops loads nothing of tandem-offline: tfjs, DuckDB, Vega', async () => {
+test('a server that starts, answers and stops loads nothing of tandem-offline', async () => {
   await publishTinyBundle(join(folder, 'bundles'), { items: 50 });
   await LmdbStore.open(join(folder, 'store')).close();
   const server = new URL('server.ts', import.meta.url).href;

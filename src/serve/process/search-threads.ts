@@ -2,7 +2,7 @@
 // code runs. So the process that starts a server sets the size, and a server with too few threads
 // logs a warning.
 
-import { usableCpus } from '../../cpus.ts';
+import { usableCpus } from '../../platform/cpus.ts';
 import { logger } from '../../telemetry.ts';
 
 const VARIABLE = 'UV_THREADPOOL_SIZE';

@@ -44,8 +44,8 @@ export const ingestRequest: z.ZodType<{ events: IngestedEvent[] }> = z
           action: name
             .optional()
             .describe(
-              'Name of the action, as in the events of the training data. The default is their only ' +
-                'action. Without a default, the action is unknown.',
+              'Name of the action, as in the events of the training data. The default is their ' +
+                'only action. Without a default, the action is unknown.',
             ),
           time: z
             .number()

@@ -1,6 +1,6 @@
 // Routes of the KServe v2 protocol.
 
-import { packageVersion } from '../../../version.ts';
+import { packageVersion } from '../../../platform/version.ts';
 import {
   KSERVE_PATH,
   MODEL_PATH,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TandemError } from './errors.ts';
+import { TandemError } from '../errors.ts';
 import { loadOffline } from './offline-package.ts';
 import { packageVersion } from './version.ts';
 

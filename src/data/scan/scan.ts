@@ -1,8 +1,8 @@
 // A scan: the rows of source files, or of a table that an adapter made, as a SQL relation. It says
 // which columns there are and where a row comes from; what a column means is decided in sources.ts.
 
-import type { RejectedRow } from './dataset-file.ts';
-import { describe, type Database } from './duckdb.ts';
+import type { RejectedRow } from '../dataset-file.ts';
+import { describe, type Database } from '../duckdb.ts';
 
 /** A file and a line of it, or a row of a Parquet file, counted from 1. */
 export interface Place {

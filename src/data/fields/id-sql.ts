@@ -10,8 +10,8 @@ import {
   NAN_TEXTS,
   RECEIVED,
   WHITE_SPACE,
-} from '../ids.ts';
-import { literal } from './duckdb.ts';
+} from '../../ids.ts';
+import { literal } from '../duckdb.ts';
 
 /** Two SQL expressions over a cell. At most one of them is not NULL; both are for no value. */
 export interface ReadCell {

@@ -1,12 +1,12 @@
 // One SQL expression per field of a table, so that the import need not know whether a cell came
 // from CSV, NDJSON or Parquet.
 
-import { TandemError } from '../errors.ts';
-import { isoSecondsSql } from '../time.ts';
-import { identifier, literal } from './duckdb.ts';
+import { TandemError } from '../../errors.ts';
+import { isoSecondsSql } from '../../time.ts';
+import { identifier, literal } from '../duckdb.ts';
 import { readCell, readListCell } from './id-sql.ts';
-import type { ColumnReference, FieldKind, TableName } from './manifest.ts';
-import type { Scan } from './scan.ts';
+import type { ColumnReference, FieldKind, TableName } from '../manifest.ts';
+import type { Scan } from '../scan/scan.ts';
 
 const DEFAULT_LIST_DELIMITER = '|';
 /** Characters of an unusable cell that are kept for the report. */

@@ -4,9 +4,9 @@
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { TandemError } from '../errors.ts';
-import { fileLiteral, literal, type Database } from './duckdb.ts';
-import type { ColumnReference, CsvOptions, TableName } from './manifest.ts';
+import { TandemError } from '../../errors.ts';
+import { fileLiteral, literal, type Database } from '../duckdb.ts';
+import type { ColumnReference, CsvOptions, TableName } from '../manifest.ts';
 import type { Place, Scan } from './scan.ts';
 import {
   cutShort,
@@ -14,7 +14,7 @@ import {
   type TextFile,
   type TextFormat,
   type TextTable,
-} from './text/text-table.ts';
+} from '../text/text-table.ts';
 
 /**
  * NDJSON has no header: its columns are the names in the first so many objects. All objects are

@@ -2,9 +2,9 @@
 
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { TandemError } from '../errors.ts';
-import { describe, fileLiterals, type Database } from './duckdb.ts';
-import type { TableName } from './manifest.ts';
+import { TandemError } from '../../errors.ts';
+import { describe, fileLiterals, type Database } from '../duckdb.ts';
+import type { TableName } from '../manifest.ts';
 import type { Scan } from './scan.ts';
 
 /** First and last bytes of a Parquet file. */
@@ -68,7 +68,8 @@ async function checkEnds(path: string): Promise<void> {
       throw new TandemError(
         'ERR_DATASET_INVALID',
         `Expected Parquet in ${name}, found a file that does not begin with ${MARK}` +
-          `${size === 0 ? ': it is empty' : ''}. Write it again, or set the format in the manifest.`,
+          `${size === 0 ? ': it is empty' : ''}. ` +
+          'Write it again, or set the format in the manifest.',
         { details: { file: path } },
       );
     const tail = await bytes(Math.max(0, size - TAIL_BYTES), TAIL_BYTES);

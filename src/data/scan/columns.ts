@@ -1,7 +1,7 @@
 // The error for a column that a manifest maps and a file does not have.
 
-import { nearestName, TandemError } from '../errors.ts';
-import type { TableName } from './manifest.ts';
+import { nearestName, TandemError } from '../../errors.ts';
+import type { TableName } from '../manifest.ts';
 
 const MAX_NAMES_SHOWN = 50;
 

@@ -1,7 +1,7 @@
 // The package tandem-offline: DuckDB, tfjs and Vega, which import, training, evaluation and charts
 // need. A server runs without it.
 
-import { TandemError } from './errors.ts';
+import { TandemError } from '../errors.ts';
 import { packageVersion } from './version.ts';
 
 const NAME = 'tandem-offline';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
-import { MAX_ID_BYTES, MAX_TEXT_BYTES, WHITE_SPACE, readId, readText } from '../ids.ts';
-import { Database, literal } from './duckdb.ts';
+import { MAX_ID_BYTES, MAX_TEXT_BYTES, WHITE_SPACE, readId, readText } from '../../ids.ts';
+import { Database, literal } from '../duckdb.ts';
 import { readCell, readListCell, type ReadCell } from './id-sql.ts';
 
 let database: Database;
