@@ -141,8 +141,19 @@ test('a server install finds its addon, and says which package a job needs', () 
 
 test('a server install serves', async () => {
   cpSync(join(root, 'models', 'tiny'), join(server, 'bundle'), { recursive: true });
+  const made = run(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      "import { openStore } from 'tandem'; await (await openStore('store')).close();",
+    ],
+    server,
+  );
+  assert.equal(made.status, 0, made.stderr);
   const answer = await serveAndAsk(server, ['--bundles', 'bundle', '--store', 'store'], {
     user: 'somebody',
+    surface: 'related',
     k: 3,
   });
   assert.equal(answer.candidates.length, 3);
@@ -162,7 +173,11 @@ test('the demo runs in an install of all packages, and its bundle is served', as
   const flags = ['--bundles', join(folder, 'bundles-concat')].concat(
     ...['--store', join(folder, 'store-concat')],
   );
-  const answer = await serveAndAsk(everything, flags, { user: 'somebody', k: 7 });
+  const answer = await serveAndAsk(everything, flags, {
+    user: 'somebody',
+    surface: 'related',
+    k: 7,
+  });
   assert.equal(answer.candidates.length, 7);
 });
 
