@@ -153,7 +153,7 @@ const serverSchema = z.strictObject({
   corsOrigins: text
     .refine(areOrigins, 'each must be an origin such as https://shop.example, without a path')
     .optional()
-    .describe('origins whose pages may read answers (CORS), separated by commas; * = every origin'),
+    .describe('origins whose pages may read answers (CORS), separated by commas; * is all'),
   tlsCert: text.optional().describe('certificate chain (PEM); with tlsKey, turns TLS on'),
   tlsKey: text.optional().describe('private key (PEM) of the certificate'),
 });

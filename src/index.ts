@@ -104,9 +104,11 @@ export type {
   HistoryStore,
   ItemChangeStore,
   StateStore,
+  StateSummaryStore,
   UserStateEntry,
   WatermarkStore,
 } from './store/store.ts';
+export type { StateSummary } from './store/codec.ts';
 export type { HistoryEvent, UserHistory } from './store/history.ts';
 export type { ItemChange, ItemChanges, ItemRecord } from './store/item-changes.ts';
 export type { StateBatch } from './store/state-batch.ts';

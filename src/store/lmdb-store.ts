@@ -293,8 +293,8 @@ function successor(prefix: Buffer): Buffer {
 /** Throws for a file that is not LMDB's, over which the binding would end the process. */
 function expectMagic(path: string, readOnly: boolean): void {
   if (!existsSync(path)) {
-    // The binding would make the directory before it fails.
-    if (readOnly) throw new Error(`No such file: ${path}`);
+    // The binding would make the directory before it fails. This throws the system's reason.
+    if (readOnly) statSync(path);
     return;
   }
   const bytes = Buffer.alloc(MAGIC_AT + 4);

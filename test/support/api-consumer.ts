@@ -105,6 +105,8 @@ import {
   type SourceManifest,
   type StateBatch,
   type StateStore,
+  type StateSummary,
+  type StateSummaryStore,
   type StateType,
   type SwapCheck,
   type TableManifest,
@@ -263,12 +265,13 @@ export async function serve(flags: SettingSources['flags']): Promise<number> {
 /** Reads and writes a store. */
 export async function remember(location: string, options: OpenStoreOptions): Promise<void> {
   const store: FeatureStore = await openStore(location, options);
-  const parts: readonly [StateStore, HistoryStore, ItemChangeStore, WatermarkStore] = [
-    store,
-    store,
-    store,
-    store,
-  ];
+  const parts: readonly [
+    StateStore,
+    HistoryStore,
+    ItemChangeStore,
+    WatermarkStore,
+    StateSummaryStore,
+  ] = [store, store, store, store, store];
   const user: Branded<string, 'UserId'> = 'u1' as UserId;
   const event: HistoryEvent = { item: 'i1', action: 'purchase', time: 0, id: '' };
   const change: HistoryChange = (_user, history): UserHistory => ({
@@ -276,6 +279,11 @@ export async function remember(location: string, options: OpenStoreOptions): Pro
     events: [...(history?.events ?? []), event],
   });
   await parts[1].changeHistories([user], change);
+  const summaries: readonly (StateSummary | undefined)[] = await parts[4].readSummaries(
+    'encoder' as EncoderId,
+    [user],
+  );
+  console.error(summaries[0]?.checksum);
   const changes: ItemChanges = await store.readItemChanges();
   const newest: ItemChange | undefined = changes.changes[0];
   const record: ItemRecord | undefined = newest?.record;
