@@ -20,11 +20,9 @@ import { after, before, test } from 'node:test';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 
+// Times are printed and not asserted: they depend on what else the machine does.
 const MAX_SERVER_MB = 90;
 const MAX_SERVER_PACKAGES = 60;
-/** Of a quiet machine it is 15; a busy one may take longer without anything being wrong. */
-const MAX_INSTALL_SECONDS = 120;
-const MAX_DEMO_SECONDS = 60;
 
 const root = join(import.meta.dirname, '..');
 const output = join(root, 'packages-out');
@@ -114,7 +112,6 @@ test('the packages of a server are small', (t) => {
   );
   assert.ok(megabytes <= MAX_SERVER_MB, `${megabytes} MB`);
   assert.ok(count <= MAX_SERVER_PACKAGES, `${count} packages`);
-  assert.ok(seconds <= MAX_INSTALL_SECONDS, `${seconds} s`);
 });
 
 test('a server install finds its addon, and says which package a job needs', () => {
@@ -168,7 +165,6 @@ test('the demo runs in an install of all packages, and its bundle is served', as
   const { ok } = JSON.parse(demo.stdout.trim().split('\n').at(-1));
   assert.equal(ok, true);
   t.diagnostic(`tandem demo --quick: ${seconds.toFixed(1)} s`);
-  assert.ok(seconds < MAX_DEMO_SECONDS, `${seconds} s`);
   const folder = join('.demo', 'quick');
   const flags = ['--bundles', join(folder, 'bundles-concat')].concat(
     ...['--store', join(folder, 'store-concat')],
