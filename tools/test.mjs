@@ -11,27 +11,25 @@ import { performance } from 'node:perf_hooks';
 const root = join(import.meta.dirname, '..');
 
 /** Rows of the reliability tests that take seconds. */
-const QUICK_ROWS = ['bundle-corruption', 'non-finite', 'kills', 'store-outage', 'mixed-versions'];
+const QUICK_ROWS = ['non-finite', 'store-outage', 'mixed-versions'];
 const RELIABILITY = 'node --import ./tools/typescript.mjs test/reliability/main.ts';
 
-const BUILD = {
-  'build native': 'npm run --silent build:native',
-  // The lint checks the types.
-  'build and lint': 'npm run --silent build:ts -- --noCheck && npm run --silent lint:code',
-};
+// The lint checks the types.
+const BUILD_AND_LINT = 'npm run --silent build:ts -- --noCheck && npm run --silent lint:code';
 const FORMS = {
   // A stage runs its parts in parallel, and the next stage begins when all have ended.
   quick: [
-    BUILD,
     {
-      'native tests': 'node tools/test-native.mjs addon',
-      reliability: `${RELIABILITY} ${QUICK_ROWS.join(' ')}`,
+      // It also builds the addon.
+      'native build and tests': 'node tools/test-native.mjs addon',
+      'build and lint': BUILD_AND_LINT,
     },
     { tests: 'node tools/run-tests.mjs' },
+    { reliability: `${RELIABILITY} ${QUICK_ROWS.join(' ')}` },
   ],
   long: [
-    BUILD,
-    { format: 'npm run --silent lint:format' },
+    { 'native build': 'npm run --silent build:native', 'build and lint': BUILD_AND_LINT },
+    { style: 'npm run --silent lint:style' },
     { 'native tests, all presets': 'node tools/test-native.mjs' },
     { tests: 'node tools/run-tests.mjs' },
     { 'property tests, 20 seeds': 'node tools/test-seeds.mjs 20' },
