@@ -9,7 +9,7 @@ import type { PipelineRequest } from '../request/request-types.ts';
 export type StateFailure = 'store_unavailable' | 'store_corrupt' | undefined;
 
 /** The user's state as the answer reports it. */
-export interface StateSummary {
+export interface ReportedState {
   readonly status: 'fresh' | 'stale' | 'missing' | 'version_mismatch';
   /** Seconds since the state was known to be complete; null without a state. */
   readonly ageSeconds: number | null;
@@ -26,7 +26,7 @@ export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
   readonly requestId: string;
   readonly subject: ResolvedSubject;
   readonly filter: CompiledFilter | undefined;
-  readonly state: StateSummary;
+  readonly state: ReportedState;
   readonly degraded: Degradation | undefined;
   /** [D] query embedding, valid until the answer is written. */
   readonly embedding: Float32Array;
@@ -41,7 +41,7 @@ export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
 export interface AnswerFacts {
   readonly user: string;
   readonly bundleId: string;
-  readonly state: StateSummary;
+  readonly state: ReportedState;
   readonly degraded: Degradation | undefined;
   readonly plan: HitsPlan;
   /** Candidates or scores in the answer. */

@@ -15,7 +15,7 @@ import type {
   AnswerParts,
   Degradation,
   StateFailure,
-  StateSummary,
+  ReportedState,
 } from './answer-parts.ts';
 import type { BundleVersion, Resolved } from './pending.ts';
 
@@ -130,7 +130,7 @@ export class AnswerWriter {
     states: StateBatch,
     index: number,
     nowSeconds: number,
-  ): StateSummary {
+  ): ReportedState {
     if (states.lengths[index] === 0)
       return { status: version === 'mismatch' ? 'version_mismatch' : 'missing', ageSeconds: null };
     const watermark = this.#watermarksSeconds.get(encoderId) ?? Number.NEGATIVE_INFINITY;

@@ -7,19 +7,24 @@ import { ignoredMembers } from './encode-answer.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NEW_ITEM, positionsIn, type SentAnswer } from './sent-answer.ts';
 import { TextWriter } from '../engine/text-writer.ts';
-import type { AnswerParts, StateSummary } from './answer-parts.ts';
+import type { AnswerParts, ReportedState } from './answer-parts.ts';
 import type { CandidatesRequest } from '../request/request-types.ts';
 
 export const BINARY_TYPE = 'application/x-tandem';
 
 const VERSION = 1;
 const HEADER_BYTES = 24;
-const STATES: readonly StateSummary['status'][] = ['missing', 'fresh', 'stale', 'version_mismatch'];
+const STATES: readonly ReportedState['status'][] = [
+  'missing',
+  'fresh',
+  'stale',
+  'version_mismatch',
+];
 const TRUNCATED = 1;
 const NO_POSITIONS = new Uint16Array(0);
 
 export interface BinaryAnswer {
-  readonly state: StateSummary;
+  readonly state: ReportedState;
   readonly truncated: boolean;
   /** [n], best first. */
   readonly scores: Float32Array;
