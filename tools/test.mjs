@@ -24,8 +24,10 @@ const FORMS = {
       'native build and tests': 'node tools/test-native.mjs addon',
       'build and lint': BUILD_AND_LINT,
     },
-    { tests: 'node tools/run-tests.mjs' },
-    { reliability: `${RELIABILITY} ${QUICK_ROWS.join(' ')}` },
+    {
+      tests: 'node tools/run-tests.mjs',
+      reliability: `${RELIABILITY} ${QUICK_ROWS.join(' ')}`,
+    },
   ],
   long: [
     { 'native build': 'npm run --silent build:native', 'build and lint': BUILD_AND_LINT },
@@ -55,12 +57,11 @@ const env = {
 /**
  * Runs one part.
  *
- * @param isAlone - whether it writes to the terminal itself. Parts that run beside others are
- *   printed when they end.
+ * @param isShown - whether it writes to the terminal itself. Others are printed when they end.
  */
-async function runPart(name, command, isAlone) {
+async function runPart(name, command, isShown) {
   const startedMs = performance.now();
-  const child = spawn(command, { cwd: root, env, shell: true, stdio: stdioOf(isAlone) });
+  const child = spawn(command, { cwd: root, env, shell: true, stdio: stdioOf(isShown) });
   const output = [];
   for (const stream of [child.stdout, child.stderr])
     stream?.on('data', (chunk) => output.push(chunk));
@@ -73,15 +74,18 @@ async function runPart(name, command, isAlone) {
   return { name, seconds, code };
 }
 
-const stdioOf = (isAlone) => (isAlone ? 'inherit' : ['ignore', 'pipe', 'pipe']);
+const stdioOf = (isShown) => (isShown ? 'inherit' : ['ignore', 'pipe', 'pipe']);
 
 const results = [];
 for (const stage of stages) {
   const parts = Object.entries(stage);
-  const isAlone = parts.length === 1;
   console.log(`# ${parts.map(([name]) => name).join(' | ')}`);
   results.push(
-    ...(await Promise.all(parts.map(([name, command]) => runPart(name, command, isAlone)))),
+    ...(await Promise.all(
+      parts.map(([name, command]) =>
+        runPart(name, command, name === 'tests' || parts.length === 1),
+      ),
+    )),
   );
   if (results.some(({ code }) => code !== 0)) break;
 }

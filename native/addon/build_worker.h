@@ -33,7 +33,8 @@ class BuildWorker : public Napi::AsyncWorker {
   using WrapFunction = std::function<Napi::Object(Napi::Env env, std::unique_ptr<Index> index)>;
 
   /// @param on_progress - undefined, or a function that is called with the share of `work` that is
-  ///   done: at most ten times a second, and once with 1 at the end.
+  ///   done: at most ten times a second, and once with 1 before the promise resolves. When it
+  ///   throws then, the promise is rejected.
   /// @returns a promise of the wrapped index. It is rejected with the error of a failed Status.
   static Napi::Promise Start(Napi::Env env, const char* name, BuildFunction build,
                              WrapFunction wrap, const Napi::Value& on_progress, std::size_t work) {
@@ -41,6 +42,7 @@ class BuildWorker : public Napi::AsyncWorker {
     if (!on_progress.IsUndefined()) {
       worker->progress_ = Napi::ThreadSafeFunction::New(env, on_progress.As<Napi::Function>(),
                                                         "tandem.build.progress", 0, 1);
+      worker->on_progress_ = Napi::Persistent(on_progress.As<Napi::Function>());
       worker->has_progress_ = true;
     }
     const Napi::Promise promise = worker->deferred_.Promise();
@@ -74,21 +76,30 @@ class BuildWorker : public Napi::AsyncWorker {
       }
       ended.notify_one();
       reporter.join();
-      if (status_.ok()) Report(work_);
       progress_.Release();
     }
   }
 
   void OnOK() override {
     const Napi::HandleScope scope(Env());
-    if (status_.ok()) {
-      deferred_.Resolve(wrap_(Env(), std::move(index_)));
-    } else {
+    // Calls of the reporter may still wait in the queue of the thread-safe function. They are late.
+    *settled_ = true;
+    if (!status_.ok()) {
       deferred_.Reject(ErrorOf(Env(), status_).Value());
+      return;
+    }
+    try {
+      if (has_progress_) on_progress_.Call({Napi::Number::New(Env(), 1.0)});
+      deferred_.Resolve(wrap_(Env(), std::move(index_)));
+    } catch (const Napi::Error& error) {
+      deferred_.Reject(error.Value());
     }
   }
 
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+  void OnError(const Napi::Error& error) override {
+    *settled_ = true;
+    deferred_.Reject(error.Value());
+  }
 
  private:
   BuildWorker(Napi::Env env, const char* name, BuildFunction build, WrapFunction wrap,
@@ -102,8 +113,8 @@ class BuildWorker : public Napi::AsyncWorker {
   void Report(std::size_t done) {
     const double share =
         work_ == 0 ? 1.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(work_));
-    progress_.NonBlockingCall([share](Napi::Env env, Napi::Function callback) {
-      callback.Call({Napi::Number::New(env, share)});
+    progress_.NonBlockingCall([share, settled = settled_](Napi::Env env, Napi::Function callback) {
+      if (!*settled) callback.Call({Napi::Number::New(env, share)});
     });
   }
 
@@ -113,6 +124,9 @@ class BuildWorker : public Napi::AsyncWorker {
   const int niceness_ = ThreadNiceness();
   const std::size_t work_;
   Napi::ThreadSafeFunction progress_;
+  Napi::FunctionReference on_progress_;
+  /// Whether the promise is settled. Only the JavaScript thread reads and writes it.
+  const std::shared_ptr<bool> settled_ = std::make_shared<bool>(false);
   bool has_progress_ = false;
   std::atomic<std::size_t> done_{0};
   Status status_;
