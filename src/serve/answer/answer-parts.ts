@@ -4,6 +4,7 @@ import type { ResolvedSubject } from '../engine/engine.ts';
 import type { CompiledFilter } from '../engine/filters.ts';
 import type { Hits, HitsPlan } from '../retrieve/hits.ts';
 import type { PipelineRequest } from '../request/request-types.ts';
+import type { AnswerDegradation } from '../request/response-types.ts';
 
 /** Why the store could not read a state; undefined if it read the state or the user has none. */
 export type StateFailure = 'store_unavailable' | 'store_corrupt' | undefined;
@@ -15,19 +16,13 @@ export interface ReportedState {
   readonly ageSeconds: number | null;
 }
 
-/** The fallback that an answer was computed with, and the reason for it. */
-export interface Degradation {
-  readonly mode: 'previous-bundle' | 'context-only' | 'popular';
-  readonly reason: string;
-}
-
 export interface AnswerParts<R extends PipelineRequest = PipelineRequest> {
   readonly request: R;
   readonly requestId: string;
   readonly subject: ResolvedSubject;
   readonly filter: CompiledFilter | undefined;
   readonly state: ReportedState;
-  readonly degraded: Degradation | undefined;
+  readonly degraded: AnswerDegradation | undefined;
   /** [D] query embedding, valid until the answer is written. */
   readonly embedding: Float32Array;
   readonly hits: Hits;
@@ -42,7 +37,7 @@ export interface AnswerFacts {
   readonly user: string;
   readonly bundleId: string;
   readonly state: ReportedState;
-  readonly degraded: Degradation | undefined;
+  readonly degraded: AnswerDegradation | undefined;
   readonly plan: HitsPlan;
   /** Candidates or scores in the answer. */
   readonly items: number;

@@ -10,13 +10,8 @@ import type { StageClock } from '../metrics/stage-clock.ts';
 import type { Hits, HitsPlan } from '../retrieve/hits.ts';
 import { RecallCanary } from '../retrieve/recall-canary.ts';
 import { rowOf } from '../retrieve/row-of.ts';
-import type {
-  AnswerFacts,
-  AnswerParts,
-  Degradation,
-  StateFailure,
-  ReportedState,
-} from './answer-parts.ts';
+import type { AnswerFacts, AnswerParts, StateFailure, ReportedState } from './answer-parts.ts';
+import type { AnswerDegradation } from '../request/response-types.ts';
 import type { BundleVersion, Resolved } from './pending.ts';
 
 /** A micro-batch after retrieval. Its arrays have the order of `requests`. */
@@ -172,7 +167,7 @@ function degradationOf(
   plan: HitsPlan,
   version: BundleVersion,
   failure: StateFailure,
-): Degradation | undefined {
+): AnswerDegradation | undefined {
   const reason = failure ?? (version === 'mismatch' ? 'version_mismatch' : undefined);
   if (plan === 'popular') return { mode: 'popular', reason: reason ?? 'no_history_no_context' };
   if (reason !== undefined) return { mode: 'context-only', reason };
